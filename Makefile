@@ -1,0 +1,58 @@
+# Everything a person does here starts with `make`. `make help` lists it.
+# Needs Python 3.11 or later and make; uv is used where it is installed.
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check faults bench migrate lock
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+# Built again only when the lock or the project's own metadata changed.
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Orderworks needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@echo "Installing the locked packages into .venv (once) ..."
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
+	  uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt && \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . ; \
+	else \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . ; \
+	fi
+	@touch $@
+
+demo: $(READY) ## see it work: real servers, 150,000 orders, 20,000 updates, checked against SQL
+	@$(BIN)/orderworks demo
+
+up: $(READY) ## run everything here until Ctrl-C
+	@$(BIN)/orderworks up
+
+test: $(READY) ## run the tests on real servers and real celery processes
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## lint, format, types, import contracts, migrations
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/migrations
+
+faults: $(READY) ## only the tests that kill, freeze and cut
+	@$(BIN)/python -m pytest tests/faults
+
+bench: $(READY) ## list the benchmarks
+	@$(BIN)/orderworks bench
+
+migrate: $(READY) ## bring the configured database to the newest schema
+	@$(BIN)/orderworks db upgrade
+
+lock: $(READY) ## resolve the locks again, with hashes
+	@for extra in dev worker; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    --extra $$extra --output-file requirements/$$extra.txt $(UPGRADE) pyproject.toml; \
+	done

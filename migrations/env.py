@@ -1,0 +1,31 @@
+"""What Alembic runs: a transaction a revision, one migration at a time, bounded waits for locks."""
+
+import sqlalchemy as sa
+from alembic import context
+
+from orders.database import make_engine
+from orders.locks import Lock
+from orders.schema import metadata
+from orders.settings import Settings
+
+
+def migrate(connection: sa.Connection) -> None:
+    """Run the revisions. Of two that migrate at once, the second waits and then has nothing to do."""
+    connection.execute(sa.select(sa.func.pg_advisory_lock(int(Lock.MIGRATE), 0)))
+    connection.commit()
+    context.configure(
+        connection=connection, target_metadata=metadata, transaction_per_migration=True
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    raise SystemExit("SQL scripts are not offered: a revision may look at the database it changes.")
+
+engine = make_engine(Settings.load(), "orderworks-migrate")
+try:
+    with engine.connect() as connection:
+        migrate(connection)
+finally:
+    engine.dispose()

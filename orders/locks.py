@@ -1,0 +1,20 @@
+"""PostgreSQL advisory locks: their numbers in one place, so that no two meanings share one."""
+
+from enum import IntEnum
+
+import sqlalchemy as sa
+
+
+class Lock(IntEnum):
+    """What an advisory lock guards: the first of its two numbers."""
+
+    MIGRATE = 7301
+    DRAIN = 7302
+    FOLD = 7303
+    SWEEP = 7304
+
+
+def try_lock(connection: sa.Connection, lock: Lock, key: int = 0) -> bool:
+    """Take the lock until the transaction ends, or say at once that another session holds it."""
+    taken = connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(int(lock), key)))
+    return bool(taken)

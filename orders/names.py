@@ -1,0 +1,72 @@
+"""The names that processes share: queues, tasks and every Redis key. No key is spelled elsewhere."""
+
+from enum import StrEnum
+
+UPDATE_STREAMS = "orders:updates"
+
+
+class Queue(StrEnum):
+    """Where a message waits. Work of one kind never waits behind another kind's."""
+
+    UPDATES = "updates"
+    """Nudges to drain a shard of the update stream: short, and customers wait for them."""
+    IMPORTS = "imports"
+    """Planning an import and loading its chunks: seconds each."""
+    REPORTS = "reports"
+    """Refreshing the published reports."""
+    UPKEEP = "upkeep"
+    """The sweep that finds work whose message was lost."""
+
+
+class TaskName(StrEnum):
+    """What a message may ask for. The value is the Celery task's registered name."""
+
+    DRAIN_UPDATES = "tasks.updates.drain_updates"
+    PLAN_IMPORT = "tasks.imports.plan_import"
+    LOAD_CHUNK = "tasks.imports.load_chunk"
+    REFRESH_TOP_CUSTOMERS = "tasks.reports.refresh_top_customers"
+    SWEEP = "tasks.upkeep.sweep"
+
+
+QUEUE_OF: dict[TaskName, Queue] = {
+    TaskName.DRAIN_UPDATES: Queue.UPDATES,
+    TaskName.PLAN_IMPORT: Queue.IMPORTS,
+    TaskName.LOAD_CHUNK: Queue.IMPORTS,
+    TaskName.REFRESH_TOP_CUSTOMERS: Queue.REPORTS,
+    TaskName.SWEEP: Queue.UPKEEP,
+}
+
+
+def update_stream(shard: int) -> str:
+    """The stream of accepted updates of one shard. The braces keep it beside its nudge in a cluster."""
+    return f"{UPDATE_STREAMS}:{{{shard}}}"
+
+
+def update_nudge(shard: int) -> str:
+    """Set while a message to drain this shard is on its way or a drain is at work."""
+    return f"orders:nudge:{{{shard}}}"
+
+
+def customer_cache(customer_id: int) -> str:
+    """The hash of all cached reads of one customer, with the token that guards it."""
+    return f"orders:cache:{customer_id}"
+
+
+def top_customers_report(window: str) -> str:
+    """The published top-customers report of one window."""
+    return f"orders:report:top-customers:{window}"
+
+
+def report_flight(window: str) -> str:
+    """Held by the one reader that computes a report nobody has published yet."""
+    return f"orders:report-flight:{window}"
+
+
+def import_progress(import_id: str) -> str:
+    """The mirror of an import's ledger, for producers that cannot reach the database."""
+    return f"orders:import:{import_id}"
+
+
+def last_sweep() -> str:
+    """When the sweep last ended well; `status` reads it as the pulse of beat."""
+    return "orders:last-sweep"

@@ -1,0 +1,64 @@
+"""Connections to Redis or Valkey, with bounded waits, and the one server-side script they share."""
+
+from urllib.parse import urlsplit
+
+import redis
+
+from orders.errors import ConfigurationError, Unavailable
+
+Redis = redis.Redis
+"""What `make_redis` gives: answers are bytes."""
+
+
+def make_redis(url: str, timeout: float) -> Redis:
+    """A client with its own connection pool; connects on first use, never waits longer than `timeout` s.
+
+    Nothing is sent twice by itself: a repeated XADD would be a second update.
+
+    Raises:
+        ConfigurationError: `url` is not the URL of a Redis server.
+    """
+    try:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=timeout,
+            socket_connect_timeout=min(timeout, 3.0),
+            socket_keepalive=True,
+            health_check_interval=30,
+            retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
+        )
+    except ValueError:
+        raise ConfigurationError(
+            "REDIS_URL: give it as redis://:password@host:port/number (or rediss://, unix://)"
+        ) from None
+
+
+def redis_unavailable(error: Exception, url: str) -> Unavailable:
+    """The error a person gets when Redis cannot be reached. It never shows the password."""
+    parts = urlsplit(url)
+    return Unavailable(
+        f"Redis at {parts.hostname or parts.path}:{parts.port or 6379} cannot be used: {error}"
+    )
+
+
+_SET_IF_NEWER = """
+local known = redis.call('HGET', KEYS[1], 'fence')
+if known and tonumber(known) >= tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'body', ARGV[2])
+if tonumber(ARGV[3]) > 0 then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
+return 1
+"""
+
+
+def publish_if_newer(client: Redis, key: str, fence: int, body: bytes, ttl: int = 0) -> bool:
+    """Replace the document at `key` unless one with the same or a higher fence stands there.
+
+    One server-side step, so that a slow writer cannot put an older document over a newer one.
+    `ttl` is in seconds, 0 keeps it. Returns whether it was replaced.
+    """
+    return bool(client.eval(_SET_IF_NEWER, 1, key, fence, body, ttl))
+
+
+def read_published(client: Redis, key: str) -> bytes | None:
+    """The document that `publish_if_newer` left at `key`."""
+    return client.hget(key, "body")

@@ -1,0 +1,191 @@
+"""The tables. Migrations build them; a test holds the two together.
+
+`version` of a row is the number of its newest write: a write applies only if its own is higher.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+NOW = sa.text("now()")
+ZERO = sa.text("0")
+Money = sa.Numeric(14, 2)
+Moment = sa.DateTime(timezone=True)
+
+customers = sa.Table(
+    "customers",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("email", sa.Text),
+    sa.Column("version", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.Column("phone", sa.Text),
+)
+
+orders = sa.Table(
+    "orders",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column(
+        "customer_id", sa.BigInteger, sa.ForeignKey("customers.id"), nullable=False, index=True
+    ),
+    sa.Column("status", sa.Text, nullable=False, server_default="new"),
+    sa.Column("total", Money, nullable=False),
+    sa.Column("created_at", Moment, nullable=False, server_default=NOW),
+    sa.Column("updated_at", Moment, nullable=False, server_default=NOW),
+    sa.Column("version", sa.BigInteger, nullable=False, server_default=ZERO),
+    # numeric(14,2) alone accepts NaN, which compares greater than every number.
+    sa.CheckConstraint("total >= 0 AND total < 1000000000000", name="total"),
+    postgresql_with={"fillfactor": 90},
+)
+
+# The ledger of imports: what was accepted, how it was cut, what became of every row.
+
+imports = sa.Table(
+    "imports",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("mapping", JSONB, nullable=False),
+    sa.Column("delimiter", sa.Text, nullable=False),
+    sa.Column("header", JSONB, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.Text, nullable=False, server_default="running"),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("accepted_at", Moment, nullable=False),
+    sa.Column("planned_at", Moment, nullable=False, server_default=NOW),
+    sa.Column("nudged_at", Moment, nullable=False, server_default=NOW),
+    sa.Column("finished_at", Moment),
+    sa.CheckConstraint("kind IN ('customers', 'orders')", name="kind"),
+    sa.CheckConstraint("status IN ('running', 'done', 'failed')", name="status"),
+)
+
+import_chunks = sa.Table(
+    "import_chunks",
+    metadata,
+    sa.Column("import_id", sa.Text, sa.ForeignKey("imports.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("start_byte", sa.BigInteger, nullable=False),
+    sa.Column("end_byte", sa.BigInteger, nullable=False),
+    sa.Column("first_line", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("status", sa.Text, nullable=False, server_default="pending"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default=ZERO),
+    sa.Column("applied", sa.Integer, nullable=False, server_default=ZERO),
+    sa.Column("unchanged", sa.Integer, nullable=False, server_default=ZERO),
+    sa.Column("stale", sa.Integer, nullable=False, server_default=ZERO),
+    sa.Column("superseded", sa.Integer, nullable=False, server_default=ZERO),
+    sa.Column("rejected", sa.Integer, nullable=False, server_default=ZERO),
+    sa.Column("error", sa.Text),
+    sa.Column("finished_at", Moment),
+    sa.CheckConstraint("status IN ('pending', 'done', 'quarantined')", name="status"),
+)
+
+import_rejects = sa.Table(
+    "import_rejects",
+    metadata,
+    sa.Column("import_id", sa.Text, sa.ForeignKey("imports.id"), primary_key=True),
+    sa.Column("line", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("column", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("raw", sa.Text, nullable=False),
+)
+
+# The ledger of updates: how far each shard is applied, what waits, what was given up.
+
+update_shards = sa.Table(
+    "update_shards",
+    metadata,
+    sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("last_version", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.Column("accepted", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.Column("applied", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.Column("superseded", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.Column("stale", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.Column("duplicate", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.Column("dead", sa.BigInteger, nullable=False, server_default=ZERO),
+)
+
+parked_updates = sa.Table(
+    "parked_updates",
+    metadata,
+    sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("entry", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("first_seen", Moment, nullable=False, server_default=NOW),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("1")),
+    sa.Column("next_attempt_at", Moment, nullable=False),
+)
+
+dead_updates = sa.Table(
+    "dead_updates",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("first_seen", Moment, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("died_at", Moment, nullable=False, server_default=NOW),
+    sa.Column("replayed_at", Moment),
+)
+
+# The change log, written by triggers in the writer's own transaction, and what is folded from it.
+
+customer_changes = sa.Table(
+    "customer_changes",
+    metadata,
+    # The writer's transaction. A worker finds the customers that it touched by it.
+    sa.Column(
+        "xact",
+        sa.BigInteger,
+        nullable=False,
+        index=True,
+        server_default=sa.text("(pg_current_xact_id()::text)::bigint"),
+    ),
+    sa.Column("customer_id", sa.BigInteger, nullable=False),
+    # Null where only the customer's own row changed.
+    sa.Column("day", sa.Date),
+    sa.Column("orders", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.Numeric, nullable=False),
+)
+
+customer_daily = sa.Table(
+    "customer_daily",
+    metadata,
+    sa.Column("customer_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("day", sa.Date, primary_key=True, index=True),
+    sa.Column("orders", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.Numeric, nullable=False),
+)
+
+customer_totals = sa.Table(
+    "customer_totals",
+    metadata,
+    sa.Column("customer_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("orders", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.Numeric, nullable=False),
+    sa.Index("ix_customer_totals_total", sa.text("total DESC"), "customer_id"),
+)
+
+uncounted_statuses = sa.Table(
+    "uncounted_statuses",
+    metadata,
+    sa.Column("status", sa.Text, primary_key=True),
+)
+
+report_fence = sa.Sequence("report_fence", metadata=metadata)

@@ -1,0 +1,1 @@
+"""One command on a bare machine."""
