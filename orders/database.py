@@ -78,6 +78,17 @@ def is_transient(error: BaseException) -> bool:
     return error.connection_invalidated or state in TRANSIENT_STATES or state.startswith("08")
 
 
+def is_refusal(error: sa.exc.DBAPIError) -> bool:
+    """Whether the database refused the data itself: a bad value, a constraint, a trigger that raised."""
+    state = getattr(error.orig, "pgcode", None) or ""
+    return state.startswith(("22", "23", "P0"))
+
+
+def refusal(error: sa.exc.DBAPIError) -> str:
+    """Why the database refused, in its own first line."""
+    return str(error.orig).strip().splitlines()[0]
+
+
 retry_transient = retry(
     retry=retry_if_exception(is_transient),
     wait=wait_random_exponential(multiplier=0.1, max=2),

@@ -57,11 +57,6 @@ def top_customers_report(window: str) -> str:
     return f"orders:report:top-customers:{window}"
 
 
-def report_flight(window: str) -> str:
-    """Held by the one reader that computes a report nobody has published yet."""
-    return f"orders:report-flight:{window}"
-
-
 def import_progress(import_id: str) -> str:
     """The mirror of an import's ledger, for producers that cannot reach the database."""
     return f"orders:import:{import_id}"

@@ -110,7 +110,7 @@ update_shards = sa.Table(
     "update_shards",
     metadata,
     sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("last_version", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.Column("last_entry", sa.BigInteger, nullable=False, server_default=ZERO),
     sa.Column("accepted", sa.BigInteger, nullable=False, server_default=ZERO),
     sa.Column("applied", sa.BigInteger, nullable=False, server_default=ZERO),
     sa.Column("superseded", sa.BigInteger, nullable=False, server_default=ZERO),
@@ -135,13 +135,15 @@ dead_updates = sa.Table(
     "dead_updates",
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
-    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("shard", sa.Integer, nullable=False),
+    sa.Column("entry", sa.BigInteger, nullable=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
-    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
     sa.Column("first_seen", Moment, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("died_at", Moment, nullable=False, server_default=NOW),
     sa.Column("replayed_at", Moment),
+    sa.UniqueConstraint("shard", "entry"),
 )
 
 # The change log, written by triggers in the writer's own transaction, and what is folded from it.

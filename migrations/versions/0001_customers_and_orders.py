@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("email", sa.Text()),
         sa.Column("version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_customers"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_customers")),
     )
     op.create_table(
         "orders",
@@ -42,9 +42,11 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.CheckConstraint("total >= 0 AND total < 1000000000000", name="ck_orders_total"),
-        sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name="fk_orders_customer_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_orders"),
+        sa.CheckConstraint("total >= 0 AND total < 1000000000000", name=op.f("ck_orders_total")),
+        sa.ForeignKeyConstraint(
+            ["customer_id"], ["customers.id"], name=op.f("fk_orders_customer_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_orders")),
         postgresql_with={"fillfactor": 90},
     )
     op.create_index("ix_orders_customer_id", "orders", ["customer_id"])

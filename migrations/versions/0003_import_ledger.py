@@ -37,9 +37,11 @@ def upgrade() -> None:
         sa.Column("planned_at", MOMENT, server_default=NOW, nullable=False),
         sa.Column("nudged_at", MOMENT, server_default=NOW, nullable=False),
         sa.Column("finished_at", MOMENT),
-        sa.CheckConstraint("kind IN ('customers', 'orders')", name="ck_imports_kind"),
-        sa.CheckConstraint("status IN ('running', 'done', 'failed')", name="ck_imports_status"),
-        sa.PrimaryKeyConstraint("id", name="pk_imports"),
+        sa.CheckConstraint("kind IN ('customers', 'orders')", name=op.f("ck_imports_kind")),
+        sa.CheckConstraint(
+            "status IN ('running', 'done', 'failed')", name=op.f("ck_imports_status")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_imports")),
     )
     op.create_table(
         "import_chunks",
@@ -59,10 +61,12 @@ def upgrade() -> None:
         sa.Column("error", sa.Text()),
         sa.Column("finished_at", MOMENT),
         sa.CheckConstraint(
-            "status IN ('pending', 'done', 'quarantined')", name="ck_import_chunks_status"
+            "status IN ('pending', 'done', 'quarantined')", name=op.f("ck_import_chunks_status")
         ),
-        sa.ForeignKeyConstraint(["import_id"], ["imports.id"], name="fk_import_chunks_import_id"),
-        sa.PrimaryKeyConstraint("import_id", "number", name="pk_import_chunks"),
+        sa.ForeignKeyConstraint(
+            ["import_id"], ["imports.id"], name=op.f("fk_import_chunks_import_id")
+        ),
+        sa.PrimaryKeyConstraint("import_id", "number", name=op.f("pk_import_chunks")),
     )
     op.create_table(
         "import_rejects",
@@ -72,8 +76,10 @@ def upgrade() -> None:
         sa.Column("code", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("raw", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["import_id"], ["imports.id"], name="fk_import_rejects_import_id"),
-        sa.PrimaryKeyConstraint("import_id", "line", name="pk_import_rejects"),
+        sa.ForeignKeyConstraint(
+            ["import_id"], ["imports.id"], name=op.f("fk_import_rejects_import_id")
+        ),
+        sa.PrimaryKeyConstraint("import_id", "line", name=op.f("pk_import_rejects")),
     )
 
 

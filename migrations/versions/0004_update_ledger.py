@@ -22,14 +22,14 @@ def upgrade() -> None:
     op.create_table(
         "update_shards",
         sa.Column("shard", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("last_version", sa.BigInteger(), server_default=ZERO, nullable=False),
+        sa.Column("last_entry", sa.BigInteger(), server_default=ZERO, nullable=False),
         sa.Column("accepted", sa.BigInteger(), server_default=ZERO, nullable=False),
         sa.Column("applied", sa.BigInteger(), server_default=ZERO, nullable=False),
         sa.Column("superseded", sa.BigInteger(), server_default=ZERO, nullable=False),
         sa.Column("stale", sa.BigInteger(), server_default=ZERO, nullable=False),
         sa.Column("duplicate", sa.BigInteger(), server_default=ZERO, nullable=False),
         sa.Column("dead", sa.BigInteger(), server_default=ZERO, nullable=False),
-        sa.PrimaryKeyConstraint("shard", name="pk_update_shards"),
+        sa.PrimaryKeyConstraint("shard", name=op.f("pk_update_shards")),
     )
     op.create_table(
         "parked_updates",
@@ -40,19 +40,21 @@ def upgrade() -> None:
         sa.Column("first_seen", MOMENT, server_default=NOW, nullable=False),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("next_attempt_at", MOMENT, nullable=False),
-        sa.PrimaryKeyConstraint("shard", "entry", name="pk_parked_updates"),
+        sa.PrimaryKeyConstraint("shard", "entry", name=op.f("pk_parked_updates")),
     )
     op.create_table(
         "dead_updates",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("shard", sa.Integer(), nullable=False),
+        sa.Column("entry", sa.BigInteger(), nullable=False),
         sa.Column("payload", sa.LargeBinary(), nullable=False),
-        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("first_seen", MOMENT, nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("died_at", MOMENT, server_default=NOW, nullable=False),
         sa.Column("replayed_at", MOMENT),
-        sa.PrimaryKeyConstraint("id", name="pk_dead_updates"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_dead_updates")),
+        sa.UniqueConstraint("shard", "entry", name=op.f("uq_dead_updates_shard_entry")),
     )
 
 

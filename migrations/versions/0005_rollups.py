@@ -18,7 +18,7 @@ def upgrade() -> None:
     op.create_table(
         "uncounted_statuses",
         sa.Column("status", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("status", name="pk_uncounted_statuses"),
+        sa.PrimaryKeyConstraint("status", name=op.f("pk_uncounted_statuses")),
     )
     op.execute("INSERT INTO uncounted_statuses (status) VALUES ('cancelled')")
     op.create_table(
@@ -27,7 +27,7 @@ def upgrade() -> None:
         sa.Column("day", sa.Date(), nullable=False),
         sa.Column("orders", sa.BigInteger(), nullable=False),
         sa.Column("total", sa.Numeric(), nullable=False),
-        sa.PrimaryKeyConstraint("customer_id", "day", name="pk_customer_daily"),
+        sa.PrimaryKeyConstraint("customer_id", "day", name=op.f("pk_customer_daily")),
     )
     op.create_index("ix_customer_daily_day", "customer_daily", ["day"])
     op.create_table(
@@ -35,7 +35,7 @@ def upgrade() -> None:
         sa.Column("customer_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("orders", sa.BigInteger(), nullable=False),
         sa.Column("total", sa.Numeric(), nullable=False),
-        sa.PrimaryKeyConstraint("customer_id", name="pk_customer_totals"),
+        sa.PrimaryKeyConstraint("customer_id", name=op.f("pk_customer_totals")),
     )
     op.create_index(
         "ix_customer_totals_total", "customer_totals", [sa.text("total DESC"), "customer_id"]

@@ -1,0 +1,147 @@
+"""What an app may say about an order, and the words for what became of it."""
+
+import re
+from decimal import Context, Decimal, InvalidOperation
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from orders.errors import InvalidUpdate
+
+MAX_BIGINT = 2**63 - 1
+MAX_TOTAL = Decimal(10) ** 12
+MAX_STATUS = 64
+CENT = Decimal("0.01")
+PLAIN_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]*)?")
+_WIDE = Context(prec=64)
+
+if TYPE_CHECKING:
+    Money = Decimal | str | int
+else:
+    # msgspec reads a Decimal from a JSON string or number alike, exactly.
+    Money = Decimal
+
+
+class Verdict(StrEnum):
+    """What became of one accepted update. Every accepted update gets exactly one in the end."""
+
+    APPLIED = "applied"
+    """Its fields stand in the table, or stood there until a newer write."""
+    SUPERSEDED = "superseded"
+    """Merged into a newer update of the same order in the same batch."""
+    STALE = "stale"
+    """Older than what the table has; no effect."""
+    DUPLICATE = "duplicate"
+    """The table has this very version already; no effect."""
+    DEAD = "dead"
+    """Given up, kept with its reason among the dead letters."""
+    PARKED = "parked"
+    """Waits for its order or customer to appear; not final."""
+
+
+class OrderUpdate(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """A change of one order. Fields that are not given stay as they are.
+
+    An order that does not exist is created if `customer_id` and `total` are given.
+
+    Attributes:
+        order_id: 1 to 2**63 - 1.
+        total: money, at least 0 and below 10**12, at most two decimals. A string, Decimal or int;
+            a float is refused because it cannot hold cents exactly.
+        status: 1 to 64 characters.
+        customer_id: 1 to 2**63 - 1.
+        version: 0 to 2**63 - 1; the update applies only if the order's version is lower. Without it,
+            updates apply in the order in which they were accepted.
+
+    Raises:
+        InvalidUpdate: a field is not valid; names it.
+    """
+
+    order_id: int
+    total: Money | None = None
+    status: str | None = None
+    customer_id: int | None = None
+    version: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_integer("order_id", self.order_id, 1)
+        if self.customer_id is not None:
+            _check_integer("customer_id", self.customer_id, 1)
+        if self.version is not None:
+            _check_integer("version", self.version, 0)
+        if self.status is not None:
+            _check_status(self.status)
+        if self.total is not None:
+            msgspec.structs.force_setattr(self, "total", _money(self.total))
+        if self.total is None and self.status is None and self.customer_id is None:
+            raise InvalidUpdate("update", "give at least one of total, status and customer_id")
+
+    def encode(self) -> bytes:
+        """The update as it travels: one JSON object, totals as strings."""
+        return _encoder.encode(self)
+
+    @classmethod
+    def decode(cls, document: bytes | str) -> Self:
+        """Read one JSON object.
+
+        Raises:
+            InvalidUpdate: it is not JSON, has an unknown or missing field, or a field is not valid.
+        """
+        try:
+            return _decoder.decode(document)  # type: ignore[return-value]  # there are no subclasses
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            problem, _, path = str(error).partition(" - at `$.")
+            raise InvalidUpdate(path.rstrip("`") or "update", problem) from None
+
+
+_encoder = msgspec.json.Encoder(decimal_format="string")
+_decoder = msgspec.json.Decoder(OrderUpdate)
+
+
+def _check_integer(field: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidUpdate(field, f"{value!r} is not a whole number")
+    if not least <= value <= MAX_BIGINT:
+        raise InvalidUpdate(field, f"{value} is not between {least} and {MAX_BIGINT}")
+
+
+def _check_status(status: object) -> None:
+    if not isinstance(status, str):
+        raise InvalidUpdate("status", f"{status!r} is not text")
+    if not 1 <= len(status) <= MAX_STATUS:
+        raise InvalidUpdate("status", f"is {len(status)} characters long, not 1 to {MAX_STATUS}")
+    if "\0" in status or any("\ud800" <= character <= "\udfff" for character in status):
+        raise InvalidUpdate("status", "has a character that PostgreSQL cannot store")
+
+
+def _money(value: object) -> Decimal:
+    if not isinstance(value, Decimal | str | int) or isinstance(value, bool):
+        raise InvalidUpdate("total", f"give {value!r} as a string or a Decimal")
+    amount = _parsed(value) if isinstance(value, str) else Decimal(value)
+    if not amount.is_finite():
+        raise InvalidUpdate("total", f"{value} is not a finite number")
+    if not 0 <= amount < MAX_TOTAL:
+        raise InvalidUpdate("total", f"{_shortened(value)} is not between 0 and 10**12")
+    cents = amount.quantize(CENT, context=_WIDE)
+    if cents != amount:
+        raise InvalidUpdate("total", f"{_shortened(value)} has more than two decimals")
+    return abs(cents)
+
+
+def _parsed(text: str) -> Decimal:
+    """The number that the text spells in plain ASCII decimals, or NaN and its like by name."""
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        raise InvalidUpdate("total", f"{_shortened(text)} is not a number") from None
+    if amount.is_finite() and not PLAIN_DECIMAL.fullmatch(text):
+        raise InvalidUpdate("total", f"{_shortened(text)} is not a plain decimal number")
+    return amount
+
+
+def _shortened(value: object, limit: int = 40) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"

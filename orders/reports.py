@@ -1,0 +1,203 @@
+"""The top-customers report: refreshed from the rollups, published in Redis, read with its age.
+
+A window is a number of whole days in UTC, today included, by the day an order was created; `all` is
+every order. Orders whose status stands in `uncounted_statuses` count in no report.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+import sqlalchemy as sa
+
+from orders import names
+from orders.changes import Invalidate, fold
+from orders.redis import Redis, publish_if_newer, read_published
+from orders.schema import (
+    customer_daily,
+    customer_totals,
+    customers,
+    orders,
+    report_fence,
+    uncounted_statuses,
+)
+
+
+class Window(StrEnum):
+    """What span of days a report covers."""
+
+    ALL = "all"
+    YEAR = "365d"
+    QUARTER = "90d"
+    MONTH = "30d"
+    WEEK = "7d"
+    DAY = "1d"
+
+    @property
+    def days(self) -> int | None:
+        """How many days, today included; None without a bound."""
+        return None if self is Window.ALL else int(self.value.removesuffix("d"))
+
+
+class TopCustomer(msgspec.Struct, frozen=True):
+    """One line of the report; `total` is money with two decimals."""
+
+    customer_id: int
+    name: str
+    orders: int
+    total: Decimal
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A published report.
+
+    Attributes:
+        as_of: whatever was committed before this moment is in it.
+        rows: highest total first, ties by customer id.
+        complete: whether every customer with orders is listed, not only the highest.
+    """
+
+    window: Window
+    as_of: datetime
+    rows: list[TopCustomer]
+    complete: bool
+
+    def sliced(self, limit: int, min_orders: int) -> "Report | None":
+        """The first `limit` customers of at least `min_orders` orders; None if some are not listed."""
+        rows = [row for row in self.rows if row.orders >= min_orders][:limit]
+        if len(rows) < limit and not self.complete:
+            return None
+        return msgspec.structs.replace(self, rows=rows, complete=False)
+
+
+class Refreshed(msgspec.Struct, frozen=True):
+    """What a refresh did: log rows folded, windows published, and how fresh they are."""
+
+    folded: int
+    published: int
+    as_of: datetime
+
+
+def refresh(
+    engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int
+) -> Refreshed | None:
+    """Fold the change log, then publish every window; None if another refresh is at it.
+
+    Running it twice publishes the same; an older refresh that ends late overwrites nothing.
+    """
+    folded = fold(engine, invalidate)
+    if folded is None:
+        return None
+    fence, reports = _read_rollups(engine, folded.as_of, depth)
+    published = sum(
+        publish_if_newer(
+            client, names.top_customers_report(report.window), fence, msgspec.json.encode(report)
+        )
+        for report in reports
+    )
+    return Refreshed(folded.rows, published, folded.as_of)
+
+
+def top_customers(
+    engine: sa.Engine, client: Redis, window: Window, limit: int = 10, min_orders: int = 1
+) -> Report:
+    """The published report; straight from the orders table where nothing published can answer."""
+    published = published_report(client, window)
+    return (published and published.sliced(limit, min_orders)) or compute(
+        engine, window, limit, min_orders
+    )
+
+
+def published_report(client: Redis, window: Window) -> Report | None:
+    """The report that the last refresh left, as deep as `REPORT_DEPTH`."""
+    body = read_published(client, names.top_customers_report(window))
+    return body and msgspec.json.decode(body, type=Report)
+
+
+def compute(engine: sa.Engine, window: Window, limit: int, min_orders: int = 1) -> Report:
+    """The report straight from the orders table: slow, and what every published one must equal."""
+    with engine.connect() as connection:
+        as_of: datetime = connection.execute(sa.select(sa.func.now())).scalar_one()
+        rows = _lines(connection.execute(top_customers_query(window, as_of, limit, min_orders)))
+        return Report(window, as_of, rows, complete=False)
+
+
+def top_customers_query(
+    window: Window, as_of: datetime, limit: int, min_orders: int = 1
+) -> sa.Select[int, str, int, Decimal]:
+    """The oracle: customers joined to their orders, summed, the highest totals first."""
+    count, total = sa.func.count(), sa.func.sum(orders.c.total)
+    query = (
+        sa.select(customers.c.id, customers.c.name, count, total)
+        .join(orders, orders.c.customer_id == customers.c.id)
+        .where(orders.c.status.not_in(sa.select(uncounted_statuses.c.status)))
+        .group_by(customers.c.id)
+        .having(count >= min_orders)
+        .order_by(total.desc(), customers.c.id)
+        .limit(limit)
+    )
+    if window.days is not None:
+        query = query.where(orders.c.created_at >= _first_moment(window.days, as_of))
+    return query
+
+
+def _first_moment(days: int, as_of: datetime) -> datetime:
+    """Midnight in UTC at which a window of so many days begins."""
+    today = as_of.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return today - timedelta(days=days - 1)
+
+
+def _read_rollups(engine: sa.Engine, as_of: datetime, depth: int) -> tuple[int, list[Report]]:
+    """All windows from one snapshot, with a fence that grows with each snapshot taken."""
+    snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
+    with snapshot.begin() as connection:
+        fence: int = connection.execute(sa.select(report_fence.next_value())).scalar_one()
+        return fence, [_read_window(connection, window, as_of, depth) for window in Window]
+
+
+def _read_window(connection: sa.Connection, window: Window, as_of: datetime, depth: int) -> Report:
+    rows = _lines(connection.execute(_rollup_query(window, as_of, depth)))
+    return Report(window, as_of, rows, complete=len(rows) < depth)
+
+
+def _rollup_query(window: Window, as_of: datetime, depth: int) -> sa.Select[int, str, int, Decimal]:
+    """The same list as the oracle's, from the rollups."""
+    top = _all_days(depth) if window.days is None else _last_days(window.days, as_of, depth)
+    return (
+        sa.select(top.c.customer_id, customers.c.name, top.c.orders, top.c.total)
+        .join(customers, customers.c.id == top.c.customer_id)
+        .order_by(top.c.total.desc(), top.c.customer_id)
+    )
+
+
+def _all_days(depth: int) -> sa.Subquery:
+    return (
+        sa.select(customer_totals)
+        .where(customer_totals.c.orders > 0)
+        .order_by(customer_totals.c.total.desc(), customer_totals.c.customer_id)
+        .limit(depth)
+        .subquery("top")
+    )
+
+
+def _last_days(days: int, as_of: datetime, depth: int) -> sa.Subquery:
+    """Sums over the days of a window. A day in the future counts, as it does for the oracle."""
+    count, total = sa.func.sum(customer_daily.c.orders), sa.func.sum(customer_daily.c.total)
+    return (
+        sa.select(customer_daily.c.customer_id, count.label("orders"), total.label("total"))
+        .where(customer_daily.c.day >= _first_moment(days, as_of).date())
+        .group_by(customer_daily.c.customer_id)
+        .having(count > 0)
+        .order_by(total.desc(), customer_daily.c.customer_id)
+        .limit(depth)
+        .subquery("top")
+    )
+
+
+def _lines(rows: Iterable[sa.Row[int, str, int, Decimal]]) -> list[TopCustomer]:
+    return [
+        TopCustomer(customer_id, name, int(count), Decimal(total).quantize(Decimal("0.01")))
+        for customer_id, name, count, total in rows
+    ]

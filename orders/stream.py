@@ -1,0 +1,122 @@
+"""The Redis streams of accepted updates: append, read from the head, cut the head off.
+
+A shard is one stream, and one drain at a time reads it (a database lock sees to that), so there is no
+consumer group: what stands in the stream is what has not been applied. Entries leave it after the
+commit that applied them.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import redis
+
+from orders import names
+from orders.errors import Backpressure
+from orders.redis import Redis
+
+NUDGE_SECONDS = 10
+"""How long a lost nudge can hold up a shard before the sweep may send another."""
+
+SEQUENCE_BITS = 20
+"""Bits of a version that number the entries of one millisecond."""
+
+_FIELD = b"update"
+
+# All or none of the updates, the limit, and whether somebody has to wake a drain: one round trip.
+_APPEND = """
+if redis.call('XLEN', KEYS[1]) + #ARGV - 2 > tonumber(ARGV[1]) then
+  return redis.error_reply('BACKPRESSURE')
+end
+local ids = {}
+for i = 3, #ARGV do ids[i - 2] = redis.call('XADD', KEYS[1], '*', 'update', ARGV[i]) end
+local nudge = redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[2])
+return {nudge and 1 or 0, ids}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One accepted update as the stream holds it."""
+
+    id: bytes
+    payload: bytes
+
+    @property
+    def version(self) -> int:
+        """The entry's place in the order of acceptance: `milliseconds << 20 | sequence`."""
+        milliseconds, _, sequence = self.id.partition(b"-")
+        return int(milliseconds) << SEQUENCE_BITS | int(sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The entry ids of appended updates, and whether nobody is on the way to drain them yet."""
+
+    ids: list[str]
+    needs_nudge: bool
+
+
+class UpdateStream:
+    """The streams of all shards on one Redis server."""
+
+    def __init__(self, client: Redis, shards: int, limit: int) -> None:
+        """`limit` is the number of entries that a shard may hold."""
+        self.shards = shards
+        self._client = client
+        self._limit = limit
+        self._append = client.register_script(_APPEND)
+
+    def shard_of(self, order_id: int) -> int:
+        """All updates of one order go to one shard, in order."""
+        return order_id % self.shards
+
+    def append(self, shard: int, payloads: Sequence[bytes]) -> Appended:
+        """Accept updates of one shard, all or none.
+
+        Raises:
+            Backpressure: the shard would hold more entries than its limit.
+            redis.RedisError: the server did not answer; the updates may have been accepted.
+        """
+        keys = [names.update_stream(shard), names.update_nudge(shard)]
+        try:
+            nudged, ids = self._append(keys, [self._limit, NUDGE_SECONDS, *payloads])
+        except redis.ResponseError as error:
+            if "BACKPRESSURE" not in str(error):
+                raise
+            raise Backpressure(
+                f"shard {shard} holds {self.length(shard)} updates that wait, its limit is "
+                f"{self._limit} (STREAM_LIMIT): let the workers catch up, or start more"
+            ) from None
+        return Appended([entry_id.decode() for entry_id in ids], bool(nudged))
+
+    def read(self, shard: int, count: int) -> list[Entry]:
+        """The oldest entries, at most `count`. They stay until they are removed."""
+        entries = self._client.xrange(names.update_stream(shard), count=count)
+        return [Entry(entry_id, fields.get(_FIELD, b"")) for entry_id, fields in entries]
+
+    def remove(self, shard: int, entries: Iterable[Entry]) -> None:
+        """Cut off what a committed batch has applied."""
+        self._client.xdel(names.update_stream(shard), *(entry.id for entry in entries))
+
+    def length(self, shard: int) -> int:
+        """How many updates of the shard wait."""
+        return int(self._client.xlen(names.update_stream(shard)))
+
+    def lag(self, shard: int, now: float) -> float:
+        """Seconds since the shard's oldest waiting update was accepted; 0 if none waits."""
+        oldest = self.read(shard, 1)
+        if not oldest:
+            return 0.0
+        return max(0.0, now - (oldest[0].version >> SEQUENCE_BITS) / 1000)
+
+    def take_nudge(self, shard: int) -> bool:
+        """Become the one who nudges this shard; false if a nudge or a drain is under way."""
+        return bool(self._client.set(names.update_nudge(shard), b"1", nx=True, ex=NUDGE_SECONDS))
+
+    def hold_nudge(self, shard: int) -> None:
+        """Say that a drain is at work: no further nudge is needed for a while."""
+        self._client.set(names.update_nudge(shard), b"1", ex=NUDGE_SECONDS)
+
+    def drop_nudge(self, shard: int) -> None:
+        """Ask for a nudge again with the next update. Look into the stream once more after this."""
+        self._client.delete(names.update_nudge(shard))

@@ -1,0 +1,259 @@
+"""A batch of accepted updates becomes one statement, guarded by version, and a verdict for each.
+
+The effect is that of applying the updates one by one in order of acceptance, each only if its version
+is higher than its order's: whatever the batches, the drains and the redeliveries.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSON, insert
+
+from orders.database import is_refusal, refusal
+from orders.messages import OrderUpdate, Verdict
+from orders.schema import Money, customers, orders
+
+
+@dataclass(slots=True, kw_only=True)
+class Accepted:
+    """What a producer was told is accepted, on its way to a verdict.
+
+    Attributes:
+        entry: its place in the order of acceptance.
+        attempts: how often it was tried and parked before; 0 for the first time.
+        last_attempt: it has been parked for too long to be parked again.
+        reason: why it is parked or dead.
+    """
+
+    entry: int
+    payload: bytes
+    attempts: int = 0
+    first_seen: datetime | None = None
+    last_attempt: bool = False
+    verdict: Verdict | None = None
+    reason: str = ""
+
+    def end(self, verdict: Verdict, reason: str = "") -> None:
+        """Give the verdict."""
+        self.verdict, self.reason = verdict, reason
+
+
+@dataclass(slots=True, kw_only=True)
+class Candidate(Accepted):
+    """An accepted update that could be read."""
+
+    update: OrderUpdate
+
+    @property
+    def version(self) -> int:
+        """The producer's own version, else the place in the order of acceptance."""
+        return self.entry if self.update.version is None else self.update.version
+
+
+@dataclass(slots=True)
+class Change:
+    """What a batch makes of one order: its updates merged field by field, the last word wins."""
+
+    order_id: int
+    first_version: int
+    version: int
+    parts: list[Candidate]
+    customer_id: int | None = None
+    status: str | None = None
+    total: Decimal | None = None
+
+    def merge(self, candidate: Candidate) -> None:
+        """Take a newer update of the same order in."""
+        update = candidate.update
+        self.version = candidate.version
+        self.customer_id = self.customer_id if update.customer_id is None else update.customer_id
+        self.status = self.status if update.status is None else update.status
+        self.total = self.total if update.total is None else update.total
+        self.parts.append(candidate)
+
+    def end(self, verdict: Verdict, reason: str = "") -> None:
+        """Give all its updates the same verdict; of those applied, only the last one is the word."""
+        for part in self.parts:
+            part.end(verdict, reason)
+        if verdict is Verdict.APPLIED:
+            for part in self.parts[:-1]:
+                part.end(Verdict.SUPERSEDED)
+
+
+def apply_updates(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
+    """Apply a batch within the caller's transaction; afterwards each candidate has its verdict.
+
+    Nearly always one UPDATE. Only orders that it did not change, because they are unknown or because
+    a write in the batch is older than the row, are locked and looked at one by one.
+    """
+    ready = _without_unknown_customers(connection, candidates)
+    _write(connection, coalesce(ready, {}), _update_rows)
+    rest = [candidate for candidate in ready if candidate.verdict is None]
+    if rest:
+        # What coalescing within the batch decided about these orders is decided again with the rows.
+        behind = {candidate.update.order_id for candidate in rest}
+        _settle(connection, [each for each in ready if each.update.order_id in behind])
+
+
+def coalesce(candidates: Iterable[Candidate], versions: Mapping[int, int]) -> list[Change]:
+    """Merge updates by order, sorted by order id; those that cannot apply get their verdict.
+
+    `versions` are those of rows, where known. What is not newer than the row and all earlier updates
+    of the batch is stale or a duplicate.
+    """
+    changes: dict[int, Change] = {}
+    for candidate in candidates:
+        order_id, version = candidate.update.order_id, candidate.version
+        change = changes.get(order_id)
+        newest = change.version if change else versions.get(order_id, -1)
+        if version > newest:
+            candidate.verdict = None
+            if change is None:
+                change = changes[order_id] = Change(order_id, version, version, [])
+            change.merge(candidate)
+        else:
+            candidate.end(Verdict.DUPLICATE if version == newest else Verdict.STALE)
+    return sorted(changes.values(), key=lambda change: change.order_id)
+
+
+def _without_unknown_customers(
+    connection: sa.Connection, candidates: Sequence[Candidate]
+) -> list[Candidate]:
+    """Park the updates whose customer does not exist; the others."""
+    named = {each.update.customer_id for each in candidates} - {None}
+    if not named:
+        return list(candidates)
+    query = sa.select(customers.c.id).where(
+        customers.c.id == sa.any_(sa.literal(list(named), _IDS))
+    )
+    known = {None, *connection.scalars(query)}
+    for candidate in candidates:
+        if candidate.update.customer_id not in known:
+            candidate.end(Verdict.PARKED, f"customer {candidate.update.customer_id} does not exist")
+    return [each for each in candidates if each.update.customer_id in known]
+
+
+def _settle(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
+    """Decide with the rows locked: apply what is newer, create what can be, park the rest."""
+    ids = {candidate.update.order_id for candidate in candidates}
+    locked = (
+        sa.select(orders.c.id, orders.c.version)
+        .where(orders.c.id == sa.any_(sa.literal(sorted(ids), _IDS)))
+        .order_by(orders.c.id)
+        .with_for_update(key_share=True)
+    )
+    versions = {order_id: version for order_id, version in connection.execute(locked)}
+    changes = coalesce(candidates, versions)
+    _write(connection, [each for each in changes if each.order_id in versions], _update_rows)
+    unknown = [change for change in changes if change.order_id not in versions]
+    _write(connection, [each for each in unknown if _can_create(each)], _insert_rows)
+    for change in unknown:
+        if change.parts[-1].verdict is None:
+            change.end(Verdict.PARKED, f"order {change.order_id} does not exist")
+
+
+def _can_create(change: Change) -> bool:
+    return change.customer_id is not None and change.total is not None
+
+
+Statement = Callable[[sa.Connection, Sequence[Change]], Collection[int]]
+
+
+def _write(connection: sa.Connection, changes: Sequence[Change], statement: Statement) -> None:
+    """Run the statement; where the database refuses the data, halve until the bad change is alone."""
+    if not changes:
+        return
+    try:
+        with connection.begin_nested():
+            written = statement(connection, changes)
+    except sa.exc.DBAPIError as error:
+        if not is_refusal(error):
+            raise
+        if len(changes) == 1:
+            changes[0].end(Verdict.DEAD, refusal(error))
+            return
+    else:
+        for change in changes:
+            if change.order_id in written:
+                change.end(Verdict.APPLIED)
+        return
+    middle = len(changes) // 2
+    _write(connection, changes[:middle], statement)
+    _write(connection, changes[middle:], statement)
+
+
+_IDS = sa.ARRAY(sa.BigInteger)
+
+# One parameter for the whole batch. PostgreSQL expects few rows from it, so it looks the orders up by
+# primary key in the order given, which is sorted: two writers lock in the same order.
+_BATCH = (
+    sa.func.json_to_recordset(sa.cast(sa.bindparam("batch", type_=sa.Text), JSON))
+    .table_valued(
+        sa.column("order_id", sa.BigInteger),
+        sa.column("customer_id", sa.BigInteger),
+        sa.column("status", sa.Text),
+        sa.column("total", Money),
+        sa.column("first_version", sa.BigInteger),
+        sa.column("version", sa.BigInteger),
+        name="batch",
+    )
+    .render_derived(with_types=True)
+)
+
+_UPDATE = (
+    sa.update(orders)
+    .where(orders.c.id == _BATCH.c.order_id, orders.c.version < _BATCH.c.first_version)
+    .values(
+        customer_id=sa.func.coalesce(_BATCH.c.customer_id, orders.c.customer_id),
+        status=sa.func.coalesce(_BATCH.c.status, orders.c.status),
+        total=sa.func.coalesce(_BATCH.c.total, orders.c.total),
+        updated_at=sa.func.now(),
+        version=_BATCH.c.version,
+    )
+    .returning(orders.c.id)
+)
+
+_INSERT = (
+    insert(orders)
+    .from_select(
+        ["id", "customer_id", "status", "total", "version"],
+        sa.select(
+            _BATCH.c.order_id,
+            _BATCH.c.customer_id,
+            sa.func.coalesce(_BATCH.c.status, "new"),
+            _BATCH.c.total,
+            _BATCH.c.version,
+        ).order_by(_BATCH.c.order_id),
+    )
+    .on_conflict_do_nothing()
+    .returning(orders.c.id)
+)
+
+
+def _update_rows(connection: sa.Connection, changes: Sequence[Change]) -> set[int]:
+    """Change the rows that exist and are older than all of the change; the ids of those changed."""
+    return set(connection.scalars(_UPDATE, {"batch": _encoded(changes)}))
+
+
+def _insert_rows(connection: sa.Connection, changes: Sequence[Change]) -> set[int]:
+    """Create the rows; one that somebody else created just now is left for the next attempt."""
+    return set(connection.scalars(_INSERT, {"batch": _encoded(changes)}))
+
+
+def _encoded(changes: Sequence[Change]) -> str:
+    rows = [
+        {
+            "order_id": change.order_id,
+            "customer_id": change.customer_id,
+            "status": change.status,
+            "total": change.total,
+            "first_version": change.first_version,
+            "version": change.version,
+        }
+        for change in changes
+    ]
+    return msgspec.json.encode(rows).decode()
