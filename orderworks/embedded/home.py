@@ -1,0 +1,162 @@
+"""The folder of one embedded stack: its paths, who may enter, and the lock that one stack holds."""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from orders.errors import ConfigurationError, OrderworksError
+from orders.settings import STATE_FILE
+
+
+class AlreadyRunning(OrderworksError):
+    """Another process runs the stack of this home."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder that ORDERWORKS_HOME names. `folder` is absolute and free of symbolic links."""
+
+    folder: Path
+
+    @property
+    def state_file(self) -> Path:
+        """Addresses and processes of the stack, there only while it runs."""
+        return self.folder / STATE_FILE
+
+    @property
+    def logs(self) -> Path:
+        """One file for each part."""
+        return self.folder / "logs"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the supervisor; holds its pid for whoever comes second."""
+        return self.folder / "lock"
+
+
+def open_home(folder: Path) -> Home:
+    """The home at `folder`, made if it is not there.
+
+    Nobody else can look into a home that is made here. Only root's may be passed through (never
+    listed): PostgreSQL does not run as root, and its account has to get to its own data.
+
+    Raises:
+        ConfigurationError: it cannot be made or written, or belongs to someone else.
+    """
+    home = Home(Path(os.path.realpath(folder)))
+    try:
+        make_folder(home.folder, passable=os.geteuid() == 0)
+        _refuse_foreign(home.folder)
+        make_folder(home.logs)
+    except OSError as error:
+        raise ConfigurationError(
+            f"ORDERWORKS_HOME: cannot write to {home.folder}: {error.strerror}"
+        ) from None
+    return home
+
+
+def make_folder(folder: Path, *, passable: bool = False) -> None:
+    """Make a private folder unless there is one. The modes of folders that exist are left alone."""
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        return
+    if passable:
+        folder.chmod(0o711)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
+        owner = psutil_username(status.st_uid)
+        raise ConfigurationError(
+            f"ORDERWORKS_HOME: {folder} belongs to {owner}: run as that user, or name another folder"
+        )
+    if status.st_mode & 0o002:
+        raise ConfigurationError(
+            f"ORDERWORKS_HOME: everyone can write to {folder}: take that away with `chmod o-w`"
+        )
+
+
+def psutil_username(uid: int) -> str:
+    """The name of a user, or its number if it has none."""
+    import pwd  # noqa: PLC0415 - POSIX only, and needed only for messages
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+@contextmanager
+def exclusive(home: Home) -> Iterator[None]:
+    """Hold the home's lock. The kernel lets it go when the holder dies, however it dies.
+
+    Raises:
+        AlreadyRunning: someone else holds it; says who.
+    """
+    with home.lock_file.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise AlreadyRunning(
+                f"the stack under {home.folder} is already run by {holder}"
+            ) from None
+        file.truncate(0)
+        file.write(f"{psutil.Process().username()}, pid {os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def is_locked(home: Home) -> bool:
+    """Whether a supervisor runs this home's stack right now."""
+    try:
+        with home.lock_file.open("r", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def write_private(path: Path, text: str) -> None:
+    """Put `text` at `path` in one step, readable by its owner only."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def remembered(home: Home, name: str) -> dict[str, str]:
+    """What `remember` kept under `name`; nothing if there is none.
+
+    Raises:
+        ConfigurationError: the file is damaged.
+    """
+    path = home.folder / name
+    try:
+        return {str(key): str(value) for key, value in json.loads(path.read_text("utf-8")).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError):
+        raise ConfigurationError(f"{path} cannot be read, or is damaged") from None
+
+
+def remember(home: Home, name: str, values: dict[str, str]) -> None:
+    """Keep `values` between runs, readable by their owner only."""
+    write_private(home.folder / name, json.dumps(values, indent=1) + "\n")

@@ -1,0 +1,159 @@
+"""One running process of a part, with everything it spawned: start, see it die, end, sweep up."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from orderworks.embedded.logs import LogFile
+from orderworks.embedded.parts import Part
+
+HOME_VARIABLE, PART_VARIABLE = "ORDERWORKS_HOME", "ORDERWORKS_PART"
+
+# The kernel counts a process's start in ticks since boot, and the time of boot in whole seconds.
+CREATE_TIME_TOLERANCE = 2.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Tells a process from a later one with the same pid."""
+
+    pid: int
+    create_time: float
+    mark: str
+
+    def process(self) -> psutil.Process | None:
+        """The process, if it is still the same one and alive."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.create_time) < CREATE_TIME_TOLERANCE
+            ours = any(self.mark in word for word in process.cmdline())
+            return process if same and ours and is_alive(process) else None
+        except psutil.Error:
+            return None
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it still runs. A zombie does not: it only waits to be noticed."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Child:
+    """One process of a part, leader of a session and process group of its own.
+
+    A terminal's Ctrl-C so reaches the supervisor only, and what the process leaves behind when it is
+    killed can be ended as a group.
+    """
+
+    def __init__(self, part: Part, process: subprocess.Popen[bytes], log: LogFile) -> None:
+        self.part = part
+        self.log = log
+        self._process = process
+        self._seen = psutil.Process(process.pid)
+        self.identity = Identity(process.pid, self._seen.create_time(), part.mark)
+
+    @classmethod
+    def start(cls, part: Part, logs: Path) -> Self:
+        """Run the part's command; its output goes to its log file.
+
+        Raises:
+            OSError: it cannot be run, or its log cannot be written.
+        """
+        log = LogFile(logs / f"{part.name}.log")
+        account = part.account.popen_arguments() if part.account else {}
+        with log.open() as output:
+            process = subprocess.Popen(  # noqa: S603 - parts are ours, and no shell is between
+                part.command,
+                cwd=part.folder,
+                env=dict(part.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                umask=0o077,
+                **account,
+            )
+        return cls(part, process, log)
+
+    @property
+    def pid(self) -> int:
+        """The leader's process id."""
+        return self._process.pid
+
+    def has_exited(self) -> bool:
+        """Whether the leader is dead. It stays unreaped, so that its pid still names its group."""
+        return self._process.returncode is not None or not is_alive(self._seen)
+
+    def is_healthy(self) -> bool:
+        """Whether the part works, by its own check."""
+        return self.part.is_healthy(self.log.since_start())
+
+    def ask_to_stop(self) -> None:
+        """Send the part's stop signal to the leader alone: it knows best how to end the others."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(self.part.stop_signal)
+
+    def reap(self) -> int:
+        """Kill whatever is left of the group, then collect the leader. Gives its exit status."""
+        if self._process.returncode is None:
+            kill_group(self.pid)
+            self._process.wait()
+        if self.part.keeps_folder:
+            end(inhabitants(self.part.folder, Path(self.part.command[0]).name), signal.SIGKILL, 1)
+        return self._process.returncode
+
+
+def kill_group(pid: int) -> None:
+    """Kill every process of the group that `pid` leads, or led: its id is not reused until all are gone."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def inhabitants(folder: Path, name: str) -> list[psutil.Process]:
+    """The processes called `name` that work in `folder`.
+
+    PostgreSQL's processes lead groups of their own. Those that outlive a killed postmaster hold its
+    shared memory, and keep a new one from starting.
+    """
+    return [process for process in psutil.process_iter() if _lives_in(process, folder, name)]
+
+
+def _lives_in(process: psutil.Process, folder: Path, name: str) -> bool:
+    try:
+        return process.name() == name and process.cwd() == str(folder) and is_alive(process)
+    except (psutil.Error, OSError):
+        return False
+
+
+def end(processes: Sequence[psutil.Process], first: signal.Signals, patience: float) -> None:
+    """Send `first` to all, and kill those that still run after `patience` seconds."""
+    for process in processes:
+        with suppress(psutil.Error):
+            process.send_signal(first)
+    _, stubborn = psutil.wait_procs(processes, timeout=patience)
+    for process in stubborn:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=5)
+
+
+def marked_processes(home: Path) -> list[psutil.Process]:
+    """Live processes that a supervisor of this home started, or that descend from those."""
+    return [process for process in psutil.process_iter() if _is_marked(process, home)]
+
+
+def _is_marked(process: psutil.Process, home: Path) -> bool:
+    try:
+        environment = process.environ()
+    except (psutil.Error, OSError):
+        return False
+    return environment.get(HOME_VARIABLE) == str(home) and PART_VARIABLE in environment

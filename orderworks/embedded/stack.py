@@ -1,0 +1,131 @@
+"""The stack as other code uses it: run it in the background of this process, or until a signal comes."""
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orderworks.embedded.accounts import (
+    forget_lost_temporary_homes,
+    forget_outside,
+    place_of,
+)
+from orderworks.embedded.home import Home, exclusive, make_folder, open_home
+from orderworks.embedded.leftovers import clear_leftovers
+from orderworks.embedded.passwords import passwords_of
+from orderworks.embedded.plan import SERVERS, Plan, make_plan
+from orderworks.embedded.postgresql import NAME as POSTGRESQL
+from orderworks.embedded.runner import Runner
+from orderworks.embedded.supervisor import Supervisor
+
+__all__ = ["SERVERS", "Stack", "discard", "prepared", "running_stack", "temporary_stack"]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack that runs.
+
+    Attributes:
+        home: its folder.
+        environment: the variables that lead to it: DATABASE_URL, REDIS_URL, CELERY_BROKER_URL,
+            CACHE_REDIS_URL, and with Flower FLOWER_URL and FLOWER_BASIC_AUTH.
+        admin_url: PostgreSQL's superuser, who may make databases; None if that server is not ours.
+    """
+
+    home: Path
+    environment: Mapping[str, str] = field(repr=False)
+    admin_url: str | None = field(repr=False)
+
+
+class Unwatched:
+    """A watcher for stacks in the background: it says nothing."""
+
+    def changed(self, runner: Runner) -> None:
+        """Nobody asks."""
+
+    def tick(self, runners: Sequence[Runner]) -> None:
+        """Nobody asks."""
+
+
+@contextmanager
+def running_stack(home: Path, only: Collection[str] | None = None) -> Iterator[Stack]:
+    """A stack in the background of this process, up when the block begins, gone when it ends.
+
+    Its data stay in `home` for the next time. `only` names the parts to run, `SERVERS` for instance;
+    dead parts are started again by a thread.
+
+    Raises:
+        OrderworksError: it cannot run; says why in a sentence.
+    """
+    with prepared(home, only) as (opened, plan):
+        supervisor = Supervisor(opened, plan.parts, plan.environment, Unwatched())
+        with _in_background(supervisor):
+            yield Stack(opened.folder, plan.environment, plan.admin_url)
+
+
+@contextmanager
+def temporary_stack(only: Collection[str] | None = None) -> Iterator[Stack]:
+    """Like `running_stack`, in a new folder that is removed with all data at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="orderworks-"))
+    home = folder / "home"
+    try:
+        if os.geteuid() == 0:
+            folder.chmod(0o711)  # Ours, and PostgreSQL's account has to pass through.
+        make_folder(home, passable=os.geteuid() == 0)
+        with running_stack(home, only) as stack:
+            yield stack
+    finally:
+        discard(home)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard(home: Path) -> None:
+    """Remove a home that no stack runs in, with all its data, wherever they lie."""
+    opened = open_home(home)
+    with exclusive(opened):
+        home_id = passwords_of(opened).home_id
+        clear_leftovers(opened, place_of(opened, home_id).folder / POSTGRESQL)
+        forget_outside(home_id)
+        shutil.rmtree(opened.folder, ignore_errors=True)
+
+
+@contextmanager
+def prepared(folder: Path, only: Collection[str] | None = None) -> Iterator[tuple[Home, Plan]]:
+    """A home that is ours alone, with leftovers cleared and the plan of what to run in it."""
+    home = open_home(folder)
+    with exclusive(home):
+        forget_lost_temporary_homes()
+        passwords = passwords_of(home)
+        place = place_of(home, passwords.home_id)
+        clear_leftovers(home, place.folder / POSTGRESQL)
+        yield home, make_plan(home, place, passwords, only)
+
+
+@contextmanager
+def _in_background(supervisor: Supervisor) -> Iterator[None]:
+    """Run the supervisor in a thread for as long as the block lasts, and hand on what it raises."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            supervisor.run()
+        except BaseException as error:  # noqa: BLE001 - handed on to the thread that waits
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="orderworks-supervisor")
+    thread.start()
+    try:
+        while thread.is_alive() and not supervisor.is_up:
+            time.sleep(0.01)
+        if not errors:
+            yield
+    finally:
+        supervisor.stop()
+        thread.join()
+    if errors:
+        raise errors[0]
