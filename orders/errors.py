@@ -9,8 +9,11 @@ OrderworksError
 ├── Backpressure            the stream of updates is at its limit; try again later
 ├── PartlyAccepted          `update_many` stopped part way: says how many were accepted
 ├── ImportNotFound          no import has that id
+├── ImportFailed            what was accepted cannot be loaded, now or later: says why
 └── WaitTimeout             `job.wait()` gave up; the import itself goes on
 """
+
+from collections.abc import Sequence
 
 
 class OrderworksError(Exception):
@@ -30,11 +33,13 @@ class InvalidUpdate(InvalidInput):
 
     Attributes:
         field: the name of the field at fault.
+        problem: what is wrong with it.
     """
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
         self.field = field
+        self.problem = problem
 
 
 class InvalidFile(InvalidInput):
@@ -50,23 +55,32 @@ class Backpressure(OrderworksError):
 
 
 class PartlyAccepted(OrderworksError):
-    """`update_many` stopped part way.
+    """`update_many` stopped part way; the cause is chained.
+
+    What the iterable had not yielded yet is left in it.
 
     Attributes:
-        accepted: how many updates, counted from the first, are certainly accepted.
-        uncertain: how many right after them may have been accepted too: they were sent, and the
-            answer was lost. Zero when the server refused.
+        accepted: how many updates are certainly accepted.
+        refused: the updates taken from the iterable that are certainly not accepted, in order.
+        uncertain: those that were sent and whose answer was lost, in order.
     """
 
-    def __init__(self, accepted: int, uncertain: int, cause: Exception) -> None:
-        doubt = f"; of the next {uncertain} the answer was lost" if uncertain else ""
-        super().__init__(f"{accepted} updates were accepted{doubt}: {cause}")
+    def __init__(
+        self, accepted: int, refused: Sequence[object], uncertain: Sequence[object], cause: Exception
+    ) -> None:
+        lost = f", {len(uncertain)} are uncertain" if uncertain else ""
+        super().__init__(f"{accepted} updates were accepted{lost}, then: {cause}")
         self.accepted = accepted
-        self.uncertain = uncertain
+        self.refused = list(refused)
+        self.uncertain = list(uncertain)
 
 
 class ImportNotFound(OrderworksError):
     """No import has that id."""
+
+
+class ImportFailed(OrderworksError):
+    """An accepted import, or a chunk of one, cannot be loaded, and trying again would not help."""
 
 
 class WaitTimeout(OrderworksError):

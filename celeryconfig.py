@@ -1,0 +1,83 @@
+"""Celery's settings as a table: every one that is not Celery's default, with its reason.
+
+Read with `app.config_from_object("celeryconfig")`, so `celery -A worker …` uses it as it stands.
+"""
+
+from datetime import timedelta
+
+from kombu import Queue as KombuQueue
+
+from orders.names import QUEUE_OF, Queue, TaskName
+from orders.settings import Settings
+
+settings = Settings.load()
+
+# --- Broker -------------------------------------------------------------------------------------
+broker_url = settings.broker
+broker_connection_retry_on_startup = True  # a worker may start before its broker
+broker_connection_max_retries = None  # and waits for as long as the broker is away
+broker_channel_error_retry = True  # a broker that is out of memory is an error that passes
+broker_transport_options = {
+    "visibility_timeout": 300,  # above task_time_limit: no task is redelivered while it runs
+    "unacked_restore_interval": 5,  # look for messages of dead workers every 5 s …
+    "unacked_restore_throttle": 1,  # … each time, not every tenth
+    "socket_timeout": 10,  # no call to the broker waits for ever
+    "socket_connect_timeout": 3,
+    "socket_keepalive": True,
+    "health_check_interval": 10,  # notices a half-open link
+}
+task_publish_retry_policy = {  # bounded: a request that enqueues must not hang
+    "max_retries": 3,
+    "interval_start": 0,
+    "interval_step": 0.2,
+    "interval_max": 1,
+}
+
+# --- Messages -----------------------------------------------------------------------------------
+task_serializer = "json"
+accept_content = ["json"]  # anything else would let the broker's users run code here
+result_accept_content = ["json"]
+task_ignore_result = True  # what a task did stands in PostgreSQL
+result_backend = None
+task_default_queue = Queue.UPKEEP.value
+task_queues = [KombuQueue(queue.value) for queue in Queue]
+task_create_missing_queues = False  # a misspelt queue is an error, not a place to wait for ever
+task_routes = {task.value: {"queue": queue.value} for task, queue in QUEUE_OF.items()}
+
+# --- Delivery: at least once, and every task may run twice ----------------------------------------
+task_acks_late = True  # a message leaves the broker after its work
+task_reject_on_worker_lost = True  # a killed child's message is delivered again …
+task_retry_on_worker_lost = True  # … up to the task's max_retries, not in a loop
+worker_prefetch_multiplier = 1  # no idle child while another one's messages wait
+worker_cancel_long_running_tasks_on_connection_loss = True  # the message is redelivered; stop here
+task_soft_time_limit = 100  # seconds; raises in the task
+task_time_limit = 120  # seconds; kills the child. Below visibility_timeout
+
+# --- Workers ------------------------------------------------------------------------------------
+worker_soft_shutdown_timeout = 10  # with REMAP_SIGTERM=SIGQUIT: finish for so long, then hand back
+worker_enable_soft_shutdown_on_idle = False
+worker_max_tasks_per_child = 2000  # a leak anywhere stays small
+worker_max_memory_per_child = 600_000  # KiB; replaced after the task that crossed it
+worker_send_task_events = True  # Flower shows what runs
+task_send_sent_event = True
+worker_hijack_root_logger = False  # worker/logs.py owns logging
+imports = ("tasks.updates", "tasks.imports", "tasks.reports", "tasks.upkeep")
+
+# --- Beat ---------------------------------------------------------------------------------------
+beat_scheduler = "redbeat.RedBeatScheduler"  # any number of beats; one leads
+beat_max_loop_interval = 2  # seconds between two looks, and two extensions of the lock
+redbeat_redis_url = broker_url
+redbeat_key_prefix = "orders:beat:"
+redbeat_lock_timeout = 12  # seconds until another beat takes over from a dead leader
+beat_schedule = {
+    "refresh-top-customers": {
+        "task": TaskName.REFRESH_TOP_CUSTOMERS.value,
+        "schedule": timedelta(seconds=settings.report_interval),
+        "options": {"expires": 2 * settings.report_interval},  # the next one does its work
+    },
+    "sweep": {
+        "task": TaskName.SWEEP.value,
+        "schedule": timedelta(seconds=settings.sweep_interval),
+        "options": {"expires": 4 * settings.sweep_interval},
+    },
+}

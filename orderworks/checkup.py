@@ -1,0 +1,130 @@
+"""Checks of a set-up, each with its remedy. `orderworks doctor` prints them."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+import celeryconfig
+from migrations import runner
+from orders.database import make_engine
+from orders.redis import Redis, make_redis
+from orders.settings import Settings
+
+CLOCK_SKEW = 5.0
+"""Seconds that servers' clocks may differ; beyond, ages and redeliveries mislead."""
+
+PROCESSES_A_HOST = 4
+"""Children of the two worker services that `up` and the compose file start."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was found, whether that is well, and what to do if not."""
+
+    check: str
+    well: bool
+    found: str
+    remedy: str
+
+
+def checkup(settings: Settings) -> list[Finding]:
+    """Look at the servers and at Celery's table.
+
+    Raises:
+        sa.exc.DBAPIError, redis.RedisError: a server is away; `orderworks status` says which.
+    """
+    engine = make_engine(settings, "orderworks-doctor")
+    with engine.connect() as connection:
+        return [
+            *_stream(make_redis(settings.stream, settings.redis_timeout)),
+            *_broker(make_redis(settings.broker, settings.redis_timeout)),
+            _cache_apart(settings),
+            _schema(connection),
+            _pool_budget(connection, settings),
+            _clocks(connection, settings),
+            _time_limits(),
+        ]
+
+
+def _stream(client: Redis) -> Iterator[Finding]:
+    yield _keeps_everything("update stream", client)
+    yield _durable("update stream", client)
+
+
+def _broker(client: Redis) -> Iterator[Finding]:
+    yield _keeps_everything("broker", client)
+
+
+def _keeps_everything(name: str, client: Redis) -> Finding:
+    policy = client.config_get("maxmemory-policy")["maxmemory-policy"]
+    return Finding(
+        f"the {name} evicts nothing",
+        policy == "noeviction",
+        f"maxmemory-policy is {policy}",
+        "set maxmemory-policy noeviction: eviction deletes work that was accepted",
+    )
+
+
+def _durable(name: str, client: Redis) -> Finding:
+    aof = client.config_get("appendonly")["appendonly"]
+    return Finding(
+        f"the {name} outlives a restart",
+        aof == "yes",
+        f"appendonly is {aof}",
+        "set appendonly yes: without it a restart forgets what was accepted",
+    )
+
+
+def _cache_apart(settings: Settings) -> Finding:
+    apart = settings.cache != settings.stream
+    return Finding(
+        "the cache has a place of its own",
+        apart,
+        "CACHE_REDIS_URL is set" if apart else "cached reads share REDIS_URL",
+        "set CACHE_REDIS_URL to a server that may evict: cached reads could fill the stream's memory",
+    )
+
+
+def _schema(connection: sa.Connection) -> Finding:
+    at, head = runner.current(connection), runner.head()
+    return Finding("the schema is the newest", at == head, f"at {at}", "run `orderworks db upgrade`")
+
+
+def _pool_budget(connection: sa.Connection, settings: Settings) -> Finding:
+    limit = int(connection.execute(sa.text("SHOW max_connections")).scalar_one())
+    need = PROCESSES_A_HOST * (settings.db_pool_size + settings.db_max_overflow)
+    return Finding(
+        "a host's worker processes fit into max_connections",
+        need <= 0.8 * limit,
+        f"{PROCESSES_A_HOST} processes may open {need} of {limit}",
+        "lower DB_POOL_SIZE and DB_MAX_OVERFLOW, or raise max_connections",
+    )
+
+
+def _clocks(connection: sa.Connection, settings: Settings) -> Finding:
+    seconds, microseconds = make_redis(settings.stream, settings.redis_timeout).time()
+    clocks = [
+        time.time(),
+        seconds + microseconds / 1e6,
+        float(connection.execute(sa.text("SELECT extract(epoch FROM now())")).scalar_one()),
+    ]
+    skew = max(clocks) - min(clocks)
+    return Finding(
+        "the clocks of this host, Redis and PostgreSQL agree",
+        skew < CLOCK_SKEW,
+        f"they differ by {skew:.1f} s",
+        "run a time service on every host",
+    )
+
+
+def _time_limits() -> Finding:
+    limit = celeryconfig.task_time_limit
+    timeout = int(celeryconfig.broker_transport_options["visibility_timeout"])
+    return Finding(
+        "no task outlives its message's visibility timeout",
+        limit < timeout,
+        f"task_time_limit {limit} s, visibility_timeout {timeout} s",
+        "in celeryconfig.py keep task_time_limit below visibility_timeout",
+    )

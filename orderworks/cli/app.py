@@ -1,0 +1,36 @@
+"""All commands in one place, in the order in which `orderworks --help` lists them."""
+
+import typer
+
+from orderworks.cli import database, imports, reports, stack, updates
+from orderworks.cli.demo import demo
+from orderworks.cli.doctor import doctor
+from orderworks.cli.failures import clear_failures
+from orderworks.cli.status import status
+
+app = typer.Typer(
+    name="orderworks",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Background jobs for an orders database: updates and imports in bulk, certain cache "
+    "invalidation, reports kept ready. Servers are those that the environment names "
+    "(DATABASE_URL, REDIS_URL, …), else the embedded ones that `orderworks up` starts.",
+)
+app.command()(demo)
+app.command()(stack.up)
+app.command("import")(imports.import_file)
+app.command()(imports.imports)
+app.command()(imports.rejects)
+app.command()(updates.update)
+app.add_typer(reports.commands, name="report")
+app.command()(status)
+app.command()(stack.env)
+app.command()(doctor)
+app.add_typer(database.commands, name="db")
+
+
+def run() -> None:
+    """Run the command that the arguments name."""
+    with clear_failures():
+        app()

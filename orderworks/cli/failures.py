@@ -1,0 +1,47 @@
+"""How a command ends when it cannot do its work: one clear line, and an exit status that says why.
+
+1: the job failed, or a server is away. 2: wrong usage or configuration.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+import sqlalchemy as sa
+
+from orders.database import unavailable
+from orders.errors import ConfigurationError, ImportNotFound, InvalidInput, OrderworksError
+from orders.redis import redis_unavailable
+from orders.settings import Settings
+
+FAILED = 1
+WRONG_USAGE = 2
+
+_UNDEFINED_TABLE = "42P01"
+
+
+@contextmanager
+def clear_failures() -> Iterator[None]:
+    """Turn the errors that a person can do something about into a line and an exit status."""
+    try:
+        yield
+    except (ConfigurationError, InvalidInput, ImportNotFound) as error:
+        _end(error, WRONG_USAGE)
+    except OrderworksError as error:
+        _end(error, FAILED)
+    except sa.exc.DBAPIError as error:
+        _end(_database_failure(error), FAILED)
+    except redis.RedisError as error:
+        _end(redis_unavailable(error, Settings.load().stream), FAILED)
+
+
+def _database_failure(error: sa.exc.DBAPIError) -> OrderworksError:
+    if getattr(error.orig, "pgcode", None) == _UNDEFINED_TABLE:
+        return OrderworksError("The database has no schema yet: run `orderworks db upgrade`")
+    return unavailable(error, Settings.load().database)
+
+
+def _end(error: Exception, status: int) -> None:
+    sys.stderr.write(f"orderworks: {error}\n")
+    sys.exit(status)

@@ -1,0 +1,32 @@
+"""What commands print: tables and sentences for people, one JSON document for programs."""
+
+import sys
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+console = Console(highlight=False)
+
+
+def print_json(document: Any) -> None:  # noqa: ANN401 - whatever msgspec can encode
+    """Print one JSON document and nothing else. Totals are strings, times are ISO 8601."""
+    encoded = msgspec.json.encode(document)
+    sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table without a box; the columns in `right` are aligned to the right."""
+    empty = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        empty.add_column(column, justify="right" if column in right else "left")
+    return empty
+
+
+def age(seconds: float) -> str:
+    """A span as people say it: `3 s`, `2 min`, `5 h`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

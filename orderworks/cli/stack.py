@@ -1,0 +1,69 @@
+"""`orderworks up` runs everything on this machine; `orderworks env` tells where it is."""
+
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from orders.errors import ConfigurationError
+from orders.settings import Settings
+from orderworks.embedded.stack import prepared
+from orderworks.embedded.state import running_environment
+from orderworks.embedded.supervisor import StopRequest, Supervisor
+from orderworks.embedded.view import Board, Lines, view
+
+
+def up() -> None:
+    """Run everything here until Ctrl-C: servers, migrations, workers, beat and Flower.
+
+    PostgreSQL and Valkey are real servers from Python packages, on loopback ports, with passwords;
+    their data stay in ORDERWORKS_HOME (default .orderworks) for the next time. A part whose address
+    you give (DATABASE_URL, REDIS_URL, CACHE_REDIS_URL) is not started: yours is used. A part that
+    dies is started again. Ctrl-C or SIGTERM stops all of it, within 30 seconds and without a loss.
+    """
+    with stop_on_signals() as request, prepared(Settings.load().orderworks_home) as stack:
+        with view() as screen:
+            _introduce(screen, stack.home.folder.as_posix(), len(stack.leftovers))
+            environment = stack.plan.environment
+            Supervisor(stack.home, stack.plan.parts, environment, screen, request).run()
+            screen.say("Stopped. The data are kept.")
+
+
+def env() -> None:
+    """Print the addresses of the running embedded stack, as `export NAME='value'` lines.
+
+    For your shell, psql, apps and scripts: eval "$(orderworks env)".
+    """
+    home = Settings.load().orderworks_home.absolute()
+    environment = running_environment(home)
+    if environment is None:
+        raise ConfigurationError(
+            f"no embedded stack runs under {home}: start it with `orderworks up`"
+        )
+    for name, value in environment.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _introduce(screen: Board | Lines, home: str, leftovers: int) -> None:
+    if leftovers:
+        screen.say(f"Ended {leftovers} processes that a killed `orderworks up` had left.")
+    screen.say(f"Data and logs are in {home}. Addresses: `orderworks env`. Ctrl-C stops it.")
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn the signals that mean "end" into a request to stop, which no code is interrupted by."""
+    request = StopRequest()
+
+    def ask(_signal: int, _frame: object) -> None:
+        request.asked = True
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in signals}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

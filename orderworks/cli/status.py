@@ -1,0 +1,34 @@
+"""`orderworks status`: is everything up, and does anything wait?"""
+
+from typing import Annotated
+
+import typer
+
+from orders.settings import Settings
+from orderworks.cli.failures import FAILED
+from orderworks.cli.output import console, print_json, table
+from orderworks.health import Examination, Status
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show every part and the work that waits. Exit status 0 only when all parts are well."""
+    found = Examination(Settings.load()).status()
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+    if not found.healthy:
+        raise typer.Exit(FAILED)
+
+
+def _print(found: Status) -> None:
+    lines = table("", "part", "")
+    for part in found.parts:
+        sign = "[green]●[/]" if part.healthy else "[red]●[/]"
+        lines.add_row(sign, part.name, part.detail if part.healthy else f"[red]{part.detail}[/]")
+    console.print(lines)
+    for name, counts in (("updates", found.updates), ("imports", found.imports)):
+        shown = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in counts.items())
+        console.print(f"{name}: {shown or 'none'}")

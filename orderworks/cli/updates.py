@@ -1,0 +1,74 @@
+"""`orderworks update`: hand over order updates."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orders.errors import InvalidFile, InvalidUpdate
+from orderworks.cli.output import console, print_json
+from producer import OrderUpdate, Producer
+
+
+def update(
+    order_id: Annotated[int | None, typer.Argument(help="The order to change.")] = None,
+    *,
+    total: Annotated[str | None, typer.Option(help="New total, such as 19.99.")] = None,
+    status: Annotated[str | None, typer.Option(help="New status.")] = None,
+    customer: Annotated[int | None, typer.Option(help="New customer.")] = None,
+    version: Annotated[
+        int | None,
+        typer.Option(help="Apply only if the order's version is lower. Default: order of arrival."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="JSON Lines, an update each: {\"order_id\": 1, \"total\": \"9.99\"}; - reads stdin."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Change an order: the workers apply it within moments, in bulk with others.
+
+    An order that does not exist is created if --customer and --total are given.
+    """
+    if (order_id is None) == (file is None):
+        raise typer.BadParameter("give either ORDER_ID with what is to change, or --file")
+    if order_id is not None:
+        changed = OrderUpdate(
+            order_id=order_id, total=total, status=status, customer_id=customer, version=version
+        )
+        with Producer.from_settings() as producer:
+            entry = producer.update(changed)
+        _say({"accepted": 1, "entry": entry}, f"Accepted as {entry}.", as_json)
+    elif file is not None:
+        with Producer.from_settings() as producer:
+            accepted = producer.update_many(_read(file))
+        _say({"accepted": accepted}, f"Accepted {accepted:,} updates.", as_json)
+
+
+def _say(document: dict[str, object], sentence: str, as_json: bool) -> None:  # noqa: FBT001
+    if as_json:
+        print_json(document)
+    else:
+        console.print(sentence)
+
+
+def _read(file: Path) -> Iterator[OrderUpdate]:
+    if str(file) == "-":
+        yield from _parsed(sys.stdin.buffer)
+        return
+    try:
+        with file.open("rb") as lines:
+            yield from _parsed(lines)
+    except OSError as error:
+        raise InvalidFile(f"{file}: {error.strerror}") from None
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[OrderUpdate]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield OrderUpdate.decode(line)
+            except InvalidUpdate as error:
+                raise InvalidUpdate(f"line {number}: {error.field}", error.problem) from None

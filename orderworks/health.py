@@ -1,0 +1,174 @@
+"""How the whole is doing: each part, and the work that waits. `orderworks status` shows it."""
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.request import urlopen
+
+import msgspec
+import redis
+import sqlalchemy as sa
+
+from migrations import runner
+from orders import names
+from orders.database import make_engine, unavailable
+from orders.errors import OrderworksError
+from orders.imports import ledger
+from orders.redis import Redis, make_redis, redis_unavailable
+from orders.reports import Window, published_report
+from orders.schema import update_shards
+from orders.settings import Settings
+from orders.stream import UpdateStream
+from worker.celery import app
+
+WORKER_PATIENCE = 2.0
+"""Seconds that workers have to answer a ping."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part: whether it is well, and a few words on it."""
+
+    name: str
+    healthy: bool
+    detail: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The parts, and the work as the ledgers have it.
+
+    Attributes:
+        updates: waiting entries, lag in seconds, and the sums of verdicts given.
+        imports: how many imports there are of each status.
+    """
+
+    healthy: bool
+    parts: list[Part]
+    updates: dict[str, float]
+    imports: dict[str, int]
+
+
+class Examination:
+    """One look at all parts. A part that is away never hides the others."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._engine = make_engine(settings, "orderworks-status")
+        self._redis = make_redis(settings.stream, settings.redis_timeout)
+        self._cache = make_redis(settings.cache, settings.redis_timeout)
+        self._stream = UpdateStream(self._redis, settings.update_shards, settings.stream_limit)
+
+    def status(self) -> Status:
+        """Look at everything."""
+        parts = [
+            self._examine("postgresql", self._database),
+            self._examine("schema", self._schema),
+            self._examine("stream", lambda: _ping(self._redis)),
+            self._examine("cache", lambda: _ping(self._cache)),
+            *self._queues(),
+            self._examine("beat", self._beat),
+            self._examine("report", self._report),
+        ]
+        if self._settings.flower_url:
+            parts.append(self._examine("flower", self._flower))
+        return Status(
+            healthy=all(part.healthy for part in parts),
+            parts=parts,
+            updates=_or_nothing(self._updates),
+            imports=_or_nothing(self._imports),
+        )
+
+    def _examine(self, name: str, look: Callable[[], str]) -> Part:
+        try:
+            return Part(name, healthy=True, detail=look())
+        except sa.exc.DBAPIError as error:
+            return Part(name, healthy=False, detail=str(unavailable(error, self._settings.database)))
+        except redis.RedisError as error:
+            return Part(name, healthy=False, detail=str(redis_unavailable(error, self._settings.stream)))
+        except (OrderworksError, OSError) as error:
+            return Part(name, healthy=False, detail=str(error))
+
+    def _database(self) -> str:
+        with self._engine.connect() as connection:
+            version = connection.scalar(sa.text("SHOW server_version"))
+        return f"answers, version {version}"
+
+    def _schema(self) -> str:
+        with self._engine.connect() as connection:
+            at = runner.current(connection)
+        if at != runner.head():
+            raise OrderworksError(f"at {at}, the code needs {runner.head()}: run `orderworks db upgrade`")
+        return f"at {at}"
+
+    def _queues(self) -> Iterable[Part]:
+        """Whether each queue has a worker."""
+        try:
+            consumed = app.control.inspect(timeout=WORKER_PATIENCE).active_queues() or {}
+        except Exception as error:  # noqa: BLE001 - kombu raises whatever its transport does
+            consumed, problem = {}, str(error)
+        else:
+            problem = "no worker answers"
+        workers: dict[str, list[str]] = {queue.value: [] for queue in names.Queue}
+        for worker, queues in consumed.items():
+            for queue in queues:
+                workers.setdefault(queue["name"], []).append(worker)
+        for queue, found in workers.items():
+            yield Part(f"queue {queue}", bool(found), ", ".join(sorted(found)) or problem)
+
+    def _beat(self) -> str:
+        """Beat is alive if the sweep that it asks for was lately done."""
+        pulse = self._redis.get(names.last_sweep())
+        if pulse is None:
+            raise OrderworksError("no sweep was ever done: is `celery -A worker beat` running?")
+        silence = time.time() - float(pulse)
+        if silence > max(30, 4 * self._settings.sweep_interval):
+            raise OrderworksError(f"the last sweep was {silence:.0f} s ago")
+        return f"last sweep {silence:.0f} s ago"
+
+    def _report(self) -> str:
+        """A report is stale when two refreshes in a row did not publish it."""
+        report = published_report(self._cache, Window.ALL)
+        if report is None:
+            raise OrderworksError("none is published yet: the first refresh comes within "
+                                  f"{self._settings.report_interval:.0f} s of beat's start")
+        old = (datetime.now(UTC) - report.as_of).total_seconds()
+        if old > 30 + 2 * self._settings.report_interval:
+            raise OrderworksError(f"as of {old:.0f} s ago")
+        return f"as of {old:.0f} s ago"
+
+    def _flower(self) -> str:
+        url = f"{self._settings.flower_url}/healthcheck"
+        with urlopen(url, timeout=3) as answer:  # noqa: S310 - the operator's own address
+            answer.read()
+        return f"answers at {self._settings.flower_url}"
+
+    def _updates(self) -> dict[str, float]:
+        now = time.time()
+        shards = range(self._settings.update_shards)
+        waiting = {
+            "waiting": sum(map(self._stream.length, shards)),
+            "lag_seconds": round(max(self._stream.lag(shard, now) for shard in shards), 3),
+        }
+        sums = [sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0).label(name) for name in _COUNTS]
+        with self._engine.connect() as connection:
+            counted = connection.execute(sa.select(*sums)).one()._mapping
+        return waiting | {name: int(counted[name]) for name in _COUNTS}
+
+    def _imports(self) -> dict[str, int]:
+        with self._engine.connect() as connection:
+            return ledger.count_by_status(connection)
+
+
+_COUNTS = ("accepted", "applied", "superseded", "stale", "duplicate", "dead")
+
+
+def _ping(client: Redis) -> str:
+    client.ping()
+    return f"answers, version {client.info('server')['redis_version']}"
+
+
+def _or_nothing(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return look()
+    except (sa.exc.DBAPIError, redis.RedisError):
+        return {}

@@ -1,0 +1,44 @@
+"""Nudges: the Celery messages that say "look there". The work itself never travels in them.
+
+A nudge that cannot be sent costs a delay, never data: the sweep finds the work. So sending one waits
+for a bounded time, is tried once, and its failure is logged, not raised.
+"""
+
+import logging
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from orders.names import QUEUE_OF, TaskName
+
+log = logging.getLogger(__name__)
+
+
+class Nudges:
+    """Sends nudges over a broker; connects on the first one. Threads may share it."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._app = Celery("orderworks-producer", broker=broker_url, set_as_current=False)
+        self._app.conf.update(
+            task_serializer="json",
+            task_ignore_result=True,
+            broker_transport_options={
+                "socket_timeout": 5,
+                "socket_connect_timeout": 2,
+                "socket_keepalive": True,
+                "health_check_interval": 10,
+            },
+        )
+
+    def send(self, task: TaskName, *arguments: str | int) -> None:
+        """Ask the workers to run `task`."""
+        try:
+            self._app.send_task(
+                task.value, args=arguments, queue=QUEUE_OF[task].value, retry=False
+            )
+        except (OperationalError, OSError) as error:
+            log.warning("nudge_left_to_sweep task=%s error=%s", task.value, error)
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self._app.close()

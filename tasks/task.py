@@ -1,0 +1,26 @@
+"""How a task is declared here: by its enumerated name, with the options that are all spelled out."""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from celery import Task
+
+from orders.names import TaskName
+from worker.celery import app
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def task(name: TaskName, *, max_retries: int = 3) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Register a function as the task `name`.
+
+    `max_retries` bounds how often a message whose child was killed is delivered again; after that the
+    sweep has to find the work. Celery takes any option silently, so only known ones are offered.
+    """
+
+    def register(function: Callable[P, R]) -> Task[P, R]:
+        registered: Any = app.task(name=name.value, max_retries=max_retries)(function)
+        return registered  # type: ignore[no-any-return]  # Celery's decorator is untyped
+
+    return register

@@ -1,0 +1,24 @@
+"""Order updates: drain a shard of the stream."""
+
+from typing import Any
+
+import msgspec
+
+from orders.drain import Drain
+from orders.names import TaskName
+from tasks.task import task
+from worker.lifecycle import current
+
+
+@task(TaskName.DRAIN_UPDATES)
+def drain_updates(shard: int) -> dict[str, Any]:
+    """Apply what waits in a shard; nudge again if the time slice ended first.
+
+    Two at once: the second one leaves at once. Failing half way: what is committed stays, the rest is
+    still in the stream, and the sweep nudges.
+    """
+    process = current()
+    drained = Drain(process.engine, process.stream, process.cache, process.settings, shard).run()
+    if drained.more:
+        drain_updates.delay(shard)
+    return msgspec.to_builtins(drained)

@@ -1,0 +1,97 @@
+"""The schema: every revision goes up and down, and the code's tables are what the revisions build."""
+
+import subprocess
+from urllib.parse import urlsplit
+
+import pytest
+import sqlalchemy as sa
+
+from migrations import runner
+from orders.settings import Settings
+from orderworks.embedded.binaries import postgresql_binaries
+from orderworks.embedded.stack import Stack
+from tests.conftest import make_database
+
+PG_DUMP = postgresql_binaries(None) / "pg_dump"
+
+
+@pytest.fixture
+def empty(stack: Stack, admin: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database without a schema, as the one that DATABASE_URL names."""
+    with admin.connect() as connection:
+        connection.execute(sa.text("DROP DATABASE IF EXISTS empty WITH (FORCE)"))
+    url = make_database(stack, admin, "empty", "template1")
+    monkeypatch.setenv("DATABASE_URL", url)
+    return url
+
+
+def dump(url: str) -> str:
+    """The schema as SQL, without Alembic's own table and pg_dump's random marks."""
+    parts = urlsplit(url)
+    done = subprocess.run(
+        [PG_DUMP, "--schema-only", "--no-owner", "--exclude-table=alembic_version", url],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PGPASSWORD": parts.password or ""},
+    )
+    return "\n".join(line for line in done.stdout.splitlines() if "restrict" not in line)
+
+
+def test_up_down_up_gives_an_equal_schema(empty: str) -> None:
+    runner.upgrade()
+    first = dump(empty)
+    runner.downgrade("base")
+    runner.upgrade()
+    assert "CREATE TABLE public.orders" in first
+    assert dump(empty) == first
+
+
+def test_each_revision_goes_back_to_exactly_the_one_before(empty: str) -> None:
+    revisions = ["0001", "0002", "0003", "0004", "0005", "0006"]
+    assert revisions[-1] == runner.head()
+    before = []
+    for revision in revisions:
+        before.append(dump(empty))
+        runner.upgrade(revision)
+    for schema in reversed(before):
+        runner.downgrade("-1")
+        assert dump(empty) == schema
+
+
+def test_downgrade_to_base_leaves_nothing(empty: str) -> None:
+    nothing = dump(empty)
+    runner.upgrade()
+    runner.downgrade("base")
+    assert dump(empty) == nothing
+
+
+def test_the_codes_tables_equal_the_migrated_schema(settings: Settings) -> None:
+    assert settings.database
+    runner.check()
+
+
+def test_drift_would_be_found(settings: Settings, engine: sa.Engine) -> None:
+    assert settings.database
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders ADD COLUMN stray integer"))
+    with pytest.raises(Exception, match="stray"):
+        runner.check()
+
+
+def test_orders_that_stood_before_the_change_log_are_counted(empty: str) -> None:
+    runner.upgrade("0005")
+    engine = sa.create_engine(empty.replace("postgresql://", "postgresql+psycopg2://"))
+    with engine.begin() as connection:
+        connection.execute(sa.text("INSERT INTO customers (id, name) VALUES (1, 'Ada')"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO orders (id, customer_id, total, status) "
+                "VALUES (1, 1, 10, 'paid'), (2, 1, 5, 'paid'), (3, 1, 99, 'cancelled')"
+            )
+        )
+    runner.upgrade()
+    with engine.connect() as connection:
+        logged = connection.execute(sa.text("SELECT sum(orders), sum(total) FROM customer_changes"))
+        assert logged.one() == (2, 15)
+    engine.dispose()

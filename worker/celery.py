@@ -1,0 +1,10 @@
+"""The Celery app. Importing this module opens no connection."""
+
+from celery import Celery
+
+from worker import lifecycle, logs
+
+app = Celery("orderworks")
+app.config_from_object("celeryconfig")
+lifecycle.connect()
+logs.connect()

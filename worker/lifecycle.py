@@ -1,0 +1,59 @@
+"""When a worker process begins and ends: prefork children after the fork, thread pools at start."""
+
+import os
+
+from celery.concurrency import get_implementation
+from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.signals import (
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_shutdown,
+)
+from celery.worker import WorkController
+
+from orders.settings import Settings
+from worker.process import NotStarted, Process
+
+_process: Process | None = None
+
+
+def connect() -> None:
+    """Hook the life of the process to Celery's signals."""
+    worker_init.connect(_start_unless_forking)
+    worker_process_init.connect(_start)
+    worker_process_shutdown.connect(_stop)
+    worker_shutdown.connect(_stop)
+
+
+def current() -> Process:
+    """The connections of this process.
+
+    Raises:
+        NotStarted: none were made in this very process; what a fork inherited does not count.
+    """
+    if _process is None or _process.pid != os.getpid():
+        raise NotStarted(
+            "This process has no connections of its own: tasks run only in a worker that "
+            "`celery -A worker worker` started"
+        )
+    return _process
+
+
+def _start_unless_forking(sender: WorkController, **_: object) -> None:
+    """Start in the main process only if its pool runs the tasks there, in threads."""
+    if not issubclass(get_implementation(sender.pool_cls), PreforkPool):
+        _start()
+
+
+def _start(**_: object) -> None:
+    global _process  # noqa: PLW0603 - one per process is the point
+    if _process is None or _process.pid != os.getpid():
+        _process = Process.start(Settings.load())
+
+
+def _stop(**_: object) -> None:
+    global _process  # noqa: PLW0603 - likewise
+    if _process is not None and _process.pid == os.getpid():
+        _process.stop()
+        _process = None

@@ -1,0 +1,60 @@
+"""Logs: an event name and fields, one line each; JSON unless a person is watching a terminal."""
+
+import logging
+import logging.config
+import sys
+from typing import Any
+
+import structlog
+from celery.signals import setup_logging, task_postrun, task_prerun
+
+_SHARED: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.PositionalArgumentsFormatter(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+
+
+def connect() -> None:
+    """Take logging over from Celery, and let every line of a task name the task."""
+    setup_logging.connect(_on_setup_logging)
+    task_prerun.connect(_bind_task)
+    task_postrun.connect(_unbind_task)
+
+
+def configure(level: int = logging.INFO) -> None:
+    """Send the lines of structlog and of `logging` alike to standard error."""
+    structlog.configure(
+        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_SHARED,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer()],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+
+
+def _renderer() -> Any:
+    if sys.stderr.isatty():
+        return structlog.dev.ConsoleRenderer()
+    return structlog.processors.JSONRenderer()
+
+
+def _on_setup_logging(loglevel: int | None = None, **_: object) -> None:
+    configure(loglevel or logging.INFO)
+
+
+def _bind_task(task_id: str, task: Any, **_: object) -> None:
+    structlog.contextvars.bind_contextvars(task_id=task_id, task=task.name)
+
+
+def _unbind_task(**_: object) -> None:
+    structlog.contextvars.clear_contextvars()

@@ -1,0 +1,60 @@
+"""What one worker process owns: its engine, its Redis clients, its spool.
+
+They are made after the fork and belong to that process alone: no connection is ever shared by two.
+"""
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Self
+
+import sqlalchemy as sa
+
+from orders import cache
+from orders.database import make_engine
+from orders.errors import OrderworksError
+from orders.imports.spool import Spool
+from orders.redis import Redis, make_redis
+from orders.settings import Settings
+from orders.stream import UpdateStream
+
+
+class NotStarted(OrderworksError):
+    """A task ran where no worker process has been started; it would have no connections."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """The connections of one process; each is opened on first use. Threads may share it."""
+
+    pid: int
+    settings: Settings
+    engine: sa.Engine
+    redis: Redis
+    cache: Redis
+    stream: UpdateStream
+    spool: Spool
+
+    @classmethod
+    def start(cls, settings: Settings) -> Self:
+        """Make engine and clients for the process that calls this."""
+        redis = make_redis(settings.stream, settings.redis_timeout)
+        return cls(
+            pid=os.getpid(),
+            settings=settings,
+            engine=make_engine(settings, "orderworks-worker"),
+            redis=redis,
+            cache=make_redis(settings.cache, settings.redis_timeout),
+            stream=UpdateStream(redis, settings.update_shards, settings.stream_limit),
+            spool=Spool(settings.spool),
+        )
+
+    def stop(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+        self.redis.close()
+        self.cache.close()
+
+    def invalidate(self, customer_ids: Collection[int]) -> None:
+        """Make the cached reads of these customers disappear."""
+        cache.invalidate(self.cache, customer_ids)
