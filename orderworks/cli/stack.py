@@ -9,7 +9,7 @@ import typer
 
 from orders.errors import ConfigurationError
 from orders.settings import Settings
-from orderworks.embedded.stack import prepared
+from orderworks.embedded.stack import Prepared, prepared
 from orderworks.embedded.state import running_environment
 from orderworks.embedded.supervisor import StopRequest, Supervisor
 from orderworks.embedded.view import Board, Lines, view
@@ -23,12 +23,12 @@ def up() -> None:
     you give (DATABASE_URL, REDIS_URL, CACHE_REDIS_URL) is not started: yours is used. A part that
     dies is started again. Ctrl-C or SIGTERM stops all of it, within 30 seconds and without a loss.
     """
-    with stop_on_signals() as request, prepared(Settings.load().orderworks_home) as stack:
-        with view() as screen:
-            _introduce(screen, stack.home.folder.as_posix(), len(stack.leftovers))
-            environment = stack.plan.environment
-            Supervisor(stack.home, stack.plan.parts, environment, screen, request).run()
-            screen.say("Stopped. The data are kept.")
+    home = Settings.load().orderworks_home
+    with stop_on_signals() as request, prepared(home) as stack, view() as screen:
+        _introduce(screen, stack)
+        environment = stack.plan.environment
+        Supervisor(stack.home, stack.plan.parts, environment, screen, request).run()
+        screen.say("Stopped. The data are kept.")
 
 
 def env() -> None:
@@ -46,10 +46,10 @@ def env() -> None:
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
-def _introduce(screen: Board | Lines, home: str, leftovers: int) -> None:
-    if leftovers:
-        screen.say(f"Ended {leftovers} processes that a killed `orderworks up` had left.")
-    screen.say(f"Data and logs are in {home}. Addresses: `orderworks env`. Ctrl-C stops it.")
+def _introduce(screen: Board | Lines, stack: Prepared) -> None:
+    if stack.leftovers:
+        screen.say(f"Ended {len(stack.leftovers)} processes that a killed stack had left.")
+    screen.say(f"Data and logs are in {stack.home.folder}. `orderworks env` prints the addresses.")
 
 
 @contextmanager

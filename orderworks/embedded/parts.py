@@ -10,7 +10,7 @@ from orderworks.embedded.accounts import Account
 
 
 class Stage(IntEnum):
-    """Parts of one stage start side by side, when all of the stage before are ready. Stops go back."""
+    """Parts of one stage start side by side, once those of the stage before are ready."""
 
     SERVERS = 0
     MIGRATIONS = 1

@@ -1,4 +1,4 @@
-"""The passwords of the embedded servers: random, made once, kept in one private file of the home."""
+"""The passwords of the embedded servers: random, made once, kept in a private file of the home."""
 
 import secrets
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Which parts a stack has: those whose address the user did not give. The same code, chosen by URL."""
+"""Which parts a stack has: those whose address the user did not give."""
 
 import os
 from collections.abc import Collection

@@ -9,8 +9,8 @@ from orderworks.embedded.home import Home, remember, remembered
 LOOPBACK = "127.0.0.1"
 PORTS_FILE = "ports.json"
 
-# Below the ranges that Linux (32768) and macOS (49152) hand out to outgoing connections: a port from
-# there could be gone between the moment it was found free and the server's bind, or while it restarts.
+# Below the ranges that Linux (32768) and macOS (49152) give to outgoing connections: a port from
+# there could be gone between the moment it was found free and the server's bind, or at a restart.
 LOWEST, HIGHEST = 20_000, 32_000
 TRIES = 200
 

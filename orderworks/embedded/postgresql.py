@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: a cluster made whole or not at all, and the server as durable as in production."""
+"""The embedded PostgreSQL: data made whole or not at all, a server as durable as in production."""
 
 import os
 import shutil
@@ -21,6 +21,8 @@ NAME = "postgresql"
 ROLE = DATABASE = "orderworks"
 ADMIN = "postgres"
 MAJOR_VERSION = "18"
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only its size is read
 
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 """A server's whole environment: nothing of the user's, such as PGPORT or a proxy, may reach it."""
@@ -65,9 +67,9 @@ def postgresql_part(place: Place, port: int, passwords: Passwords) -> Part:
 
 
 def _options(port: int) -> list[str]:
-    """Settings as arguments: as root, the data folder is another account's, and not ours to write in.
+    """Settings as arguments: root's data folder is another account's, and not ours to write in.
 
-    Errors are left to the client that made them: their texts can hold values of rows.
+    Errors are left to the clients that made them: their texts can hold values of rows.
     """
     settings = {
         "port": port,
@@ -92,13 +94,13 @@ def _options(port: int) -> list[str]:
 
 
 def _shared_buffers() -> int:
-    return min(psutil.virtual_memory().total // 4, 1 << 30)
+    return min(int(psutil.virtual_memory().total) // 4, 1 << 30)
 
 
 def _shared_memory_type() -> str:
     """Files where /dev/shm is the 64 MB that containers get: parallel queries need more."""
     try:
-        return "mmap" if shutil.disk_usage("/dev/shm").total < 256 << 20 else "posix"
+        return "mmap" if shutil.disk_usage(SHARED_MEMORY).total < 256 << 20 else "posix"
     except OSError:
         return "posix"
 
@@ -119,7 +121,7 @@ def make_cluster(binaries: Path, place: Place, passwords: Passwords) -> None:
 
 
 def _initdb(binaries: Path, data: Path, account: Account | None, passwords: Passwords) -> None:
-    """Passwords are asked for on every way in. The C.UTF-8 rules are PostgreSQL's own, not the system's."""
+    """Passwords are asked for on every way in. C.UTF-8 is PostgreSQL's own, not the system's."""
     password_file = data.with_name(f".{NAME}-admin")
     password_file.unlink(missing_ok=True)
     descriptor = os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -160,6 +162,7 @@ def _run(command: list[str], account: Account | None, data: Path, text: str = ""
         cwd=data,
         env=ENVIRONMENT,
         umask=0o077,
+        start_new_session=True,  # Ctrl-C ends us when it is done, not it half way.
         **(account.popen_arguments() if account else {}),
     )
     output = result.stdout.decode("utf-8", "replace")
@@ -178,6 +181,6 @@ def _refuse_other_version(data: Path) -> None:
         raise ConfigurationError(f"{data} holds no PostgreSQL data: {error.strerror}") from None
     if found != MAJOR_VERSION:
         raise ConfigurationError(
-            f"{data} was written by PostgreSQL {found}; this is {MAJOR_VERSION}: move the data with "
-            "pg_dump and pg_restore, or name another ORDERWORKS_HOME"
+            f"{data} was written by PostgreSQL {found}, and this is {MAJOR_VERSION}: move the data "
+            "with pg_dump and pg_restore, or name another ORDERWORKS_HOME"
         )

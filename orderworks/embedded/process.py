@@ -32,17 +32,26 @@ class Identity:
         """The process, if it is still the same one and alive."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.create_time) < CREATE_TIME_TOLERANCE
             ours = any(self.mark in word for word in process.cmdline())
-            return process if same and ours and is_alive(process) else None
         except psutil.Error:
             return None
+        return process if ours and is_same_process(self.pid, self.create_time) else None
+
+
+def is_same_process(pid: int, create_time: float) -> bool:
+    """Whether the process that had this pid at this time is still alive."""
+    try:
+        process = psutil.Process(pid)
+        difference = abs(process.create_time() - create_time)
+    except psutil.Error:
+        return False
+    return bool(difference < CREATE_TIME_TOLERANCE) and is_alive(process)
 
 
 def is_alive(process: psutil.Process) -> bool:
     """Whether it still runs. A zombie does not: it only waits to be noticed."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
@@ -50,8 +59,8 @@ def is_alive(process: psutil.Process) -> bool:
 class Child:
     """One process of a part, leader of a session and process group of its own.
 
-    A terminal's Ctrl-C so reaches the supervisor only, and what the process leaves behind when it is
-    killed can be ended as a group.
+    So a terminal's Ctrl-C reaches the supervisor only, and what the process leaves behind when it
+    is killed can be ended as a group.
     """
 
     def __init__(self, part: Part, process: subprocess.Popen[bytes], log: LogFile) -> None:
@@ -113,7 +122,7 @@ class Child:
 
 
 def kill_group(pid: int) -> None:
-    """Kill every process of the group that `pid` leads, or led: its id is not reused until all are gone."""
+    """Kill every process of the group that `pid` leads. A dead leader must not be reaped yet."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
@@ -129,7 +138,7 @@ def inhabitants(folder: Path, name: str) -> list[psutil.Process]:
 
 def _lives_in(process: psutil.Process, folder: Path, name: str) -> bool:
     try:
-        return process.name() == name and process.cwd() == str(folder) and is_alive(process)
+        return is_alive(process) and (process.name(), process.cwd()) == (name, str(folder))
     except (psutil.Error, OSError):
         return False
 
@@ -148,7 +157,8 @@ def end(processes: Sequence[psutil.Process], first: signal.Signals, patience: fl
 
 def marked_processes(home: Path) -> list[psutil.Process]:
     """Live processes that a supervisor of this home started, or that descend from those."""
-    return [process for process in psutil.process_iter() if _is_marked(process, home)]
+    own = os.getpid()
+    return [p for p in psutil.process_iter() if p.pid != own and _is_marked(p, home)]
 
 
 def _is_marked(process: psutil.Process, home: Path) -> bool:

@@ -43,7 +43,7 @@ class Runner:
         since: the monotonic time of its last change to ready.
     """
 
-    def __init__(self, part: Part, logs: Path, changed: "Callable[[Runner], None]") -> None:
+    def __init__(self, part: Part, logs: Path, changed: Callable[["Runner"], None]) -> None:
         self.part = part
         self.state = State.WAITING
         self.reason = ""

@@ -1,4 +1,4 @@
-"""What runs beside the servers: migrations, two workers, beat and Flower, each as a user would type it."""
+"""What runs beside the servers: migrations, workers, beat and Flower, as a user would type them."""
 
 import os
 import sys
@@ -110,7 +110,7 @@ def _absolute_secret_files() -> dict[str, str]:
 
 
 def _folder(home: Home) -> Path:
-    """An empty folder: Celery imports from where it runs, and a folder `valkey` is a package to Python."""
+    """An empty folder: Celery imports from where it runs, and any folder is a package to Python."""
     folder = home.folder / "run"
     make_folder(folder)
     return folder

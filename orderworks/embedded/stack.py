@@ -1,4 +1,4 @@
-"""The stack as other code uses it: run it in the background of this process, or until a signal comes."""
+"""The stack as other code uses it: up when a block begins, gone when it ends."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from orderworks.embedded.passwords import passwords_of
 from orderworks.embedded.plan import SERVERS, Plan, make_plan
 from orderworks.embedded.postgresql import NAME as POSTGRESQL
 from orderworks.embedded.runner import Runner
-from orderworks.embedded.supervisor import Supervisor
+from orderworks.embedded.supervisor import StopRequest, Supervisor
 
 __all__ = ["SERVERS", "Stack", "discard", "prepared", "running_stack", "temporary_stack"]
 
@@ -45,10 +45,10 @@ class Stack:
 class Unwatched:
     """A watcher for stacks in the background: it says nothing."""
 
-    def changed(self, runner: Runner) -> None:
+    def changed(self, _runner: Runner, /) -> None:
         """Nobody asks."""
 
-    def tick(self, runners: Sequence[Runner]) -> None:
+    def tick(self, _runners: Sequence[Runner], /) -> None:
         """Nobody asks."""
 
 
@@ -56,16 +56,18 @@ class Unwatched:
 def running_stack(home: Path, only: Collection[str] | None = None) -> Iterator[Stack]:
     """A stack in the background of this process, up when the block begins, gone when it ends.
 
-    Its data stay in `home` for the next time. `only` names the parts to run, `SERVERS` for instance;
-    dead parts are started again by a thread.
+    Its data stay in `home` for the next time. `only` names the parts to run, `SERVERS` for
+    instance. A thread starts dead parts again.
 
     Raises:
         OrderworksError: it cannot run; says why in a sentence.
     """
-    with prepared(home, only) as (opened, plan):
-        supervisor = Supervisor(opened, plan.parts, plan.environment, Unwatched())
-        with _in_background(supervisor):
-            yield Stack(opened.folder, plan.environment, plan.admin_url)
+    request = StopRequest()
+    with prepared(home, only) as ready:
+        plan = ready.plan
+        supervisor = Supervisor(ready.home, plan.parts, plan.environment, Unwatched(), request)
+        with _in_background(supervisor, request):
+            yield Stack(ready.home.folder, plan.environment, plan.admin_url)
 
 
 @contextmanager
@@ -94,21 +96,34 @@ def discard(home: Path) -> None:
         shutil.rmtree(opened.folder, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A home that is ours alone, what to run in it, and the pids of leftovers that were ended."""
+
+    home: Home
+    plan: Plan
+    leftovers: list[int]
+
+
 @contextmanager
-def prepared(folder: Path, only: Collection[str] | None = None) -> Iterator[tuple[Home, Plan]]:
-    """A home that is ours alone, with leftovers cleared and the plan of what to run in it."""
+def prepared(folder: Path, only: Collection[str] | None = None) -> Iterator[Prepared]:
+    """A home under lock, cleared of leftovers, with the plan of what to run in it.
+
+    Raises:
+        OrderworksError: another stack runs in it, or something that is needed is missing.
+    """
     home = open_home(folder)
     with exclusive(home):
         forget_lost_temporary_homes()
         passwords = passwords_of(home)
         place = place_of(home, passwords.home_id)
-        clear_leftovers(home, place.folder / POSTGRESQL)
-        yield home, make_plan(home, place, passwords, only)
+        leftovers = clear_leftovers(home, place.folder / POSTGRESQL)
+        yield Prepared(home, make_plan(home, place, passwords, only), leftovers)
 
 
 @contextmanager
-def _in_background(supervisor: Supervisor) -> Iterator[None]:
-    """Run the supervisor in a thread for as long as the block lasts, and hand on what it raises."""
+def _in_background(supervisor: Supervisor, request: StopRequest) -> Iterator[None]:
+    """Run the supervisor in a thread while the block lasts, and hand on what it raises."""
     errors: list[BaseException] = []
 
     def run() -> None:
@@ -122,10 +137,11 @@ def _in_background(supervisor: Supervisor) -> Iterator[None]:
     try:
         while thread.is_alive() and not supervisor.is_up:
             time.sleep(0.01)
-        if not errors:
-            yield
+        if errors:
+            raise errors.pop()
+        yield
     finally:
-        supervisor.stop()
+        request.asked = True
         thread.join()
     if errors:
         raise errors[0]

@@ -1,17 +1,19 @@
-"""The state file: the stack's addresses for other commands, its processes for the next supervisor."""
+"""The state file: addresses for other commands, processes for the next supervisor."""
 
 import json
 import os
 import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import psutil
 
+from orders.settings import STATE_FILE
 from orderworks.embedded.home import Home, write_private
 from orderworks.embedded.parts import Part
-from orderworks.embedded.process import Identity
+from orderworks.embedded.process import Identity, is_same_process
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,21 @@ def _entry(part: Part, identity: Identity) -> dict[str, Any]:
         "stop_signal": int(part.stop_signal),
         "stop_timeout": part.stop_timeout,
     }
+
+
+def running_environment(home: Path) -> dict[str, str] | None:
+    """The addresses of the stack that runs in this folder; None if none does.
+
+    What a killed supervisor left does not count: nobody looks after it.
+    """
+    try:
+        state = json.loads((home / STATE_FILE).read_text(encoding="utf-8"))
+        supervisor = state["supervisor"]
+        if not is_same_process(int(supervisor["pid"]), float(supervisor["create_time"])):
+            return None
+        return {str(name): str(value) for name, value in state["environment"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def recorded_processes(home: Home) -> list[Recorded]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 from orderworks.embedded.home import Home
@@ -12,34 +13,42 @@ from orderworks.embedded.runner import Runner, State
 from orderworks.embedded.state import write_state
 
 START_INTERVAL, WATCH_INTERVAL, LOG_INTERVAL = 0.03, 0.2, 10.0
-"""Seconds between two looks while starting and stopping, between two while running, and at the logs."""
+"""Seconds between two looks: while starting and stopping, while running, and at the logs."""
 
 
 class Watcher(Protocol):
     """Someone who follows what happens to the parts."""
 
-    def changed(self, runner: Runner) -> None:
+    def changed(self, runner: Runner, /) -> None:
         """A part has a new state."""
 
-    def tick(self, runners: Sequence[Runner]) -> None:
+    def tick(self, runners: Sequence[Runner], /) -> None:
         """Some time has passed."""
 
 
-class Supervisor:
-    """Runs parts until it is asked to stop.
+@dataclass
+class StopRequest:
+    """Word left for a supervisor, by another thread or a signal handler: neither may do more."""
 
-    `run` does all the work, in whichever thread calls it. `stop` may be called by another thread or by
-    a signal handler: it only leaves word.
-    """
+    asked: bool = False
+
+
+class Supervisor:
+    """Runs parts until it is asked to stop. `run` does all of it, in the thread that calls it."""
 
     def __init__(
-        self, home: Home, parts: Iterable[Part], environment: Mapping[str, str], watcher: Watcher
+        self,
+        home: Home,
+        parts: Iterable[Part],
+        environment: Mapping[str, str],
+        watcher: Watcher,
+        request: StopRequest,
     ) -> None:
         self._home = home
         self._environment = environment
         self._watcher = watcher
         self._runners = [Runner(part, home.logs, self._changed) for part in parts]
-        self._stopping = False
+        self._request = request
         self._is_up = False
         self._logs_due = 0.0
 
@@ -48,19 +57,15 @@ class Supervisor:
         """Whether all parts came up. It stays true when one dies later, and is started again."""
         return self._is_up
 
-    def stop(self) -> None:
-        """Ask `run` to end everything and return."""
-        self._stopping = True
-
     def run(self) -> None:
-        """Start the parts, keep them running until `stop`, and end them. Leaves nothing behind.
+        """Start the parts, keep them running until asked to stop, end them. Leaves nothing behind.
 
         Raises:
             StartFailed: a part did not come up; those before it were ended again.
         """
         try:
             self._start()
-            while not self._stopping:
+            while not self._request.asked:
                 self._look(self._runners, WATCH_INTERVAL)
                 self._keep_logs_small()
         finally:
@@ -71,9 +76,9 @@ class Supervisor:
             runners = [runner for runner in self._runners if runner.part.stage is stage]
             for runner in runners:
                 runner.begin()
-            while not self._stopping and not all(runner.settled for runner in runners):
+            while not self._request.asked and not all(runner.settled for runner in runners):
                 self._look(self._runners, START_INTERVAL)
-            if self._stopping:
+            if self._request.asked:
                 return
         self._is_up = True
 
@@ -84,7 +89,7 @@ class Supervisor:
         time.sleep(interval)
 
     def _end(self) -> None:
-        """Stop the parts, last stage first. Whatever goes wrong on the way, none is left running."""
+        """Stop the parts, last stage first. Whatever goes wrong, none is left running."""
         try:
             for stage in reversed(Stage):
                 self._end_stage([r for r in self._runners if r.part.stage is stage])

@@ -1,4 +1,4 @@
-"""The embedded Valkey servers: `valkey`, which must lose nothing, and `cache`, which may lose all."""
+"""The embedded Valkey servers: `valkey` must lose nothing, `cache` may lose all."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ appendfsync everysec
 save ""
 maxmemory-policy noeviction
 """
-"""The broker and the update stream: a full server has to refuse what it cannot hold, never to evict."""
+"""The broker and the update stream: a full server refuses what it cannot hold, it never evicts."""
 
 FORGETFUL = """\
 appendonly no
@@ -62,7 +62,7 @@ def _part(home: Home, name: str, port: int, password: str, keeping: str) -> Part
 
 
 def _configuration(folder: Path, port: int, password: str, keeping: str) -> Path:
-    """The server's configuration file, which is private: on a command line everyone sees a password."""
+    """The server's configuration, in a private file: on a command line everyone sees a password."""
     path = folder / "valkey.conf"
     write_private(
         path,
