@@ -11,6 +11,7 @@ With Redis away, reads go on from the database.
 import random
 import secrets
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import Self, TypeVar
@@ -31,7 +32,7 @@ UNLINK_KEYS = 1000
 T = TypeVar("T")
 
 # The token of the hash; a new one, and with it the hash's time to live, if there is none.
-_TAKE_TOKEN = """
+_BEGIN = """
 local token = redis.call('HGET', KEYS[1], 'token')
 if token then return token end
 redis.call('HSET', KEYS[1], 'token', ARGV[1])
@@ -96,7 +97,7 @@ class CustomerReads:
         self._engine = engine
         self._client = client
         self._ttl = ttl
-        self._take_token = client.register_script(_TAKE_TOKEN)
+        self._take_token = client.register_script(_BEGIN)
         self._store = client.register_script(_STORE)
 
     @classmethod
@@ -142,10 +143,8 @@ class CustomerReads:
         except redis.RedisError:
             return load()
         value = load()
-        try:
+        with suppress(redis.RedisError):  # The value is right all the same.
             self._store([key], [token, field, msgspec.json.encode(value)])
-        except redis.RedisError:
-            pass  # The value is right all the same; the next reader stores it.
         return value
 
     def _new_token(self, key: str) -> bytes:
@@ -155,16 +154,16 @@ class CustomerReads:
         return token
 
     def _load_customer(self, customer_id: int) -> Customer | None:
-        query = sa.select(customers.c["id", "name", "email", "phone"]).where(
+        query = sa.select(*customers.c["id", "name", "email", "phone"]).where(
             customers.c.id == customer_id
         )
         with self._engine.connect() as connection:
             row = connection.execute(query).one_or_none()
-        return row and Customer(*row)
+        return None if row is None else Customer(*row)
 
     def _load_orders(self, customer_id: int, limit: int) -> list[Order]:
         query = (
-            sa.select(orders.c["id", "status", "total", "created_at", "updated_at"])
+            sa.select(*orders.c["id", "status", "total", "created_at", "updated_at"])
             .where(orders.c.customer_id == customer_id)
             .order_by(orders.c.created_at.desc(), orders.c.id.desc())
             .limit(limit)

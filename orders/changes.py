@@ -72,7 +72,7 @@ def _fold_pass() -> sa.Select[int, int]:
     The log has no key; its rows are found by their place (ctid), which nobody else changes: only a
     fold, one at a time, takes rows out.
     """
-    place = sa.literal_column("ctid")
+    place: sa.ColumnElement[object] = sa.literal_column("ctid")
     oldest = (
         sa.select(place).select_from(customer_changes).order_by(customer_changes.c.xact)
     ).limit(FOLD_ROWS)

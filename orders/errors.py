@@ -66,7 +66,11 @@ class PartlyAccepted(OrderworksError):
     """
 
     def __init__(
-        self, accepted: int, refused: Sequence[object], uncertain: Sequence[object], cause: Exception
+        self,
+        accepted: int,
+        refused: Sequence[object],
+        uncertain: Sequence[object],
+        cause: Exception,
     ) -> None:
         lost = f", {len(uncertain)} are uncertain" if uncertain else ""
         super().__init__(f"{accepted} updates were accepted{lost}, then: {cause}")

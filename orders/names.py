@@ -57,6 +57,11 @@ def top_customers_report(window: str) -> str:
     return f"orders:report:top-customers:{window}"
 
 
+def import_nudge(import_id: str) -> str:
+    """Set while a message of the sweep to plan this import is on its way."""
+    return f"orders:import-nudge:{import_id}"
+
+
 def import_progress(import_id: str) -> str:
     """The mirror of an import's ledger, for producers that cannot reach the database."""
     return f"orders:import:{import_id}"

@@ -1,5 +1,6 @@
 """Connections to Redis or Valkey, with bounded waits, and the one server-side script they share."""
 
+from typing import Any
 from urllib.parse import urlsplit
 
 import redis
@@ -61,4 +62,5 @@ def publish_if_newer(client: Redis, key: str, fence: int, body: bytes, ttl: int 
 
 def read_published(client: Redis, key: str) -> bytes | None:
     """The document that `publish_if_newer` left at `key`."""
-    return client.hget(key, "body")
+    body: Any = client.hget(key, "body")
+    return None if body is None else bytes(body)

@@ -113,7 +113,7 @@ def top_customers(
 def published_report(client: Redis, window: Window) -> Report | None:
     """The report that the last refresh left, as deep as `REPORT_DEPTH`."""
     body = read_published(client, names.top_customers_report(window))
-    return body and msgspec.json.decode(body, type=Report)
+    return None if body is None else msgspec.json.decode(body, type=Report)
 
 
 def compute(engine: sa.Engine, window: Window, limit: int, min_orders: int = 1) -> Report:

@@ -68,6 +68,8 @@ imports = sa.Table(
     sa.Column("planned_at", Moment, nullable=False, server_default=NOW),
     sa.Column("nudged_at", Moment, nullable=False, server_default=NOW),
     sa.Column("finished_at", Moment),
+    # Why the import failed as a whole; a chunk's own failure stands at the chunk.
+    sa.Column("error", sa.Text),
     sa.CheckConstraint("kind IN ('customers', 'orders')", name="kind"),
     sa.CheckConstraint("status IN ('running', 'done', 'failed')", name="status"),
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orders.errors import ConfigurationError
@@ -80,14 +81,14 @@ class Settings(BaseSettings):
     sweep_interval: float = Field(5, gt=0, description="seconds between two sweeps")
 
     @classmethod
-    def load(cls, **overrides: Any) -> Self:
+    def load(cls, **overrides: str | Path) -> Self:
         """Read the environment, secret files and the embedded stack's state file, in this order.
 
         Raises:
             ConfigurationError: a value is not valid; names the variable.
         """
         try:
-            return cls(**overrides)
+            return cls(**overrides)  # type: ignore[arg-type]  # pydantic converts
         except ValidationError as error:
             first = error.errors()[0]
             variable = str(first["loc"][0]).upper()
@@ -137,8 +138,9 @@ class Settings(BaseSettings):
 
     def _needed(self, variable: str, value: str | None) -> str:
         if value is None:
+            home = self.orderworks_home.absolute()
             raise ConfigurationError(
-                f"{variable} is not set, and no embedded stack runs under {self.orderworks_home.absolute()}: "
+                f"{variable} is not set, and no embedded stack runs under {home}: "
                 "set it, or start the stack with `orderworks up`"
             )
         return value
@@ -147,7 +149,7 @@ class Settings(BaseSettings):
 class SecretFiles(PydanticBaseSettingsSource):
     """Reads `DATABASE_URL_FILE` and its like: the setting's value is the named file's content."""
 
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         """The content of the file that `<NAME>_FILE` names, if that is set."""
         path = os.environ.get(f"{field_name.upper()}_FILE")
         if path is None:
@@ -171,7 +173,7 @@ class SecretFiles(PydanticBaseSettingsSource):
 class EmbeddedStack(PydanticBaseSettingsSource):
     """Reads the addresses that a running `orderworks up` left in its state file."""
 
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         """Unused: the state file is read as a whole."""
         return None, field_name, False
 
@@ -185,5 +187,5 @@ class EmbeddedStack(PydanticBaseSettingsSource):
             return {}
         except (ValueError, KeyError, AttributeError):
             raise ConfigurationError(
-                f"{Path(home) / STATE_FILE} is damaged: stop the stack, delete the file and start again"
+                f"{Path(home) / STATE_FILE} is damaged: stop the stack, delete it, start again"
             ) from None

@@ -7,6 +7,7 @@ commit that applied them.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import redis
 
@@ -91,7 +92,8 @@ class UpdateStream:
 
     def read(self, shard: int, count: int) -> list[Entry]:
         """The oldest entries, at most `count`. They stay until they are removed."""
-        entries = self._client.xrange(names.update_stream(shard), count=count)
+        # An answer in bytes: the client decodes nothing.
+        entries: Any = self._client.xrange(names.update_stream(shard), count=count)
         return [Entry(entry_id, fields.get(_FIELD, b"")) for entry_id, fields in entries]
 
     def remove(self, shard: int, entries: Iterable[Entry]) -> None:

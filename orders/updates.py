@@ -72,7 +72,7 @@ class Change:
         self.version = candidate.version
         self.customer_id = self.customer_id if update.customer_id is None else update.customer_id
         self.status = self.status if update.status is None else update.status
-        self.total = self.total if update.total is None else update.total
+        self.total = self.total if update.total is None else Decimal(update.total)
         self.parts.append(candidate)
 
     def end(self, verdict: Verdict, reason: str = "") -> None:
@@ -146,7 +146,7 @@ def _settle(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
         .order_by(orders.c.id)
         .with_for_update(key_share=True)
     )
-    versions = {order_id: version for order_id, version in connection.execute(locked)}
+    versions = dict(connection.execute(locked).tuples().all())
     changes = coalesce(candidates, versions)
     _write(connection, [each for each in changes if each.order_id in versions], _update_rows)
     unknown = [change for change in changes if change.order_id not in versions]

@@ -89,7 +89,9 @@ def _cache_apart(settings: Settings) -> Finding:
 
 def _schema(connection: sa.Connection) -> Finding:
     at, head = runner.current(connection), runner.head()
-    return Finding("the schema is the newest", at == head, f"at {at}", "run `orderworks db upgrade`")
+    return Finding(
+        "the schema is the newest", at == head, f"at {at}", "run `orderworks db upgrade`"
+    )
 
 
 def _pool_budget(connection: sa.Connection, settings: Settings) -> Finding:

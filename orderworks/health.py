@@ -14,10 +14,9 @@ from migrations import runner
 from orders import names
 from orders.database import make_engine, unavailable
 from orders.errors import OrderworksError
-from orders.imports import ledger
 from orders.redis import Redis, make_redis, redis_unavailable
 from orders.reports import Window, published_report
-from orders.schema import update_shards
+from orders.schema import imports, update_shards
 from orders.settings import Settings
 from orders.stream import UpdateStream
 from worker.celery import app
@@ -82,9 +81,13 @@ class Examination:
         try:
             return Part(name, healthy=True, detail=look())
         except sa.exc.DBAPIError as error:
-            return Part(name, healthy=False, detail=str(unavailable(error, self._settings.database)))
+            return Part(
+                name, healthy=False, detail=str(unavailable(error, self._settings.database))
+            )
         except redis.RedisError as error:
-            return Part(name, healthy=False, detail=str(redis_unavailable(error, self._settings.stream)))
+            return Part(
+                name, healthy=False, detail=str(redis_unavailable(error, self._settings.stream))
+            )
         except (OrderworksError, OSError) as error:
             return Part(name, healthy=False, detail=str(error))
 
@@ -97,7 +100,9 @@ class Examination:
         with self._engine.connect() as connection:
             at = runner.current(connection)
         if at != runner.head():
-            raise OrderworksError(f"at {at}, the code needs {runner.head()}: run `orderworks db upgrade`")
+            raise OrderworksError(
+                f"at {at}, the code needs {runner.head()}: run `orderworks db upgrade`"
+            )
         return f"at {at}"
 
     def _queues(self) -> Iterable[Part]:
@@ -112,8 +117,8 @@ class Examination:
         for worker, queues in consumed.items():
             for queue in queues:
                 workers.setdefault(queue["name"], []).append(worker)
-        for queue, found in workers.items():
-            yield Part(f"queue {queue}", bool(found), ", ".join(sorted(found)) or problem)
+        for name, found in workers.items():
+            yield Part(f"queue {name}", bool(found), ", ".join(sorted(found)) or problem)
 
     def _beat(self) -> str:
         """Beat is alive if the sweep that it asks for was lately done."""
@@ -129,8 +134,10 @@ class Examination:
         """A report is stale when two refreshes in a row did not publish it."""
         report = published_report(self._cache, Window.ALL)
         if report is None:
-            raise OrderworksError("none is published yet: the first refresh comes within "
-                                  f"{self._settings.report_interval:.0f} s of beat's start")
+            raise OrderworksError(
+                "none is published yet: the first refresh comes within "
+                f"{self._settings.report_interval:.0f} s of beat's start"
+            )
         old = (datetime.now(UTC) - report.as_of).total_seconds()
         if old > 30 + 2 * self._settings.report_interval:
             raise OrderworksError(f"as of {old:.0f} s ago")
@@ -149,14 +156,19 @@ class Examination:
             "waiting": sum(map(self._stream.length, shards)),
             "lag_seconds": round(max(self._stream.lag(shard, now) for shard in shards), 3),
         }
-        sums = [sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0).label(name) for name in _COUNTS]
+        sums = [
+            sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0).label(name) for name in _COUNTS
+        ]
         with self._engine.connect() as connection:
-            counted = connection.execute(sa.select(*sums)).one()._mapping
+            counted = connection.execute(sa.select(*sums)).one()._mapping  # noqa: SLF001 - public, in spite of its name
         return waiting | {name: int(counted[name]) for name in _COUNTS}
 
     def _imports(self) -> dict[str, int]:
         with self._engine.connect() as connection:
-            return ledger.count_by_status(connection)
+            counted = connection.execute(
+                sa.select(imports.c.status, sa.func.count()).group_by(imports.c.status)
+            )
+            return dict(counted.tuples().all())
 
 
 _COUNTS = ("accepted", "applied", "superseded", "stale", "duplicate", "dead")

@@ -167,8 +167,8 @@ def _chunks(
     while failure is None:
         chunk: list[OrderUpdate] = []
         try:
-            for update in islice(iterator, CHUNK):
-                chunk.append(_checked(update))
+            # Where the iterable fails, what it gave before is in the chunk already.
+            chunk.extend(map(_checked, islice(iterator, CHUNK)))
         except Exception as error:  # noqa: BLE001 - whatever the caller's iterable raises is reported
             failure = error
         if not chunk and failure is None:

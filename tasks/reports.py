@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import msgspec
-
 from orders import reports
 from orders.names import TaskName
-from tasks.task import task
+from tasks.task import summary, task
 from worker.lifecycle import current
 
 
@@ -21,4 +19,4 @@ def refresh_top_customers() -> dict[str, Any] | None:
     refreshed = reports.refresh(
         process.engine, process.cache, process.invalidate, process.settings.report_depth
     )
-    return refreshed and msgspec.to_builtins(refreshed)
+    return None if refreshed is None else summary(refreshed)

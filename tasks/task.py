@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+import msgspec
 from celery import Task
 
 from orders.names import TaskName
@@ -24,3 +25,9 @@ def task(name: TaskName, *, max_retries: int = 3) -> Callable[[Callable[P, R]], 
         return registered  # type: ignore[no-any-return]  # Celery's decorator is untyped
 
     return register
+
+
+def summary(outcome: msgspec.Struct) -> dict[str, Any]:
+    """A task's outcome as Flower and the log show it."""
+    plain: dict[str, Any] = msgspec.to_builtins(outcome)
+    return plain

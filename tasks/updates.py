@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import msgspec
-
 from orders.drain import Drain
 from orders.names import TaskName
-from tasks.task import task
+from tasks.task import summary, task
 from worker.lifecycle import current
 
 
@@ -21,4 +19,4 @@ def drain_updates(shard: int) -> dict[str, Any]:
     drained = Drain(process.engine, process.stream, process.cache, process.settings, shard).run()
     if drained.more:
         drain_updates.delay(shard)
-    return msgspec.to_builtins(drained)
+    return summary(drained)

@@ -1,6 +1,7 @@
 """When a worker process begins and ends: prefork children after the fork, thread pools at start."""
 
 import os
+from typing import Any
 
 from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
@@ -10,7 +11,6 @@ from celery.signals import (
     worker_process_shutdown,
     worker_shutdown,
 )
-from celery.worker import WorkController
 
 from orders.settings import Settings
 from worker.process import NotStarted, Process
@@ -40,7 +40,7 @@ def current() -> Process:
     return _process
 
 
-def _start_unless_forking(sender: WorkController, **_: object) -> None:
+def _start_unless_forking(sender: Any, **_: object) -> None:  # noqa: ANN401 - a WorkController
     """Start in the main process only if its pool runs the tasks there, in threads."""
     if not issubclass(get_implementation(sender.pool_cls), PreforkPool):
         _start()

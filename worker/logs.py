@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import structlog
+from celery import Task
 from celery.signals import setup_logging, task_postrun, task_prerun
 
 _SHARED: list[Any] = [
@@ -42,7 +43,7 @@ def configure(level: int = logging.INFO) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
 
 
-def _renderer() -> Any:
+def _renderer() -> structlog.typing.Processor:
     if sys.stderr.isatty():
         return structlog.dev.ConsoleRenderer()
     return structlog.processors.JSONRenderer()
@@ -52,7 +53,7 @@ def _on_setup_logging(loglevel: int | None = None, **_: object) -> None:
     configure(loglevel or logging.INFO)
 
 
-def _bind_task(task_id: str, task: Any, **_: object) -> None:
+def _bind_task(task_id: str, task: Task[..., object], **_: object) -> None:
     structlog.contextvars.bind_contextvars(task_id=task_id, task=task.name)
 
 

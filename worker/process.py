@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from orders import cache
 from orders.database import make_engine
 from orders.errors import OrderworksError
+from orders.imports.flow import Importer
 from orders.imports.spool import Spool
 from orders.redis import Redis, make_redis
 from orders.settings import Settings
@@ -33,20 +34,22 @@ class Process:
     redis: Redis
     cache: Redis
     stream: UpdateStream
-    spool: Spool
+    importer: Importer
 
     @classmethod
     def start(cls, settings: Settings) -> Self:
         """Make engine and clients for the process that calls this."""
+        engine = make_engine(settings, "orderworks-worker")
         redis = make_redis(settings.stream, settings.redis_timeout)
+        cache_redis = make_redis(settings.cache, settings.redis_timeout)
         return cls(
             pid=os.getpid(),
             settings=settings,
-            engine=make_engine(settings, "orderworks-worker"),
+            engine=engine,
             redis=redis,
-            cache=make_redis(settings.cache, settings.redis_timeout),
+            cache=cache_redis,
             stream=UpdateStream(redis, settings.update_shards, settings.stream_limit),
-            spool=Spool(settings.spool),
+            importer=Importer(engine, Spool(settings.spool), redis, cache_redis, settings),
         )
 
     def stop(self) -> None:

@@ -67,5 +67,7 @@ def _current() -> str:
 def _say_moved(before: str) -> None:
     after = _current()
     console.print(
-        f"The schema went from {before} to {after}." if before != after else f"It is at {after} already."
+        f"The schema went from {before} to {after}."
+        if before != after
+        else f"It is at {after} already."
     )

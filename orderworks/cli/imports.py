@@ -11,7 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from orders.database import make_engine
 from orders.errors import ImportNotFound
-from orders.imports import ledger
+from orders.imports.progress import read_progress
+from orders.imports.summaries import import_summary, iter_rejects, list_imports
+from orders.redis import make_redis
 from orders.settings import Settings
 from orderworks.cli.failures import FAILED
 from orderworks.cli.output import console, print_json, table
@@ -54,7 +56,9 @@ def import_file(
     bad ones are kept with line, column and reason: see `orderworks rejects`.
     """
     with Producer.from_settings() as producer:
-        job = producer.import_file(file, kind=kind.value, mapping=_mapping(map_ or []), delimiter=delimiter)
+        job = producer.import_file(
+            file, kind=kind.value, mapping=_mapping(map_ or []), delimiter=delimiter
+        )
         if not follow:
             _say_accepted(job, as_json)
             return
@@ -111,7 +115,9 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         target, separator, column = pair.partition("=")
         if not (target and separator and column):
-            raise ConfigurationError(f"--map {pair}: give it as target=column, such as total=amount")
+            raise ConfigurationError(
+                f"--map {pair}: give it as target=column, such as total=amount"
+            )
         mapping[target.strip()] = column.strip()
     return mapping
 
@@ -175,7 +181,9 @@ def _write_csv(found: Any) -> None:  # noqa: ANN401
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(("line", "column", "code", "reason", "raw"))
     for reject in found:
-        writer.writerow([_harmless(reject[name]) for name in ("line", "column", "code", "reason", "raw")])
+        writer.writerow(
+            [_harmless(reject[name]) for name in ("line", "column", "code", "reason", "raw")]
+        )
 
 
 def _harmless(cell: object) -> object:

@@ -27,6 +27,7 @@ def top_customers(
     window: Annotated[Window, typer.Option(help="Days, today included, in UTC.")] = Window.ALL,
     limit: Annotated[int, typer.Option(min=1, help="Customers to list.")] = 10,
     min_orders: Annotated[int, typer.Option(min=1, help="Leave out those with fewer.")] = 1,
+    *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the customers with the highest order totals, and how fresh the list is."""
@@ -55,4 +56,6 @@ def print_report(found: Report) -> None:
         )
     console.print(lines)
     old = (datetime.now(UTC) - found.as_of).total_seconds()
-    console.print(f"[dim]window {found.window}, as of {age(old)} ago ({found.as_of:%Y-%m-%d %H:%M:%S} UTC)[/]")
+    console.print(
+        f"[dim]window {found.window}, as of {age(old)} ago ({found.as_of:%Y-%m-%d %H:%M:%S} UTC)[/]"
+    )

@@ -2,8 +2,9 @@
 
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 
@@ -23,12 +24,7 @@ def up() -> None:
     you give (DATABASE_URL, REDIS_URL, CACHE_REDIS_URL) is not started: yours is used. A part that
     dies is started again. Ctrl-C or SIGTERM stops all of it, within 30 seconds and without a loss.
     """
-    home = Settings.load().orderworks_home
-    with stop_on_signals() as request, prepared(home) as stack, view() as screen:
-        _introduce(screen, stack)
-        environment = stack.plan.environment
-        Supervisor(stack.home, stack.plan.parts, environment, screen, request).run()
-        screen.say("Stopped. The data are kept.")
+    run_until_stopped(Settings.load().orderworks_home)
 
 
 def env() -> None:
@@ -44,6 +40,15 @@ def env() -> None:
         )
     for name, value in environment.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+def run_until_stopped(home: Path, only: Collection[str] | None = None) -> None:
+    """Run the stack of `home` until a signal ends it, or only the parts that `only` names."""
+    with stop_on_signals() as request, prepared(home, only) as stack, view() as screen:
+        _introduce(screen, stack)
+        environment = stack.plan.environment
+        Supervisor(stack.home, stack.plan.parts, environment, screen, request).run()
+        screen.say("Stopped. The data are kept.")
 
 
 def _introduce(screen: Board | Lines, stack: Prepared) -> None:

@@ -11,6 +11,7 @@ from orderworks.health import Examination, Status
 
 
 def status(
+    *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show every part and the work that waits. Exit status 0 only when all parts are well."""

@@ -12,7 +12,7 @@ from orderworks.cli.output import console, print_json
 from producer import OrderUpdate, Producer
 
 
-def update(
+def update(  # noqa: PLR0913 - the options of a command
     order_id: Annotated[int | None, typer.Argument(help="The order to change.")] = None,
     *,
     total: Annotated[str | None, typer.Option(help="New total, such as 19.99.")] = None,
@@ -24,7 +24,9 @@ def update(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(help="JSON Lines, an update each: {\"order_id\": 1, \"total\": \"9.99\"}; - reads stdin."),
+        typer.Option(
+            help='JSON Lines, an update each: {"order_id": 1, "total": "9.99"}; - reads stdin.'
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

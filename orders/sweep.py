@@ -1,0 +1,62 @@
+"""The sweep: finds work whose message was lost. Where nothing was lost it finds nothing.
+
+Messages are nudges; the work lies in the update streams, the spool and the ledgers. So whatever becomes
+of a message, the work is found here.
+"""
+
+import time
+from datetime import timedelta
+
+import msgspec
+import sqlalchemy as sa
+
+from orders import letters, names
+from orders.imports import ledger
+from orders.imports.flow import Importer
+from orders.locks import Lock, try_lock
+from orders.redis import Redis
+from orders.stream import UpdateStream
+
+QUIET = timedelta(seconds=15)
+"""Without a sign of life for so long, the pending chunks of an import are nudged again."""
+
+PLAN_SECONDS = 60
+"""Time that a nudged plan has before the sweep nudges it once more."""
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """Work that nobody seems to be coming for: shards, imports to plan, chunks to load."""
+
+    shards: list[int]
+    unplanned: list[str]
+    chunks: list[tuple[str, int]]
+
+
+def find_forgotten(engine: sa.Engine, stream: UpdateStream, importer: Importer) -> Forgotten | None:
+    """What to nudge; None if another sweep is at it. Imports that are complete are finished here."""
+    with engine.begin() as connection:
+        if not try_lock(connection, Lock.SWEEP):
+            return None
+        due = letters.shards_with_due(connection)
+        chunks = ledger.abandoned_chunks(connection, QUIET)
+        complete = ledger.complete_imports(connection)
+    for import_id in complete:
+        importer.finish(import_id)
+    shards = [shard for shard in range(stream.shards) if _is_forgotten(stream, shard, due)]
+    unplanned = [each for each in importer.spool.waiting() if _take_nudge(importer.stream, each)]
+    return Forgotten(shards, unplanned, chunks)
+
+
+def _is_forgotten(stream: UpdateStream, shard: int, due: set[int]) -> bool:
+    """Whether something waits in the shard, and no nudge or drain is under way."""
+    return (shard in due or stream.length(shard) > 0) and stream.take_nudge(shard)
+
+
+def _take_nudge(client: Redis, import_id: str) -> bool:
+    """A plan may take longer than the time between two sweeps: nudge it once in a while only."""
+    return bool(client.set(names.import_nudge(import_id), b"1", nx=True, ex=PLAN_SECONDS))
+
+
+def note_sweep(client: Redis) -> None:
+    """Leave the pulse that `orderworks status` feels."""
+    client.set(names.last_sweep(), time.time())

@@ -1,0 +1,79 @@
+"""What the orders table must be in the end, computed apart: no SQL, nothing of the drain or the load.
+
+A plain dictionary: a file's row replaces the order, an update changes it if its version is higher.
+"""
+
+import random
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple
+
+import polars as pl
+
+from orders.messages import OrderUpdate
+
+STALE_VERSION = 1
+"""Older than any import, whose versions are moments in time."""
+
+
+class Fields(NamedTuple):
+    """What the demo compares of an order."""
+
+    customer_id: int
+    status: str
+    total: Decimal
+
+
+@dataclass
+class Oracle:
+    """Orders by id, and the explicit versions that updates gave them."""
+
+    orders: dict[int, Fields]
+    versions: dict[int, int] = field(default_factory=dict)
+
+    def take_file(self, rows: pl.DataFrame) -> None:
+        """Every row of the file is newer than what was there."""
+        for order_id, customer_id, total, status, _created_at in rows.iter_rows():
+            self.orders[order_id] = Fields(customer_id, status, total)
+
+    def take_update(self, update: OrderUpdate) -> None:
+        """Change the order unless the update's version is not higher than the last one."""
+        version = update.version
+        if version is not None and version <= self.versions.get(update.order_id, STALE_VERSION):
+            return
+        if version is not None:
+            self.versions[update.order_id] = version
+        old = self.orders[update.order_id]
+        self.orders[update.order_id] = Fields(
+            update.customer_id or old.customer_id,
+            update.status or old.status,
+            old.total if update.total is None else Decimal(update.total),
+        )
+
+
+def make_updates(order_ids: list[int], count: int, newest: int) -> list[OrderUpdate]:
+    """Updates as a shop sends them: most are plain; some are doubled, late, or pile up on an order.
+
+    `newest` is a version above those in the table. Orders that get explicit versions get no others.
+    """
+    dice = random.Random(count)  # noqa: S311 - the same demo every time
+    versioned, plain = order_ids[: len(order_ids) // 4], order_ids[len(order_ids) // 4 :]
+    hot = dice.sample(plain, min(50, len(plain)))
+    updates: list[OrderUpdate] = []
+    while len(updates) < count:
+        kind = dice.random()
+        if kind < 0.1:  # noqa: PLR2004 - a tenth arrives twice
+            twice = _update(dice, dice.choice(versioned), newest + len(updates))
+            updates += [twice, twice]
+        elif kind < 0.2:  # noqa: PLR2004 - a tenth arrives late
+            updates.append(_update(dice, dice.choice(versioned), STALE_VERSION))
+        else:
+            pile_up = kind < 0.3  # noqa: PLR2004 - a tenth is for a few orders that everybody wants
+            updates.append(_update(dice, dice.choice(hot if pile_up else plain), None))
+    return updates[:count]
+
+
+def _update(dice: random.Random, order_id: int, version: int | None) -> OrderUpdate:
+    total = Decimal(dice.randrange(100, 50_000_000)) / 100
+    status = dice.choice(["paid", "shipped", "cancelled", None])
+    return OrderUpdate(order_id=order_id, total=total, status=status, version=version)

@@ -1,0 +1,27 @@
+"""Upkeep: the sweep that beat asks for every few seconds."""
+
+from typing import Any
+
+from orders.names import TaskName
+from orders.sweep import find_forgotten, note_sweep
+from tasks.imports import load_chunk, plan_import
+from tasks.task import summary, task
+from tasks.updates import drain_updates
+from worker.lifecycle import current
+
+
+@task(TaskName.SWEEP)
+def sweep() -> dict[str, Any] | None:
+    """Nudge whatever waits without a message. Twice or failing: the next sweep finds the rest."""
+    process = current()
+    forgotten = find_forgotten(process.engine, process.stream, process.importer)
+    if forgotten is None:
+        return None
+    for shard in forgotten.shards:
+        drain_updates.delay(shard)
+    for import_id in forgotten.unplanned:
+        plan_import.delay(import_id)
+    for import_id, number in forgotten.chunks:
+        load_chunk.delay(import_id, number)
+    note_sweep(process.redis)
+    return summary(forgotten)
