@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("planned_at", MOMENT, server_default=NOW, nullable=False),
         sa.Column("nudged_at", MOMENT, server_default=NOW, nullable=False),
         sa.Column("finished_at", MOMENT),
+        sa.Column("error", sa.Text()),
         sa.CheckConstraint("kind IN ('customers', 'orders')", name=op.f("ck_imports_kind")),
         sa.CheckConstraint(
             "status IN ('running', 'done', 'failed')", name=op.f("ck_imports_status")

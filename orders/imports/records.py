@@ -1,0 +1,126 @@
+"""Where records of a CSV text begin and end. The plan and the parse both cut here, so they agree.
+
+The rules are those of Python's csv module: a quote opens only at the start of a field, `""` within
+quotes is a quote, what follows a closing quote belongs to the field. Lines end in LF or CR LF.
+
+Lines without a quote, nearly all in most files, are never looked at one by one; those with one are
+matched by the hundred in one regular expression, at 1 s per million.
+"""
+
+import re
+from collections.abc import Generator, Iterable, Iterator
+from enum import Enum, auto
+from typing import NamedTuple
+
+from orders.errors import ImportFailed
+
+LONGEST_RECORD = 1 << 20
+"""Bytes of a record, line end included. A quote that is not closed within them is never closed."""
+
+
+class Form(Enum):
+    """What the records of a run have in common."""
+
+    PLAIN = auto()
+    """One line each, no quote in any; some may be blank."""
+    QUOTED = auto()
+    """One line each, with a quote in every one."""
+    SPANNING = auto()
+    """One record of several lines: a line end stands within quotes."""
+    UNCLOSED = auto()
+    """One line that opens a quote which nothing closes."""
+
+
+class Run(NamedTuple):
+    """Whole lines that follow each other, with their line ends. `rows` are those not blank."""
+
+    form: Form
+    data: bytes
+    lines: int
+    rows: int
+
+
+def plain_or_quoted(form: Form, data: bytes) -> Run:
+    """A run of records of one line each."""
+    lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    return Run(form, data, lines, lines - _blank_lines(data))
+
+
+def _blank_lines(data: bytes) -> int:
+    """How many lines have nothing on them; looks at single lines only if there may be some."""
+    if data[:1] in b"\r\n" or b"\n\n" in data or b"\n\r" in data:
+        return sum(line in (b"", b"\r") for line in data.removesuffix(b"\n").split(b"\n"))
+    return 0
+
+
+class Splitter:
+    """Splits blocks of bytes into runs. Holds a block and a record at the most."""
+
+    def __init__(self, delimiter: str, longest: int = LONGEST_RECORD) -> None:
+        """`delimiter` is one ASCII character; `longest` is the limit of a record in bytes."""
+        one_line = _record(delimiter, rb"\n")
+        any_lines = _record(delimiter, rb"")
+        # Possessive throughout: no backtracking, so the time is linear whatever the input.
+        self._quoted = re.compile(rb'(?:(?=[^"\n]*+")' + one_line + rb"(?:\n|\Z))*+")
+        self._spanning = re.compile(any_lines + rb"\n")
+        self._last = re.compile(any_lines + rb"\Z")
+        self._longest = longest
+
+    def runs(self, blocks: Iterable[bytes]) -> Iterator[Run]:
+        """The runs, in order; together they are the blocks' bytes.
+
+        Raises:
+            ImportFailed: a line is longer than a record may be.
+        """
+        data = b""
+        for block in blocks:
+            data += block
+            done = yield from self._ready(data, final=False)
+            data = data[done:]
+            if len(data) > self._longest and b"\n" not in data:
+                raise ImportFailed(f"a line is longer than {self._longest} bytes")
+        yield from self._ready(data, final=True)
+
+    def _ready(self, data: bytes, *, final: bool) -> Generator[Run, None, int]:
+        """The runs that the bytes at hand decide; returns how many bytes they are."""
+        start, end = 0, len(data) if final else data.rfind(b"\n") + 1
+        while start < end:
+            quote = data.find(b'"', start, end)
+            line = end if quote < 0 else max(start, data.rfind(b"\n", start, quote) + 1)
+            if line > start:
+                yield plain_or_quoted(Form.PLAIN, data[start:line])
+                start = line
+            elif (closed := self._quoted.match(data, start, end)) and closed.end() > start:
+                yield plain_or_quoted(Form.QUOTED, closed.group())
+                start = closed.end()
+            elif run := self._across_lines(data, start, final=final):
+                yield run
+                start += len(run.data)
+            else:
+                break
+        return start
+
+    def _across_lines(self, data: bytes, start: int, *, final: bool) -> Run | None:
+        """The record that opens a quote on this line; None if the bytes at hand do not decide it.
+
+        The answer depends on the record's own bytes only, never on where the blocks were cut.
+        """
+        limit = start + self._longest
+        record = self._spanning.match(data, start, limit)
+        if record is None and final and len(data) <= limit:
+            record = self._last.match(data, start)
+        if record:
+            lines = record.group().removesuffix(b"\n").count(b"\n") + 1
+            return Run(Form.SPANNING, record.group(), lines, 1)
+        if final or len(data) >= limit:
+            line_end = data.find(b"\n", start) + 1 or len(data)
+            return Run(Form.UNCLOSED, data[start:line_end], 1, 1)
+        return None
+
+
+def _record(delimiter: str, unquotable: bytes) -> bytes:
+    """The expression for one record without its line end; `unquotable` cannot stand in quotes."""
+    edge = re.escape(delimiter.encode("ascii"))
+    quoted = rb'"(?:[^"' + unquotable + rb']++|"")*+"[^' + edge + rb"\n]*+"
+    field = rb"(?:" + quoted + rb'|[^"' + edge + rb"\n][^" + edge + rb"\n]*+)?+"
+    return field + rb"(?:" + edge + field + rb")*+"

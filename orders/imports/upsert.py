@@ -1,0 +1,128 @@
+"""The statements that bring staged rows into their table, guarded by version.
+
+All is Core over `orders.schema`. The staging table lives as long as the transaction.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import Insert, insert
+
+UPDATED_AT = "updated_at"
+"""Set to now by a write that does not give it, where the table has it."""
+
+NOT_DATA = ("id", "version")
+
+Value = sa.ColumnElement[Any]
+
+
+def staging_table(target: sa.Table, columns: Collection[str]) -> sa.Table:
+    """A temporary table with some of the target's columns, and none of its constraints."""
+    return sa.Table(
+        "incoming",
+        sa.MetaData(),
+        *(sa.Column(name, target.c[name].type) for name in columns),
+        sa.Index("ix_incoming_id", "id"),
+        # Named with its schema, so that no table of the same name is ever meant.
+        schema="pg_temp",
+        prefixes=["TEMPORARY"],
+        postgresql_on_commit="DROP",
+    )
+
+
+class Upsert:
+    """Writes staged rows, no two of which have the same id, a range of ids at a time.
+
+    A column that is not staged, or is null there, keeps the value that the row has, and takes the
+    default in a new row. `blank` names the staged columns that are null anywhere.
+    """
+
+    def __init__(self, target: sa.Table, staging: sa.Table, blank: Collection[str]) -> None:
+        self._target = target
+        self._staged = staging.c
+        self._columns = [column.name for column in staging.c]
+        self._blank = blank
+        self._excluded = insert(target).excluded
+
+    def write(self, first_id: int, last_id: int) -> Insert:
+        """Insert or update in key order, so that no two writers deadlock.
+
+        A row is written only if the staged version is higher and the data differ. Either way it is
+        locked from here on.
+        """
+        data = {name: self._new(name) for name in self._columns if name not in NOT_DATA}
+        differs = [self._target.c[name].is_distinct_from(value) for name, value in data.items()]
+        version = self._excluded.version
+        statement = insert(self._target).from_select(
+            self._columns, self._staged_rows(first_id, last_id)
+        )
+        return statement.on_conflict_do_update(
+            index_elements=["id"],
+            set_={**data, "version": version, **self._touch()},
+            where=sa.and_(self._target.c.version < version, sa.or_(*differs)),
+        )
+
+    def renew(self, first_id: int, last_id: int) -> sa.Update:
+        """After `write`: give rows whose data were equal already their higher version.
+
+        Without it, a write that is older than the staged row, but late, would still apply.
+        """
+        return (
+            sa.update(self._target)
+            .values(version=self._staged.version)
+            .where(
+                self._target.c.id == self._staged.id,
+                self._staged.id.between(first_id, last_id),
+                self._target.c.version < self._staged.version,
+            )
+        )
+
+    def _staged_rows(self, first_id: int, last_id: int) -> sa.Select[Any]:
+        """The staged rows, with defaults where they are blank."""
+        values = [self._inserted(name) for name in self._columns]
+        rows = sa.select(*values).where(self._staged.id.between(first_id, last_id))
+        return rows.order_by(self._staged.id)
+
+    def _inserted(self, name: str) -> Value:
+        """What the column of a new row is to be."""
+        if not self._fills(name):
+            return self._staged[name]
+        return sa.func.coalesce(self._staged[name], _default(self._target.c[name]))
+
+    def _new(self, name: str) -> Value:
+        """What the column of an existing row is to be."""
+        if name not in self._blank:
+            return self._excluded[name]
+        return sa.func.coalesce(self._given(name), self._target.c[name])
+
+    def _touch(self) -> dict[str, Value]:
+        """The time of the write, for rows that do not give it."""
+        if UPDATED_AT not in self._target.c:
+            return {}
+        if UPDATED_AT not in self._staged:
+            return {UPDATED_AT: sa.func.now()}
+        return {UPDATED_AT: sa.func.coalesce(self._given(UPDATED_AT), sa.func.now())}
+
+    def _given(self, name: str) -> Value:
+        """What was staged, null if blank. What would be inserted has the default in place of it."""
+        if not self._fills(name):
+            return self._excluded[name]
+        return (
+            sa.select(self._staged[name])
+            .where(self._staged.id == self._excluded.id)
+            .scalar_subquery()
+        )
+
+    def _fills(self, name: str) -> bool:
+        return name in self._blank and self._target.c[name].server_default is not None
+
+
+def _default(column: sa.Column[Any]) -> Value:
+    """What the table gives a new row that does not name the column."""
+    default = column.server_default
+    if not isinstance(default, sa.DefaultClause):
+        raise TypeError(f"{column} has no default that a statement could use")
+    if isinstance(default.arg, str):
+        return sa.literal(default.arg)
+    return sa.cast(default.arg, column.type)
