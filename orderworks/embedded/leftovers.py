@@ -9,11 +9,13 @@ import psutil
 from orderworks.embedded import valkey
 from orderworks.embedded.home import Home
 from orderworks.embedded.process import (
+    KILL_PATIENCE,
     end,
     inhabitants,
     is_alive,
     kill_group,
     marked_processes,
+    still_alive,
 )
 from orderworks.embedded.state import Recorded, recorded_processes
 
@@ -47,12 +49,12 @@ def _end_stage(running: list[tuple[Recorded, psutil.Process]]) -> list[int]:
         with suppress(psutil.Error):
             process.send_signal(entry.stop_signal)
     patience = max((entry.stop_timeout for entry, _ in running), default=0.0)
-    _, stubborn = psutil.wait_procs([process for _, process in running], timeout=patience)
-    for process in stubborn:
+    processes = [process for _, process in running]
+    for process in still_alive(processes, patience):
         # Still the same process, so the group under its pid is its own.
         kill_group(process.pid)
-    psutil.wait_procs(stubborn, timeout=5)
-    return [process.pid for _, process in running]
+    still_alive(processes, KILL_PATIENCE)
+    return [process.pid for process in processes]
 
 
 def _end_marked(home: Path) -> list[int]:

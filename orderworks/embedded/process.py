@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ HOME_VARIABLE, PART_VARIABLE = "ORDERWORKS_HOME", "ORDERWORKS_PART"
 
 # The kernel counts a process's start in ticks since boot, and the time of boot in whole seconds.
 CREATE_TIME_TOLERANCE = 2.0
+
+KILL_PATIENCE = 5.0
+"""Seconds that a killed process may take to be gone."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,11 @@ class Child:
             kill_group(self.pid)
             self._process.wait()
         if self.part.keeps_folder:
-            end(inhabitants(self.part.folder, Path(self.part.command[0]).name), signal.SIGKILL, 1)
+            end(
+                inhabitants(self.part.folder, Path(self.part.command[0]).name),
+                signal.SIGKILL,
+                KILL_PATIENCE,
+            )
         return self._process.returncode
 
 
@@ -148,11 +156,22 @@ def end(processes: Sequence[psutil.Process], first: signal.Signals, patience: fl
     for process in processes:
         with suppress(psutil.Error):
             process.send_signal(first)
-    _, stubborn = psutil.wait_procs(processes, timeout=patience)
-    for process in stubborn:
+    for process in still_alive(processes, patience):
         with suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(stubborn, timeout=5)
+    still_alive(processes, KILL_PATIENCE)
+
+
+def still_alive(processes: Sequence[psutil.Process], patience: float) -> list[psutil.Process]:
+    """Those that still run after at most `patience` seconds.
+
+    Not `psutil.wait_procs`: in a container whose first process collects no orphans, a dead process
+    stays a zombie, and that function goes on waiting for it.
+    """
+    deadline = time.monotonic() + patience
+    while (alive := [p for p in processes if is_alive(p)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return alive
 
 
 def marked_processes(home: Path) -> list[psutil.Process]:
