@@ -11,8 +11,9 @@ import msgspec
 import sqlalchemy as sa
 
 from orders import letters, names
-from orders.imports import ledger
+from orders.imports.claims import abandoned_chunks
 from orders.imports.flow import Importer
+from orders.imports.ledger import complete_imports
 from orders.locks import Lock, try_lock
 from orders.redis import Redis
 from orders.stream import UpdateStream
@@ -38,8 +39,8 @@ def find_forgotten(engine: sa.Engine, stream: UpdateStream, importer: Importer) 
         if not try_lock(connection, Lock.SWEEP):
             return None
         due = letters.shards_with_due(connection)
-        chunks = ledger.abandoned_chunks(connection, QUIET)
-        complete = ledger.complete_imports(connection)
+        chunks = abandoned_chunks(connection, QUIET)
+        complete = complete_imports(connection)
     for import_id in complete:
         importer.finish(import_id)
     shards = [shard for shard in range(stream.shards) if _is_forgotten(stream, shard, due)]

@@ -146,7 +146,7 @@ def _settle(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
         .order_by(orders.c.id)
         .with_for_update(key_share=True)
     )
-    versions = dict(connection.execute(locked).tuples().all())
+    versions = dict(iter(connection.execute(locked)))
     changes = coalesce(candidates, versions)
     _write(connection, [each for each in changes if each.order_id in versions], _update_rows)
     unknown = [change for change in changes if change.order_id not in versions]

@@ -14,9 +14,10 @@ from migrations import runner
 from orders import names
 from orders.database import make_engine, unavailable
 from orders.errors import OrderworksError
+from orders.imports.ledger import count_by_status
 from orders.redis import Redis, make_redis, redis_unavailable
 from orders.reports import Window, published_report
-from orders.schema import imports, update_shards
+from orders.schema import update_shards
 from orders.settings import Settings
 from orders.stream import UpdateStream
 from worker.celery import app
@@ -165,10 +166,7 @@ class Examination:
 
     def _imports(self) -> dict[str, int]:
         with self._engine.connect() as connection:
-            counted = connection.execute(
-                sa.select(imports.c.status, sa.func.count()).group_by(imports.c.status)
-            )
-            return dict(counted.tuples().all())
+            return count_by_status(connection)
 
 
 _COUNTS = ("accepted", "applied", "superseded", "stale", "duplicate", "dead")

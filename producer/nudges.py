@@ -33,9 +33,7 @@ class Nudges:
     def send(self, task: TaskName, *arguments: str | int) -> None:
         """Ask the workers to run `task`."""
         try:
-            self._app.send_task(
-                task.value, args=arguments, queue=QUEUE_OF[task].value, retry=False
-            )
+            self._app.send_task(task.value, args=arguments, queue=QUEUE_OF[task].value, retry=False)
         except (OperationalError, OSError) as error:
             log.warning("nudge_left_to_sweep task=%s error=%s", task.value, error)
 

@@ -2,9 +2,10 @@
 
 from celery import Celery
 
-from worker import lifecycle, logs
+from worker import lifecycle, liveness, logs
 
 app = Celery("orderworks")
 app.config_from_object("celeryconfig")
 lifecycle.connect()
 logs.connect()
+liveness.connect(app)

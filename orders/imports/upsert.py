@@ -23,7 +23,6 @@ def staging_table(target: sa.Table, columns: Collection[str]) -> sa.Table:
         "incoming",
         sa.MetaData(),
         *(sa.Column(name, target.c[name].type) for name in columns),
-        sa.Index("ix_incoming_id", "id"),
         # Named with its schema, so that no table of the same name is ever meant.
         schema="pg_temp",
         prefixes=["TEMPORARY"],
@@ -41,9 +40,19 @@ class Upsert:
     def __init__(self, target: sa.Table, staging: sa.Table, blank: Collection[str]) -> None:
         self._target = target
         self._staged = staging.c
+        self._index = sa.Index("ix_incoming_id", staging.c.id)
         self._columns = [column.name for column in staging.c]
         self._blank = blank
         self._excluded = insert(target).excluded
+
+    @property
+    def looks_rows_up(self) -> bool:
+        """Whether writing looks staged rows up one by one, which wants an index."""
+        return any(self._fills(name) for name in self._blank)
+
+    def index(self, connection: sa.Connection) -> None:
+        """Index the staged rows by id, if they are not. Most chunks are written without."""
+        connection.execute(sa.schema.CreateIndex(self._index, if_not_exists=True))
 
     def write(self, first_id: int, last_id: int) -> Insert:
         """Insert or update in key order, so that no two writers deadlock.

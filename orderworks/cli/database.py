@@ -10,7 +10,7 @@ from migrations import runner
 from orders.database import make_engine
 from orders.errors import ConfigurationError, OrderworksError
 from orders.settings import Settings
-from orderworks.cli.output import console
+from orderworks.cli.output import say
 
 commands = typer.Typer(no_args_is_help=True, help="Look after the schema of the database.")
 
@@ -38,7 +38,7 @@ def downgrade(
 @commands.command()
 def current() -> None:
     """Show the revision that the database is at, and the newest one."""
-    console.print(f"{_current()} (newest: {runner.head()})")
+    say(f"{_current()} (newest: {runner.head()})")
 
 
 @commands.command()
@@ -48,7 +48,7 @@ def check() -> None:
         runner.check()
     except CommandError as error:
         raise OrderworksError(f"The schema differs: {error}") from None
-    console.print(f"The database is at {runner.head()} and equal to the code's tables.")
+    say(f"The database is at {runner.head()} and equal to the code's tables.")
 
 
 def _run(step: Callable[[], None]) -> None:
@@ -66,7 +66,7 @@ def _current() -> str:
 
 def _say_moved(before: str) -> None:
     after = _current()
-    console.print(
+    say(
         f"The schema went from {before} to {after}."
         if before != after
         else f"It is at {after} already."

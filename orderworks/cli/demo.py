@@ -13,7 +13,7 @@ import typer
 
 from orders.settings import Settings
 from orderworks.cli.failures import FAILED
-from orderworks.cli.output import console
+from orderworks.cli.output import say
 from orderworks.demo.story import Demo
 from orderworks.embedded.home import AlreadyRunning
 from orderworks.embedded.stack import running_stack
@@ -36,15 +36,15 @@ def demo(
     began = time.monotonic()
     with _stack(Settings.load().orderworks_home):
         settings = Settings.load()
-        console.print(f"[green]✓[/] all parts are up after {time.monotonic() - began:.1f} s")
+        say(f"[green]✓[/] all parts are up after {time.monotonic() - began:.1f} s")
         with tempfile.TemporaryDirectory(prefix="orderworks-demo-") as folder:
             proven = Demo(settings, Path(folder)).run(orders)
         for check in proven:
             sign = "[green]✓[/]" if check.holds else "[red]✗[/]"
-            console.print(f"{sign} {check.claim}: {check.figures}")
+            say(f"{sign} {check.claim}: {check.figures}")
         holds = all(check.holds for check in proven)
         verdict = "All checks hold" if holds else "[red]Not all checks hold[/]"
-        console.print(f"\n{verdict}, after {time.monotonic() - began:.0f} s in all.")
+        say(f"\n{verdict}, after {time.monotonic() - began:.0f} s in all.")
         _say_where(settings, keep=keep)
     if not holds:
         raise typer.Exit(FAILED)
@@ -53,7 +53,7 @@ def demo(
 @contextmanager
 def _stack(home: Path) -> Iterator[None]:
     """The running stack of this home, or one for the time of the block."""
-    console.print(
+    say(
         "PostgreSQL, Valkey, Celery workers, beat and Flower, "
         f"for real, on this machine; data under {home.absolute()}\n"
     )
@@ -67,11 +67,9 @@ def _stack(home: Path) -> Iterator[None]:
 
 def _say_where(settings: Settings, *, keep: bool) -> None:
     if keep:
-        console.print(
-            f"Flower: {settings.flower_url} (user and password: `orderworks env`). Ctrl-C ends it."
-        )
+        say(f"Flower: {settings.flower_url} (user and password: `orderworks env`). Ctrl-C ends it.")
         threading.Event().wait()
-    console.print(
+    say(
         f"Flower showed the tasks at {settings.flower_url}. To have it all running, type "
         "`make up` (or `orderworks up`), and\n`orderworks status`, `orderworks report top-customers` "
         "and `orderworks imports` in another terminal."

@@ -2,21 +2,23 @@
 
 import csv
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
+import sqlalchemy as sa
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from orders.database import make_engine
 from orders.errors import ImportNotFound
-from orders.imports.progress import read_progress
-from orders.imports.summaries import import_summary, iter_rejects, list_imports
+from orders.imports.ledger import import_summary, iter_rejects, list_imports
+from orders.imports.progress import COUNTS, Summary, read_progress
 from orders.redis import make_redis
 from orders.settings import Settings
 from orderworks.cli.failures import FAILED
-from orderworks.cli.output import console, print_json, table
+from orderworks.cli.output import console, print_json, say, table
 from producer import ConfigurationError, ImportJob, Producer
 
 
@@ -80,10 +82,10 @@ def imports(
     engine = make_engine(Settings.load(), "orderworks-cli")
     with engine.connect() as connection:
         if import_id is None:
-            found = ledger.list_imports(connection)
+            found = list_imports(connection)
             print_json(found) if as_json else _print_list(found)
             return
-        summary = _known(ledger.import_summary(connection, import_id), import_id)
+        summary = _summary(connection, import_id)
     if as_json:
         print_json(summary)
     else:
@@ -99,8 +101,8 @@ def rejects(
     """Write the rejected rows of an import: line, column, code, reason and the raw text."""
     engine = make_engine(Settings.load(), "orderworks-cli")
     with engine.connect() as connection:
-        _known(ledger.import_summary(connection, import_id), import_id)
-        found = ledger.iter_rejects(connection, import_id)
+        _summary(connection, import_id)
+        found = iter_rejects(connection, import_id)
         if as_json:
             print_json(list(found))
         elif format_ is Format.JSONL:
@@ -122,20 +124,29 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
     return mapping
 
 
-def _known(summary: dict[str, Any] | None, import_id: str) -> dict[str, Any]:
-    if summary is None:
-        raise ImportNotFound(f"No import has the id {import_id}; `orderworks imports` lists them")
-    return summary
+def _summary(connection: sa.Connection, import_id: str) -> Summary:
+    """What the ledger says, or where the import is not planned yet, what its producer left."""
+    try:
+        return import_summary(connection, import_id)
+    except ImportNotFound:
+        settings = Settings.load()
+        with make_redis(settings.stream, settings.redis_timeout) as client:
+            accepted = read_progress(client, import_id)
+        if accepted is None:
+            raise ImportNotFound(
+                f"no import has the id {import_id}; `orderworks imports` lists them"
+            ) from None
+        return accepted
 
 
 def _say_accepted(job: ImportJob, as_json: bool) -> None:  # noqa: FBT001
     if as_json:
         print_json({"id": job.id, "status": "accepted"})
     else:
-        console.print(f"Accepted as import {job.id}. Follow it with `orderworks imports {job.id}`.")
+        say(f"Accepted as import {job.id}. Follow it with `orderworks imports {job.id}`.")
 
 
-def _follow(job: ImportJob) -> dict[str, Any]:
+def _follow(job: ImportJob) -> Summary:
     columns = (
         TextColumn("import {task.fields[id]}"),
         BarColumn(),
@@ -146,38 +157,35 @@ def _follow(job: ImportJob) -> dict[str, Any]:
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("import", total=None, id=job.id)
 
-        def show(summary: dict[str, Any]) -> None:
+        def show(summary: Summary) -> None:
             progress.update(bar, total=summary["rows"], completed=_rows_done(summary))
 
         return job.wait(on_progress=show)
 
 
-_VERDICTS = ("applied", "unchanged", "stale", "superseded", "rejected")
+def _rows_done(summary: Summary) -> int:
+    return sum(summary[verdict] for verdict in COUNTS)
 
 
-def _rows_done(summary: dict[str, Any]) -> int:
-    return sum(summary[verdict] for verdict in _VERDICTS)
-
-
-def _print_list(found: list[dict[str, Any]]) -> None:
-    lines = table("id", "kind", "source", "status", "rows", *_VERDICTS, right=("rows", *_VERDICTS))
+def _print_list(found: list[Summary]) -> None:
+    lines = table("id", "kind", "source", "status", "rows", *COUNTS, right=("rows", *COUNTS))
     for each in found:
-        counts = [f"{each[name]:,}" for name in ("rows", *_VERDICTS)]
+        counts = [f"{each[name]:,}" for name in ("rows", *COUNTS)]
         lines.add_row(each["id"], each["kind"], each["source"], each["status"], *counts)
     console.print(lines)
 
 
-def _print_summary(summary: dict[str, Any]) -> None:
-    counts = ", ".join(f"{summary[name]:,} {name}" for name in _VERDICTS if summary[name])
-    console.print(
+def _print_summary(summary: Summary) -> None:
+    counts = ", ".join(f"{summary[name]:,} {name}" for name in COUNTS if summary[name])
+    say(
         f"Import {summary['id']} of {summary['source']}: {summary['status']}, "
-        f"{summary['rows']:,} rows: {counts or 'nothing yet'}."
+        f"{summary['rows'] or 0:,} rows: {counts or 'nothing yet'}."
     )
     if summary["rejected"]:
-        console.print(f"See why with `orderworks rejects {summary['id']}`.")
+        say(f"See why with `orderworks rejects {summary['id']}`.")
 
 
-def _write_csv(found: Any) -> None:  # noqa: ANN401
+def _write_csv(found: Iterable[dict[str, object]]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(("line", "column", "code", "reason", "raw"))
     for reject in found:

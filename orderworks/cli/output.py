@@ -10,6 +10,11 @@ from rich.table import Table
 console = Console(highlight=False)
 
 
+def say(sentence: str) -> None:
+    """Print a sentence; the terminal wraps it where it is, a pipe gets it whole."""
+    console.print(sentence, soft_wrap=True)
+
+
 def print_json(document: Any) -> None:  # noqa: ANN401 - whatever msgspec can encode
     """Print one JSON document and nothing else. Totals are strings, times are ISO 8601."""
     encoded = msgspec.json.encode(document)

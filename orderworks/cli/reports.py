@@ -10,7 +10,7 @@ from orders.database import make_engine
 from orders.redis import make_redis
 from orders.reports import Report, Window
 from orders.settings import Settings
-from orderworks.cli.output import age, console, print_json, table
+from orderworks.cli.output import age, console, print_json, say, table
 
 commands = typer.Typer(no_args_is_help=True, help="Read the reports that are kept ready.")
 
@@ -56,6 +56,6 @@ def print_report(found: Report) -> None:
         )
     console.print(lines)
     old = (datetime.now(UTC) - found.as_of).total_seconds()
-    console.print(
+    say(
         f"[dim]window {found.window}, as of {age(old)} ago ({found.as_of:%Y-%m-%d %H:%M:%S} UTC)[/]"
     )

@@ -6,7 +6,7 @@ import typer
 
 from orders.settings import Settings
 from orderworks.cli.failures import FAILED
-from orderworks.cli.output import console, print_json, table
+from orderworks.cli.output import console, print_json, say, table
 from orderworks.health import Examination, Status
 
 
@@ -32,4 +32,4 @@ def _print(found: Status) -> None:
     console.print(lines)
     for name, counts in (("updates", found.updates), ("imports", found.imports)):
         shown = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in counts.items())
-        console.print(f"{name}: {shown or 'none'}")
+        say(f"{name}: {shown or 'none'}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from orders.errors import InvalidFile, InvalidUpdate
-from orderworks.cli.output import console, print_json
+from orderworks.cli.output import print_json, say
 from producer import OrderUpdate, Producer
 
 
@@ -53,7 +53,7 @@ def _say(document: dict[str, object], sentence: str, as_json: bool) -> None:  # 
     if as_json:
         print_json(document)
     else:
-        console.print(sentence)
+        say(sentence)
 
 
 def _read(file: Path) -> Iterator[OrderUpdate]:

@@ -16,7 +16,7 @@ from orders.reports import Window, published_report
 from orders.schema import customers, update_shards
 from orders.settings import Settings
 from orders.stream import SEQUENCE_BITS, UpdateStream
-from orderworks.cli.output import console
+from orderworks.cli.output import console, say
 from orderworks.cli.reports import print_report
 from orderworks.demo import checks
 from orderworks.demo.checks import Check
@@ -48,7 +48,7 @@ class Demo:
         self._refuse_others_data()
         oracle = Oracle(checks.read_orders(self._engine))
         sample = generate(self._folder, order_count)
-        _say(f"generated {sample.customers:,} customers and {order_count:,} orders (TPC-H)")
+        _tick(f"generated {sample.customers:,} customers and {order_count:,} orders (TPC-H)")
         with Producer.from_settings() as producer:
             of_customers = self._import(producer, sample.customers_file, "customers")
             of_orders = self._import(producer, sample.orders_file, "orders")
@@ -80,7 +80,7 @@ class Demo:
         began = time.monotonic()
         summary = producer.import_file(file, kind=kind).wait(timeout=PATIENCE)
         took = time.monotonic() - began
-        _say(
+        _tick(
             f"imported {summary['rows']:,} {kind} in {took:.1f} s, {summary['rows'] / took:,.0f} "
             f"rows/s: {summary['applied']:,} applied, {summary['unchanged']:,} unchanged"
         )
@@ -99,7 +99,7 @@ class Demo:
             applied = time.monotonic()
         for update in updates:
             oracle.take_update(update)
-        _say(
+        _tick(
             f"{UPDATES:,} updates accepted in {accepted - began:.1f} s, all applied after "
             f"{applied - began:.1f} s, {UPDATES / (applied - began):,.0f}/s; "
             f"{reading.done:,} cached reads meanwhile"
@@ -129,7 +129,7 @@ class Demo:
             return report is not None and report.as_of > quiet
 
         _await("beat to refresh the report", refreshed)
-        _say(f"beat refreshed the top-customers report after {time.monotonic() - began:.1f} s")
+        _tick(f"beat refreshed the top-customers report after {time.monotonic() - began:.1f} s")
         report = published_report(self._cache, Window.ALL)
         top = report and report.sliced(10, 1)
         if top:
@@ -146,5 +146,5 @@ def _await(what: str, happened: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def _say(sentence: str) -> None:
-    console.print(f"[green]✓[/] {sentence}")
+def _tick(sentence: str) -> None:
+    say(f"[green]✓[/] {sentence}")

@@ -1,0 +1,83 @@
+"""What integration tests do with the servers: seed rows, append updates, drain."""
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+
+from orders.drain import Drain, Drained
+from orders.messages import OrderUpdate
+from orders.redis import Redis
+from orders.schema import customers, orders
+from orders.settings import Settings
+from orders.stream import UpdateStream
+
+Rows = dict[int, tuple[int, str, Decimal, int]]
+"""Orders by id: customer, status, total, version."""
+
+
+@pytest.fixture
+def updates(stream: Redis, settings: Settings) -> UpdateStream:
+    """The streams of accepted updates."""
+    return UpdateStream(stream, settings.update_shards, settings.stream_limit)
+
+
+@pytest.fixture
+def seed(engine: sa.Engine) -> Callable[[Rows], None]:
+    """Put orders, and the customers that they name, into the tables."""
+
+    def write(rows: Rows) -> None:
+        with engine.begin() as connection:
+            people = sorted({customer for customer, *_rest in rows.values()})
+            connection.execute(
+                sa.insert(customers), [{"id": each, "name": f"Customer {each}"} for each in people]
+            )
+            connection.execute(
+                sa.insert(orders),
+                [
+                    {"id": key, "customer_id": who, "status": how, "total": what, "version": when}
+                    for key, (who, how, what, when) in rows.items()
+                ],
+            )
+
+    return write
+
+
+@pytest.fixture
+def rows(engine: sa.Engine) -> Callable[[], Rows]:
+    """Read the whole orders table."""
+
+    def read() -> Rows:
+        query = sa.select(*orders.c["id", "customer_id", "status", "total", "version"])
+        with engine.connect() as connection:
+            return {key: (who, how, what, when) for key, who, how, what, when in connection.execute(query)}
+
+    return read
+
+
+@pytest.fixture
+def accept(updates: UpdateStream) -> Callable[[Sequence[OrderUpdate]], list[str]]:
+    """Append updates as a producer does; their entry ids."""
+
+    def append(batch: Sequence[OrderUpdate]) -> list[str]:
+        return [
+            updates.append(updates.shard_of(each.order_id), [each.encode()]).ids[0] for each in batch
+        ]
+
+    return append
+
+
+@pytest.fixture
+def drain(
+    engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Settings
+) -> Callable[..., list[Drained]]:
+    """Drain every shard until it is empty."""
+
+    def run(**overrides: str) -> list[Drained]:
+        used = settings.model_copy(update=overrides)
+        return [
+            Drain(engine, updates, cache, used, shard).run() for shard in range(updates.shards)
+        ]
+
+    return run

@@ -1,0 +1,266 @@
+"""Updates: whatever the batches, the effect is that of applying them one by one, guarded by version."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from orders.drain import Drained
+from orders.messages import OrderUpdate
+from orders.redis import Redis
+from orders.schema import customers, dead_updates, orders, parked_updates, update_shards
+from orders.settings import Settings
+from orders.stream import Entry, UpdateStream
+from orders.updates import Candidate, apply_updates
+from tests.integration.conftest import Rows
+
+Accept = Callable[[Sequence[OrderUpdate]], list[str]]
+DrainAll = Callable[..., list[Drained]]
+
+SEEDED: Rows = {
+    key: (key % 3 + 1, "new", Decimal(f"{key}.00"), 5 * (key % 2)) for key in range(1, 9)
+}
+
+some_updates = st.lists(
+    st.builds(
+        lambda order_id, total, status, customer_id, version: OrderUpdate(
+            order_id=order_id,
+            total=total,
+            status=status,
+            customer_id=customer_id,
+            version=version,
+        ),
+        order_id=st.integers(1, 10),  # 9 and 10 do not exist
+        total=st.integers(0, 99),
+        status=st.sampled_from([None, "paid", "cancelled"]),
+        customer_id=st.sampled_from([None, None, None, 1, 2, 3]),
+        version=st.integers(0, 12),
+    ),
+    max_size=25,
+)
+
+
+def one_by_one(rows: Rows, updates: Sequence[OrderUpdate]) -> Rows:
+    """The oracle: a dictionary, and a comparison."""
+    expected = dict(rows)
+    for update in updates:
+        version = update.version
+        assert version is not None
+        customer, status, total, current = expected.get(update.order_id, (None, "new", None, -1))
+        customer = customer if update.customer_id is None else update.customer_id
+        total = total if update.total is None else Decimal(update.total)
+        if version > current and customer is not None and total is not None:
+            expected[update.order_id] = (customer, update.status or status, total, version)
+    return expected
+
+
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(updates=some_updates, sizes=st.lists(st.integers(1, 10), min_size=25, max_size=25))
+def test_any_batches_have_the_effect_of_one_by_one(
+    engine: sa.Engine, rows: Callable[[], Rows], updates: list[OrderUpdate], sizes: list[int]
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("TRUNCATE orders, customers, parked_updates"))
+        connection.execute(sa.insert(customers), [{"id": key, "name": "x"} for key in (1, 2, 3)])
+        names = ("id", "customer_id", "status", "total", "version")
+        seeded = [dict(zip(names, (key, *row), strict=True)) for key, row in SEEDED.items()]
+        connection.execute(sa.insert(orders), seeded)
+    waiting = [
+        Candidate(entry=number, payload=update.encode(), update=update)
+        for number, update in enumerate(updates)
+    ]
+    while waiting:
+        size = sizes.pop()
+        with engine.begin() as connection:
+            apply_updates(connection, waiting[:size])
+        waiting = waiting[size:]
+    # What an update to an unknown order leaves parked is not applied here, nor in the oracle.
+    known = {key: row for key, row in one_by_one(SEEDED, updates).items() if key in SEEDED}
+    assert {key: row for key, row in rows().items() if key in SEEDED} == known
+
+
+def test_the_last_word_wins_and_fields_not_given_stay(
+    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 0)})
+    ids = accept(
+        [
+            OrderUpdate(order_id=1, total="2", status="paid"),
+            OrderUpdate(order_id=1, status="shipped"),
+        ]
+    )
+    drain()
+    milliseconds, sequence = map(int, ids[-1].split("-"))
+    assert rows() == {1: (1, "shipped", Decimal("2.00"), milliseconds << 20 | sequence)}
+
+
+def test_every_accepted_update_is_counted_once(
+    engine: sa.Engine, seed: Callable[[Rows], None], accept: Accept, drain: DrainAll
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 10)})
+    accept(
+        [
+            OrderUpdate(order_id=1, total="2", version=9),
+            OrderUpdate(order_id=1, total="2", version=10),
+            OrderUpdate(order_id=1, total="3", version=11),
+            OrderUpdate(order_id=1, total="4", version=12),
+            OrderUpdate(order_id=1, total="4", version=12),
+            OrderUpdate(order_id=7, total="4"),
+        ]
+    )
+    drain(unknown_order_patience=0)
+    names = ("accepted", "applied", "superseded", "stale", "duplicate", "dead")
+    sums = [sa.func.sum(update_shards.c[name]) for name in names]
+    with engine.connect() as connection:
+        counted = dict(zip(names, connection.execute(sa.select(*sums)).one(), strict=True))
+        parked = connection.scalar(sa.select(sa.func.count()).select_from(parked_updates))
+    assert counted == {
+        "accepted": 6,
+        "applied": 1,
+        "superseded": 1,
+        "stale": 1,
+        "duplicate": 2,
+        "dead": 0,
+    }
+    assert parked == 1
+
+
+def test_an_entry_read_again_after_its_commit_is_neither_applied_nor_counted_twice(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+    stream: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    accept([OrderUpdate(order_id=2, total="2"), OrderUpdate(order_id=99, total="1")])
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UpdateStream, "remove", die)
+        with pytest.raises(KeyboardInterrupt):
+            drain()
+    first = rows()
+    assert stream.xlen("orders:updates:{0}") == 1, "the fault happened: the entry is still there"
+    drain()
+    assert rows() == first
+    with engine.connect() as connection:
+        query = sa.select(*update_shards.c["shard", "accepted", "applied"])
+        assert sorted(connection.execute(query)) == [(0, 1, 1), (1, 1, 0)]
+
+
+def test_an_update_waits_for_its_order_to_appear(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+) -> None:
+    accept([OrderUpdate(order_id=3, status="paid")])
+    drain()
+    seed({3: (1, "new", Decimal("1.00"), 0)})
+    make_due(engine)
+    drain()
+    assert rows()[3][1] == "paid"
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(parked_updates)) == 0
+
+
+def test_patience_ends_among_the_dead_letters(
+    engine: sa.Engine, accept: Accept, drain: DrainAll
+) -> None:
+    accept([OrderUpdate(order_id=3, status="paid")])
+    drain()
+    make_due(engine)
+    drain(unknown_order_patience=0)
+    with engine.connect() as connection:
+        dead = connection.execute(sa.select(dead_updates)).one()
+    assert dead.reason == "order 3 does not exist"
+    assert bytes(dead.payload) == b'{"order_id":3,"status":"paid"}'
+
+
+def test_an_order_is_created_when_customer_and_total_are_given(
+    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 0)})
+    accept([OrderUpdate(order_id=50, customer_id=1), OrderUpdate(order_id=50, total="7.5")])
+    drain()
+    assert rows()[50][:3] == (1, "new", Decimal("7.50"))
+
+
+def test_what_the_database_refuses_dies_alone(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+) -> None:
+    seed({key: (1, "new", Decimal("1.00"), 0) for key in range(1, 41)})
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders ADD CHECK (status <> 'cursed')"))
+    accept([OrderUpdate(order_id=key, status="cursed" if key == 20 else "paid") for key in range(1, 41)])
+    drain()
+    assert [key for key, row in rows().items() if row[1] == "new"] == [20]
+    with engine.connect() as connection:
+        assert "violates check constraint" in connection.execute(sa.select(dead_updates)).one().reason
+
+
+def test_an_entry_that_is_no_update_dies_and_stops_nothing(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    stream: Redis,
+    accept: Accept,
+    drain: DrainAll,
+) -> None:
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    stream.xadd("orders:updates:{0}", {"update": b"\xff\x00 garbage"})
+    stream.xadd("orders:updates:{0}", {"other": b"field"})
+    accept([OrderUpdate(order_id=2, status="paid")])
+    verdicts = sum((Counter(each.verdicts) for each in drain()), Counter())
+    assert verdicts == {"dead": 2, "applied": 1}
+    assert rows()[2][1] == "paid"
+    with engine.connect() as connection:
+        payloads = [bytes(each) for each in connection.scalars(sa.select(dead_updates.c.payload))]
+    assert sorted(payloads) == [b"", b"\xff\x00 garbage"]
+
+
+def test_a_drain_leaves_at_once_where_another_is_at_work(
+    engine: sa.Engine, accept: Accept, drain: DrainAll, updates: UpdateStream
+) -> None:
+    accept([OrderUpdate(order_id=2, status="paid")])
+    with engine.begin() as other:
+        other.execute(sa.text("SELECT pg_advisory_xact_lock(7302, 0)"))
+        assert drain()[0] == Drained({}, more=False)
+        assert updates.length(0) == 1
+
+
+def test_a_drain_yields_when_its_time_is_over(
+    seed: Callable[[Rows], None], accept: Accept, drain: DrainAll
+) -> None:
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    accept([OrderUpdate(order_id=2, total=each) for each in range(5)])
+    assert drain(update_time_slice=0.0)[0].more
+
+
+def test_versions_follow_the_order_of_entries() -> None:
+    ids = [b"5-0", b"5-1", b"5-10", b"6-0", b"10-0"]
+    versions = [Entry(each, b"").version for each in ids]
+    assert versions == sorted(versions)
+
+
+def make_due(engine: sa.Engine) -> None:
+    """Let the time pass that parked updates wait for."""
+    with engine.begin() as connection:
+        connection.execute(sa.update(parked_updates).values(next_attempt_at=sa.func.now()))

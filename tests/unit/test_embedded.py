@@ -1,0 +1,116 @@
+"""What the embedded stack decides without a server: passwords, logs, plans, names and paths."""
+
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orders.errors import ConfigurationError
+from orders.names import Queue
+from orderworks.embedded import logs
+from orderworks.embedded.home import AlreadyRunning, Home, exclusive, open_home, write_private
+from orderworks.embedded.logs import LogFile, cap
+from orderworks.embedded.passwords import passwords_of
+from orderworks.embedded.ports import LOOPBACK, is_free, port_of
+from orderworks.embedded.process import Identity
+from orderworks.embedded.services import WORKERS
+from orderworks.embedded.state import recorded_processes, running_environment
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return open_home(tmp_path / "a home")
+
+
+def test_passwords_are_made_once_and_kept_private(home: Home) -> None:
+    first = passwords_of(home)
+    assert passwords_of(home) == first
+    assert stat.S_IMODE((home.folder / "passwords.json").stat().st_mode) == 0o600
+    assert len({first.postgresql, first.postgresql_admin, first.valkey, first.cache}) == 4
+    assert first.postgresql not in repr(first)
+
+
+def test_a_damaged_password_file_is_named(home: Home) -> None:
+    (home.folder / "passwords.json").write_text("{")
+    with pytest.raises(ConfigurationError, match=r"passwords\.json cannot be read, or is damaged"):
+        passwords_of(home)
+
+
+def test_a_port_is_the_same_next_time_unless_it_is_taken(home: Home) -> None:
+    port = port_of(home, "valkey")
+    assert port_of(home, "valkey") == port
+    assert port_of(home, "cache") != port
+    with socket.create_server((LOOPBACK, port)):
+        assert not is_free(port)
+        assert port_of(home, "valkey") != port
+
+
+def test_a_home_is_held_by_one_at_a_time(home: Home) -> None:
+    with exclusive(home), pytest.raises(AlreadyRunning, match="pid "), exclusive(home):
+        pass
+    with exclusive(home):
+        pass
+
+
+def test_a_private_file_is_replaced_whole(home: Home) -> None:
+    path = home.folder / "file"
+    path.write_text("old")
+    path.chmod(0o644)
+    write_private(path, "new")
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [file.name for file in home.folder.iterdir() if file.is_file()] == ["file"]
+
+
+def test_a_log_over_the_limit_moves_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "LIMIT", 10)
+    path = tmp_path / "part.log"
+    path.write_text("short")
+    cap(path)
+    assert path.read_text() == "short"
+    with path.open("a") as held:
+        held.write(" and now long")
+        held.flush()
+        cap(path)
+        held.write("goes on")
+    assert path.read_text() == "goes on"
+    assert (tmp_path / "part.log.1").read_text() == "short and now long"
+
+
+def test_a_log_is_read_from_this_start_on(tmp_path: Path) -> None:
+    path = tmp_path / "part.log"
+    path.write_text("ready, last time\n")
+    log = LogFile(path)
+    with log.open() as output:
+        output.write(b"one\n\ntwo\n")
+    assert log.since_start() == "one\n\ntwo\n"
+    assert log.last_lines() == "    one\n    two"
+
+
+def test_a_recorded_process_is_taken_for_ours_only_by_start_time_and_command() -> None:
+
+    started = psutil.Process().create_time()
+    assert Identity(os.getpid(), started, "py").process()
+    assert not Identity(os.getpid(), started - 60, "py").process()
+    assert not Identity(os.getpid(), started, "valkey-server").process()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"parts": {"valkey": {}}}', '{"parts": 1}'])
+def test_a_damaged_state_file_names_no_process_and_no_address(home: Home, text: str) -> None:
+    home.state_file.write_text(text)
+    assert recorded_processes(home) == []
+    assert running_environment(home.folder) is None
+
+
+def test_a_state_file_whose_supervisor_is_dead_gives_no_addresses(home: Home) -> None:
+    dead = {"pid": 1, "create_time": 1.0}
+    home.state_file.write_text(json.dumps({"environment": {"A": "b"}, "supervisor": dead}))
+    assert running_environment(home.folder) is None
+
+
+def test_the_workers_together_consume_every_queue_once() -> None:
+    assert sorted(queue for queues in WORKERS.values() for queue in queues) == sorted(Queue)

@@ -1,0 +1,94 @@
+"""Order updates: what is accepted, what is refused, and how they travel."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer import InvalidUpdate, OrderUpdate
+
+totals = st.decimals(min_value=0, max_value=Decimal("999999999999.99"), places=2)
+ids = st.integers(min_value=1, max_value=2**63 - 1)
+statuses = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=64
+)
+
+
+@given(
+    order_id=ids,
+    total=totals,
+    status=st.none() | statuses,
+    customer_id=st.none() | ids,
+    version=st.none() | st.integers(min_value=0, max_value=2**63 - 1),
+)
+def test_every_valid_update_survives_the_journey(
+    order_id: int,
+    total: Decimal,
+    status: str | None,
+    customer_id: int | None,
+    version: int | None,
+) -> None:
+    update = OrderUpdate(
+        order_id=order_id, total=total, status=status, customer_id=customer_id, version=version
+    )
+    assert OrderUpdate.decode(update.encode()) == update
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("order_id", {"order_id": 0, "total": 1}),
+        ("order_id", {"order_id": 2**63, "total": 1}),
+        ("order_id", {"order_id": True, "total": 1}),
+        ("order_id", {"order_id": "7", "total": 1}),
+        ("update", {"order_id": 1}),
+        ("total", {"order_id": 1, "total": 19.99}),
+        ("total", {"order_id": 1, "total": "12x"}),
+        ("total", {"order_id": 1, "total": "NaN"}),
+        ("total", {"order_id": 1, "total": Decimal("Infinity")}),
+        ("total", {"order_id": 1, "total": "-1"}),
+        ("total", {"order_id": 1, "total": 10**12}),
+        ("total", {"order_id": 1, "total": "1.005"}),
+        ("total", {"order_id": 1, "total": "1e131071"}),
+        ("total", {"order_id": 1, "total": Decimal("1e-131071")}),
+        ("total", {"order_id": 1, "total": "１２"}),
+        ("status", {"order_id": 1, "status": ""}),
+        ("status", {"order_id": 1, "status": "x" * 65}),
+        ("status", {"order_id": 1, "status": "a\0b"}),
+        ("status", {"order_id": 1, "status": "\ud800"}),
+        ("customer_id", {"order_id": 1, "customer_id": -1}),
+        ("version", {"order_id": 1, "total": 1, "version": -1}),
+    ],
+)
+def test_a_bad_update_is_refused_and_its_field_named(field: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidUpdate, match=f"^{field}: ") as refused:
+        OrderUpdate(**fields)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("field", "document"),
+    [
+        ("update", b"not json"),
+        ("update", b'{"order_id": 1, "totl": "2"}'),
+        ("update", b'{"total": "2"}'),
+        ("order_id", b'{"order_id": "1", "total": "2"}'),
+        ("total", b'{"order_id": 1, "total": "x"}'),
+        ("total", b'{"order_id": 1, "total": 1e400}'),
+        ("update", b'{"order_id": 1, "status": "\xff"}'),
+    ],
+)
+def test_a_bad_document_is_refused_and_its_field_named(field: str, document: bytes) -> None:
+    with pytest.raises(InvalidUpdate) as refused:
+        OrderUpdate.decode(document)
+    assert refused.value.field == field
+
+
+def test_json_numbers_keep_their_cents() -> None:
+    assert OrderUpdate.decode(b'{"order_id": 1, "total": 0.29}').total == Decimal("0.29")
+
+
+def test_totals_travel_as_strings() -> None:
+    assert OrderUpdate(order_id=1, total="19.9").encode() == b'{"order_id":1,"total":"19.90"}'

@@ -1,0 +1,81 @@
+"""Settings: where they come from, and what a wrong one says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orders.errors import ConfigurationError
+from orders.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An environment without any of our variables, in an empty home."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
+    monkeypatch.setenv("ORDERWORKS_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_missing_address_names_the_variable_and_the_remedy() -> None:
+    with pytest.raises(ConfigurationError, match=r"DATABASE_URL is not set.*orderworks up"):
+        _ = Settings.load().database
+
+
+def test_a_wrong_value_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_POOL_SIZE", "many")
+    with pytest.raises(ConfigurationError, match="^DB_POOL_SIZE: "):
+        Settings.load()
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_POOL_SIZE", "")
+    assert Settings.load().db_pool_size == Settings.model_fields["db_pool_size"].default
+
+
+def test_a_secret_comes_from_the_file_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secret = tmp_path / "redis-url"
+    secret.write_text("redis://:pw@host:1/0\n")
+    monkeypatch.setenv("REDIS_URL_FILE", str(secret))
+    assert Settings.load().stream == "redis://:pw@host:1/0"
+
+
+def test_a_secret_file_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL_FILE", "/nowhere/secret")
+    with pytest.raises(ConfigurationError, match=r"REDIS_URL_FILE: cannot read /nowhere/secret"):
+        Settings.load()
+
+
+def test_the_state_file_leads_to_the_embedded_stack(nothing_set: Path) -> None:
+    state = {"environment": {"REDIS_URL": "redis://127.0.0.1:7/1", "DATABASE_URL": "postgresql://x"}}
+    (nothing_set / "state.json").write_text(json.dumps(state))
+    assert Settings.load().stream == "redis://127.0.0.1:7/1"
+
+
+def test_the_environment_goes_before_the_embedded_stack(
+    nothing_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (nothing_set / "state.json").write_text(json.dumps({"environment": {"REDIS_URL": "redis://a"}}))
+    monkeypatch.setenv("REDIS_URL", "redis://b")
+    assert Settings.load().stream == "redis://b"
+
+
+def test_a_damaged_state_file_says_what_to_do(nothing_set: Path) -> None:
+    (nothing_set / "state.json").write_text("{")
+    with pytest.raises(ConfigurationError, match=r"state\.json is damaged"):
+        Settings.load()
+
+
+def test_broker_and_cache_default_to_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://one")
+    settings = Settings.load()
+    assert (settings.broker, settings.cache) == ("redis://one", "redis://one")
+
+
+def test_no_password_shows_in_the_settings_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2@host/db")
+    assert "hunter2" not in repr(Settings.load())

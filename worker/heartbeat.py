@@ -1,0 +1,54 @@
+"""The heartbeat file of a worker or beat, and the probe that reads it: `python -m worker.heartbeat`.
+
+`WORKER_HEARTBEAT_FILE` names the file; without it there is none. `worker/liveness.py` decides when
+the heart beats. The probe runs every few seconds for as long as a container lives, so this module
+imports next to nothing.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+VARIABLE = "WORKER_HEARTBEAT_FILE"
+
+INTERVAL = 2.0
+"""Seconds between two beats."""
+
+PATIENCE = 15.0
+"""Seconds without a beat after which the process counts as dead: several beats may be late."""
+
+
+def heartbeat_file() -> Path | None:
+    """The file that the environment names."""
+    path = os.environ.get(VARIABLE)
+    return Path(path) if path else None
+
+
+def beat(path: Path) -> None:
+    """Note that all is well now.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.touch()
+
+
+def forget(path: Path) -> None:
+    """Remove what an earlier process left, so that nobody takes it for ours."""
+    path.unlink(missing_ok=True)
+
+
+def ailment(path: Path | None) -> str | None:
+    """Why the process counts as dead; None while it is well."""
+    if path is None:
+        return f"{VARIABLE} is not set"
+    try:
+        silence = time.time() - path.stat().st_mtime
+    except OSError as error:
+        return f"no heartbeat yet: {path}: {error.strerror}"
+    return f"no heartbeat for {silence:.0f} s" if silence > PATIENCE else None
+
+
+if __name__ == "__main__":
+    sys.exit(ailment(heartbeat_file()))  # A text goes to standard error, with exit status 1.
