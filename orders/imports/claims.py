@@ -119,7 +119,10 @@ def abandoned_chunks(
     as nudged from now on.
     """
     chunk = import_chunks.c
-    ended = sa.select(sa.func.max(chunk.finished_at)).where(chunk.import_id == imports.c.id)
+    of_import = import_chunks.alias("of_import")
+    ended = sa.select(sa.func.max(of_import.c.finished_at)).where(
+        of_import.c.import_id == imports.c.id
+    )
     last_sign = sa.func.greatest(imports.c.nudged_at, ended.scalar_subquery())
     is_quiet = (imports.c.status == "running", last_sign < sa.func.now() - quiet)
     query = (

@@ -1,0 +1,117 @@
+"""The sweep: it finds work whose message was lost, and nothing else."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from orders import names
+from orders.imports.claims import claim_chunk
+from orders.imports.flow import Importer
+from orders.imports.ledger import import_summary
+from orders.imports.spool import Spool
+from orders.locks import Lock, try_lock
+from orders.messages import OrderUpdate
+from orders.redis import Redis
+from orders.schema import import_chunks, imports, parked_updates
+from orders.settings import Settings
+from orders.stream import UpdateStream
+from orders.sweep import Forgotten, find_forgotten
+from producer.imports import accept_import
+
+NOTHING = Forgotten([], [], [])
+CUSTOMERS = b"id,name\n1,Ada\n2,Bob\n"
+
+Sweep = Callable[[], Forgotten | None]
+
+
+@pytest.fixture
+def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
+    """What plans and loads imports."""
+    return Importer(engine, Spool(settings.spool), stream, cache, settings)
+
+
+@pytest.fixture
+def sweep(engine: sa.Engine, updates: UpdateStream, importer: Importer) -> Sweep:
+    """One sweep."""
+    return lambda: find_forgotten(engine, updates, importer)
+
+
+@pytest.fixture
+def accepted(importer: Importer) -> str:
+    """An import that nobody has planned."""
+    return accept_import(
+        CUSTOMERS,
+        kind="customers",
+        mapping={},
+        delimiter=",",
+        spool=importer.spool,
+        stream=importer.stream,
+    )
+
+
+def long_ago(engine: sa.Engine, import_id: str) -> None:
+    """Let the time pass after which a silent import counts as forgotten."""
+    past = sa.func.now() - timedelta(minutes=5)
+    with engine.begin() as connection:
+        connection.execute(sa.update(imports).where(imports.c.id == import_id).values(nudged_at=past))
+
+
+def test_where_nothing_waits_it_finds_nothing(sweep: Sweep) -> None:
+    assert sweep() == NOTHING
+
+
+def test_it_finds_a_shard_whose_nudge_was_lost(
+    sweep: Sweep, accept: Callable[[Sequence[OrderUpdate]], list[str]], stream: Redis
+) -> None:
+    accept([OrderUpdate(order_id=1, total=1)])
+    assert sweep() == NOTHING, "the producer's nudge is on its way"
+    stream.delete(names.update_nudge(1))
+    assert sweep() == Forgotten([1], [], [])
+    assert sweep() == NOTHING, "now the sweep's own is"
+
+
+def test_it_finds_a_shard_with_a_parked_update_that_is_due(sweep: Sweep, engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(parked_updates).values(
+                shard=1, entry=1, payload=b"{}", reason="", next_attempt_at=sa.func.now()
+            )
+        )
+    assert sweep() == Forgotten([1], [], [])
+
+
+def test_it_finds_an_import_that_nobody_planned(sweep: Sweep, accepted: str) -> None:
+    assert sweep() == Forgotten([], [accepted], [])
+    assert sweep() == NOTHING, "its plan may still be at work"
+
+
+def test_it_finds_a_chunk_that_nobody_loads(
+    sweep: Sweep, accepted: str, importer: Importer, engine: sa.Engine
+) -> None:
+    importer.plan(accepted)
+    assert sweep() == NOTHING, "its message is on the way"
+    long_ago(engine, accepted)
+    with engine.begin() as worker:
+        assert claim_chunk(worker, accepted, 0)
+        assert sweep() == NOTHING, "a worker has it"
+    assert sweep() == Forgotten([], [], [(accepted, 0)])
+    assert sweep() == NOTHING, "the sweep's message is on the way"
+
+
+def test_it_finishes_an_import_whose_last_worker_died_before_it_could(
+    sweep: Sweep, accepted: str, importer: Importer, engine: sa.Engine
+) -> None:
+    importer.plan(accepted)
+    with engine.begin() as connection:
+        connection.execute(sa.update(import_chunks).values(status="done", applied=2))
+    assert sweep() == NOTHING
+    with engine.connect() as connection:
+        assert import_summary(connection, accepted)["status"] == "done"
+
+
+def test_two_sweeps_at_once_are_one(sweep: Sweep, engine: sa.Engine) -> None:
+    with engine.begin() as other:
+        assert try_lock(other, Lock.SWEEP)
+        assert sweep() is None
