@@ -75,6 +75,7 @@ def up(
     home: Path,
     parts: frozenset[str] | None = SERVERS,
     python: str = sys.executable,
+    terminal: int | None = None,
     **options: Any,  # noqa: ANN401 - Popen's own
 ) -> Iterator[Up]:
     """An `up` of `home`, with all parts if `parts` is None. It is stopped if the test did not."""
@@ -84,7 +85,8 @@ def up(
         command = [python, "-m", "orderworks", "up"]
     options = {"env": bare_environment(home), "cwd": ROOT, **options}
     with output.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, **options)
+        where = file if terminal is None else terminal
+        process = subprocess.Popen(command, stdout=where, stderr=file, **options)
     try:
         yield Up(home, process, output)
     finally:

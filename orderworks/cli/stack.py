@@ -59,13 +59,18 @@ def _introduce(screen: Board | Lines, stack: Prepared) -> None:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn the signals that mean "end" into a request to stop, which no code is interrupted by."""
+    """Turn the signals that mean "end" into a request to stop, which no code is interrupted by.
+
+    A hangup that is ignored stays so: that is how `nohup` says that the stack is to go on.
+    """
     request = StopRequest()
 
     def ask(_signal: int, _frame: object) -> None:
         request.asked = True
 
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
     before = {number: signal.signal(number, ask) for number in signals}
     try:
         yield request

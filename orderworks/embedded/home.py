@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -102,7 +103,7 @@ def exclusive(home: Home) -> Iterator[None]:
     Raises:
         AlreadyRunning: someone else holds it; says who.
     """
-    with home.lock_file.open("a+", encoding="utf-8") as file:
+    with _lock_file(home) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -115,6 +116,15 @@ def exclusive(home: Home) -> Iterator[None]:
         file.write(f"{psutil.Process().username()}, pid {os.getpid()}\n")
         file.flush()
         yield
+
+
+def _lock_file(home: Home) -> IO[str]:
+    try:
+        return home.lock_file.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"ORDERWORKS_HOME: cannot write to {home.folder}: {error.strerror}"
+        ) from None
 
 
 def write_private(path: Path, text: str) -> None:

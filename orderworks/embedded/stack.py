@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orders.errors import ConfigurationError
 from orderworks.embedded.accounts import (
     forget_lost_temporary_homes,
     forget_outside,
@@ -114,11 +115,21 @@ def prepared(folder: Path, only: Collection[str] | None = None) -> Iterator[Prep
     """
     home = open_home(folder)
     with exclusive(home):
+        yield _prepare(home, only)
+
+
+def _prepare(home: Home, only: Collection[str] | None) -> Prepared:
+    try:
         forget_lost_temporary_homes()
         passwords = passwords_of(home)
         place = place_of(home, passwords.home_id)
         leftovers = clear_leftovers(home, place.folder / POSTGRESQL)
-        yield Prepared(home, make_plan(home, place, passwords, only), leftovers)
+        return Prepared(home, make_plan(home, place, passwords, only), leftovers)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigurationError(
+            f"the stack under {home.folder} cannot be prepared: {reason} ({error.filename})"
+        ) from None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -22,7 +23,7 @@ from orderworks.embedded.home import open_home
 from orderworks.embedded.passwords import passwords_of
 from orderworks.embedded.ports import LOOPBACK
 from orderworks.embedded.stack import SERVERS, discard, running_stack
-from tests.running_up import ROOT, bare_environment, new_home, processes_of, up
+from tests.running_up import ROOT, bare_environment, new_home, processes_of, up, wait_until
 
 NOBODY = 65534
 
@@ -82,6 +83,20 @@ def test_data_and_addresses_outlive_a_restart(home: Path) -> None:
         assert one_value(second.environment["DATABASE_URL"], "SELECT number FROM kept") == 7
         with redis.Redis.from_url(second.environment["REDIS_URL"]) as client:
             assert client.get("kept") == b"8"
+
+
+def test_a_terminal_shows_one_table(home: Path) -> None:
+    ours, theirs = os.openpty()
+    environment = {**bare_environment(home), "TERM": "xterm", "COLUMNS": "120"}
+    with up(home, env=environment, terminal=theirs) as stack:
+        wait_until((home / "state.json").exists, 20)
+        shown = b""
+        while b"postgresql" not in shown or shown.count(b"ready") < len(SERVERS):
+            shown += os.read(ours, 4096)
+        os.close(ours)
+        os.close(theirs)
+        assert stack.stop(signal.SIGHUP) == 0
+    assert b"restarts" in shown
 
 
 def test_second_up_is_refused_in_one_sentence_that_says_who(home: Path) -> None:
@@ -206,7 +221,7 @@ def test_an_ordinary_user_has_everything_in_the_home(home: Path) -> None:
     home.mkdir(mode=0o700)
     os.chown(home, NOBODY, NOBODY)
     environment = {**bare_environment(home), **found}
-    account = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    account: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
     with up(home, SERVERS, python, env=environment, cwd="/", **account) as stack:
         stack.wait_until_up(SERVERS)
         assert one_value(stack.environment()["DATABASE_URL"], "SELECT 1") == 1

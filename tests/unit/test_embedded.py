@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -11,7 +12,7 @@ import pytest
 
 from orders.errors import ConfigurationError
 from orders.names import Queue
-from orderworks.embedded import logs
+from orderworks.embedded import accounts, binaries, logs
 from orderworks.embedded.home import AlreadyRunning, Home, exclusive, open_home, write_private
 from orderworks.embedded.logs import LogFile, cap
 from orderworks.embedded.passwords import passwords_of
@@ -114,3 +115,17 @@ def test_a_state_file_whose_supervisor_is_dead_gives_no_addresses(home: Home) ->
 
 def test_the_workers_together_consume_every_queue_once() -> None:
     assert sorted(queue for queues in WORKERS.values() for queue in queues) == sorted(Queue)
+
+
+def test_copied_binaries_find_their_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "OUTSIDE", tmp_path / "outside")
+    original = binaries.postgresql_binaries(None)
+    copy = binaries.reachable_copy(original)
+    assert copy.is_relative_to(tmp_path)
+    assert binaries.reachable_copy(original) == copy
+    told = subprocess.run([copy / "initdb", "--version"], capture_output=True, check=True)
+    assert told.stdout.startswith(b"initdb (PostgreSQL) 18")
+    public = [path for path in copy.parents[2].rglob("*") if not path.is_symlink()]
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in public)

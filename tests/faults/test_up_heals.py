@@ -1,0 +1,53 @@
+"""Any process of `up` may be killed: it is back within 30 s, and nothing of the old one is left."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from orderworks.embedded.plan import SERVERS
+from orderworks.embedded.process import is_alive
+from tests.running_up import Up, new_home, up, wait_until
+
+SERVICES = ("worker-updates", "worker-imports", "beat", "flower")
+
+
+@pytest.fixture(scope="module")
+def everything() -> Iterator[Up]:
+    """A whole `orderworks up`."""
+    with new_home() as home, up(home, parts=None) as stack:
+        stack.wait_until_up({*SERVERS, *SERVICES}, 60)
+        yield stack
+        assert stack.stop() == 0, stack.said()
+
+
+@pytest.mark.xdist_group("up")
+@pytest.mark.parametrize("part", [*sorted(SERVERS), *SERVICES])
+def test_a_killed_part_is_back_within_30_seconds(everything: Up, part: str) -> None:
+    pid = everything.pid(part)
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    said = everything.said().count(f"{part} ready")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: f"{part} restarting: it ended: killed by signal 9" in everything.said(), 5)
+    wait_until(lambda: everything.said().count(f"{part} ready") > said, 30)
+    assert everything.pid(part) != pid
+    wait_until(lambda: not any(is_alive(process) for process in family), 1)
+
+
+@pytest.mark.xdist_group("up")
+def test_workers_answer_again_after_their_broker_died(everything: Up) -> None:
+    os.kill(everything.pid("valkey"), signal.SIGKILL)
+    with Celery(broker=everything.environment()["CELERY_BROKER_URL"]) as app:
+        wait_until(lambda: answers(app) >= 2, 30)
+
+
+def answers(app: Celery) -> int:
+    """How many workers answer now; none if there is no broker."""
+    try:
+        return len(app.control.ping(timeout=1) or ())
+    except (OperationalError, OSError):
+        return 0
