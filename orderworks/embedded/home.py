@@ -6,10 +6,9 @@ import os
 import pwd
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import psutil
 
@@ -103,28 +102,32 @@ def exclusive(home: Home) -> Iterator[None]:
     Raises:
         AlreadyRunning: someone else holds it; says who.
     """
-    with _lock_file(home) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise AlreadyRunning(
-                f"the stack under {home.folder} is already run by {holder}"
-            ) from None
-        file.truncate(0)
-        file.write(f"{psutil.Process().username()}, pid {os.getpid()}\n")
-        file.flush()
-        yield
-
-
-def _lock_file(home: Home) -> IO[str]:
+    descriptor = _open_lock(home)
     try:
-        return home.lock_file.open("a+", encoding="utf-8")
+        _lock(descriptor, home)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(home: Home) -> int:
+    try:
+        return os.open(home.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigurationError(
             f"ORDERWORKS_HOME: cannot write to {home.folder}: {error.strerror}"
         ) from None
+
+
+def _lock(descriptor: int, home: Home) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(descriptor, 200).decode().strip() or "another process"
+        raise AlreadyRunning(f"the stack under {home.folder} is already run by {holder}") from None
+    with suppress(OSError):  # On a full disk the lock still counts; only its holder has no name.
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{psutil.Process().username()}, pid {os.getpid()}\n".encode())
 
 
 def write_private(path: Path, text: str) -> None:

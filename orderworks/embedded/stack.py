@@ -126,9 +126,9 @@ def _prepare(home: Home, only: Collection[str] | None) -> Prepared:
         leftovers = clear_leftovers(home, place.folder / POSTGRESQL)
         return Prepared(home, make_plan(home, place, passwords, only), leftovers)
     except OSError as error:
-        reason = error.strerror or str(error)
+        where = f": {error.filename}" if error.filename else ""
         raise ConfigurationError(
-            f"the stack under {home.folder} cannot be prepared: {reason} ({error.filename})"
+            f"the stack under {home.folder} cannot be prepared: {error.strerror or error}{where}"
         ) from None
 
 
