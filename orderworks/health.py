@@ -22,7 +22,7 @@ from orders.settings import Settings
 from orders.stream import UpdateStream
 from worker.celery import app
 
-WORKER_PATIENCE = 2.0
+WORKER_PATIENCE = 1.0
 """Seconds that workers have to answer a ping."""
 
 
@@ -174,7 +174,9 @@ _COUNTS = ("accepted", "applied", "superseded", "stale", "duplicate", "dead")
 
 def _ping(client: Redis) -> str:
     client.ping()
-    return f"answers, version {client.info('server')['redis_version']}"
+    server = client.info("server")
+    # Valkey gives the version of Redis that it is compatible with beside its own.
+    return f"answers, version {server.get('valkey_version', server['redis_version'])}"
 
 
 def _or_nothing(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-console = Console(highlight=False)
+# A pipe has no width, and should not get a table cut to that of a terminal.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def say(sentence: str) -> None:

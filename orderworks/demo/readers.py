@@ -9,10 +9,16 @@ from orders.cache import CustomerReads
 
 
 class Readers:
-    """Reads summaries of customers from a thread until the block ends."""
+    """Reads summaries of customers from a thread until the block ends.
+
+    Attributes:
+        done: how many reads were made.
+        seen: the customers that were read, whose reads are cached unless something changed.
+    """
 
     def __init__(self, reads: CustomerReads, customer_ids: list[int]) -> None:
         self.done = 0
+        self.seen: set[int] = set()
         self._reads = reads
         self._customer_ids = customer_ids
         self._stop = threading.Event()
@@ -34,5 +40,7 @@ class Readers:
     def _run(self) -> None:
         dice = random.Random(1)  # noqa: S311 - the same demo every time
         while not self._stop.is_set():
-            self._reads.customer_summary(dice.choice(self._customer_ids))
+            customer_id = dice.choice(self._customer_ids)
+            self._reads.customer_summary(customer_id)
+            self.seen.add(customer_id)
             self.done += 1
