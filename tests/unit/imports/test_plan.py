@@ -1,0 +1,30 @@
+"""Cutting a file into chunks."""
+
+from orders.imports.plan import Chunk, Limits, cut_chunks
+from orders.imports.records import Splitter
+
+
+def cut(content: bytes, lines: int, size: int = 1000) -> list[Chunk]:
+    return list(cut_chunks(Splitter(",").runs([content]), Limits(lines, size), 0, 1))
+
+
+def test_chunks_follow_each_other_without_a_gap() -> None:
+    assert cut(b"a\nbb\nccc\n", 2) == [Chunk(0, 0, 5, 1, 2), Chunk(1, 5, 9, 3, 1)]
+
+
+def test_bytes_limit_a_chunk_too() -> None:
+    assert [chunk.end_byte for chunk in cut(b"aaaa\n" * 4, 100, size=11)] == [10, 20]
+
+
+def test_record_beyond_the_limit_is_a_chunk_by_itself() -> None:
+    content = b'a\n"' + b"x\n" * 50 + b'"\nb\n'
+    assert [chunk.rows for chunk in cut(content, 100, size=20)] == [1, 1, 1]
+
+
+def test_blank_lines_count_as_lines_and_not_as_rows() -> None:
+    chunks = cut(b"\n\na\n\r\nb\n\n", 3)
+    assert [(chunk.first_line, chunk.rows) for chunk in chunks] == [(1, 1), (4, 1)]
+
+
+def test_blank_lines_alone_make_no_chunk() -> None:
+    assert cut(b"\n\r\n\n", 1) == []

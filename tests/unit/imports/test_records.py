@@ -1,0 +1,165 @@
+"""Splitting, planning and parsing agree with each other, and with Python's csv module."""
+
+import csv
+import io
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from orders.errors import ImportFailed
+from orders.imports.parse import parse
+from orders.imports.plan import Chunk, Limits, cut_chunks
+from orders.imports.records import Form, Splitter
+
+Record = tuple[int, list[str]]
+"""The first physical line of a record, and its fields."""
+
+cells = st.text(alphabet='ab ",;\n\ré', max_size=6)
+rows = st.lists(cells, min_size=1, max_size=4)
+texts = st.text(alphabet='a,"\n', max_size=60)
+sizes = st.integers(1, 40)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> bytes:
+    """Well-formed CSV: ragged rows, blank lines, needless quotes, both line ends mixed."""
+    text = io.StringIO(newline="")
+    # With this line end the writer quotes a lone CR too; LF alone is put in afterwards.
+    needed = csv.writer(text, lineterminator="\r\n")
+    always = csv.writer(text, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
+    for row in draw(st.lists(rows, max_size=8)):
+        draw(st.sampled_from((needed, always))).writerow(row)
+        text.write(draw(st.sampled_from(("", "", "\n", "\r\n"))))
+    content = text.getvalue()
+    return content.removesuffix("\r\n" if draw(st.booleans()) else "").encode()
+
+
+def physical_lines(content: bytes) -> Iterator[str]:
+    return iter(content.decode().replace("\n", "\n\0").rstrip("\0").split("\0"))
+
+
+def records_of_csv(content: bytes) -> list[Record]:
+    """What the csv module makes of the content."""
+    reader = csv.reader(physical_lines(content))
+    found, line = [], 1
+    for fields in reader:
+        if fields:
+            found.append((line, fields))
+        line = reader.line_num + 1
+    return found
+
+
+def blocks(content: bytes, size: int) -> list[bytes]:
+    return [content[start : start + size] for start in range(0, len(content), size)]
+
+
+def plan(content: bytes, limits: Limits, block: int) -> list[Chunk]:
+    return list(cut_chunks(Splitter(",").runs(blocks(content, block)), limits, 0, 1))
+
+
+def records_of_chunks(content: bytes, chunks: list[Chunk], width: int) -> list[Record]:
+    found = []
+    for chunk in chunks:
+        data = content[chunk.start_byte : chunk.end_byte]
+        table = parse(data, chunk.first_line, width, ",").sort("line")
+        assert table.height == chunk.rows
+        assert not table["unclosed"].any()
+        for line, *fields in table.drop("raw", "unclosed").iter_rows():
+            found.append((line, [field for field in fields if field is not None]))
+    return found
+
+
+@given(tables(), sizes, sizes, sizes)
+def test_chunks_of_any_size_hold_the_records_that_csv_reads(
+    content: bytes, lines: int, size: int, block: int
+) -> None:
+    expected = records_of_csv(content)
+    chunks = plan(content, Limits(lines, size), block)
+    width = max((len(fields) for _line, fields in expected), default=1)
+    assert records_of_chunks(content, chunks, width) == expected
+
+
+@given(texts, sizes, sizes, sizes)
+def test_stray_quotes_mean_what_they_mean_to_csv(
+    text: str, lines: int, size: int, block: int
+) -> None:
+    content = text.encode()
+    assume(all(run.form is not Form.UNCLOSED for run in Splitter(",").runs([content])))
+    expected = records_of_csv(content)
+    width = max((len(fields) for _line, fields in expected), default=1)
+    chunks = plan(content, Limits(lines, size), block)
+    assert records_of_chunks(content, chunks, width) == expected
+
+
+def single_records(content: list[bytes], longest: int) -> list[tuple[bytes, bool]]:
+    """Each record, blank lines too, and whether its quote is unclosed."""
+    found = []
+    for run in Splitter(",", longest).runs(content):
+        if run.form in (Form.PLAIN, Form.QUOTED):
+            found += [(line, False) for line in run.data.splitlines(keepends=True)]
+        else:
+            found.append((run.data, run.form is Form.UNCLOSED))
+    return found
+
+
+@given(texts, st.integers(8, 20), sizes)
+def test_records_do_not_depend_on_blocks(text: str, longest: int, block: int) -> None:
+    content = text.encode()
+    assume(all(len(line) < longest for line in content.split(b"\n")))
+    whole = single_records([content], longest)
+    assert b"".join(record for record, _unclosed in whole) == content
+    assert single_records(blocks(content, block), longest) == whole
+
+
+@given(texts, sizes, sizes, st.integers(8, 20))
+def test_a_chunk_by_itself_splits_as_it_did_in_the_file(
+    text: str, lines: int, size: int, longest: int
+) -> None:
+    content = text.encode()
+    assume(all(len(line) < longest for line in content.split(b"\n")))
+    runs = Splitter(",", longest).runs([content])
+    alone = []
+    for chunk in cut_chunks(runs, Limits(lines, size), 0, 1):
+        alone += single_records([content[chunk.start_byte : chunk.end_byte]], longest)
+    written = [record for record in single_records([content], longest) if record[0] != b"\n"]
+    assert [record for record in alone if record[0] != b"\n"] == written
+
+
+def test_unclosed_quote_costs_its_own_line_only() -> None:
+    content = b'1,a\n2,"b\n3,c\n' + b"4,d\n" * 100
+    table = parse(content, 1, 2, ",").sort("line")
+    assert table.filter("unclosed")["line"].to_list() == [2]
+    assert table.filter("unclosed")["raw"].to_list() == ['2,"b']
+    assert table.height == 103
+
+
+def test_quote_that_closes_beyond_the_longest_record_is_unclosed() -> None:
+    long = b'1,"' + b"x\n" * 10 + b'z"\n2,y\n'
+    runs = list(Splitter(",", longest=16).runs([long]))
+    assert [run.form for run in runs] == [Form.UNCLOSED, Form.PLAIN, Form.QUOTED, Form.PLAIN]
+    assert [run.lines for run in runs] == [1, 9, 1, 1]
+
+
+def test_unclosed_quotes_take_linear_time() -> None:
+    content = b'1,"abc""\n' + b'2,""""\n' * 200_000
+    assert sum(run.rows for run in Splitter(",").runs([content])) == 200_001
+
+
+def test_line_without_an_end_is_refused_before_it_fills_the_memory() -> None:
+    with pytest.raises(ImportFailed, match="a line is longer than 100 bytes"):
+        list(Splitter(",", longest=100).runs([b"x" * 60, b"x" * 60]))
+
+
+def test_lone_cr_is_data_with_and_without_quotes() -> None:
+    table = parse(b'1,a\rb\n2,a\rb,"c"\n', 1, 3, ",").sort("line")
+    assert table["field_1"].to_list() == ["a\rb", "a\rb"]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|", "^", "]", "\\", "-", "."])
+def test_any_delimiter_parts_fields(delimiter: str) -> None:
+    content = f'1{delimiter}"x{delimiter}y"\n2{delimiter}z\n'.encode()
+    table = parse(content, 1, 2, delimiter).sort("line")
+    assert table["field_1"].to_list() == [f"x{delimiter}y", "z"]
+    assert table["field_2"].null_count() == 2

@@ -1,0 +1,164 @@
+"""What is taken, what is refused, and in which words."""
+
+import polars as pl
+import pytest
+
+from orders.imports.columns import COLUMNS, Kind, locate_fields
+from orders.imports.parse import parse
+from orders.imports.validate import Validated, validate
+
+GOOD: dict[Kind, dict[str, str]] = {
+    "orders": {
+        "id": "1",
+        "customer_id": "1",
+        "total": "1",
+        "status": "new",
+        "created_at": "2024-01-01",
+        "updated_at": "2024-01-01",
+        "version": "1",
+    },
+    "customers": {"id": "1", "name": "Ann", "email": "a@b", "phone": "1", "version": "1"},
+}
+LARGEST = str(2**63 - 1)
+
+
+def judge(content: bytes, header: list[str], kind: Kind = "orders") -> Validated:
+    fields = locate_fields(kind, header, {name: name for name in header})
+    return validate(parse(content, 2, len(header), ","), fields, len(header), version=1000)
+
+
+def judge_cell(kind: Kind, column: str, text: str) -> Validated:
+    cells = {**GOOD[kind], column: '"' + text.replace('"', '""') + '"'}
+    return judge(",".join(cells.values()).encode(), list(cells), kind)
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("id", "1"),
+        ("id", " 007 "),
+        ("id", LARGEST),
+        ("version", "0"),
+        ("total", "0"),
+        ("total", "5."),
+        ("total", ".5"),
+        ("total", "\t12.3400 "),
+        ("total", "999999999999.99"),
+        ("total", "000000000000000000.10"),
+        ("status", "x" * 64),
+        ("status", " kept "),
+        ("created_at", "2024-02-29"),
+        ("created_at", "2000-02-29T23:59:59.999999999Z"),
+        ("created_at", "2024-01-01 00:00"),
+        ("created_at", " 2024-01-01T00:00:00+05:30 "),
+        ("created_at", "0001-01-01"),
+        ("updated_at", "2024-01-01T10:00:00-0800"),
+    ],
+)
+def test_value_is_taken(column: str, text: str) -> None:
+    judged = judge_cell("orders", column, text)
+    assert judged.rejects.height == 0
+    assert judged.good.height == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "code"),
+    [
+        ("id", "", "missing"),
+        ("id", "  ", "missing"),
+        ("id", "0", "out_of_range"),
+        ("id", "-1", "out_of_range"),
+        ("id", str(2**63), "out_of_range"),
+        ("id", "9" * 50, "out_of_range"),
+        ("id", "1.0", "bad_number"),
+        ("id", "1e3", "bad_number"),
+        ("id", "٣", "bad_number"),
+        ("id", "1_000", "bad_number"),
+        ("id", "nan", "not_finite"),
+        ("customer_id", "x", "bad_number"),
+        ("version", "-1", "out_of_range"),
+        ("total", "", "missing"),
+        ("total", "12x", "bad_number"),
+        ("total", "1,5", "bad_number"),
+        ("total", "1e2", "bad_number"),
+        ("total", "+1", "bad_number"),
+        ("total", ".", "bad_number"),
+        ("total", "\uff11", "bad_number"),
+        ("total", "NaN", "not_finite"),
+        ("total", "-Infinity", "not_finite"),
+        ("total", "+INF", "not_finite"),
+        ("total", "-0.01", "out_of_range"),
+        ("total", "1000000000000", "out_of_range"),
+        ("total", "1.234", "too_precise"),
+        ("total", "1\x00", "nul_byte"),
+        ("status", "x" * 65, "too_long"),
+        ("status", "a\x00b", "nul_byte"),
+        ("created_at", "2023-02-29", "bad_timestamp"),
+        ("created_at", "1900-02-29", "bad_timestamp"),
+        ("created_at", "2024-13-01", "bad_timestamp"),
+        ("created_at", "2024-01-01T24:00", "bad_timestamp"),
+        ("created_at", "2024-01-01T00:00:60", "bad_timestamp"),
+        ("created_at", "2024-01-01T00:00:00+16:00", "bad_timestamp"),
+        ("created_at", "2024-01-01T", "bad_timestamp"),
+        ("created_at", "01.02.2024", "bad_timestamp"),
+        ("created_at", "now", "bad_timestamp"),
+        ("created_at", "0000-01-01", "bad_timestamp"),
+        ("created_at", "2024-01-01\n", "bad_timestamp"),
+    ],
+)
+def test_value_is_refused(column: str, text: str, code: str) -> None:
+    judged = judge_cell("orders", column, text)
+    assert judged.good.height == 0
+    assert judged.rejects.select("line", "column", "code").rows() == [(2, column, code)]
+
+
+@pytest.mark.parametrize("column", [column.name for column in COLUMNS["customers"]])
+def test_customers_have_rules_too(column: str) -> None:
+    assert judge_cell("customers", column, "x" * 1001).rejects["column"].to_list() == [column]
+
+
+def test_optional_cell_may_be_empty() -> None:
+    judged = judge(b"1,1,2.00,,\n", ["id", "customer_id", "total", "status", "created_at"])
+    assert judged.good.select("status", "created_at").rows() == [(None, None)]
+
+
+def test_first_column_of_the_file_at_fault_is_the_one_named() -> None:
+    judged = judge(b"x,y,z\n", ["total", "id", "customer_id"])
+    assert judged.rejects["column"].to_list() == ["total"]
+
+
+def test_reason_quotes_the_value_shortened() -> None:
+    judged = judge(b"1,1,12x\n2,1," + b"9" * 50 + b"\n", ["id", "customer_id", "total"])
+    assert judged.rejects["reason"].to_list() == [
+        "total: '12x' is not a number",
+        f"total: '{'9' * 40}…' is 10^12 or more",
+    ]
+
+
+def test_record_of_the_wrong_width_or_unclosed_is_refused_as_a_whole() -> None:
+    judged = judge(b'1,1\n2,1,3,4\n3,1,"5\n4,1,6\n', ["id", "customer_id", "total"])
+    assert judged.rejects.select("line", "column", "code", "raw").rows() == [
+        (2, "", "wrong_width", "1,1"),
+        (3, "", "wrong_width", "2,1,3,4"),
+        (4, "", "unclosed_quote", '3,1,"5'),
+    ]
+    assert judged.good["id"].to_list() == [4]
+
+
+def test_raw_text_with_a_nul_can_be_stored() -> None:
+    judged = judge(b"1,1,\x00\n", ["id", "customer_id", "total"])
+    assert judged.rejects["raw"].to_list() == ["1,1,␀"]
+    assert "\x00" not in judged.rejects["reason"].item()
+
+
+def test_row_without_a_version_gets_its_line() -> None:
+    header = ["id", "customer_id", "total", "version"]
+    judged = judge(b"1,1,1,7\n2,1,1,\n", header)
+    assert judged.good["version"].to_list() == [7, 1003]
+    assert judge(b"1,1,1\n", header[:3]).good["version"].to_list() == [1002]
+
+
+def test_ignored_columns_are_not_judged() -> None:
+    fields = locate_fields("customers", ["x", "id", "name"], {"id": "id", "name": "name"})
+    judged = validate(parse(b"\x00,1,Ann\n", 2, 3, ","), fields, 3, version=0)
+    assert judged.good.select(pl.exclude("line", "raw")).rows() == [(1, "Ann", 2)]
