@@ -135,7 +135,9 @@ class Producer:
                 self._append(shard, waiting[shard])
             except (Backpressure, Unavailable) as failure:
                 uncertain = waiting.pop(shard) if isinstance(failure, Unavailable) else []
-                refused = [update for updates in waiting.values() for update in updates]
+                refused = [
+                    update for update in chunk if self._stream.shard_of(update.order_id) in waiting
+                ]
                 accepted = accepted_before + len(chunk) - len(refused) - len(uncertain)
                 raise PartlyAccepted(accepted, refused, uncertain, failure) from failure
             del waiting[shard]

@@ -95,7 +95,7 @@ def count_by_status(connection: sa.Connection) -> dict[str, int]:
     """How many imports there are of each status that any has."""
     status = imports.c.status
     query = sa.select(status, sa.func.count()).group_by(status).order_by(status)
-    return dict(connection.execute(query).tuples().all())
+    return dict(iter(connection.execute(query)))
 
 
 def iter_rejects(connection: sa.Connection, import_id: str) -> Iterator[dict[str, Any]]:

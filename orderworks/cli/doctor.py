@@ -3,13 +3,15 @@
 import typer
 
 from orders.settings import Settings
-from orderworks.checkup import checkup
 from orderworks.cli.failures import FAILED
 from orderworks.cli.output import console, table
 
 
 def doctor() -> None:
     """Look for set-ups that are known to go wrong, and say what to do about each."""
+    # It reads Celery's table, which has to know the broker as soon as it is imported.
+    from orderworks.checkup import checkup  # noqa: PLC0415 - as said
+
     findings = checkup(Settings.load())
     lines = table("", "check", "found", "do")
     for finding in findings:

@@ -51,7 +51,7 @@ def rows(engine: sa.Engine) -> Callable[[], Rows]:
     def read() -> Rows:
         query = sa.select(*orders.c["id", "customer_id", "status", "total", "version"])
         with engine.connect() as connection:
-            return {key: (who, how, what, when) for key, who, how, what, when in connection.execute(query)}
+            return {key: tuple(row) for key, *row in connection.execute(query)}
 
     return read
 
@@ -62,7 +62,8 @@ def accept(updates: UpdateStream) -> Callable[[Sequence[OrderUpdate]], list[str]
 
     def append(batch: Sequence[OrderUpdate]) -> list[str]:
         return [
-            updates.append(updates.shard_of(each.order_id), [each.encode()]).ids[0] for each in batch
+            updates.append(updates.shard_of(each.order_id), [each.encode()]).ids[0]
+            for each in batch
         ]
 
     return append
@@ -76,8 +77,6 @@ def drain(
 
     def run(**overrides: str) -> list[Drained]:
         used = settings.model_copy(update=overrides)
-        return [
-            Drain(engine, updates, cache, used, shard).run() for shard in range(updates.shards)
-        ]
+        return [Drain(engine, updates, cache, used, shard).run() for shard in range(updates.shards)]
 
     return run

@@ -14,7 +14,6 @@ from orders.drain import Drained
 from orders.messages import OrderUpdate
 from orders.redis import Redis
 from orders.schema import customers, dead_updates, orders, parked_updates, update_shards
-from orders.settings import Settings
 from orders.stream import Entry, UpdateStream
 from orders.updates import Candidate, apply_updates
 from tests.integration.conftest import Rows

@@ -53,7 +53,7 @@ def test_every_valid_update_survives_the_journey(
         ("total", {"order_id": 1, "total": "1.005"}),
         ("total", {"order_id": 1, "total": "1e131071"}),
         ("total", {"order_id": 1, "total": Decimal("1e-131071")}),
-        ("total", {"order_id": 1, "total": "１２"}),
+        ("total", {"order_id": 1, "total": "\uff11\uff12"}),
         ("status", {"order_id": 1, "status": ""}),
         ("status", {"order_id": 1, "status": "x" * 65}),
         ("status", {"order_id": 1, "status": "a\0b"}),

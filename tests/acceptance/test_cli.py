@@ -1,0 +1,197 @@
+"""The command, as people type it: what it prints, and with what status it ends."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from orders.redis import Redis
+from orders.settings import Settings
+from orderworks.cli.app import run as run_command
+
+COMMANDS = (
+    "demo up import imports rejects update report status env doctor db".split()  # noqa: SIM905
+)
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Run:
+    """Run `orderworks` in this process, against the test's servers, in a folder of its own."""
+    assert settings.database
+
+    def orderworks(*arguments: str, **environment: str) -> Done:
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["orderworks", *arguments])
+            patch.chdir(tmp_path)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                run_command()
+        return Done(int(ended.value.code or 0), *capfd.readouterr())
+
+    return orderworks
+
+
+@pytest.fixture
+def accepted(stream: Redis) -> Callable[[], int]:
+    """How much was handed over: entries in the streams and imports in sight."""
+    return lambda: sum(1 for _ in stream.scan_iter("orders:*"))
+
+
+def test_it_starts_as_a_command_and_as_a_module() -> None:
+    beside_python = str(Path(sys.executable).parent / "orderworks")
+    for command in ([beside_python], [sys.executable, "-m", "orderworks"]):
+        done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+        assert "Background jobs for an orders database" in done.stdout
+
+
+def test_help_lists_every_command_with_a_sentence(run: Run) -> None:
+    shown = run("--help").out
+    for command in COMMANDS:
+        assert f" {command} " in shown
+        assert run(command, "--help").status == 0
+
+
+BAD_FILES = {
+    "missing": (None, "there is no such file"),
+    "empty": (b"", "empty"),
+    "not UTF-8": (b"id,customer_id,total\n1,1,\xff\n", "UTF-8"),
+    "a column is missing": (b"id,customer_id\n1,1\n", "total"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_file_that_cannot_be_imported_is_one_line_and_status_2(
+    run: Run, tmp_path: Path, accepted: Callable[[], int], case: str
+) -> None:
+    content, said = BAD_FILES[case]
+    if content is not None:
+        (tmp_path / "orders.csv").write_bytes(content)
+    done = run("import", "orders.csv")
+    assert done.status == 2
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+    assert "orders.csv" in done.err
+    assert said in done.err
+    assert accepted() == 0
+    assert not [*tmp_path.glob("home/spool/**/*.*")]
+
+
+def test_a_folder_is_no_file(run: Run, tmp_path: Path) -> None:
+    done = run("import", str(tmp_path))
+    assert done.status == 2
+    assert "is a folder" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("update", "1"), "give at least one of total, status and customer_id"),
+        (("update", "1", "--total", "12x"), "total: '12x' is not a number"),
+        (("update", "0", "--total", "1"), "order_id: 0 is not between"),
+        (("update",), "ORDER_ID"),
+        (("update", "--file", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("import", "x.csv", "--map", "total"), "target=column"),
+        (("imports", "nothing"), "no import has the id nothing"),
+        (("rejects", "nothing"), "no import has the id nothing"),
+        (("db", "upgrade", "9999"), "9999"),
+        (("report", "top-customers", "--window", "2d"), "2d"),
+    ],
+)
+def test_wrong_usage_says_what_is_wrong_and_ends_with_2(
+    run: Run, arguments: tuple[str, ...], said: str
+) -> None:
+    done = run(*arguments)
+    assert done.status == 2
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_servers_that_are_away_are_named_without_their_password(run: Run) -> None:
+    redis = run("update", "1", "--total", "1", REDIS_URL="redis://:hunter2@127.0.0.1:1/0")
+    assert (redis.status, "127.0.0.1:1 " in redis.err) == (1, True)
+    url = "postgresql://me:hunter2@127.0.0.1:1/orders"
+    database = run("imports", DATABASE_URL=url)
+    assert (database.status, "PostgreSQL at 127.0.0.1:1/orders" in database.err) == (1, True)
+    for done in (redis, database):
+        assert "hunter2" not in done.err
+        assert len(done.err.splitlines()) == 1
+
+
+def test_without_addresses_it_says_what_to_set_or_start(run: Run) -> None:
+    nothing = dict.fromkeys(
+        ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "CACHE_REDIS_URL"), ""
+    )
+    done = run("imports", **nothing)
+    assert done.status == 2
+    assert "DATABASE_URL is not set" in done.err
+    assert "orderworks up" in done.err
+    assert run("env").status == 2
+
+
+def test_a_database_without_schema_says_what_to_run(run: Run) -> None:
+    assert run("db", "downgrade", "base").status == 0
+    done = run("imports")
+    assert done.status == 1
+    assert "orderworks db upgrade" in done.err
+    assert "0006" in run("db", "upgrade").out
+    assert run("db", "check").status == 0
+    assert run("db", "current").out == "0006 (newest: 0006)\n"
+
+
+def test_json_is_one_document_and_nothing_else(run: Run) -> None:
+    assert json.loads(run("imports", "--json").out) == []
+    assert json.loads(run("update", "5", "--total", "1", "--json").out)["accepted"] == 1
+    report = json.loads(run("report", "top-customers", "--json").out)
+    assert report["window"] == "all"
+    assert report["rows"] == []
+    assert json.loads(run("status", "--json").out)["healthy"] is False
+
+
+def test_status_is_1_and_names_what_is_missing_without_workers(run: Run) -> None:
+    done = run("status")
+    assert done.status == 1
+    for said in ("queue updates", "no worker answers", "no sweep was ever done"):
+        assert said in done.out
+
+
+def test_updates_come_from_json_lines_too(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "updates.jsonl"
+    file.write_text('{"order_id": 1, "total": "2"}\n\n{"order_id": 2, "status": "paid"}\n')
+    assert run("update", "--file", str(file)).out == "Accepted 2 updates.\n"
+    file.write_text('{"order_id": 1, "total": "2"}\n{"order_id": 2, "totl": 1}\n')
+    done = run("update", "--file", str(file))
+    assert "line 2" in done.err
+    assert "1 updates were accepted" in done.err
+
+
+def test_doctor_finds_a_stream_that_may_be_evicted(run: Run, stream: Redis) -> None:
+    assert run("doctor").status == 0
+    stream.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        done = run("doctor")
+    finally:
+        stream.config_set("maxmemory-policy", "noeviction")
+    assert done.status == 1
+    assert "set maxmemory-policy noeviction" in done.out

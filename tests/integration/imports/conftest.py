@@ -1,0 +1,81 @@
+"""What tests of imports do: accept a file, load it, look at the tables."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from orders.imports import ledger
+from orders.imports.flow import Importer
+from orders.imports.progress import COUNTS, Summary
+from orders.imports.source import ImportSource
+from orders.imports.spool import Spool
+from orders.redis import Redis
+from orders.schema import customers
+from orders.settings import Settings
+from producer.imports import accept_import
+
+Accept = Callable[..., str]
+Load = Callable[..., Summary]
+
+
+@pytest.fixture
+def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
+    """A worker's, with chunks of three lines, so that small files have several."""
+    small = settings.model_copy(update={"import_chunk_rows": 3})
+    return Importer(engine, Spool(settings.spool), stream, cache, small)
+
+
+@pytest.fixture
+def accept(importer: Importer) -> Accept:
+    """Accept a file as a producer does; its id."""
+
+    def run(
+        source: ImportSource,
+        kind: str = "orders",
+        mapping: Mapping[str, str] | None = None,
+        delimiter: str = ",",
+    ) -> str:
+        return accept_import(
+            source,
+            kind=kind,
+            mapping=mapping or {},
+            delimiter=delimiter,
+            spool=importer.spool,
+            stream=importer.stream,
+        )
+
+    return run
+
+
+@pytest.fixture
+def load(importer: Importer, accept: Accept) -> Load:
+    """Accept a file and load all of it; its summary, whose counts add up."""
+
+    def run(
+        source: ImportSource,
+        kind: str = "orders",
+        order: Callable[[list[int]], Iterable[int]] = iter,
+        **how: Any,  # noqa: ANN401 - passed on
+    ) -> Summary:
+        import_id = accept(source, kind, **how)
+        for number in order(importer.plan(import_id)):
+            importer.load_chunk(import_id, number)
+        with importer.engine.connect() as connection:
+            summary = ledger.import_summary(connection, import_id)
+        assert summary["status"] == "done"
+        assert summary["rows"] == sum(summary[name] for name in COUNTS)
+        return summary
+
+    return run
+
+
+@pytest.fixture
+def people(engine: sa.Engine) -> None:
+    """Customers 1 to 9."""
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(customers),
+            [{"id": each, "name": f"Customer {each}"} for each in range(1, 10)],
+        )

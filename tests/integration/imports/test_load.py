@@ -1,0 +1,249 @@
+"""What becomes of a file's rows."""
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from orders.imports import ledger
+from orders.imports.columns import locate_fields
+from orders.imports.flow import Importer
+from orders.imports.load import load_rows
+from orders.imports.parse import parse
+from orders.imports.progress import Summary
+from orders.imports.validate import validate
+from orders.schema import customers, orders
+
+Load = Callable[..., Summary]
+Rows = list[tuple[Any, ...]]
+
+pytestmark = pytest.mark.usefixtures("people")
+
+
+def counts(summary: Summary) -> dict[str, int]:
+    """The counts that are not zero."""
+    names = ("applied", "unchanged", "stale", "superseded", "rejected")
+    return {name: summary[name] for name in names if summary[name]}
+
+
+def table(engine: sa.Engine, *names: str, of: sa.Table = orders) -> Rows:
+    with engine.connect() as connection:
+        query = sa.select(*(of.c[name] for name in names)).order_by(of.c.id)
+        return [tuple(row) for row in connection.execute(query)]
+
+
+def rejects(engine: sa.Engine, summary: Summary) -> Rows:
+    with engine.connect() as connection:
+        found = ledger.iter_rejects(connection, summary["id"])
+        return [(each["line"], each["column"], each["code"]) for each in found]
+
+
+def test_rows_arrive_with_every_value(engine: sa.Engine, load: Load) -> None:
+    content = (
+        b"\xef\xbb\xbfid;customer_id;total;status;created_at;updated_at;version;other\r\n"
+        b'1;2; 12.30 ;"a ""b"";\r\nc";2024-02-29T01:00:00+02:00;2024-03-01;77;x\r\n'
+    )
+    assert counts(load(content, delimiter=";")) == {"applied": 1}
+    [row] = table(engine, *(column.name for column in orders.c))
+    assert row == (
+        1,
+        2,
+        'a "b";\r\nc',
+        Decimal("12.30"),
+        datetime(2024, 2, 28, 23, tzinfo=UTC),
+        datetime(2024, 3, 1, tzinfo=UTC),
+        77,
+    )
+
+
+def test_last_line_of_a_file_wins_whatever_the_order_of_chunks(
+    engine: sa.Engine, load: Load
+) -> None:
+    source = random.Random(5)
+    lines = [(source.randint(1, 20), source.randint(1, 999)) for _ in range(100)]
+    content = "id,customer_id,total\n" + "".join(f"{key},1,{total}\n" for key, total in lines)
+
+    def shuffled(numbers: list[int]) -> list[int]:
+        return source.sample(numbers, len(numbers))
+
+    summary = load(content.encode(), order=shuffled)
+    assert summary["chunks"] == 34
+    assert dict(table(engine, "id", "total")) == dict(lines)
+    assert summary["applied"] + summary["unchanged"] >= len(dict(lines))
+
+
+def test_own_versions_decide_where_a_file_has_them(engine: sa.Engine, load: Load) -> None:
+    content = b"id,customer_id,total,version\n1,1,9,9\n1,1,5,5\n2,1,3,3\n2,1,4,4\n2,1,5,5\n"
+    assert counts(load(content)) == {"applied": 3, "superseded": 2}
+    assert table(engine, "id", "total", "version") == [(1, 9, 9), (2, 5, 5)]
+
+
+def test_older_rows_are_stale(engine: sa.Engine, load: Load) -> None:
+    load(b"id,customer_id,total,version\n1,1,9,9\n")
+    older = load(b"id,customer_id,total,version\n1,1,1,8\n")
+    same = load(b"id,customer_id,total,version\n1,1,1,9\n")
+    assert counts(older) == counts(same) == {"stale": 1}
+    assert table(engine, "total") == [(9,)]
+
+
+def test_same_file_again_changes_nothing_but_versions(engine: sa.Engine, load: Load) -> None:
+    content = b"id,customer_id,total,status\n1,1,9.50,paid\n2,1,3,\n"
+    load(content)
+    before = table(engine, "id", "customer_id", "total", "status", "created_at", "updated_at")
+    [first, _second] = table(engine, "version")
+    assert counts(load(content)) == {"unchanged": 2}
+    assert before == table(
+        engine, "id", "customer_id", "total", "status", "created_at", "updated_at"
+    )
+    assert table(engine, "version")[0] > first
+
+
+def test_write_that_is_older_than_an_unchanged_row_is_stale(engine: sa.Engine, load: Load) -> None:
+    load(b"id,customer_id,total,version\n1,1,9,10\n")
+    load(b"id,customer_id,total,version\n1,1,9,30\n")
+    assert counts(load(b"id,customer_id,total,version\n1,1,5,20\n")) == {"stale": 1}
+    assert table(engine, "total") == [(9,)]
+
+
+def test_missing_columns_and_empty_cells_keep_what_a_row_has(engine: sa.Engine, load: Load) -> None:
+    load(b"id,customer_id,total,status,created_at\n1,1,1,paid,2020-01-01\n2,1,1,paid,2020-01-02\n")
+    without = load(b"id,customer_id,total\n1,1,2\n")
+    empty = load(b"id,customer_id,total,status,created_at\n2,1,2,,\n1,1,2,,\n3,1,2,sent,\n")
+    assert (counts(without), counts(empty)) == ({"applied": 1}, {"applied": 2, "unchanged": 1})
+    found = table(engine, "status", "total", "created_at")
+    assert found[:2] == [
+        ("paid", 2, datetime(2020, 1, 1, tzinfo=UTC)),
+        ("paid", 2, datetime(2020, 1, 2, tzinfo=UTC)),
+    ]
+    assert found[2][0] == "sent"
+
+
+def test_new_rows_take_the_defaults_of_the_table(engine: sa.Engine, load: Load) -> None:
+    load(b"id,customer_id,total,status,created_at,updated_at\n1,1,1,,,\n2,1,1,paid,,\n")
+    load(b"id,customer_id,total\n3,1,1\n")
+    assert [status for (status,) in table(engine, "status")] == ["new", "paid", "new"]
+    for created_at, updated_at in table(engine, "created_at", "updated_at"):
+        assert (datetime.now(UTC) - created_at).total_seconds() < 60
+        assert created_at == updated_at
+
+
+def test_update_says_when_unless_the_file_does(engine: sa.Engine, load: Load) -> None:
+    header = b"id,customer_id,total,updated_at\n"
+    load(header + b"1,1,1,2020-01-01\n2,1,1,2020-01-01\n3,1,1,2020-01-01\n")
+    assert counts(load(header + b"1,1,2,2021-01-01\n2,1,2,\n3,1,1,\n"))["unchanged"] == 1
+    [(first,), (second,), (third,)] = table(engine, "updated_at")
+    assert first == datetime(2021, 1, 1, tzinfo=UTC)
+    assert (datetime.now(UTC) - second).total_seconds() < 60
+    assert third == datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def test_customers_are_loaded_and_keep_what_is_not_given(engine: sa.Engine, load: Load) -> None:
+    header = b"id,name,email,phone\n"
+    load(header + b'20,"Ann, ""A""",a@b,\n21,Bob,,1\n', kind="customers")
+    assert counts(load(header + b"20,Ann,,2\n21,Bob,,\n", kind="customers")) == {
+        "applied": 1,
+        "unchanged": 1,
+    }
+    assert table(engine, "id", "name", "email", "phone", of=customers)[-2:] == [
+        (20, "Ann", "a@b", "2"),
+        (21, "Bob", None, "1"),
+    ]
+
+
+def test_bad_rows_are_kept_and_good_ones_applied(engine: sa.Engine, load: Load) -> None:
+    content = b'id,customer_id,total\n1,1,x\n2,99,1\n3,1,1\n4,1\n5,1,"\n6,1,1\n7,1,\x00\n'
+    summary = load(content)
+    assert counts(summary) == {"applied": 2, "rejected": 5}
+    assert rejects(engine, summary) == [
+        (2, "total", "bad_number"),
+        (3, "customer_id", "unknown_customer"),
+        (5, "", "wrong_width"),
+        (6, "", "unclosed_quote"),
+        (8, "total", "nul_byte"),
+    ]
+
+
+def test_row_of_an_unknown_customer_does_not_replace_an_earlier_one(
+    engine: sa.Engine, load: Load
+) -> None:
+    assert counts(load(b"id,customer_id,total\n1,1,1\n1,99,2\n")) == {"applied": 1, "rejected": 1}
+    assert table(engine, "customer_id", "total") == [(1, 1)]
+
+
+def test_rows_that_the_database_refuses_are_rejected_alone(engine: sa.Engine, load: Load) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders ADD CHECK (total <> 13)"))
+    lines = "".join(f"{key},1,{13 if key in (3, 4, 40) else 7}\n" for key in range(1, 50))
+    summary = load(f"id,customer_id,total\n3,1,12\n{lines}".encode())
+    assert counts(summary) == {"applied": 47, "rejected": 3}
+    assert rejects(engine, summary) == [(line, "", "refused") for line in (5, 6, 42)]
+    # Line 2 is the last word on order 3 that the database takes.
+    assert table(engine, "id", "total")[2] == (3, 12)
+
+
+def test_refused_row_in_the_same_chunk_makes_way_for_the_one_before(
+    engine: sa.Engine, load: Load
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders ADD CHECK (total <> 13)"))
+    summary = load(b"id,customer_id,total\n1,1,5\n1,1,6\n1,1,13\n")
+    assert counts(summary) == {"applied": 1, "superseded": 1, "rejected": 1}
+    assert table(engine, "total") == [(6,)]
+
+
+def test_table_of_the_same_name_as_the_staging_table_is_left_alone(
+    engine: sa.Engine, load: Load
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE incoming AS SELECT 1 AS id"))
+    load(b"id,customer_id,total\n1,1,1\n")
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM incoming")) == 1
+
+
+numbers = st.text(alphabet="0123456789.-+eE ", max_size=20) | st.decimals(
+    allow_nan=False, min_value=0, max_value=10**13
+).map(str)
+moments = st.builds(
+    "{}-{}-{}{}{}".format,
+    st.integers(0, 9999).map("{:04}".format),
+    st.integers(0, 13).map("{:02}".format),
+    st.integers(0, 32).map("{:02}".format),
+    st.sampled_from(("", "T00:00", " 23:59:59", "T12:30:00.123456789", "T24:00", "T9:00")),
+    st.sampled_from(("", "Z", "+15:59", "-1559", "+07", "+16:00", " UTC")),
+)
+texts = st.text(alphabet=st.characters(codec="utf-8"), max_size=8) | st.sampled_from(
+    ("\\.", "\\N", "NULL", "\r", "\n\\.\n", '"', ",", "\ufeff", "'")
+)
+
+
+@hypothesis_settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
+)
+@given(st.lists(st.tuples(numbers, moments, texts), min_size=1, max_size=20))
+def test_database_takes_whatever_was_validated(
+    importer: Importer, cells: list[tuple[str, str, str]]
+) -> None:
+    header = ["id", "customer_id", "total", "created_at", "status"]
+    rows = [(str(key), "1", *values) for key, values in enumerate(cells, start=1)]
+    data = "".join(
+        ",".join('"' + cell.replace('"', '""') + '"' for cell in row) + "\n" for row in rows
+    )
+    fields = locate_fields("orders", header, {name: name for name in header})
+    good, bad = validate(parse(data.encode(), 1, 5, ","), fields, 5, version=1)
+    assert good.height + bad.height == len(rows)
+    with importer.engine.connect() as connection:
+        loaded = load_rows(connection, "orders", good)
+        assert loaded.applied == good.height
+        stored = sa.select(orders.c.id, orders.c.status)
+        written = {int(row[0]): row[4] for row in rows if row[4].strip(" \t")}
+        for key, status in connection.execute(stored):
+            assert status == written.get(key, "new")
+        connection.rollback()

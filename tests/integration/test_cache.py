@@ -1,0 +1,136 @@
+"""Cached reads: exact, gone with their customer, and never put back by a slow reader."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+
+from orders import names
+from orders.cache import Customer, CustomerReads, CustomerSummary, Order, invalidate
+from orders.redis import Redis, make_redis
+from orders.schema import customers, orders
+
+MOMENT = datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
+ADA = Customer(1, "Ada", "ada@shop.example", None)
+
+
+@pytest.fixture(autouse=True)
+def ada(engine: sa.Engine) -> None:
+    """A customer with three orders, one of them cancelled."""
+    with engine.begin() as connection:
+        connection.execute(sa.insert(customers).values(id=1, name="Ada", email=ADA.email))
+        connection.execute(
+            sa.insert(orders),
+            [
+                {"id": 1, "customer_id": 1, "total": "10.10", "status": "paid"},
+                {"id": 2, "customer_id": 1, "total": "0.05", "status": "new"},
+                {"id": 3, "customer_id": 1, "total": "99", "status": "cancelled"},
+            ],
+        )
+        connection.execute(sa.update(orders).values(created_at=MOMENT, updated_at=MOMENT))
+
+
+@pytest.fixture
+def reads(engine: sa.Engine, cache: Redis) -> CustomerReads:
+    """Cached reads."""
+    return CustomerReads(engine, cache, ttl=60)
+
+
+@pytest.fixture
+def queries(engine: sa.Engine) -> Iterator[list[str]]:
+    """The statements that reach the database."""
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    yield seen
+    sa.event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [
+        (lambda reads: reads.customer(1), ADA),
+        (lambda reads: reads.customer(404), None),
+        (
+            lambda reads: reads.customer_summary(1),
+            CustomerSummary(1, 2, Decimal("10.15"), MOMENT),
+        ),
+        (lambda reads: reads.customer_summary(404), CustomerSummary(404, 0, Decimal(0), None)),
+        (
+            lambda reads: reads.customer_orders(1, limit=1),
+            [Order(3, "cancelled", Decimal("99.00"), MOMENT, MOMENT)],
+        ),
+    ],
+)
+def test_a_read_comes_back_from_the_cache_exactly(
+    reads: CustomerReads,
+    queries: list[str],
+    read: Callable[[CustomerReads], object],
+    expected: object,
+) -> None:
+    assert read(reads) == expected
+    assert queries
+    queries.clear()
+    assert read(reads) == expected
+    assert not queries
+
+
+def test_invalidation_takes_all_reads_of_the_customer_and_of_no_other(
+    reads: CustomerReads, cache: Redis
+) -> None:
+    reads.customer(1), reads.customer_summary(1), reads.customer(2)
+    invalidate(cache, [1])
+    assert not cache.exists(names.customer_cache(1))
+    assert cache.exists(names.customer_cache(2))
+
+
+def test_invalidating_nobody_or_thousands_works(reads: CustomerReads, cache: Redis) -> None:
+    reads.customer(1)
+    invalidate(cache, [])
+    assert cache.exists(names.customer_cache(1))
+    invalidate(cache, range(1, 5001))
+    assert not cache.exists(names.customer_cache(1))
+
+
+@pytest.mark.parametrize("meanwhile", ["invalidated", "evicted and read by another"])
+def test_a_slow_reader_cannot_put_old_data_back(
+    engine: sa.Engine, reads: CustomerReads, cache: Redis, meanwhile: str
+) -> None:
+    queried, go_on = threading.Event(), threading.Event()
+
+    class SlowReads(CustomerReads):
+        def _load_customer(self, customer_id: int) -> Customer | None:
+            found = super()._load_customer(customer_id)
+            queried.set()
+            assert go_on.wait(10)
+            return found
+
+    slow = threading.Thread(target=lambda: SlowReads(engine, cache, ttl=60).customer(1))
+    slow.start()
+    assert queried.wait(10), "the reader stands between its query and its store"
+    with engine.begin() as connection:
+        connection.execute(sa.update(customers).values(name="Countess"))
+    invalidate(cache, [1])
+    if meanwhile != "invalidated":
+        reads.customer(1)
+    go_on.set()
+    slow.join()
+    found = reads.customer(1)
+    assert found is not None
+    assert found.name == "Countess"
+
+
+def test_reads_go_on_from_the_database_while_redis_is_away(engine: sa.Engine) -> None:
+    nowhere = make_redis("redis://127.0.0.1:1/0", timeout=0.5)
+    assert CustomerReads(engine, nowhere, ttl=60).customer(1) == ADA
+
+
+def test_every_cached_read_ends_some_day(reads: CustomerReads, cache: Redis) -> None:
+    reads.customer(1)
+    assert 0 < cache.ttl(names.customer_cache(1)) <= 60

@@ -1,0 +1,161 @@
+"""Reports: whatever happens to the orders, the published list is what SQL over them says."""
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from orders import cache as cached
+from orders import names
+from orders.changes import fold
+from orders.locks import Lock, try_lock
+from orders.redis import Redis, publish_if_newer
+from orders.reports import Report, Window, compute, published_report, refresh, top_customers
+from orders.schema import customer_changes, customers, orders
+
+DEPTH = 50
+
+Refresh = Callable[[], None]
+
+
+@pytest.fixture
+def shop(engine: sa.Engine) -> None:
+    """Thirty customers, six hundred orders over the last four hundred days, some of them cancelled."""
+    dice = random.Random(7)
+    now = datetime.now(UTC)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(customers), [{"id": key, "name": f"Customer {key}"} for key in range(1, 31)]
+        )
+        connection.execute(
+            sa.insert(orders),
+            [
+                {
+                    "id": key,
+                    "customer_id": dice.randint(1, 30),
+                    "total": Decimal(dice.randint(0, 10**6)) / 100,
+                    "status": dice.choice(["new", "paid", "cancelled"]),
+                    "created_at": now - timedelta(days=dice.randint(0, 400)),
+                }
+                for key in range(1, 601)
+            ],
+        )
+
+
+@pytest.fixture
+def refreshed(engine: sa.Engine, cache: Redis, shop: None) -> Refresh:
+    """Refresh and compare every window with the oracle."""
+
+    def run() -> None:
+        refresh(engine, cache, lambda ids: cached.invalidate(cache, ids), DEPTH)
+        for window in Window:
+            published = published_report(cache, window)
+            assert published is not None
+            assert published.rows == compute(engine, window, DEPTH).rows
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE orders SET total = total * 2 WHERE id % 3 = 0",
+        "UPDATE orders SET customer_id = customer_id % 30 + 1",
+        "UPDATE orders SET status = 'cancelled' WHERE id % 2 = 0",
+        "UPDATE orders SET status = 'paid'",
+        "UPDATE orders SET created_at = created_at - interval '10 days'",
+        "UPDATE orders SET id = id + 1000, customer_id = 1 WHERE id % 5 = 0",
+        "DELETE FROM orders WHERE customer_id % 2 = 0",
+        "DELETE FROM orders",
+        "UPDATE customers SET name = 'New name ' || id",
+        "INSERT INTO orders (id, customer_id, total) SELECT 5000 + g, 3, g FROM generate_series(1, 9) g",
+    ],
+)
+def test_after_any_change_every_window_equals_sql(
+    engine: sa.Engine, refreshed: Refresh, change: str
+) -> None:
+    refreshed()
+    with engine.begin() as connection:
+        connection.execute(sa.text(change))
+    refreshed()
+
+
+def test_ties_are_broken_by_id(engine: sa.Engine, refreshed: Refresh, cache: Redis) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE orders SET total = 1, status = 'new'"))
+        connection.execute(sa.text("DELETE FROM orders WHERE id > 30"))
+        connection.execute(sa.text("UPDATE orders SET customer_id = 31 - id"))
+    refreshed()
+    published = published_report(cache, Window.ALL)
+    assert published is not None
+    assert [row.customer_id for row in published.rows] == list(range(1, 31))
+
+
+def test_a_report_counts_what_was_committed_before_its_as_of(
+    engine: sa.Engine, refreshed: Refresh, cache: Redis
+) -> None:
+    refreshed()
+    with engine.begin() as connection:
+        connection.execute(sa.insert(customers).values(id=99, name="Last minute"))
+        connection.execute(sa.insert(orders).values(id=9999, customer_id=99, total=10**9))
+        committed = connection.execute(sa.select(sa.func.now())).scalar_one()
+    refreshed()
+    published = published_report(cache, Window.DAY)
+    assert published is not None
+    assert published.as_of > committed
+    assert published.rows[0].name == "Last minute"
+
+
+def test_an_older_refresh_that_ends_late_overwrites_nothing(cache: Redis) -> None:
+    report = Report(Window.ALL, datetime.now(UTC), [], complete=True)
+    key = names.top_customers_report(Window.ALL)
+    assert publish_if_newer(cache, key, 8, msgspec.json.encode(report))
+    assert not publish_if_newer(cache, key, 7, b"older")
+    assert published_report(cache, Window.ALL) == report
+
+
+def test_two_refreshes_at_once_are_one(engine: sa.Engine, cache: Redis, shop: None) -> None:
+    with engine.begin() as other:
+        assert try_lock(other, Lock.FOLD)
+        assert refresh(engine, cache, lambda _ids: None, DEPTH) is None
+
+
+def test_with_none_published_the_answer_comes_from_the_orders(
+    engine: sa.Engine, cache: Redis, shop: None
+) -> None:
+    assert published_report(cache, Window.ALL) is None
+    assert top_customers(engine, cache, Window.ALL, 5).rows == compute(engine, Window.ALL, 5).rows
+
+
+def test_slices_deeper_than_the_published_list_come_from_the_orders(
+    engine: sa.Engine, cache: Redis, shop: None
+) -> None:
+    refresh(engine, cache, lambda _ids: None, depth=3)
+    for limit, min_orders in ((2, 1), (10, 1), (2, 20)):
+        found = top_customers(engine, cache, Window.ALL, limit, min_orders)
+        assert found.rows == compute(engine, Window.ALL, limit, min_orders).rows
+
+
+def test_a_fold_waits_for_the_cache_to_be_invalidated(engine: sa.Engine, shop: None) -> None:
+    def away(_ids: object) -> None:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        fold(engine, away)
+    with engine.connect() as connection:
+        waiting = connection.scalar(sa.select(sa.func.count()).select_from(customer_changes))
+    assert waiting, "the log is still there for the next fold"
+    told: set[int] = set()
+    fold(engine, told.update)
+    assert told == set(range(1, 31))
+
+
+def test_folding_in_many_passes_gives_the_same(
+    engine: sa.Engine, refreshed: Refresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orders.changes.FOLD_ROWS", 7)
+    refreshed()
