@@ -13,6 +13,12 @@ from orders.settings import Settings
 settings = Settings.load()
 
 # --- Broker -------------------------------------------------------------------------------------
+_bounded_waits = {  # no call to the broker waits for ever
+    "socket_timeout": 10,
+    "socket_connect_timeout": 3,
+    "socket_keepalive": True,
+    "health_check_interval": 10,  # notices a half-open link
+}
 broker_url = settings.broker
 broker_connection_retry_on_startup = True  # a worker may start before its broker
 broker_connection_max_retries = None  # and waits for as long as the broker is away
@@ -21,10 +27,7 @@ broker_transport_options = {
     "visibility_timeout": 300,  # above task_time_limit: no task is redelivered while it runs
     "unacked_restore_interval": 5,  # look for messages of dead workers every 5 s …
     "unacked_restore_throttle": 1,  # … each time, not every tenth
-    "socket_timeout": 10,  # no call to the broker waits for ever
-    "socket_connect_timeout": 3,
-    "socket_keepalive": True,
-    "health_check_interval": 10,  # notices a half-open link
+    **_bounded_waits,
 }
 task_publish_retry_policy = {  # bounded: a request that enqueues must not hang
     "max_retries": 3,
@@ -67,6 +70,7 @@ imports = ("tasks.updates", "tasks.imports", "tasks.reports", "tasks.upkeep")
 beat_scheduler = "redbeat.RedBeatScheduler"  # any number of beats; one leads
 beat_max_loop_interval = 2  # seconds between two looks, and two extensions of the lock
 redbeat_redis_url = broker_url
+redbeat_redis_options = _bounded_waits  # Redbeat takes none of the broker's over
 redbeat_key_prefix = "orders:beat:"
 redbeat_lock_timeout = 12  # seconds until another beat takes over from a dead leader
 beat_schedule = {

@@ -12,6 +12,11 @@ from worker.celery import app
 P = ParamSpec("P")
 R = TypeVar("R")
 
+RETRY_DELAY = 1
+"""Seconds after which the message of a killed child is delivered again: by then PostgreSQL has ended
+the dead child's session, and with it the locks that would send the next one away. Celery's own
+default is three minutes."""
+
 
 def task(name: TaskName, *, max_retries: int = 3) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Register a function as the task `name`.
@@ -21,7 +26,9 @@ def task(name: TaskName, *, max_retries: int = 3) -> Callable[[Callable[P, R]], 
     """
 
     def register(function: Callable[P, R]) -> Task[P, R]:
-        registered: Any = app.task(name=name.value, max_retries=max_retries)(function)
+        registered: Any = app.task(
+            name=name.value, max_retries=max_retries, default_retry_delay=RETRY_DELAY
+        )(function)
         return registered  # type: ignore[no-any-return]  # Celery's decorator is untyped
 
     return register

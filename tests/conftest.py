@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,22 +47,10 @@ def template(stack: Stack, admin: sa.Engine) -> str:
 
 
 @pytest.fixture
-def settings(
-    stack: Stack, admin: sa.Engine, template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Settings]:
+def settings(stack: Stack, admin: sa.Engine, template: str, tmp_path: Path) -> Iterator[Settings]:
     """The settings of a fresh database, empty Valkeys and an empty spool, also in the environment."""
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    for variable, value in stack.environment.items():
-        monkeypatch.setenv(variable, value)
-    monkeypatch.setenv("DATABASE_URL", make_database(stack, admin, name, template))
-    monkeypatch.setenv("ORDERWORKS_HOME", str(tmp_path / "home"))
-    made = Settings.load()
-    for url in (made.broker, made.stream, made.cache):
-        with make_redis(url, timeout=5) as client:
-            client.flushdb()
-    yield made
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    with fresh_settings(stack, admin, template, tmp_path / "home") as made:
+        yield made
 
 
 @pytest.fixture
@@ -84,6 +73,25 @@ def cache(settings: Settings) -> Iterator[Redis]:
     """The Valkey of cached reads."""
     with make_redis(settings.cache, timeout=5) as client:
         yield client
+
+
+@contextmanager
+def fresh_settings(
+    stack: Stack, admin: sa.Engine, template: str, home: Path, **environment: str
+) -> Iterator[Settings]:
+    """What the fixture `settings` gives, with more of the environment."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    addresses = {**stack.environment, "DATABASE_URL": make_database(stack, admin, name, template)}
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in {**addresses, "ORDERWORKS_HOME": str(home), **environment}.items():
+            patch.setenv(variable, value)
+        made = Settings.load()
+        for url in (made.broker, made.stream, made.cache):
+            with make_redis(url, timeout=5) as client:
+                client.flushdb()
+        yield made
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def make_database(stack: Stack, admin: sa.Engine, name: str, template: str) -> str:

@@ -1,0 +1,86 @@
+"""Celery's settings: each one exists, and together they lose no message that they need not lose."""
+
+import pytest
+from celery import Celery
+from celery.app.defaults import DEFAULTS
+from redbeat.schedulers import RedBeatConfig
+
+from orders.names import QUEUE_OF, Queue, TaskName
+from orders.settings import Settings
+
+pytestmark = pytest.mark.xdist_group("worker-life")
+
+KEEPS_MESSAGES = {
+    "task_acks_late": True,
+    "task_reject_on_worker_lost": True,
+    "task_retry_on_worker_lost": True,
+    "task_ignore_result": True,
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    "task_create_missing_queues": False,
+    "worker_prefetch_multiplier": 1,
+    "worker_cancel_long_running_tasks_on_connection_loss": True,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+}
+
+NEVER_WAITS_FOR_EVER = {
+    "socket_timeout",
+    "socket_connect_timeout",
+    "socket_keepalive",
+    "health_check_interval",
+}
+
+OPTIONS = "redbeat_redis_options"
+
+
+@pytest.fixture(scope="module")
+def app(settings: Settings) -> Celery:
+    """The app of a worker, configured as `celery -A worker` does it."""
+    from worker.celery import app as made  # noqa: PLC0415 - reads the environment
+
+    made.loader.import_default_modules()
+    return made
+
+
+def test_every_setting_is_one_that_celery_or_redbeat_knows(app: Celery) -> None:
+    import celeryconfig  # noqa: PLC0415 - reads the environment
+
+    named = {name for name in vars(celeryconfig) if name.islower() and name[0] != "_"}
+    of_redbeat = {name for name in named if name.startswith("redbeat_")}
+    of_celery = named - of_redbeat - {"settings", "timedelta"}
+    assert of_celery <= DEFAULTS.keys()
+    assert len(of_celery) > 30, "they are read at all"
+    read = vars(RedBeatConfig(app))
+    assert {name: read[name.removeprefix("redbeat_")] for name in of_redbeat - {OPTIONS}} == {
+        name: getattr(celeryconfig, name) for name in of_redbeat - {OPTIONS}
+    }
+    assert set(read[OPTIONS]) >= NEVER_WAITS_FOR_EVER
+
+
+def test_settings_keep_messages(app: Celery) -> None:
+    assert {name: app.conf[name] for name in KEEPS_MESSAGES} == KEEPS_MESSAGES
+    assert set(app.conf.broker_transport_options) >= NEVER_WAITS_FOR_EVER
+
+
+def test_a_task_ends_before_its_message_is_given_to_somebody_else(app: Celery) -> None:
+    visible_after = app.conf.broker_transport_options["visibility_timeout"]
+    assert app.conf.task_soft_time_limit < app.conf.task_time_limit < visible_after
+
+
+def test_every_queue_is_declared_and_every_task_registered_and_routed(app: Celery) -> None:
+    assert set(app.amqp.queues) == {queue.value for queue in Queue}
+    assert {name for name in app.tasks if not name.startswith("celery.")} == set(TaskName)
+    for task in TaskName:
+        assert app.amqp.router.route({}, task.value)["queue"].name == QUEUE_OF[task]
+
+
+def test_a_killed_childs_message_comes_again_soon_and_not_for_ever(app: Celery) -> None:
+    for name in TaskName:
+        assert app.tasks[name].default_retry_delay <= 1
+        assert app.tasks[name].max_retries == 3
+
+
+def test_beat_asks_only_for_tasks_that_exist(app: Celery) -> None:
+    asked = {entry["task"] for entry in app.conf.beat_schedule.values()}
+    assert asked == {TaskName.REFRESH_TOP_CUSTOMERS, TaskName.SWEEP}

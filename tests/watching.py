@@ -1,0 +1,125 @@
+"""What the servers know about workers at this moment, and how a test holds or cuts them there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from orders.locks import Lock
+from orders.names import Queue
+from orders.redis import make_redis
+from orders.schema import metadata
+from orders.settings import Settings
+from orders.stream import UpdateStream
+
+_OURS = "datname = current_database() AND application_name LIKE 'orderworks-worker:%'"
+_CLIENT = "split_part(application_name, ':', 2)::int"
+
+_BACKENDS = sa.text(f"SELECT pid, {_CLIENT}, client_port FROM pg_stat_activity WHERE {_OURS}")
+
+_HOLDERS = sa.text(
+    f"SELECT {_CLIENT} FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE {_OURS} "
+    "AND locktype = 'advisory' AND granted AND classid = :lock"
+)
+
+_CUT = sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {_OURS}")
+
+_WAITING = sa.text(f"SELECT {_CLIENT} FROM pg_stat_activity WHERE {_OURS} AND wait_event = :event")
+
+
+class Backend(NamedTuple):
+    """A worker's connection: PostgreSQL's process, the worker's process, the worker's port."""
+
+    pid: int
+    client: int
+    port: int
+
+
+def backends(engine: sa.Engine) -> list[Backend]:
+    """All connections of workers."""
+    with engine.connect() as connection:
+        return [Backend(*row) for row in connection.execute(_BACKENDS)]
+
+
+def drainers(engine: sa.Engine) -> list[int]:
+    """The worker processes that are in the middle of a batch of updates."""
+    with engine.connect() as connection:
+        return list(connection.scalars(_HOLDERS, {"lock": int(Lock.DRAIN)}))
+
+
+def cut_workers(engine: sa.Engine) -> int:
+    """Close all connections of workers from the server's side; how many there were."""
+    with engine.begin() as connection:
+        return len(connection.execute(_CUT).all())
+
+
+def is_drained(settings: Settings) -> bool:
+    """Whether no accepted update waits."""
+    with make_redis(settings.stream, timeout=5) as client:
+        streams = UpdateStream(client, settings.update_shards, settings.stream_limit)
+        return not any(streams.length(shard) for shard in range(streams.shards))
+
+
+def messages(settings: Settings, queue: Queue) -> int:
+    """How many messages wait in a queue that no worker has taken."""
+    with make_redis(settings.broker, timeout=5) as client:
+        return int(client.llen(queue.value))
+
+
+class Gate:
+    """Holds whoever writes orders in the middle of a statement, for as long as it is shut."""
+
+    NUMBER = 990
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        """Nobody gets through while the block lasts."""
+        with self._engine.connect() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_lock(self.NUMBER)))
+            try:
+                yield
+            finally:
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(self.NUMBER)))
+
+    def held(self) -> list[int]:
+        """The worker processes that wait at the gate."""
+        with self._engine.connect() as connection:
+            return list(connection.scalars(_WAITING, {"event": "advisory"}))
+
+
+_MAKE_FUNCTION = f"""
+    CREATE FUNCTION pass_gate() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN PERFORM pg_advisory_xact_lock_shared({Gate.NUMBER}); RETURN NULL; END $$
+"""
+_MAKE_TRIGGER = """
+    CREATE TRIGGER pass_gate BEFORE INSERT OR UPDATE ON orders
+    FOR EACH STATEMENT EXECUTE FUNCTION pass_gate()
+"""
+
+
+@contextmanager
+def gate(engine: sa.Engine) -> Iterator[Gate]:
+    """A gate in the way of every statement that writes orders; open at first."""
+    run(engine, _MAKE_FUNCTION, _MAKE_TRIGGER)
+    yield Gate(engine)
+    run(engine, "DROP TRIGGER pass_gate ON orders", "DROP FUNCTION pass_gate()")
+
+
+def run(engine: sa.Engine, *statements: str) -> None:
+    """Run SQL in a transaction, as somebody with psql does."""
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+
+
+def contents(engine: sa.Engine) -> dict[str, list[str]]:
+    """Everything in the database, table by table."""
+    with engine.connect() as connection:
+        return {
+            table.name: sorted(map(str, connection.execute(sa.select(table))))
+            for table in metadata.sorted_tables
+        }
