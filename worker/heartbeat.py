@@ -12,7 +12,7 @@ from pathlib import Path
 
 VARIABLE = "WORKER_HEARTBEAT_FILE"
 
-INTERVAL = 2.0
+INTERVAL = 1.0
 """Seconds between two beats."""
 
 PATIENCE = 15.0

@@ -23,7 +23,7 @@ from redis.lock import Lock
 from orders.redis import make_redis
 from worker import heartbeat
 
-SILENCE = 4.0
+SILENCE = 3.0
 """Seconds without an answer until the broker counts as gone. Waiting for messages, a worker gets one
 every second, if only that there are none."""
 

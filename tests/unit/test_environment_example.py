@@ -1,0 +1,33 @@
+""".env.example names every setting with its meaning and default, and what docker-compose.yml takes."""
+
+import re
+
+from orders.settings import Settings
+from tests.composition import FILE, ROOT
+from worker import heartbeat
+
+ENTRY = re.compile(
+    r"^# (?P<meaning>[^\n]+)\n# ?(?P<name>[A-Z_]+)=(?P<default>[^\n]*)$", re.MULTILINE
+)
+ENTRIES = {
+    found["name"]: (found["meaning"], found["default"])
+    for found in ENTRY.finditer((ROOT / ".env.example").read_text(encoding="utf-8"))
+}
+TAKEN_BY_COMPOSE = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", FILE.read_text(encoding="utf-8")))
+
+
+def test_every_setting_stands_there_with_its_meaning_and_default() -> None:
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else str(field.default)
+        assert ENTRIES[name.upper()] == (field.description, default)
+
+
+def test_every_variable_of_the_compose_file_stands_there_with_its_default() -> None:
+    for name, default in TAKEN_BY_COMPOSE.items():
+        assert ENTRIES[name][0]
+        assert name == "SPOOL_URL" or ENTRIES[name][1] == default
+
+
+def test_nothing_stands_there_that_nobody_reads() -> None:
+    settings = {name.upper() for name in Settings.model_fields}
+    assert set(ENTRIES) == settings | set(TAKEN_BY_COMPOSE) | {heartbeat.VARIABLE}
