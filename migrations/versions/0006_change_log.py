@@ -8,45 +8,44 @@ from alembic import op
 
 FUNCTIONS = {"orders": "log_order_changes", "customers": "log_customer_changes"}
 
-# A trigger with transition tables takes one event.
-ROWS_OF = {
-    "INSERT": "NEW TABLE AS new_rows",
-    "UPDATE": "OLD TABLE AS old_rows NEW TABLE AS new_rows",
-    "DELETE": "OLD TABLE AS old_rows",
+# A trigger with transition tables takes one event; TRUNCATE has none, and looks at the table before.
+TRIGGERS = {
+    "INSERT": "AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows",
+    "UPDATE": "AFTER UPDATE ON {table} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
+    "DELETE": "AFTER DELETE ON {table} REFERENCING OLD TABLE AS old_rows",
+    "TRUNCATE": "BEFORE TRUNCATE ON {table}",
 }
 
-# One log row for each customer and day that the statement touched, also where nothing that counts
-# changed: the row makes the customer's cached reads disappear.
-LOG_ORDERS = """
-CREATE FUNCTION log_order_changes() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  IF TG_OP = 'INSERT' THEN
-    INSERT INTO customer_changes (customer_id, day, orders, total)
-    SELECT customer_id, (created_at AT TIME ZONE 'UTC')::date,
-           count(*) FILTER (WHERE u.status IS NULL),
-           coalesce(sum(total) FILTER (WHERE u.status IS NULL), 0)
-    FROM new_rows LEFT JOIN uncounted_statuses u USING (status)
-    GROUP BY 1, 2;
-  ELSIF TG_OP = 'DELETE' THEN
-    INSERT INTO customer_changes (customer_id, day, orders, total)
-    SELECT customer_id, (created_at AT TIME ZONE 'UTC')::date,
-           -count(*) FILTER (WHERE u.status IS NULL),
-           -coalesce(sum(total) FILTER (WHERE u.status IS NULL), 0)
-    FROM old_rows LEFT JOIN uncounted_statuses u USING (status)
-    GROUP BY 1, 2;
-  ELSE
+DAY = "(created_at AT TIME ZONE 'UTC')::date"
+
+
+def logged(rows: str) -> str:
+    """Log signed rows, summed by customer and day.
+
+    There is a log row for each customer that the statement touched, also where nothing that counts
+    changed: it makes the customer's cached reads disappear.
+    """
+    return f"""
     INSERT INTO customer_changes (customer_id, day, orders, total)
     SELECT customer_id, day,
-           coalesce(sum(sign) FILTER (WHERE u.status IS NULL), 0),
-           coalesce(sum(sign * total) FILTER (WHERE u.status IS NULL), 0)
-    FROM (
-      SELECT customer_id, (created_at AT TIME ZONE 'UTC')::date AS day, status, total, -1 AS sign
-      FROM old_rows
-      UNION ALL
-      SELECT customer_id, (created_at AT TIME ZONE 'UTC')::date, status, total, 1
-      FROM new_rows
-    ) AS both_rows LEFT JOIN uncounted_statuses u USING (status)
-    GROUP BY 1, 2;
+           coalesce(sum(sign) FILTER (WHERE uncounted.status IS NULL), 0),
+           coalesce(sum(sign * total) FILTER (WHERE uncounted.status IS NULL), 0)
+    FROM ({rows}) AS changed LEFT JOIN uncounted_statuses AS uncounted USING (status)
+    GROUP BY customer_id, day;"""
+
+
+def signed(rows: str, sign: int) -> str:
+    """Rows of the orders table that a statement added (1) or took away (-1)."""
+    return f"SELECT customer_id, {DAY} AS day, status, total, {sign} AS sign FROM {rows}"
+
+
+LOG_ORDERS = f"""
+CREATE FUNCTION log_order_changes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'INSERT' THEN{logged(signed("new_rows", 1))}
+  ELSIF TG_OP = 'DELETE' THEN{logged(signed("old_rows", -1))}
+  ELSIF TG_OP = 'TRUNCATE' THEN{logged(signed("orders", -1))}
+  ELSE{logged(signed("old_rows", -1) + " UNION ALL " + signed("new_rows", 1))}
   END IF;
   RETURN NULL;
 END $$
@@ -55,11 +54,14 @@ END $$
 LOG_CUSTOMERS = """
 CREATE FUNCTION log_customer_changes() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF TG_OP <> 'DELETE' THEN
+  IF TG_OP IN ('INSERT', 'UPDATE') THEN
     INSERT INTO customer_changes (customer_id, orders, total) SELECT id, 0, 0 FROM new_rows;
   END IF;
-  IF TG_OP <> 'INSERT' THEN
+  IF TG_OP IN ('UPDATE', 'DELETE') THEN
     INSERT INTO customer_changes (customer_id, orders, total) SELECT id, 0, 0 FROM old_rows;
+  END IF;
+  IF TG_OP = 'TRUNCATE' THEN
+    INSERT INTO customer_changes (customer_id, orders, total) SELECT id, 0, 0 FROM customers;
   END IF;
   RETURN NULL;
 END $$
@@ -91,24 +93,20 @@ def upgrade() -> None:
     op.execute(LOG_ORDERS)
     op.execute(LOG_CUSTOMERS)
     for table, function in FUNCTIONS.items():
-        for event, rows in ROWS_OF.items():
+        for event, when in TRIGGERS.items():
             op.execute(
-                f"CREATE TRIGGER log_{event.lower()} AFTER {event} ON {table} "
-                f"REFERENCING {rows} FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
+                f"CREATE TRIGGER log_{event.lower()} {when.format(table=table)} "
+                f"FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
             )
     # What stands in the tables already is logged once: the first refresh counts it.
-    op.execute(
-        "INSERT INTO customer_changes (customer_id, day, orders, total) "
-        "SELECT customer_id, (created_at AT TIME ZONE 'UTC')::date, count(*), sum(total) "
-        "FROM orders WHERE status NOT IN (SELECT status FROM uncounted_statuses) GROUP BY 1, 2"
-    )
+    op.execute(logged(signed("orders", 1)))
 
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("SET LOCAL statement_timeout = '60s'")
     for table, function in FUNCTIONS.items():
-        for event in ROWS_OF:
+        for event in TRIGGERS:
             op.execute(f"DROP TRIGGER log_{event.lower()} ON {table}")
         op.execute(f"DROP FUNCTION {function}()")
     op.drop_table("customer_changes")

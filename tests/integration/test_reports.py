@@ -71,6 +71,8 @@ def refreshed(engine: sa.Engine, cache: Redis, shop: None) -> Refresh:
         "UPDATE orders SET id = id + 1000, customer_id = 1 WHERE id % 5 = 0",
         "DELETE FROM orders WHERE customer_id % 2 = 0",
         "DELETE FROM orders",
+        "TRUNCATE orders",
+        "TRUNCATE customers CASCADE",
         "UPDATE customers SET name = 'New name ' || id",
         "INSERT INTO orders (id, customer_id, total) SELECT 5000 + g, 3, g FROM generate_series(1, 9) g",
     ],
