@@ -39,6 +39,7 @@ class Upsert:
 
     def __init__(self, target: sa.Table, staging: sa.Table, blank: Collection[str]) -> None:
         self._target = target
+        self._staging = staging
         self._staged = staging.c
         self._index = sa.Index("ix_incoming_id", staging.c.id)
         self._columns = [column.name for column in staging.c]
@@ -117,11 +118,10 @@ class Upsert:
         """What was staged, null if blank. What would be inserted has the default in place of it."""
         if not self._fills(name):
             return self._excluded[name]
-        return (
-            sa.select(self._staged[name])
-            .where(self._staged.id == self._excluded.id)
-            .scalar_subquery()
-        )
+        staged = self._staging.alias("given")
+        # Core would take its own `excluded` for one more table to select from.
+        same_id = staged.c.id == sa.literal_column("excluded.id", sa.BigInteger)
+        return sa.select(staged.c[name]).where(same_id).scalar_subquery()
 
     def _fills(self, name: str) -> bool:
         return name in self._blank and self._target.c[name].server_default is not None
