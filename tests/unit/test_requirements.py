@@ -40,10 +40,7 @@ def asked_for(name: str) -> list[Requirement]:
 
 def applies(requirement: Requirement, extras: Iterable[str]) -> bool:
     marker = requirement.marker
-    environment = {**default_environment()}
-    return marker is None or any(
-        marker.evaluate({**environment, "extra": e}) for e in ("", *extras)
-    )
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras))
 
 
 def requirements_of(requirement: Requirement) -> list[Requirement]:
