@@ -1,0 +1,327 @@
+"""An import's way through the workers, and what may go wrong on it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+import sqlalchemy as sa
+
+from orders import names
+from orders.errors import (
+    ImportFailed,
+    ImportNotFound,
+    InvalidFile,
+    InvalidInput,
+    Unavailable,
+    WaitTimeout,
+)
+from orders.imports import claims, ledger
+from orders.imports.flow import Importer
+from orders.imports.progress import Summary, read_progress
+from orders.imports.spool import Spool
+from orders.redis import make_redis
+from orders.schema import customers, import_chunks, imports
+from producer.imports import ImportJob
+
+Accept = Callable[..., str]
+
+SEVEN = b"id,name\n" + b"".join(b"%d,Customer %d\n" % (each, each) for each in range(1, 8))
+"""Seven customers: three chunks."""
+
+
+@pytest.fixture
+def planned(importer: Importer, accept: Accept) -> str:
+    """An import of seven customers in three chunks, none loaded."""
+    import_id = accept(SEVEN, "customers")
+    assert importer.plan(import_id) == [0, 1, 2]
+    return import_id
+
+
+def summary_of(importer: Importer, import_id: str) -> Summary:
+    with importer.engine.connect() as connection:
+        return ledger.import_summary(connection, import_id)
+
+
+def names_in_table(importer: Importer) -> int:
+    with importer.engine.connect() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(customers)) or 0
+
+
+def spool_folder(importer: Importer) -> Path:
+    return Path(urlsplit(importer.spool.address).path)
+
+
+@contextmanager
+def worked_on(importer: Importer, import_id: str, number: int) -> Iterator[None]:
+    """Another worker is at work on the chunk."""
+    with importer.engine.connect() as connection:
+        assert claims.claim_chunk(connection, import_id, number)
+        yield
+        connection.rollback()
+
+
+def test_accepted_import_is_seen_at_once_and_planned_once(
+    importer: Importer, accept: Accept
+) -> None:
+    import_id = accept(SEVEN, "customers")
+    accepted = ImportJob(import_id, importer.stream).progress()
+    assert accepted
+    assert (accepted["status"], accepted["rows"]) == ("accepted", None)
+    assert importer.spool.waiting() == [import_id]
+    assert importer.plan(import_id) == importer.plan(import_id) == [0, 1, 2]
+    assert importer.spool.waiting() == []
+    assert summary_of(importer, import_id)["rows"] == 7
+
+
+def test_plan_that_died_before_it_withdrew_the_manifest_is_made_again(
+    importer: Importer, accept: Accept
+) -> None:
+    import_id = accept(SEVEN, "customers")
+    manifest = importer.spool.manifest(import_id)
+    assert manifest
+    importer.plan(import_id)
+    importer.load_chunk(import_id, 1)
+    importer.spool.announce(manifest)
+    assert importer.plan(import_id) == [0, 2]
+    assert summary_of(importer, import_id)["chunks"] == 3
+
+
+def test_summary_and_mirror_say_the_same_all_the_way(importer: Importer, planned: str) -> None:
+    for number in (2, 0, 1):
+        said = importer.load_chunk(planned, number)
+        assert said == summary_of(importer, planned) == read_progress(importer.stream, planned)
+    assert said
+    assert said["status"] == "done"
+    assert said["finished_at"]
+    assert ImportJob(planned, importer.stream).wait(timeout=1) == said
+
+
+def test_chunk_is_loaded_once(importer: Importer, planned: str) -> None:
+    assert importer.load_chunk(planned, 0)
+    assert importer.load_chunk(planned, 0) is None
+    assert summary_of(importer, planned)["applied"] == 3
+
+
+def test_chunk_that_is_worked_on_is_left_to_its_worker(importer: Importer, planned: str) -> None:
+    with worked_on(importer, planned, 0):
+        assert importer.load_chunk(planned, 0) is None
+    assert names_in_table(importer) == 0
+    assert importer.load_chunk(planned, 0)
+
+
+def test_two_last_chunks_at_once_finish_the_import(importer: Importer, planned: str) -> None:
+    both_ready = threading.Barrier(3)
+
+    def work(number: int) -> None:
+        both_ready.wait(timeout=10)
+        importer.load_chunk(planned, number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert summary_of(importer, planned)["status"] == "done"
+    assert names_in_table(importer) == 7
+
+
+def test_chunk_whose_workers_die_is_given_up_and_the_others_go_on(
+    importer: Importer, planned: str
+) -> None:
+    for _start in range(importer.settings.chunk_attempts):
+        with importer.engine.begin() as connection:
+            assert claims.start_chunk(connection, planned, 1, importer.settings.chunk_attempts)
+    for number in range(3):
+        importer.load_chunk(planned, number)
+    summary = summary_of(importer, planned)
+    assert (summary["status"], summary["quarantined"], summary["applied"]) == ("failed", 1, 4)
+    assert summary["error"] == "given up after 5 starts: its worker was lost each time"
+    assert ImportJob(planned, importer.stream).wait(timeout=1) == summary
+
+
+def test_start_that_a_failing_server_ended_does_not_count(
+    importer: Importer, planned: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    away = Spool((tmp_path / "file" / "spool").as_uri())
+    broken = Importer(importer.engine, away, importer.stream, importer.cache, importer.settings)
+    for _start in range(importer.settings.chunk_attempts + 1):
+        with pytest.raises(Unavailable):
+            broken.load_chunk(planned, 0)
+    assert importer.load_chunk(planned, 0)
+
+
+def test_reason_of_the_last_failure_is_kept_with_a_chunk_that_is_given_up(
+    importer: Importer, planned: str
+) -> None:
+    with importer.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE customers RENAME COLUMN name TO label"))
+    for _start in range(importer.settings.chunk_attempts):
+        with pytest.raises(sa.exc.ProgrammingError):
+            importer.load_chunk(planned, 0)
+    assert importer.load_chunk(planned, 0) is None
+    with importer.engine.connect() as connection:
+        chunk = connection.execute(
+            sa.select(import_chunks).where(import_chunks.c.number == 0)
+        ).one()
+    assert chunk.status == "quarantined"
+    assert chunk.error.startswith("given up after 5 starts: ProgrammingError: ")
+    assert 'column "name"' in chunk.error
+
+
+def test_spooled_data_of_another_size_fails_the_chunk_at_once(
+    importer: Importer, planned: str
+) -> None:
+    with (spool_folder(importer) / "data" / planned).open("ab") as file:
+        file.write(b"8,Eve\n")
+    with pytest.raises(ImportFailed, match=r"the spool holds \d+ bytes of import"):
+        importer.load_chunk(planned, 0)
+    (spool_folder(importer) / "data" / planned).unlink()
+    for number in (1, 2):
+        with pytest.raises(ImportFailed, match="no longer in the spool"):
+            importer.load_chunk(planned, number)
+    summary = summary_of(importer, planned)
+    assert (summary["status"], summary["quarantined"]) == ("failed", 3)
+    assert "spool" in summary["error"]
+
+
+def test_spooled_data_that_was_changed_is_never_planned(importer: Importer, accept: Accept) -> None:
+    import_id = accept(SEVEN, "customers")
+    path = spool_folder(importer) / "data" / import_id
+    path.write_bytes(path.read_bytes().replace(b"Customer 3", b"Customer X"))
+    with pytest.raises(ImportFailed, match="is not what was accepted"):
+        importer.plan(import_id)
+    summary = summary_of(importer, import_id)
+    assert summary["status"] == "failed"
+    assert "is not what was accepted" in summary["error"]
+    assert ImportJob(import_id, importer.stream).wait(timeout=1) == summary
+    assert importer.spool.waiting() == []
+    assert importer.plan(import_id) == []
+
+
+def test_file_without_rows_is_done_when_it_is_planned(importer: Importer, accept: Accept) -> None:
+    import_id = accept(b"id,name\n\n", "customers")
+    assert importer.plan(import_id) == []
+    summary = ImportJob(import_id, importer.stream).wait(timeout=1)
+    assert (summary["status"], summary["rows"]) == ("done", 0)
+
+
+def test_unknown_import_is_an_error_of_its_own(importer: Importer) -> None:
+    for call in (importer.plan, importer.finish, lambda name: importer.load_chunk(name, 0)):
+        with pytest.raises(ImportNotFound, match="there is no import nonsense"):
+            call("nonsense")
+
+
+def test_loaded_customers_are_no_longer_cached(importer: Importer, planned: str) -> None:
+    for customer in (1, 7):
+        importer.cache.hset(names.customer_cache(customer), "token", "x")
+    importer.load_chunk(planned, 0)
+    left = [importer.cache.exists(names.customer_cache(customer)) for customer in (1, 7)]
+    assert left == [0, 1]
+
+
+def test_cache_that_is_away_does_not_stop_an_import(importer: Importer, planned: str) -> None:
+    away = make_redis("redis://127.0.0.1:1/0", timeout=0.2)
+    without = Importer(importer.engine, importer.spool, importer.stream, away, importer.settings)
+    assert without.load_chunk(planned, 0)
+
+
+def test_import_ends_only_when_its_end_is_mirrored(importer: Importer, planned: str) -> None:
+    away = make_redis("redis://127.0.0.1:1/0", timeout=0.2)
+    without = Importer(importer.engine, importer.spool, away, importer.cache, importer.settings)
+    for number in range(3):
+        without.load_chunk(planned, number)
+    assert summary_of(importer, planned)["status"] == "running"
+    with importer.engine.connect() as connection:
+        assert ledger.complete_imports(connection) == [planned]
+    assert importer.finish(planned)["status"] == "done"
+    assert ImportJob(planned, importer.stream).wait(timeout=1)["applied"] == 7
+
+
+def test_sweep_finds_chunks_that_nobody_works_on(importer: Importer, planned: str) -> None:
+    def abandoned(quiet: float) -> list[tuple[str, int]]:
+        with importer.engine.begin() as connection:
+            return claims.abandoned_chunks(connection, timedelta(seconds=quiet))
+
+    assert abandoned(60) == []
+    with importer.engine.begin() as connection:
+        long_ago = sa.func.now() - timedelta(minutes=5)
+        connection.execute(sa.update(imports).values(nudged_at=long_ago))
+    with worked_on(importer, planned, 1):
+        assert abandoned(60) == [(planned, 0), (planned, 2)]
+    assert abandoned(60) == []
+
+
+def test_imports_are_listed_newest_first_and_counted(importer: Importer, accept: Accept) -> None:
+    ids = [accept(SEVEN, "customers") for _ in range(2)]
+    for import_id in ids:
+        importer.plan(import_id)
+    with importer.engine.connect() as connection:
+        assert [each["id"] for each in ledger.list_imports(connection)] == ids[::-1]
+        assert ledger.count_by_status(connection) == {"running": 2}
+
+
+def test_file_that_is_refused_leaves_nothing_in_the_spool(
+    importer: Importer, accept: Accept
+) -> None:
+    for content in (b"id\n1\n", b"id,name\n1,\xff\n", b""):
+        with pytest.raises(InvalidFile):
+            accept(content, "customers")
+    with pytest.raises(InvalidInput, match="'people' is nothing to import"):
+        accept(SEVEN, "people")
+    left = [path for path in spool_folder(importer).rglob("*") if path.is_file()]
+    assert left == []
+
+
+def test_import_is_refused_while_redis_is_away(importer: Importer, accept: Accept) -> None:
+    importer.stream.connection_pool.connection_kwargs["port"] = 1
+    importer.stream.connection_pool.disconnect()
+    with pytest.raises(Unavailable, match="Redis at .*:1 cannot be used"):
+        accept(SEVEN, "customers")
+    assert not list(spool_folder(importer).glob("data/*"))
+
+
+def test_waiting_ends_in_time_and_tells_of_progress(importer: Importer, planned: str) -> None:
+    importer.load_chunk(planned, 0)
+    seen: list[Summary] = []
+    with pytest.raises(WaitTimeout, match="has not ended in 0.3 s; it goes on"):
+        ImportJob(planned, importer.stream).wait(timeout=0.3, on_progress=seen.append)
+    assert [each["chunks_done"] for each in seen] == [1]
+
+
+def test_job_says_when_redis_cannot_be_asked() -> None:
+    job = ImportJob("x", make_redis("redis://127.0.0.1:1/0", timeout=0.2))
+    with pytest.raises(Unavailable) as raised:
+        job.progress()
+    assert isinstance(raised.value.__cause__, redis.RedisError)
+
+
+def test_backend_that_is_killed_in_the_middle_is_a_new_try(
+    importer: Importer, planned: str
+) -> None:
+    """A trigger kills the session that writes, once."""
+    with importer.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "CREATE FUNCTION shoot() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                "IF nextval('shot') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); "
+                "PERFORM pg_sleep(5); END IF; RETURN NULL; END $$"
+            )
+        )
+        connection.execute(sa.text("CREATE SEQUENCE shot"))
+        connection.execute(
+            sa.text(
+                "CREATE TRIGGER shoot AFTER INSERT ON customers "
+                "FOR EACH STATEMENT EXECUTE FUNCTION shoot()"
+            )
+        )
+    summary = importer.load_chunk(planned, 0)
+    assert summary
+    assert summary["applied"] == 3
+    with importer.engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT last_value FROM shot")) == 2
