@@ -84,4 +84,9 @@ beat_schedule = {
         "schedule": timedelta(seconds=settings.sweep_interval),
         "options": {"expires": 4 * settings.sweep_interval},
     },
+    "purge-expired": {
+        "task": TaskName.PURGE_EXPIRED.value,
+        "schedule": timedelta(days=1),
+        "options": {"expires": 3600},
+    },
 }

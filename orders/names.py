@@ -15,7 +15,7 @@ class Queue(StrEnum):
     REPORTS = "reports"
     """Refreshing the published reports."""
     UPKEEP = "upkeep"
-    """The sweep that finds work whose message was lost."""
+    """The sweep that finds work whose message was lost, and the daily purge."""
 
 
 class TaskName(StrEnum):
@@ -26,6 +26,7 @@ class TaskName(StrEnum):
     LOAD_CHUNK = "tasks.imports.load_chunk"
     REFRESH_TOP_CUSTOMERS = "tasks.reports.refresh_top_customers"
     SWEEP = "tasks.upkeep.sweep"
+    PURGE_EXPIRED = "tasks.upkeep.purge_expired"
 
 
 QUEUE_OF: dict[TaskName, Queue] = {
@@ -34,6 +35,7 @@ QUEUE_OF: dict[TaskName, Queue] = {
     TaskName.LOAD_CHUNK: Queue.IMPORTS,
     TaskName.REFRESH_TOP_CUSTOMERS: Queue.REPORTS,
     TaskName.SWEEP: Queue.UPKEEP,
+    TaskName.PURGE_EXPIRED: Queue.UPKEEP,
 }
 
 

@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     cache_ttl: int = Field(300, ge=1, description="seconds a cached read lives at the most")
     report_depth: int = Field(1000, ge=1, description="customers a published report lists")
     report_interval: float = Field(30, gt=0, description="seconds between two report refreshes")
+    spool_retention_days: int = Field(7, ge=1, description="days that imported files are kept")
+    ledger_retention_days: int = Field(
+        90, ge=1, description="days that ended imports, their rejects, and dead updates are kept"
+    )
     sweep_interval: float = Field(5, gt=0, description="seconds between two sweeps")
 
     @classmethod

@@ -1,7 +1,8 @@
-"""Upkeep: the sweep that beat asks for every few seconds."""
+"""Upkeep: the sweep that beat asks for every few seconds, and the purge, once a day."""
 
 from typing import Any
 
+from orders import retention
 from orders.names import TaskName
 from orders.sweep import find_forgotten, note_sweep
 from tasks.imports import load_chunk, plan_import
@@ -25,3 +26,12 @@ def sweep() -> dict[str, Any] | None:
         load_chunk.delay(import_id, number)
     note_sweep(process.redis)
     return summary(forgotten)
+
+
+@task(TaskName.PURGE_EXPIRED)
+def purge_expired() -> dict[str, Any]:
+    """Delete files, ledgers and dead letters past their retention. Twice: the second finds nothing."""
+    process = current()
+    return summary(
+        retention.purge_expired(process.engine, process.importer.spool, process.settings)
+    )

@@ -101,6 +101,12 @@ class Spool:
         objects.sort(key=lambda meta: meta["last_modified"])
         return [Path(meta["path"]).stem for meta in objects if meta["path"].endswith(".json")]
 
+    def stored_before(self, moment: datetime) -> list[str]:
+        """The ids of imports whose data was stored before `moment`."""
+        with self._reached() as store:
+            objects = [meta for batch in obstore.list(store, "data") for meta in batch]
+        return [Path(meta["path"]).name for meta in objects if meta["last_modified"] < moment]
+
     def manifest(self, import_id: str) -> Manifest | None:
         """The manifest, or None if the import was never accepted or is planned already.
 

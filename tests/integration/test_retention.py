@@ -1,0 +1,88 @@
+"""Retention: what has ended long ago goes, everything else stays."""
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from orders.imports.flow import Importer
+from orders.imports.spool import Spool
+from orders.redis import Redis
+from orders.retention import Purged, purge_expired
+from orders.schema import dead_updates, import_chunks, imports
+from orders.settings import Settings
+from producer.imports import accept_import
+
+LONG_AGO = datetime.now(UTC) - timedelta(days=100)
+
+
+@pytest.fixture
+def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
+    """What plans and loads imports."""
+    return Importer(engine, Spool(settings.spool), stream, cache, settings)
+
+
+def accept(importer: Importer) -> str:
+    """An accepted import of one customer."""
+    return accept_import(
+        b"id,name\n1,Ada\n",
+        kind="customers",
+        mapping={},
+        delimiter=",",
+        spool=importer.spool,
+        stream=importer.stream,
+    )
+
+
+def age_files(settings: Settings) -> list[Path]:
+    """Let a month pass for everything in the spool; the data files."""
+    files = [*(settings.orderworks_home / "spool" / "data").iterdir()]
+    for file in files:
+        os.utime(file, (time.time() - 30 * 86400,) * 2)
+    return files
+
+
+def test_files_of_ended_imports_and_broken_uploads_go(
+    engine: sa.Engine, importer: Importer, settings: Settings
+) -> None:
+    waiting, running, ended = accept(importer), accept(importer), accept(importer)
+    for import_id in (running, ended):
+        importer.plan(import_id)
+    importer.load_chunk(ended, 0)
+    importer.spool.upload("broken", [b"id,name\n"])
+    assert len(age_files(settings)) == 4
+    assert purge_expired(engine, importer.spool, settings) == Purged(2, 0, 0)
+    assert {file.name for file in age_files(settings)} == {waiting, running}
+
+
+def test_young_files_stay(engine: sa.Engine, importer: Importer, settings: Settings) -> None:
+    accept(importer)
+    assert purge_expired(engine, importer.spool, settings) == Purged(0, 0, 0)
+
+
+def test_ledgers_and_dead_letters_go_when_they_are_old(
+    engine: sa.Engine, importer: Importer, settings: Settings
+) -> None:
+    old, young = accept(importer), accept(importer)
+    for import_id in (old, young):
+        importer.plan(import_id)
+        importer.load_chunk(import_id, 0)
+    letter = {"shard": 0, "payload": b"", "reason": "", "attempts": 1, "first_seen": LONG_AGO}
+    with engine.begin() as connection:
+        connection.execute(
+            sa.update(imports).where(imports.c.id == old).values(finished_at=LONG_AGO)
+        )
+        connection.execute(
+            sa.insert(dead_updates),
+            [
+                {**letter, "entry": 1, "died_at": LONG_AGO},
+                {**letter, "entry": 2, "died_at": datetime.now(UTC)},
+            ],
+        )
+    assert purge_expired(engine, importer.spool, settings) == Purged(0, 1, 1)
+    with engine.connect() as connection:
+        assert list(connection.scalars(sa.select(imports.c.id))) == [young]
+        assert list(connection.scalars(sa.select(import_chunks.c.import_id))) == [young]
