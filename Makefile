@@ -45,8 +45,8 @@ check: $(READY) ## lint, format, types, import contracts, migrations
 faults: $(READY) ## only the tests that kill, freeze and cut
 	@$(BIN)/python -m pytest tests/faults
 
-bench: $(READY) ## list the benchmarks
-	@$(BIN)/orderworks bench
+bench: $(READY) ## measure imports and updates beside the plain ways, on servers of their own
+	@$(BIN)/python -m bench
 
 migrate: $(READY) ## bring the configured database to the newest schema
 	@$(BIN)/orderworks db upgrade

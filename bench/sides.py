@@ -1,0 +1,54 @@
+"""Two sides of a comparison, measured in turns."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One side: the median of its rounds. `ratio` is its rate over the first side's."""
+
+    name: str
+    count: int
+    rounds: list[float]
+    seconds: float
+    rate: float
+    ratio: float
+
+
+class Side(msgspec.Struct, frozen=True):
+    """A way of doing the job: `run` does it and gives the seconds that count, for `count` things."""
+
+    name: str
+    count: int
+    run: Callable[[], float]
+
+
+def compare(rounds: int, *sides: Side) -> list[Result]:
+    """Run all sides in turns, so that a machine's moods meet all of them; the first is the baseline."""
+    taken: dict[str, list[float]] = {side.name: [] for side in sides}
+    for _ in range(rounds):
+        for side in sides:
+            taken[side.name].append(side.run())
+    rates = {side.name: side.count / statistics.median(taken[side.name]) for side in sides}
+    return [
+        Result(
+            name=side.name,
+            count=side.count,
+            rounds=[round(seconds, 4) for seconds in taken[side.name]],
+            seconds=statistics.median(taken[side.name]),
+            rate=rates[side.name],
+            ratio=rates[side.name] / rates[sides[0].name],
+        )
+        for side in sides
+    ]
+
+
+@contextmanager
+def stopwatch() -> Iterator[Callable[[], float]]:
+    """Seconds since the block began, asked for as a call."""
+    began = time.perf_counter()
+    yield lambda: time.perf_counter() - began
