@@ -14,11 +14,17 @@ import polars as pl
 import sqlalchemy as sa
 
 from orders.database import is_refusal, refusal
+from orders.errors import ImportFailed
 from orders.imports.columns import Kind
 from orders.imports.copying import copy_rows
-from orders.imports.upsert import Upsert, staging_table
+from orders.imports.upsert import Upsert, savepoint, staging_table
 from orders.imports.validate import quoted, reject
 from orders.schema import customers, import_rejects, orders
+
+MOST_REFUSED = 500
+"""Rows of a chunk that the database may refuse one by one. Where it refuses more, the rule that it
+follows is at odds with the whole file; to go on would take minutes, and thousands of the locks that
+all sessions share (one for each part of the chunk that was written by itself)."""
 
 TARGETS: dict[Kind, sa.Table] = {"customers": customers, "orders": orders}
 
@@ -49,7 +55,11 @@ class Refused(NamedTuple):
 
 
 def load_rows(connection: sa.Connection, kind: Kind, rows: pl.DataFrame) -> Loaded:
-    """Write the good rows of a chunk; nothing of it is visible before the caller commits."""
+    """Write the good rows of a chunk; nothing of it is visible before the caller commits.
+
+    Raises:
+        ImportFailed: the database refuses more rows than can be told apart.
+    """
     loaded = Loaded()
     if kind == "orders":
         rows, unknown = _part_unknown_customers(connection, rows)
@@ -112,17 +122,22 @@ def _write(
     upsert = Upsert(target, staging, blank)
     if upsert.looks_rows_up:
         upsert.index(connection)
-    refused = _write_range(connection, upsert, content["id"].to_list(), loaded)
+    refused: list[Refused] = []
+    _write_range(connection, upsert, content["id"].to_list(), loaded, refused)
     staging.drop(connection, checkfirst=False)
     return refused
 
 
 def _write_range(
-    connection: sa.Connection, upsert: Upsert, ids: Sequence[int], loaded: Loaded
-) -> list[Refused]:
+    connection: sa.Connection,
+    upsert: Upsert,
+    ids: Sequence[int],
+    loaded: Loaded,
+    refused: list[Refused],
+) -> None:
     """Write the staged rows with these ids; where the database refuses, halve and try again."""
     try:
-        with connection.begin_nested():
+        with savepoint(connection):
             applied = connection.execute(upsert.write(ids[0], ids[-1])).rowcount
             rest = len(ids) - applied
             unchanged = connection.execute(upsert.renew(ids[0], ids[-1])).rowcount if rest else 0
@@ -130,18 +145,25 @@ def _write_range(
         if not is_refusal(error):
             raise
         if len(ids) == 1:
-            return [Refused(ids[0], refusal(error))]
-        upsert.index(connection)
+            _refuse(refused, ids[0], refusal(error))
+            return
     else:
         loaded.applied += applied
         loaded.unchanged += unchanged
         loaded.stale += rest - unchanged
-        return []
+        return
+    upsert.index(connection)
     middle = len(ids) // 2
-    return [
-        *_write_range(connection, upsert, ids[:middle], loaded),
-        *_write_range(connection, upsert, ids[middle:], loaded),
-    ]
+    _write_range(connection, upsert, ids[:middle], loaded, refused)
+    _write_range(connection, upsert, ids[middle:], loaded, refused)
+
+
+def _refuse(refused: list[Refused], row_id: int, reason: str) -> None:
+    refused.append(Refused(row_id, reason))
+    if len(refused) > MOST_REFUSED:
+        raise ImportFailed(
+            f"the database refuses more than {MOST_REFUSED} rows, the last one because: {reason}"
+        )
 
 
 def _reject_refused(rows: pl.DataFrame, refused: Sequence[Refused]) -> pl.DataFrame:

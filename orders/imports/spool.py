@@ -234,7 +234,8 @@ def _open_store(url: str) -> ObjectStore:
     try:
         return from_url(
             url,
-            client_options={"connect_timeout": "5s", "timeout": "30s"},
+            # Plain HTTP is used only where the endpoint's own address says so.
+            client_options={"connect_timeout": "5s", "timeout": "30s", "allow_http": True},
             retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=30)},
         )
     except (BaseError, ValueError) as error:

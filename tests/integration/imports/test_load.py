@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from orders.errors import ImportFailed
 from orders.imports import ledger
 from orders.imports.columns import locate_fields
 from orders.imports.flow import Importer
@@ -196,6 +197,22 @@ def test_refused_row_in_the_same_chunk_makes_way_for_the_one_before(
     summary = load(b"id,customer_id,total\n1,1,5\n1,1,6\n1,1,13\n")
     assert counts(summary) == {"applied": 1, "superseded": 1, "rejected": 1}
     assert table(engine, "total") == [(6,)]
+
+
+def test_rule_that_refuses_everything_gives_the_chunk_up(
+    engine: sa.Engine, importer: Importer, accept: Callable[..., str]
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders ADD CHECK (total <> 13)"))
+    rows = "".join(f"{key},1,13\n" for key in range(1, 1000))
+    import_id = accept(f"id,customer_id,total\n{rows}".encode())
+    large = importer.settings.model_copy(update={"import_chunk_rows": 1000})
+    whole = Importer(engine, importer.spool, importer.stream, importer.cache, large)
+    [number] = whole.plan(import_id)
+    with pytest.raises(ImportFailed, match="refuses more than 500 rows"):
+        whole.load_chunk(import_id, number)
+    with engine.connect() as connection:
+        assert ledger.import_summary(connection, import_id)["status"] == "failed"
 
 
 def test_table_of_the_same_name_as_the_staging_table_is_left_alone(

@@ -1,0 +1,20 @@
+"""What a module may not load just by being imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        ("tasks.imports, tasks.upkeep, worker.process, orders.imports.flow", "polars"),
+        ("orders.imports.source, orders.imports.spool, producer.imports", "polars"),
+        ("orders.imports.source, orders.imports.spool, producer.imports", "sqlalchemy"),
+    ],
+)
+def test_import_stays_light(modules: str, heavy: str) -> None:
+    """polars starts threads, which a fork of the worker's parent would not take along."""
+    program = f"import sys, {modules}; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
