@@ -1,6 +1,8 @@
 """Connections to PostgreSQL: one way to make an engine, and which errors pass by themselves."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -87,6 +89,24 @@ def is_refusal(error: sa.exc.DBAPIError) -> bool:
 def refusal(error: sa.exc.DBAPIError) -> str:
     """Why the database refused, in its own first line."""
     return str(error.orig).strip().splitlines()[0]
+
+
+@contextmanager
+def savepoint(connection: sa.Connection) -> Iterator[None]:
+    """What is done within is undone if the database refuses it, and the transaction goes on.
+
+    `begin_nested` would keep the savepoint that it rolled back to, and so each failure would put
+    all that follows one level deeper.
+    """
+    connection.execute(sa.text("SAVEPOINT attempt"))
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            connection.execute(sa.text("ROLLBACK TO SAVEPOINT attempt"))
+            connection.execute(sa.text("RELEASE SAVEPOINT attempt"))
+        raise
+    connection.execute(sa.text("RELEASE SAVEPOINT attempt"))
 
 
 retry_transient = retry(

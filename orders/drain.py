@@ -26,7 +26,13 @@ from orders.redis import Redis
 from orders.schema import update_shards
 from orders.settings import Settings
 from orders.stream import Entry, UpdateStream
-from orders.updates import Accepted, Candidate, apply_updates
+from orders.updates import (
+    MOST_REFUSED,
+    Accepted,
+    Candidate,
+    TooManyRefused,
+    apply_updates,
+)
 
 log = structlog.get_logger()
 
@@ -54,17 +60,22 @@ class Drain:
         self._cache = cache
         self._settings = settings
         self._shard = shard
+        self._batch = settings.update_batch
         self._verdicts: Counter[str] = Counter()
 
     def run(self) -> Drained:
         """Apply batches until nothing waits, another drain is at work, or the time slice is over."""
         deadline = time.monotonic() + self._settings.update_time_slice
         while time.monotonic() < deadline:
-            read = self._apply_batch()
+            try:
+                read = self._apply_batch()
+            except TooManyRefused:
+                self._batch = MOST_REFUSED
+                continue
             if read is None:
                 # The other drain looks into the stream again after it has let go of the lock.
                 return self._drained(more=False)
-            if read < self._settings.update_batch and self._nothing_came_meanwhile():
+            if read < self._batch and self._nothing_came_meanwhile():
                 return self._drained(more=False)
         return self._drained(more=True)
 
@@ -83,7 +94,7 @@ class Drain:
             if not try_lock(connection, Lock.DRAIN, self._shard):
                 return None
             self._stream.hold_nudge(self._shard)
-            entries = self._stream.read(self._shard, self._settings.update_batch)
+            entries = self._stream.read(self._shard, self._batch)
             verdicts = self._settle(connection, entries)
             touched = touched_customers(connection) if verdicts else []
         self._verdicts.update(verdicts)

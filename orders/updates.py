@@ -13,9 +13,18 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON, insert
 
-from orders.database import is_refusal, refusal
+from orders.database import is_refusal, refusal, savepoint
+from orders.errors import OrderworksError
 from orders.messages import OrderUpdate, Verdict
 from orders.schema import Money, customers, orders
+
+MOST_REFUSED = 200
+"""Changes of a batch that may be refused one by one. Each good one that is written between them by
+itself holds one of the locks that all sessions share, until the commit."""
+
+
+class TooManyRefused(OrderworksError):
+    """The database refuses so much of a batch that it has to be taken in smaller ones."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -164,17 +173,29 @@ Statement = Callable[[sa.Connection, Sequence[Change]], Collection[int]]
 
 
 def _write(connection: sa.Connection, changes: Sequence[Change], statement: Statement) -> None:
-    """Run the statement; where the database refuses the data, halve until the bad change is alone."""
-    if not changes:
-        return
+    """Write the changes; those that the database refuses for their data die, each by itself."""
+    if changes:
+        _write_or_halve(connection, changes, statement, refused=[])
+
+
+def _write_or_halve(
+    connection: sa.Connection,
+    changes: Sequence[Change],
+    statement: Statement,
+    refused: list[Change],
+) -> None:
+    """Run the statement; where the database refuses, halve until the bad change is alone."""
     try:
-        with connection.begin_nested():
+        with savepoint(connection):
             written = statement(connection, changes)
     except sa.exc.DBAPIError as error:
         if not is_refusal(error):
             raise
         if len(changes) == 1:
             changes[0].end(Verdict.DEAD, refusal(error))
+            refused += changes
+            if len(refused) > MOST_REFUSED:
+                raise TooManyRefused from error
             return
     else:
         for change in changes:
@@ -182,8 +203,8 @@ def _write(connection: sa.Connection, changes: Sequence[Change], statement: Stat
                 change.end(Verdict.APPLIED)
         return
     middle = len(changes) // 2
-    _write(connection, changes[:middle], statement)
-    _write(connection, changes[middle:], statement)
+    _write_or_halve(connection, changes[:middle], statement, refused)
+    _write_or_halve(connection, changes[middle:], statement, refused)
 
 
 _IDS = sa.ARRAY(sa.BigInteger)

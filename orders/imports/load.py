@@ -13,11 +13,11 @@ from typing import NamedTuple
 import polars as pl
 import sqlalchemy as sa
 
-from orders.database import is_refusal, refusal
+from orders.database import is_refusal, refusal, savepoint
 from orders.errors import ImportFailed
 from orders.imports.columns import Kind
 from orders.imports.copying import copy_rows
-from orders.imports.upsert import Upsert, savepoint, staging_table
+from orders.imports.upsert import Upsert, staging_table
 from orders.imports.validate import quoted, reject
 from orders.schema import customers, import_rejects, orders
 

@@ -1,11 +1,10 @@
 """The statements that bring staged rows into their table, guarded by version.
 
-All but the savepoint is Core over `orders.schema`. The staging table lives as long as the
+All of them are Core over `orders.schema`. The staging table lives as long as the
 transaction.
 """
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,24 +29,6 @@ def staging_table(target: sa.Table, columns: Collection[str]) -> sa.Table:
         prefixes=["TEMPORARY"],
         postgresql_on_commit="DROP",
     )
-
-
-@contextmanager
-def savepoint(connection: sa.Connection) -> Iterator[None]:
-    """What is done within is undone if the database refuses it, and the transaction goes on.
-
-    `begin_nested` would keep the savepoint that it rolled back to, and so each failure would put
-    all that follows one level deeper.
-    """
-    connection.execute(sa.text("SAVEPOINT attempt"))
-    try:
-        yield
-    except sa.exc.DBAPIError as error:
-        if not error.connection_invalidated:
-            connection.execute(sa.text("ROLLBACK TO SAVEPOINT attempt"))
-            connection.execute(sa.text("RELEASE SAVEPOINT attempt"))
-        raise
-    connection.execute(sa.text("RELEASE SAVEPOINT attempt"))
 
 
 class Upsert:

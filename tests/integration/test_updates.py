@@ -215,6 +215,23 @@ def test_what_the_database_refuses_dies_alone(
         assert "violates check constraint" in connection.execute(sa.select(dead_updates)).one().reason
 
 
+def test_a_rule_that_refuses_nearly_everything_stops_nothing_else(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+) -> None:
+    seed({key: (1, "new", Decimal("1.00"), 0) for key in range(2, 1202, 2)})
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders ADD CHECK (status = 'new' OR id % 6 = 0)"))
+    accept([OrderUpdate(order_id=key, status="paid") for key in range(2, 1202, 2)])
+    verdicts = Counter(drain(update_time_slice=60)[0].verdicts)
+    assert verdicts == {"applied": 200, "dead": 400}
+    paid = {key for key, row in rows().items() if row[1] == "paid"}
+    assert paid == set(range(6, 1202, 6))
+
+
 def test_an_entry_that_is_no_update_dies_and_stops_nothing(
     engine: sa.Engine,
     seed: Callable[[Rows], None],
