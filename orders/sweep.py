@@ -18,8 +18,8 @@ from orders.locks import Lock, try_lock
 from orders.redis import Redis
 from orders.stream import UpdateStream
 
-QUIET = timedelta(seconds=15)
-"""Without a sign of life for so long, the pending chunks of an import are nudged again."""
+QUIET_SWEEPS = 3
+"""Without a sign of life for so many sweeps, the pending chunks of an import are nudged again."""
 
 PLAN_SECONDS = 60
 """Time that a nudged plan has before the sweep nudges it once more."""
@@ -35,11 +35,12 @@ class Forgotten(msgspec.Struct, frozen=True):
 
 def find_forgotten(engine: sa.Engine, stream: UpdateStream, importer: Importer) -> Forgotten | None:
     """What to nudge; None if another sweep is at it. Imports that are complete are finished here."""
+    quiet = timedelta(seconds=QUIET_SWEEPS * importer.settings.sweep_interval)
     with engine.begin() as connection:
         if not try_lock(connection, Lock.SWEEP):
             return None
         due = letters.shards_with_due(connection)
-        chunks = abandoned_chunks(connection, QUIET)
+        chunks = abandoned_chunks(connection, quiet)
         complete = complete_imports(connection)
     for import_id in complete:
         importer.finish(import_id)

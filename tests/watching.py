@@ -48,6 +48,12 @@ def drainers(engine: sa.Engine) -> list[int]:
         return list(connection.scalars(_HOLDERS, {"lock": int(Lock.DRAIN)}))
 
 
+def waiting(engine: sa.Engine, event: str) -> list[int]:
+    """The worker processes whose statement waits for the event, by PostgreSQL's name of it."""
+    with engine.connect() as connection:
+        return list(connection.scalars(_WAITING, {"event": event}))
+
+
 def cut_workers(engine: sa.Engine) -> int:
     """Close all connections of workers from the server's side; how many there were."""
     with engine.begin() as connection:
@@ -87,8 +93,7 @@ class Gate:
 
     def held(self) -> list[int]:
         """The worker processes that wait at the gate."""
-        with self._engine.connect() as connection:
-            return list(connection.scalars(_WAITING, {"event": "advisory"}))
+        return waiting(self._engine, "advisory")
 
 
 _MAKE_FUNCTION = f"""

@@ -1,0 +1,199 @@
+"""kill -9 at any moment: what was accepted is applied once in effect, and counted once."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from orders.imports.progress import Summary
+from orders.schema import customer_changes, customer_totals, import_chunks
+from orders.settings import Settings
+from producer import Producer
+from producer.imports import ImportJob
+from tests.faults.conftest import ORDERS
+from tests.oracle import Oracle, Rows, differences, make_updates, read_orders, read_verdicts
+from tests.processes import (
+    eventually,
+    kill,
+    running_worker,
+    worker_and_beat,
+)
+from tests.watching import drainers, gate, is_drained, run, waiting
+
+SENT = 50_000
+KILLS = 4
+BY_SIGKILL = "exited with 'signal 9 (SIGKILL)'"
+
+CHUNK = 500
+ROWS = 10 * CHUNK
+FIRST = 1_000_001
+FILE = "id,customer_id,total,version\n" + "".join(
+    f"{FIRST + number},{number % 100 + 1},{number}.50,7\n" for number in range(ROWS)
+)
+POISON = FIRST + 3 * CHUNK + 17
+
+
+@pytest.fixture
+def producer(settings: Settings) -> Iterator[Producer]:
+    """A producer as apps have it."""
+    with Producer.from_settings() as made:
+        yield made
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """An import of many chunks, which are given up after two starts."""
+    monkeypatch.setenv("IMPORT_CHUNK_ROWS", str(CHUNK))
+    monkeypatch.setenv("CHUNK_ATTEMPTS", "2")
+
+
+def test_killed_children_neither_lose_nor_double_an_update(
+    engine: sa.Engine, settings: Settings, oracle: Oracle, producer: Producer, folder: Path
+) -> None:
+    updates = make_updates(oracle.rows, SENT, seed=2)
+    with worker_and_beat(folder, "--concurrency=2") as worker:
+        assert producer.update_many(updates) == SENT
+        oracle.take(updates)
+        killed = {kill_one(engine) for _kill in range(KILLS)}
+        assert not is_drained(settings), "it was in the middle"
+        eventually(lambda: is_drained(settings), 40, "updates wait")
+        assert all(f"pid:{pid} {BY_SIGKILL}" in worker.said() for pid in killed)
+    assert len(killed) == KILLS
+    assert not differences(read_orders(engine), oracle.rows)
+    assert read_verdicts(engine) == oracle.verdicts
+
+
+def kill_one(engine: sa.Engine) -> int:
+    """Kill a child that is in the middle of a batch, once there is one."""
+    victim = eventually(lambda: drainers(engine), 20, "nobody drains")[0]
+    kill(victim)
+    eventually(lambda: victim not in drainers(engine), 10, "its session lives on")
+    return victim
+
+
+def test_a_worker_killed_whole_neither_loses_nor_doubles_anything(
+    engine: sa.Engine,
+    settings: Settings,
+    oracle: Oracle,
+    producer: Producer,
+    folder: Path,
+    small_chunks: None,
+) -> None:
+    updates = make_updates(oracle.rows, SENT, seed=3)
+    with worker_and_beat(folder, "--concurrency=3") as worker:
+        job = producer.import_file(FILE.encode())
+        producer.update_many(updates)
+        oracle.take(updates)
+        eventually(lambda: drainers(engine) and done_chunks(engine), 20, "both are at work")
+        worker.kill_all()
+        assert not is_drained(settings), "it was in the middle of the updates"
+        assert done_chunks(engine) < ROWS // CHUNK, "and of the import"
+        with running_worker(folder, "--concurrency=2"):
+            assert job.wait(timeout=30)["applied"] == ROWS
+            eventually(lambda: is_drained(settings), 30, "updates wait")
+    found = read_orders(engine)
+    assert not differences({key: found[key] for key in oracle.rows}, oracle.rows)
+    assert not differences({key: found[key] for key in found if key >= FIRST}, in_file())
+    assert read_verdicts(engine) == oracle.verdicts
+
+
+def done_chunks(engine: sa.Engine) -> int:
+    """How many chunks of the import are done; none is ever half visible."""
+    half = sa.text(
+        f"SELECT (id - {FIRST}) / {CHUNK} FROM orders WHERE id >= {FIRST} "
+        f"GROUP BY 1 HAVING count(*) <> {CHUNK}"
+    )
+    done = sa.select(sa.func.count()).where(import_chunks.c.status == "done")
+    with engine.connect() as connection:
+        assert not connection.execute(half).all(), "a chunk is half visible"
+        return connection.scalar(done) or 0
+
+
+def in_file() -> Rows:
+    """The orders of the file."""
+    return {
+        FIRST + number: (number % 100 + 1, "new", Decimal(f"{number}.50"), 7)
+        for number in range(ROWS)
+    }
+
+
+@pytest.mark.usefixtures("oracle", "small_chunks")
+def test_a_child_killed_in_an_import_leaves_no_chunk_undone_or_done_twice(
+    engine: sa.Engine, producer: Producer, folder: Path
+) -> None:
+    with worker_and_beat(folder, "--concurrency=2") as worker:
+        with gate(engine) as barrier, barrier.shut():
+            job = producer.import_file(FILE.encode())
+            killed = eventually(barrier.held, 20, "a chunk is being written")
+            kill(killed[0])
+        summary = finish(job, engine)
+        eventually(lambda: f"pid:{killed[0]} {BY_SIGKILL}" in worker.said(), 10)
+    assert (summary["status"], summary["applied"]) == ("done", ROWS)
+    assert sum(attempts(engine)) == ROWS // CHUNK + 1
+    found = {key: row for key, row in read_orders(engine).items() if key >= FIRST}
+    assert not differences(found, in_file())
+    assert counted_orders(engine) == ORDERS + ROWS
+
+
+@pytest.mark.usefixtures("oracle", "small_chunks")
+def test_a_chunk_that_kills_each_of_its_workers_is_given_up_and_the_others_go_on(
+    engine: sa.Engine, producer: Producer, folder: Path
+) -> None:
+    linger_at(engine, POISON)
+    with worker_and_beat(folder, "--concurrency=2"):
+        job = producer.import_file(FILE.encode())
+        victims = {kill_lingering(engine) for _attempt in range(2)}
+        summary = finish(job, engine)
+    assert len(victims) == 2, "both starts ended with their worker"
+    assert summary["status"] == "failed"
+    assert summary["error"] == "given up after 2 starts: its worker was lost each time"
+    assert (summary["quarantined"], summary["applied"]) == (1, ROWS - CHUNK)
+    assert POISON not in read_orders(engine)
+
+
+def finish(job: ImportJob, engine: sa.Engine) -> Summary:
+    """Wait for the end of an import, of which no chunk is ever half visible."""
+
+    def ended() -> Summary | None:
+        done_chunks(engine)
+        summary = job.progress()
+        return summary if summary and summary["status"] in ("done", "failed") else None
+
+    summary = eventually(ended, 30, "the import does not end")
+    assert summary
+    return summary
+
+
+def attempts(engine: sa.Engine) -> list[int]:
+    """How often each chunk was started."""
+    with engine.connect() as connection:
+        return list(connection.scalars(sa.select(import_chunks.c.attempts)))
+
+
+def counted_orders(engine: sa.Engine) -> int:
+    """How many orders the change log and the rollups, which are its sum, know of."""
+    tables = (customer_changes.c.orders, customer_totals.c.orders)
+    sums = [sa.select(sa.func.coalesce(sa.func.sum(each), 0)).scalar_subquery() for each in tables]
+    with engine.connect() as connection:
+        return int(connection.execute(sa.select(sums[0] + sums[1])).scalar_one())
+
+
+def linger_at(engine: sa.Engine, order_id: int) -> None:
+    """Whoever writes this order takes long enough to be killed meanwhile."""
+    run(
+        engine,
+        "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END $$",
+        "CREATE TRIGGER linger BEFORE INSERT ON orders "
+        f"FOR EACH ROW WHEN (NEW.id = {order_id}) EXECUTE FUNCTION linger()",
+    )
+
+
+def kill_lingering(engine: sa.Engine) -> int:
+    """Kill the child that lingers, once there is one."""
+    victim = eventually(lambda: waiting(engine, "PgSleep"), 20, "nobody lingers")[0]
+    kill(victim)
+    eventually(lambda: victim not in waiting(engine, "PgSleep"), 10)
+    return victim

@@ -1,0 +1,63 @@
+"""A Valkey of a test's own, to be killed, frozen and started again with the data it had."""
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orders.redis import make_redis
+from orderworks.embedded.binaries import valkey_binary
+from orderworks.embedded.health import answers_ping
+from orderworks.embedded.ports import LOOPBACK, is_free
+from tests.processes import eventually
+
+DURABLE = ("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction")
+"""As the embedded server that must lose nothing is configured."""
+
+
+@dataclass
+class Valkey:
+    """One server in a folder, which keeps its port and its data."""
+
+    folder: Path
+    port: int
+    options: Sequence[str] = DURABLE
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    @property
+    def url(self) -> str:
+        """The address of its first database."""
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it, and wait until it has loaded its data."""
+        address = ("--bind", LOOPBACK, "--port", str(self.port), "--dir", str(self.folder))
+        self.process = subprocess.Popen(
+            [str(valkey_binary()), *address, "--save", "", *self.options],
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        eventually(lambda: answers_ping(self.url)(""), 20, "Valkey does not answer")
+
+    def kill(self) -> None:
+        """Kill it, as the kernel does when memory is short."""
+        self.process.kill()
+        self.process.wait(timeout=10)
+
+    def keys(self, pattern: str) -> list[bytes]:
+        """Its keys."""
+        with make_redis(self.url, timeout=5) as client:
+            return list(client.scan_iter(pattern))
+
+
+@contextmanager
+def running_valkey(folder: Path) -> Iterator[Valkey]:
+    """A durable server, gone at the end."""
+    folder.mkdir()
+    server = Valkey(folder, next(port for port in range(33_000, 34_000) if is_free(port)))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
