@@ -137,7 +137,8 @@ def test_the_services_turn_healthy_do_their_work_and_end_in_time(
     composition: Composition, valkeys: dict[str, Process], migrated: sa.Engine
 ) -> None:
     assert valkeys
-    with running(composition, *SERVICES) as processes:
+    composition.add("standby", "beat")
+    with running(composition, *SERVICES, "standby") as processes:
         apply_an_import_and_an_update(composition, migrated)
         assert_beat_sweeps(composition)
         assert_flower_lets_look_and_nothing_else(composition)

@@ -1,0 +1,54 @@
+"""When a worker's heart beats: the rule, on the state that Celery's consumer is in."""
+
+from collections.abc import Callable
+from time import monotonic
+from types import SimpleNamespace
+
+import pytest
+from celery.worker import state
+
+from orders.settings import Settings
+from worker import liveness
+
+NOWHERE = "redis://127.0.0.1:1/0"
+
+Hears = Callable[..., bool]
+
+
+@pytest.fixture
+def hears(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Hears:
+    """Whether a consumer in this state hears its broker."""
+
+    def ask(*, free: bool, asked: float | None, held: int = 0, broker: str = "") -> bool:
+        channel = SimpleNamespace(
+            qos=SimpleNamespace(can_consume=lambda: free),
+            _brpop_sent_at=None if asked is None else monotonic() - asked,
+        )
+        consumer = SimpleNamespace(
+            task_consumer=SimpleNamespace(channel=channel),
+            app=SimpleNamespace(conf=SimpleNamespace(broker_url=broker or settings.broker)),
+        )
+        monkeypatch.setattr(state, "reserved_requests", set(range(held)))
+        return liveness._hears_broker(consumer)  # type: ignore[arg-type]  # noqa: SLF001
+
+    return ask
+
+
+def test_waiting_for_messages_with_answers_is_life(hears: Hears) -> None:
+    assert hears(free=True, asked=1.0)
+
+
+def test_waiting_for_messages_without_answers_is_none_though_the_broker_answers_others(
+    hears: Hears,
+) -> None:
+    assert not hears(free=True, asked=liveness.SILENCE + 1)
+    assert not hears(free=True, asked=None)
+
+
+def test_with_all_hands_full_the_broker_is_asked(hears: Hears) -> None:
+    assert hears(free=False, asked=100.0, held=2)
+    assert not hears(free=False, asked=100.0, held=2, broker=NOWHERE)
+
+
+def test_fetching_nothing_with_empty_hands_is_no_life(hears: Hears) -> None:
+    assert not hears(free=False, asked=100.0, held=0)
