@@ -5,9 +5,10 @@ Read with `app.config_from_object("celeryconfig")`, so `celery -A worker …` us
 
 from datetime import timedelta
 
+from kombu import Exchange
 from kombu import Queue as KombuQueue
 
-from orders.names import QUEUE_OF, Queue, TaskName
+from orders.names import BEAT_PREFIX, QUEUE_OF, Queue, TaskName
 from orders.settings import Settings
 
 settings = Settings.load()
@@ -43,7 +44,7 @@ result_accept_content = ["json"]
 task_ignore_result = True  # what a task did stands in PostgreSQL
 result_backend = None
 task_default_queue = Queue.UPKEEP.value
-task_queues = [KombuQueue(queue.value) for queue in Queue]
+task_queues = [KombuQueue(name, Exchange(name), routing_key=name) for name in map(str, Queue)]
 task_create_missing_queues = False  # a misspelt queue is an error, not a place to wait for ever
 task_routes = {task.value: {"queue": queue.value} for task, queue in QUEUE_OF.items()}
 
@@ -71,7 +72,7 @@ beat_scheduler = "redbeat.RedBeatScheduler"  # any number of beats; one leads
 beat_max_loop_interval = 2  # seconds between two looks, and two extensions of the lock
 redbeat_redis_url = broker_url
 redbeat_redis_options = _bounded_waits  # Redbeat takes none of the broker's over
-redbeat_key_prefix = "orders:beat:"
+redbeat_key_prefix = BEAT_PREFIX
 redbeat_lock_timeout = 12  # seconds until another beat takes over from a dead leader
 beat_schedule = {
     "refresh-top-customers": {

@@ -36,7 +36,7 @@ class Shop:
         connection = self.engine.raw_connection()
         try:
             with closing(connection.cursor()) as cursor, file.open("rb") as data:
-                cursor.copy_expert(statement, data)  # type: ignore[attr-defined]  # psycopg2's
+                cursor.copy_expert(statement, data)
             connection.commit()
         finally:
             connection.close()

@@ -1,5 +1,6 @@
 """Alembic by program: no file to find, no working directory to be in. `orderworks db` runs these."""
 
+import io
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from alembic.script import ScriptDirectory
 
 def config() -> Config:
     """Where the revisions are; the database is the one that `DATABASE_URL` names."""
-    made = Config()
+    made = Config(stdout=io.StringIO())  # The commands say themselves what came of it.
     made.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     return made
 

@@ -87,7 +87,7 @@ def is_refusal(error: sa.exc.DBAPIError) -> bool:
 
 
 def refusal(error: sa.exc.DBAPIError) -> str:
-    """Why the database refused, in its own first line."""
+    """Why the database, or the driver, refused: the first line that it says."""
     return str(error.orig).strip().splitlines()[0]
 
 
@@ -123,5 +123,4 @@ def unavailable(error: sa.exc.DBAPIError, url: str) -> Unavailable:
     """The error a person gets when PostgreSQL cannot be reached. It never shows the password."""
     parts = urlsplit(url)
     where = f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
-    reason = str(error.orig).strip().splitlines()[-1] if error.orig else str(error)
-    return Unavailable(f"PostgreSQL at {where} cannot be used: {reason}")
+    return Unavailable(f"PostgreSQL at {where} cannot be used: {refusal(error)}")

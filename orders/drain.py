@@ -105,9 +105,12 @@ class Drain:
 
     def _settle(self, connection: sa.Connection, entries: Sequence[Entry]) -> Counter[str]:
         """Give every entry, and every parked update whose time has come, its verdict; count them."""
-        due = letters.due(connection, self._shard, self._settings.unknown_order_patience)
+        patience = self._settings.unknown_order_patience
+        due = letters.due(connection, self._shard, patience, self._batch)
         last_entry = self._last_entry(connection)
-        decoded, unreadable = _decoded(entries)
+        # An entry may be parked and still in the stream, if a drain died between commit and removal.
+        parked = {each.entry for each in due}
+        decoded, unreadable = _decoded(each for each in entries if each.version not in parked)
         apply_updates(connection, due + decoded)
         candidates: list[Accepted] = [*due, *decoded, *unreadable]
         letters.file_away(connection, self._shard, candidates)

@@ -9,17 +9,14 @@ from orders.messages import OrderUpdate, Verdict
 from orders.schema import dead_updates, parked_updates
 from orders.updates import Accepted, Candidate
 
-DUE_AT_ONCE = 1000
-"""Parked updates tried again in one batch."""
-
 LONGEST_PAUSE = 60
 """Seconds between two attempts at the most; the pause doubles from one second on."""
 
 _WAITED = sa.func.now() - parked_updates.c.first_seen
 
 
-def due(connection: sa.Connection, shard: int, patience: float) -> list[Candidate]:
-    """The shard's parked updates whose time has come, in order of acceptance.
+def due(connection: sa.Connection, shard: int, patience: float, limit: int) -> list[Candidate]:
+    """The shard's parked updates whose time has come, in order of acceptance, at most `limit`.
 
     Those that have waited longer than `patience` seconds get their last attempt.
     """
@@ -28,7 +25,7 @@ def due(connection: sa.Connection, shard: int, patience: float) -> list[Candidat
         sa.select(parked_updates, last_attempt.label("last_attempt"))
         .where(parked_updates.c.shard == shard, parked_updates.c.next_attempt_at <= sa.func.now())
         .order_by(parked_updates.c.entry)
-        .limit(DUE_AT_ONCE)
+        .limit(limit)
     )
     return [_candidate(row) for row in connection.execute(query)]
 
@@ -59,7 +56,7 @@ def shards_with_due(connection: sa.Connection) -> set[int]:
 def file_away(connection: sa.Connection, shard: int, candidates: Sequence[Accepted]) -> None:
     """Keep what is parked, bury what is dead or out of patience, forget what was parked and is settled.
 
-    Doing it again with the same candidates changes nothing.
+    Doing it again with the same candidates only counts one attempt more.
     """
     for each in candidates:
         if each.verdict is Verdict.PARKED and each.last_attempt:

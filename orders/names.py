@@ -3,6 +3,8 @@
 from enum import StrEnum
 
 UPDATE_STREAMS = "orders:updates"
+BEAT_PREFIX = "orders:beat:"
+"""What all keys of beat's schedule begin with."""
 
 
 class Queue(StrEnum):

@@ -1,7 +1,6 @@
 """Connections to Redis or Valkey, with bounded waits, and the one server-side script they share."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 
@@ -34,12 +33,9 @@ def make_redis(url: str, timeout: float) -> Redis:
         ) from None
 
 
-def redis_unavailable(error: Exception, url: str) -> Unavailable:
-    """The error a person gets when Redis cannot be reached. It never shows the password."""
-    parts = urlsplit(url)
-    return Unavailable(
-        f"Redis at {parts.hostname or parts.path}:{parts.port or 6379} cannot be used: {error}"
-    )
+def redis_unavailable(error: redis.RedisError) -> Unavailable:
+    """The error a person gets when Redis cannot be reached; the client says at which address."""
+    return Unavailable(f"Redis cannot be used: {error}")
 
 
 _SET_IF_NEWER = """

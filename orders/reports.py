@@ -5,11 +5,13 @@ every order. Orders whose status stands in `uncounted_statuses` count in no repo
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
+import redis
 import sqlalchemy as sa
 
 from orders import names
@@ -104,10 +106,11 @@ def top_customers(
     engine: sa.Engine, client: Redis, window: Window, limit: int = 10, min_orders: int = 1
 ) -> Report:
     """The published report; straight from the orders table where nothing published can answer."""
-    published = published_report(client, window)
-    return (published and published.sliced(limit, min_orders)) or compute(
-        engine, window, limit, min_orders
-    )
+    found = None
+    with suppress(redis.RedisError):
+        published = published_report(client, window)
+        found = published and published.sliced(limit, min_orders)
+    return found or compute(engine, window, limit, min_orders)
 
 
 def published_report(client: Redis, window: Window) -> Report | None:

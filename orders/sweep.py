@@ -9,14 +9,18 @@ from datetime import timedelta
 
 import msgspec
 import sqlalchemy as sa
+import structlog
 
 from orders import letters, names
+from orders.errors import Unavailable
 from orders.imports.claims import abandoned_chunks
 from orders.imports.flow import Importer
 from orders.imports.ledger import complete_imports
 from orders.locks import Lock, try_lock
 from orders.redis import Redis
 from orders.stream import UpdateStream
+
+log = structlog.get_logger()
 
 QUIET_SWEEPS = 3
 """Without a sign of life for so many sweeps, the pending chunks of an import are nudged again."""
@@ -44,9 +48,18 @@ def find_forgotten(engine: sa.Engine, stream: UpdateStream, importer: Importer) 
         complete = complete_imports(connection)
     for import_id in complete:
         importer.finish(import_id)
+    unplanned = [each for each in _waiting(importer) if _take_nudge(importer.stream, each)]
     shards = [shard for shard in range(stream.shards) if _is_forgotten(stream, shard, due)]
-    unplanned = [each for each in importer.spool.waiting() if _take_nudge(importer.stream, each)]
     return Forgotten(shards, unplanned, chunks)
+
+
+def _waiting(importer: Importer) -> list[str]:
+    """Imports that nobody planned; none while the spool is away, which holds nothing else up."""
+    try:
+        return importer.spool.waiting()
+    except Unavailable as error:
+        log.warning("spool_unavailable", error=str(error))
+        return []
 
 
 def _is_forgotten(stream: UpdateStream, shard: int, due: set[int]) -> bool:

@@ -55,6 +55,7 @@ def _stream(client: Redis) -> Iterator[Finding]:
 
 def _broker(client: Redis) -> Iterator[Finding]:
     yield _keeps_everything("broker", client)
+    yield _durable("broker", client)
 
 
 def _keeps_everything(name: str, client: Redis) -> Finding:

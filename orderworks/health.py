@@ -17,7 +17,7 @@ from orders.errors import OrderworksError
 from orders.imports.ledger import count_by_status
 from orders.redis import Redis, make_redis, redis_unavailable
 from orders.reports import Window, published_report
-from orders.schema import update_shards
+from orders.schema import parked_updates, update_shards
 from orders.settings import Settings
 from orders.stream import UpdateStream
 from worker.celery import app
@@ -38,7 +38,8 @@ class Status(msgspec.Struct, frozen=True):
     """The parts, and the work as the ledgers have it.
 
     Attributes:
-        updates: waiting entries, lag in seconds, and the sums of verdicts given.
+        updates: waiting entries, lag in seconds, the sums of verdicts given, and the parked ones:
+            accepted = applied + superseded + stale + duplicate + dead + parked.
         imports: how many imports there are of each status.
     """
 
@@ -86,9 +87,7 @@ class Examination:
                 name, healthy=False, detail=str(unavailable(error, self._settings.database))
             )
         except redis.RedisError as error:
-            return Part(
-                name, healthy=False, detail=str(redis_unavailable(error, self._settings.stream))
-            )
+            return Part(name, healthy=False, detail=str(redis_unavailable(error)))
         except (OrderworksError, OSError) as error:
             return Part(name, healthy=False, detail=str(error))
 
@@ -157,12 +156,11 @@ class Examination:
             "waiting": sum(map(self._stream.length, shards)),
             "lag_seconds": round(max(self._stream.lag(shard, now) for shard in shards), 3),
         }
-        sums = [
-            sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0).label(name) for name in _COUNTS
-        ]
+        sums = [sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0) for name in _COUNTS]
+        parked = sa.select(sa.func.count()).select_from(parked_updates).scalar_subquery()
         with self._engine.connect() as connection:
-            counted = connection.execute(sa.select(*sums)).one()._mapping  # noqa: SLF001 - public, in spite of its name
-        return waiting | {name: int(counted[name]) for name in _COUNTS}
+            counted = connection.execute(sa.select(*sums, parked)).one()
+        return waiting | dict(zip((*_COUNTS, "parked"), map(int, counted), strict=True))
 
     def _imports(self) -> dict[str, int]:
         with self._engine.connect() as connection:

@@ -148,7 +148,7 @@ class Producer:
         try:
             appended = self._stream.append(shard, [update.encode() for update in updates])
         except redis.RedisError as error:
-            raise redis_unavailable(error, self._settings.stream) from error
+            raise redis_unavailable(error) from error
         if appended.needs_nudge:
             self._nudges.send(TaskName.DRAIN_UPDATES, shard)
         return appended.ids

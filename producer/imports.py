@@ -112,7 +112,7 @@ class ImportJob:
         try:
             return read_progress(self._stream, self.id)
         except redis.RedisError as error:
-            raise _unavailable(self._stream, error) from error
+            raise redis_unavailable(error) from error
 
     def wait(
         self, timeout: float | None = None, on_progress: Callable[[Summary], None] | None = None
@@ -163,14 +163,8 @@ def _server_time(stream: Redis) -> datetime:
     try:
         seconds, microseconds = stream.time()
     except redis.RedisError as error:
-        raise _unavailable(stream, error) from error
+        raise redis_unavailable(error) from error
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
-
-
-def _unavailable(stream: Redis, error: redis.RedisError) -> Unavailable:
-    where = stream.connection_pool.connection_kwargs
-    address = f"redis://{where.get('host', 'localhost')}:{where.get('port', 6379)}"
-    return redis_unavailable(error, address)
 
 
 def _pauses() -> Iterator[float]:

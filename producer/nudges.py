@@ -18,8 +18,10 @@ class Nudges:
     """Sends nudges over a broker; connects on the first one. Threads may share it."""
 
     def __init__(self, broker_url: str) -> None:
-        self._app = Celery("orderworks-producer", broker=broker_url, set_as_current=False)
+        self._app = Celery("orderworks-producer", set_as_current=False)
         self._app.conf.update(
+            # Unlike broker_url, the environment's CELERY_BROKER_URL does not go before this one.
+            broker_write_url=broker_url,
             task_serializer="json",
             task_ignore_result=True,
             broker_transport_options={

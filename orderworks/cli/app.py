@@ -13,6 +13,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="Background jobs for an orders database: updates and imports in bulk, certain cache "
     "invalidation, reports kept ready. Servers are those that the environment names "
     "(DATABASE_URL, REDIS_URL, …), else the embedded ones that `orderworks up` starts.",

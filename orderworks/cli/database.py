@@ -12,7 +12,9 @@ from orders.errors import ConfigurationError, OrderworksError
 from orders.settings import Settings
 from orderworks.cli.output import say
 
-commands = typer.Typer(no_args_is_help=True, help="Look after the schema of the database.")
+commands = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="Look after the schema of the database."
+)
 
 
 @commands.command()
@@ -25,9 +27,11 @@ def upgrade(
     _say_moved(before)
 
 
-@commands.command()
+@commands.command(context_settings={"ignore_unknown_options": True})
 def downgrade(
-    revision: Annotated[str, typer.Argument(help="Revision to go back to; `base` drops all.")],
+    revision: Annotated[
+        str, typer.Argument(help="Revision to go back to; -1 is one step, base drops all.")
+    ],
 ) -> None:
     """Take the schema back to an earlier revision. What it drops is gone."""
     before = _current()

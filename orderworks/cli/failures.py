@@ -33,7 +33,7 @@ def clear_failures() -> Iterator[None]:
     except sa.exc.DBAPIError as error:
         _end(_database_failure(error), FAILED)
     except redis.RedisError as error:
-        _end(redis_unavailable(error, Settings.load().stream), FAILED)
+        _end(redis_unavailable(error), FAILED)
 
 
 def _database_failure(error: sa.exc.DBAPIError) -> OrderworksError:

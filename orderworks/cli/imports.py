@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 import sqlalchemy as sa
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from orders.database import make_engine
@@ -51,7 +52,7 @@ def import_file(
     follow: Annotated[bool, typer.Option(help="Show progress and wait for the end.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Import a file of orders or customers: the workers load it, near the speed of COPY.
+    """Import a file of orders or customers: the workers load it in bulk.
 
     Orders need the columns id, customer_id and total; status, created_at, updated_at and version are
     optional. Customers need id and name; email, phone and version are optional. Good rows are applied;
@@ -179,8 +180,10 @@ def _print_summary(summary: Summary) -> None:
     counts = ", ".join(f"{summary[name]:,} {name}" for name in COUNTS if summary[name])
     say(
         f"Import {summary['id']} of {summary['source']}: {summary['status']}, "
-        f"{summary['rows'] or 0:,} rows: {counts or 'nothing yet'}."
+        f"{summary['rows'] or 0:,} rows: {counts or 'nothing done'}."
     )
+    if summary["error"]:
+        say(f"[red]{escape(summary['error'])}[/]")
     if summary["rejected"]:
         say(f"See why with `orderworks rejects {summary['id']}`.")
 

@@ -12,7 +12,9 @@ from orders.reports import Report, Window
 from orders.settings import Settings
 from orderworks.cli.output import age, console, print_json, say, table
 
-commands = typer.Typer(no_args_is_help=True, help="Read the reports that are kept ready.")
+commands = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="Read the reports that are kept ready."
+)
 
 BAR = 24
 

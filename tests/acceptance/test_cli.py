@@ -130,7 +130,7 @@ def test_wrong_usage_says_what_is_wrong_and_ends_with_2(
 
 def test_servers_that_are_away_are_named_without_their_password(run: Run) -> None:
     redis = run("update", "1", "--total", "1", REDIS_URL="redis://:hunter2@127.0.0.1:1/0")
-    assert (redis.status, "127.0.0.1:1 " in redis.err) == (1, True)
+    assert (redis.status, "127.0.0.1:1." in redis.err) == (1, True)
     url = "postgresql://me:hunter2@127.0.0.1:1/orders"
     database = run("imports", DATABASE_URL=url)
     assert (database.status, "PostgreSQL at 127.0.0.1:1/orders" in database.err) == (1, True)

@@ -13,7 +13,7 @@ from orders import cache as cached
 from orders import names
 from orders.changes import fold
 from orders.locks import Lock, try_lock
-from orders.redis import Redis, publish_if_newer
+from orders.redis import Redis, make_redis, publish_if_newer
 from orders.reports import Report, Window, compute, published_report, refresh, top_customers
 from orders.schema import customer_changes, customers, orders
 
@@ -131,6 +131,13 @@ def test_with_none_published_the_answer_comes_from_the_orders(
 ) -> None:
     assert published_report(cache, Window.ALL) is None
     assert top_customers(engine, cache, Window.ALL, 5).rows == compute(engine, Window.ALL, 5).rows
+
+
+def test_with_the_cache_away_the_answer_comes_from_the_orders(
+    engine: sa.Engine, shop: None
+) -> None:
+    nowhere = make_redis("redis://127.0.0.1:1/0", timeout=0.5)
+    assert len(top_customers(engine, nowhere, Window.ALL, 5).rows) == 5
 
 
 def test_slices_deeper_than_the_published_list_come_from_the_orders(

@@ -55,7 +55,9 @@ def long_ago(engine: sa.Engine, import_id: str) -> None:
     """Let the time pass after which a silent import counts as forgotten."""
     past = sa.func.now() - timedelta(minutes=5)
     with engine.begin() as connection:
-        connection.execute(sa.update(imports).where(imports.c.id == import_id).values(nudged_at=past))
+        connection.execute(
+            sa.update(imports).where(imports.c.id == import_id).values(nudged_at=past)
+        )
 
 
 def test_where_nothing_waits_it_finds_nothing(sweep: Sweep) -> None:

@@ -176,6 +176,27 @@ def test_an_update_waits_for_its_order_to_appear(
         assert connection.scalar(sa.select(sa.func.count()).select_from(parked_updates)) == 0
 
 
+def test_an_entry_both_parked_and_still_in_the_stream_is_one_update(
+    engine: sa.Engine,
+    accept: Accept,
+    drain: DrainAll,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accept([OrderUpdate(order_id=2, customer_id=404)])
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UpdateStream, "remove", die)
+        with pytest.raises(KeyboardInterrupt):
+            drain()
+    make_due(engine)
+    drain()
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(parked_updates.c["attempts"])).scalars().all() == [2]
+
+
 def test_patience_ends_among_the_dead_letters(
     engine: sa.Engine, accept: Accept, drain: DrainAll
 ) -> None:
@@ -208,11 +229,18 @@ def test_what_the_database_refuses_dies_alone(
     seed({key: (1, "new", Decimal("1.00"), 0) for key in range(1, 41)})
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE orders ADD CHECK (status <> 'cursed')"))
-    accept([OrderUpdate(order_id=key, status="cursed" if key == 20 else "paid") for key in range(1, 41)])
+    accept(
+        [
+            OrderUpdate(order_id=key, status="cursed" if key == 20 else "paid")
+            for key in range(1, 41)
+        ]
+    )
     drain()
     assert [key for key, row in rows().items() if row[1] == "new"] == [20]
     with engine.connect() as connection:
-        assert "violates check constraint" in connection.execute(sa.select(dead_updates)).one().reason
+        assert (
+            "violates check constraint" in connection.execute(sa.select(dead_updates)).one().reason
+        )
 
 
 def test_a_rule_that_refuses_nearly_everything_stops_nothing_else(
