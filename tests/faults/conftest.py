@@ -8,6 +8,8 @@ import sqlalchemy as sa
 
 from orders.settings import Settings
 from orderworks.embedded.stack import Stack
+from producer import Producer
+from tests.chunked import CHUNK
 from tests.conftest import fresh_settings
 from tests.oracle import Oracle, make_rows, write_orders
 
@@ -36,3 +38,17 @@ def oracle(engine: sa.Engine) -> Oracle:
     rows = make_rows(ORDERS)
     write_orders(engine, rows)
     return Oracle(rows)
+
+
+@pytest.fixture
+def producer(settings: Settings) -> Iterator[Producer]:
+    """A producer as apps have it."""
+    with Producer.from_settings() as made:
+        yield made
+
+
+@pytest.fixture
+def small_chunks(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imports of many chunks, each of which is given up after two starts."""
+    monkeypatch.setenv("IMPORT_CHUNK_ROWS", str(CHUNK))
+    monkeypatch.setenv("CHUNK_ATTEMPTS", "2")

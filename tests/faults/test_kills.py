@@ -1,19 +1,16 @@
 """kill -9 at any moment: what was accepted is applied once in effect, and counted once."""
 
-from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from orders.imports.progress import Summary
 from orders.schema import customer_changes, customer_totals, import_chunks
 from orders.settings import Settings
 from producer import Producer
-from producer.imports import ImportJob
+from tests.chunked import CHUNK, FILE, FIRST, ROWS, done_chunks, finish, in_file
 from tests.faults.conftest import ORDERS
-from tests.oracle import Oracle, Rows, differences, make_updates, read_orders, read_verdicts
+from tests.oracle import Oracle, differences, make_updates, read_orders, read_verdicts
 from tests.processes import (
     eventually,
     kill,
@@ -26,27 +23,7 @@ SENT = 50_000
 KILLS = 4
 BY_SIGKILL = "exited with 'signal 9 (SIGKILL)'"
 
-CHUNK = 500
-ROWS = 10 * CHUNK
-FIRST = 1_000_001
-FILE = "id,customer_id,total,version\n" + "".join(
-    f"{FIRST + number},{number % 100 + 1},{number}.50,7\n" for number in range(ROWS)
-)
 POISON = FIRST + 3 * CHUNK + 17
-
-
-@pytest.fixture
-def producer(settings: Settings) -> Iterator[Producer]:
-    """A producer as apps have it."""
-    with Producer.from_settings() as made:
-        yield made
-
-
-@pytest.fixture
-def small_chunks(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-    """An import of many chunks, which are given up after two starts."""
-    monkeypatch.setenv("IMPORT_CHUNK_ROWS", str(CHUNK))
-    monkeypatch.setenv("CHUNK_ATTEMPTS", "2")
 
 
 def test_killed_children_neither_lose_nor_double_an_update(
@@ -83,7 +60,7 @@ def test_a_worker_killed_whole_neither_loses_nor_doubles_anything(
 ) -> None:
     updates = make_updates(oracle.rows, SENT, seed=3)
     with worker_and_beat(folder, "--concurrency=3") as worker:
-        job = producer.import_file(FILE.encode())
+        job = producer.import_file(FILE)
         producer.update_many(updates)
         oracle.take(updates)
         eventually(lambda: drainers(engine) and done_chunks(engine), 20, "both are at work")
@@ -99,33 +76,13 @@ def test_a_worker_killed_whole_neither_loses_nor_doubles_anything(
     assert read_verdicts(engine) == oracle.verdicts
 
 
-def done_chunks(engine: sa.Engine) -> int:
-    """How many chunks of the import are done; none is ever half visible."""
-    half = sa.text(
-        f"SELECT (id - {FIRST}) / {CHUNK} FROM orders WHERE id >= {FIRST} "
-        f"GROUP BY 1 HAVING count(*) <> {CHUNK}"
-    )
-    done = sa.select(sa.func.count()).where(import_chunks.c.status == "done")
-    with engine.connect() as connection:
-        assert not connection.execute(half).all(), "a chunk is half visible"
-        return connection.scalar(done) or 0
-
-
-def in_file() -> Rows:
-    """The orders of the file."""
-    return {
-        FIRST + number: (number % 100 + 1, "new", Decimal(f"{number}.50"), 7)
-        for number in range(ROWS)
-    }
-
-
 @pytest.mark.usefixtures("oracle", "small_chunks")
 def test_a_child_killed_in_an_import_leaves_no_chunk_undone_or_done_twice(
     engine: sa.Engine, producer: Producer, folder: Path
 ) -> None:
     with worker_and_beat(folder, "--concurrency=2") as worker:
         with gate(engine) as barrier, barrier.shut():
-            job = producer.import_file(FILE.encode())
+            job = producer.import_file(FILE)
             killed = eventually(barrier.held, 20, "a chunk is being written")
             kill(killed[0])
         summary = finish(job, engine)
@@ -143,7 +100,7 @@ def test_a_chunk_that_kills_each_of_its_workers_is_given_up_and_the_others_go_on
 ) -> None:
     linger_at(engine, POISON)
     with worker_and_beat(folder, "--concurrency=2"):
-        job = producer.import_file(FILE.encode())
+        job = producer.import_file(FILE)
         victims = {kill_lingering(engine) for _attempt in range(2)}
         summary = finish(job, engine)
     assert len(victims) == 2, "both starts ended with their worker"
@@ -151,19 +108,6 @@ def test_a_chunk_that_kills_each_of_its_workers_is_given_up_and_the_others_go_on
     assert summary["error"] == "given up after 2 starts: its worker was lost each time"
     assert (summary["quarantined"], summary["applied"]) == (1, ROWS - CHUNK)
     assert POISON not in read_orders(engine)
-
-
-def finish(job: ImportJob, engine: sa.Engine) -> Summary:
-    """Wait for the end of an import, of which no chunk is ever half visible."""
-
-    def ended() -> Summary | None:
-        done_chunks(engine)
-        summary = job.progress()
-        return summary if summary and summary["status"] in ("done", "failed") else None
-
-    summary = eventually(ended, 30, "the import does not end")
-    assert summary
-    return summary
 
 
 def attempts(engine: sa.Engine) -> list[int]:
