@@ -14,13 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from orders.database import make_engine
 from orders.errors import ImportNotFound
+from orders.imports.columns import parse_mapping
 from orders.imports.ledger import import_summary, iter_rejects, list_imports
 from orders.imports.progress import COUNTS, Summary, read_progress
 from orders.redis import make_redis
 from orders.settings import Settings
 from orderworks.cli.failures import FAILED
 from orderworks.cli.output import console, print_json, say, table
-from producer import ConfigurationError, ImportJob, Producer
+from producer import ImportJob, Producer
 
 
 class Kind(StrEnum):
@@ -60,7 +61,7 @@ def import_file(
     """
     with Producer.from_settings() as producer:
         job = producer.import_file(
-            file, kind=kind.value, mapping=_mapping(map_ or []), delimiter=delimiter
+            file, kind=kind.value, mapping=parse_mapping(map_ or []), delimiter=delimiter
         )
         if not follow:
             _say_accepted(job, as_json)
@@ -111,18 +112,6 @@ def rejects(
                 sys.stdout.write(msgspec.json.encode(reject).decode() + "\n")
         else:
             _write_csv(found)
-
-
-def _mapping(pairs: list[str]) -> dict[str, str]:
-    mapping = {}
-    for pair in pairs:
-        target, separator, column = pair.partition("=")
-        if not (target and separator and column):
-            raise ConfigurationError(
-                f"--map {pair}: give it as target=column, such as total=amount"
-            )
-        mapping[target.strip()] = column.strip()
-    return mapping
 
 
 def _summary(connection: sa.Connection, import_id: str) -> Summary:
