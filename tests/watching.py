@@ -60,11 +60,16 @@ def cut_workers(engine: sa.Engine) -> int:
         return len(connection.execute(_CUT).all())
 
 
-def is_drained(settings: Settings) -> bool:
-    """Whether no accepted update waits."""
+def waiting_entries(settings: Settings) -> int:
+    """How many accepted updates stand in the streams."""
     with make_redis(settings.stream, timeout=5) as client:
         streams = UpdateStream(client, settings.update_shards, settings.stream_limit)
-        return not any(streams.length(shard) for shard in range(streams.shards))
+        return sum(streams.length(shard) for shard in range(streams.shards))
+
+
+def is_drained(settings: Settings) -> bool:
+    """Whether no accepted update waits."""
+    return not waiting_entries(settings)
 
 
 def messages(settings: Settings, queue: Queue) -> int:
