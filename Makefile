@@ -33,7 +33,7 @@ up: $(READY) ## run everything here until Ctrl-C
 	@$(BIN)/orderworks up
 
 test: $(READY) ## run the tests on real servers and real celery processes
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY) ## lint, format, types, import contracts, migrations
 	@$(BIN)/ruff check .

@@ -82,6 +82,7 @@ def test_a_message_that_comes_twice_more_changes_nothing(
         TaskName.LOAD_CHUNK: (job.id, 0),
         TaskName.REFRESH_TOP_CUSTOMERS: (),
         TaskName.SWEEP: (),
+        TaskName.PURGE_EXPIRED: (),
     }
     before = contents(engine)
     for done in [send(task, *arguments[task]) for _twice in range(2)]:
