@@ -60,8 +60,9 @@ class Splitter:
         """`delimiter` is one ASCII character; `longest` is the limit of a record in bytes."""
         one_line = _record(delimiter, rb"\n")
         any_lines = _record(delimiter, rb"")
-        # Possessive throughout: no backtracking, so the time is linear whatever the input.
-        self._quoted = re.compile(rb'(?:(?=[^"\n]*+")' + one_line + rb"(?:\n|\Z))*+")
+        # Atomic throughout: no backtracking, so the time is linear whatever the input. Repeated
+        # groups are in atomic groups, because Python before 3.11.5 matches possessive ones wrongly.
+        self._quoted = re.compile(rb'(?>(?:(?=[^"\n]*+")' + one_line + rb"(?:\n|\Z))*)")
         self._spanning = re.compile(any_lines + rb"\n")
         self._last = re.compile(any_lines + rb"\Z")
         self._longest = longest
@@ -121,6 +122,6 @@ class Splitter:
 def _record(delimiter: str, unquotable: bytes) -> bytes:
     """The expression for one record without its line end; `unquotable` cannot stand in quotes."""
     edge = re.escape(delimiter.encode("ascii"))
-    quoted = rb'"(?:[^"' + unquotable + rb']++|"")*+"[^' + edge + rb"\n]*+"
-    field = rb"(?:" + quoted + rb'|[^"' + edge + rb"\n][^" + edge + rb"\n]*+)?+"
-    return field + rb"(?:" + edge + field + rb")*+"
+    quoted = rb'"(?>(?:[^"' + unquotable + rb']++|"")*)"[^' + edge + rb"\n]*+"
+    field = rb"(?>(?:" + quoted + rb'|[^"' + edge + rb"\n][^" + edge + rb"\n]*+)?)"
+    return field + rb"(?>(?:" + edge + field + rb")*)"
