@@ -6,6 +6,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-header
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -51,8 +53,8 @@ bench: $(READY) ## measure imports and updates beside the plain ways, on servers
 migrate: $(READY) ## bring the configured database to the newest schema
 	@$(BIN)/orderworks db upgrade
 
-lock: $(READY) ## resolve the locks again, with hashes
+lock: $(READY) ## resolve the locks again, with hashes (UPGRADE=--upgrade for newer releases)
 	@for extra in dev worker; do \
-	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	    --extra $$extra --output-file requirements/$$extra.txt $(UPGRADE) pyproject.toml; \
+	  $(LOCK) --extra $$extra --output-file requirements/$$extra.txt $(UPGRADE) pyproject.toml; \
 	done
+	@echo 'hatchling>=1.27' | $(LOCK) --constraint requirements/dev.txt --output-file requirements/build.txt -

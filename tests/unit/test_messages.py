@@ -11,9 +11,7 @@ from producer import InvalidUpdate, OrderUpdate
 
 totals = st.decimals(min_value=0, max_value=Decimal("999999999999.99"), places=2)
 ids = st.integers(min_value=1, max_value=2**63 - 1)
-statuses = st.text(
-    st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=64
-)
+statuses = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=64)
 
 
 @given(

@@ -51,7 +51,9 @@ def test_a_secret_file_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_state_file_leads_to_the_embedded_stack(nothing_set: Path) -> None:
-    state = {"environment": {"REDIS_URL": "redis://127.0.0.1:7/1", "DATABASE_URL": "postgresql://x"}}
+    state = {
+        "environment": {"REDIS_URL": "redis://127.0.0.1:7/1", "DATABASE_URL": "postgresql://x"}
+    }
     (nothing_set / "state.json").write_text(json.dumps(state))
     assert Settings.load().stream == "redis://127.0.0.1:7/1"
 
