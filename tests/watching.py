@@ -23,7 +23,7 @@ _HOLDERS = sa.text(
     "AND locktype = 'advisory' AND granted AND classid = :lock"
 )
 
-_CUT = sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {_OURS}")
+_CUT = sa.text(f"SELECT state FROM pg_stat_activity WHERE {_OURS} AND pg_terminate_backend(pid)")
 
 _WAITING = sa.text(f"SELECT {_CLIENT} FROM pg_stat_activity WHERE {_OURS} AND wait_event = :event")
 
@@ -55,9 +55,9 @@ def waiting(engine: sa.Engine, event: str) -> list[int]:
 
 
 def cut_workers(engine: sa.Engine) -> int:
-    """Close all connections of workers from the server's side; how many there were."""
-    with engine.begin() as connection:
-        return len(connection.execute(_CUT).all())
+    """End all sessions of workers from the server's side; how many were in a transaction."""
+    with engine.connect() as connection:
+        return sum(state != "idle" for state in connection.scalars(_CUT))
 
 
 def waiting_entries(settings: Settings) -> int:
@@ -115,8 +115,10 @@ _MAKE_TRIGGER = """
 def gate(engine: sa.Engine) -> Iterator[Gate]:
     """A gate in the way of every statement that writes orders; open at first."""
     run(engine, _MAKE_FUNCTION, _MAKE_TRIGGER)
-    yield Gate(engine)
-    run(engine, "DROP TRIGGER pass_gate ON orders", "DROP FUNCTION pass_gate()")
+    try:
+        yield Gate(engine)
+    finally:
+        run(engine, "DROP TRIGGER pass_gate ON orders", "DROP FUNCTION pass_gate()")
 
 
 def run(engine: sa.Engine, *statements: str) -> None:

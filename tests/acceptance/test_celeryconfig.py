@@ -8,8 +8,6 @@ from redbeat.schedulers import RedBeatConfig
 from orders.names import QUEUE_OF, Queue, TaskName
 from orders.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("worker-life")
-
 KEEPS_MESSAGES = {
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,

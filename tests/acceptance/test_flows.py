@@ -25,7 +25,7 @@ from tests.oracle import (
 from tests.processes import eventually
 from tests.watching import is_drained, run
 
-pytestmark = [pytest.mark.xdist_group("flows"), pytest.mark.usefixtures("worker_with_beat")]
+pytestmark = pytest.mark.usefixtures("worker_with_beat")
 
 SENT = 50_000
 

@@ -16,8 +16,6 @@ from tests.oracle import Rows, read_orders, read_verdicts, write_orders
 from tests.processes import Service, eventually, has_loaded, pool_children, ports_of
 from tests.watching import backends, contents, gate, is_drained
 
-pytestmark = pytest.mark.xdist_group("worker")
-
 ROWS: Rows = {key: (1, "new", Decimal(1), 0) for key in range(1, 21)}
 FILE = "id,customer_id,total\n" + "".join(f"{key},1,5.00\n" for key in ROWS)
 

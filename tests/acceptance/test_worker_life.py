@@ -21,8 +21,6 @@ from tests.oracle import Rows, read_orders, read_verdicts, write_orders
 from tests.processes import ROOT, eventually, pool_children, running_worker
 from tests.watching import backends, drainers, is_drained, messages, run
 
-pytestmark = pytest.mark.xdist_group("worker-life")
-
 ROWS: Rows = {key: (1, "new", Decimal(1), 0) for key in range(1, 21)}
 
 SOFT_SHUTDOWN = 2
@@ -105,8 +103,10 @@ def slowly(engine: sa.Engine) -> Iterator[None]:
         "CREATE TRIGGER dawdle BEFORE UPDATE ON orders "
         "FOR EACH STATEMENT EXECUTE FUNCTION dawdle()",
     )
-    yield
-    run(engine, "DROP TRIGGER dawdle ON orders", "DROP FUNCTION dawdle()")
+    try:
+        yield
+    finally:
+        run(engine, "DROP TRIGGER dawdle ON orders", "DROP FUNCTION dawdle()")
 
 
 @pytest.mark.usefixtures("settings")

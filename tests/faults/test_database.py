@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from orders.messages import OrderUpdate
 from orders.settings import Settings
 from producer import Producer
 from tests.chunked import FILE, FIRST, ROWS, finish, in_file
@@ -16,7 +17,7 @@ from tests.watching import cut_workers, is_drained
 SENT = 50_000
 
 CUTS = 15
-PAUSE = 0.2
+PAUSE = 0.15
 """Seconds between two cuts."""
 
 
@@ -27,10 +28,8 @@ def test_sessions_cut_again_and_again_cost_only_time(
     updates = make_updates(oracle.rows, SENT, seed=4)
     with worker_and_beat(folder, "--concurrency=3"):
         job = producer.import_file(FILE)
-        producer.update_many(updates)
-        cut = [cut_after(PAUSE, engine) for _cut in range(CUTS)]
-        assert sum(map(bool, cut)) > CUTS // 2, "workers were connected nearly each time"
-        assert not is_drained(settings), "it was in the middle"
+        met = [cut_while_sending(part, producer, engine) for part in parts(updates)]
+        assert sum(map(bool, met)) > CUTS // 3, "work was met in the middle again and again"
         summary = finish(job, engine, within=40)
         eventually(lambda: is_drained(settings), 40, "updates wait")
     oracle.take(updates)
@@ -41,7 +40,14 @@ def test_sessions_cut_again_and_again_cost_only_time(
     assert read_verdicts(engine) == oracle.verdicts
 
 
-def cut_after(pause: float, engine: sa.Engine) -> int:
-    """End all sessions of workers, a moment after the last time; how many there were."""
-    time.sleep(pause)
+def parts(updates: list[OrderUpdate]) -> list[list[OrderUpdate]]:
+    """The updates, dealt out to the cuts."""
+    size = SENT // CUTS + 1
+    return [updates[start : start + size] for start in range(0, SENT, size)]
+
+
+def cut_while_sending(updates: list[OrderUpdate], producer: Producer, engine: sa.Engine) -> int:
+    """Send some more, and a moment later end all sessions of workers; how many were at work."""
+    producer.update_many(updates)
+    time.sleep(PAUSE)
     return cut_workers(engine)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from orders.schema import customer_changes, customer_totals, import_chunks
 from orders.settings import Settings
 from producer import Producer
-from tests.chunked import CHUNK, FILE, FIRST, ROWS, done_chunks, finish, in_file
+from tests.chunked import CHUNK, FILE, FIRST, ROWS, finish, in_file
 from tests.faults.conftest import ORDERS
 from tests.oracle import Oracle, differences, make_updates, read_orders, read_verdicts
 from tests.processes import (
@@ -59,16 +59,18 @@ def test_a_worker_killed_whole_neither_loses_nor_doubles_anything(
     small_chunks: None,
 ) -> None:
     updates = make_updates(oracle.rows, SENT, seed=3)
+    oracle.take(updates)
     with worker_and_beat(folder, "--concurrency=3") as worker:
-        job = producer.import_file(FILE)
-        producer.update_many(updates)
-        oracle.take(updates)
-        eventually(lambda: drainers(engine) and done_chunks(engine), 20, "both are at work")
-        worker.kill_all()
-        assert not is_drained(settings), "it was in the middle of the updates"
-        assert done_chunks(engine) < ROWS // CHUNK, "and of the import"
+        producer.update_many(updates[: SENT // 2])
+        eventually(lambda: read_verdicts(engine), 10, "nothing is applied")
+        with gate(engine) as barrier, barrier.shut():
+            producer.update_many(updates[SENT // 2 :])
+            job = producer.import_file(FILE)
+            eventually(lambda: len(set(barrier.held())) == 3, 20, "two drain and one imports")
+            worker.kill_all()
+        assert read_verdicts(engine)["accepted"] < SENT, "it was in the middle"
         with running_worker(folder, "--concurrency=2"):
-            assert job.wait(timeout=30)["applied"] == ROWS
+            assert finish(job, engine)["applied"] == ROWS
             eventually(lambda: is_drained(settings), 30, "updates wait")
     found = read_orders(engine)
     assert not differences({key: found[key] for key in oracle.rows}, oracle.rows)
