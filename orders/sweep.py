@@ -14,7 +14,7 @@ import structlog
 from orders import letters, names
 from orders.errors import Unavailable
 from orders.imports.claims import abandoned_chunks
-from orders.imports.flow import Importer
+from orders.imports.flow import PLAN_SECONDS, Importer
 from orders.imports.ledger import complete_imports
 from orders.locks import Lock, try_lock
 from orders.redis import Redis
@@ -24,9 +24,6 @@ log = structlog.get_logger()
 
 QUIET_SWEEPS = 3
 """Without a sign of life for so many sweeps, the pending chunks of an import are nudged again."""
-
-PLAN_SECONDS = 60
-"""Time that a nudged plan has before the sweep nudges it once more."""
 
 
 class Forgotten(msgspec.Struct, frozen=True):

@@ -19,8 +19,12 @@ from orders.imports.plan import Chunk, Limits, cut_chunks
 from orders.imports.progress import Summary, mirror
 from orders.imports.records import Splitter
 from orders.imports.spool import Manifest, Spool
+from orders.names import import_nudge
 from orders.redis import Redis
 from orders.settings import Settings
+
+PLAN_SECONDS = 30
+"""Time that a plan has before the sweep asks for it again."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Importer:
             ImportNotFound: nothing with that id was accepted.
             Unavailable: the spool cannot be reached.
         """
+        self._hold_nudge(import_id)
         manifest = self.spool.manifest(import_id)
         if manifest is not None:
             self._enter(manifest)
@@ -96,6 +101,11 @@ class Importer:
             mirror(self.stream, ledger.import_summary(connection, import_id))
         with self.engine.begin() as connection:
             return ledger.import_summary(connection, import_id)
+
+    def _hold_nudge(self, import_id: str) -> None:
+        """Say that a plan is at work, so that the sweep does not ask for a second one meanwhile."""
+        with suppress(redis.RedisError):
+            self.stream.set(import_nudge(import_id), b"1", ex=PLAN_SECONDS)
 
     def _enter(self, manifest: Manifest) -> None:
         """Make the ledger's entry, with the chunks or with the reason that there can be none."""
