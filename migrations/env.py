@@ -11,7 +11,11 @@ from orders.settings import Settings
 
 def migrate(connection: sa.Connection) -> None:
     """Run the revisions. Of two that migrate at once, the second waits and then has nothing to do."""
+    for name in ("lock_timeout", "statement_timeout"):
+        connection.execute(sa.text(f"SET {name} = 0"))
     connection.execute(sa.select(sa.func.pg_advisory_lock(int(Lock.MIGRATE), 0)))
+    for name in ("lock_timeout", "statement_timeout"):
+        connection.execute(sa.text(f"RESET {name}"))
     connection.commit()
     context.configure(
         connection=connection, target_metadata=metadata, transaction_per_migration=True

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -57,6 +56,7 @@ def make_engine(settings: Settings, application_name: str) -> sa.Engine:
         connect_args={
             "application_name": f"{application_name}:{os.getpid()}",
             "connect_timeout": settings.db_connect_timeout,
+            "client_encoding": "utf8",
             "keepalives_idle": 30,
             "tcp_user_timeout": 30_000,
             "options": " ".join(["-c timezone=UTC", *options]),
@@ -111,16 +111,16 @@ def savepoint(connection: sa.Connection) -> Iterator[None]:
 
 retry_transient = retry(
     retry=retry_if_exception(is_transient),
-    wait=wait_random_exponential(multiplier=0.1, max=2),
-    stop=stop_after_attempt(6),
+    wait=wait_random_exponential(multiplier=0.1, max=5),
+    stop=stop_after_attempt(9),
     reraise=True,
 )
 """Decorates a whole unit of work, transaction included: runs it again while the fault may pass (about
-5 s in all). What is still failing then is left to the next nudge of the sweep."""
+8 s in all). What is still failing then is left to the next nudge of the sweep."""
 
 
 def unavailable(error: sa.exc.DBAPIError, url: str) -> Unavailable:
     """The error a person gets when PostgreSQL cannot be reached. It never shows the password."""
-    parts = urlsplit(url)
-    where = f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+    address = database_address(url)
+    where = f"{address.host or 'localhost'}:{address.port or 5432}/{address.database or ''}"
     return Unavailable(f"PostgreSQL at {where} cannot be used: {refusal(error)}")

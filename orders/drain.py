@@ -7,7 +7,7 @@ they are read again, their versions make them ineffective, and the ledger knows 
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 import redis
@@ -19,9 +19,8 @@ from orders import letters
 from orders.cache import invalidate
 from orders.changes import touched_customers
 from orders.database import retry_transient
-from orders.errors import InvalidUpdate
 from orders.locks import Lock, try_lock
-from orders.messages import OrderUpdate, Verdict
+from orders.messages import Verdict
 from orders.redis import Redis
 from orders.schema import update_shards
 from orders.settings import Settings
@@ -32,6 +31,7 @@ from orders.updates import (
     Candidate,
     TooManyRefused,
     apply_updates,
+    read_accepted,
 )
 
 log = structlog.get_logger()
@@ -70,7 +70,8 @@ class Drain:
             try:
                 read = self._apply_batch()
             except TooManyRefused:
-                self._batch = MOST_REFUSED
+                # Parked updates come on top: twice the batch has to stay below what was too many.
+                self._batch = max(1, min(self._batch, MOST_REFUSED) // 2)
                 continue
             if read is None:
                 # The other drain looks into the stream again after it has let go of the lock.
@@ -104,20 +105,24 @@ class Drain:
         return len(entries)
 
     def _settle(self, connection: sa.Connection, entries: Sequence[Entry]) -> Counter[str]:
-        """Give every entry, and every parked update whose time has come, its verdict; count them."""
-        patience = self._settings.unknown_order_patience
-        due = letters.due(connection, self._shard, patience, self._batch)
+        """Give every entry, and every parked update to be tried now, its verdict; count them."""
         last_entry = self._last_entry(connection)
+        arrived = [read_accepted(entry.version, entry.payload) for entry in entries]
+        parked = self._parked(connection, arrived)
         # An entry may be parked and still in the stream, if a drain died between commit and removal.
-        parked = {each.entry for each in due}
-        decoded, unreadable = _decoded(each for each in entries if each.version not in parked)
-        apply_updates(connection, due + decoded)
-        candidates: list[Accepted] = [*due, *decoded, *unreadable]
-        letters.file_away(connection, self._shard, candidates)
-        fresh = [each for each in candidates if each.attempts or each.entry > last_entry]
+        waiting = [*parked, *_without(arrived, {each.entry for each in parked})]
+        apply_updates(connection, [each for each in waiting if isinstance(each, Candidate)])
+        letters.file_away(connection, self._shard, waiting)
+        fresh = [each for each in waiting if each.attempts or each.entry > last_entry]
         verdicts = Counter(str(each.verdict) for each in fresh)
         self._record(connection, verdicts, [e for e in entries if e.version > last_entry])
         return verdicts
+
+    def _parked(self, connection: sa.Connection, arrived: Sequence[Accepted]) -> list[Accepted]:
+        """Parked updates whose time has come, or whose order is about to be changed."""
+        order_ids = {each.update.order_id for each in arrived if isinstance(each, Candidate)}
+        patience = self._settings.unknown_order_patience
+        return letters.due(connection, self._shard, patience, self._batch, order_ids)
 
     def _last_entry(self, connection: sa.Connection) -> int:
         """The newest entry that a committed batch has counted."""
@@ -155,16 +160,5 @@ class Drain:
             log.warning("invalidation_left_to_fold", shard=self._shard, error=str(error))
 
 
-def _decoded(entries: Iterable[Entry]) -> tuple[list[Candidate], list[Accepted]]:
-    """Entries as candidates, and beside them those that are no updates, dead already."""
-    candidates, unreadable = [], []
-    for entry in entries:
-        try:
-            update = OrderUpdate.decode(entry.payload)
-        except InvalidUpdate as error:
-            dead = Accepted(entry=entry.version, payload=entry.payload)
-            dead.end(Verdict.DEAD, f"cannot be read: {error}")
-            unreadable.append(dead)
-        else:
-            candidates.append(Candidate(entry=entry.version, payload=entry.payload, update=update))
-    return candidates, unreadable
+def _without(accepted: Iterable[Accepted], entries: Collection[int]) -> list[Accepted]:
+    return [each for each in accepted if each.entry not in entries]

@@ -1,13 +1,14 @@
 """Updates that could not be applied: parked ones that are tried again, dead ones that are kept."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, TypeGuard
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from orders.messages import OrderUpdate, Verdict
+from orders.messages import Verdict
 from orders.schema import dead_updates, parked_updates
-from orders.updates import Accepted, Candidate
+from orders.updates import Accepted, Candidate, read_accepted
 
 LONGEST_PAUSE = 60
 """Seconds between two attempts at the most; the pause doubles from one second on."""
@@ -15,31 +16,34 @@ LONGEST_PAUSE = 60
 _WAITED = sa.func.now() - parked_updates.c.first_seen
 
 
-def due(connection: sa.Connection, shard: int, patience: float, limit: int) -> list[Candidate]:
-    """The shard's parked updates whose time has come, in order of acceptance, at most `limit`.
+def due(
+    connection: sa.Connection, shard: int, patience: float, limit: int, order_ids: Collection[int]
+) -> list[Accepted]:
+    """The shard's parked updates to try now, in order of acceptance.
 
-    Those that have waited longer than `patience` seconds get their last attempt.
+    At most `limit` whose time has come; and all of the orders `order_ids`, to which newer updates are
+    about to be applied: those must not overtake them. Those that have waited longer than `patience`
+    seconds get their last attempt.
     """
-    last_attempt = sa.extract("epoch", _WAITED) >= patience
-    query = (
-        sa.select(parked_updates, last_attempt.label("last_attempt"))
-        .where(parked_updates.c.shard == shard, parked_updates.c.next_attempt_at <= sa.func.now())
-        .order_by(parked_updates.c.entry)
-        .limit(limit)
+    in_shard = sa.select(
+        parked_updates, (sa.extract("epoch", _WAITED) >= patience).label("last_attempt")
+    ).where(parked_updates.c.shard == shard)
+    by_time = in_shard.where(parked_updates.c.next_attempt_at <= sa.func.now())
+    by_order = in_shard.where(
+        parked_updates.c.order_id == sa.any_(sa.literal(list(order_ids), sa.ARRAY(sa.BigInteger)))
     )
-    return [_candidate(row) for row in connection.execute(query)]
+    found = [
+        *connection.execute(by_time.order_by(parked_updates.c.entry).limit(limit)),
+        *connection.execute(by_order),
+    ]
+    return [_accepted(row) for _entry, row in sorted({row.entry: row for row in found}.items())]
 
 
-def _candidate(row: sa.Row[*tuple[object, ...]]) -> Candidate:
-    payload = bytes(row.payload)
-    return Candidate(
-        entry=row.entry,
-        payload=payload,
-        update=OrderUpdate.decode(payload),
-        attempts=row.attempts,
-        first_seen=row.first_seen,
-        last_attempt=row.last_attempt,
-    )
+def _accepted(row: sa.Row[*tuple[Any, ...]]) -> Accepted:
+    parked = read_accepted(row.entry, bytes(row.payload))
+    parked.attempts, parked.first_seen = row.attempts, row.first_seen
+    parked.last_attempt = row.last_attempt
+    return parked
 
 
 def shards_with_due(connection: sa.Connection) -> set[int]:
@@ -61,17 +65,22 @@ def file_away(connection: sa.Connection, shard: int, candidates: Sequence[Accept
     for each in candidates:
         if each.verdict is Verdict.PARKED and each.last_attempt:
             each.end(Verdict.DEAD, each.reason)
-    _park(connection, shard, [each for each in candidates if each.verdict is Verdict.PARKED])
+    _park(connection, shard, [each for each in candidates if _is_parked(each)])
     _bury(connection, shard, [each for each in candidates if each.verdict is Verdict.DEAD])
     settled = [each for each in candidates if each.attempts and each.verdict is not Verdict.PARKED]
     _unpark(connection, shard, settled)
 
 
-def _park(connection: sa.Connection, shard: int, candidates: Iterable[Accepted]) -> None:
+def _is_parked(accepted: Accepted) -> TypeGuard[Candidate]:
+    return accepted.verdict is Verdict.PARKED  # Only what could be read is ever parked.
+
+
+def _park(connection: sa.Connection, shard: int, candidates: Iterable[Candidate]) -> None:
     rows = [
         {
             "shard": shard,
             "entry": each.entry,
+            "order_id": each.update.order_id,
             "payload": each.payload,
             "reason": each.reason,
             "next_attempt_at": sa.func.now() + _pause(each.attempts),

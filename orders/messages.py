@@ -13,7 +13,7 @@ MAX_BIGINT = 2**63 - 1
 MAX_TOTAL = Decimal(10) ** 12
 MAX_STATUS = 64
 CENT = Decimal("0.01")
-PLAIN_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]*)?")
+PLAIN_DECIMAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)")
 _WIDE = Context(prec=64)
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _check_integer(field: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidUpdate(field, f"{value!r} is not a whole number")
     if not least <= value <= MAX_BIGINT:
-        raise InvalidUpdate(field, f"{value} is not between {least} and {MAX_BIGINT}")
+        raise InvalidUpdate(field, f"is not between {least} and {MAX_BIGINT}")
 
 
 def _check_status(status: object) -> None:
@@ -120,7 +120,7 @@ def _check_status(status: object) -> None:
 def _money(value: object) -> Decimal:
     if not isinstance(value, Decimal | str | int) or isinstance(value, bool):
         raise InvalidUpdate("total", f"give {value!r} as a string or a Decimal")
-    amount = _parsed(value) if isinstance(value, str) else Decimal(value)
+    amount = _parsed(value.strip(" ")) if isinstance(value, str) else Decimal(value)
     if not amount.is_finite():
         raise InvalidUpdate("total", f"{value} is not a finite number")
     if not 0 <= amount < MAX_TOTAL:

@@ -29,7 +29,8 @@ def make_redis(url: str, timeout: float) -> Redis:
         )
     except ValueError:
         raise ConfigurationError(
-            "REDIS_URL: give it as redis://:password@host:port/number (or rediss://, unix://)"
+            "REDIS_URL, CACHE_REDIS_URL, CELERY_BROKER_URL: give them as "
+            "redis://:password@host:port/number (or rediss://, unix://)"
         ) from None
 
 

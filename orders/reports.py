@@ -22,7 +22,6 @@ from orders.schema import (
     customer_totals,
     customers,
     orders,
-    report_fence,
     uncounted_statuses,
 )
 
@@ -92,12 +91,8 @@ def refresh(
     folded = fold(engine, invalidate)
     if folded is None:
         return None
-    fence, reports = _read_rollups(engine, folded.as_of, depth)
     published = sum(
-        publish_if_newer(
-            client, names.top_customers_report(report.window), fence, msgspec.json.encode(report)
-        )
-        for report in reports
+        _publish(client, report) for report in _read_rollups(engine, folded.as_of, depth)
     )
     return Refreshed(folded.rows, published, folded.as_of)
 
@@ -152,12 +147,18 @@ def _first_moment(days: int, as_of: datetime) -> datetime:
     return today - timedelta(days=days - 1)
 
 
-def _read_rollups(engine: sa.Engine, as_of: datetime, depth: int) -> tuple[int, list[Report]]:
-    """All windows from one snapshot, with a fence that grows with each snapshot taken."""
+def _publish(client: Redis, report: Report) -> bool:
+    """Replace the published report unless that one is as of later."""
+    fence = int(report.as_of.timestamp() * 1_000_000)
+    key = names.top_customers_report(report.window)
+    return publish_if_newer(client, key, fence, msgspec.json.encode(report))
+
+
+def _read_rollups(engine: sa.Engine, as_of: datetime, depth: int) -> list[Report]:
+    """All windows from one snapshot."""
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
     with snapshot.begin() as connection:
-        fence: int = connection.execute(sa.select(report_fence.next_value())).scalar_one()
-        return fence, [_read_window(connection, window, as_of, depth) for window in Window]
+        return [_read_window(connection, window, as_of, depth) for window in Window]
 
 
 def _read_window(connection: sa.Connection, window: Window, as_of: datetime, depth: int) -> Report:

@@ -126,6 +126,8 @@ parked_updates = sa.Table(
     metadata,
     sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("entry", sa.BigInteger, primary_key=True, autoincrement=False),
+    # An update of the same order must not overtake it.
+    sa.Column("order_id", sa.BigInteger, nullable=False, index=True),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("first_seen", Moment, nullable=False, server_default=NOW),
@@ -191,5 +193,3 @@ uncounted_statuses = sa.Table(
     metadata,
     sa.Column("status", sa.Text, primary_key=True),
 )
-
-report_fence = sa.Sequence("report_fence", metadata=metadata)

@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     update_batch: int = Field(5000, ge=1, description="stream entries a drain applies at once")
     update_time_slice: float = Field(5, gt=0, description="seconds a drain runs before it yields")
     stream_limit: int = Field(
-        1_000_000, ge=1, description="entries a shard holds before Backpressure"
+        1_000_000, ge=1000, description="entries a shard holds before Backpressure"
     )
     unknown_order_patience: float = Field(
         300, ge=0, description="seconds an update waits for its order or customer to appear"

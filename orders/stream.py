@@ -44,9 +44,9 @@ class Entry:
 
     @property
     def version(self) -> int:
-        """The entry's place in the order of acceptance: `milliseconds << 20 | sequence`."""
+        """The entry's place in the order of acceptance: `(milliseconds << 20) + sequence`."""
         milliseconds, _, sequence = self.id.partition(b"-")
-        return int(milliseconds) << SEQUENCE_BITS | int(sequence)
+        return (int(milliseconds) << SEQUENCE_BITS) + int(sequence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ The effect is that of applying the updates one by one in order of acceptance, ea
 is higher than its order's: whatever the batches, the drains and the redeliveries.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,9 @@ from orders.database import is_refusal, refusal, savepoint
 from orders.errors import OrderworksError
 from orders.messages import OrderUpdate, Verdict
 from orders.schema import Money, customers, orders
+
+LONGEST_REASON = 500
+"""Characters of a reason that are kept."""
 
 MOST_REFUSED = 200
 """Changes of a batch that may be refused one by one. Each good one that is written between them by
@@ -47,8 +51,9 @@ class Accepted:
     reason: str = ""
 
     def end(self, verdict: Verdict, reason: str = "") -> None:
-        """Give the verdict."""
-        self.verdict, self.reason = verdict, reason
+        """Give the verdict. The reason may quote what came from outside: it is made fit to be stored."""
+        printable = reason.replace("\0", "\\0").encode("utf-8", "replace").decode()
+        self.verdict, self.reason = verdict, printable[:LONGEST_REASON]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,19 +98,34 @@ class Change:
                 part.end(Verdict.SUPERSEDED)
 
 
+def read_accepted(entry: int, payload: bytes) -> "Accepted":
+    """A candidate; or where the payload is no update, something dead already, with the reason."""
+    try:
+        return Candidate(entry=entry, payload=payload, update=OrderUpdate.decode(payload))
+    except Exception as error:  # noqa: BLE001 - no payload, however strange, may stop the others
+        dead = Accepted(entry=entry, payload=payload)
+        dead.end(Verdict.DEAD, f"cannot be read: {error}")
+        return dead
+
+
 def apply_updates(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
     """Apply a batch within the caller's transaction; afterwards each candidate has its verdict.
 
-    Nearly always one UPDATE. Only orders that it did not change, because they are unknown or because
-    a write in the batch is older than the row, are locked and looked at one by one.
+    Nearly always one UPDATE. Only orders that it did not change, because they are unknown, or because
+    a write in the batch is older than the row or refused, are looked at by themselves.
+
+    Raises:
+        TooManyRefused: the database refuses much of it. Roll back, and take a smaller batch.
     """
     ready = _without_unknown_customers(connection, candidates)
-    _write(connection, coalesce(ready, {}), _update_rows)
-    rest = [candidate for candidate in ready if candidate.verdict is None]
-    if rest:
-        # What coalescing within the batch decided about these orders is decided again with the rows.
-        behind = {candidate.update.order_id for candidate in rest}
-        _settle(connection, [each for each in ready if each.update.order_id in behind])
+    refused = _write(connection, coalesce(ready, {}), _update_rows)
+    # What coalescing within the batch decided about other orders is decided again with their rows.
+    behind = {each.update.order_id for each in ready if each.verdict is None} - refused.keys()
+    refused |= _settle(connection, [each for each in ready if each.update.order_id in behind])
+    apart = [each for each in ready if each.update.order_id in refused]
+    if len(apart) > MOST_REFUSED:
+        raise TooManyRefused
+    _apply_one_by_one(connection, apart, refused)
 
 
 def coalesce(candidates: Iterable[Candidate], versions: Mapping[int, int]) -> list[Change]:
@@ -146,23 +166,53 @@ def _without_unknown_customers(
     return [each for each in candidates if each.update.customer_id in known]
 
 
-def _settle(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
+Refused = dict[int, str]
+"""Orders whose change the database refused, with its reason."""
+
+
+def _settle(connection: sa.Connection, candidates: Sequence[Candidate]) -> Refused:
     """Decide with the rows locked: apply what is newer, create what can be, park the rest."""
-    ids = {candidate.update.order_id for candidate in candidates}
+    if not candidates:
+        return {}
+    versions = _locked_versions(connection, {each.update.order_id for each in candidates})
+    changes = coalesce(candidates, versions)
+    refused = _write(
+        connection, [each for each in changes if each.order_id in versions], _update_rows
+    )
+    unknown = [change for change in changes if change.order_id not in versions]
+    refused |= _write(connection, [each for each in unknown if _can_create(each)], _insert_rows)
+    created_by_others = set()
+    for change in unknown:
+        if not _can_create(change):
+            change.end(Verdict.PARKED, f"order {change.order_id} does not exist")
+        elif change.parts[-1].verdict is None and change.order_id not in refused:
+            created_by_others.add(change.order_id)
+    again = [each for each in candidates if each.update.order_id in created_by_others]
+    return refused | _settle(connection, again)
+
+
+def _locked_versions(connection: sa.Connection, order_ids: Collection[int]) -> dict[int, int]:
+    """The versions of those orders that exist, which nobody can change until the commit."""
     locked = (
         sa.select(orders.c.id, orders.c.version)
-        .where(orders.c.id == sa.any_(sa.literal(sorted(ids), _IDS)))
+        .where(orders.c.id == sa.any_(sa.literal(sorted(order_ids), _IDS)))
         .order_by(orders.c.id)
         .with_for_update(key_share=True)
     )
-    versions = dict(iter(connection.execute(locked)))
-    changes = coalesce(candidates, versions)
-    _write(connection, [each for each in changes if each.order_id in versions], _update_rows)
-    unknown = [change for change in changes if change.order_id not in versions]
-    _write(connection, [each for each in unknown if _can_create(each)], _insert_rows)
-    for change in unknown:
-        if change.parts[-1].verdict is None:
-            change.end(Verdict.PARKED, f"order {change.order_id} does not exist")
+    return dict(iter(connection.execute(locked)))
+
+
+def _apply_one_by_one(
+    connection: sa.Connection, candidates: Sequence[Candidate], refused: Refused
+) -> None:
+    """Of orders whose change was refused, find the updates that are at fault; the others apply."""
+    alone = Counter(each.update.order_id for each in candidates)
+    for each in candidates:
+        order_id = each.update.order_id
+        if alone[order_id] == 1:
+            each.end(Verdict.DEAD, refused[order_id])
+        elif reason := _settle(connection, [each]).get(order_id):
+            each.end(Verdict.DEAD, reason)
 
 
 def _can_create(change: Change) -> bool:
@@ -172,17 +222,16 @@ def _can_create(change: Change) -> bool:
 Statement = Callable[[sa.Connection, Sequence[Change]], Collection[int]]
 
 
-def _write(connection: sa.Connection, changes: Sequence[Change], statement: Statement) -> None:
-    """Write the changes; those that the database refuses for their data die, each by itself."""
+def _write(connection: sa.Connection, changes: Sequence[Change], statement: Statement) -> Refused:
+    """Write the changes that the database takes; those that it refuses for their data."""
+    refused: Refused = {}
     if changes:
-        _write_or_halve(connection, changes, statement, refused=[])
+        _write_or_halve(connection, changes, statement, refused)
+    return refused
 
 
 def _write_or_halve(
-    connection: sa.Connection,
-    changes: Sequence[Change],
-    statement: Statement,
-    refused: list[Change],
+    connection: sa.Connection, changes: Sequence[Change], statement: Statement, refused: Refused
 ) -> None:
     """Run the statement; where the database refuses, halve until the bad change is alone."""
     try:
@@ -192,8 +241,7 @@ def _write_or_halve(
         if not is_refusal(error):
             raise
         if len(changes) == 1:
-            changes[0].end(Verdict.DEAD, refusal(error))
-            refused += changes
+            refused[changes[0].order_id] = refusal(error)
             if len(refused) > MOST_REFUSED:
                 raise TooManyRefused from error
             return

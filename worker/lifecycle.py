@@ -41,15 +41,24 @@ def current() -> Process:
 
 
 def _start_unless_forking(sender: Any, **_: object) -> None:  # noqa: ANN401 - a WorkController
-    """Start in the main process only if its pool runs the tasks there, in threads."""
+    """Start in the main process only if its pool runs the tasks there, in threads.
+
+    Each of them then has a connection of the pool.
+    """
     if not issubclass(get_implementation(sender.pool_cls), PreforkPool):
-        _start()
+        settings = Settings.load()
+        threads = max(sender.concurrency, settings.db_pool_size)
+        _become(settings.model_copy(update={"db_pool_size": threads}))
 
 
 def _start(**_: object) -> None:
-    global _process  # noqa: PLW0603 - one per process is the point
     if _process is None or _process.pid != os.getpid():
-        _process = Process.start(Settings.load())
+        _become(Settings.load())
+
+
+def _become(settings: Settings) -> None:
+    global _process  # noqa: PLW0603 - one per process is the point
+    _process = Process.start(settings)
 
 
 def _stop(**_: object) -> None:

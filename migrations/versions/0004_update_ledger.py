@@ -35,6 +35,7 @@ def upgrade() -> None:
         "parked_updates",
         sa.Column("shard", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("entry", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("order_id", sa.BigInteger(), nullable=False),
         sa.Column("payload", sa.LargeBinary(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("first_seen", MOMENT, server_default=NOW, nullable=False),
@@ -42,6 +43,7 @@ def upgrade() -> None:
         sa.Column("next_attempt_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("shard", "entry", name=op.f("pk_parked_updates")),
     )
+    op.create_index("ix_parked_updates_order_id", "parked_updates", ["order_id"])
     op.create_table(
         "dead_updates",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),

@@ -40,13 +40,11 @@ def upgrade() -> None:
     op.create_index(
         "ix_customer_totals_total", "customer_totals", [sa.text("total DESC"), "customer_id"]
     )
-    op.execute(sa.schema.CreateSequence(sa.Sequence("report_fence")))
 
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("SET LOCAL statement_timeout = '60s'")
-    op.execute(sa.schema.DropSequence(sa.Sequence("report_fence")))
     op.drop_table("customer_totals")
     op.drop_table("customer_daily")
     op.drop_table("uncounted_statuses")

@@ -8,6 +8,9 @@ from alembic import op
 
 FUNCTIONS = {"orders": "log_order_changes", "customers": "log_customer_changes"}
 
+# The functions run with the rights and the search path of who migrates, so that whoever may change
+# orders, with whatever search path, has the change logged.
+
 # A trigger with transition tables takes one event; TRUNCATE has none, and looks at the table before.
 TRIGGERS = {
     "INSERT": "AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows",
@@ -40,7 +43,8 @@ def signed(rows: str, sign: int) -> str:
 
 
 LOG_ORDERS = f"""
-CREATE FUNCTION log_order_changes() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION log_order_changes() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
   IF TG_OP = 'INSERT' THEN{logged(signed("new_rows", 1))}
   ELSIF TG_OP = 'DELETE' THEN{logged(signed("old_rows", -1))}
@@ -52,7 +56,8 @@ END $$
 """
 
 LOG_CUSTOMERS = """
-CREATE FUNCTION log_customer_changes() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION log_customer_changes() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
   IF TG_OP IN ('INSERT', 'UPDATE') THEN
     INSERT INTO customer_changes (customer_id, orders, total) SELECT id, 0, 0 FROM new_rows;

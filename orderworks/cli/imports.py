@@ -161,14 +161,14 @@ def _print_list(found: list[Summary]) -> None:
     lines = table("id", "kind", "source", "status", "rows", *COUNTS, right=("rows", *COUNTS))
     for each in found:
         counts = [f"{each[name]:,}" for name in ("rows", *COUNTS)]
-        lines.add_row(each["id"], each["kind"], each["source"], each["status"], *counts)
+        lines.add_row(each["id"], each["kind"], escape(each["source"]), each["status"], *counts)
     console.print(lines)
 
 
 def _print_summary(summary: Summary) -> None:
     counts = ", ".join(f"{summary[name]:,} {name}" for name in COUNTS if summary[name])
     say(
-        f"Import {summary['id']} of {summary['source']}: {summary['status']}, "
+        f"Import {summary['id']} of {escape(summary['source'])}: {summary['status']}, "
         f"{summary['rows'] or 0:,} rows: {counts or 'nothing done'}."
     )
     if summary["error"]:

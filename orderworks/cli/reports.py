@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from orders import reports
 from orders.database import make_engine
@@ -54,7 +55,11 @@ def print_report(found: Report) -> None:
     for row in found.rows:
         bar = "█" * max(1, round(BAR * float(row.total / highest)))
         lines.add_row(
-            str(row.customer_id), row.name, f"{row.orders:,}", f"{row.total:,}", f"[cyan]{bar}[/]"
+            str(row.customer_id),
+            escape(row.name),
+            f"{row.orders:,}",
+            f"{row.total:,}",
+            f"[cyan]{bar}[/]",
         )
     console.print(lines)
     old = (datetime.now(UTC) - found.as_of).total_seconds()

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from orders.settings import Settings
 from orderworks.cli.failures import FAILED
@@ -28,7 +29,8 @@ def _print(found: Status) -> None:
     lines = table("", "part", "")
     for part in found.parts:
         sign = "[green]●[/]" if part.healthy else "[red]●[/]"
-        lines.add_row(sign, part.name, part.detail if part.healthy else f"[red]{part.detail}[/]")
+        detail = escape(part.detail)
+        lines.add_row(sign, part.name, detail if part.healthy else f"[red]{detail}[/]")
     console.print(lines)
     for name, counts in (("updates", found.updates), ("imports", found.imports)):
         shown = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in counts.items())

@@ -36,6 +36,8 @@ def update(  # noqa: PLR0913 - the options of a command
     """
     if (order_id is None) == (file is None):
         raise typer.BadParameter("give either ORDER_ID with what is to change, or --file")
+    if file is not None and (total, status, customer, version) != (None,) * 4:
+        raise typer.BadParameter("--file brings its own values; leave the other options out")
     if order_id is not None:
         changed = OrderUpdate(
             order_id=order_id, total=total, status=status, customer_id=customer, version=version

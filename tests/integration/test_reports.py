@@ -16,6 +16,7 @@ from orders.locks import Lock, try_lock
 from orders.redis import Redis, make_redis, publish_if_newer
 from orders.reports import Report, Window, compute, published_report, refresh, top_customers
 from orders.schema import customer_changes, customers, orders
+from orders.settings import Settings
 
 DEPTH = 50
 
@@ -84,6 +85,31 @@ def test_after_any_change_every_window_equals_sql(
     with engine.begin() as connection:
         connection.execute(sa.text(change))
     refreshed()
+
+
+def test_whoever_may_change_orders_has_it_logged(
+    engine: sa.Engine, admin: sa.Engine, refreshed: Refresh, settings: Settings
+) -> None:
+    refreshed()
+    role = f"clerk_{sa.make_url(settings.database).database}"
+    with admin.connect() as superuser:
+        superuser.execute(sa.text(f"CREATE ROLE {role}"))
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"GRANT USAGE ON SCHEMA public TO {role}"))
+        connection.execute(sa.text(f"GRANT SELECT, UPDATE ON orders, customers TO {role}"))
+    url = sa.make_url(admin.url).set(database=sa.make_url(settings.database).database)
+    clerk = sa.create_engine(url)
+    with clerk.begin() as connection:
+        connection.execute(sa.text(f"SET ROLE {role}"))
+        connection.execute(sa.text("SET search_path = ''"))
+        connection.execute(sa.text("UPDATE public.orders SET total = 5"))
+    clerk.dispose()
+    refreshed()
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"REVOKE ALL ON orders, customers FROM {role}"))
+        connection.execute(sa.text(f"REVOKE ALL ON SCHEMA public FROM {role}"))
+    with admin.connect() as superuser:
+        superuser.execute(sa.text(f"DROP ROLE {role}"))
 
 
 def test_ties_are_broken_by_id(engine: sa.Engine, refreshed: Refresh, cache: Redis) -> None:

@@ -78,7 +78,12 @@ def test_it_finds_a_shard_with_a_parked_update_that_is_due(sweep: Sweep, engine:
     with engine.begin() as connection:
         connection.execute(
             sa.insert(parked_updates).values(
-                shard=1, entry=1, payload=b"{}", reason="", next_attempt_at=sa.func.now()
+                shard=1,
+                entry=1,
+                order_id=1,
+                payload=b"{}",
+                reason="",
+                next_attempt_at=sa.func.now(),
             )
         )
     assert sweep() == Forgotten([1], [], [])
