@@ -322,7 +322,8 @@ def test_refusals_among_parked_and_new_updates_end(
         connection.execute(sa.text("ALTER TABLE orders ADD CHECK (status <> 'cursed')"))
         connection.execute(
             sa.text(
-                "INSERT INTO orders (id, customer_id, total) SELECT g, 1, 1 FROM generate_series(2, 1002) g"
+                "INSERT INTO orders (id, customer_id, total) "
+                "SELECT g, 1, 1 FROM generate_series(2, 1002) AS g"
             )
         )
     make_due(engine)
