@@ -66,6 +66,11 @@ def import_nudge(import_id: str) -> str:
     return f"orders:import-nudge:{import_id}"
 
 
+def import_forgiven(import_id: str) -> str:
+    """The hash of an import's chunks with their starts that PostgreSQL's absence ended."""
+    return f"orders:import-forgiven:{import_id}"
+
+
 def import_progress(import_id: str) -> str:
     """The mirror of an import's ledger, for producers that cannot reach the database."""
     return f"orders:import:{import_id}"

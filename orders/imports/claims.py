@@ -4,6 +4,8 @@ A chunk is pending, done or quarantined. Being worked on is no state of its own:
 the row's lock, which goes with the worker, however that ends.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -49,7 +51,40 @@ def pending_chunks(connection: sa.Connection, import_id: str) -> list[int]:
     return list(connection.scalars(query.order_by(chunk.number)))
 
 
-def start_chunk(connection: sa.Connection, import_id: str, number: int, attempts: int) -> bool:
+@contextmanager
+def reserved_chunk(
+    engine: sa.Engine, import_id: str, number: int
+) -> Iterator[sa.Connection | None]:
+    """A connection whose session is the only one to start the chunk; None if another one is at it.
+
+    The start is counted in one transaction and the row locked in the next. Between the two, no other
+    message may take the chunk for one whose worker was lost.
+    """
+    # Keys of one number are apart from those of two, which `orders.locks` numbers.
+    key = sa.func.hashtextextended(f"import {import_id} chunk {number}", 0)
+    with engine.connect() as connection:
+        reserved = connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key)))
+        connection.commit()
+        try:
+            yield connection if reserved else None
+        finally:
+            if reserved and not connection.invalidated:
+                _release(connection, key)
+
+
+def _release(connection: sa.Connection, key: sa.ColumnElement[int]) -> None:
+    """Give the lock back. A session that cannot is ended: nobody else must get it with the lock."""
+    released = False
+    try:
+        with suppress(sa.exc.SQLAlchemyError):
+            released = bool(connection.scalar(sa.select(sa.func.pg_advisory_unlock(key))))
+            connection.commit()
+    finally:
+        if not released:
+            connection.invalidate()
+
+
+def start_chunk(connection: sa.Connection, import_id: str, number: int, attempts: float) -> bool:
     """Count a start, before the work and in a transaction of its own: so a killed one counts too.
 
     False if there is nothing to do: the chunk is done, or is being worked on, or has been started

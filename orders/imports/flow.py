@@ -4,9 +4,12 @@ Every step may be started twice, by two workers at a time, or after one that was
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
 
 import redis
 import sqlalchemy as sa
@@ -19,12 +22,15 @@ from orders.imports.plan import Chunk, Limits, cut_chunks
 from orders.imports.progress import Summary, mirror
 from orders.imports.records import Splitter
 from orders.imports.spool import Manifest, Spool
-from orders.names import import_nudge
+from orders.names import import_forgiven, import_nudge
 from orders.redis import Redis
 from orders.settings import Settings
 
 PLAN_SECONDS = 30
 """Time that a plan has before the sweep asks for it again."""
+
+FORGIVEN_KEPT = timedelta(days=7)
+"""As long as a file stays in the spool by default."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +74,13 @@ class Importer:
             Unavailable: the spool cannot be reached; the chunk waits.
             sqlalchemy.exc.DBAPIError: PostgreSQL cannot be reached; the chunk waits.
         """
-        if not self._start(import_id, number):
-            self.finish(import_id)
-            return None
         try:
-            touched = self._load(import_id, number)
+            touched = self._work(import_id, number)
         except ImportFailed as error:
             self._quarantine(import_id, number, str(error))
             raise
-        except Exception as error:
-            self._note(import_id, number, error)
-            raise
         if touched is None:
+            self.finish(import_id)
             return None
         # The fast path. With the cache away, the fold of the change log makes it certain.
         with suppress(redis.RedisError):
@@ -96,11 +97,15 @@ class Importer:
         Raises:
             ImportNotFound: there is no such import.
         """
-        with suppress(redis.RedisError), self.engine.begin() as connection:
-            ledger.finish_import_if_complete(connection, import_id)
-            mirror(self.stream, ledger.import_summary(connection, import_id))
-        with self.engine.begin() as connection:
-            return ledger.import_summary(connection, import_id)
+        try:
+            with self.engine.begin() as connection:
+                ledger.finish_import_if_complete(connection, import_id)
+                summary = ledger.import_summary(connection, import_id)
+                mirror(self.stream, summary)
+                return summary
+        except redis.RedisError:
+            with self.engine.begin() as connection:
+                return ledger.import_summary(connection, import_id)
 
     def _hold_nudge(self, import_id: str) -> None:
         """Say that a plan is at work, so that the sweep does not ask for a second one meanwhile."""
@@ -122,22 +127,42 @@ class Importer:
             mirror(self.stream, ledger.import_summary(connection, manifest.id))
 
     @retry_transient
-    def _start(self, import_id: str, number: int) -> bool:
-        attempts = self.settings.chunk_attempts
-        with self.engine.begin() as connection:
-            return claims.start_chunk(connection, import_id, number, attempts)
+    def _work(self, import_id: str, number: int) -> list[int] | None:
+        """Count a start and load; the customers touched, or None if it is not ours to do."""
+        with claims.reserved_chunk(self.engine, import_id, number) as connection:
+            if connection is None or not self._start(connection, import_id, number):
+                return None
+            try:
+                return self._load(connection, import_id, number)
+            except ImportFailed:
+                raise
+            except Exception as error:
+                self._note(import_id, number, error)
+                raise
 
-    @retry_transient
-    def _load(self, import_id: str, number: int) -> list[int] | None:
-        """Do the work in one transaction; the customers touched, or None if it is not ours to do."""
-        # polars starts threads when it is imported, and a fork takes none along: so it is imported
-        # here, in the pool's child, and never by the modules that the parent loads.
-        from orders.imports.chunk import load_work  # noqa: PLC0415 - as said
+    def _start(self, connection: sa.Connection, import_id: str, number: int) -> bool:
+        most = self._allowed_starts(import_id, number)
+        with connection.begin():
+            return claims.start_chunk(connection, import_id, number, most)
 
-        with self.engine.begin() as connection:
+    def _allowed_starts(self, import_id: str, number: int) -> float:
+        """Those that PostgreSQL's absence ended come on top; no limit while Redis cannot say."""
+        try:
+            forgiven = self.stream.hget(import_forgiven(import_id), str(number))
+        except redis.RedisError:
+            return math.inf
+        return self.settings.chunk_attempts + int(cast("bytes", forgiven or 0))
+
+    def _load(self, connection: sa.Connection, import_id: str, number: int) -> list[int] | None:
+        """Do the work in one transaction."""
+        with connection.begin():
             work = claims.claim_chunk(connection, import_id, number)
             if work is None:
                 return None
+            # polars starts threads when it is imported, and a fork takes none along: so it is
+            # imported here, in the pool's child, and never by the modules that the parent loads.
+            from orders.imports.chunk import load_work  # noqa: PLC0415 - as said
+
             counts = load_work(connection, self.spool, work)
             claims.finish_chunk(connection, import_id, number, counts)
             return changes.touched_customers(connection)
@@ -149,10 +174,22 @@ class Importer:
 
     def _note(self, import_id: str, number: int, error: Exception) -> None:
         """Remember the error; a start that only a server's absence ended does not count."""
-        with suppress(sa.exc.SQLAlchemyError), self.engine.begin() as connection:
-            if isinstance(error, Unavailable) or is_transient(error):
-                claims.forgive_start(connection, import_id, number)
-            claims.note_error(connection, import_id, number, _in_one_line(error))
+        try:
+            with self.engine.begin() as connection:
+                if isinstance(error, Unavailable) or is_transient(error):
+                    claims.forgive_start(connection, import_id, number)
+                claims.note_error(connection, import_id, number, _in_one_line(error))
+        except sa.exc.SQLAlchemyError:
+            # PostgreSQL is away, which is why the start ended, whatever the error looks like.
+            self._forgive_meanwhile(import_id, number)
+
+    def _forgive_meanwhile(self, import_id: str, number: int) -> None:
+        """Forgive a start where PostgreSQL, which counted it, cannot be told."""
+        key = import_forgiven(import_id)
+        with suppress(redis.RedisError), self.stream.pipeline() as pipe:
+            pipe.hincrby(key, str(number), 1)
+            pipe.expire(key, FORGIVEN_KEPT)
+            pipe.execute()
 
 
 def planned_chunks(spool: Spool, manifest: Manifest, settings: Settings) -> list[Chunk]:

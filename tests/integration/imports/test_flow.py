@@ -7,9 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg2
 import pytest
 import redis
 import sqlalchemy as sa
+from tenacity import stop_after_attempt
 
 from orders import names
 from orders.errors import (
@@ -154,6 +156,123 @@ def test_start_that_a_failing_server_ended_does_not_count(
         with pytest.raises(Unavailable):
             broken.load_chunk(planned, 0)
     assert importer.load_chunk(planned, 0)
+
+
+class Outage:
+    """PostgreSQL goes away in the middle of a chunk: sessions end, and nobody can connect."""
+
+    def __init__(self, importer: Importer, admin: sa.Engine, patch: pytest.MonkeyPatch) -> None:
+        self.met = 0
+        self.away = False
+        self._admin = admin
+        self._database = importer.engine.url.database
+        self._claim = claims.claim_chunk
+        patch.setattr(claims, "claim_chunk", self._claim_and_lose)
+        sa.event.listen(importer.engine, "do_connect", self._connect)
+
+    def _claim_and_lose(
+        self, connection: sa.Connection, import_id: str, number: int
+    ) -> claims.Work | None:
+        work = self._claim(connection, import_id, number)
+        self.met, self.away = self.met + 1, True
+        sessions = sa.text(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+        )
+        with self._admin.connect() as admin:
+            admin.execute(sessions, {"name": self._database})
+        return work
+
+    def _connect(self, *_: object) -> None:
+        if self.away:
+            raise psycopg2.OperationalError("connection refused")
+
+    def end(self) -> None:
+        """Let everybody connect again."""
+        self.away = False
+
+
+@pytest.mark.usefixtures("impatient")
+def test_outages_of_postgresql_do_not_count_as_starts(
+    importer: Importer, planned: str, admin: sa.Engine
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        outage = Outage(importer, admin, patch)
+        for _outage in range(importer.settings.chunk_attempts + 2):
+            with pytest.raises(sa.exc.OperationalError):
+                importer.load_chunk(planned, 0)
+            outage.end()
+    assert outage.met == importer.settings.chunk_attempts + 2
+    assert importer.load_chunk(planned, 0)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_lost_workers_count_beside_outages(
+    importer: Importer, planned: str, admin: sa.Engine
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        outage = Outage(importer, admin, patch)
+        with pytest.raises(sa.exc.OperationalError):
+            importer.load_chunk(planned, 0)
+        outage.end()
+    for _start in range(importer.settings.chunk_attempts):
+        with importer.engine.begin() as connection:
+            assert claims.start_chunk(connection, planned, 0, 99)
+    assert importer.load_chunk(planned, 0) is None
+    assert summary_of(importer, planned)["quarantined"] == 1
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units of work are not tried again: an outage outlasts that anyhow."""
+    retrying = Importer._work.retry  # noqa: SLF001 - tenacity's
+    monkeypatch.setattr(retrying, "stop", stop_after_attempt(1))
+
+
+def test_second_message_between_the_last_start_and_its_lock_gives_nothing_up(
+    importer: Importer, planned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _start in range(importer.settings.chunk_attempts - 1):
+        with importer.engine.begin() as connection:
+            assert claims.start_chunk(connection, planned, 0, importer.settings.chunk_attempts)
+    claim, came = claims.claim_chunk, list[int]()
+
+    def claim_later(connection: sa.Connection, import_id: str, number: int) -> claims.Work | None:
+        if not came:
+            came.append(number)
+            assert importer.load_chunk(import_id, number) is None
+        return claim(connection, import_id, number)
+
+    monkeypatch.setattr(claims, "claim_chunk", claim_later)
+    summary = importer.load_chunk(planned, 0)
+    assert came
+    assert summary
+    assert (summary["quarantined"], summary["applied"]) == (0, 3)
+
+
+def test_reservation_ends_with_the_work(importer: Importer, planned: str) -> None:
+    for _time in range(2):
+        with (
+            claims.reserved_chunk(importer.engine, planned, 0) as mine,
+            claims.reserved_chunk(importer.engine, planned, 0) as second,
+            claims.reserved_chunk(importer.engine, planned, 1) as other,
+        ):
+            assert (bool(mine), bool(second), bool(other)) == (True, False, True)
+
+
+def test_sums_are_made_once_a_chunk(
+    importer: Importer, planned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    summarise = ledger.import_summary
+
+    def counted(connection: sa.Connection, import_id: str) -> Summary:
+        asked.append(import_id)
+        return summarise(connection, import_id)
+
+    monkeypatch.setattr(ledger, "import_summary", counted)
+    importer.load_chunk(planned, 0)
+    importer.load_chunk(planned, 0)
+    assert asked == [planned, planned]
 
 
 def test_reason_of_the_last_failure_is_kept_with_a_chunk_that_is_given_up(
