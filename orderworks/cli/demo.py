@@ -55,12 +55,13 @@ def _stack(home: Path) -> Iterator[None]:
     """The running stack of this home, or one for the time of the block."""
     say(
         "PostgreSQL, Valkey, Celery workers, beat and Flower, "
-        f"for real, on this machine; data under {home.absolute()}\n"
+        f"for real, on this machine; data under {home}\n"
     )
     os.environ.setdefault("REPORT_INTERVAL", REPORT_INTERVAL)
     try:
         with running_stack(home):
             yield
+            say("Stopping all of it; the data are kept.")
     except AlreadyRunning:
         yield
 
