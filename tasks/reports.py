@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from celery.signals import worker_ready
+
 from orders import reports
 from orders.names import TaskName
 from tasks.task import summary, task
@@ -20,3 +22,9 @@ def refresh_top_customers() -> dict[str, Any] | None:
         process.engine, process.cache, process.invalidate, process.settings.report_depth
     )
     return None if refreshed is None else summary(refreshed)
+
+
+@worker_ready.connect
+def refresh_at_start(**_: object) -> None:
+    """Do not let readers wait for beat's first round: refresh when a worker comes up."""
+    refresh_top_customers.delay()

@@ -1,6 +1,7 @@
 """`orderworks demo`: everything at once, and the proof that it is right."""
 
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -67,11 +68,12 @@ def _stack(home: Path) -> Iterator[None]:
 
 
 def _say_where(settings: Settings, *, keep: bool) -> None:
+    command = sys.argv[0] if Path(sys.argv[0]).name == "orderworks" else "orderworks"
     if keep:
-        say(f"Flower: {settings.flower_url} (user and password: `orderworks env`). Ctrl-C ends it.")
+        say(f"Flower: {settings.flower_url} (password: `{command} env`). Ctrl-C ends it all.")
         threading.Event().wait()
     say(
         f"Flower showed the tasks at {settings.flower_url}. To have it all running, type "
-        "`make up` (or `orderworks up`), and\n`orderworks status`, `orderworks report top-customers` "
-        "and `orderworks imports` in another terminal."
+        f"`{command} up`, and in another terminal\n`{command} status`, "
+        f"`{command} report top-customers` or `{command} imports`."
     )

@@ -81,7 +81,8 @@ def test_a_worker_killed_between_its_commit_and_the_rest_is_made_up_for(
     old = summaries(reads)
     updates = [OrderUpdate(order_id=key, total=key, status="paid") for key in oracle.rows]
     oracle.take(updates[:DOOMED])
-    with hanging_cache(), running_worker(folder, "--concurrency=2") as doomed:
+    # Three children: one refreshes at start and hangs on the cache, as each of two shards does later.
+    with hanging_cache(), running_worker(folder, "--concurrency=3") as doomed:
         producer.update_many(updates[:DOOMED])
         eventually(lambda: read_verdicts(engine) == oracle.verdicts, 10, "no commit")
         assert waiting_entries(settings) == DOOMED, "they are applied, and still in the streams"
