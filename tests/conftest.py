@@ -81,7 +81,11 @@ def fresh_settings(
 ) -> Iterator[Settings]:
     """What the fixture `settings` gives, with more of the environment."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    addresses = {**stack.environment, "DATABASE_URL": make_database(stack, admin, name, template)}
+    addresses = {
+        **stack.environment,
+        "DATABASE_URL": make_database(stack, admin, name, template),
+        "SPOOL_URL": "",  # the home's own
+    }
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in {**addresses, "ORDERWORKS_HOME": str(home), **environment}.items():
             patch.setenv(variable, value)

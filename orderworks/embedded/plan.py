@@ -33,10 +33,12 @@ def make_plan(
     Read after leftovers are cleared: a state file would pass for addresses that the user gave.
     Makes PostgreSQL's cluster if it is part of the plan and not there.
     """
-    given = _given(Settings.load(orderworks_home=home.folder))
+    settings = Settings.load(orderworks_home=home.folder)
+    given = _given(settings)
     wanted = {name for name in _embedded(given) if only is None or name in only}
     ports = {name: port_of(home, name) for name in sorted(wanted)}
-    environment = {**_addresses(ports, passwords), **given}
+    # The spool is named too: an app that runs in another folder has to use the same one.
+    environment = {**_addresses(ports, passwords), **given, "SPOOL_URL": settings.spool}
     parts = _servers(home, place, passwords, ports)
     parts += services.service_parts(home, environment, ports.get(services.FLOWER))
     admin = postgresql.NAME in ports

@@ -183,6 +183,7 @@ def test_env_prints_what_a_shell_can_read(home: Path) -> None:
         script = f'{told.stdout}printf "%s" "$DATABASE_URL"'
         shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)  # noqa: S607 - any POSIX shell
         assert shell.stdout == stack.environment()["DATABASE_URL"]
+        assert stack.environment()["SPOOL_URL"] == f"file://{stack.home}/spool"
         assert stack.stop() == 0
 
 
