@@ -6,6 +6,7 @@ of a message, the work is found here.
 
 import time
 from datetime import timedelta
+from itertools import islice
 
 import msgspec
 import sqlalchemy as sa
@@ -26,6 +27,12 @@ QUIET_SWEEPS = 3
 """Without a sign of life for so many sweeps, the pending chunks of an import are nudged again."""
 
 
+MOST_WAITING = 100
+"""With so many messages in the queue of imports, the sweep adds none: what waits there may be of the
+very work that seems forgotten, because its turn has not come or its workers are down. Lost messages
+are not in the queue, so it drains, and then they are replaced."""
+
+
 class Forgotten(msgspec.Struct, frozen=True):
     """Work that nobody seems to be coming for: shards, imports to plan, chunks to load."""
 
@@ -34,18 +41,24 @@ class Forgotten(msgspec.Struct, frozen=True):
     chunks: list[tuple[str, int]]
 
 
-def find_forgotten(engine: sa.Engine, stream: UpdateStream, importer: Importer) -> Forgotten | None:
-    """What to nudge; None if another sweep is at it. Imports that are complete are finished here."""
+def find_forgotten(
+    engine: sa.Engine, stream: UpdateStream, importer: Importer, room: int = MOST_WAITING
+) -> Forgotten | None:
+    """What to nudge; None if another sweep is at it. Imports that are complete are finished here.
+
+    Of imports and of chunks, `room` at the most, which is what the queue of imports can take.
+    """
     quiet = timedelta(seconds=QUIET_SWEEPS * importer.settings.sweep_interval)
     with engine.begin() as connection:
         if not try_lock(connection, Lock.SWEEP):
             return None
         due = letters.shards_with_due(connection)
-        chunks = abandoned_chunks(connection, quiet)
+        chunks = abandoned_chunks(connection, quiet, room)
         complete = complete_imports(connection)
     for import_id in complete:
         importer.finish(import_id)
-    unplanned = [each for each in _waiting(importer) if _take_nudge(importer.stream, each)]
+    silent = (each for each in _waiting(importer) if _take_nudge(importer.stream, each))
+    unplanned = list(islice(silent, room))
     shards = [shard for shard in range(stream.shards) if _is_forgotten(stream, shard, due)]
     return Forgotten(shards, unplanned, chunks)
 

@@ -41,6 +41,11 @@ def sweep(engine: sa.Engine, updates: UpdateStream, importer: Importer) -> Sweep
 @pytest.fixture
 def accepted(importer: Importer) -> str:
     """An import that nobody has planned."""
+    return accept_customers(importer)
+
+
+def accept_customers(importer: Importer) -> str:
+    """Accept a file as a producer does; its id."""
     return accept_import(
         CUSTOMERS,
         kind="customers",
@@ -105,6 +110,21 @@ def test_it_finds_a_chunk_that_nobody_loads(
         assert sweep() == NOTHING, "a worker has it"
     assert sweep() == Forgotten([], [], [(accepted, 0)])
     assert sweep() == NOTHING, "the sweep's message is on the way"
+
+
+def test_it_finds_no_more_than_the_queue_of_imports_has_room_for(
+    accepted: str, importer: Importer, engine: sa.Engine, updates: UpdateStream
+) -> None:
+    importer.plan(accepted)
+    unplanned = {accept_customers(importer) for _import in range(3)}
+    long_ago(engine, accepted)
+    assert find_forgotten(engine, updates, importer, room=0) == NOTHING
+    some = find_forgotten(engine, updates, importer, room=2)
+    assert some
+    assert (len(some.unplanned), some.chunks) == (2, [(accepted, 0)])
+    rest = find_forgotten(engine, updates, importer)
+    assert rest
+    assert {*some.unplanned, *rest.unplanned} == unplanned, "what had no room is found later"
 
 
 def test_it_finishes_an_import_whose_last_worker_died_before_it_could(
