@@ -23,6 +23,8 @@ MOMENT = (
     r"(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
     "(?:Z|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?)?)?$"
 )
+YEARS = 2, 9998
+"""In any time zone, these are years that Python and PostgreSQL both have."""
 NUL = "\0"
 
 
@@ -62,7 +64,7 @@ def _follows(column: Column, value: pl.Expr) -> pl.Expr:
         case Rule.MONEY:
             return value.str.contains(MONEY)
         case Rule.MOMENT:
-            return value.str.contains(MOMENT) & _is_day(value.str.slice(0, 10))
+            return value.str.contains(MOMENT) & _year(value).is_between(*YEARS)
         case Rule.TEXT:
             fits = value.str.len_chars() <= column.longest
             return fits & ~value.str.contains(NUL, literal=True)
@@ -91,7 +93,13 @@ def _problems_of_rule(column: Column, value: pl.Expr) -> list[Problem]:
                 Problem(remains, "too_precise", "has more than two decimals"),
             ]
         case Rule.MOMENT:
-            return [Problem(remains, "bad_timestamp", "is not an ISO 8601 date or time")]
+            is_moment = value.str.contains(MOMENT) & (_year(value) >= 1).fill_null(value=False)
+            first, last = YEARS
+            years = f"is not in one of the years {first} to {last}"
+            return [
+                Problem(is_moment, "out_of_range", years),
+                Problem(remains, "bad_timestamp", "is not an ISO 8601 date or time"),
+            ]
         case Rule.TEXT:
             longer = f"has more than {column.longest} characters"
             return [Problem(remains, "too_long", longer)]
@@ -106,6 +114,6 @@ def _whole(value: pl.Expr) -> pl.Expr:
     return value.cast(pl.Int64, strict=False)
 
 
-def _is_day(text: pl.Expr) -> pl.Expr:
-    """Whether the calendar has that day. PostgreSQL's has no year 0."""
-    return text.str.to_date("%Y-%m-%d", strict=False).dt.year() >= 1
+def _year(value: pl.Expr) -> pl.Expr:
+    """The year of a text that begins with a day; null if the calendar has no such day."""
+    return value.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False).dt.year()

@@ -51,7 +51,8 @@ def judge_cell(kind: Kind, column: str, text: str) -> Validated:
         ("created_at", "2000-02-29T23:59:59.999999999Z"),
         ("created_at", "2024-01-01 00:00"),
         ("created_at", " 2024-01-01T00:00:00+05:30 "),
-        ("created_at", "0001-01-01"),
+        ("created_at", "0002-01-01T00:00:00+15:59"),
+        ("created_at", "9998-12-31T23:59:59.999999999-15:59"),
         ("updated_at", "2024-01-01T10:00:00-0800"),
     ],
 )
@@ -103,6 +104,8 @@ def test_value_is_taken(column: str, text: str) -> None:
         ("created_at", "01.02.2024", "bad_timestamp"),
         ("created_at", "now", "bad_timestamp"),
         ("created_at", "0000-01-01", "bad_timestamp"),
+        ("created_at", "0001-12-31T23:59:59", "out_of_range"),
+        ("created_at", "9999-12-31T23:59:59-15:59", "out_of_range"),
         ("created_at", "2024-01-01\n", "bad_timestamp"),
     ],
 )
