@@ -66,6 +66,11 @@ def import_nudge(import_id: str) -> str:
     return f"orders:import-nudge:{import_id}"
 
 
+def import_plan(import_id: str) -> str:
+    """The hash that counts the starts of a plan, with the error that the last one ended with."""
+    return f"orders:import-plan:{import_id}"
+
+
 def import_forgiven(import_id: str) -> str:
     """The hash of an import's chunks with their starts that PostgreSQL's absence ended."""
     return f"orders:import-forgiven:{import_id}"

@@ -7,12 +7,13 @@ from tasks.task import task
 from worker.lifecycle import current
 
 
-@task(TaskName.PLAN_IMPORT)
+@task(TaskName.PLAN_IMPORT, soft_time_limit=240, time_limit=280)
 def plan_import(import_id: str) -> int:
     """Cut an accepted file into chunks and nudge each; how many.
 
     Twice: the ledger keeps the first plan, chunks that are not done are nudged again. Failing half
-    way: the manifest is still in the spool, and the sweep nudges.
+    way: the manifest is still in the spool, and the sweep nudges, until too many starts failed. A
+    file is read as a whole, so it may take longer than other tasks.
     """
     numbers = current().importer.plan(import_id)
     for number in numbers:

@@ -18,17 +18,31 @@ the dead child's session, and with it the locks that would send the next one awa
 default is three minutes."""
 
 
-def task(name: TaskName, *, max_retries: int = 3) -> Callable[[Callable[P, R]], Task[P, R]]:
+def task(
+    name: TaskName,
+    *,
+    max_retries: int = 3,
+    soft_time_limit: int | None = None,
+    time_limit: int | None = None,
+) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Register a function as the task `name`.
+
+    The limits are in seconds and, where they are given, stand in place of those of `celeryconfig`.
+    Like those, they stay below the visibility timeout.
 
     `max_retries` bounds how often a message whose child was killed is delivered again; after that the
     sweep has to find the work. Celery takes any option silently, so only known ones are offered.
     """
 
     def register(function: Callable[P, R]) -> Task[P, R]:
-        registered: Any = app.task(
-            name=name.value, max_retries=max_retries, default_retry_delay=RETRY_DELAY
-        )(function)
+        options: dict[str, Any] = {
+            "max_retries": max_retries,
+            "default_retry_delay": RETRY_DELAY,
+            "soft_time_limit": soft_time_limit,
+            "time_limit": time_limit,
+        }
+        decorate: Any = app.task(name=name.value, **options)
+        registered: Any = decorate(function)
         return registered  # type: ignore[no-any-return]  # Celery's decorator is untyped
 
     return register

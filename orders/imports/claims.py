@@ -5,7 +5,7 @@ the row's lock, which goes with the worker, however that ends.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -14,9 +14,6 @@ import sqlalchemy as sa
 from orders.errors import ImportNotFound
 from orders.imports.columns import Kind
 from orders.schema import import_chunks, imports
-
-SWEPT = 100
-"""Chunks of one sweep. The rest of a long import is found again once these are done."""
 
 Counts = dict[str, int]
 """`applied`, `unchanged`, `stale`, `superseded`, `rejected`: they add up to a chunk's rows."""
@@ -51,17 +48,28 @@ def pending_chunks(connection: sa.Connection, import_id: str) -> list[int]:
     return list(connection.scalars(query.order_by(chunk.number)))
 
 
-@contextmanager
 def reserved_chunk(
     engine: sa.Engine, import_id: str, number: int
-) -> Iterator[sa.Connection | None]:
+) -> AbstractContextManager[sa.Connection | None]:
     """A connection whose session is the only one to start the chunk; None if another one is at it.
 
     The start is counted in one transaction and the row locked in the next. Between the two, no other
     message may take the chunk for one whose worker was lost.
     """
+    return _reserved(engine, f"import {import_id} chunk {number}")
+
+
+def reserved_plan(
+    engine: sa.Engine, import_id: str
+) -> AbstractContextManager[sa.Connection | None]:
+    """As `reserved_chunk`, for the plan of an import."""
+    return _reserved(engine, f"import {import_id} plan")
+
+
+@contextmanager
+def _reserved(engine: sa.Engine, work: str) -> Iterator[sa.Connection | None]:
     # Keys of one number are apart from those of two, which `orders.locks` numbers.
-    key = sa.func.hashtextextended(f"import {import_id} chunk {number}", 0)
+    key = sa.func.hashtextextended(work, 0)
     with engine.connect() as connection:
         reserved = connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key)))
         connection.commit()
@@ -146,12 +154,12 @@ def note_error(connection: sa.Connection, import_id: str, number: int, error: st
 
 
 def abandoned_chunks(
-    connection: sa.Connection, quiet: timedelta, limit: int = SWEPT
+    connection: sa.Connection, quiet: timedelta, limit: int
 ) -> list[tuple[str, int]]:
     """Pending chunks that nobody works on, as import and number, to be nudged again: for the sweep.
 
     Only of imports of which no chunk ended, and none was nudged, for as long as `quiet`. They count
-    as nudged from now on.
+    as nudged from now on; the rest of a long import is found once these are done.
     """
     chunk = import_chunks.c
     of_import = import_chunks.alias("of_import")

@@ -5,7 +5,7 @@ Every step may be started twice, by two workers at a time, or after one that was
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,14 +22,21 @@ from orders.imports.plan import Chunk, Limits, cut_chunks
 from orders.imports.progress import Summary, mirror
 from orders.imports.records import Splitter
 from orders.imports.spool import Manifest, Spool
-from orders.names import import_forgiven, import_nudge
+from orders.names import import_forgiven, import_nudge, import_plan
 from orders.redis import Redis
 from orders.settings import Settings
 
 PLAN_SECONDS = 30
-"""Time that a plan has before the sweep asks for it again."""
+"""Time that a plan has, from its last sign of life, before the sweep asks for it again."""
 
-FORGIVEN_KEPT = timedelta(days=7)
+PLAN_ATTEMPTS = 3
+"""Starts of a plan before the import is given up. Each may take minutes and ends for a reason of the
+file's, so more would help no file."""
+
+SIGN_OF_LIFE = 32
+"""Blocks of a plan between two signs of life. Even records over several lines take 7 s for so many."""
+
+STARTS_KEPT = timedelta(days=7)
 """As long as a file stays in the spool by default."""
 
 
@@ -47,19 +54,22 @@ class Importer:
     def plan(self, import_id: str) -> list[int]:
         """Cut an accepted file into chunks; the numbers of those to load.
 
-        An import that is planned already keeps its chunks; those not done are given again.
+        An import that is planned already keeps its chunks; those not done are given again. None are
+        while another worker is planning it.
 
         Raises:
-            ImportFailed: the spool does not hold what was accepted; the ledger says so too.
+            ImportFailed: the spool does not hold what was accepted, or too many plans of it failed or
+                were killed; the ledger says so too.
             ImportNotFound: nothing with that id was accepted.
+            DataMissing: this host does not see the data; another one may.
             Unavailable: the spool cannot be reached.
         """
-        self._hold_nudge(import_id)
         manifest = self.spool.manifest(import_id)
         if manifest is not None:
-            self._enter(manifest)
-            # Only now: a plan that dies before is found by its manifest, and made again.
-            self.spool.withdraw_manifest(import_id)
+            with claims.reserved_plan(self.engine, import_id) as connection:
+                if connection is None:
+                    return []
+                self._enter(manifest)
         with self.engine.begin() as connection:
             return claims.pending_chunks(connection, import_id)
 
@@ -115,16 +125,46 @@ class Importer:
     def _enter(self, manifest: Manifest) -> None:
         """Make the ledger's entry, with the chunks or with the reason that there can be none."""
         try:
-            chunks = planned_chunks(self.spool, manifest, self.settings)
-        except ImportFailed as error:
+            self._start_plan(manifest.id)
+            chunks = planned_chunks(self.spool, manifest, self.settings, self._hold_nudge)
             with self.engine.begin() as connection:
-                ledger.record_failure(connection, manifest, str(error))
+                ledger.record_plan(connection, manifest, chunks)
                 mirror(self.stream, ledger.import_summary(connection, manifest.id))
-            self.spool.withdraw_manifest(manifest.id)
+        except ImportFailed as error:
+            self._enter_failure(manifest, error)
             raise
+        except Exception as error:
+            self._note_plan(manifest.id, error)
+            raise
+        # Only now: a plan that dies before is found by its manifest, and made again.
+        self.spool.withdraw_manifest(manifest.id)
+
+    def _enter_failure(self, manifest: Manifest, error: ImportFailed) -> None:
         with self.engine.begin() as connection:
-            ledger.record_plan(connection, manifest, chunks)
+            ledger.record_failure(connection, manifest, str(error))
             mirror(self.stream, ledger.import_summary(connection, manifest.id))
+        self.spool.withdraw_manifest(manifest.id)
+
+    def _start_plan(self, import_id: str) -> None:
+        """Count a start, before the work: so one that is killed, or takes too long, counts too."""
+        key = import_plan(import_id)
+        with self.stream.pipeline() as pipe:
+            pipe.hincrby(key, "starts", 1)
+            pipe.hget(key, "error")
+            pipe.expire(key, STARTS_KEPT)
+            starts, error, _kept = pipe.execute()
+        if starts > PLAN_ATTEMPTS:
+            reason = error.decode() if error else "it took too long, or its worker was lost"
+            raise ImportFailed(f"planning was given up after {PLAN_ATTEMPTS} starts: {reason}")
+
+    def _note_plan(self, import_id: str, error: Exception) -> None:
+        """Remember the error; a start that only a server's absence ended does not count."""
+        key = import_plan(import_id)
+        with suppress(redis.RedisError):
+            if _passes(error):
+                self.stream.hincrby(key, "starts", -1)
+            else:
+                self.stream.hset(key, "error", _in_one_line(error))
 
     @retry_transient
     def _work(self, import_id: str, number: int) -> list[int] | None:
@@ -176,7 +216,7 @@ class Importer:
         """Remember the error; a start that only a server's absence ended does not count."""
         try:
             with self.engine.begin() as connection:
-                if isinstance(error, Unavailable) or is_transient(error):
+                if _passes(error):
                     claims.forgive_start(connection, import_id, number)
                 claims.note_error(connection, import_id, number, _in_one_line(error))
         except sa.exc.SQLAlchemyError:
@@ -188,21 +228,28 @@ class Importer:
         key = import_forgiven(import_id)
         with suppress(redis.RedisError), self.stream.pipeline() as pipe:
             pipe.hincrby(key, str(number), 1)
-            pipe.expire(key, FORGIVEN_KEPT)
+            pipe.expire(key, STARTS_KEPT)
             pipe.execute()
 
 
-def planned_chunks(spool: Spool, manifest: Manifest, settings: Settings) -> list[Chunk]:
+def planned_chunks(
+    spool: Spool, manifest: Manifest, settings: Settings, sign: Callable[[str], None]
+) -> list[Chunk]:
     """The chunks of the data in the spool, all of which is read and compared with the manifest.
+
+    `sign` is called now and then with the import's id, as a sign of life.
 
     Raises:
         ImportFailed: it is not the data that was accepted.
+        DataMissing: it is not there.
     """
     digest = hashlib.sha256()
 
     def records() -> Iterator[bytes]:
         position = 0
-        for block in spool.stream(manifest.id):
+        for number, block in enumerate(spool.stream(manifest.id)):
+            if number % SIGN_OF_LIFE == 0:
+                sign(manifest.id)
             digest.update(block)
             yield block[max(0, manifest.data_start - position) :]
             position += len(block)
@@ -213,6 +260,11 @@ def planned_chunks(spool: Spool, manifest: Manifest, settings: Settings) -> list
     if digest.hexdigest() != manifest.sha256:
         raise ImportFailed(f"what the spool holds of import {manifest.id} is not what was accepted")
     return chunks
+
+
+def _passes(error: Exception) -> bool:
+    """Whether only a server's absence is at fault."""
+    return isinstance(error, Unavailable | redis.RedisError) or is_transient(error)
 
 
 def _in_one_line(error: Exception) -> str:

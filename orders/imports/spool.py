@@ -9,6 +9,8 @@ workers must not use a spool before; its children may.
 
 import hashlib
 import os
+import re
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -21,11 +23,15 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from orders.errors import ConfigurationError, ImportFailed, Unavailable
+from orders.errors import ConfigurationError, ImportFailed, OrderworksError, Unavailable
 from orders.imports.columns import Kind
 from orders.settings import Settings
 
 STREAM_BLOCK = 1 << 20
+
+
+class DataMissing(OrderworksError):
+    """The spool, as this host sees it, lacks data that were accepted; another host may see them."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -136,7 +142,7 @@ class Spool:
         """The size of the data in bytes.
 
         Raises:
-            ImportFailed: it is gone.
+            DataMissing: it is not there.
         """
         with self._data_of(import_id) as store:
             return obstore.head(store, _data(import_id))["size"]
@@ -145,7 +151,7 @@ class Spool:
         """The data from byte `start` up to, without, byte `end`.
 
         Raises:
-            ImportFailed: it is gone.
+            DataMissing: it is not there.
         """
         with self._data_of(import_id) as store:
             return obstore.get_range(store, _data(import_id), start=start, end=end).to_bytes()
@@ -154,7 +160,7 @@ class Spool:
         """All of the data, in blocks.
 
         Raises:
-            ImportFailed: it is gone.
+            DataMissing: it is not there.
         """
         with self._data_of(import_id) as store:
             for block in obstore.get(store, _data(import_id)).stream(min_chunk_size=STREAM_BLOCK):
@@ -179,8 +185,9 @@ class Spool:
             try:
                 yield store
             except FileNotFoundError:
-                raise ImportFailed(
-                    f"the data of import {import_id} is no longer in the spool at {self.address}"
+                raise DataMissing(
+                    f"the spool at {self.address}, as {socket.gethostname()} sees it, "
+                    f"lacks the data of import {import_id}"
                 ) from None
 
     @contextmanager
@@ -201,8 +208,11 @@ class Spool:
     @property
     def address(self) -> str:
         """The URL without a password."""
-        parts = urlsplit(self._url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+        scheme, separator, rest = self._url.partition("://")
+        if ":" in rest.partition("@")[0]:
+            # A password that should have been escaped may hold what ends a host: so no parser helps.
+            rest = rest.rpartition("@")[2]
+        return scheme + separator + re.split("[?#]", rest, maxsplit=1)[0]
 
     def _make_durable(self, path: str) -> None:
         """See that a file in a local spool survives a power cut; object stores do by themselves."""

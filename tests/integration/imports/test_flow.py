@@ -1,10 +1,13 @@
 """An import's way through the workers, and what may go wrong on it."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -22,10 +25,11 @@ from orders.errors import (
     Unavailable,
     WaitTimeout,
 )
-from orders.imports import claims, ledger
+from orders.imports import claims, flow, ledger
 from orders.imports.flow import Importer
+from orders.imports.plan import Chunk
 from orders.imports.progress import Summary, read_progress
-from orders.imports.spool import Spool
+from orders.imports.spool import DataMissing, Spool
 from orders.redis import make_redis
 from orders.schema import customers, import_chunks, imports
 from producer.imports import ImportJob
@@ -300,13 +304,26 @@ def test_spooled_data_of_another_size_fails_the_chunk_at_once(
         file.write(b"8,Eve\n")
     with pytest.raises(ImportFailed, match=r"the spool holds \d+ bytes of import"):
         importer.load_chunk(planned, 0)
-    (spool_folder(importer) / "data" / planned).unlink()
-    for number in (1, 2):
-        with pytest.raises(ImportFailed, match="no longer in the spool"):
-            importer.load_chunk(planned, number)
     summary = summary_of(importer, planned)
-    assert (summary["status"], summary["quarantined"]) == ("failed", 3)
-    assert "spool" in summary["error"]
+    assert summary["quarantined"] == 1
+    assert "the spool holds" in summary["error"]
+
+
+def test_worker_that_does_not_see_the_spooled_data_leaves_them_to_the_others(
+    importer: Importer, planned: str, tmp_path: Path
+) -> None:
+    elsewhere = Spool((tmp_path / "elsewhere").as_uri())
+    lost = Importer(importer.engine, elsewhere, importer.stream, importer.cache, importer.settings)
+    with pytest.raises(DataMissing):
+        lost.load_chunk(planned, 0)
+    assert importer.load_chunk(planned, 0)
+    for _start in range(importer.settings.chunk_attempts):
+        with pytest.raises(DataMissing):
+            lost.load_chunk(planned, 1)
+    assert importer.load_chunk(planned, 1) is None
+    error = summary_of(importer, planned)["error"]
+    assert error.startswith("given up after 5 starts: DataMissing: the spool at file://")
+    assert socket.gethostname() in error
 
 
 def test_spooled_data_that_was_changed_is_never_planned(importer: Importer, accept: Accept) -> None:
@@ -321,6 +338,62 @@ def test_spooled_data_that_was_changed_is_never_planned(importer: Importer, acce
     assert ImportJob(import_id, importer.stream).wait(timeout=1) == summary
     assert importer.spool.waiting() == []
     assert importer.plan(import_id) == []
+
+
+@pytest.mark.parametrize(
+    ("ends_with", "reason"),
+    [
+        (RuntimeError("too slow"), "RuntimeError: too slow"),
+        (SystemExit("killed"), "it took too long, or its worker was lost"),
+    ],
+)
+def test_plan_that_fails_each_time_fails_the_import(
+    importer: Importer,
+    accept: Accept,
+    ends_with: BaseException,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flow, "planned_chunks", Mock(side_effect=ends_with))
+    import_id = accept(SEVEN, "customers")
+    for _start in range(flow.PLAN_ATTEMPTS):
+        with pytest.raises(type(ends_with)):
+            importer.plan(import_id)
+    assert importer.spool.waiting() == [import_id]
+    with pytest.raises(ImportFailed, match="planning was given up after 3 starts"):
+        importer.plan(import_id)
+    summary = ImportJob(import_id, importer.stream).wait(timeout=1)
+    assert summary["status"] == "failed"
+    assert summary["error"] == f"planning was given up after 3 starts: {reason}"
+    assert importer.spool.waiting() == []
+
+
+def test_plan_that_a_failing_server_ended_does_not_count(
+    importer: Importer, accept: Accept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_id = accept(SEVEN, "customers")
+    with monkeypatch.context() as patch:
+        patch.setattr(flow, "planned_chunks", Mock(side_effect=Unavailable("the spool")))
+        for _start in range(flow.PLAN_ATTEMPTS + 1):
+            with pytest.raises(Unavailable):
+                importer.plan(import_id)
+    assert importer.plan(import_id) == [0, 1, 2]
+
+
+def test_file_that_is_being_planned_is_left_to_its_planner(
+    importer: Importer, accept: Accept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_id = accept(SEVEN, "customers")
+    planned_chunks, second = flow.planned_chunks, list[list[int]]()
+
+    def meanwhile(*how: Any) -> list[Chunk]:  # noqa: ANN401 - passed on
+        second.append(importer.plan(import_id))
+        return planned_chunks(*how)
+
+    monkeypatch.setattr(flow, "planned_chunks", meanwhile)
+    assert importer.plan(import_id) == [0, 1, 2]
+    assert second == [[]]
+    assert importer.stream.exists(names.import_nudge(import_id)), "a sign of life"
 
 
 def test_file_without_rows_is_done_when_it_is_planned(importer: Importer, accept: Accept) -> None:
@@ -365,7 +438,7 @@ def test_import_ends_only_when_its_end_is_mirrored(importer: Importer, planned: 
 def test_sweep_finds_chunks_that_nobody_works_on(importer: Importer, planned: str) -> None:
     def abandoned(quiet: float) -> list[tuple[str, int]]:
         with importer.engine.begin() as connection:
-            return claims.abandoned_chunks(connection, timedelta(seconds=quiet))
+            return claims.abandoned_chunks(connection, timedelta(seconds=quiet), limit=100)
 
     assert abandoned(60) == []
     with importer.engine.begin() as connection:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orders.errors import ConfigurationError, ImportFailed, Unavailable
-from orders.imports.spool import Manifest, Spool
+from orders.imports.spool import DataMissing, Manifest, Spool
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_damaged_manifest_is_put_aside(spool: Spool, folder: Path) -> None:
     assert files(folder) == ["one.json"]
 
 
-def test_data_that_is_gone_is_a_failed_import(spool: Spool) -> None:
+def test_data_that_is_gone_is_missed_at_this_place_by_this_host(spool: Spool) -> None:
     spool.upload("one", [b"x"])
     spool.delete_data("one")
     spool.delete_data("one")
@@ -91,8 +92,9 @@ def test_data_that_is_gone_is_a_failed_import(spool: Spool) -> None:
         lambda name: list(spool.stream(name)),
         lambda name: spool.read(name, 0, 1),
     ):
-        with pytest.raises(ImportFailed, match="the data of import one is no longer in the spool"):
+        with pytest.raises(DataMissing, match="lacks the data of import one") as raised:
             look("one")
+        assert f"{spool.address}, as {socket.gethostname()} sees it" in str(raised.value)
 
 
 def test_spool_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
@@ -106,8 +108,19 @@ def test_spool_that_is_no_address_is_a_wrong_setting() -> None:
         Spool("nonsense").waiting()
 
 
-def test_password_of_a_spool_is_not_shown() -> None:
-    assert Spool("s3://key:secret@bucket/x?token=1").address == "s3://bucket/x"
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("s3://key:secret@bucket/x?token=1", "s3://bucket/x"),
+        ("s3://key:se/cr#e?t@bucket/x", "s3://bucket/x"),
+        ("s3://key:s@e/c:r@bucket", "s3://bucket"),
+        ("https://host:9000/bucket/a", "https://host:9000/bucket/a"),
+        ("file:///home/me@work/spool", "file:///home/me@work/spool"),
+        ("s3://bucket/me@work", "s3://bucket/me@work"),
+    ],
+)
+def test_password_of_a_spool_is_not_shown(url: str, address: str) -> None:
+    assert Spool(url).address == address
 
 
 def test_spool_used_before_a_fork_says_so_instead_of_hanging(spool: Spool) -> None:

@@ -1,0 +1,29 @@
+"""The time limits of tasks: those of their own, and how they lie to the broker's."""
+
+import pytest
+from celery import Celery
+
+from orders.names import TaskName
+from orders.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def app(settings: Settings) -> Celery:
+    """The app of a worker, with its tasks."""
+    from worker.celery import app as made  # noqa: PLC0415 - reads the environment
+
+    made.loader.import_default_modules()
+    return made
+
+
+def test_a_plan_has_more_time_than_other_tasks(app: Celery) -> None:
+    plan = app.tasks[TaskName.PLAN_IMPORT]
+    assert app.conf.task_soft_time_limit < plan.soft_time_limit
+
+
+@pytest.mark.parametrize("name", TaskName)
+def test_no_task_outlives_its_message(app: Celery, name: TaskName) -> None:
+    task, conf = app.tasks[name], app.conf
+    soft = task.soft_time_limit or conf.task_soft_time_limit
+    hard = task.time_limit or conf.task_time_limit
+    assert soft < hard < conf.broker_transport_options["visibility_timeout"]
