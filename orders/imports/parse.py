@@ -1,8 +1,8 @@
 """A chunk's bytes become a table of text cells: exact lines, exact widths, nothing guessed.
 
-Lines without a quote are split by polars, at 1 s per million. Only records with a quote, or over
-several lines, go through Python's csv, at 4 s per million. (polars' own CSV reader is no basis: it
-fills up short rows in silence.)
+Lines without a quote are split by polars, at 1 s per million. Only records with a quote or over several
+lines, and the few plain lines between them, go through Python's csv, at 4 s per million. (polars' own
+CSV reader is no basis: it fills up short rows in silence.)
 
 Loads polars, whose threads a fork does not take along: imported in a worker's pool child only.
 """

@@ -147,6 +147,26 @@ def test_unclosed_quotes_take_linear_time() -> None:
     assert sum(run.rows for run in Splitter(",").runs([content])) == 200_001
 
 
+@given(
+    st.lists(st.sampled_from((b"1,a\n", b'2,"b"\n', b"\n", b"\r\n", b'3,"c\nd"\n')), max_size=40)
+)
+def test_lines_with_and_without_quotes_in_turn_are_the_same_records(lines: list[bytes]) -> None:
+    content = b"".join(lines)
+    runs = list(Splitter(",").runs([content]))
+    assert b"".join(run.data for run in runs) == content
+    assert sum(run.rows for run in runs) == sum(len(line) > 2 for line in lines)
+    assert sum(run.lines for run in runs) == content.count(b"\n")
+    assert records_of_chunks(content, plan(content, Limits(7, 1000), 16), 2) == records_of_csv(
+        content
+    )
+
+
+def test_lines_with_and_without_quotes_in_turn_are_one_run() -> None:
+    content = b'1,a\n2,"b"\n\n' * 1000
+    forms = [run.form for run in Splitter(",").runs([content])]
+    assert forms == [Form.PLAIN, Form.QUOTED, Form.PLAIN]
+
+
 def test_line_without_an_end_is_refused_before_it_fills_the_memory() -> None:
     with pytest.raises(ImportFailed, match="a line is longer than 100 bytes"):
         list(Splitter(",", longest=100).runs([b"x" * 60, b"x" * 60]))
