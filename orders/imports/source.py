@@ -10,6 +10,7 @@ import io
 import itertools
 import os
 import stat
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -213,6 +214,8 @@ class _RowsFile:
         self._rows = iter(rows)
         self._name = name
         self._columns: Sequence[str] = ()
+        self._given = 0
+        self._ends: list[int] = []
         self._text = io.StringIO()
         # With this line end the writer quotes a lone CR too.
         self._writer = csv.writer(self._text, delimiter=delimiter, lineterminator="\r\n")
@@ -226,7 +229,19 @@ class _RowsFile:
         text = self._text.getvalue()
         self._text.seek(0)
         self._text.truncate()
-        return text.encode()
+        return self._encoded(text)
+
+    def _encoded(self, text: str) -> bytes:
+        """The text as UTF-8; which rows it is of is forgotten."""
+        ends, self._ends = self._ends, []
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            row = self._given - len(ends) + bisect_right(ends, error.start) + 1
+            raise InvalidFile(
+                f"{self._name}: row {row} has the lone surrogate {text[error.start]!r}, "
+                "which no UTF-8 text can have"
+            ) from None
 
     def _write(self, row: Mapping[str, Any]) -> None:
         if not isinstance(row, Mapping):
@@ -238,3 +253,5 @@ class _RowsFile:
         if unknown:
             raise InvalidFile(f"{self._name}: the first row has no key {min(unknown)!r}")
         self._writer.writerow([row.get(column) for column in self._columns])
+        self._given += 1
+        self._ends.append(self._text.tell())

@@ -137,6 +137,14 @@ def test_rows_with_keys_of_their_own_are_refused() -> None:
     assert refusal([]) == "rows: is empty"
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 100_000])
+def test_row_that_no_utf8_can_hold_is_named(number: int) -> None:
+    rows = ({"a": "x\n", "b": "\ud800" if each == number else each} for each in range(1, 100_001))
+    assert refusal(rows) == (
+        f"rows: row {number} has the lone surrogate '\\ud800', which no UTF-8 text can have"
+    )
+
+
 def test_reading_that_fails_says_so() -> None:
     class Broken:
         def read(self, _size: int, /) -> bytes:
