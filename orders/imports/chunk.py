@@ -22,7 +22,7 @@ def load_work(connection: sa.Connection, spool: Spool, work: Work) -> Counts:
         ImportFailed: the spool does not hold what was planned.
     """
     validated = _validated(read_chunk(spool, work), work)
-    loaded = load_rows(connection, work.kind, validated.good)
+    loaded = load_rows(connection, work.kind, validated.good, work.version)
     rejects = pl.concat([validated.rejects, *loaded.rejects])
     keep_rejects(connection, work.import_id, rejects)
     return _counts(loaded, rejects.height, work)

@@ -17,7 +17,7 @@ from orders.database import is_refusal, refusal, savepoint
 from orders.errors import ImportFailed
 from orders.imports.columns import Kind
 from orders.imports.copying import copy_rows
-from orders.imports.upsert import Upsert, staging_table
+from orders.imports.upsert import UPDATED_AT, Upsert, staging_table
 from orders.imports.validate import quoted, reject
 from orders.schema import customers, import_rejects, orders
 
@@ -54,8 +54,10 @@ class Refused(NamedTuple):
     reason: str
 
 
-def load_rows(connection: sa.Connection, kind: Kind, rows: pl.DataFrame) -> Loaded:
+def load_rows(connection: sa.Connection, kind: Kind, rows: pl.DataFrame, version: int) -> Loaded:
     """Write the good rows of a chunk; nothing of it is visible before the caller commits.
+
+    `version` is the import's: rows that brought none have this plus their line.
 
     Raises:
         ImportFailed: the database refuses more rows than can be told apart.
@@ -64,6 +66,7 @@ def load_rows(connection: sa.Connection, kind: Kind, rows: pl.DataFrame) -> Load
     if kind == "orders":
         rows, unknown = _part_unknown_customers(connection, rows)
         loaded.rejects.append(unknown)
+    rows = fill_blanks(rows, version)
     while rows.height:
         newest, older = part_newest(rows)
         refused = _write(connection, TARGETS[kind], newest, loaded)
@@ -79,6 +82,23 @@ def keep_rejects(connection: sa.Connection, import_id: str, rejects: pl.DataFram
     if rejects.height:
         named = rejects.select(pl.lit(import_id).alias("import_id"), pl.all())
         copy_rows(connection, import_rejects, named)
+
+
+def fill_blanks(rows: pl.DataFrame, version: int) -> pl.DataFrame:
+    """Give the blank cells of a row what the rows of its id before it have.
+
+    So it does not matter whether two rows of an id are in one chunk or in two that come in order. Rows
+    with versions of their own are left as they are: the table may have one in between, whose values
+    a blank cell keeps. So is the time of the write, which a blank cell sets to now.
+    """
+    kept = ("line", "raw", "id", "version", UPDATED_AT)
+    data = [name for name in rows.columns if name not in kept and rows[name].null_count()]
+    if not data or not rows["id"].is_duplicated().any():
+        return rows
+    brought_none = pl.col("version") - pl.col("line") == version
+    apart = pl.when(brought_none).then(0).otherwise("line")
+    rows = rows.sort("id", "version", "line")
+    return rows.with_columns(pl.col(data).forward_fill().over("id", apart))
 
 
 def part_newest(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -126,6 +126,27 @@ def test_missing_columns_and_empty_cells_keep_what_a_row_has(engine: sa.Engine, 
     assert found[2][0] == "sent"
 
 
+@pytest.mark.parametrize("chunk_rows", [1, 2, 10])
+def test_empty_cells_keep_what_rows_before_gave_wherever_chunks_are_cut(
+    engine: sa.Engine, importer: Importer, accept: Callable[..., str], chunk_rows: int
+) -> None:
+    content = (
+        b"id,customer_id,total,status\n1,1,1,paid\n2,1,1,\n1,1,2,\n1,1,3,sent\n1,1,4,\n2,1,2,\n"
+    )
+    settings = importer.settings.model_copy(update={"import_chunk_rows": chunk_rows})
+    cutting = Importer(engine, importer.spool, importer.stream, importer.cache, settings)
+    import_id = accept(content)
+    for number in cutting.plan(import_id):
+        cutting.load_chunk(import_id, number)
+    assert table(engine, "id", "total", "status") == [(1, 4, "sent"), (2, 2, "new")]
+
+
+def test_empty_cells_never_take_what_the_table_has_replaced(engine: sa.Engine, load: Load) -> None:
+    load(b"id,customer_id,total,status,version\n1,1,1,sent,5\n")
+    load(b"id,customer_id,total,status,version\n1,1,1,paid,4\n2,1,1,,9\n1,1,2,,6\n")
+    assert table(engine, "total", "status") == [(2, "sent"), (1, "new")]
+
+
 def test_new_rows_take_the_defaults_of_the_table(engine: sa.Engine, load: Load) -> None:
     load(b"id,customer_id,total,status,created_at,updated_at\n1,1,1,,,\n2,1,1,paid,,\n")
     load(b"id,customer_id,total\n3,1,1\n")
@@ -257,7 +278,7 @@ def test_database_takes_whatever_was_validated(
     good, bad = validate(parse(data.encode(), 1, 5, ","), fields, 5, version=1)
     assert good.height + bad.height == len(rows)
     with importer.engine.connect() as connection:
-        loaded = load_rows(connection, "orders", good)
+        loaded = load_rows(connection, "orders", good, version=1)
         assert loaded.applied == good.height
         stored = sa.select(orders.c.id, orders.c.status)
         written = {int(row[0]): row[4] for row in rows if row[4].strip(" \t")}
