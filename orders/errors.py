@@ -10,6 +10,7 @@ OrderworksError
 ├── PartlyAccepted          `update_many` stopped part way: says how many were accepted
 ├── ImportNotFound          no import has that id
 ├── ImportFailed            what was accepted cannot be loaded, now or later: says why
+├── DataMissing             the spool, as this host sees it, lacks data; another host may see them
 └── WaitTimeout             `job.wait()` gave up; the import itself goes on
 """
 
@@ -85,6 +86,10 @@ class ImportNotFound(OrderworksError):
 
 class ImportFailed(OrderworksError):
     """An accepted import, or a chunk of one, cannot be loaded, and trying again would not help."""
+
+
+class DataMissing(OrderworksError):
+    """The spool, as this host sees it, lacks data that were accepted; another host may see them."""
 
 
 class WaitTimeout(OrderworksError):

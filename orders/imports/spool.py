@@ -23,15 +23,16 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from orders.errors import ConfigurationError, ImportFailed, OrderworksError, Unavailable
+from orders.errors import (
+    ConfigurationError,
+    DataMissing,
+    ImportFailed,
+    Unavailable,
+)
 from orders.imports.columns import Kind
 from orders.settings import Settings
 
 STREAM_BLOCK = 1 << 20
-
-
-class DataMissing(OrderworksError):
-    """The spool, as this host sees it, lacks data that were accepted; another host may see them."""
 
 
 class Manifest(msgspec.Struct, frozen=True):

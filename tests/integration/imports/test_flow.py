@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from tenacity import stop_after_attempt
 
 from orders import names
-from orders.errors import (
+from orders.errors import DataMissing, (
     ImportFailed,
     ImportNotFound,
     InvalidFile,
@@ -29,7 +29,7 @@ from orders.imports import claims, flow, ledger
 from orders.imports.flow import Importer
 from orders.imports.plan import Chunk
 from orders.imports.progress import Summary, read_progress
-from orders.imports.spool import DataMissing, Spool
+from orders.imports.spool import Spool
 from orders.redis import make_redis
 from orders.schema import customers, import_chunks, imports
 from producer.imports import ImportJob

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orders.errors import ConfigurationError, ImportFailed, Unavailable
-from orders.imports.spool import DataMissing, Manifest, Spool
+from orders.errors import ConfigurationError, DataMissing, ImportFailed, Unavailable
+from orders.imports.spool import Manifest, Spool
 
 
 @pytest.fixture
