@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from tenacity import stop_after_attempt
 
 from orders import names
-from orders.errors import DataMissing, (
+from orders.errors import (
+    DataMissing,
     ImportFailed,
     ImportNotFound,
     InvalidFile,
