@@ -26,7 +26,7 @@ from orders.names import import_forgiven, import_nudge, import_plan
 from orders.redis import Redis
 from orders.settings import Settings
 
-PLAN_SECONDS = 30
+PLAN_SECONDS = 10
 """Time that a plan has, from its last sign of life, before the sweep asks for it again."""
 
 PLAN_ATTEMPTS = 3
