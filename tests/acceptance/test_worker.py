@@ -98,6 +98,7 @@ def test_messages_that_come_twice_at_once_do_the_work_once(
             eventually(barrier.held, 10, "a drain is at work")
             job = producer.import_file(FILE.replace("5.00", "6.00").encode())
             sent = [send(TaskName.PLAN_IMPORT, job.id), send(TaskName.DRAIN_UPDATES, 0)]
+        eventually(lambda: (job.progress() or {}).get("rows") is not None, 10, "no plan")
         sent += [send(TaskName.LOAD_CHUNK, job.id, 0) for _twice in range(2)]
         summary = job.wait(timeout=20)
         for done in sent:

@@ -115,7 +115,7 @@ def test_spool_that_is_no_address_is_a_wrong_setting() -> None:
         ("s3://key:se/cr#e?t@bucket/x", "s3://bucket/x"),
         ("s3://key:s@e/c:r@bucket", "s3://bucket"),
         ("https://host:9000/bucket/a", "https://host:9000/bucket/a"),
-        ("file:///home/me@work/spool", "file:///home/me@work/spool"),
+        ("file:///srv/me@work/spool", "file:///srv/me@work/spool"),
         ("s3://bucket/me@work", "s3://bucket/me@work"),
     ],
 )
