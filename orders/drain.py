@@ -74,7 +74,8 @@ class Drain:
                 self._batch = max(1, min(self._batch, MOST_REFUSED) // 2)
                 continue
             if read is None:
-                # The other drain looks into the stream again after it has let go of the lock.
+                # The other drain looks into the stream again after it has let go of the lock, or
+                # nudges when its time is over; if it dies, the sweep nudges.
                 return self._drained(more=False)
             if read < self._batch and self._nothing_came_meanwhile():
                 return self._drained(more=False)
