@@ -4,7 +4,7 @@
 """
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import INT8RANGE, JSONB
 
 metadata = sa.MetaData(
     naming_convention={
@@ -70,8 +70,18 @@ imports = sa.Table(
     sa.Column("finished_at", Moment),
     # Why the import failed as a whole; a chunk's own failure stands at the chunk.
     sa.Column("error", sa.Text),
+    sa.Column("format", sa.Text, nullable=False, server_default="csv"),
+    sa.Column("strict", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("max_rejects", sa.BigInteger),
+    sa.Column("create_customers", sa.Boolean, nullable=False, server_default=sa.false()),
+    # The import whose rejects this one mends. It may be past its retention.
+    sa.Column("parent", sa.Text, index=True),
+    # Counts what was published of the import, so that no older word replaces a newer one.
+    sa.Column("steps", sa.BigInteger, nullable=False, server_default=ZERO),
     sa.CheckConstraint("kind IN ('customers', 'orders')", name="kind"),
-    sa.CheckConstraint("status IN ('running', 'done', 'failed')", name="status"),
+    sa.CheckConstraint(
+        "status IN ('running', 'paused', 'done', 'failed', 'cancelled')", name="status"
+    ),
 )
 
 import_chunks = sa.Table(
@@ -92,6 +102,11 @@ import_chunks = sa.Table(
     sa.Column("rejected", sa.Integer, nullable=False, server_default=ZERO),
     sa.Column("error", sa.Text),
     sa.Column("finished_at", Moment),
+    # Between which ids it wrote rows, and between which it found them equal and wrote nothing.
+    sa.Column("applied_ids", INT8RANGE),
+    sa.Column("unchanged_ids", INT8RANGE),
+    # Whether it is to give equal rows its version, too.
+    sa.Column("renew", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint("status IN ('pending', 'done', 'quarantined')", name="status"),
 )
 
@@ -104,6 +119,8 @@ import_rejects = sa.Table(
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("raw", sa.Text, nullable=False),
+    # The import that brought the row again, mended.
+    sa.Column("mended_by", sa.Text),
 )
 
 # The ledger of updates: how far each shard is applied, what waits, what was given up.

@@ -12,7 +12,7 @@ from orders.imports.columns import locate_fields
 from orders.imports.load import Loaded, keep_rejects, load_rows
 from orders.imports.parse import parse
 from orders.imports.spool import Spool
-from orders.imports.validate import Validated, validate
+from orders.imports.validate import validate
 
 
 def load_work(connection: sa.Connection, spool: Spool, work: Work) -> Counts:
@@ -21,10 +21,12 @@ def load_work(connection: sa.Connection, spool: Spool, work: Work) -> Counts:
     Raises:
         ImportFailed: the spool does not hold what was planned.
     """
-    validated = _validated(read_chunk(spool, work), work)
+    parsed = parse(read_chunk(spool, work), work.first_line, work.layout)
+    fields = locate_fields(work.kind, work.header, work.mapping)
+    validated = validate(parsed.cells, fields, len(work.header), work.version)
     loaded = load_rows(connection, work.kind, validated.good, work.version)
     rejects = pl.concat([validated.rejects, *loaded.rejects])
-    keep_rejects(connection, work.import_id, rejects)
+    keep_rejects(connection, work.import_id, parsed.with_raw(rejects))
     return _counts(loaded, rejects.height, work)
 
 
@@ -36,13 +38,6 @@ def read_chunk(spool: Spool, work: Work) -> bytes:
             f"the spool holds {size} bytes of import {work.import_id}; {work.bytes} were accepted"
         )
     return spool.read(work.import_id, work.start_byte, work.end_byte)
-
-
-def _validated(data: bytes, work: Work) -> Validated:
-    width = len(work.header)
-    table = parse(data, work.first_line, width, work.delimiter)
-    fields = locate_fields(work.kind, work.header, work.mapping)
-    return validate(table, fields, width, work.version)
 
 
 def _counts(loaded: Loaded, rejected: int, work: Work) -> Counts:

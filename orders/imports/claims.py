@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from orders.errors import ImportNotFound
 from orders.imports.columns import Kind
+from orders.imports.layout import Format, Layout
 from orders.schema import import_chunks, imports
 
 Counts = dict[str, int]
@@ -25,6 +26,7 @@ class Work(NamedTuple):
     import_id: str
     kind: Kind
     mapping: dict[str, str]
+    format: Format
     delimiter: str
     header: list[str]
     bytes: int
@@ -33,6 +35,11 @@ class Work(NamedTuple):
     end_byte: int
     first_line: int
     rows: int
+
+    @property
+    def layout(self) -> Layout:
+        """How the bytes are to be read."""
+        return Layout(self.format, self.delimiter, self.header)
 
 
 def pending_chunks(connection: sa.Connection, import_id: str) -> list[int]:
@@ -115,7 +122,7 @@ def claim_chunk(connection: sa.Connection, import_id: str, number: int) -> Work 
     """Lock a pending chunk until the transaction ends; None if it is done or somebody has it."""
     columns = (
         import_chunks.c.import_id,
-        *imports.c["kind", "mapping", "delimiter", "header", "bytes", "version"],
+        *imports.c["kind", "mapping", "format", "delimiter", "header", "bytes", "version"],
         *import_chunks.c["start_byte", "end_byte", "first_line", "rows"],
     )
     query = _pending(import_id, number).join(imports).with_only_columns(*columns)

@@ -91,7 +91,7 @@ def fill_blanks(rows: pl.DataFrame, version: int) -> pl.DataFrame:
     with versions of their own are left as they are: the table may have one in between, whose values
     a blank cell keeps. So is the time of the write, which a blank cell sets to now.
     """
-    kept = ("line", "raw", "id", "version", UPDATED_AT)
+    kept = ("line", "id", "version", UPDATED_AT)
     data = [name for name in rows.columns if name not in kept and rows[name].null_count()]
     if not data or not rows["id"].is_duplicated().any():
         return rows
@@ -134,7 +134,7 @@ def _write(
     connection: sa.Connection, target: sa.Table, rows: pl.DataFrame, loaded: Loaded
 ) -> list[Refused]:
     """Stage the rows, sorted by id and each id once, and write them; those refused."""
-    content = rows.drop("line", "raw")
+    content = rows.drop("line")
     staging = staging_table(target, content.columns)
     staging.create(connection, checkfirst=False)
     copy_rows(connection, staging, content)

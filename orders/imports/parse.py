@@ -11,22 +11,39 @@ import csv
 import re
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import NamedTuple
 
 import polars as pl
 
+from orders.imports.layout import Layout
 from orders.imports.records import LONGEST_RECORD, Form, Splitter
 
 # A field may be as long as a record, as it is for the splitter.
 csv.field_size_limit(LONGEST_RECORD)
 
 
-def parse(data: bytes, first_line: int, width: int, delimiter: str) -> pl.DataFrame:
-    """The chunk's records; blank lines are left out.
+class Parsed(NamedTuple):
+    """A chunk's records; blank lines are left out.
 
-    `width` is the number of columns of the header. Columns of the table: `line`, the record's first
-    physical line; `raw`, its text; `unclosed`, whether it opens a quote that nothing closes; and
-    `field_0` to `field_{width}`, one more than there should be: null where the record has none.
+    Attributes:
+        cells: `line`, the record's first physical line; `unclosed`, whether it opens a quote that
+            nothing closes; and `field_0` to `field_{width}`, one more than the header has: null where
+            the record has none.
+        raw: `line` and `raw`, its text.
     """
+
+    cells: pl.DataFrame
+    raw: pl.DataFrame
+
+    def with_raw(self, rejects: pl.DataFrame) -> pl.DataFrame:
+        """The rejects, each with the text of its line. A NUL, which no text column takes, shows as ␀."""
+        shown = pl.col("raw").str.replace_all("\0", "␀", literal=True)
+        return rejects.join(self.raw, on="line", how="left").with_columns(shown)
+
+
+def parse(data: bytes, first_line: int, layout: Layout) -> Parsed:
+    """The chunk's records."""
+    width, delimiter = len(layout.header), layout.delimiter
     plain, quoted, unclosed = _Lines(), _Lines(), _Lines()
     line = first_line
     for run in Splitter(delimiter).runs([data]):
@@ -42,7 +59,8 @@ def parse(data: bytes, first_line: int, width: int, delimiter: str) -> pl.DataFr
         _split_quoted(quoted.table(), width, delimiter),
         _without_fields(unclosed.table(), width),
     )
-    return pl.concat(tables)
+    table = pl.concat(tables)
+    return Parsed(table.drop("raw"), table.select("line", "raw"))
 
 
 class _Lines:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from orders.errors import InvalidFile
+from orders.imports.layout import Format
 from orders.imports.records import LONGEST_RECORD, Form, Splitter
 
 BLOCK = 256 << 10
@@ -40,6 +41,7 @@ class OpenSource(NamedTuple):
 
     Attributes:
         name: the file's base name, or what stands for it.
+        format, delimiter: as in `Layout`.
         header: the file's column names, without surrounding spaces.
         data_start: where the records begin, in bytes from the start.
         data_line: the physical line they begin on; the first line of the file is 1.
@@ -47,6 +49,8 @@ class OpenSource(NamedTuple):
     """
 
     name: str
+    format: Format
+    delimiter: str
     header: tuple[str, ...]
     data_start: int
     data_line: int
@@ -76,7 +80,7 @@ def open_source(source: ImportSource, delimiter: str) -> Iterator[OpenSource]:
     with _open_file(source, name, delimiter) as file:
         blocks = checked_blocks(name, _read_blocks(file, name))
         header, start, line, seen = _read_header(name, blocks, delimiter)
-        yield OpenSource(name, header, start, line, itertools.chain(seen, blocks))
+        yield OpenSource(name, "csv", delimiter, header, start, line, itertools.chain(seen, blocks))
 
 
 def source_name(source: ImportSource) -> str:

@@ -30,6 +30,7 @@ from orders.errors import (
     Unavailable,
 )
 from orders.imports.columns import Kind
+from orders.imports.layout import Format, Layout
 from orders.settings import Settings
 
 STREAM_BLOCK = 1 << 20
@@ -41,7 +42,8 @@ class Manifest(msgspec.Struct, frozen=True):
     Attributes:
         source: the file's base name, for people.
         mapping: target column to source column, for every column that is used.
-        header: all column names of the file.
+        format, delimiter, header: as in `Layout`.
+        strict, max_rejects, create_customers, parent, dry_run: as in `Options`.
         data_start: the byte that the first record begins at.
         data_line: the physical line that it begins on.
         version: the version of rows that bring none is this plus their line.
@@ -59,6 +61,18 @@ class Manifest(msgspec.Struct, frozen=True):
     sha256: str
     version: int
     accepted_at: datetime
+    # What follows came later: a manifest of an older producer has the defaults.
+    format: Format = "csv"
+    strict: bool = False
+    max_rejects: int | None = None
+    create_customers: bool = False
+    parent: str | None = None
+    dry_run: bool = False
+
+    @property
+    def layout(self) -> Layout:
+        """How the data are to be read."""
+        return Layout(self.format, self.delimiter, self.header)
 
 
 class Spool:

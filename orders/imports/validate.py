@@ -16,7 +16,6 @@ REJECT_SCHEMA = {
     "column": pl.String,
     "code": pl.String,
     "reason": pl.String,
-    "raw": pl.String,
 }
 
 QUOTED_CHARACTERS = 40
@@ -27,8 +26,8 @@ class Validated(NamedTuple):
     """What became of a chunk's rows.
 
     Attributes:
-        good: `line`, `raw`, and a column for each field: ids and versions as numbers, the others as
-            text that PostgreSQL reads, null where the cell is empty. `version` is always there.
+        good: `line`, and a column for each field: ids and versions as numbers, the others as text
+            that PostgreSQL reads, null where the cell is empty. `version` is always there.
         rejects: as `REJECT_SCHEMA`: one for each row refused.
     """
 
@@ -53,13 +52,12 @@ def validate(table: pl.DataFrame, fields: Sequence[Field], width: int, version: 
 
 
 def reject(rows: pl.DataFrame, column: str, code: str, reason: pl.Expr) -> pl.DataFrame:
-    """Rejects of rows that have `line` and `raw`. A NUL, which no text column takes, shows as ␀."""
+    """Rejects of rows that have a `line`."""
     return rows.select(
         "line",
         pl.lit(column).alias("column"),
         pl.lit(code).alias("code"),
-        _storable(reason).alias("reason"),
-        _storable(pl.col("raw")),
+        reason.str.replace_all("\0", "␀", literal=True).alias("reason"),
     )
 
 
@@ -119,11 +117,7 @@ def _typed(rows: pl.DataFrame, fields: Sequence[Field], version: int) -> pl.Data
     whole = [column.name for column, _place in fields if column.rule in (Rule.ID, Rule.VERSION)]
     own = pl.col("version") if "version" in names else pl.lit(None, pl.Int64)
     return (
-        rows.select("line", "raw", *names)
+        rows.select("line", *names)
         .with_columns(pl.col(whole).cast(pl.Int64))
         .with_columns(pl.coalesce(own, pl.lit(version) + pl.col("line")).alias("version"))
     )
-
-
-def _storable(text: pl.Expr) -> pl.Expr:
-    return text.str.replace_all("\0", "␀", literal=True)

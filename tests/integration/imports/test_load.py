@@ -16,6 +16,7 @@ from orders.errors import ImportFailed
 from orders.imports import ledger
 from orders.imports.columns import locate_fields
 from orders.imports.flow import Importer
+from orders.imports.layout import Layout
 from orders.imports.load import load_rows
 from orders.imports.parse import parse
 from orders.imports.progress import Summary
@@ -275,7 +276,8 @@ def test_database_takes_whatever_was_validated(
         ",".join('"' + cell.replace('"', '""') + '"' for cell in row) + "\n" for row in rows
     )
     fields = locate_fields("orders", header, {name: name for name in header})
-    good, bad = validate(parse(data.encode(), 1, 5, ","), fields, 5, version=1)
+    parsed = parse(data.encode(), 1, Layout("csv", ",", header))
+    good, bad = validate(parsed.cells, fields, 5, version=1)
     assert good.height + bad.height == len(rows)
     with importer.engine.connect() as connection:
         loaded = load_rows(connection, "orders", good, version=1)

@@ -4,11 +4,13 @@ import csv
 import io
 from collections.abc import Iterator
 
+import polars as pl
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orders.errors import ImportFailed
+from orders.imports.layout import Layout
 from orders.imports.parse import parse
 from orders.imports.plan import Chunk, Limits, cut_chunks
 from orders.imports.records import Form, Splitter
@@ -59,11 +61,17 @@ def plan(content: bytes, limits: Limits, block: int) -> list[Chunk]:
     return list(cut_chunks(Splitter(",").runs(blocks(content, block)), limits, 0, 1))
 
 
+def records_of(data: bytes, first_line: int, width: int, delimiter: str) -> pl.DataFrame:
+    """Cells and raw text as one table, in the order of the lines."""
+    parsed = parse(data, first_line, Layout("csv", delimiter, [""] * width))
+    return parsed.cells.join(parsed.raw, on="line").sort("line")
+
+
 def records_of_chunks(content: bytes, chunks: list[Chunk], width: int) -> list[Record]:
     found = []
     for chunk in chunks:
         data = content[chunk.start_byte : chunk.end_byte]
-        table = parse(data, chunk.first_line, width, ",").sort("line")
+        table = records_of(data, chunk.first_line, width, ",")
         assert table.height == chunk.rows
         assert not table["unclosed"].any()
         for line, *fields in table.drop("raw", "unclosed").iter_rows():
@@ -129,7 +137,7 @@ def test_a_chunk_by_itself_splits_as_it_did_in_the_file(
 
 def test_unclosed_quote_costs_its_own_line_only() -> None:
     content = b'1,a\n2,"b\n3,c\n' + b"4,d\n" * 100
-    table = parse(content, 1, 2, ",").sort("line")
+    table = records_of(content, 1, 2, ",")
     assert table.filter("unclosed")["line"].to_list() == [2]
     assert table.filter("unclosed")["raw"].to_list() == ['2,"b']
     assert table.height == 103
@@ -173,13 +181,13 @@ def test_line_without_an_end_is_refused_before_it_fills_the_memory() -> None:
 
 
 def test_lone_cr_is_data_with_and_without_quotes() -> None:
-    table = parse(b'1,a\rb\n2,a\rb,"c"\n', 1, 3, ",").sort("line")
+    table = records_of(b'1,a\rb\n2,a\rb,"c"\n', 1, 3, ",")
     assert table["field_1"].to_list() == ["a\rb", "a\rb"]
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|", "^", "]", "\\", "-", "."])
 def test_any_delimiter_parts_fields(delimiter: str) -> None:
     content = f'1{delimiter}"x{delimiter}y"\n2{delimiter}z\n'.encode()
-    table = parse(content, 1, 2, delimiter).sort("line")
+    table = records_of(content, 1, 2, delimiter)
     assert table["field_1"].to_list() == [f"x{delimiter}y", "z"]
     assert table["field_2"].null_count() == 2
