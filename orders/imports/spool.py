@@ -3,6 +3,9 @@
 A file's manifest is written after its data, and last: what has a manifest is complete and accepted.
 It is deleted once the import is in the ledger, so the manifests there are name what is not planned.
 
+What a killed producer leaves: in a folder, files that `stored_before` finds and `delete_data` deletes;
+in an object store, a multipart upload that nobody sees. The bucket's rule has to end those.
+
 The object store's client runs threads, which a fork does not take along: a process that forks
 workers must not use a spool before; its children may.
 """
@@ -13,7 +16,7 @@ import re
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -27,6 +30,7 @@ from orders.errors import (
     ConfigurationError,
     DataMissing,
     ImportFailed,
+    ImportNotFound,
     Unavailable,
 )
 from orders.imports.columns import Kind
@@ -34,6 +38,22 @@ from orders.imports.layout import Format, Layout
 from orders.settings import Settings
 
 STREAM_BLOCK = 1 << 20
+
+STREAM_REQUEST = 8 << 20
+"""Bytes of a stream that are asked for at a time: enough to make little of a store's latency."""
+
+REQUEST_SECONDS = 30
+"""The longest that a request to an object store may take, with its repetitions and its answer."""
+
+UPLOAD_PARTS = 4
+"""Parts of 5 MiB that an upload has on their way at a time, and in memory. 12, the client's default,
+are no faster where the line is the limit, and then each has a twelfth of it until its time is up."""
+
+_ID = "[A-Za-z0-9-]{1,64}"
+_DATA = re.compile(rf"data/({_ID})")
+_MANIFEST = re.compile(rf"manifests/({_ID})\.json")
+_PART = re.compile(rf"(?:data/|manifests/)({_ID})(?:\.json)?#[0-9]+")
+"""What a file of a local spool is called until all of it is there."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -78,7 +98,8 @@ class Manifest(msgspec.Struct, frozen=True):
 class Spool:
     """A spool at a URL. Connects, and makes a local folder, on first use.
 
-    Every method raises `Unavailable`, naming the spool, if it cannot be reached.
+    Every method raises `Unavailable`, naming the spool, if it cannot be reached; and `ImportNotFound`
+    for an id that cannot be one of ours, so that no message can name a file outside of the spool.
     """
 
     def __init__(self, url: str) -> None:
@@ -105,7 +126,7 @@ class Spool:
                 yield block
 
         with self._reached() as store:
-            obstore.put(store, _data(import_id), measured())
+            obstore.put(store, _data(import_id), measured(), max_concurrency=UPLOAD_PARTS)
             self._make_durable(_data(import_id))
         return size, digest.hexdigest()
 
@@ -119,14 +140,17 @@ class Spool:
         """The ids of imports that are accepted and not planned, oldest first."""
         with self._reached() as store:
             objects = [meta for batch in obstore.list(store, "manifests") for meta in batch]
-        objects.sort(key=lambda meta: meta["last_modified"])
-        return [Path(meta["path"]).stem for meta in objects if meta["path"].endswith(".json")]
+        # Object stores may tell the time in seconds; ids begin with theirs.
+        objects.sort(key=lambda meta: (meta["last_modified"], meta["path"]))
+        return [found[1] for meta in objects if (found := _MANIFEST.fullmatch(meta["path"]))]
 
     def stored_before(self, moment: datetime) -> list[str]:
-        """The ids of imports whose data was stored before `moment`."""
+        """The ids of imports of which data were stored before `moment`, also by a killed producer."""
         with self._reached() as store:
             objects = [meta for batch in obstore.list(store, "data") for meta in batch]
-        return [Path(meta["path"]).name for meta in objects if meta["last_modified"] < moment]
+            parts = {import_id for import_id, file in self._parts() if _is_older(file, moment)}
+        old = [meta["path"] for meta in objects if meta["last_modified"] < moment]
+        return sorted(parts | {found[1] for path in old if (found := _DATA.fullmatch(path))})
 
     def manifest(self, import_id: str) -> Manifest | None:
         """The manifest, or None if the import was never accepted or is planned already.
@@ -150,8 +174,12 @@ class Spool:
         self._delete(_manifest(import_id))
 
     def delete_data(self, import_id: str) -> None:
-        """Delete the data, if it is still there."""
+        """Delete the data, and parts of them, if they are still there."""
         self._delete(_data(import_id))
+        with self._reached():
+            for owner, file in self._parts():
+                if owner == import_id:
+                    file.unlink(missing_ok=True)
 
     def size(self, import_id: str) -> int:
         """The size of the data in bytes.
@@ -177,9 +205,12 @@ class Spool:
         Raises:
             DataMissing: it is not there.
         """
-        with self._data_of(import_id) as store:
-            for block in obstore.get(store, _data(import_id)).stream(min_chunk_size=STREAM_BLOCK):
-                yield bytes(block)
+        size = self.size(import_id)
+        # One request for all would end when its time is up, while its reader still works.
+        for start in range(0, size, STREAM_REQUEST):
+            content = self.read(import_id, start, min(start + STREAM_REQUEST, size))
+            for block in range(0, len(content), STREAM_BLOCK):
+                yield content[block : block + STREAM_BLOCK]
 
     def _put_aside(self, import_id: str) -> None:
         """Keep a damaged manifest for a person to see, where no sweep finds it again."""
@@ -231,14 +262,29 @@ class Spool:
 
     def _make_durable(self, path: str) -> None:
         """See that a file in a local spool survives a power cut; object stores do by themselves."""
-        if isinstance(self._store, LocalStore):
-            file = Path(unquote(urlsplit(self._url).path), path)
-            for each in (file, file.parent):
+        if folder := self._folder():
+            for each in (folder / path, (folder / path).parent):
                 descriptor = os.open(each, os.O_RDONLY)
                 try:
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
+
+    def _parts(self) -> Iterator[tuple[str, Path]]:
+        """Files of a local spool that are not whole, with their import's id.
+
+        The store's client writes them, and neither lists nor deletes them.
+        """
+        if folder := self._folder():
+            for file in folder.glob("*/*#*"):
+                if found := _PART.fullmatch(file.relative_to(folder).as_posix()):
+                    yield found[1], file
+
+    def _folder(self) -> Path | None:
+        """Where a local spool is."""
+        if isinstance(self._store, LocalStore):
+            return Path(unquote(urlsplit(self._url).path))
+        return None
 
 
 _first_user: list[int] = []
@@ -260,17 +306,38 @@ def _open_store(url: str) -> ObjectStore:
         return from_url(
             url,
             # Plain HTTP is used only where the endpoint's own address says so.
-            client_options={"connect_timeout": "5s", "timeout": "30s", "allow_http": True},
-            retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=30)},
+            client_options={
+                "connect_timeout": "5s",
+                "timeout": f"{REQUEST_SECONDS}s",
+                "allow_http": True,
+            },
+            retry_config={
+                "max_retries": 3,
+                "retry_timeout": timedelta(seconds=REQUEST_SECONDS),
+            },
         )
     except (BaseError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ConfigurationError(f"SPOOL_URL: cannot be used: {reason}") from None
 
 
+def _is_older(file: Path, moment: datetime) -> bool:
+    try:
+        return datetime.fromtimestamp(file.stat().st_mtime, UTC) < moment
+    except FileNotFoundError:
+        # It became whole meanwhile.
+        return False
+
+
 def _data(import_id: str) -> str:
-    return f"data/{import_id}"
+    return f"data/{_checked(import_id)}"
 
 
 def _manifest(import_id: str) -> str:
-    return f"manifests/{import_id}.json"
+    return f"manifests/{_checked(import_id)}.json"
+
+
+def _checked(import_id: str) -> str:
+    if not re.fullmatch(_ID, import_id):
+        raise ImportNotFound(f"there is no import {import_id!r}")
+    return import_id

@@ -1,6 +1,6 @@
 """What integration tests do with the servers: seed rows, append updates, drain."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 
 import pytest
@@ -12,6 +12,7 @@ from orders.redis import Redis
 from orders.schema import customers, orders
 from orders.settings import Settings
 from orders.stream import UpdateStream
+from tests.s3 import Bucket, new_bucket, running_s3
 
 Rows = dict[int, tuple[int, str, Decimal, int]]
 """Orders by id: customer, status, total, version."""
@@ -80,3 +81,17 @@ def drain(
         return [Drain(engine, updates, cache, used, shard).run() for shard in range(updates.shards)]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """A server that speaks S3; its address."""
+    with running_s3() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3: str) -> Iterator[Bucket]:
+    """An empty bucket, also in the environment."""
+    with new_bucket(s3) as made:
+        yield made

@@ -1,0 +1,394 @@
+"""A spool in a folder, and one in a bucket: the same holds of both."""
+
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import obstore
+import pytest
+import sqlalchemy as sa
+from obstore.store import ObjectStore, from_url
+
+from orders.errors import (
+    ConfigurationError,
+    DataMissing,
+    ImportFailed,
+    ImportNotFound,
+    Unavailable,
+)
+from orders.imports import spool as spools
+from orders.imports.spool import Manifest, Spool
+from orders.retention import Purged, purge_expired
+from orders.settings import Settings
+from tests.processes import ROOT, eventually
+from tests.s3 import Bucket
+
+MIB = 1 << 20
+
+NO_IDS = [
+    "",
+    ".",
+    "..",
+    "../../etc/passwd",
+    "a/b",
+    "/etc/passwd",
+    "a\0b",
+    "a\n",
+    "one#1",
+    "ä",
+    "a" * 65,
+]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a spool is, as its tests look at it."""
+
+    url: str
+    unfinished: Callable[[], list[str]]
+    """What is there of uploads that did not end."""
+
+    @property
+    def store(self) -> ObjectStore:
+        """What lies under the spool."""
+        return from_url(self.url, client_options={"allow_http": True})
+
+    @property
+    def objects(self) -> list[str]:
+        """The paths of all that is there and whole."""
+        return sorted(each["path"] for each in obstore.list(self.store).collect())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "deep" / "spool here"
+    made.mkdir(parents=True)
+    return made
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, folder: Path) -> Place:
+    if request.param == "folder":
+        return Place(folder.as_uri(), lambda: parts(folder))
+    bucket: Bucket = request.getfixturevalue("bucket")
+    return Place(f"s3://{bucket.name}/some/where", bucket.open_uploads)
+
+
+@pytest.fixture
+def spool(place: Place) -> Spool:
+    return Spool(place.url)
+
+
+def parts(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*#*")]
+
+
+def manifest(import_id: str = "one") -> Manifest:
+    return Manifest(
+        id=import_id,
+        kind="orders",
+        source="f.csv",
+        mapping={"id": "id"},
+        delimiter=",",
+        header=["id"],
+        data_start=3,
+        data_line=2,
+        bytes=10,
+        sha256="",
+        version=1 << 60,
+        accepted_at=datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC),
+    )
+
+
+UPLOAD_AND_MEASURE = """
+import resource, sys
+from orders.imports.spool import Spool
+
+def most():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+spool = Spool(sys.argv[1])
+spool.upload("small", [b"x"])
+before = most()
+size, sha256 = spool.upload("large", (bytes([n]) * (1 << 20) for n in range(160)))
+print(most() - before, size, sha256)
+"""
+
+UPLOAD_AND_DIE = """
+import os, signal, sys
+from orders.imports.spool import Spool
+
+def blocks():
+    for n in range(40):
+        yield bytes(1 << 20)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Spool(sys.argv[1]).upload("one", blocks())
+"""
+
+
+def kill_an_upload(url: str) -> None:
+    """Let a producer be killed when much of its file is on its way."""
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        run(UPLOAD_AND_DIE, url)
+    assert raised.value.returncode == -signal.SIGKILL
+
+
+def run(code: str, *arguments: str) -> str:
+    """What a process of its own prints."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout
+
+
+def test_what_is_uploaded_is_measured_and_can_be_read(spool: Spool) -> None:
+    content = os.urandom(20_000_000)
+    blocks = [content[start : start + 99_999] for start in range(0, len(content), 99_999)]
+    assert spool.upload("one", blocks) == (len(content), hashlib.sha256(content).hexdigest())
+    assert spool.size("one") == len(content)
+    assert spool.read("one", 5_000_000, 5_000_100) == content[5_000_000:5_000_100]
+    assert b"".join(spool.stream("one")) == content
+    assert max(len(block) for block in spool.stream("one")) == spools.STREAM_BLOCK
+
+
+def test_empty_data_are_data_too(spool: Spool) -> None:
+    assert spool.upload("one", []) == (0, hashlib.sha256(b"").hexdigest())
+    assert spool.size("one") == 0
+    assert list(spool.stream("one")) == []
+
+
+def test_upload_holds_a_few_parts_in_memory_however_large_it_is(place: Place) -> None:
+    grown, size, sha256 = run(UPLOAD_AND_MEASURE, place.url).split()
+    assert int(size) == 160 * MIB
+    assert sha256 == hashlib.sha256(b"".join(bytes([n]) * MIB for n in range(160))).hexdigest()
+    assert int(grown) < 45 * MIB
+
+
+def test_upload_that_fails_leaves_nothing_behind(spool: Spool, place: Place) -> None:
+    def blocks() -> Iterator[bytes]:
+        yield b"x" * 40_000_000
+        assert eventually(place.unfinished, 10, "nothing was sent yet")
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        spool.upload("one", blocks())
+    assert place.objects == []
+    assert place.unfinished() == []
+
+
+def test_killed_upload_is_no_data(spool: Spool, place: Place) -> None:
+    kill_an_upload(place.url)
+    assert place.unfinished()
+    assert place.objects == []
+    assert spool.waiting() == []
+    with pytest.raises(DataMissing):
+        spool.size("one")
+
+
+def test_part_of_a_killed_upload_goes_when_files_of_its_age_go(
+    folder: Path, engine: sa.Engine, settings: Settings
+) -> None:
+    spool = Spool(folder.as_uri())
+    kill_an_upload(folder.as_uri())
+    (part,) = folder.rglob("*#*")
+    assert part.stat().st_size > MIB
+    assert purge_expired(engine, spool, settings).files == 0
+    os.utime(part, (time.time() - 8 * 86400,) * 2)
+    assert purge_expired(engine, spool, settings) == Purged(1, 0, 0)
+    assert parts(folder) == []
+
+
+def test_stream_outlives_the_time_that_a_request_may_take(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spools, "REQUEST_SECONDS", 1)
+    spool = Spool(place.url)
+    spool.upload("one", [bytes(MIB)] * 40)
+    blocks = spool.stream("one")
+    read = len(next(blocks))
+    start = time.monotonic()
+    eventually(lambda: time.monotonic() > start + 1.2, 5)
+    assert read + sum(len(block) for block in blocks) == 40 * MIB
+
+
+def test_manifests_wait_until_they_are_withdrawn(spool: Spool) -> None:
+    assert spool.waiting() == []
+    assert spool.manifest("one") is None
+    spool.announce(manifest())
+    assert spool.waiting() == ["one"]
+    assert spool.manifest("one") == manifest()
+    spool.withdraw_manifest("one")
+    spool.withdraw_manifest("one")
+    assert spool.waiting() == []
+
+
+def test_imports_wait_in_the_order_of_their_acceptance(spool: Spool) -> None:
+    ids = [f"20260102-03040{n}-00000000" for n in range(4)]
+    for each in ids:
+        spool.announce(manifest(each))
+    assert spool.waiting() == ids
+
+
+def test_import_accepted_first_waits_first_whatever_its_id(folder: Path) -> None:
+    spool = Spool(folder.as_uri())
+    for each in ("a", "b"):
+        spool.announce(manifest(each))
+    os.utime(folder / "manifests" / "b.json", (time.time() - 60,) * 2)
+    assert spool.waiting() == ["b", "a"]
+
+
+def test_what_is_not_ours_neither_waits_nor_expires(spool: Spool, place: Place) -> None:
+    strange = [
+        "data/a b",
+        "data/x/one",
+        "manifests/a b.json",
+        "manifests/one.txt",
+        "manifests/x/y.json",
+    ]
+    for path in strange:
+        obstore.put(place.store, path, b"{}")
+    assert spool.waiting() == []
+    assert spool.stored_before(datetime.now(UTC) + timedelta(days=1)) == []
+
+
+def test_data_are_stored_before_a_later_moment_only(spool: Spool) -> None:
+    now = datetime.now(UTC)
+    for each in ("one", "two"):
+        spool.upload(each, [b"x"])
+    assert spool.stored_before(now + timedelta(minutes=1)) == ["one", "two"]
+    assert spool.stored_before(now - timedelta(minutes=1)) == []
+
+
+def test_damaged_manifest_is_put_aside(spool: Spool, place: Place) -> None:
+    spool.announce(manifest())
+    obstore.put(place.store, "manifests/one.json", b"{")
+    with pytest.raises(ImportFailed, match="the manifest of import one is damaged"):
+        spool.manifest("one")
+    assert spool.waiting() == []
+    assert place.objects == ["damaged/one.json"]
+
+
+def test_data_that_is_gone_is_missed_at_this_place_by_this_host(spool: Spool) -> None:
+    spool.upload("one", [b"x"])
+    spool.delete_data("one")
+    spool.delete_data("one")
+    for look in (
+        spool.size,
+        lambda name: list(spool.stream(name)),
+        lambda name: spool.read(name, 0, 1),
+    ):
+        with pytest.raises(DataMissing, match="lacks the data of import one") as raised:
+            look("one")
+        assert f"{spool.address}, as {socket.gethostname()} sees it" in str(raised.value)
+
+
+@pytest.mark.parametrize("no_id", NO_IDS)
+def test_id_that_is_none_of_ours_is_an_import_that_is_not_there(
+    spool: Spool, place: Place, no_id: str
+) -> None:
+    uses: list[Callable[[], object]] = [
+        lambda: spool.upload(no_id, [b"x"]),
+        lambda: spool.announce(manifest(no_id)),
+        lambda: spool.manifest(no_id),
+        lambda: spool.withdraw_manifest(no_id),
+        lambda: spool.delete_data(no_id),
+        lambda: spool.size(no_id),
+        lambda: spool.read(no_id, 0, 1),
+        lambda: list(spool.stream(no_id)),
+    ]
+    for use in uses:
+        with pytest.raises(ImportNotFound, match="there is no import"):
+            use()
+    assert place.objects == []
+
+
+def test_folder_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(Unavailable, match=r"The spool at file://.*/file/spool cannot be used"):
+        Spool((tmp_path / "file" / "spool").as_uri()).waiting()
+
+
+def test_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:
+    for use in (
+        Spool("s3://nobody/x").waiting,
+        lambda: Spool("s3://nobody/x").upload("one", [b"x"]),
+    ):
+        with pytest.raises(Unavailable, match="The spool at s3://nobody/x cannot be used"):
+            use()
+
+
+def test_object_store_that_does_not_answer_is_named_soon(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spools, "REQUEST_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        spool = Spool(f"s3://{bucket.name}")
+        start = time.monotonic()
+        with pytest.raises(Unavailable, match=f"The spool at s3://{bucket.name} cannot be used"):
+            spool.upload("one", [b"x"])
+        assert time.monotonic() - start < 8
+
+
+def test_object_store_that_is_down_is_named_without_its_password(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{gone.getsockname()[1]}")
+    spool = Spool(f"s3://{bucket.name}")
+    for use in (
+        spool.waiting,
+        lambda: spool.announce(manifest()),
+        lambda: spool.manifest("one"),
+        lambda: spool.size("one"),
+        lambda: list(spool.stream("one")),
+        lambda: spool.delete_data("one"),
+    ):
+        with pytest.raises(Unavailable, match=f"The spool at s3://{bucket.name} ") as raised:
+            use()
+        assert "something secret" not in str(raised.value)
+
+
+def test_spool_that_is_no_address_is_a_wrong_setting() -> None:
+    with pytest.raises(ConfigurationError, match="SPOOL_URL"):
+        Spool("nonsense").waiting()
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("s3://key:secret@bucket/x?token=1", "s3://bucket/x"),
+        ("s3://key:se/cr#e?t@bucket/x", "s3://bucket/x"),
+        ("s3://key:s@e/c:r@bucket", "s3://bucket"),
+        ("https://host:9000/bucket/a", "https://host:9000/bucket/a"),
+        ("file:///srv/me@work/spool", "file:///srv/me@work/spool"),
+        ("s3://bucket/me@work", "s3://bucket/me@work"),
+    ],
+)
+def test_password_of_a_spool_is_not_shown(url: str, address: str) -> None:
+    assert Spool(url).address == address
+
+
+def test_spool_used_before_a_fork_says_so_instead_of_hanging(spool: Spool) -> None:
+    spool.waiting()
+    child = os.fork()
+    if child == 0:
+        try:
+            Spool(spool.address).waiting()
+        except ConfigurationError:
+            os._exit(7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
