@@ -73,6 +73,22 @@ class Settings(BaseSettings):
     import_chunk_bytes: int = Field(
         8 << 20, ge=1 << 10, description="bytes a chunk holds at the most"
     )
+    import_yield_lag: float = Field(
+        2, gt=0, description="seconds an update may wait before chunks of imports let it go first"
+    )
+    import_presets: Path = Field(
+        Path("imports.toml"), description="file of presets for imports, in TOML"
+    )
+    import_max_bytes: int = Field(
+        20 << 30, ge=1, description="bytes of an import file as it is handed over, packed or not"
+    )
+    import_max_unpacked_bytes: int = Field(
+        100 << 30, ge=1, description="bytes of text that it may hold"
+    )
+    import_max_ratio: float = Field(
+        200, ge=1, description="times its size that it may unpack to, beyond the first 16 MiB"
+    )
+    import_max_columns: int = Field(1000, ge=1, description="columns that it may have")
     chunk_attempts: int = Field(5, ge=1, description="starts of a chunk before it is quarantined")
 
     cache_ttl: int = Field(300, ge=1, description="seconds a cached read lives at the most")

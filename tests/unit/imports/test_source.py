@@ -3,6 +3,8 @@
 import io
 import os
 from collections.abc import Iterator
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,20 @@ import pytest
 
 from orders.errors import InvalidFile
 from orders.imports.records import LONGEST_RECORD
-from orders.imports.source import BLOCK, ImportSource, check_delimiter, open_source
+from orders.imports.source import ImportSource, open_source
+from orders.imports.sources.delimited import check_delimiter
+from orders.imports.sources.files import BLOCK
+from orders.imports.sources.limits import Limits, limits_of
+from orders.settings import Settings
+
+LIMITS = Limits(1 << 30, 1 << 30, 200, 1000)
 
 
-def read(source: ImportSource, delimiter: str = ",") -> tuple[tuple[str, ...], bytes]:
+def read(
+    source: ImportSource, delimiter: str | None = ",", limits: Limits = LIMITS
+) -> tuple[tuple[str, ...], bytes]:
     """The header, and the records as text after it."""
-    with open_source(source, delimiter) as opened:
+    with open_source(source, delimiter, limits) as opened:
         content = b"".join(opened.blocks)
         return opened.header, content[opened.data_start :]
 
@@ -38,9 +48,9 @@ def test_paths_files_bytes_and_rows_are_the_same_thing(tmp_path: Path) -> None:
 def test_source_is_named_without_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "orders.csv"
     path.write_bytes(b"id\n")
-    with open_source(path, ",") as opened:
+    with open_source(path, ",", LIMITS) as opened:
         assert opened.name == "orders.csv"
-    with path.open("rb") as file, open_source(file, ",") as opened:
+    with path.open("rb") as file, open_source(file, ",", LIMITS) as opened:
         assert opened.name == "orders.csv"
 
 
@@ -56,7 +66,7 @@ def test_source_is_named_without_its_folder(tmp_path: Path) -> None:
     ],
 )
 def test_header_is_found_and_records_begin_after_it(content: bytes, line: int) -> None:
-    with open_source(content, ",") as opened:
+    with open_source(content, ",", LIMITS) as opened:
         assert opened.data_line == line
         assert content[opened.data_start :] == b"1,Ann\n"
         assert opened.header[0] == "id"
@@ -84,24 +94,19 @@ def test_what_is_not_a_file_is_refused_by_name(tmp_path: Path) -> None:
         (b"\xef\xbb\xbf", "bytes: has no header"),
         (b"id,name\r1,Ann\r", "bytes: its lines end in a lone CR; they must end in LF or CR LF"),
         (b'id,"name\n1,Ann\n', "bytes: the header opens a quote and does not close it"),
-        (b"id\n1\n\xff\n", "bytes: is not UTF-8: line 3: invalid start byte"),
-        (b"id\n1\n2\xc3", "bytes: is not UTF-8: line 3: unexpected end of data"),
-        (b"i\x00d\xfe,", "bytes: is not UTF-8: line 1: invalid start byte"),
-        ("id\n".encode("utf-16"), "bytes: is not UTF-8: line 1: invalid start byte"),
+        (b"i\x00d\xfe,", "bytes: the header is not UTF-8: invalid start byte"),
+        ("id\n".encode("utf-16"), "bytes: is UTF-16; convert it to UTF-8"),
+        ("id\n".encode("utf-32"), "bytes: is UTF-32; convert it to UTF-8"),
+        (b"\xfe\xff\x00i\x00d", "bytes: is UTF-16; convert it to UTF-8"),
+        (b"PK\x03\x04\x14\x00", "bytes: is a zip archive or a spreadsheet; save it as CSV"),
     ],
 )
-def test_content_that_is_no_csv_in_utf8_is_refused(content: bytes, problem: str) -> None:
+def test_content_whose_header_cannot_be_read_is_refused(content: bytes, problem: str) -> None:
     assert refusal(content) == problem
 
 
-@pytest.mark.parametrize("before", [BLOCK - 2, BLOCK - 1, BLOCK, 3 * BLOCK + 1])
-def test_text_is_checked_across_blocks(before: int) -> None:
-    filled = b"id\n" + b"x\n" * ((before - 3) // 2) + b"y" * ((before - 3) % 2)
-    assert len(filled) == before
-    assert read(filled + "é\n".encode())[1].endswith("é\n".encode())
-    lines = filled.count(b"\n")
-    assert f"line {lines + 1}: " in refusal(filled + b"\xc3(\n")
-    assert f"line {lines + 1}: " in refusal(filled + b"\xc3")
+def test_records_that_are_not_utf8_are_left_to_the_worker() -> None:
+    assert read(b"id\n\xff\n2\xc3") == (("id",), b"\xff\n2\xc3")
 
 
 def test_line_without_an_end_is_refused() -> None:
@@ -113,6 +118,24 @@ def test_line_without_an_end_is_refused() -> None:
     assert refusal(long + b"x").startswith("bytes: line 1 is longer")
 
 
+def test_endless_line_is_refused_before_more_of_it_is_read() -> None:
+    class Endless:
+        given = 0
+
+        def read(self, size: int, /) -> bytes:
+            self.given += size
+            return b"x" * size
+
+    endless = Endless()
+    assert "line 1 is longer" in refusal(endless)
+    assert endless.given <= LONGEST_RECORD + 2 * BLOCK
+
+
+def test_long_line_within_a_large_block_is_refused() -> None:
+    rows = [{"a": "x"}, {"a": "y" * (5 * LONGEST_RECORD)}, {"a": "z"}]
+    assert refusal(rows) == f"rows: line 3 is longer than {LONGEST_RECORD} bytes"
+
+
 def test_endless_file_is_read_in_constant_memory() -> None:
     class Endless:
         given = 0
@@ -121,7 +144,7 @@ def test_endless_file_is_read_in_constant_memory() -> None:
             self.given += 1
             return b"id\n" if self.given == 1 else b"1\n" * (size // 2)
 
-    with open_source(Endless(), ",") as opened:
+    with open_source(Endless(), ",", LIMITS) as opened:
         for _block, number in zip(opened.blocks, range(1000), strict=False):
             assert number >= 0
 
@@ -135,6 +158,27 @@ def test_rows_with_keys_of_their_own_are_refused() -> None:
     assert refusal([{"a": 1}, {"b": 2}]) == "rows: the first row has no key 'b'"
     assert refusal([1]) == "rows: int is not a row: give mappings"  # type: ignore[list-item]
     assert refusal([]) == "rows: is empty"
+    assert refusal(7) == "rows: int is nothing that can be imported"  # type: ignore[arg-type]
+
+
+def test_values_of_rows_are_written_as_a_worker_reads_them() -> None:
+    moment = datetime(2024, 5, 6, 7, 8, 9, tzinfo=timezone(timedelta(hours=2)))
+    values = [
+        None,
+        Decimal("1E+2"),
+        Decimal("1.50"),
+        1e16,
+        0.00001,
+        1.0,
+        7,
+        True,
+        moment,
+        date(2024, 5, 6),
+    ]
+    row = {str(place): value for place, value in enumerate(values)}
+    assert read([row])[1] == (
+        b",100,1.50,10000000000000000,0.00001,1,7,true,2024-05-06 07:08:09+02:00,2024-05-06\r\n"
+    )
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 100_000])
@@ -143,6 +187,41 @@ def test_row_that_no_utf8_can_hold_is_named(number: int) -> None:
     assert refusal(rows) == (
         f"rows: row {number} has the lone surrogate '\\ud800', which no UTF-8 text can have"
     )
+
+
+def test_file_that_has_nothing_yet_is_not_taken_for_ended() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(reading, "rb", buffering=0) as file, os.fdopen(writing, "wb"):
+        assert "has nothing to read yet" in refusal(file)
+
+
+def test_pipe_is_read_like_a_file() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as file:
+        file.write(b"id;a\n1;2\n")
+    with os.fdopen(reading, "rb") as file:
+        assert read(file, None) == (("id", "a"), b"1;2\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "setting"),
+    [
+        ({"max_bytes": 999}, "IMPORT_MAX_BYTES"),
+        ({"max_unpacked_bytes": 999}, "IMPORT_MAX_UNPACKED_BYTES"),
+        ({"max_columns": 9}, "IMPORT_MAX_COLUMNS"),
+    ],
+)
+def test_limits_bite_and_name_their_setting(change: dict[str, int], setting: str) -> None:
+    content = b"a,b,c,d,e,f,g,h,i,j\n" + b"x" * 979 + b"\n"
+    assert len(content) == 1000
+    assert read(content, ",", LIMITS._replace(**{name: most + 1 for name, most in change.items()}))
+    with pytest.raises(InvalidFile, match=setting):
+        read(content, ",", LIMITS._replace(**change))
+
+
+def test_limits_are_those_of_the_settings() -> None:
+    assert limits_of(Settings.load()) == Limits(20 << 30, 100 << 30, 200, 1000)
 
 
 def test_reading_that_fails_says_so() -> None:
@@ -172,6 +251,6 @@ def test_rows_are_asked_for_only_as_they_are_sent() -> None:
             asked.append(number)
             yield {"id": number}
 
-    with open_source(rows(), ",") as opened:
+    with open_source(rows(), ",", LIMITS) as opened:
         next(opened.blocks)
     assert len(asked) < 100_000

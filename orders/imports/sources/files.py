@@ -1,0 +1,117 @@
+"""Files of bytes: opened, counted while they are read, and looked into before."""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from orders.errors import InvalidFile
+from orders.imports.sources.limits import Limits, refuse_more_given
+
+BLOCK = 256 << 10
+"""Bytes read at once. A line that is too long is noticed because no block holds a whole one."""
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A file opened for reading bytes, or what reads like one."""
+
+    def read(self, size: int, /) -> bytes:
+        """Some bytes, or none at the end."""
+
+
+class Given:
+    """A file that is handed over, `count` bytes of which are read so far."""
+
+    def __init__(self, name: str, file: Readable, limits: Limits) -> None:
+        self.count = 0
+        self._name = name
+        self._file = file
+        self._limits = limits
+
+    def read(self, size: int, /) -> bytes:
+        """Some bytes, or none at the end.
+
+        Raises:
+            InvalidFile: it cannot be read, gives something else, or more than it may.
+        """
+        try:
+            block = self._file.read(size)
+        except OSError as error:
+            raise InvalidFile(f"{self._name}: cannot be read: {error}") from None
+        if block is None:
+            # Taken for the end, it would cut the file off.
+            raise InvalidFile(f"{self._name}: has nothing to read yet; open it for blocking reads")
+        if not isinstance(block, bytes):
+            raise InvalidFile(f"{self._name}: gives text; open it for reading bytes")
+        self.count_to(self.count + len(block))
+        return block
+
+    def count_to(self, count: int) -> None:
+        """So much is read now, here or in another way.
+
+        Raises:
+            InvalidFile: it is more than may be handed over.
+        """
+        self.count = count
+        refuse_more_given(self._name, count, self._limits)
+
+
+class Ahead:
+    """A file whose first bytes can be looked at before they are read."""
+
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+        self._seen = b""
+
+    def peek(self, size: int = BLOCK) -> bytes:
+        """The next bytes: as many as asked for, fewer only at the end."""
+        while len(self._seen) < size and (more := self._file.read(size - len(self._seen))):
+            self._seen += more
+        return self._seen
+
+    def read(self, size: int, /) -> bytes:
+        """Some bytes, or none at the end."""
+        if not self._seen:
+            return self._file.read(size)
+        seen, self._seen = self._seen[:size], self._seen[size:]
+        return seen
+
+
+@contextmanager
+def open_file(source: str | os.PathLike[str] | bytes | Readable) -> Iterator[Readable]:
+    """The source as a file of bytes; what was opened here is closed again.
+
+    Raises:
+        InvalidFile: a path does not lead to a file that can be read.
+    """
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+    elif isinstance(source, Readable):
+        yield source
+    else:
+        with _open_path(Path(source)) as file:
+            yield file
+
+
+def blocks_of(file: Readable) -> Iterator[bytes]:
+    """The rest of the file, block by block."""
+    while block := file.read(BLOCK):
+        yield block
+
+
+def _open_path(path: Path) -> BinaryIO:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            what = "a folder" if path.is_dir() else "not a regular file"
+            raise InvalidFile(f"{path}: is {what}")
+        return path.open("rb")
+    except FileNotFoundError:
+        raise InvalidFile(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise InvalidFile(f"{path}: cannot be opened: {error.strerror}") from None
+    except ValueError as error:
+        raise InvalidFile(f"{str(path)!r}: is not a path: {error}") from None

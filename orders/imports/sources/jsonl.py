@@ -1,0 +1,50 @@
+"""The front of JSON Lines: the keys that their first records have."""
+
+import codecs
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from orders.errors import InvalidFile
+from orders.imports.sources.delimited import Front
+from orders.imports.sources.text import first_blocks
+
+LOOKED_AT = 256 << 10
+"""Bytes of the first records whose keys are the header, and always one whole record."""
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def read_keys(name: str, blocks: Iterator[bytes]) -> tuple[Front, list[bytes]]:
+    """The front of JSON Lines, and the blocks that were taken to find out.
+
+    Lines that cannot be read are passed over: a worker rejects them.
+
+    Raises:
+        InvalidFile: none of the lines looked at is a JSON object.
+    """
+    seen = first_blocks(blocks, LOOKED_AT)
+    while b"\n" not in seen[-1] and (more := next(blocks, None)):
+        seen.append(more)
+    start = b"".join(seen)
+    bom = len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0
+    header = _keys(start[bom:].split(b"\n"))
+    if not header:
+        raise InvalidFile(f"{name}: none of its first lines is a JSON object with keys")
+    return Front("", header, bom, 1), seen
+
+
+def _keys(lines: Iterable[bytes]) -> tuple[str, ...]:
+    """All keys of the records, in order of first appearance."""
+    keys: dict[str, None] = {}
+    for line in lines:
+        # Keys of a record that is cut off are not known; one that is whole can be decoded.
+        keys.update(dict.fromkeys(_keys_of(line)))
+    return tuple(keys)
+
+
+def _keys_of(line: bytes) -> Iterable[str]:
+    try:
+        return _OBJECT.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
