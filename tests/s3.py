@@ -21,21 +21,29 @@ _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
+class S3:
+    """A running server."""
+
+    endpoint: str
+    pid: int
+
+
+@dataclass(frozen=True)
 class Bucket:
     """A bucket of a test's own, and where it is."""
 
-    endpoint: str
+    server: S3
     name: str
 
     def open_uploads(self) -> list[str]:
         """The keys of multipart uploads that were neither ended nor given up."""
-        answer = _ask(self.endpoint, "GET", f"/{self.name}?uploads")
+        answer = _ask(self.server.endpoint, "GET", f"/{self.name}?uploads")
         return re.findall("<Key>(.*?)</Key>", answer.decode())
 
 
 @contextmanager
-def running_s3() -> Iterator[str]:
-    """A server, gone with all of its buckets at the end; its address."""
+def running_s3() -> Iterator[S3]:
+    """A server, gone with all of its buckets at the end."""
     with socket.create_server((LOOPBACK, 0)) as probe:
         port = probe.getsockname()[1]
     server = subprocess.Popen(
@@ -48,19 +56,19 @@ def running_s3() -> Iterator[str]:
     endpoint = f"http://{LOOPBACK}:{port}"
     try:
         eventually(lambda: _answers(endpoint), 30, "the S3 server does not answer")
-        yield endpoint
+        yield S3(endpoint, server.pid)
     finally:
         server.kill()
         server.wait(timeout=10)
 
 
 @contextmanager
-def new_bucket(endpoint: str) -> Iterator[Bucket]:
+def new_bucket(server: S3) -> Iterator[Bucket]:
     """An empty bucket, which the environment says how to reach, as an operator sets it."""
-    bucket = Bucket(endpoint, f"bucket-{os.getpid()}-{next(_numbers)}")
-    _ask(endpoint, "PUT", f"/{bucket.name}")
+    bucket = Bucket(server, f"bucket-{os.getpid()}-{next(_numbers)}")
+    _ask(server.endpoint, "PUT", f"/{bucket.name}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        patch.setenv("AWS_ENDPOINT_URL", server.endpoint)
         patch.setenv("AWS_REGION", "us-east-1")
         patch.setenv("AWS_ACCESS_KEY_ID", "someone")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "something secret")

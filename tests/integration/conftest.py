@@ -12,7 +12,7 @@ from orders.redis import Redis
 from orders.schema import customers, orders
 from orders.settings import Settings
 from orders.stream import UpdateStream
-from tests.s3 import Bucket, new_bucket, running_s3
+from tests.s3 import S3, Bucket, new_bucket, running_s3
 
 Rows = dict[int, tuple[int, str, Decimal, int]]
 """Orders by id: customer, status, total, version."""
@@ -84,14 +84,14 @@ def drain(
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """A server that speaks S3; its address."""
-    with running_s3() as endpoint:
-        yield endpoint
+def s3() -> Iterator[S3]:
+    """A server that speaks S3."""
+    with running_s3() as server:
+        yield server
 
 
 @pytest.fixture
-def bucket(s3: str) -> Iterator[Bucket]:
+def bucket(s3: S3) -> Iterator[Bucket]:
     """An empty bucket, also in the environment."""
     with new_bucket(s3) as made:
         yield made

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -135,6 +137,33 @@ Spool(sys.argv[1]).upload("one", blocks())
 """
 
 
+FROZEN_AT = 20
+"""The block at which the store stops taking any."""
+
+
+@contextmanager
+def going_on(pid: int) -> Iterator[None]:
+    """See that a process that the block stopped goes on, whatever becomes of the block."""
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def settled(value: Callable[[], int]) -> int:
+    """What a value is once it has not changed for half a second."""
+    last, since = value(), time.monotonic()
+
+    def is_settled() -> bool:
+        nonlocal last, since
+        if value() != last:
+            last, since = value(), time.monotonic()
+        return time.monotonic() - since > 0.5
+
+    eventually(is_settled, 20, "it goes on changing")
+    return last
+
+
 def kill_an_upload(url: str) -> None:
     """Let a producer be killed when much of its file is on its way."""
     with pytest.raises(subprocess.CalledProcessError) as raised:
@@ -175,6 +204,25 @@ def test_upload_holds_a_few_parts_in_memory_however_large_it_is(place: Place) ->
     assert int(size) == 160 * MIB
     assert sha256 == hashlib.sha256(b"".join(bytes([n]) * MIB for n in range(160))).hexdigest()
     assert int(grown) < 45 * MIB
+
+
+def test_upload_waits_for_a_store_that_does_not_keep_up(bucket: Bucket) -> None:
+    taken = 0
+
+    def blocks() -> Iterator[bytes]:
+        nonlocal taken
+        for taken in range(1, 161):
+            if taken == FROZEN_AT:
+                os.kill(bucket.server.pid, signal.SIGSTOP)
+            yield bytes(MIB)
+
+    with ThreadPoolExecutor(1) as pool, going_on(bucket.server.pid):
+        upload = pool.submit(Spool(f"s3://{bucket.name}").upload, "one", blocks())
+        eventually(lambda: taken >= FROZEN_AT, 10, "nothing was taken")
+        ahead = settled(lambda: taken) - FROZEN_AT
+        os.kill(bucket.server.pid, signal.SIGCONT)
+        assert upload.result(timeout=30)[0] == 160 * MIB
+    assert 0 < ahead <= 30
 
 
 def test_upload_that_fails_leaves_nothing_behind(spool: Spool, place: Place) -> None:
