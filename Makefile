@@ -48,7 +48,8 @@ faults: $(READY) ## only the tests that kill, freeze and cut
 	@$(BIN)/python -m pytest tests/faults
 
 bench: $(READY) ## measure imports and updates beside the plain ways, on servers of their own
-	@$(BIN)/python -m bench
+	@$(BIN)/orderworks bench imports
+	@$(BIN)/orderworks bench updates
 
 migrate: $(READY) ## bring the configured database to the newest schema
 	@$(BIN)/orderworks db upgrade

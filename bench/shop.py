@@ -3,72 +3,125 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
 import sqlalchemy as sa
 
-from orders.database import make_engine
+from bench.copying import copy
+from bench.sides import tell
+from orders.database import database_address, make_engine
+from orders.errors import OrderworksError
 from orders.settings import Settings
 from orderworks.demo.data import Sample, generate
 from orderworks.embedded.stack import temporary_stack
 
 TABLES = "orders, customers, customer_changes, customer_daily, customer_totals, update_shards"
 
+# Nothing is refreshed or swept while something is measured: all sides have the machine to themselves.
+QUIET = {"REPORT_INTERVAL": "86400", "SWEEP_INTERVAL": "86400"}
+
 
 @dataclass(frozen=True)
 class Shop:
-    """Servers, workers and data of one benchmark."""
+    """Servers, workers and data of one benchmark.
+
+    Attributes:
+        engine: the role that applications use, with the product's own settings.
+        admin: the superuser, without a transaction.
+        folder: for files; it goes with the shop.
+    """
 
     settings: Settings
     engine: sa.Engine
+    admin: sa.Engine
+    folder: Path
     sample: Sample
 
-    def empty(self) -> None:
-        """Begin anew: no rows, no rollups, no log."""
+    def without_orders(self) -> None:
+        """Begin anew: all customers, no order, no rollups, no log; nothing left to be written."""
         with self.engine.begin() as connection:
             connection.execute(sa.text(f"TRUNCATE {TABLES} CASCADE"))
+        copy(self.settings.database, "customers", self.sample.customers_file)
+        self.settle("customers")
 
-    def copy(self, file: Path, statement: str) -> None:
-        """COPY a file from here, as psql does."""
-        connection = self.engine.raw_connection()
-        try:
-            with closing(connection.cursor()) as cursor, file.open("rb") as data:
-                cursor.copy_expert(statement, data)
-            connection.commit()
-        finally:
-            connection.close()
+    def with_orders(self) -> None:
+        """Begin anew with all customers and all orders."""
+        self.without_orders()
+        copy(self.settings.database, "orders", self.sample.orders_file)
+        self.settle("orders")
 
-    def copy_customers(self) -> None:
-        """All customers, at COPY's speed."""
-        self.copy(
-            self.sample.customers_file,
-            "COPY customers (id, name, phone, email) FROM STDIN (FORMAT csv, HEADER)",
-        )
+    def settle(self, table: str) -> None:
+        """Do now what the server would else do in the middle of the next measurement."""
+        with self.admin.connect() as connection:
+            connection.execute(sa.text(f"VACUUM (ANALYZE) {table}"))
+            connection.execute(sa.text("CHECKPOINT"))
 
-    def copy_orders(self) -> None:
-        """All orders, at COPY's speed, with triggers, keys and indexes as in production."""
-        self.copy(
-            self.sample.orders_file,
-            "COPY orders (id, customer_id, total, status, created_at) "
-            "FROM STDIN (FORMAT csv, HEADER)",
-        )
+    def forget_changes(self) -> None:
+        """Empty the log, as a refresh of the reports would."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.text("TRUNCATE customer_changes"))
+
+    def transaction(self) -> int:
+        """The number of a transaction of now."""
+        return self._number("SELECT (pg_current_xact_id()::text)::bigint % (2 ^ 32)::bigint")
+
+    def expect_orders(self, count: int) -> None:
+        """Make sure that so many orders are there.
+
+        Raises:
+            OrderworksError: there are more or fewer.
+        """
+        found = self._number("SELECT count(*) FROM orders")
+        if found != count:
+            raise OrderworksError(f"there should be {count:,} orders, and {found:,} are there")
+
+    def expect_nothing_written(self, since: int) -> None:
+        """Make sure that no order was written by the transaction `since` or a later one.
+
+        Raises:
+            OrderworksError: some were.
+        """
+        rows = f"SELECT count(*) FROM orders WHERE xmin::text::bigint >= {since}"  # noqa: S608
+        if written := self._number(rows):
+            raise OrderworksError(f"nothing was to be written, and {written:,} orders were")
+
+    def _number(self, query: str) -> int:
+        with self.engine.begin() as connection:
+            return int(connection.execute(sa.text(query)).scalar_one())
 
 
 @contextmanager
 def open_shop(rows: int) -> Iterator[Shop]:
     """A stack with workers, gone with its data at the end, and `rows` generated orders."""
-    # Beat stays quiet while something is measured: both sides have the machine to themselves.
-    quiet = {"REPORT_INTERVAL": "3600", "SWEEP_INTERVAL": "3600"}
+    tell(f"starting servers and workers, generating {rows:,} orders … ")
     with (
-        patch.dict(os.environ, quiet),
+        patch.dict(os.environ, QUIET),
+        _without_settings_of_the_user(),
         temporary_stack() as stack,
         patch.dict(os.environ, stack.environment, ORDERWORKS_HOME=str(stack.home)),
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(prefix="orderworks-bench-") as folder,
     ):
+        sample = generate(Path(folder), rows)
+        tell("done\n")
         settings = Settings.load()
         engine = make_engine(settings, "orderworks-bench")
-        yield Shop(settings, engine, generate(Path(folder), rows))
+        admin = sa.create_engine(
+            database_address(str(stack.admin_url)), isolation_level="AUTOCOMMIT"
+        )
+        yield Shop(settings, engine, admin, Path(folder), sample)
         engine.dispose()
+        admin.dispose()
+
+
+@contextmanager
+def _without_settings_of_the_user() -> Iterator[None]:
+    """The environment with our defaults: no other database is emptied, and no other setting measured."""
+    names = {name.upper() for name in Settings.model_fields}
+    ours = {*names, *(f"{name}_FILE" for name in names)} - QUIET.keys()
+    with patch.dict(os.environ):
+        for name in ours & os.environ.keys():
+            del os.environ[name]
+        yield

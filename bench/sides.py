@@ -1,6 +1,7 @@
-"""Two sides of a comparison, measured in turns."""
+"""Sides of a comparison, measured in turns."""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,9 +31,29 @@ class Side(msgspec.Struct, frozen=True):
 def compare(rounds: int, *sides: Side) -> list[Result]:
     """Run all sides in turns, so that a machine's moods meet all of them; the first is the baseline."""
     taken: dict[str, list[float]] = {side.name: [] for side in sides}
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
         for side in sides:
+            tell(f"round {number} of {rounds}: {side.name} … ")
             taken[side.name].append(side.run())
+            tell(f"{taken[side.name][-1]:.2f} s\n")
+    return _results(sides, taken)
+
+
+@contextmanager
+def stopwatch() -> Iterator[Callable[[], float]]:
+    """Seconds since the block began, asked for as a call."""
+    began = time.perf_counter()
+    yield lambda: time.perf_counter() - began
+
+
+def tell(text: str) -> None:
+    """Say to the person who waits what is going on; figures go to standard output."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def _results(sides: tuple[Side, ...], taken: dict[str, list[float]]) -> list[Result]:
+    """What the seconds that each side took come to."""
     rates = {side.name: side.count / statistics.median(taken[side.name]) for side in sides}
     return [
         Result(
@@ -45,10 +66,3 @@ def compare(rounds: int, *sides: Side) -> list[Result]:
         )
         for side in sides
     ]
-
-
-@contextmanager
-def stopwatch() -> Iterator[Callable[[], float]]:
-    """Seconds since the block began, asked for as a call."""
-    began = time.perf_counter()
-    yield lambda: time.perf_counter() - began

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
+from bench.report import Figures
 from bench.shop import Shop, open_shop
-from bench.sides import Result, Side, compare, stopwatch
+from bench.sides import Side, compare, stopwatch
 from orders.names import customer_cache
 from orders.redis import Redis, make_redis
 from orders.stream import UpdateStream
@@ -17,17 +18,17 @@ LOOP_SHARE = 20
 """The loop is slow: it does one in so many of the updates."""
 
 
-def run(count: int, rounds: int) -> list[Result]:
+def run(count: int, rounds: int) -> Figures:
     """From `update_many` called until the last update is committed and its customer invalidated."""
     with open_shop(count) as shop, Producer.from_settings() as producer:
-        shop.copy_customers()
-        shop.copy_orders()
+        shop.with_orders()
         few = count // LOOP_SHARE
-        return compare(
+        results = compare(
             rounds,
             Side("a transaction an update, in a loop", few, lambda: _loop(shop, _some(shop, few))),
             Side("update_many and two workers", count, lambda: _drain(shop, producer, count)),
         )
+        return Figures("updates", results, [])
 
 
 def _some(shop: Shop, count: int) -> list[OrderUpdate]:

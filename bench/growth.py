@@ -1,0 +1,37 @@
+"""Imports while the table grows: whether the ten millionth row costs what the first one did."""
+
+from functools import partial
+
+from bench import files
+from bench.imports import Bench, timed_import
+from bench.report import Figures
+from bench.shop import open_shop
+from bench.sides import Side, compare, tell
+from producer import Producer
+
+
+def run(rows: int, steps: int) -> Figures:
+    """Import after import of `rows` new orders, with rising ids.
+
+    Each step is measured once, so a first one, which does not count, makes workers load what they need.
+    """
+    with open_shop(rows * steps) as shop, Producer.from_settings() as producer:
+        step = partial(_step, Bench(shop, producer), rows)
+        shop.without_orders()
+        tell(f"warming up … {step(0):.2f} s\n")
+        shop.without_orders()
+        sides = [
+            Side(f"import onto {before:,} orders", rows, partial(step, before))
+            for before in range(0, rows * steps, rows)
+        ]
+        return Figures("imports-growth", compare(1, *sides), [])
+
+
+def _step(bench: Bench, rows: int, before: int) -> float:
+    file = files.part(bench.shop, before, rows)
+    # In operation the reports are refreshed all the time; the log never holds millions of rows.
+    bench.shop.forget_changes()
+    bench.shop.settle("orders")
+    seconds = timed_import(bench, file, applied=rows)
+    bench.shop.expect_orders(before + rows)
+    return seconds

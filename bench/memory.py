@@ -1,0 +1,92 @@
+"""The memory that an import takes at its peak, in each of its processes, for files of any size."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from bench.peaks import peak
+from bench.report import Figures, Peak
+from bench.shop import Shop, open_shop
+from bench.sides import tell
+from orders.errors import OrderworksError
+
+INTERVAL = 0.1
+"""Seconds between two looks. A peak stays until its process ends, so that few are missed."""
+
+ROOT = Path(__file__).parents[1]
+
+Peaks = dict[int, int]
+"""The peak of each process, in bytes."""
+
+
+def run(sizes: Sequence[int]) -> Figures:
+    """The peaks of producer and workers, with fresh processes for every size."""
+    found = [each for rows in sizes for each in _peaks(rows)]
+    return Figures("imports-memory", found, [])
+
+
+def _peaks(rows: int) -> list[Peak]:
+    with open_shop(rows) as shop:
+        shop.without_orders()
+        worker = _imports_worker()
+        with _watched(worker) as children:
+            tell(f"import of {rows:,} orders … ")
+            producer = _import(shop)
+            tell("done\n")
+        found = {
+            "producer": producer,
+            "worker, main process": peak(worker.pid),
+            **{
+                f"worker, child {n}": most
+                for n, most in enumerate(sorted(children.values(), reverse=True), 1)
+            },
+        }
+        return [Peak(name, rows, most) for name, most in found.items()]
+
+
+def _import(shop: Shop) -> int:
+    """Import the orders in a process of its own; its peak."""
+    command = [sys.executable, "-m", "bench.one_import", str(shop.sample.orders_file)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)  # noqa: S603 - ours
+    shop.expect_orders(len(shop.sample.orders))
+    return int(done.stdout)
+
+
+def _imports_worker() -> psutil.Process:
+    """The main process of the worker that imports."""
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if "imports@%h" in process.cmdline():
+                return process
+    raise OrderworksError("no worker for imports runs")
+
+
+@contextmanager
+def _watched(worker: psutil.Process) -> Iterator[Peaks]:
+    """The peaks of the worker's children, those that were replaced meanwhile included."""
+    peaks: Peaks = {}
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(INTERVAL):
+            _look(worker, peaks)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        ended.set()
+        watcher.join()
+        _look(worker, peaks)
+
+
+def _look(worker: psutil.Process, peaks: Peaks) -> None:
+    for child in worker.children():
+        with suppress(OSError):
+            peaks[child.pid] = max(peak(child.pid), peaks.get(child.pid, 0))

@@ -1,0 +1,21 @@
+"""`python -m bench.one_import FILE`: a producer that imports a file, and prints its peak in bytes.
+
+A process of its own, as lean as an application's: neither SQLAlchemy nor polars is loaded.
+"""
+
+import sys
+
+from bench.peaks import peak
+from producer import Producer
+
+
+def main(file: str) -> None:
+    """Import and wait; print the peak."""
+    with Producer.from_settings() as producer:
+        summary = producer.import_file(file, again=True).wait()
+    if summary["status"] != "done":
+        sys.exit(f"the import ended as {summary}")
+    sys.stdout.write(str(peak()))
+
+
+main(sys.argv[1])

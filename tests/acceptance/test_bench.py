@@ -1,0 +1,46 @@
+"""`orderworks bench` from a clone: real servers and workers of its own, figures as JSON."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+SIDES = {
+    "\\copy": 2000,
+    "\\copy of two halves at once": 2000,
+    "import into the empty table": 2000,
+    "import with every total changed": 2000,
+    "import of the same again": 2000,
+    "import with 1 % of bad rows": 2000,
+}
+
+
+def test_imports_are_measured_on_servers_of_their_own_and_written_as_json(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    size = ["--rows", "2000", "--rounds", "1", "--json", str(file)]
+    nowhere = {
+        "DATABASE_URL": "postgresql://me@127.0.0.1:1/mine",
+        "REDIS_URL": "redis://127.0.0.1:1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "orderworks", "bench", "imports", *size],
+        cwd=ROOT,
+        env={**os.environ, **nowhere},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_bytes())
+    assert figures["benchmark"] == "imports"
+    assert {"cpu", "cpus", "memory", "system", "python", "postgresql"} == figures["machine"].keys()
+    assert {each["name"]: each["count"] for each in figures["results"]} == SIDES
+    for each in figures["results"]:
+        assert len(each["rounds"]) == 1
+        assert each["rate"] > 0
+        assert each["name"] in done.stdout
+        assert f"round 1 of 1: {each['name']} … " in done.stderr
+    assert figures["results"][0]["ratio"] == 1
