@@ -21,9 +21,9 @@ def load_work(connection: sa.Connection, spool: Spool, work: Work) -> Counts:
     Raises:
         ImportFailed: the spool does not hold what was planned.
     """
-    parsed = parse(read_chunk(spool, work), work.first_line, work.layout)
     fields = locate_fields(work.kind, work.header, work.mapping)
-    validated = validate(parsed.cells, fields, len(work.header), work.version)
+    parsed = parse(read_chunk(spool, work), work.first_line, work.layout, fields)
+    validated = validate(parsed.cells, fields, work.version)
     loaded = load_rows(connection, work.kind, validated.good, work.version)
     rejects = pl.concat([validated.rejects, *loaded.rejects])
     keep_rejects(connection, work.import_id, parsed.with_raw(rejects))

@@ -20,7 +20,7 @@ from orders.errors import ImportFailed, Unavailable
 from orders.imports import claims, ledger
 from orders.imports.plan import Chunk, Limits, cut_chunks
 from orders.imports.progress import Summary, mirror
-from orders.imports.records import Splitter
+from orders.imports.records import splitter
 from orders.imports.spool import Manifest, Spool
 from orders.names import import_forgiven, import_nudge, import_plan
 from orders.redis import Redis
@@ -254,7 +254,7 @@ def planned_chunks(
             yield block[max(0, manifest.data_start - position) :]
             position += len(block)
 
-    runs = Splitter(manifest.delimiter).runs(records())
+    runs = splitter(manifest.layout).runs(records())
     limits = Limits(settings.import_chunk_rows, settings.import_chunk_bytes)
     chunks = list(cut_chunks(runs, limits, manifest.data_start, manifest.data_line))
     if digest.hexdigest() != manifest.sha256:

@@ -1,10 +1,10 @@
-"""Where records of a CSV text begin and end. The plan and the parse both cut here, so they agree.
+"""Where records of a text begin and end. The plan and the parse both cut here, so they agree.
 
-The rules are those of Python's csv module: a quote opens only at the start of a field, `""` within
-quotes is a quote, what follows a closing quote belongs to the field. Lines end in LF or CR LF.
+The rules for CSV are those of Python's csv module: a quote opens only at the start of a field, `""`
+within quotes is a quote, what follows a closing quote belongs to the field. Lines end in LF or CR LF.
 
 Lines without a quote, nearly all in most files, are never looked at one by one; those with one are
-matched by the hundred in one regular expression, at 1 s per million, with the few between them.
+matched by the hundred in one regular expression. Of JSON Lines, each line is a record.
 """
 
 import re
@@ -13,6 +13,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from orders.errors import ImportFailed
+from orders.imports.layout import Layout
 
 LONGEST_RECORD = 1 << 20
 """Bytes of a record, line end included. A quote that is not closed within them is never closed."""
@@ -58,6 +59,35 @@ def _blank_lines(data: bytes) -> int:
     return 0
 
 
+def splitter(layout: Layout) -> "Splitter | LineSplitter":
+    """What cuts texts of that form."""
+    return LineSplitter() if layout.format == "jsonl" else Splitter(layout.delimiter)
+
+
+class LineSplitter:
+    """Splits blocks of bytes into runs of which each line is a record, whatever quotes it has."""
+
+    def __init__(self, longest: int = LONGEST_RECORD) -> None:
+        self._longest = longest
+
+    def runs(self, blocks: Iterable[bytes]) -> Iterator[Run]:
+        """The runs, in order; together they are the blocks' bytes.
+
+        Raises:
+            ImportFailed: a line is longer than a record may be.
+        """
+        data = b""
+        for block in blocks:
+            data += block
+            end = data.rfind(b"\n") + 1
+            if end:
+                yield plain_or_quoted(Form.PLAIN, data[:end])
+                data = data[end:]
+            _refuse_longer(data, self._longest)
+        if data:
+            yield plain_or_quoted(Form.PLAIN, data)
+
+
 class Splitter:
     """Splits blocks of bytes into runs. Holds a block and a record at the most."""
 
@@ -85,8 +115,8 @@ class Splitter:
             data += block
             done = yield from self._ready(data, final=False)
             data = data[done:]
-            if len(data) > self._longest and b"\n" not in data:
-                raise ImportFailed(f"a line is longer than {self._longest} bytes")
+            if b"\n" not in data:
+                _refuse_longer(data, self._longest)
         yield from self._ready(data, final=True)
 
     def _ready(self, data: bytes, *, final: bool) -> Generator[Run, None, int]:
@@ -124,6 +154,11 @@ class Splitter:
             line_end = data.find(b"\n", start) + 1 or len(data)
             return Run(Form.UNCLOSED, data[start:line_end], 1, 1)
         return None
+
+
+def _refuse_longer(line: bytes, longest: int) -> None:
+    if len(line) > longest:
+        raise ImportFailed(f"a line is longer than {longest} bytes")
 
 
 def _record(delimiter: str, unquotable: bytes) -> bytes:

@@ -1,7 +1,9 @@
 """What text each rule accepts, as polars expressions, and how it is told why another is refused.
 
-`accepts` is cheap and runs over every row. The problems are looked at only where it is false: the
-first that is found is the one, and the last one of a rule is what remains.
+`is_plain` is cheap and runs over every row; it is true of nearly all cells that are good as they
+stand, and of no other. Where it is false, the cell is cleaned and `accepts` decides. The problems are
+looked at only where that is false too: the first that is found is the one, and the last one of a rule
+is what remains.
 
 Loads polars: imported in a worker's pool child only.
 """
@@ -18,10 +20,16 @@ NOT_FINITE = "(?i)^[+-]?(?:nan|inf|infinity)$"
 # Zeros around a number do not count, up to a length that no honest file has.
 MONEY = r"^(?:0{0,40}[0-9]{1,12}(?:\.[0-9]{0,2}0{0,40})?|\.[0-9]{1,2}0{0,40})$"
 LARGE_MONEY = "^0*[1-9][0-9]{12}"
-MOMENT = (
-    "^[0-9]{4}-[0-9]{2}-[0-9]{2}"
+TIME = (
     r"(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
     "(?:Z|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?)?)?$"
+)
+MOMENT = "^[0-9]{4}-[0-9]{2}-[0-9]{2}" + TIME
+# What nearly all moments are: one of the years 1000 to 8999, a day before the 29th in February.
+PLAIN_MOMENT = (
+    "^[1-8][0-9]{3}-"
+    "(?:(?:0[13-9]|1[0-2])-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13578]|1[02])-31)"
+    + TIME
 )
 YEARS = 2, 9998
 """In any time zone, these are years that Python and PostgreSQL both have."""
@@ -34,6 +42,28 @@ class Problem(NamedTuple):
     found: pl.Expr
     code: str
     reason: str
+
+
+def is_plain(column: Column, cell: pl.Expr) -> pl.Expr:
+    """Whether the cell can be seen at a glance to be stored as it is; true or false, never null."""
+    plain = _is_plain(column, cell).fill_null(value=False)
+    return plain if column.required else cell.is_null() | (cell == "") | plain
+
+
+def _is_plain(column: Column, cell: pl.Expr) -> pl.Expr:
+    match column.rule:
+        case Rule.ID | Rule.VERSION:
+            # A sign is understood by the cast, and not by us.
+            signed = cell.str.starts_with("+") | cell.str.starts_with("-")
+            return (_whole(cell) >= _lowest(column)) & ~signed
+        case Rule.MONEY:
+            return cell.str.contains(MONEY)
+        case Rule.MOMENT:
+            return cell.str.contains(PLAIN_MOMENT)
+        case Rule.TEXT:
+            blank = cell.str.starts_with(" ") | cell.str.starts_with("\t")
+            fits = cell.str.len_bytes().is_between(1, column.longest)
+            return fits & ~blank & ~cell.str.contains(NUL, literal=True)
 
 
 def cleaned(column: Column, cell: pl.Expr) -> pl.Expr:

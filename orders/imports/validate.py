@@ -8,15 +8,12 @@ from typing import NamedTuple
 
 import polars as pl
 
+from orders.imports.cells import FAULT_SCHEMA, field_name
 from orders.imports.columns import Column, Field, Rule
-from orders.imports.rules import Problem, accepts, cleaned, problems
+from orders.imports.rules import Problem, accepts, cleaned, is_plain, problems
 
-REJECT_SCHEMA = {
-    "line": pl.Int64,
-    "column": pl.String,
-    "code": pl.String,
-    "reason": pl.String,
-}
+REJECT_SCHEMA = FAULT_SCHEMA
+"""Line, column, code and reason."""
 
 QUOTED_CHARACTERS = 40
 """Of a value at fault, what a reason quotes at the most."""
@@ -35,20 +32,17 @@ class Validated(NamedTuple):
     rejects: pl.DataFrame
 
 
-def validate(table: pl.DataFrame, fields: Sequence[Field], width: int, version: int) -> Validated:
-    """Judge a parsed table. `fields` are in the order of the file; the first one at fault counts.
+def validate(cells: pl.DataFrame, fields: Sequence[Field], version: int) -> Validated:
+    """Judge a chunk's cells. `fields` are in the order of the file; the first one at fault counts.
 
     A row that brings no version gets `version` plus its line: so the last line of a file wins.
     """
-    whole, rejects = _refuse_broken_records(table, width)
-    for column, place in fields:
-        cell = pl.col(f"field_{place}")
-        whole = whole.with_columns(cleaned(column, cell).alias(column.name))
-    good = whole.filter(_accepted(fields))
-    if good.height < whole.height:
-        bad = whole.filter(~_accepted(fields))
-        rejects.append(_refuse_values(bad, fields))
-    return Validated(_typed(good, fields, version), pl.concat(rejects).sort("line"))
+    rows, rejects = _part_broken_records(cells)
+    named = rows.select("line", *(_cell(place).alias(column.name) for column, place in fields))
+    plain, others = _part_plain(named, fields)
+    good, refused = _judge(others, fields)
+    whole = pl.concat([_emptied(plain, fields), good]) if good.height else _emptied(plain, fields)
+    return Validated(_typed(whole, fields, version), pl.concat([*rejects, *refused]).sort("line"))
 
 
 def reject(rows: pl.DataFrame, column: str, code: str, reason: pl.Expr) -> pl.DataFrame:
@@ -68,40 +62,55 @@ def quoted(column: str, value: pl.Expr, reason: str) -> pl.Expr:
     return pl.format("{}: '{}' {}", pl.lit(column), short, pl.lit(reason))
 
 
-def _refuse_broken_records(
-    table: pl.DataFrame, width: int
-) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-    """The records that have a field for every column, and the rejects of the others."""
-    unclosed = pl.col("unclosed")
-    narrow = ~unclosed & pl.col(f"field_{width - 1}").is_null()
-    wide = ~unclosed & pl.col(f"field_{width}").is_not_null()
-    few, many = f"fewer than {width} fields", f"more than {width} fields"
-    kinds = (
-        (unclosed, "unclosed_quote", "a quote opens on this line and nothing closes it"),
-        (narrow, "wrong_width", f"the row has {few}"),
-        (wide, "wrong_width", f"the row has {many}"),
+def _cell(place: int) -> pl.Expr:
+    return pl.col(field_name(place))
+
+
+def _part_broken_records(cells: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """The records that can be judged, and the rejects of the others."""
+    if cells["code"].null_count() == cells.height:
+        return cells, [pl.DataFrame(schema=REJECT_SCHEMA)]
+    broken = pl.col("code").is_not_null()
+    return cells.filter(~broken), [cells.filter(broken).select(*REJECT_SCHEMA)]
+
+
+def _part_plain(rows: pl.DataFrame, fields: Sequence[Field]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows that can be seen at a glance to be good, nearly all in most files; and the others."""
+    plain = pl.all_horizontal(is_plain(column, pl.col(column.name)) for column, _place in fields)
+    found = rows.select(plain.alias("plain"))["plain"]
+    return (rows, rows.clear()) if found.all() else (rows.filter(found), rows.filter(~found))
+
+
+def _emptied(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.DataFrame:
+    """The rows with null for an empty text."""
+    names = [column.name for column, _place in fields if (rows[column.name] == "").any()]
+    filled = (pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in names)
+    return rows.with_columns(filled)
+
+
+def _judge(rows: pl.DataFrame, fields: Sequence[Field]) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """The rows that are good, their values cleaned, and the rejects of the others."""
+    if not rows.height:
+        return rows, []
+    rows = rows.with_columns(
+        cleaned(column, pl.col(column.name)).alias(column.name) for column, _place in fields
     )
-    rejects = [
-        reject(table.filter(found), "", code, pl.lit(reason)) for found, code, reason in kinds
-    ]
-    return table.filter(~(unclosed | narrow | wide)), rejects
+    accepted = pl.all_horizontal(accepts(column, pl.col(column.name)) for column, _ in fields)
+    good = rows.select(accepted.alias("good"))["good"]
+    return rows.filter(good), _refuse_values(rows.filter(~good), fields)
 
 
-def _accepted(fields: Sequence[Field]) -> pl.Expr:
-    return pl.all_horizontal(accepts(column, pl.col(column.name)) for column, _place in fields)
-
-
-def _refuse_values(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.DataFrame:
+def _refuse_values(rows: pl.DataFrame, fields: Sequence[Field]) -> list[pl.DataFrame]:
     """The rejects of rows of which each has a value that is not accepted."""
     rejects = []
     for column, _place in fields:
         value = pl.col(column.name)
-        at_fault = rows.filter(~accepts(column, value))
-        rows = rows.filter(accepts(column, value))
-        for problem in problems(column, value):
+        follows = rows.select(accepts(column, value).alias("follows"))["follows"]
+        at_fault, rows = rows.filter(~follows), rows.filter(follows)
+        for problem in problems(column, value) if at_fault.height else ():
             rejects.append(_refuse_problem(at_fault.filter(problem.found), column, problem))
             at_fault = at_fault.filter(~problem.found)
-    return pl.concat(rejects)
+    return rejects
 
 
 def _refuse_problem(rows: pl.DataFrame, column: Column, problem: Problem) -> pl.DataFrame:

@@ -276,8 +276,8 @@ def test_database_takes_whatever_was_validated(
         ",".join('"' + cell.replace('"', '""') + '"' for cell in row) + "\n" for row in rows
     )
     fields = locate_fields("orders", header, {name: name for name in header})
-    parsed = parse(data.encode(), 1, Layout("csv", ",", header))
-    good, bad = validate(parsed.cells, fields, 5, version=1)
+    parsed = parse(data.encode(), 1, Layout("csv", ",", header), fields)
+    good, bad = validate(parsed.cells, fields, version=1)
     assert good.height + bad.height == len(rows)
     with importer.engine.connect() as connection:
         loaded = load_rows(connection, "orders", good, version=1)

@@ -25,8 +25,8 @@ LARGEST = str(2**63 - 1)
 
 def judge(content: bytes, header: list[str], kind: Kind = "orders") -> Validated:
     fields = locate_fields(kind, header, {name: name for name in header})
-    parsed = parse(content, 2, Layout("csv", ",", header))
-    judged = validate(parsed.cells, fields, len(header), version=1000)
+    parsed = parse(content, 2, Layout("csv", ",", header), fields)
+    judged = validate(parsed.cells, fields, version=1000)
     return judged._replace(rejects=parsed.with_raw(judged.rejects))
 
 
@@ -166,6 +166,6 @@ def test_row_without_a_version_gets_its_line() -> None:
 
 def test_ignored_columns_are_not_judged() -> None:
     fields = locate_fields("customers", ["x", "id", "name"], {"id": "id", "name": "name"})
-    cells = parse(b"\x00,1,Ann\n", 2, Layout("csv", ",", ["x", "id", "name"])).cells
-    judged = validate(cells, fields, 3, version=0)
+    cells = parse(b"\x00,1,Ann\n", 2, Layout("csv", ",", ["x", "id", "name"]), fields).cells
+    judged = validate(cells, fields, version=0)
     assert judged.good.select(pl.exclude("line")).rows() == [(1, "Ann", 2)]
