@@ -80,7 +80,11 @@ def imports_memory(
 
 
 @commands.command()
-def updates(rows: Rows = 300_000, rounds: Rounds = 5, json: JsonFile = None) -> None:
+def updates(
+    rows: Annotated[int, typer.Option(min=1000, help="Orders, and updates of them.")] = 300_000,
+    rounds: Rounds = 5,
+    json: JsonFile = None,
+) -> None:
     """Compare `update_many` with a transaction an update in a loop."""
     from bench import report  # noqa: PLC0415 - only a clone has it
     from bench import updates as benchmark  # noqa: PLC0415 - likewise
