@@ -45,7 +45,7 @@ def _is_a(source: object, library: str, kind: str) -> bool:
 def _polars_text(name: str, frame: Any, delimiter: str) -> Iterator[bytes]:  # noqa: ANN401 - not imported
     from orders.imports.sources import polars_text  # noqa: PLC0415 - loads polars
 
-    return polars_text.csv_text(name, frame.iter_slices(SLICE), delimiter)
+    return polars_text.frame_text(name, frame, delimiter)
 
 
 def _pandas_text(name: str, frame: Any, delimiter: str) -> Iterator[bytes]:  # noqa: ANN401 - not imported

@@ -21,14 +21,18 @@ def read_keys(name: str, blocks: Iterator[bytes]) -> tuple[Front, list[bytes]]:
     Lines that cannot be read are passed over: a worker rejects them.
 
     Raises:
-        InvalidFile: none of the lines looked at is a JSON object.
+        InvalidFile: none of the lines looked at is a JSON object, or they are parts of an array.
     """
     seen = first_blocks(blocks, LOOKED_AT)
     while b"\n" not in seen[-1] and (more := next(blocks, None)):
         seen.append(more)
     start = b"".join(seen)
     bom = len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0
-    header = _keys(start[bom:].split(b"\n"))
+    lines = start[bom:].lstrip().split(b"\n")
+    # In an array written over many lines, the last object would look like a line of its own.
+    if lines[0].rstrip() == b"[":
+        raise InvalidFile(f"{name}: is one JSON array; write its objects one a line, without it")
+    header = _keys(lines)
     if not header:
         raise InvalidFile(f"{name}: none of its first lines is a JSON object with keys")
     return Front("", header, bom, 1), seen
@@ -38,7 +42,6 @@ def _keys(lines: Iterable[bytes]) -> tuple[str, ...]:
     """All keys of the records, in order of first appearance."""
     keys: dict[str, None] = {}
     for line in lines:
-        # Keys of a record that is cut off are not known; one that is whole can be decoded.
         keys.update(dict.fromkeys(_keys_of(line)))
     return tuple(keys)
 

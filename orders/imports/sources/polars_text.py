@@ -18,7 +18,7 @@ from orders.imports.sources.limits import (
 )
 
 SLICE = 50_000
-"""Rows of a Parquet file in memory at once. Pages outside a slice are not unpacked for it."""
+"""Rows that are turned into text at once. Pages outside a slice are not unpacked for it."""
 
 TEXT_AT_ONCE = 8 << 20
 """Bytes of text, about, that a slice is written in. Equal texts share their memory in a frame, but
@@ -36,8 +36,8 @@ def parquet_text(name: str, path: Path, limits: Limits, delimiter: str) -> Itera
         height = frame.select(pl.len()).collect().item()
         columns = len(frame.collect_schema())
         _refuse_more_cells(name, height, columns, path.stat().st_size, limits)
-        slices = (frame.slice(at, SLICE).collect() for at in range(0, max(height, 1), SLICE))
-        yield from csv_text(name, slices, delimiter)
+        slices = (frame.slice(at, SLICE).collect() for at in _starts(height))
+        yield from _csv_text(name, slices, delimiter)
     except (PolarsError, PanicException, OSError) as error:
         first_line = str(error).partition("\n")[0]
         raise InvalidFile(f"{name}: is a damaged Parquet file: {first_line}") from None
@@ -49,36 +49,57 @@ def _refuse_more_cells(name: str, height: int, columns: int, size: int, limits: 
     refuse_more_unpacked(name, height * columns, size, limits)
 
 
-def csv_text(name: str, frames: Iterable[pl.DataFrame], delimiter: str) -> Iterator[bytes]:
-    """The frames, which have the same columns, as one CSV text with a header.
+def frame_text(name: str, frame: pl.DataFrame, delimiter: str) -> Iterator[bytes]:
+    """A frame as CSV.
 
     Raises:
         InvalidFile: a text is longer than a record may be.
     """
-    header = True
-    for frame in frames:
+    slices = (frame.slice(at, SLICE) for at in _starts(frame.height))
+    return _csv_text(name, slices, delimiter)
+
+
+def _starts(height: int) -> range:
+    """Where slices begin. A table without rows is one, which has the columns."""
+    return range(0, max(height, 1), SLICE)
+
+
+def _csv_text(name: str, slices: Iterable[pl.DataFrame], delimiter: str) -> Iterator[bytes]:
+    """The slices as one CSV text with one header."""
+    for number, frame in enumerate(slices):
         texts = frame.select(_columns_with_text(frame.schema))
+        if number == 0:
+            yield texts.clear().write_csv(separator=delimiter).encode()
         for part in _parts(name, texts):
             yield part.write_csv(
-                separator=delimiter, include_header=header, float_scientific=False
+                separator=delimiter, include_header=False, float_scientific=False
             ).encode()
-            header = False
 
 
-def _columns_with_text(schema: pl.Schema) -> list[pl.Expr]:
-    """Expressions for the columns that CSV can hold; nested ones and bytes are left out."""
+def _columns_with_text(schema: pl.Schema) -> list[str]:
+    """The columns that CSV can hold; nested ones and bytes are left out."""
     without = pl.Binary, pl.Object, pl.Duration
     return [
-        pl.col(name).cast(pl.String) if isinstance(kind, pl.Categorical | pl.Enum) else pl.col(name)
+        name
         for name, kind in schema.items()
         if not kind.is_nested() and not isinstance(kind, without)
     ]
 
 
 def _parts(name: str, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """The frame in slices that are no more text than is written at once; at least one."""
-    texts = [column.str.len_bytes() for column in frame if column.dtype == pl.String]
-    if any((lengths.max() or 0) > LONGEST_RECORD for lengths in texts):  # type: ignore[operator]  # integers
+    """The frame in slices that are no more text than is written at once."""
+    lengths = [_lengths(column) for column in frame]
+    if any(each.gt(LONGEST_RECORD).any() for each in lengths):
         raise InvalidFile(f"{name}: a text in it is longer than {LONGEST_RECORD} bytes")
-    total = sum(int(lengths.sum()) for lengths in texts)
+    total = sum(int(each.sum()) for each in lengths)
     return frame.iter_slices(max(frame.height * TEXT_AT_ONCE // max(total, TEXT_AT_ONCE), 1))
+
+
+def _lengths(column: pl.Series) -> pl.Series:
+    """The bytes of each text in the column; of other columns none: their values are short."""
+    # Categories are not cast to texts: that would give each row a copy of its own.
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
+        return column.cat.len_bytes()
+    if column.dtype == pl.String:
+        return column.str.len_bytes()
+    return pl.Series(dtype=pl.UInt32)
