@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from orders.errors import ImportFailed
 from orders.imports.cells import (
     Fault,
     Records,
@@ -29,6 +30,8 @@ WRONG_TYPES: Mapping[type, str] = {
     list: "is an array",
 }
 """What a cell cannot be. A number with a point or an exponent arrives as the text that it is."""
+
+BLANK = (b"", b"\r")
 
 NEGATIVE_ZERO = re.compile(rb"-0[\s,}]")
 """The only whole number that does not say, once read, how it was written."""
@@ -55,8 +58,10 @@ def read_json_lines(
     cells = {"line": pl.Series(decoded.lines, dtype=pl.Int64)}
     for place in keys:
         values = list(map(attrgetter(field_name(place)), decoded.objects))
-        _note_wrong_types(values, decoded.lines, columns[place], wrong)
-        cells[field_name(place)] = pl.Series(_as_text(values), dtype=pl.String)
+        kinds = set(map(type, values))
+        if not kinds.isdisjoint(WRONG_TYPES):
+            _note_wrong_types(values, decoded.lines, columns[place], wrong)
+        cells[field_name(place)] = pl.Series(_as_text(values, kinds), dtype=pl.String)
     sound = pl.DataFrame(cells)
     if wrong:
         refused = pl.Series(list(wrong), dtype=pl.Int64)
@@ -67,31 +72,43 @@ def read_json_lines(
 
 def _decode(data: bytes, first_line: int, keys: Mapping[int, str]) -> Decoded:
     decoded, decode = Decoded(), _decoder(keys, object, None).decode
+    add_object, add_line = decoded.objects.append, decoded.lines.append
     texts = data.split(b"\n")
     if not is_utf8(data):
         # The decoder does not look into texts that nobody asked for.
         decoded.faults += _blank_unreadable(texts, first_line)
     for line, text in enumerate(texts, first_line):
-        if text and text != b"\r":
-            try:
-                decoded.objects.append(decode(text))
-                decoded.lines.append(line)
-            except (msgspec.DecodeError, RecursionError) as error:
-                reason = f"the line is not a JSON object that can be read: {error}"
-                decoded.faults.append(Fault(line, "", "bad_json", reason))
+        try:
+            add_object(decode(text))
+            add_line(line)
+        except (msgspec.DecodeError, RecursionError) as error:
+            if text not in BLANK:
+                decoded.faults.append(_bad_json(line, error))
     if NEGATIVE_ZERO.search(data):
         _restore_negative_zeros(decoded, texts, first_line, keys)
     return decoded
 
 
+def _bad_json(line: int, error: Exception) -> Fault:
+    return Fault(line, "", "bad_json", f"the line is not a JSON object that can be read: {error}")
+
+
 def _decoder(keys: Mapping[int, str], kind: type, default: object) -> msgspec.json.Decoder[Any]:
-    """Reads the values of the keys as that kind, and skips all others."""
+    """Reads the values of the keys as that kind, and skips all others.
+
+    Raises:
+        ImportFailed: a key has a character that the decoder does not look for.
+    """
     members = [
         (field_name(place), kind, msgspec.field(name=key, default=default))
         for place, key in keys.items()
     ]
-    # Thousands of objects at once, none in a cycle: the garbage collector need not see them.
-    return msgspec.json.Decoder(msgspec.defstruct("Row", members, gc=False), float_hook=str)
+    try:
+        # Thousands of objects at once, none in a cycle: the garbage collector need not see them.
+        row = msgspec.defstruct("Row", members, gc=False)
+    except ValueError as error:
+        raise ImportFailed(f"a key cannot be mapped: {error}") from error
+    return msgspec.json.Decoder(row, float_hook=str)
 
 
 def _blank_unreadable(texts: list[bytes], first_line: int) -> list[Fault]:
@@ -121,15 +138,15 @@ def _note_wrong_types(
     values: Sequence[object], lines: Sequence[int], column: str, wrong: dict[int, Fault]
 ) -> None:
     """Add the rows whose value no cell can hold, unless an earlier column is at fault already."""
-    if set(map(type, values)).isdisjoint(WRONG_TYPES):
-        return
     for line, value in zip(lines, values, strict=True):
         if found := WRONG_TYPES.get(type(value)):
             wrong.setdefault(line, Fault(line, column, "wrong_type", f"{column} {found}"))
 
 
-def _as_text(values: Sequence[object]) -> Sequence[object]:
+def _as_text(values: Sequence[object], kinds: set[type]) -> Sequence[object]:
     """The values as they were written; nothing for a null, and for what no cell can hold."""
-    if set(map(type, values)) <= {str, type(None)}:
+    if kinds <= {str, type(None)}:
         return values
-    return [str(value) if isinstance(value, str | int) else None for value in values]
+    if kinds <= {str, int}:
+        return list(map(str, values))
+    return [str(value) if type(value) in {str, int} else None for value in values]
