@@ -1,0 +1,78 @@
+"""An import whose spool is a bucket, from the producer to the tables."""
+
+import dataclasses
+from collections.abc import Callable
+
+import obstore
+import pytest
+import sqlalchemy as sa
+from obstore.store import from_url
+
+from orders.errors import DataMissing, ImportFailed, ImportNotFound
+from orders.imports.flow import Importer
+from orders.imports.progress import Summary
+from orders.imports.spool import Spool
+from orders.schema import customers, imports
+from tests.s3 import Bucket
+
+PEOPLE = b"id,name\n" + b"".join(b"%d,Customer %d\n" % (each, each) for each in range(1, 8))
+"""Seven customers: three chunks."""
+
+
+@pytest.fixture
+def importer(importer: Importer, bucket: Bucket) -> Importer:
+    """A worker's, with its spool in a bucket."""
+    return dataclasses.replace(importer, spool=Spool(f"s3://{bucket.name}/spool"))
+
+
+def in_bucket(bucket: Bucket) -> list[str]:
+    """The paths of all that is there."""
+    store = from_url(f"s3://{bucket.name}", client_options={"allow_http": True})
+    return [each["path"] for each in obstore.list(store).collect()]
+
+
+def test_import_over_a_bucket_puts_every_row_into_its_table(
+    importer: Importer, bucket: Bucket, load: Callable[..., Summary]
+) -> None:
+    assert load(PEOPLE, "customers")["rows"] == 7
+    with importer.engine.connect() as connection:
+        assert list(connection.scalars(sa.select(customers.c.id).order_by("id"))) == [*range(1, 8)]
+        (import_id,) = connection.scalars(sa.select(imports.c.id))
+    assert in_bucket(bucket) == [f"spool/data/{import_id}"]
+
+
+def test_import_over_a_bucket_waits_for_its_plan(
+    importer: Importer, bucket: Bucket, accept: Callable[..., str]
+) -> None:
+    import_id = accept(PEOPLE, "customers")
+    assert importer.spool.waiting() == [import_id]
+    assert importer.plan(import_id) == [0, 1, 2]
+    assert importer.spool.waiting() == []
+    assert importer.plan(import_id) == [0, 1, 2]
+
+
+def test_data_that_a_bucket_lost_are_missed_and_others_in_their_place_refused(
+    importer: Importer, accept: Callable[..., str]
+) -> None:
+    lost, changed = accept(PEOPLE, "customers"), accept(PEOPLE, "customers")
+    importer.spool.delete_data(lost)
+    with pytest.raises(DataMissing, match=f"the spool at s3://.* lacks the data of import {lost}"):
+        importer.plan(lost)
+    importer.spool.upload(changed, [PEOPLE.replace(b"1", b"2")])
+    with pytest.raises(ImportFailed, match="is not what was accepted"):
+        importer.plan(changed)
+
+
+@pytest.mark.parametrize("no_id", ["", "../../etc/passwd", "a/b", "a\n", "one#1"])
+def test_message_with_an_id_of_none_of_ours_is_an_unknown_import(
+    importer: Importer, no_id: str
+) -> None:
+    with pytest.raises(ImportNotFound, match="there is no import"):
+        importer.plan(no_id)
+    with pytest.raises(ImportNotFound, match="there is no import"):
+        importer.load_chunk(no_id, 0)
+
+
+def test_message_with_an_id_that_no_path_can_hold_is_an_unknown_import(importer: Importer) -> None:
+    with pytest.raises(ImportNotFound, match="there is no import"):
+        importer.plan("a\0b")
