@@ -10,6 +10,9 @@ from typing import Any
 from orders.errors import InvalidFile
 from orders.imports.sources.files import BLOCK
 
+AS_THEY_ARE = {str, int, type(None)}
+"""Types whose values the csv module writes as a worker reads them; most cells have one of them."""
+
 
 def cell_text(value: object) -> str | None:
     """The value as a worker reads it: numbers without an exponent, whole ones without a point."""
@@ -62,7 +65,9 @@ class _Writer:
         self._writer = csv.writer(self._text, delimiter=delimiter, lineterminator="\r\n")
 
     def write(self, row: Sequence[Any]) -> None:
-        self._writer.writerow([cell_text(value) for value in row])
+        self._writer.writerow(
+            [value if type(value) in AS_THEY_ARE else cell_text(value) for value in row]
+        )
         self._ends.append(self._text.tell())
 
     def is_full(self) -> bool:

@@ -65,8 +65,16 @@ def _pandas_text(name: str, frame: Any, delimiter: str) -> Iterator[bytes]:  # n
 
 def _pandas_values(column: Any) -> list[Any]:  # noqa: ANN401 - not imported
     """The column's values, None for each that is missing."""
-    pairs = zip(column.tolist(), column.isna().tolist(), strict=True)
+    values = column.tolist()
+    if column.dtype.type.__name__ == "float32":
+        values = [_widened(column.dtype.type(value)) for value in column.fillna(0)]
+    pairs = zip(values, column.isna().tolist(), strict=True)
     return [None if missing else value for value, missing in pairs]
+
+
+def _widened(value: object) -> float:
+    """A number of 32 bits by its shortest text: 0.1 is not to become 0.10000000149."""
+    return float(str(value))
 
 
 def _has_nested_values(column: Any) -> bool:  # noqa: ANN401 - not imported
@@ -106,7 +114,8 @@ def _has_text(types: Any, kind: Any) -> bool:  # noqa: ANN401 - not imported
 
 def _arrow_values(types: Any, column: Any) -> list[Any]:  # noqa: ANN401 - not imported
     """The column's values. Python has no nanoseconds: of moments, the texts."""
-    values: list[Any] = (
-        column.cast("string") if types.is_timestamp(column.type) else column
-    ).to_pylist()
+    as_text = types.is_timestamp(column.type) or types.is_float32(column.type)
+    values: list[Any] = (column.cast("string") if as_text else column).to_pylist()
+    if types.is_float32(column.type):
+        return [None if text is None else _widened(text) for text in values]
     return values

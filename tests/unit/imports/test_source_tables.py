@@ -140,6 +140,20 @@ def test_whole_numbers_of_pandas_have_no_point() -> None:
     assert text(frame) == "id,n,o,c,t\r\n1,2,3,x,2024-05-06 00:00:00\r\n,,,,\r\n"
 
 
+def test_numbers_of_32_bits_keep_their_shortest_text() -> None:
+    series = pl.DataFrame({"a": [0.1, None, 123456.7]}, schema={"a": pl.Float32})
+    for frame in (
+        series,
+        series.to_arrow(),
+        pd.DataFrame({"a": pd.array([0.1, None, 123456.7], dtype="Float32")}),
+        pd.DataFrame({"a": [0.1, None, 123456.7]}, dtype="float32"),
+    ):
+        assert [cell.strip('"') for cell in text(frame).split()[1:] if cell != '""'] == [
+            "0.1",
+            "123456.7",
+        ]
+
+
 def test_table_is_named_and_read_although_columns_are_called_so() -> None:
     frame = pd.DataFrame({"name": ["Ann"], "read": [1]})
     with open_source(frame, None, LIMITS) as opened:
