@@ -9,6 +9,7 @@ OrderworksError
 ├── Backpressure            the stream of updates is at its limit; try again later
 ├── PartlyAccepted          `update_many` stopped part way: says how many were accepted
 ├── ImportNotFound          no import has that id
+├── WrongState              the import is not in a state in which this can be done to it
 ├── ImportFailed            what was accepted cannot be loaded, now or later: says why
 ├── DataMissing             the spool, as this host sees it, lacks data; another host may see them
 └── WaitTimeout             `job.wait()` gave up; the import itself goes on
@@ -82,6 +83,10 @@ class PartlyAccepted(OrderworksError):
 
 class ImportNotFound(OrderworksError):
     """No import has that id."""
+
+
+class WrongState(OrderworksError):
+    """The import is not in a state in which this can be done to it."""
 
 
 class ImportFailed(OrderworksError):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 import redis
@@ -164,6 +165,63 @@ def _read_rollups(engine: sa.Engine, as_of: datetime, depth: int) -> list[Report
 def _read_window(connection: sa.Connection, window: Window, as_of: datetime, depth: int) -> Report:
     rows = _lines(connection.execute(_rollup_query(window, as_of, depth)))
     return Report(window, as_of, rows, complete=len(rows) < depth)
+
+
+def changed_windows(
+    connection: sa.Connection, difference: sa.FromClause, depth: int
+) -> list[Window]:
+    """The windows whose list, as deep as `depth`, would change with a difference in the orders.
+
+    `difference` has signed rows: customer_id, created_at, status, total, and a sign of 1 or -1.
+    """
+    as_of: datetime = connection.execute(sa.select(sa.func.now())).scalar_one()
+    added = _by_customer_and_day(difference)
+    return [
+        window
+        for window in Window
+        if _top_of(connection, window, as_of, depth)
+        != _top_of(connection, window, as_of, depth, added)
+    ]
+
+
+def _by_customer_and_day(difference: sa.FromClause) -> sa.Select[Any]:
+    """The difference in the form of the rollup."""
+    day = sa.cast(sa.func.timezone("UTC", difference.c.created_at), sa.Date)
+    counted = difference.c.status.not_in(sa.select(uncounted_statuses.c.status))
+    return (
+        sa.select(
+            difference.c.customer_id,
+            day.label("day"),
+            sa.func.sum(difference.c.sign).label("orders"),
+            sa.func.sum(difference.c.sign * difference.c.total).label("total"),
+        )
+        .where(counted)
+        .group_by(difference.c.customer_id, day)
+    )
+
+
+def _top_of(
+    connection: sa.Connection,
+    window: Window,
+    as_of: datetime,
+    depth: int,
+    added: sa.Select[Any] | None = None,
+) -> list[Any]:
+    """The list of a window from the rollups, with something added to them."""
+    columns = customer_daily.c["customer_id", "day", "orders", "total"]
+    parts = [sa.select(*columns), *([] if added is None else [added])]
+    days = sa.union_all(*parts).subquery("days")
+    count, total = sa.func.sum(days.c.orders), sa.func.sum(days.c.total)
+    query = (
+        sa.select(days.c.customer_id, count, total)
+        .group_by(days.c.customer_id)
+        .having(count > 0)
+        .order_by(total.desc(), days.c.customer_id)
+        .limit(depth)
+    )
+    if window.days is not None:
+        query = query.where(days.c.day >= _first_moment(window.days, as_of).date())
+    return list(connection.execute(query))
 
 
 def _rollup_query(window: Window, as_of: datetime, depth: int) -> sa.Select[int, str, int, Decimal]:

@@ -102,11 +102,11 @@ import_chunks = sa.Table(
     sa.Column("rejected", sa.Integer, nullable=False, server_default=ZERO),
     sa.Column("error", sa.Text),
     sa.Column("finished_at", Moment),
-    # Between which ids it wrote rows, and between which it found them equal and wrote nothing.
-    sa.Column("applied_ids", INT8RANGE),
-    sa.Column("unchanged_ids", INT8RANGE),
-    # Whether it is to give equal rows its version, too.
-    sa.Column("renew", sa.Boolean, nullable=False, server_default=sa.false()),
+    # From what id to what id its rows are; the transaction that wrote some of them; and, if it left
+    # equal rows as they were, what it could see then. See `ledger.overtaken_chunks`.
+    sa.Column("ids", INT8RANGE),
+    sa.Column("writer", sa.BigInteger),
+    sa.Column("snapshot", sa.Text),
     sa.CheckConstraint("status IN ('pending', 'done', 'quarantined')", name="status"),
 )
 

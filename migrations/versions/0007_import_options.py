@@ -36,9 +36,9 @@ def upgrade() -> None:
     op.create_index("ix_imports_parent", "imports", ["parent"])
     constrain_status(STATUSES)
     of_chunks: tuple[sa.Column[Any], ...] = (
-        sa.Column("applied_ids", INT8RANGE()),
-        sa.Column("unchanged_ids", INT8RANGE()),
-        sa.Column("renew", sa.Boolean(), server_default=NO, nullable=False),
+        sa.Column("ids", INT8RANGE()),
+        sa.Column("writer", sa.BigInteger()),
+        sa.Column("snapshot", sa.Text()),
     )
     for column in of_chunks:
         op.add_column("import_chunks", column)
@@ -49,7 +49,7 @@ def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("SET LOCAL statement_timeout = '60s'")
     op.drop_column("import_rejects", "mended_by")
-    for name in ("renew", "unchanged_ids", "applied_ids"):
+    for name in ("snapshot", "writer", "ids"):
         op.drop_column("import_chunks", name)
     # What older code cannot go on with has ended for it.
     op.execute(

@@ -3,51 +3,119 @@
 Loads polars: imported in a worker's pool child only.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import polars as pl
 import sqlalchemy as sa
 
 from orders.errors import ImportFailed
-from orders.imports.claims import Counts, Work
-from orders.imports.columns import locate_fields
-from orders.imports.load import Loaded, keep_rejects, load_rows
-from orders.imports.parse import parse
+from orders.imports import parents
+from orders.imports.claims import Outcome, Work
+from orders.imports.columns import CUSTOMER_NAME, locate_fields
+from orders.imports.load import Loaded, Target, keep_rejects, load_rows
+from orders.imports.parse import Parsed, parse
+from orders.imports.plan import Chunk
 from orders.imports.spool import Spool
+from orders.imports.strangers import create_strangers, refuse_strangers
 from orders.imports.validate import validate
 
 
-def load_work(connection: sa.Connection, spool: Spool, work: Work) -> Counts:
+class Judged(NamedTuple):
+    """Records that were read: the good rows, and the rejects of the others."""
+
+    parsed: Parsed
+    good: pl.DataFrame
+    rejects: pl.DataFrame
+
+
+def load_work(connection: sa.Connection, spool: Spool, work: Work, *, renew: bool) -> Outcome:
     """Read, parse, validate and write the chunk, and keep its rejects; what became of its rows.
 
     Raises:
         ImportFailed: the spool does not hold what was planned.
     """
-    fields = locate_fields(work.kind, work.header, work.mapping)
-    parsed = parse(read_chunk(spool, work), work.first_line, work.layout, fields)
-    validated = validate(parsed.cells, fields, work.version)
-    loaded = load_rows(connection, work.kind, validated.good, work.version)
-    rejects = pl.concat([validated.rejects, *loaded.rejects])
-    keep_rejects(connection, work.import_id, parsed.with_raw(rejects))
-    return _counts(loaded, rejects.height, work)
+    check_size(spool, work)
+    judged = judge(connection, spool, work, work.chunk)
+    loaded = bring(connection, work, judged.good, renew=renew)
+    rejects = pl.concat([judged.rejects, *loaded.rejects])
+    keep_rejects(connection, work.import_id, judged.parsed.with_raw(rejects))
+    parents.note_mended(connection, work, judged.good, loaded.rejects)
+    return account([loaded], rejects.height, id_range(judged.good), work)
 
 
-def read_chunk(spool: Spool, work: Work) -> bytes:
-    """The chunk's bytes, from data that has not changed its size."""
+def look_again(connection: sa.Connection, spool: Spool, work: Work) -> int:
+    """Write those rows of a chunk, done before, that are due after all; how many.
+
+    Its rejects were settled then.
+    """
+    check_size(spool, work)
+    judged = judge(connection, spool, work, work.chunk)
+    settled = parents.reject_lines(connection, work.import_id, work.chunk)
+    rows = judged.good.filter(~pl.col("line").is_in(settled.implode()))
+    return bring(connection, work, rows, renew=False).applied
+
+
+def check_size(spool: Spool, work: Work) -> None:
+    """See that the data have not changed their size.
+
+    Raises:
+        ImportFailed: they have.
+    """
     size = spool.size(work.import_id)
     if size != work.bytes:
         raise ImportFailed(
             f"the spool holds {size} bytes of import {work.import_id}; {work.bytes} were accepted"
         )
-    return spool.read(work.import_id, work.start_byte, work.end_byte)
 
 
-def _counts(loaded: Loaded, rejected: int, work: Work) -> Counts:
+def judge(connection: sa.Connection, spool: Spool, work: Work, chunk: Chunk) -> Judged:
+    """Read a chunk's records and part the good from the others. Writes nothing."""
+    data = spool.read(work.import_id, chunk.start_byte, chunk.end_byte)
+    fields = locate_fields(work.kind, work.header, work.mapping)
+    parsed = parse(data, chunk.first_line, work.layout, fields)
+    cells = parents.unguarded(parsed.cells) if work.parent else parsed.cells
+    good, rejects = validate(cells, fields, work.version)
+    if work.parent:
+        good, unknown = parents.place_in_parent(connection, work, good)
+        rejects = pl.concat([rejects, unknown])
+    if work.kind == "orders" and not work.create_customers:
+        good, unknown = refuse_strangers(connection, good)
+        rejects = pl.concat([rejects, unknown])
+    return Judged(parsed, good, rejects)
+
+
+def bring(connection: sa.Connection, work: Work, good: pl.DataFrame, *, renew: bool) -> Loaded:
+    """Write good rows, and before them the customers that they need and may bring."""
+    if work.create_customers:
+        create_strangers(connection, good)
+    rows = good.drop(CUSTOMER_NAME, parents.PARENT_LINE, strict=False)
+    return load_rows(connection, Target(work.kind, work.version, renew), rows)
+
+
+def id_range(rows: pl.DataFrame) -> tuple[int, int] | None:
+    """The lowest and the highest id of the rows; None if there is no row."""
+    if rows.is_empty():
+        return None
+    first, last = rows.select(pl.col("id").min(), pl.col("id").max().alias("last")).row(0)
+    return first, last
+
+
+def account(
+    loads: Sequence[Loaded], rejected: int, ids: tuple[int, int] | None, work: Work
+) -> Outcome:
+    """The counts, which add up to the chunk's rows.
+
+    Raises:
+        ImportFailed: they do not.
+    """
     counts = {
-        "applied": loaded.applied,
-        "unchanged": loaded.unchanged,
-        "stale": loaded.stale,
-        "superseded": loaded.superseded,
+        "applied": sum(each.applied for each in loads),
+        "unchanged": sum(each.unchanged for each in loads),
+        "stale": sum(each.stale for each in loads),
+        "superseded": sum(each.superseded for each in loads),
         "rejected": rejected,
     }
-    if sum(counts.values()) != work.rows:
-        raise ImportFailed(f"{work.rows} rows were planned, and these were found: {counts}")
-    return counts
+    if sum(counts.values()) != work.chunk.rows:
+        raise ImportFailed(f"{work.chunk.rows} rows were planned, and these were found: {counts}")
+    return Outcome(counts, ids, any(each.open for each in loads))

@@ -10,18 +10,36 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import Range
 
 from orders.errors import ImportNotFound
 from orders.imports.columns import Kind
 from orders.imports.layout import Format, Layout
+from orders.imports.plan import Chunk
 from orders.schema import import_chunks, imports
 
 Counts = dict[str, int]
 """`applied`, `unchanged`, `stale`, `superseded`, `rejected`: they add up to a chunk's rows."""
 
+_THIS_TRANSACTION = sa.text("(pg_current_xact_id()::text)::bigint")
+
+_DONE = {"status": "done", "error": None, "finished_at": sa.func.now()}
+
+
+# Core has neither transaction numbers nor snapshots.
+_UNSEEN = sa.text(
+    "NOT pg_visible_in_snapshot(other.writer::text::xid8, import_chunks.snapshot::pg_snapshot)"
+)
+
 
 class Work(NamedTuple):
-    """A chunk to load, with what its import says about all of its chunks."""
+    """A chunk to load, with what its import says about all of its chunks.
+
+    Attributes:
+        version: of a row that brings none, together with its line.
+        snapshot: which transactions the loading one sees.
+        done_before: whether it was loaded already, and is only to be looked at again.
+    """
 
     import_id: str
     kind: Kind
@@ -31,15 +49,30 @@ class Work(NamedTuple):
     header: list[str]
     bytes: int
     version: int
-    start_byte: int
-    end_byte: int
-    first_line: int
-    rows: int
+    strict: bool
+    create_customers: bool
+    parent: str | None
+    snapshot: str
+    done_before: bool
+    chunk: Chunk
 
     @property
     def layout(self) -> Layout:
         """How the bytes are to be read."""
         return Layout(self.format, self.delimiter, self.header)
+
+
+class Outcome(NamedTuple):
+    """What became of a chunk.
+
+    Attributes:
+        ids: the lowest and the highest id of its rows; None if there are none.
+        is_open: whether it left equal rows at older versions.
+    """
+
+    counts: Counts
+    ids: tuple[int, int] | None
+    is_open: bool
 
 
 def pending_chunks(connection: sa.Connection, import_id: str) -> list[int]:
@@ -123,20 +156,68 @@ def claim_chunk(connection: sa.Connection, import_id: str, number: int) -> Work 
     columns = (
         import_chunks.c.import_id,
         *imports.c["kind", "mapping", "format", "delimiter", "header", "bytes", "version"],
-        *import_chunks.c["start_byte", "end_byte", "first_line", "rows"],
+        *imports.c["strict", "create_customers", "parent"],
+        sa.cast(sa.func.pg_current_snapshot(), sa.Text),
+        import_chunks.c.ids.is_not(None),
+        *import_chunks.c[Chunk._fields],
     )
     query = _pending(import_id, number).join(imports).with_only_columns(*columns)
     row = connection.execute(query).one_or_none()
-    return None if row is None else Work(*row)
+    if row is None:
+        return None
+    of_chunk = len(Chunk._fields)
+    return Work._make([*row[:-of_chunk], Chunk(*row[-of_chunk:])])
 
 
-def finish_chunk(connection: sa.Connection, import_id: str, number: int, counts: Counts) -> None:
-    """Note what became of the rows. Once this is committed the chunk is never loaded again."""
+def finish_chunk(connection: sa.Connection, work: Work, outcome: Outcome) -> None:
+    """Note what became of the rows. Once this is committed the chunk's rows are accounted for."""
+    wrote = outcome.counts.get("applied", 0) > 0
     connection.execute(
-        _of_chunk(import_id, number).values(
-            **counts, status="done", error=None, finished_at=sa.func.now()
+        _of_chunk(work.import_id, work.chunk.number).values(
+            **outcome.counts,
+            **_DONE,
+            ids=outcome.ids and Range(*outcome.ids, bounds="[]"),
+            writer=_THIS_TRANSACTION if wrote else None,
+            snapshot=work.snapshot if outcome.is_open else None,
         )
     )
+
+
+def finish_second_look(connection: sa.Connection, work: Work, applied: int) -> None:
+    """Note that of the rows that had been left as they were, some were written after all."""
+    chunk = import_chunks.c
+    connection.execute(
+        _of_chunk(work.import_id, work.chunk.number).values(
+            **_DONE,
+            applied=chunk.applied + applied,
+            unchanged=chunk.unchanged - applied,
+            writer=_THIS_TRANSACTION if applied else chunk.writer,
+            snapshot=work.snapshot,
+        )
+    )
+
+
+def reopen_overtaken(connection: sa.Connection, import_id: str) -> list[int]:
+    """Make those chunks pending again that left rows as they were and may have been overtaken.
+
+    Such a chunk found rows equal to the table's and did not write them. If another chunk of the file,
+    with ids in the same range, wrote rows that this one could not see yet, an earlier line may have
+    replaced what a later one had found in place. Looking again sets that right.
+    """
+    chunk, other = import_chunks.c, import_chunks.alias("other")
+    overtaken = sa.exists().where(
+        other.c.import_id == chunk.import_id,
+        other.c.number != chunk.number,
+        other.c.ids.overlaps(chunk.ids),
+        _UNSEEN,
+    )
+    statement = (
+        sa.update(import_chunks)
+        .where(chunk.import_id == import_id, chunk.status == "done", overtaken)
+        .values(status="pending", attempts=0)
+        .returning(chunk.number)
+    )
+    return sorted(connection.scalars(statement))
 
 
 def quarantine_chunk(connection: sa.Connection, import_id: str, number: int, error: str) -> None:
@@ -192,11 +273,13 @@ def abandoned_chunks(
 
 
 def _pending(import_id: str, number: int) -> sa.Select[Any]:
-    """The chunk's row, locked, if it is pending and nobody else has the lock."""
+    """The chunk's row, locked, if it is pending, its import running, and nobody else has the lock."""
     chunk = import_chunks.c
+    running = sa.exists().where(imports.c.id == chunk.import_id, imports.c.status == "running")
     return (
         sa.select(import_chunks)
         .where(chunk.import_id == import_id, chunk.number == number, chunk.status == "pending")
+        .where(running.correlate(import_chunks))
         .with_for_update(skip_locked=True, of=import_chunks)
     )
 

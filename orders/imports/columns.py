@@ -58,6 +58,19 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
 }
 
 
+CUSTOMER_NAME = "customer_name"
+"""In a file of orders, the name of a customer that is to be made. No column of the orders table."""
+
+PARENT_LINE = "line"
+"""In a file of mended rejects, the line that a row has in the file that it comes from."""
+
+EXTRAS = {
+    CUSTOMER_NAME: Column(CUSTOMER_NAME, Rule.TEXT, longest=1000),
+    PARENT_LINE: Column("parent_line", Rule.ID, required=True),
+}
+"""What some files have beside the columns of the table."""
+
+
 class Field(NamedTuple):
     """A column of the table and the place, from 0, that it has in the file's rows."""
 
@@ -110,11 +123,8 @@ def locate_fields(
     kind: Kind, header: Sequence[str], matched: Mapping[str, str]
 ) -> tuple[Field, ...]:
     """The matched columns with their places, in the order of the file."""
-    fields = (
-        Field(column, header.index(matched[column.name]))
-        for column in COLUMNS[kind]
-        if column.name in matched
-    )
+    known = {column.name: column for column in COLUMNS[kind]} | EXTRAS
+    fields = (Field(known[target], header.index(name)) for target, name in matched.items())
     return tuple(sorted(fields, key=lambda field: field.place))
 
 

@@ -4,11 +4,17 @@ Loads polars: imported in a worker's pool child only.
 """
 
 from io import BytesIO
-from typing import cast
+from typing import Any, cast
 
 import polars as pl
 import psycopg2
 import sqlalchemy as sa
+
+
+def as_array(ids: pl.Series) -> sa.Cast[Any]:
+    """Whole numbers as an array. They travel as one text, which takes a third of a list's time."""
+    text = ids.cast(pl.String).str.join(",").item()
+    return sa.cast(sa.literal("{" + text + "}", sa.Text), sa.ARRAY(sa.BigInteger))
 
 
 def copy_rows(connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:

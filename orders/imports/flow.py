@@ -5,26 +5,30 @@ Every step may be started twice, by two workers at a time, or after one that was
 
 import hashlib
 import math
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import redis
 import sqlalchemy as sa
 
 from orders import cache, changes
 from orders.database import is_transient, refusal, retry_transient
-from orders.errors import ImportFailed, Unavailable
-from orders.imports import claims, ledger
+from orders.errors import ImportFailed, ImportNotFound, Unavailable
+from orders.imports import claims, latecomers, ledger
+from orders.imports.claims import Work
 from orders.imports.plan import Chunk, Limits, cut_chunks
-from orders.imports.progress import Summary, mirror
+from orders.imports.progress import ENDED, Summary, mirror, rehearsed_summary
 from orders.imports.records import splitter
 from orders.imports.spool import Manifest, Spool
 from orders.names import import_forgiven, import_nudge, import_plan
 from orders.redis import Redis
 from orders.settings import Settings
+from orders.stream import UpdateStream
 
 PLAN_SECONDS = 10
 """Time that a plan has, from its last sign of life, before the sweep asks for it again."""
@@ -36,8 +40,18 @@ file's, so more would help no file."""
 SIGN_OF_LIFE = 32
 """Blocks of a plan between two signs of life. Even records over several lines take 7 s for so many."""
 
+EVERYTHING = Limits(sys.maxsize, sys.maxsize)
+"""A file that is imported as a whole or not at all is one chunk, of which nothing is seen before all."""
+
 STARTS_KEPT = timedelta(days=7)
 """As long as a file stays in the spool by default."""
+
+
+class Step(NamedTuple):
+    """How far an import is, and the chunks that have to be nudged again."""
+
+    summary: Summary
+    again: list[int]
 
 
 @dataclass(frozen=True)
@@ -69,14 +83,18 @@ class Importer:
             with claims.reserved_plan(self.engine, import_id) as connection:
                 if connection is None:
                     return []
+                if manifest.dry_run:
+                    self._rehearse(connection, manifest)
+                    return []
                 self._enter(manifest)
         with self.engine.begin() as connection:
             return claims.pending_chunks(connection, import_id)
 
-    def load_chunk(self, import_id: str, number: int) -> Summary | None:
+    def load_chunk(self, import_id: str, number: int) -> Step | None:
         """Load a chunk and make what is cached of its customers disappear; how far the import is.
 
-        None if there was nothing to do: the chunk is done, being worked on, or given up.
+        None if there was nothing to do: the chunk is done, being worked on, or given up, or its import
+        is paused or has ended.
 
         Raises:
             ImportFailed: it can never be loaded; it is quarantined with the reason.
@@ -98,7 +116,7 @@ class Importer:
         return self.finish(import_id)
 
     @retry_transient
-    def finish(self, import_id: str) -> Summary:
+    def finish(self, import_id: str) -> Step:
         """Finish the import if no chunk is pending, and mirror how far it is.
 
         With Redis away an import stays unfinished, for the sweep: so nobody waits in vain for the
@@ -109,13 +127,36 @@ class Importer:
         """
         try:
             with self.engine.begin() as connection:
-                ledger.finish_import_if_complete(connection, import_id)
-                summary = ledger.import_summary(connection, import_id)
+                again = ledger.advance(connection, import_id)
+                summary = ledger.next_summary(connection, import_id)
                 mirror(self.stream, summary)
-                return summary
         except redis.RedisError:
             with self.engine.begin() as connection:
-                return ledger.import_summary(connection, import_id)
+                return Step(ledger.import_summary(connection, import_id), [])
+        if summary["parent"] and summary["status"] in ENDED:
+            self._mirror_parent(summary["parent"])
+        return Step(summary, again)
+
+    def must_wait(self) -> bool:
+        """Whether updates wait for so long that chunks should let them go first.
+
+        Not while Redis is away: then no update is drained either.
+        """
+        most = self.settings.import_yield_lag
+        updates = self._updates
+        with suppress(redis.RedisError):
+            now = time.time()
+            return any(updates.lag(shard, now) > most for shard in range(updates.shards))
+        return False
+
+    @property
+    def _updates(self) -> UpdateStream:
+        return UpdateStream(self.stream, self.settings.update_shards, self.settings.stream_limit)
+
+    def _mirror_parent(self, import_id: str) -> None:
+        """Let it be seen that rejects of the parent are mended."""
+        with suppress(redis.RedisError, ImportNotFound), self.engine.begin() as connection:
+            mirror(self.stream, ledger.next_summary(connection, import_id))
 
     def _hold_nudge(self, import_id: str) -> None:
         """Say that a plan is at work, so that the sweep does not ask for a second one meanwhile."""
@@ -128,8 +169,9 @@ class Importer:
             self._start_plan(manifest.id)
             chunks = planned_chunks(self.spool, manifest, self.settings, self._hold_nudge)
             with self.engine.begin() as connection:
-                ledger.record_plan(connection, manifest, chunks)
-                mirror(self.stream, ledger.import_summary(connection, manifest.id))
+                entered = ledger.placed_in_parent(connection, manifest)
+                ledger.record_plan(connection, entered, chunks)
+                mirror(self.stream, ledger.next_summary(connection, manifest.id))
         except ImportFailed as error:
             self._enter_failure(manifest, error)
             raise
@@ -139,10 +181,37 @@ class Importer:
         # Only now: a plan that dies before is found by its manifest, and made again.
         self.spool.withdraw_manifest(manifest.id)
 
+    def _rehearse(self, connection: sa.Connection, manifest: Manifest) -> None:
+        """Say what the import would do. The ledger does not know of it, and the spool forgets it."""
+        try:
+            self._start_plan(manifest.id)
+            chunks = planned_chunks(self.spool, manifest, self.settings, self._hold_nudge)
+            would = self._play(connection, manifest, chunks)
+            mirror(self.stream, rehearsed_summary(manifest, would))
+        except ImportFailed as error:
+            mirror(self.stream, rehearsed_summary(manifest, None, str(error)))
+        except Exception as error:
+            self._note_plan(manifest.id, error)
+            raise
+        self.spool.withdraw_manifest(manifest.id)
+        self.spool.delete_data(manifest.id)
+
+    def _play(
+        self, connection: sa.Connection, manifest: Manifest, chunks: list[Chunk]
+    ) -> dict[str, Any]:
+        # As in `_bring`: never before the fork.
+        from orders.imports.rehearsal import rehearse  # noqa: PLC0415 - as said
+
+        depth = self.settings.report_depth
+        with connection.begin() as transaction:
+            would = rehearse(connection, self.spool, manifest, chunks, depth, self._hold_nudge)
+            transaction.rollback()
+        return would
+
     def _enter_failure(self, manifest: Manifest, error: ImportFailed) -> None:
         with self.engine.begin() as connection:
             ledger.record_failure(connection, manifest, str(error))
-            mirror(self.stream, ledger.import_summary(connection, manifest.id))
+            mirror(self.stream, ledger.next_summary(connection, manifest.id))
         self.spool.withdraw_manifest(manifest.id)
 
     def _start_plan(self, import_id: str) -> None:
@@ -199,13 +268,26 @@ class Importer:
             work = claims.claim_chunk(connection, import_id, number)
             if work is None:
                 return None
-            # polars starts threads when it is imported, and a fork takes none along: so it is
-            # imported here, in the pool's child, and never by the modules that the parent loads.
-            from orders.imports.chunk import load_work  # noqa: PLC0415 - as said
-
-            counts = load_work(connection, self.spool, work)
-            claims.finish_chunk(connection, import_id, number, counts)
+            self._bring(connection, work)
             return changes.touched_customers(connection)
+
+    def _bring(self, connection: sa.Connection, work: Work) -> None:
+        """Write the chunk's rows and what became of them."""
+        # polars starts threads when it is imported, and a fork takes none along: so it is imported
+        # here, in the pool's child, and never by the modules that the parent loads.
+        from orders.imports import chunk, strict  # noqa: PLC0415 - as said
+
+        if work.done_before:
+            applied = chunk.look_again(connection, self.spool, work)
+            claims.finish_second_look(connection, work, applied)
+            return
+        renew = latecomers.may_come(connection, self._updates, self.spool, work)
+        if work.strict:
+            limits = chunk_limits(self.settings)
+            outcome = strict.load_strictly(connection, self.spool, work, limits, renew=renew)
+        else:
+            outcome = chunk.load_work(connection, self.spool, work, renew=renew)
+        claims.finish_chunk(connection, work, outcome)
 
     def _quarantine(self, import_id: str, number: int, error: str) -> None:
         with self.engine.begin() as connection:
@@ -255,11 +337,16 @@ def planned_chunks(
             position += len(block)
 
     runs = splitter(manifest.layout).runs(records())
-    limits = Limits(settings.import_chunk_rows, settings.import_chunk_bytes)
+    limits = EVERYTHING if manifest.strict else chunk_limits(settings)
     chunks = list(cut_chunks(runs, limits, manifest.data_start, manifest.data_line))
     if digest.hexdigest() != manifest.sha256:
         raise ImportFailed(f"what the spool holds of import {manifest.id} is not what was accepted")
     return chunks
+
+
+def chunk_limits(settings: Settings) -> Limits:
+    """What a chunk may hold."""
+    return Limits(settings.import_chunk_rows, settings.import_chunk_bytes)
 
 
 def _passes(error: Exception) -> bool:

@@ -3,21 +3,38 @@
 Which chunk is whose to work on is in `claims`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from orders.errors import ImportNotFound
+from orders.errors import ImportFailed, ImportNotFound
+from orders.imports.claims import reopen_overtaken
 from orders.imports.plan import Chunk
 from orders.imports.progress import COUNTS, Summary
 from orders.imports.spool import Manifest
 from orders.schema import import_chunks, import_rejects, imports
 
-REJECT = ("line", "column", "code", "reason", "raw")
+
+def placed_in_parent(connection: sa.Connection, manifest: Manifest) -> Manifest:
+    """The manifest; with its parent's version, if it brings rejects of a parent.
+
+    Raises:
+        ImportFailed: there is no such parent, or it is of another kind.
+    """
+    if manifest.parent is None:
+        return manifest
+    parent = sa.select(imports.c.kind, imports.c.version).where(imports.c.id == manifest.parent)
+    row = connection.execute(parent).one_or_none()
+    if row is None:
+        raise ImportFailed(f"there is no import {manifest.parent} whose rejects could be mended")
+    if row.kind != manifest.kind:
+        raise ImportFailed(f"import {manifest.parent} is of {row.kind}, not of {manifest.kind}")
+    return msgspec.structs.replace(manifest, version=row.version)
 
 
 def record_plan(connection: sa.Connection, manifest: Manifest, chunks: Sequence[Chunk]) -> bool:
@@ -47,22 +64,60 @@ def record_failure(connection: sa.Connection, manifest: Manifest, error: str) ->
     connection.execute(insert(imports).values(values).on_conflict_do_nothing())
 
 
-def finish_import_if_complete(connection: sa.Connection, import_id: str) -> bool:
-    """Finish an import that has no pending chunk: done, or failed if one was given up.
+def advance(connection: sa.Connection, import_id: str) -> list[int]:
+    """Take a running import as far as its chunks allow; the chunks that have to be looked at again.
 
-    Run it in a transaction after the last chunk's commit: of two last chunks, the later one then
-    sees both.
+    It is stopped when too many rows are rejected, and finished when no chunk is pending: done, or failed
+    if a chunk was given up, or its file had to be good as a whole and was not. The import's row is
+    locked first, in a transaction after the chunk's: so of two last chunks, the later one sees both.
     """
+    connection.execute(sa.select(imports.c.id).where(imports.c.id == import_id).with_for_update())
+    _stop_if_over(connection, import_id)
+    chunk = import_chunks.c
+    of_import = sa.select(chunk.number).where(chunk.import_id == imports.c.id)
+    pending = of_import.where(chunk.status == "pending").exists()
+    complete = (imports.c.id == import_id, imports.c.status == "running", ~pending)
+    if connection.scalar(sa.select(imports.c.id).where(*complete)) is None:
+        return []
+    overtaken = reopen_overtaken(connection, import_id)
+    if not overtaken:
+        connection.execute(_finish().where(*complete))
+    return overtaken
+
+
+def _finish() -> sa.Update:
     chunk = import_chunks.c
     of_import = sa.select(chunk.number).where(chunk.import_id == imports.c.id)
     given_up = of_import.where(chunk.status == "quarantined").exists()
-    pending = of_import.where(chunk.status == "pending").exists()
-    statement = (
-        sa.update(imports)
-        .where(imports.c.id == import_id, imports.c.status == "running", ~pending)
-        .values(status=sa.case((given_up, "failed"), else_="done"), finished_at=sa.func.now())
+    impure = imports.c.strict & of_import.where(chunk.rejected > 0).exists()
+    none = sa.func.concat(
+        _total("rejected"), " of ", imports.c.rows, " rows were rejected: none was imported"
     )
-    return bool(connection.execute(statement).rowcount)
+    return sa.update(imports).values(
+        status=sa.case((given_up | impure, "failed"), else_="done"),
+        error=sa.case((impure, none)),
+        finished_at=sa.func.now(),
+    )
+
+
+def _stop_if_over(connection: sa.Connection, import_id: str) -> None:
+    """End an import that has more rejects than it may have; what is loaded stays."""
+    applied, rejected = _total("applied"), _total("rejected")
+    than = sa.func.concat(" rows were rejected, more than ", imports.c.max_rejects)
+    reason = sa.func.concat(rejected, than, ": stopped with ", applied, " applied")
+    connection.execute(
+        sa.update(imports)
+        .where(imports.c.id == import_id, imports.c.status == "running")
+        .where(rejected > imports.c.max_rejects)
+        .values(status="failed", error=reason, finished_at=sa.func.now())
+    )
+
+
+def _total(count: str) -> sa.ScalarSelect[int]:
+    """One of the counts, over the chunks of the import."""
+    chunk = import_chunks.c
+    total = sa.select(sa.func.coalesce(sa.func.sum(chunk[count]), 0))
+    return total.where(chunk.import_id == imports.c.id).correlate(imports).scalar_subquery()
 
 
 def complete_imports(connection: sa.Connection) -> list[str]:
@@ -85,6 +140,20 @@ def import_summary(connection: sa.Connection, import_id: str) -> Summary:
     return _summary(row)
 
 
+def next_summary(connection: sa.Connection, import_id: str) -> Summary:
+    """The same, counted as one more step of the import, to be mirrored.
+
+    The import's row stays locked until the transaction ends. So of two transactions, the one that
+    has the higher count also has seen what the other one did.
+
+    Raises:
+        ImportNotFound: the ledger has no such import.
+    """
+    counted = sa.update(imports).where(imports.c.id == import_id)
+    connection.execute(counted.values(steps=imports.c.steps + 1))
+    return import_summary(connection, import_id)
+
+
 def list_imports(connection: sa.Connection, limit: int = 50) -> list[Summary]:
     """The summaries of the imports, the one accepted last first."""
     query = _summaries().order_by(imports.c.accepted_at.desc(), imports.c.id.desc()).limit(limit)
@@ -98,22 +167,6 @@ def count_by_status(connection: sa.Connection) -> dict[str, int]:
     return dict(iter(connection.execute(query)))
 
 
-def iter_rejects(connection: sa.Connection, import_id: str) -> Iterator[dict[str, Any]]:
-    """The rejects in the order of their lines: `line`, `column`, `code`, `reason`, `raw`.
-
-    `column` is empty where the row as a whole is at fault. Streamed from the server: keep the
-    connection open until the last one.
-    """
-    query = (
-        sa.select(*import_rejects.c[REJECT])
-        .where(import_rejects.c.import_id == import_id)
-        .order_by(import_rejects.c.line)
-        .execution_options(yield_per=1000)
-    )
-    for row in connection.execute(query).mappings():
-        yield dict(row)
-
-
 def _manifest_values(manifest: Manifest) -> dict[str, Any]:
     return {
         name: value for name, value in msgspec.structs.asdict(manifest).items() if name in imports.c
@@ -121,7 +174,7 @@ def _manifest_values(manifest: Manifest) -> dict[str, Any]:
 
 
 def _summaries() -> sa.Select[Any]:
-    """Imports with the sums over their chunks."""
+    """Imports with the sums over their chunks, and the `seconds` since they were planned."""
     chunk = import_chunks.c
     sums = [sa.func.coalesce(sa.func.sum(chunk[name]), 0).label(name) for name in COUNTS]
     of_status = [
@@ -131,26 +184,64 @@ def _summaries() -> sa.Select[Any]:
     # A chunk that was given up says why; the first one speaks for the import.
     given_up = chunk.status == "quarantined"
     error = sa.func.coalesce(imports.c.error, sa.func.min(chunk.error).filter(given_up))
+    until = sa.func.coalesce(imports.c.finished_at, sa.func.clock_timestamp())
     return (
         sa.select(
-            *imports.c["id", "kind", "source", "status", "bytes", "rows"],
+            *imports.c["id", "kind", "source", "mapping", "strict", "parent", "status", "steps"],
+            *imports.c["bytes", "rows"],
+            _bytes_done().label("bytes_done"),
             *sums,
+            _mended().label("mended"),
             sa.func.count(chunk.number).label("chunks"),
             *of_status,
             *imports.c["accepted_at", "finished_at"],
             error.label("error"),
+            sa.extract("epoch", until - imports.c.planned_at).label("seconds"),
         )
         .select_from(imports.outerjoin(import_chunks))
         .group_by(imports.c.id)
     )
 
 
+def _bytes_done() -> sa.ColumnElement[int]:
+    """The bytes of the chunks that ended; with the last one, those of the header too."""
+    chunk = import_chunks.c
+    ended = sa.func.sum(chunk.end_byte - chunk.start_byte).filter(chunk.status != "pending")
+    pending = sa.func.count(chunk.number).filter(chunk.status == "pending")
+    return sa.case((pending == 0, imports.c.bytes), else_=sa.func.coalesce(ended, 0))
+
+
+def _mended() -> sa.ColumnElement[int]:
+    """How many rejects another import mended. Without such an import, none has to be looked at."""
+    child, reject = imports.alias("child"), import_rejects.c
+    mended = sa.select(sa.func.count()).where(
+        reject.import_id == imports.c.id, reject.mended_by.is_not(None)
+    )
+    has_child = sa.exists().where(child.c.parent == imports.c.id)
+    return sa.case((has_child, mended.scalar_subquery()), else_=0)
+
+
 def _summary(row: sa.Row[Any]) -> Summary:
-    return {name: _plain(value) for name, value in row._mapping.items()}  # noqa: SLF001 - public
+    known = {name: _plain(value) for name, value in row._mapping.items()}  # noqa: SLF001 - public
+    seconds = known.pop("seconds")
+    return {**known, "dry_run": False, **_pace(known, float(seconds))}
 
 
-def _plain(value: object) -> object:
+def _pace(known: Summary, seconds: float) -> Summary:
+    """How fast an import is, and what is left of it."""
+    done = sum(known[name] for name in COUNTS)
+    left = known["rows"] - done
+    rate = done / max(seconds, 0.001)
+    going_on = known["status"] == "running" and done
+    return {
+        "rows_left": left,
+        "rows_per_second": round(rate, 1) if done else None,
+        "eta_seconds": round(left / rate, 1) if going_on else None,
+    }
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any column's
     """The value as JSON has it. PostgreSQL's sums are decimals."""
     if isinstance(value, datetime):
         return value.isoformat()
-    return value if value is None or isinstance(value, str) else int(str(value))
+    return int(value) if isinstance(value, Decimal) else value

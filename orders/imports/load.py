@@ -18,7 +18,7 @@ from orders.errors import ImportFailed
 from orders.imports.columns import Kind
 from orders.imports.copying import copy_rows
 from orders.imports.upsert import UPDATED_AT, Upsert, staging_table
-from orders.imports.validate import quoted, reject
+from orders.imports.validate import reject
 from orders.schema import customers, import_rejects, orders
 
 MOST_REFUSED = 500
@@ -26,7 +26,7 @@ MOST_REFUSED = 500
 follows is at odds with the whole file; to go on would take minutes, and thousands of the locks that
 all sessions share (one for each part of the chunk that was written by itself)."""
 
-TARGETS: dict[Kind, sa.Table] = {"customers": customers, "orders": orders}
+TABLES: dict[Kind, sa.Table] = {"customers": customers, "orders": orders}
 
 
 @dataclass
@@ -35,15 +35,17 @@ class Loaded:
 
     Attributes:
         applied: rows inserted or changed.
-        unchanged: rows whose data the database had already; only their version rose.
-        stale: rows older than what the database has.
+        unchanged: rows whose data the table had already.
+        stale: rows older than what the table has.
         superseded: rows that a later one of the same chunk replaces.
+        open: whether the table has older versions for some of the unchanged rows.
     """
 
     applied: int = 0
     unchanged: int = 0
     stale: int = 0
     superseded: int = 0
+    open: bool = False
     rejects: list[pl.DataFrame] = field(default_factory=list)
 
 
@@ -54,22 +56,35 @@ class Refused(NamedTuple):
     reason: str
 
 
-def load_rows(connection: sa.Connection, kind: Kind, rows: pl.DataFrame, version: int) -> Loaded:
-    """Write the good rows of a chunk; nothing of it is visible before the caller commits.
+class Target(NamedTuple):
+    """Where rows go and as what.
 
-    `version` is the import's: rows that brought none have this plus their line.
+    Attributes:
+        version: the import's: rows that brought none have this plus their line.
+        renew: give rows that are equal to the table's their version all the same.
+    """
+
+    kind: Kind
+    version: int
+    renew: bool = False
+
+    @property
+    def table(self) -> sa.Table:
+        """The table of this kind."""
+        return TABLES[self.kind]
+
+
+def load_rows(connection: sa.Connection, target: Target, rows: pl.DataFrame) -> Loaded:
+    """Write the good rows of a chunk; nothing of it is visible before the caller commits.
 
     Raises:
         ImportFailed: the database refuses more rows than can be told apart.
     """
     loaded = Loaded()
-    if kind == "orders":
-        rows, unknown = _part_unknown_customers(connection, rows)
-        loaded.rejects.append(unknown)
-    rows = fill_blanks(rows, version)
+    rows = fill_blanks(rows, target.version)
     while rows.height:
         newest, older = part_newest(rows)
-        refused = _write(connection, TARGETS[kind], newest, loaded)
+        refused = _write(connection, target, newest, loaded)
         loaded.rejects.append(_reject_refused(newest, refused))
         # Of an id whose newest row was refused, the next older one is the word.
         rows = older.filter(pl.col("id").is_in([each.id for each in refused]))
@@ -103,87 +118,119 @@ def fill_blanks(rows: pl.DataFrame, version: int) -> pl.DataFrame:
 
 def part_newest(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The row of each id that has the highest version, or stands last, by id; and the others."""
+    if (rows["id"].diff() > 0).all():
+        return rows, rows.clear()
     rows = rows.sort("id", "version", "line")
     last = pl.col("id") != pl.col("id").shift(-1)
     is_newest = last.fill_null(value=True)
     return rows.filter(is_newest), rows.filter(~is_newest)
 
 
-def _part_unknown_customers(
-    connection: sa.Connection, rows: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows whose customer exists, and the rejects of the others."""
-    # The ids go there as one text and only those missing come back: a third of the time that a
-    # list of parameters and an answer of all that exist take.
-    named = rows["customer_id"].unique().sort().cast(pl.String).str.join(",").item()
-    as_array = sa.cast(sa.literal("{" + named + "}", sa.Text), sa.ARRAY(sa.BigInteger))
-    given = (
-        sa.func.unnest(as_array)
-        .table_valued(sa.column("id", sa.BigInteger), name="given")
-        .render_derived()
-    )
-    query = sa.select(given.c.id).where(~sa.exists().where(customers.c.id == given.c.id))
-    missing = pl.Series(connection.scalars(query).all(), dtype=pl.Int64)
-    is_missing = pl.col("customer_id").is_in(missing.implode())
-    reason = quoted("customer_id", pl.col("customer_id").cast(pl.String), "is no customer's id")
-    unknown = reject(rows.filter(is_missing), "customer_id", "unknown_customer", reason)
-    return rows.filter(~is_missing), unknown
-
-
 def _write(
-    connection: sa.Connection, target: sa.Table, rows: pl.DataFrame, loaded: Loaded
+    connection: sa.Connection, target: Target, rows: pl.DataFrame, loaded: Loaded
 ) -> list[Refused]:
-    """Stage the rows, sorted by id and each id once, and write them; those refused."""
+    """Write the rows, sorted by id and each id once; those refused."""
     content = rows.drop("line")
-    staging = staging_table(target, content.columns)
-    staging.create(connection, checkfirst=False)
-    copy_rows(connection, staging, content)
-    blank = [name for name in content.columns if content[name].null_count()]
-    upsert = Upsert(target, staging, blank)
-    if upsert.looks_rows_up:
-        upsert.index(connection)
-    refused: list[Refused] = []
-    _write_range(connection, upsert, content["id"].to_list(), loaded, refused)
-    staging.drop(connection, checkfirst=False)
-    return refused
+    if _is_free(connection, target.table, content) and _copied(connection, target.table, content):
+        loaded.applied += content.height
+        return []
+    return _write_staged(connection, target, content, loaded)
 
 
-def _write_range(
-    connection: sa.Connection,
-    upsert: Upsert,
-    ids: Sequence[int],
-    loaded: Loaded,
-    refused: list[Refused],
-) -> None:
-    """Write the staged rows with these ids; where the database refuses, halve and try again."""
+def _is_free(connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> bool:
+    """Whether the table has no row among these ids; looks at its index once."""
+    between = table.c.id.between(rows["id"][0], rows["id"][-1])
+    return not connection.scalar(sa.select(sa.exists().where(between)))
+
+
+def _copied(connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> bool:
+    """Copy rows straight into the table; False, and no effect, if they need more care.
+
+    That is where a cell without a value wants the table's default, or the database refuses a row: also
+    because somebody else wrote one of them meanwhile.
+    """
+    given = rows.select(name for name in rows.columns if rows[name].null_count() < rows.height)
+    if any(given[name].null_count() and not table.c[name].nullable for name in given.columns):
+        return False
     try:
         with savepoint(connection):
-            applied = connection.execute(upsert.write(ids[0], ids[-1])).rowcount
-            rest = len(ids) - applied
-            unchanged = connection.execute(upsert.renew(ids[0], ids[-1])).rowcount if rest else 0
+            copy_rows(connection, table, given)
     except sa.exc.DBAPIError as error:
         if not is_refusal(error):
             raise
-        if len(ids) == 1:
-            _refuse(refused, ids[0], refusal(error))
+        return False
+    return True
+
+
+def _write_staged(
+    connection: sa.Connection, target: Target, rows: pl.DataFrame, loaded: Loaded
+) -> list[Refused]:
+    """Stage the rows and compare them with the table's; those refused."""
+    staging = staging_table(target.table, rows.columns)
+    staging.create(connection, checkfirst=False)
+    copy_rows(connection, staging, rows)
+    blank = [name for name in rows.columns if rows[name].null_count()]
+    upsert = Upsert(target.table, staging, blank)
+    if upsert.looks_rows_up:
+        upsert.index(connection)
+    writer = _Writer(connection, upsert, loaded, renew=target.renew)
+    writer.write(rows["id"])
+    staging.drop(connection, checkfirst=False)
+    return writer.refused
+
+
+class _Writer:
+    """Writes staged rows by ranges of ids; where the database refuses, halves and tries again."""
+
+    def __init__(
+        self, connection: sa.Connection, upsert: Upsert, loaded: Loaded, *, renew: bool
+    ) -> None:
+        self._connection = connection
+        self._upsert = upsert
+        self._loaded = loaded
+        self._renew = renew
+        self.refused: list[Refused] = []
+
+    def write(self, ids: pl.Series) -> None:
+        """Write the staged rows with these ids, which are sorted."""
+        try:
+            with savepoint(self._connection):
+                applied, unchanged, is_open = self._attempt(ids[0], ids[-1])
+        except sa.exc.DBAPIError as error:
+            if not is_refusal(error):
+                raise
+            self._isolate(ids, refusal(error))
             return
-    else:
-        loaded.applied += applied
-        loaded.unchanged += unchanged
-        loaded.stale += rest - unchanged
-        return
-    upsert.index(connection)
-    middle = len(ids) // 2
-    _write_range(connection, upsert, ids[:middle], loaded, refused)
-    _write_range(connection, upsert, ids[middle:], loaded, refused)
+        self._loaded.applied += applied
+        self._loaded.unchanged += min(unchanged, len(ids) - applied)
+        self._loaded.stale += max(0, len(ids) - applied - unchanged)
+        self._loaded.open |= is_open
 
+    def _attempt(self, first_id: int, last_id: int) -> tuple[int, int, bool]:
+        """Write a range as a whole: how many were applied and unchanged; whether these stay open."""
+        upsert, applied = self._upsert, 0
+        due, equal, newer = self._connection.execute(upsert.weigh(first_id, last_id)).one()
+        if due:
+            applied = self._connection.execute(upsert.write(first_id, last_id)).rowcount
+        if newer and self._renew:
+            self._connection.execute(upsert.renew(first_id, last_id))
+        return applied, equal, bool(newer) and not self._renew
 
-def _refuse(refused: list[Refused], row_id: int, reason: str) -> None:
-    refused.append(Refused(row_id, reason))
-    if len(refused) > MOST_REFUSED:
-        raise ImportFailed(
-            f"the database refuses more than {MOST_REFUSED} rows, the last one because: {reason}"
-        )
+    def _isolate(self, ids: pl.Series, reason: str) -> None:
+        if len(ids) == 1:
+            self._refuse(ids[0], reason)
+            return
+        self._upsert.index(self._connection)
+        middle = len(ids) // 2
+        self.write(ids[:middle])
+        self.write(ids[middle:])
+
+    def _refuse(self, row_id: int, reason: str) -> None:
+        self.refused.append(Refused(row_id, reason))
+        if len(self.refused) > MOST_REFUSED:
+            raise ImportFailed(
+                f"the database refuses more than {MOST_REFUSED} rows, the last one because: {reason}"
+            )
 
 
 def _reject_refused(rows: pl.DataFrame, refused: Sequence[Refused]) -> pl.DataFrame:

@@ -12,9 +12,21 @@ from orders.redis import Redis, publish_if_newer, read_published
 KEPT = int(timedelta(days=7).total_seconds())
 
 Summary = dict[str, Any]
-"""`id`, `kind`, `source`, `status` (accepted, running, done, failed), `bytes`, `rows` (None until
-counted), `applied`, `unchanged`, `stale`, `superseded`, `rejected`, `chunks`, `chunks_done`,
-`quarantined`, `accepted_at`, `finished_at` and `error`. Times are ISO 8601 texts or None."""
+"""What is known of an import. Times are ISO 8601 texts or None.
+
+`id`, `kind`, `source`, `mapping` (target to source column), `strict`, `dry_run`, `parent` (the import
+whose rejects it brings, mended, or None) and `bytes` are what was accepted.
+`status` is accepted, running, paused, done, failed or cancelled; `error` says why it failed.
+`rows` is None until they are counted; `applied`, `unchanged`, `stale`, `superseded` and `rejected` say
+what became of those that are done, `rows_left` is the rest; `mended` of the rejected ones came again.
+`bytes_done`, `chunks`, `chunks_done` and `quarantined` say how far it is; `rows_per_second` and
+`eta_seconds` are None where there is nothing to tell from.
+`accepted_at` and `finished_at` are times. `steps` grows with everything that is told of it.
+A dry run that is done also has `would`: what would have become of the rows.
+"""
+
+ENDED = ("done", "failed", "cancelled")
+"""The statuses that an import keeps."""
 
 COUNTS = ("applied", "unchanged", "stale", "superseded", "rejected")
 
@@ -25,16 +37,47 @@ def accepted_summary(manifest: Manifest) -> Summary:
         "id": manifest.id,
         "kind": manifest.kind,
         "source": manifest.source,
+        "mapping": manifest.mapping,
+        "strict": manifest.strict,
+        "dry_run": manifest.dry_run,
+        "parent": manifest.parent,
         "status": "accepted",
+        "steps": 0,
         "bytes": manifest.bytes,
+        "bytes_done": 0,
         "rows": None,
         **dict.fromkeys(COUNTS, 0),
+        "rows_left": None,
+        "mended": 0,
         "chunks": 0,
         "chunks_done": 0,
         "quarantined": 0,
+        "rows_per_second": None,
+        "eta_seconds": None,
         "accepted_at": manifest.accepted_at.isoformat(),
         "finished_at": None,
         "error": None,
+    }
+
+
+def rehearsed_summary(
+    manifest: Manifest, would: dict[str, Any] | None, error: str | None = None
+) -> Summary:
+    """The summary of a dry run that ended: with what the import would do, or with why it cannot."""
+    counts = {} if would is None else {name: would[name] for name in COUNTS if name in would}
+    applied = 0 if would is None else would["insert"] + would["change"]
+    rows = applied + sum(counts.values())
+    return {
+        **accepted_summary(manifest),
+        "status": "failed" if would is None else "done",
+        "steps": 1,
+        "rows": rows,
+        "rows_left": 0,
+        "bytes_done": manifest.bytes,
+        "applied": applied,
+        **counts,
+        "would": would,
+        "error": error,
     }
 
 
@@ -45,7 +88,7 @@ def mirror(stream: Redis, summary: Summary) -> None:
         redis.RedisError: the mirror may be behind.
     """
     body = msgspec.json.encode(summary)
-    publish_if_newer(stream, import_progress(summary["id"]), _fence(summary), body, ttl=KEPT)
+    publish_if_newer(stream, import_progress(summary["id"]), summary["steps"], body, ttl=KEPT)
 
 
 def read_progress(stream: Redis, import_id: str) -> Summary | None:
@@ -56,11 +99,3 @@ def read_progress(stream: Redis, import_id: str) -> Summary | None:
     """
     body = read_published(stream, import_progress(import_id))
     return None if body is None else msgspec.json.decode(body, type=Summary)
-
-
-def _fence(summary: Summary) -> int:
-    """Grows with every step of an import: accepted, planned, each chunk, finished."""
-    if summary["status"] == "accepted":
-        return 0
-    ended: int = summary["chunks_done"] + summary["quarantined"]
-    return 1 + ended + int(summary["status"] != "running")

@@ -5,7 +5,7 @@ transaction.
 """
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TypeVarTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
@@ -16,6 +16,7 @@ UPDATED_AT = "updated_at"
 NOT_DATA = ("id", "version")
 
 Value = sa.ColumnElement[Any]
+Ts = TypeVarTuple("Ts")
 
 
 def staging_table(target: sa.Table, columns: Collection[str]) -> sa.Table:
@@ -40,10 +41,12 @@ class Upsert:
 
     def __init__(self, target: sa.Table, staging: sa.Table, blank: Collection[str]) -> None:
         self._target = target
+        self._known = target.alias("known")
         self._staging = staging
         self._staged = staging.c
         self._index = sa.Index("ix_incoming_id", staging.c.id)
         self._columns = [column.name for column in staging.c]
+        self._data = [name for name in self._columns if name not in NOT_DATA]
         self._blank = blank
         self._excluded = insert(target).excluded
 
@@ -56,18 +59,28 @@ class Upsert:
         """Index the staged rows by id, if they are not. Most chunks are written without."""
         connection.execute(sa.schema.CreateIndex(self._index, if_not_exists=True))
 
+    def weigh(self, first_id: int, last_id: int) -> sa.Select[int, int, int]:
+        """Compare staged rows with those of the table; three counts.
+
+        How many are to be written: new, or newer with other data. How many are equal and not older.
+        And how many of these are newer. The rest is older.
+        """
+        known, count = self._known.c, sa.func.count()
+        equal = known.id.is_not(None) & ~self._differs() & (known.version <= self._staged.version)
+        newer = equal & (known.version < self._staged.version)
+        counts = sa.select(count.filter(self._is_due()), count.filter(equal), count.filter(newer))
+        return self._beside_known(counts, first_id, last_id)
+
     def write(self, first_id: int, last_id: int) -> Insert:
         """Insert or update in key order, so that no two writers deadlock.
 
-        A row is written only if the staged version is higher and the data differ. Either way it is
-        locked from here on.
+        A row is written only if it is new, or the staged version is higher and the data differ; others
+        are not even locked. What was due when it was read is judged again when it is locked.
         """
-        data = {name: self._new(name) for name in self._columns if name not in NOT_DATA}
+        data = {name: self._new(name) for name in self._data}
         differs = [self._target.c[name].is_distinct_from(value) for name, value in data.items()]
         version = self._excluded.version
-        statement = insert(self._target).from_select(
-            self._columns, self._staged_rows(first_id, last_id)
-        )
+        statement = insert(self._target).from_select(self._columns, self._due(first_id, last_id))
         return statement.on_conflict_do_update(
             index_elements=["id"],
             set_={**data, "version": version, **self._touch()},
@@ -89,11 +102,36 @@ class Upsert:
             )
         )
 
-    def _staged_rows(self, first_id: int, last_id: int) -> sa.Select[Any]:
-        """The staged rows, with defaults where they are blank."""
-        values = [self._inserted(name) for name in self._columns]
-        rows = sa.select(*values).where(self._staged.id.between(first_id, last_id))
-        return rows.order_by(self._staged.id)
+    def _due(self, first_id: int, last_id: int) -> sa.Select[Any]:
+        """The staged rows that are to be written, with defaults where they are blank."""
+        rows = sa.select(*(self._inserted(name) for name in self._columns))
+        due = self._beside_known(rows, first_id, last_id).where(self._is_due())
+        return due.order_by(self._staged.id)
+
+    def _beside_known(self, rows: sa.Select[*Ts], first_id: int, last_id: int) -> sa.Select[*Ts]:
+        """From the staged rows, each beside the row that the table has, if it has one.
+
+        Both sides name the range: of a file in order of ids, only the part of the table that the chunk
+        covers is read, in the order of the key.
+        """
+        same = (self._known.c.id == self._staged.id) & self._known.c.id.between(first_id, last_id)
+        joined = rows.select_from(self._staging.outerjoin(self._known, same))
+        return joined.where(self._staged.id.between(first_id, last_id))
+
+    def _is_due(self) -> sa.ColumnElement[bool]:
+        known = self._known.c
+        newer = known.version < self._staged.version
+        return known.id.is_(None) | (newer & self._differs())
+
+    def _differs(self) -> sa.ColumnElement[bool]:
+        """Whether the staged row would change the data of the known one."""
+        known = self._known.c
+        return sa.or_(*(known[name].is_distinct_from(self._over(name)) for name in self._data))
+
+    def _over(self, name: str) -> Value:
+        """What the known value would become: a blank cell leaves it."""
+        staged = self._staged[name]
+        return sa.func.coalesce(staged, self._known.c[name]) if name in self._blank else staged
 
     def _inserted(self, name: str) -> Value:
         """What the column of a new row is to be."""

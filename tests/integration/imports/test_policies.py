@@ -1,0 +1,118 @@
+"""All rows or none, no more rejects than allowed, customers that are made."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from orders.imports.flow import Importer
+from orders.imports.progress import COUNTS, Summary
+from orders.schema import customer_changes, customers, import_rejects, orders
+
+Accept = Callable[..., str]
+
+HEADER = b"id,customer_id,total\n"
+GOOD = HEADER + b"".join(b"%d,1,%d\n" % (n, n) for n in range(1, 9))
+
+pytestmark = pytest.mark.usefixtures("people")
+
+
+def run(importer: Importer, import_id: str) -> Summary:
+    """Load chunks until none is left to load."""
+    waiting = importer.plan(import_id)
+    for number in waiting:
+        step = importer.load_chunk(import_id, number)
+        waiting += step.again if step else []
+    return importer.finish(import_id).summary
+
+
+def count_of(engine: sa.Engine, table: sa.Table) -> int:
+    with engine.connect() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+
+
+def names(engine: sa.Engine) -> dict[int, str]:
+    with engine.connect() as connection:
+        return dict(iter(connection.execute(sa.select(customers.c.id, customers.c.name))))
+
+
+def counts(summary: Summary) -> dict[str, Any]:
+    found = {name: summary[name] for name in COUNTS if summary[name]}
+    return {"status": summary["status"], **found}
+
+
+def test_strict_file_that_is_good_is_imported_as_a_whole(
+    engine: sa.Engine, importer: Importer, accept: Accept
+) -> None:
+    import_id = accept(GOOD, strict=True)
+    assert importer.plan(import_id) == [0]
+    assert counts(run(importer, import_id)) == {"status": "done", "applied": 8}
+    assert count_of(engine, orders) == 8
+
+
+def test_strict_file_counts_as_in_parts_would(importer: Importer, accept: Accept) -> None:
+    run(importer, accept(GOOD))
+    file = GOOD.replace(b"8,1,8", b"8,1,9") + b"9,1,1\n9,1,2\n"
+    summary = run(importer, accept(file, strict=True))
+    assert counts(summary) == {"status": "done", "applied": 3, "unchanged": 7}
+
+
+@pytest.mark.parametrize("bad", [b"9,1,x\n", b"9,777,1\n", b"9,1\n"])
+def test_strict_file_with_a_bad_row_leaves_no_trace_but_its_rejects(
+    engine: sa.Engine, importer: Importer, accept: Accept, bad: bytes
+) -> None:
+    summary = run(importer, accept(GOOD + bad, strict=True))
+    assert counts(summary) == {"status": "failed", "rejected": 1}
+    assert summary["error"] == "1 of 9 rows were rejected: none was imported"
+    assert count_of(engine, orders) == 0
+    assert count_of(engine, customer_changes) == 9, "those of the customers"
+    assert count_of(engine, import_rejects) == 1
+
+
+def test_strict_file_of_which_the_database_refuses_a_row_leaves_no_trace(
+    engine: sa.Engine, importer: Importer, accept: Accept
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders ADD CONSTRAINT small CHECK (total < 8)"))
+    summary = run(importer, accept(GOOD, strict=True))
+    assert counts(summary) == {"status": "failed", "rejected": 1}
+    assert count_of(engine, orders) == 0
+    assert count_of(engine, customer_changes) == 9
+
+
+def test_more_rejects_than_allowed_stop_an_import(
+    engine: sa.Engine, importer: Importer, accept: Accept
+) -> None:
+    file = GOOD.replace(b"1,1,1\n", b"1,1,x\n").replace(b"5,1,5\n", b"5,1,x\n")
+    summary = run(importer, accept(file, max_rejects=1))
+    assert counts(summary) == {"status": "failed", "applied": 4, "rejected": 2}
+    assert summary["rows_left"] == 2
+    assert summary["error"] == "2 rows were rejected, more than 1: stopped with 4 applied"
+    assert count_of(engine, orders) == 4
+
+
+def test_as_many_rejects_as_allowed_do_not(importer: Importer, accept: Accept) -> None:
+    summary = run(importer, accept(GOOD.replace(b"1,1,1\n", b"1,1,x\n"), max_rejects=1))
+    assert counts(summary) == {"status": "done", "applied": 7, "rejected": 1}
+
+
+def test_unknown_customers_are_made_where_the_import_may(
+    engine: sa.Engine, importer: Importer, accept: Accept
+) -> None:
+    file = b"id,customer_id,total,customer_name\n1,50,1,\n2,50,1,Ada\n3,51,1,\n4,1,1,Nobody\n"
+    rejected = run(importer, accept(file))
+    assert counts(rejected) == {"status": "done", "applied": 1, "rejected": 3}
+    made = run(importer, accept(file, create_customers=True))
+    assert counts(made) == {"status": "done", "applied": 3, "unchanged": 1}
+    known = names(engine)
+    assert (known[50], known[51], known[1]) == ("Ada", "Customer 51", "Customer 1")
+
+
+def test_customers_that_were_made_are_as_old_as_can_be(
+    engine: sa.Engine, importer: Importer, accept: Accept
+) -> None:
+    older = accept(b"id,name\n50,Grace\n", "customers")
+    run(importer, accept(HEADER + b"1,50,1\n", create_customers=True))
+    assert counts(run(importer, older)) == {"status": "done", "applied": 1}
+    assert names(engine)[50] == "Grace"

@@ -1,0 +1,155 @@
+"""A dry run says what the import then does, and changes nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from orders import cache as cached
+from orders import reports
+from orders.imports.flow import Importer
+from orders.imports.progress import COUNTS, Summary, read_progress
+from orders.schema import customers, metadata, orders
+
+Accept = Callable[..., str]
+Load = Callable[..., Summary]
+
+KNOWN = b"id,customer_id,total,status\n1,1,10,new\n2,2,20,new\n3,3,30,new\n"
+FILE = (
+    b"id,customer_id,total,status\n"
+    b"1,1,10,new\n"  # equal
+    b"2,2,25,paid\n"  # changed
+    b"3,4,30,new\n"  # moved to another customer
+    b"7,5,70,new\n"  # new
+    b"7,5,71,new\n"  # new again, in the same chunk
+    b"8,99,1,new\n"  # of nobody
+    b"x,1,1,new\n"
+)
+
+pytestmark = pytest.mark.usefixtures("people")
+
+
+def rehearse(importer: Importer, import_id: str) -> Summary:
+    assert importer.plan(import_id) == []
+    summary = read_progress(importer.stream, import_id)
+    assert summary
+    assert summary["status"] == "done"
+    return summary
+
+
+def contents(engine: sa.Engine) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables, with the transactions that wrote them."""
+    found = {}
+    with engine.connect() as connection:
+        for table in metadata.sorted_tables:
+            query = sa.select(sa.literal_column("xmin::text"), table)
+            found[table.name] = sorted(map(tuple, connection.execute(query)), key=repr)
+    return found
+
+
+def test_dry_run_changes_nothing_and_leaves_nothing(
+    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+) -> None:
+    load(KNOWN)
+    before = contents(engine)
+    import_id = accept(FILE, dry_run=True)
+    rehearse(importer, import_id)
+    assert contents(engine) == before
+    assert importer.spool.waiting() == []
+    assert importer.plan is not None
+    assert importer.spool.manifest(import_id) is None
+
+
+def test_counts_and_differences_are_those_of_the_import(
+    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+) -> None:
+    load(KNOWN)
+    would = rehearse(importer, accept(FILE, dry_run=True))["would"]
+    assert (would["insert"], would["change"]) == (1, 2)
+    assert {name: would[name] for name in COUNTS[1:]} == {
+        "unchanged": 1,
+        "stale": 0,
+        "superseded": 1,
+        "rejected": 2,
+    }
+    assert would["differences"] == [
+        {"id": 2, "column": "status", "before": "new", "after": "paid"},
+        {"id": 2, "column": "total", "before": "20.00", "after": "25.00"},
+        {"id": 3, "column": "customer_id", "before": 3, "after": 4},
+    ]
+    assert [each["code"] for each in would["rejects"]] == ["unknown_customer", "bad_number"]
+    assert would["customers"] == 4, "2, 3, 4 and 5"
+    assert would["seconds"] >= 0
+    done = load(FILE)
+    assert done["applied"] == would["insert"] + would["change"]
+    assert all(done[name] == would[name] for name in COUNTS[1:])
+
+
+def test_report_would_change_only_where_it_does(
+    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+) -> None:
+    load(KNOWN)
+    reports.refresh(
+        engine, importer.cache, lambda ids: cached.invalidate(importer.cache, ids), 1000
+    )
+    same = rehearse(importer, accept(KNOWN, dry_run=True))["would"]
+    assert same["reports"] == []
+    old = KNOWN.replace(b"status", b"created_at").replace(b"new", b"2001-01-01")
+    new = old + b"4,4,1,2001-01-01\n"
+    moved = rehearse(importer, accept(new, dry_run=True))["would"]
+    assert moved["reports"] == [window.value for window in reports.Window]
+    cancelled = KNOWN + b"9,1,5,cancelled\n"
+    assert rehearse(importer, accept(cancelled, dry_run=True))["would"]["reports"] == []
+
+
+def test_customers_can_be_rehearsed_too(accept: Accept, importer: Importer) -> None:
+    file = b"id,name\n1,Ada\n2,Customer 2\n50,Grace\n"
+    would = rehearse(importer, accept(file, "customers", dry_run=True))["would"]
+    assert (would["insert"], would["change"], would["unchanged"]) == (1, 1, 1)
+    assert would["customers"] == 2
+
+
+def test_customers_that_would_be_made_are_no_rejects(
+    engine: sa.Engine, accept: Accept, importer: Importer
+) -> None:
+    file = b"id,customer_id,total\n1,50,1\n"
+    would = rehearse(importer, accept(file, dry_run=True, create_customers=True))["would"]
+    assert (would["insert"], would["rejected"]) == (1, 0)
+    with engine.connect() as connection:
+        assert not connection.execute(sa.select(customers).where(customers.c.id == 50)).all()
+
+
+keys = st.integers(1, 5)
+lines = st.lists(
+    st.tuples(keys, st.sampled_from(("1", "2", "3", "x")), st.sampled_from(("1", "2", "99"))),
+    min_size=1,
+    max_size=10,
+)
+
+
+@hypothesis_settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25
+)
+@given(st.dictionaries(keys, st.integers(1, 3)), lines)
+def test_any_import_does_what_its_dry_run_said(
+    engine: sa.Engine,
+    importer: Importer,
+    accept: Accept,
+    load: Load,
+    known: dict[int, int],
+    lines: list[tuple[int, str, str]],
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.delete(orders))
+        if known:
+            rows = [{"id": key, "customer_id": 1, "total": value} for key, value in known.items()]
+            connection.execute(sa.insert(orders), rows)
+    file = "id,total,customer_id\n" + "".join(",".join(map(str, line)) + "\n" for line in lines)
+    would = rehearse(importer, accept(file.encode(), dry_run=True))["would"]
+    done = load(file.encode())
+    assert done["applied"] == would["insert"] + would["change"]
+    assert [done[name] for name in COUNTS[1:]] == [would[name] for name in COUNTS[1:]]

@@ -1,0 +1,172 @@
+"""Rows that the table has already are left as they are, and the last word is still the file's."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from orders.imports.flow import Importer
+from orders.imports.progress import Summary
+from orders.messages import OrderUpdate
+from orders.schema import customer_changes, orders, parked_updates
+from orders.stream import UpdateStream
+
+Load = Callable[..., Summary]
+Accept = Callable[..., str]
+Rows = list[tuple[Any, ...]]
+
+FILE = b"id,customer_id,total,status\n" + b"".join(b"%d,1,%d,paid\n" % (n, n) for n in range(1, 8))
+
+pytestmark = pytest.mark.usefixtures("people")
+
+
+def physically(engine: sa.Engine) -> Rows:
+    """Where each row lies and which transaction wrote it: any write changes that."""
+    query = sa.select(
+        sa.literal_column("ctid::text"), sa.literal_column("xmin::text"), orders.c.version
+    ).order_by(orders.c.id)
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(query)]
+
+
+def versions(engine: sa.Engine) -> list[int]:
+    with engine.connect() as connection:
+        return list(connection.scalars(sa.select(orders.c.version).order_by(orders.c.id)))
+
+
+def totals(engine: sa.Engine) -> dict[int, int]:
+    with engine.connect() as connection:
+        query = sa.select(orders.c.id, orders.c.total)
+        return {key: int(total) for key, total in connection.execute(query)}
+
+
+def test_same_file_again_writes_nothing(engine: sa.Engine, load: Load) -> None:
+    load(FILE)
+    with engine.begin() as connection:
+        connection.execute(sa.delete(customer_changes))
+    before = physically(engine)
+    assert load(FILE)["unchanged"] == 7
+    assert physically(engine) == before
+    with engine.connect() as connection:
+        assert not connection.execute(sa.select(customer_changes)).all()
+
+
+def test_equal_own_version_is_unchanged_and_a_higher_one_is_kept(
+    engine: sa.Engine, load: Load
+) -> None:
+    first = b"id,customer_id,total,version\n1,1,5,10\n"
+    load(first)
+    before = physically(engine)
+    assert load(first)["unchanged"] == 1
+    assert physically(engine) == before
+    assert load(first.replace(b",10\n", b",30\n"))["unchanged"] == 1
+    assert versions(engine) == [30]
+
+
+def test_older_update_that_waits_does_not_overtake_an_equal_row(
+    engine: sa.Engine, load: Load, updates: UpdateStream
+) -> None:
+    load(FILE)
+    before = versions(engine)
+    updates.append(1, [OrderUpdate(order_id=1, total="99").encode()])
+    assert load(FILE)["unchanged"] == 7
+    assert all(new > old for new, old in zip(versions(engine), before, strict=True))
+
+
+def test_older_update_that_is_parked_does_not_overtake_an_equal_row(
+    engine: sa.Engine, load: Load
+) -> None:
+    load(FILE)
+    before = versions(engine)
+    with engine.begin() as connection:
+        parked = {"shard": 0, "entry": 1, "order_id": 1, "payload": b"", "reason": ""}
+        connection.execute(
+            sa.insert(parked_updates).values(**parked, next_attempt_at=sa.func.now())
+        )
+    load(FILE)
+    assert versions(engine)[0] > before[0]
+
+
+def test_older_import_that_has_not_ended_does_not_overtake_an_equal_row(
+    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+) -> None:
+    load(FILE)
+    unplanned = accept(FILE.replace(b"paid", b"sent"))
+    before = versions(engine)
+    load(FILE)
+    after = versions(engine)
+    assert after[0] > before[0]
+    assert importer.plan(unplanned) == [0, 1, 2]
+    load(FILE)
+    assert versions(engine)[0] > after[0]
+    for number in range(3):
+        importer.load_chunk(unplanned, number)
+    with engine.connect() as connection:
+        assert set(connection.scalars(sa.select(orders.c.status))) == {"paid"}
+
+
+def test_line_that_was_found_in_place_wins_over_an_earlier_one_that_comes_late(
+    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+) -> None:
+    load(b"id,customer_id,total\n1,1,10\n2,1,10\n3,1,10\n")
+    file = b"id,customer_id,total\n1,1,20\n2,1,20\n3,1,20\n1,1,10\n2,1,10\n3,1,30\n"
+    import_id = accept(file)
+    assert importer.plan(import_id) == [0, 1]
+    later = importer.load_chunk(import_id, 1)
+    assert later
+    assert (later.summary["unchanged"], later.summary["applied"]) == (2, 1)
+    earlier = importer.load_chunk(import_id, 0)
+    assert earlier
+    assert totals(engine) == {1: 20, 2: 20, 3: 30}
+    assert earlier.again == [1]
+    last = importer.load_chunk(import_id, 1)
+    assert last
+    assert totals(engine) == {1: 10, 2: 10, 3: 30}
+    assert last.again == []
+    counted = {name: last.summary[name] for name in ("status", "applied", "unchanged", "stale")}
+    assert counted == {"status": "done", "applied": 5, "unchanged": 0, "stale": 1}
+
+
+def test_chunks_in_order_of_ids_are_looked_at_once(
+    load: Load, accept: Accept, importer: Importer
+) -> None:
+    load(FILE)
+    import_id = accept(FILE.replace(b"1,1,1,", b"1,1,9,"))
+    for number in reversed(importer.plan(import_id)):
+        step = importer.load_chunk(import_id, number)
+        assert step
+        assert step.again == []
+
+
+ids = st.integers(1, 6)
+amounts = st.integers(1, 3)
+
+
+@hypothesis_settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40
+)
+@given(
+    st.dictionaries(ids, amounts),
+    st.lists(st.tuples(ids, amounts), min_size=1, max_size=12),
+    st.randoms(use_true_random=False),
+)
+def test_last_line_wins_in_any_order_of_chunks_and_whatever_was_there(
+    engine: sa.Engine,
+    load: Load,
+    known: dict[int, int],
+    lines: list[tuple[int, int]],
+    dice: random.Random,
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.delete(orders))
+        if known:
+            rows = [{"id": key, "customer_id": 1, "total": value} for key, value in known.items()]
+            connection.execute(sa.insert(orders), rows)
+    file = "id,customer_id,total\n" + "".join(f"{key},1,{value}\n" for key, value in lines)
+    load(file.encode(), order=lambda chunks: dice.sample(chunks, len(chunks)))
+    assert totals(engine) == {**known, **dict(lines)}
