@@ -51,7 +51,7 @@ def reject(rows: pl.DataFrame, column: str, code: str, reason: pl.Expr) -> pl.Da
         "line",
         pl.lit(column).alias("column"),
         pl.lit(code).alias("code"),
-        reason.str.replace_all("\0", "␀", literal=True).alias("reason"),
+        _showing_nul(reason).alias("reason"),
     )
 
 
@@ -95,29 +95,48 @@ def _judge(rows: pl.DataFrame, fields: Sequence[Field]) -> tuple[pl.DataFrame, l
     rows = rows.with_columns(
         cleaned(column, pl.col(column.name)).alias(column.name) for column, _place in fields
     )
-    accepted = pl.all_horizontal(accepts(column, pl.col(column.name)) for column, _ in fields)
-    good = rows.select(accepted.alias("good"))["good"]
-    return rows.filter(good), _refuse_values(rows.filter(~good), fields)
+    rows = rows.with_columns(_first_fault(rows, fields).alias("fault"))
+    good = rows.filter(pl.col("fault").is_null()).drop("fault")
+    bad = rows.filter(pl.col("fault").is_not_null())
+    return good, [bad.select("line", "fault").unnest("fault")] if bad.height else []
 
 
-def _refuse_values(rows: pl.DataFrame, fields: Sequence[Field]) -> list[pl.DataFrame]:
-    """The rejects of rows of which each has a value that is not accepted."""
-    rejects = []
-    for column, _place in fields:
-        value = pl.col(column.name)
-        follows = rows.select(accepts(column, value).alias("follows"))["follows"]
-        at_fault, rows = rows.filter(~follows), rows.filter(follows)
-        for problem in problems(column, value) if at_fault.height else ():
-            rejects.append(_refuse_problem(at_fault.filter(problem.found), column, problem))
-            at_fault = at_fault.filter(~problem.found)
-    return rejects
+def _first_fault(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.Expr:
+    """Column, code and reason of the first value of a row that is not accepted; null if all are."""
+    follow = rows.select(
+        accepts(column, pl.col(column.name)).alias(column.name) for column, _place in fields
+    )
+    # Problems are not looked for in columns without one: each has a few expressions to compile.
+    faults = (
+        pl.when(~follow[column.name]).then(_first_problem(column, pl.col(column.name)))
+        for column, _place in fields
+        if not follow[column.name].all()
+    )
+    return pl.coalesce(*faults, pl.lit(None))
 
 
-def _refuse_problem(rows: pl.DataFrame, column: Column, problem: Problem) -> pl.DataFrame:
+def _first_problem(column: Column, value: pl.Expr) -> pl.Expr:
+    """Column, code and reason of the first problem of a value that is not accepted."""
+    *first, last = problems(column, value)
+    found = _described(column, value, last)
+    for problem in reversed(first):
+        found = pl.when(problem.found).then(_described(column, value, problem)).otherwise(found)
+    return found
+
+
+def _described(column: Column, value: pl.Expr, problem: Problem) -> pl.Expr:
+    reason = quoted(column.name, value, problem.reason)
     if problem.code == "missing":
-        return reject(rows, column.name, problem.code, pl.lit(f"{column.name} {problem.reason}"))
-    reason = quoted(column.name, pl.col(column.name), problem.reason)
-    return reject(rows, column.name, problem.code, reason)
+        reason = pl.lit(f"{column.name} {problem.reason}")
+    return pl.struct(
+        pl.lit(column.name).alias("column"),
+        pl.lit(problem.code).alias("code"),
+        _showing_nul(reason).alias("reason"),
+    )
+
+
+def _showing_nul(reason: pl.Expr) -> pl.Expr:
+    return reason.str.replace_all("\0", "␀", literal=True)
 
 
 def _typed(rows: pl.DataFrame, fields: Sequence[Field], version: int) -> pl.DataFrame:

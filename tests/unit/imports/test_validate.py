@@ -2,10 +2,13 @@
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orders.imports.columns import COLUMNS, Kind, locate_fields
 from orders.imports.layout import Layout
 from orders.imports.parse import parse
+from orders.imports.rules import accepts, cleaned, is_plain
 from orders.imports.validate import Validated, validate
 
 GOOD: dict[Kind, dict[str, str]] = {
@@ -169,3 +172,18 @@ def test_ignored_columns_are_not_judged() -> None:
     cells = parse(b"\x00,1,Ann\n", 2, Layout("csv", ",", ["x", "id", "name"]), fields).cells
     judged = validate(cells, fields, version=0)
     assert judged.good.select(pl.exclude("line")).rows() == [(1, "Ann", 2)]
+
+
+signs = st.text(alphabet="0123456789-+.: TZ\t\0aé", max_size=30)
+near = st.sampled_from(("2024-02-28", "1999-11-31T", "0999-01-01", "12", "0.5", "-0", "+5", "007"))
+
+
+@given(st.lists(st.builds(str.__add__, near | st.just(""), signs | st.just("")), min_size=1))
+def test_what_looks_plain_is_accepted_as_it_stands(texts: list[str]) -> None:
+    cells = pl.DataFrame({"cell": texts})
+    for column in COLUMNS["orders"]:
+        plain = cells.filter(is_plain(column, pl.col("cell")) & (pl.col("cell") != ""))
+        kept = cleaned(column, pl.col("cell"))
+        judged = plain.select("cell", kept.alias("kept"), accepts(column, kept).alias("taken"))
+        assert judged["taken"].all()
+        assert judged["kept"].equals(judged["cell"].alias("kept"))
