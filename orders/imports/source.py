@@ -68,6 +68,7 @@ def open_source(
     Raises:
         InvalidFile: it cannot be read, has no header, or is more than it may be; says why.
         ConfigurationError: it is a Parquet file and polars is not installed.
+        Unavailable: it is one that has to be copied first, and there is no room for that.
     """
     name = source_name(source)
     wanted = None if delimiter is None else check_delimiter(delimiter)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orders.errors import ConfigurationError
+from orders.errors import ConfigurationError, Unavailable
 from orders.imports.sources.files import Ahead, Given, blocks_of
 from orders.imports.sources.limits import Limits
 from orders.imports.sources.text import bounded
@@ -19,12 +19,20 @@ def copied(name: str, file: Ahead, given: Given, limits: Limits) -> Iterator[Pat
 
     Raises:
         InvalidFile: it is more than it may be.
+        Unavailable: there is no room for a copy.
     """
-    with tempfile.NamedTemporaryFile(suffix=".parquet") as copy:
-        for block in bounded(name, blocks_of(file), given, limits):
-            copy.write(block)
-        copy.flush()
-        yield Path(copy.name)
+    with tempfile.TemporaryDirectory(prefix="orderworks-") as folder:
+        path = Path(folder) / "copy.parquet"
+        _write(path, bounded(name, blocks_of(file), given, limits))
+        yield path
+
+
+def _write(path: Path, blocks: Iterator[bytes]) -> None:
+    try:
+        with path.open("wb") as copy:
+            copy.writelines(blocks)
+    except OSError as error:
+        raise Unavailable(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def parquet_text(name: str, path: Path, limits: Limits, delimiter: str) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orders.errors import InvalidFile
+from orders.errors import InvalidFile, Unavailable
 from orders.imports.rules import MOMENT
 from orders.imports.source import ImportSource, open_source
 from orders.imports.sources.files import BLOCK
@@ -195,6 +196,17 @@ def test_parquet_comes_through_a_pipe() -> None:
         file.write(parquet())
     with os.fdopen(reading, "rb") as file:
         assert cells(text(file))["id"] == CELLS["id"]
+
+
+def test_copy_of_parquet_that_finds_no_room_says_so() -> None:
+    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Beyond the limit the system sends a signal, which Python ignores, and refuses the write.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, kept[1]))
+    try:
+        with pytest.raises(Unavailable, match="cannot be written: File too large"):
+            text(parquet())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
 
 
 def test_parquet_of_many_slices_is_whole(tmp_path: Path) -> None:
