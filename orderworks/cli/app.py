@@ -2,7 +2,7 @@
 
 import typer
 
-from orderworks.cli import database, imports, reports, stack, updates
+from orderworks.cli import bench, database, imports, reports, stack, updates
 from orderworks.cli.demo import demo
 from orderworks.cli.doctor import doctor
 from orderworks.cli.failures import clear_failures
@@ -29,6 +29,7 @@ app.command()(status)
 app.command()(stack.env)
 app.command()(doctor)
 app.add_typer(database.commands, name="db")
+app.add_typer(bench.commands, name="bench")
 
 
 def run() -> None:
