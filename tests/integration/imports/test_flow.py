@@ -105,6 +105,7 @@ def test_summary_and_mirror_say_the_same_all_the_way(importer: Importer, planned
         mirrored = read_progress(importer.stream, planned)
         assert step.summary == mirrored
         assert steady(step.summary) == steady(summary_of(importer, planned))
+    assert step
     assert step.summary["status"] == "done"
     assert step.summary["finished_at"]
     assert ImportJob(planned, importer.stream).wait(timeout=1) == step.summary

@@ -1,0 +1,140 @@
+"""Rejected rows come back mended, and the account of their file closes."""
+
+import csv
+import io
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from orders.imports import ledger
+from orders.imports.flow import Importer
+from orders.imports.progress import Summary, read_progress
+from orders.imports.rejects import as_csv, iter_unmended, layout_of
+from orders.schema import import_rejects, orders
+
+Accept = Callable[..., str]
+Load = Callable[..., Summary]
+Rows = list[dict[str, str]]
+
+FILE = "Nr;customer_id;total;status\n1;1;x;new\n2;1;2;new\n3;77;3;=1+1\n4;1;4\n2;1;-9;new\n"
+
+pytestmark = pytest.mark.usefixtures("people")
+
+
+def sheet(engine: sa.Engine, import_id: str) -> Rows:
+    """What a person gets to mend."""
+    with engine.connect() as connection:
+        text = as_csv(iter_unmended(connection, import_id), layout_of(connection, import_id))
+        return list(csv.DictReader(io.StringIO("".join(text))))
+
+
+def as_file(rows: Rows) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def table(engine: sa.Engine) -> dict[int, tuple[Any, ...]]:
+    with engine.connect() as connection:
+        query = sa.select(orders.c["id", "customer_id", "total", "status"])
+        return {row[0]: tuple(row[1:]) for row in connection.execute(query)}
+
+
+def load_child(importer: Importer, accept: Accept, content: bytes, parent: str) -> Summary:
+    mapping = {"id": "Nr"}
+    import_id = accept(content, parent=parent, mapping=mapping)
+    for number in importer.plan(import_id):
+        importer.load_chunk(import_id, number)
+    with importer.engine.connect() as connection:
+        return ledger.import_summary(connection, import_id)
+
+
+@pytest.fixture
+def parent(load: Load) -> str:
+    summary = load(FILE.encode(), delimiter=";", mapping={"id": "Nr"})
+    assert (summary["applied"], summary["rejected"]) == (1, 4)
+    return str(summary["id"])
+
+
+def mended(rows: Rows) -> Rows:
+    """All rows set right."""
+    right = {
+        "2": {"total": "1"},
+        "4": {"customer_id": "2"},
+        "5": {"Nr": "4", "customer_id": "1", "total": "4"},
+        "6": {"total": "9"},
+    }
+    return [{**row, **right[row["line"]]} for row in rows]
+
+
+def test_mended_rejects_close_the_account(
+    engine: sa.Engine, importer: Importer, accept: Accept, parent: str
+) -> None:
+    rows = sheet(engine, parent)
+    assert [row["code"] for row in rows] == [
+        "bad_number",
+        "unknown_customer",
+        "wrong_width",
+        "out_of_range",
+    ]
+    child = load_child(importer, accept, as_file(mended(rows)), parent)
+    assert (child["status"], child["applied"], child["rejected"]) == ("done", 4, 0)
+    assert table(engine) == {
+        1: (1, Decimal(1), "new"),
+        2: (1, Decimal(9), "new"),
+        3: (2, Decimal(3), "=1+1"),
+        4: (1, Decimal(4), "new"),
+    }
+    assert sheet(engine, parent) == []
+    told = read_progress(importer.stream, parent)
+    assert told
+    assert (told["rejected"], told["mended"]) == (4, 4)
+
+
+def test_row_that_is_still_bad_stays_a_reject_of_both(
+    engine: sa.Engine, importer: Importer, accept: Accept, parent: str
+) -> None:
+    rows = mended(sheet(engine, parent))
+    rows[0]["total"] = "still bad"
+    child = load_child(importer, accept, as_file(rows), parent)
+    assert (child["applied"], child["rejected"]) == (3, 1)
+    assert [row["line"] for row in sheet(engine, parent)] == ["2"]
+
+
+def test_mended_row_keeps_its_place_and_overwrites_nothing_newer(
+    engine: sa.Engine, importer: Importer, accept: Accept, load: Load, parent: str
+) -> None:
+    load(b"id,customer_id,total\n1,1,100\n")
+    child = load_child(importer, accept, as_file(mended(sheet(engine, parent))), parent)
+    assert (child["applied"], child["stale"]) == (3, 1)
+    assert table(engine)[1][1] == Decimal(100)
+
+
+def test_row_that_waits_for_no_mending_is_rejected(
+    engine: sa.Engine, importer: Importer, accept: Accept, parent: str
+) -> None:
+    rows = mended(sheet(engine, parent))
+    load_child(importer, accept, as_file(rows), parent)
+    again = load_child(importer, accept, as_file(rows), parent)
+    assert (again["applied"], again["rejected"]) == (0, 4)
+    with engine.connect() as connection:
+        of_child = import_rejects.c.import_id == again["id"]
+        codes = set(connection.scalars(sa.select(import_rejects.c.code).where(of_child)))
+    assert codes == {"unknown_line"}
+
+
+def test_child_of_nobody_fails_with_the_reason(
+    importer: Importer, accept: Accept, parent: str, engine: sa.Engine
+) -> None:
+    content = as_file(mended(sheet(engine, parent)))
+    import_id = accept(content, parent="20200101-000000-00000000", mapping={"id": "Nr"})
+    with pytest.raises(Exception, match="no import 20200101-000000-00000000"):
+        importer.plan(import_id)
+    told = read_progress(importer.stream, import_id)
+    assert told
+    assert told["status"] == "failed"
