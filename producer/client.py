@@ -7,6 +7,8 @@ from typing import Self
 import redis
 
 from orders.errors import Backpressure, InvalidUpdate, PartlyAccepted, Unavailable
+from orders.imports.options import Options
+from orders.imports.presets import Preset, read_preset
 from orders.imports.spool import Spool
 from orders.messages import OrderUpdate
 from orders.names import TaskName
@@ -15,6 +17,7 @@ from orders.settings import Settings
 from orders.stream import UpdateStream
 from producer.imports import ImportJob, Source, accept_import
 from producer.nudges import Nudges
+from producer.options import known_kind, over_parent
 
 CHUNK = 1000
 """Updates sent in one go by `update_many`: past this, larger ones bring nothing."""
@@ -93,37 +96,76 @@ class Producer:
                 raise failure
         return accepted
 
-    def import_file(
+    def import_file(  # noqa: PLR0913 - all that can be said of a file, each by its name
         self,
         source: Source,
         *,
-        kind: str = "orders",
+        kind: str | None = None,
         mapping: Mapping[str, str] | None = None,
-        delimiter: str = ",",
+        delimiter: str | None = None,
+        preset: str | None = None,
+        strict: bool = False,
+        max_rejects: int | None = None,
+        create_customers: bool = False,
+        parent: str | None = None,
+        again: bool = False,
+        dry_run: bool = False,
     ) -> ImportJob:
-        """Accept a CSV file of orders or customers; the job to wait for.
+        """Accept a file of orders or customers; the job to wait for.
 
         Args:
-            source: a path, a binary file object, or bytes. Read once, in constant memory.
-            kind: `orders` or `customers`.
+            source: a path, a binary file object, bytes, or rows. Read once, in constant memory.
+            kind: `orders` or `customers`; orders unless preset or parent say otherwise.
             mapping: names of the file's columns by names of ours: `{"total": "o_totalprice"}`.
-            delimiter: one character.
+            delimiter: one character; found out if it is not given.
+            preset: the name of a table of the file `IMPORT_PRESETS`. It fills what is not given here;
+                what it switches on stays on.
+            strict: all rows or none.
+            max_rejects: with more rejected rows than this, what is not loaded yet is not.
+            create_customers: customers that orders name and nobody knows are made.
+            parent: the import whose rejects this file brings, mended, as
+                `orderworks rejects ID --format csv` wrote them. Kind and mapping are those of its.
+            again: import it although the same content was imported in the same way before. Otherwise
+                the answer is the job of that import, and its `repeated` is true.
+            dry_run: say what would be, and change nothing.
 
         Raises:
+            InvalidInput: two of these contradict each other.
             InvalidFile: the file as a whole cannot be accepted. Nothing is imported.
+            ConfigurationError: there is no such preset, or it is wrong.
             Unavailable: the spool or Redis did not answer. Nothing is imported.
         """
-        spool = Spool(self._settings.spool)
-        import_id = accept_import(
-            source,
-            kind=kind,
-            mapping=mapping or {},
-            delimiter=delimiter,
-            spool=spool,
-            stream=self._redis,
+        usual = self._usual(preset, parent)
+        options = Options(
+            kind=known_kind(kind or usual.kind or "orders"),
+            mapping={**usual.map, **(mapping or {})},
+            delimiter=usual.delimiter if delimiter is None else delimiter,
+            strict=strict or bool(usual.strict),
+            max_rejects=usual.max_rejects if max_rejects is None else max_rejects,
+            create_customers=create_customers or bool(usual.create_customers),
+            parent=parent,
+            again=again,
+            dry_run=dry_run,
         )
-        self._nudges.send(TaskName.PLAN_IMPORT, import_id)
-        return ImportJob(import_id, self._redis)
+        return self._import(source, options)
+
+    def _usual(self, preset: str | None, parent: str | None) -> Preset:
+        """What counts where the caller says nothing: the preset, and before it the parent."""
+        found = read_preset(self._settings.import_presets, preset) if preset else Preset()
+        summary = ImportJob(parent, self._redis).progress() if parent else None
+        return found if summary is None else over_parent(found, summary)
+
+    def _import(self, source: Source, options: Options) -> ImportJob:
+        job = accept_import(
+            source,
+            options,
+            spool=Spool(self._settings.spool),
+            stream=self._redis,
+            settings=self._settings,
+        )
+        if not job.repeated:
+            self._nudges.send(TaskName.PLAN_IMPORT, job.id)
+        return job
 
     def _append_chunk(self, chunk: list[OrderUpdate], accepted_before: int) -> int:
         """Append a chunk shard by shard; how many that were."""

@@ -2,87 +2,111 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import redis
 
-from orders.errors import InvalidInput, Unavailable, WaitTimeout
-from orders.imports.columns import Kind, match_columns
-from orders.imports.progress import Summary, accepted_summary, mirror, read_progress
-from orders.imports.source import ImportSource, OpenSource, check_delimiter, open_source
+from orders.errors import InvalidFile, Unavailable, WaitTimeout
+from orders.imports.columns import CUSTOMER_NAME, PARENT_LINE, match_columns
+from orders.imports.options import Options
+from orders.imports.progress import ENDED, Summary, accepted_summary, mirror, read_progress
+from orders.imports.sheet import line_column, unguarded
+from orders.imports.source import ImportSource, OpenSource, open_source
+from orders.imports.sources.limits import limits_of
 from orders.imports.spool import Manifest, Spool
 from orders.redis import Redis, redis_unavailable
+from orders.settings import Settings
 from orders.stream import SEQUENCE_BITS
+from producer.contents import Content
+from producer.options import check_options
 
 Source = ImportSource
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.1
 """Seconds between two looks at an import's progress: the first pause, and what they grow to."""
-
-FINISHED = ("done", "failed")
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def accept_import(
-    source: Source,
-    *,
-    kind: str,
-    mapping: Mapping[str, str],
-    delimiter: str,
-    spool: Spool,
-    stream: Redis,
-) -> str:
-    """Put a file into the spool, complete and checked; the import's id.
+    source: Source, options: Options, *, spool: Spool, stream: Redis, settings: Settings
+) -> "ImportJob":
+    """Put a file into the spool, complete and checked; its import.
 
-    The import's place in the order of all writes is Redis' clock when the whole file is there.
+    The import's place in the order of all writes is Redis' clock when the whole file is there. If
+    the same content was imported in the same way before, that import is the answer.
 
     Raises:
-        InvalidInput: the file as a whole, or what is said about it, cannot be accepted.
+        InvalidInput: the file as a whole, or what is asked, cannot be accepted.
         Unavailable: the spool or Redis did not answer. Nothing is imported.
     """
-    known_kind, delimiter = _checked_kind(kind), check_delimiter(delimiter)
+    check_options(options)
     import_id = _new_id(_server_time(stream))
-    with open_source(source, delimiter) as opened:
-        matched = match_columns(opened.name, known_kind, opened.header, mapping)
+    with _open(source, options, settings) as opened:
+        mapping = matched_columns(opened, options)
         uploaded = spool.upload(import_id, opened.blocks)
     try:
-        accepted = Accepted(import_id, known_kind, matched, delimiter, _server_time(stream))
+        accepted = Accepted(import_id, options, mapping, _server_time(stream))
         manifest = make_manifest(accepted, opened, uploaded)
-        spool.announce(manifest)
+        first = _announce(manifest, options, spool, stream)
     except Unavailable:
         with suppress(Unavailable):
             spool.delete_data(import_id)
         raise
-    # It is accepted; that it cannot be seen yet is no reason to say otherwise.
-    with suppress(redis.RedisError):
-        mirror(stream, accepted_summary(manifest))
-    return import_id
+    if first:
+        spool.delete_data(import_id)
+        return ImportJob(first, stream, repeated=True)
+    return ImportJob(import_id, stream)
 
 
 class Accepted(NamedTuple):
     """What is decided about an import when it is accepted."""
 
     id: str
-    kind: Kind
+    options: Options
     mapping: dict[str, str]
-    delimiter: str
     at: datetime
+
+
+def matched_columns(opened: OpenSource, options: Options) -> dict[str, str]:
+    """Target to source column, with the columns that only some imports have.
+
+    Raises:
+        InvalidFile: a needed or mapped column is missing.
+    """
+    mapping = dict(options.mapping)
+    extras: dict[str, str] = {}
+    if options.create_customers:
+        extras |= _name_column(opened, mapping.pop(CUSTOMER_NAME, None))
+    if options.parent is not None:
+        extras[PARENT_LINE] = line_column(opened.name, opened.header)
+    return match_columns(opened.name, options.kind, opened.header, mapping) | extras
+
+
+def _name_column(opened: OpenSource, mapped: str | None) -> dict[str, str]:
+    """Which column has the names of customers that are to be made, if the file has one."""
+    found = opened.header.count(mapped or CUSTOMER_NAME)
+    if found > 1 or (mapped and not found):
+        much = "more than one" if found else "no"
+        raise InvalidFile(f"{opened.name}: has {much} column '{mapped or CUSTOMER_NAME}'")
+    return {CUSTOMER_NAME: mapped or CUSTOMER_NAME} if found else {}
 
 
 def make_manifest(accepted: Accepted, opened: OpenSource, uploaded: tuple[int, str]) -> Manifest:
     """The manifest of what was uploaded, of which `uploaded` is the size and the SHA-256."""
     size, sha256 = uploaded
     milliseconds = (accepted.at - EPOCH) // timedelta(milliseconds=1)
+    options = accepted.options
     return Manifest(
         id=accepted.id,
-        kind=accepted.kind,
+        kind=options.kind,
         source=opened.name,
         mapping=accepted.mapping,
-        delimiter=accepted.delimiter,
+        format=opened.format,
+        delimiter=opened.delimiter,
         header=list(opened.header),
         data_start=opened.data_start,
         data_line=opened.data_line,
@@ -90,14 +114,67 @@ def make_manifest(accepted: Accepted, opened: OpenSource, uploaded: tuple[int, s
         sha256=sha256,
         version=milliseconds << SEQUENCE_BITS,
         accepted_at=accepted.at,
+        strict=options.strict,
+        max_rejects=options.max_rejects,
+        create_customers=options.create_customers,
+        parent=options.parent,
+        dry_run=options.dry_run,
     )
 
 
-class ImportJob:
-    """An accepted import. It goes on whether or not anybody waits for it."""
+@contextmanager
+def _open(source: Source, options: Options, settings: Settings) -> Iterator[OpenSource]:
+    """The source as `open_source` gives it; of mended rejects, with the columns' first names."""
+    with open_source(source, options.delimiter, limits_of(settings)) as opened:
+        if options.parent is None:
+            yield opened
+        else:
+            yield opened._replace(header=tuple(unguarded(name) for name in opened.header))
 
-    def __init__(self, import_id: str, stream: Redis) -> None:
+
+def _announce(manifest: Manifest, options: Options, spool: Spool, stream: Redis) -> str | None:
+    """Make the import known to the workers, unless another one brought its content: that one's id.
+
+    Raises:
+        Unavailable: the spool or Redis did not answer. Nothing is imported.
+    """
+    content = Content(stream, manifest)
+    first = _claim(content, options)
+    if first:
+        return first
+    try:
+        spool.announce(manifest)
+    except Unavailable:
+        content.release()
+        raise
+    # It is accepted; that it cannot be seen yet is no reason to say otherwise.
+    with suppress(redis.RedisError):
+        mirror(stream, accepted_summary(manifest))
+        content.keep()
+    return None
+
+
+def _claim(content: Content, options: Options) -> str | None:
+    """The import that brought the content before, if that is to be asked."""
+    if options.dry_run:
+        return None
+    if options.again:
+        content.take_over()
+        return None
+    return content.claim()
+
+
+class ImportJob:
+    """An accepted import. It goes on whether or not anybody waits for it.
+
+    Attributes:
+        id: the import's.
+        repeated: whether this is an import from before, which brought the same content.
+    """
+
+    def __init__(self, import_id: str, stream: Redis, *, repeated: bool = False) -> None:
         self.id = import_id
+        self.repeated = repeated
         self._stream = stream
 
     def __repr__(self) -> str:
@@ -117,7 +194,7 @@ class ImportJob:
     def wait(
         self, timeout: float | None = None, on_progress: Callable[[Summary], None] | None = None
     ) -> Summary:
-        """Wait until it ended; its last summary, of which `status` is `done` or `failed`.
+        """Wait until it ended; its last summary, of which `status` is one of `ENDED`.
 
         `timeout` is in seconds; `on_progress` is called with every summary that differs from the
         one before. While Redis does not answer, it waits on.
@@ -133,7 +210,7 @@ class ImportJob:
                 if on_progress and summary and summary != last:
                     on_progress(summary)
                 last = summary or last
-            if last and last["status"] in FINISHED:
+            if last and last["status"] in ENDED:
                 return last
             self._pause(pause, deadline, timeout)
         raise AssertionError("unreachable")
@@ -143,14 +220,6 @@ class ImportJob:
         if left <= 0:
             raise WaitTimeout(f"import {self.id} has not ended in {timeout:g} s; it goes on")
         time.sleep(min(seconds, left))
-
-
-def _checked_kind(kind: str) -> Kind:
-    kinds: tuple[Kind, ...] = get_args(Kind)
-    for known in kinds:
-        if kind == known:
-            return known
-    raise InvalidInput(f"'{kind}' is nothing to import: there are {' and '.join(kinds)}")
 
 
 def _new_id(now: datetime) -> str:

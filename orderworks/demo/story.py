@@ -80,7 +80,7 @@ class Demo:
 
     def _import(self, producer: Producer, file: Path, kind: str) -> dict[str, Any]:
         began = time.monotonic()
-        summary = producer.import_file(file, kind=kind).wait(timeout=PATIENCE)
+        summary = producer.import_file(file, kind=kind, again=True).wait(timeout=PATIENCE)
         took = time.monotonic() - began
         _tick(
             f"imported {summary['rows']:,} {kind} in {took:.1f} s, {summary['rows'] / took:,.0f} "

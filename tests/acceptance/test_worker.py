@@ -59,7 +59,7 @@ def test_no_connection_is_shared_by_two_processes(
 
 def test_only_pool_children_load_what_a_fork_would_break(worker: Service) -> None:
     with Producer.from_settings() as producer:
-        assert producer.import_file(FILE.encode()).wait(timeout=20)["status"] == "done"
+        assert producer.import_file(FILE.encode(), again=True).wait(timeout=20)["status"] == "done"
     assert any(has_loaded(child, "polars") for child in pool_children(worker))
     assert not has_loaded(worker.pid, "polars")
 
@@ -70,7 +70,7 @@ def test_a_message_that_comes_twice_more_changes_nothing(
 ) -> None:
     with Producer.from_settings() as producer:
         producer.update_many(OrderUpdate(order_id=key, total=key) for key in ROWS)
-        job = producer.import_file(FILE.encode())
+        job = producer.import_file(FILE.encode(), again=True)
         assert job.wait(timeout=20)["rows"] == len(ROWS)
     eventually(lambda: is_drained(settings), 10)
     eventually(send(TaskName.REFRESH_TOP_CUSTOMERS), 10)

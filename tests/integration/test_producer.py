@@ -6,21 +6,30 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orders import names
+from orders.imports.progress import mirror
+from orders.imports.spool import Manifest, Spool
 from orders.redis import Redis, make_redis
 from orders.settings import Settings
 from orders.stream import UpdateStream
 from producer import (
     Backpressure,
     ConfigurationError,
+    ImportJob,
+    InvalidFile,
+    InvalidInput,
     InvalidUpdate,
     OrderUpdate,
     PartlyAccepted,
     Producer,
     Unavailable,
+    contents,
 )
 
 
@@ -160,6 +169,180 @@ def test_threads_may_share_it(producer: Producer, updates: UpdateStream) -> None
     for thread in threads:
         thread.join()
     assert updates.length(0) + updates.length(1) == 2000
+
+
+CUSTOMERS = b"id,name\n1,Ada\n"
+
+
+def spooled(settings: Settings) -> set[str]:
+    """The ids of the imports whose data are in the spool."""
+    return {file.name for file in (settings.orderworks_home / "spool" / "data").iterdir()}
+
+
+def manifest(settings: Settings, job: ImportJob) -> Manifest:
+    found = Spool(settings.spool).manifest(job.id)
+    assert found
+    return found
+
+
+def end(stream: Redis, job: ImportJob, status: str) -> None:
+    """Let it be known that the import ended so."""
+    summary = job.progress()
+    assert summary
+    mirror(stream, {**summary, "status": status, "steps": summary["steps"] + 1})
+
+
+def test_the_same_content_is_answered_by_its_first_import(
+    producer: Producer, settings: Settings, stream: Redis
+) -> None:
+    first = producer.import_file(CUSTOMERS, kind="customers")
+    second = producer.import_file(CUSTOMERS, kind="customers")
+    assert (first.repeated, second.repeated, second.id) == (False, True, first.id)
+    assert spooled(settings) == {first.id}
+    end(stream, first, "done")
+    assert producer.import_file(CUSTOMERS, kind="customers").id == first.id
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        {"strict": True},
+        {"mapping": {"email": "mail"}},
+        {"parent": "20261122-000000-00000000"},
+        {"again": True},
+        {"dry_run": True},
+    ],
+)
+def test_what_is_asked_otherwise_is_another_import(
+    producer: Producer, otherwise: dict[str, Any]
+) -> None:
+    content = b"id,name,mail,line\n1,Ada,,2\n"
+    first = producer.import_file(content, kind="customers")
+    other = producer.import_file(content, kind="customers", **otherwise)
+    assert not other.repeated
+    assert other.id != first.id
+
+
+def test_again_counts_as_the_first_from_then_on(producer: Producer) -> None:
+    producer.import_file(CUSTOMERS, kind="customers")
+    second = producer.import_file(CUSTOMERS, kind="customers", again=True)
+    assert producer.import_file(CUSTOMERS, kind="customers").id == second.id
+
+
+def test_a_dry_run_is_not_what_a_later_import_repeats(producer: Producer) -> None:
+    producer.import_file(CUSTOMERS, kind="customers", dry_run=True)
+    assert not producer.import_file(CUSTOMERS, kind="customers").repeated
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_content_whose_import_came_to_nothing_is_imported_anew(
+    producer: Producer, stream: Redis, status: str
+) -> None:
+    first = producer.import_file(CUSTOMERS, kind="customers")
+    end(stream, first, status)
+    assert not producer.import_file(CUSTOMERS, kind="customers").repeated
+
+
+def test_content_whose_import_is_forgotten_is_imported_anew(
+    producer: Producer, stream: Redis
+) -> None:
+    first = producer.import_file(CUSTOMERS, kind="customers")
+    stream.delete(names.import_progress(first.id))
+    assert not producer.import_file(CUSTOMERS, kind="customers").repeated
+
+
+def test_of_producers_with_the_same_file_at_once_one_imports_it(
+    producer: Producer, settings: Settings
+) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        tries = [
+            threads.submit(producer.import_file, CUSTOMERS, kind="customers") for _ in range(16)
+        ]
+        jobs = [each.result() for each in tries]
+    assert len({job.id for job in jobs}) == 1
+    assert [job.repeated for job in jobs].count(False) == 1
+    assert spooled(settings) == {jobs[0].id}
+
+
+def test_a_producer_killed_while_it_announced_holds_its_content_for_seconds_only(
+    producer: Producer, stream: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "CLAIMED", 1)
+    first = producer.import_file(CUSTOMERS, kind="customers")
+    (claim,) = stream.scan_iter("orders:import-content:*")
+    stream.set(claim, "20261122-000000-00000000", ex=1)
+    second = producer.import_file(CUSTOMERS, kind="customers")
+    assert (second.repeated, second.id == first.id) == (False, False)
+
+
+def test_what_a_producer_asks_is_in_the_manifest(producer: Producer, settings: Settings) -> None:
+    content = b"id;customer_id;o_total\n1;1;1\n"
+    job = producer.import_file(
+        content, mapping={"total": "o_total"}, max_rejects=7, create_customers=True, dry_run=True
+    )
+    found = manifest(settings, job)
+    assert (found.kind, found.delimiter, found.max_rejects) == ("orders", ";", 7)
+    assert (found.create_customers, found.dry_run, found.strict) == (True, True, False)
+    assert found.mapping == {"id": "id", "customer_id": "customer_id", "total": "o_total"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"kind": "people"}, "'people' is nothing to import"),
+        ({"max_rejects": -1}, "max_rejects: -1"),
+        ({"strict": True, "max_rejects": 1}, "strict and max_rejects"),
+        ({"kind": "customers", "create_customers": True}, "create_customers"),
+        ({"parent": "x", "dry_run": True}, "parent and dry_run"),
+    ],
+)
+def test_what_makes_no_sense_together_is_refused_before_the_file_is_read(
+    producer: Producer, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        producer.import_file("nowhere.csv", **options)
+
+
+def test_mended_rejects_are_read_as_their_parent_was(
+    producer: Producer, settings: Settings
+) -> None:
+    mapping = {"name": "=c_name"}
+    parent = producer.import_file(b"id;=c_name\n1;\n", kind="customers", mapping=mapping)
+    sheet = b"id,'=c_name,line,column,code,reason,raw\n1,Ada,2,name,missing,,\n"
+    child = manifest(settings, producer.import_file(sheet, parent=parent.id))
+    assert (child.kind, child.parent, child.delimiter) == ("customers", parent.id, ",")
+    assert child.mapping == {"id": "id", "name": "=c_name", "line": "line"}
+    grandchild = producer.import_file(b"id,=c_name,line,reject_line\n1,Ada,2,2\n", parent=child.id)
+    assert manifest(settings, grandchild).mapping["line"] == "reject_line"
+    with pytest.raises(InvalidFile, match="no column 'line'"):
+        producer.import_file(b"id,=c_name\n1,Ada\n", parent=parent.id)
+
+
+def test_names_of_customers_to_be_made_are_a_column_of_their_own(
+    producer: Producer, settings: Settings
+) -> None:
+    content = b"id,customer_id,total,who\n1,1,1,Ada\n"
+    named = {"mapping": {"customer_name": "who"}}
+    job = producer.import_file(content, create_customers=True, **named)  # type: ignore[arg-type]
+    assert manifest(settings, job).mapping["customer_name"] == "who"
+    with pytest.raises(InvalidFile, match="no column 'nobody'"):
+        producer.import_file(content, create_customers=True, mapping={"customer_name": "nobody"})
+
+
+def test_a_preset_says_what_is_not_given(
+    producer: Producer, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "imports.toml").write_text(
+        "[erp]\nkind = 'customers'\nmax_rejects = 5\n[erp.map]\nname = 'c_name'\nemail = 'c_mail'\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    content = b"id,c_name,c_mail,mail\n1,Ada,a@b,c@d\n"
+    job = producer.import_file(content, preset="erp", mapping={"email": "mail"}, max_rejects=0)
+    found = manifest(settings, job)
+    assert (found.kind, found.max_rejects) == ("customers", 0)
+    assert found.mapping == {"id": "id", "name": "c_name", "email": "mail"}
+    with pytest.raises(ConfigurationError, match="has no preset 'crm'"):
+        producer.import_file(content, preset="crm")
 
 
 def test_importing_it_loads_neither_sqlalchemy_nor_polars_nor_the_worker() -> None:

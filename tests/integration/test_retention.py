@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from orders.imports.flow import Importer
+from orders.imports.options import Options
 from orders.imports.spool import Spool
 from orders.redis import Redis
 from orders.retention import Purged, purge_expired
@@ -27,14 +28,14 @@ def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings)
 
 def accept(importer: Importer) -> str:
     """An accepted import of one customer."""
-    return accept_import(
+    job = accept_import(
         b"id,name\n1,Ada\n",
-        kind="customers",
-        mapping={},
-        delimiter=",",
+        Options(kind="customers", again=True),
         spool=importer.spool,
         stream=importer.stream,
+        settings=importer.settings,
     )
+    return job.id
 
 
 def age_files(settings: Settings) -> list[Path]:

@@ -10,6 +10,7 @@ from orders import names
 from orders.imports.claims import claim_chunk
 from orders.imports.flow import Importer
 from orders.imports.ledger import import_summary
+from orders.imports.options import Options
 from orders.imports.spool import Spool
 from orders.locks import Lock, try_lock
 from orders.messages import OrderUpdate
@@ -46,14 +47,14 @@ def accepted(importer: Importer) -> str:
 
 def accept_customers(importer: Importer) -> str:
     """Accept a file as a producer does; its id."""
-    return accept_import(
+    job = accept_import(
         CUSTOMERS,
-        kind="customers",
-        mapping={},
-        delimiter=",",
+        Options(kind="customers", again=True),
         spool=importer.spool,
         stream=importer.stream,
+        settings=importer.settings,
     )
+    return job.id
 
 
 def long_ago(engine: sa.Engine, import_id: str) -> None:

@@ -1,13 +1,15 @@
 """What tests of imports do: accept a file, load it, look at the tables."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from orders.imports import ledger
+from orders.imports.columns import Kind
 from orders.imports.flow import Importer
+from orders.imports.options import Options
 from orders.imports.progress import COUNTS, Summary
 from orders.imports.source import ImportSource
 from orders.imports.spool import Spool
@@ -33,18 +35,19 @@ def accept(importer: Importer) -> Accept:
 
     def run(
         source: ImportSource,
-        kind: str = "orders",
-        mapping: Mapping[str, str] | None = None,
-        delimiter: str = ",",
+        kind: Kind = "orders",
+        **options: Any,  # noqa: ANN401 - those of `Options`
     ) -> str:
-        return accept_import(
+        # Tests import the same content twice on purpose.
+        asked = Options(**{"kind": kind, "again": True, **options})
+        job = accept_import(
             source,
-            kind=kind,
-            mapping=mapping or {},
-            delimiter=delimiter,
+            asked,
             spool=importer.spool,
             stream=importer.stream,
+            settings=importer.settings,
         )
+        return job.id
 
     return run
 
@@ -55,13 +58,15 @@ def load(importer: Importer, accept: Accept) -> Load:
 
     def run(
         source: ImportSource,
-        kind: str = "orders",
+        kind: Kind = "orders",
         order: Callable[[list[int]], Iterable[int]] = iter,
         **how: Any,  # noqa: ANN401 - passed on
     ) -> Summary:
         import_id = accept(source, kind, **how)
-        for number in order(importer.plan(import_id)):
-            importer.load_chunk(import_id, number)
+        waiting = list(order(importer.plan(import_id)))
+        for number in waiting:
+            step = importer.load_chunk(import_id, number)
+            waiting += step.again if step else []
         with importer.engine.connect() as connection:
             summary = ledger.import_summary(connection, import_id)
         assert summary["status"] == "done"

@@ -1,0 +1,61 @@
+"""What an import is asked to do: completed by presets and parents, and refused where it contradicts."""
+
+from typing import get_args
+
+import msgspec
+
+from orders.errors import InvalidInput
+from orders.imports.columns import CUSTOMER_NAME, PARENT_LINE, Kind
+from orders.imports.options import Options
+from orders.imports.presets import Preset
+from orders.imports.progress import Summary
+
+
+def known_kind(kind: str) -> Kind:
+    """The kind, if there is such a one.
+
+    Raises:
+        InvalidInput: there is not.
+    """
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    for known in kinds:
+        if kind == known:
+            return known
+    raise InvalidInput(f"'{kind}' is nothing to import: there are {' and '.join(kinds)}")
+
+
+def check_options(options: Options) -> None:
+    """Raise InvalidInput where two options contradict each other, or one makes no sense."""
+    known_kind(options.kind)
+    limit = options.max_rejects
+    if limit is not None and limit < 0:
+        raise InvalidInput(f"max_rejects: {limit} is less than 0")
+    contradictions = {
+        "strict and max_rejects: strict already allows no reject": (
+            options.strict and limit is not None
+        ),
+        "create_customers: only orders name customers that could be made": (
+            options.create_customers and options.kind != "orders"
+        ),
+        "parent and dry_run: whether mended rows are good is seen when they are imported": (
+            options.parent is not None and options.dry_run
+        ),
+    }
+    for sentence, holds in contradictions.items():
+        if holds:
+            raise InvalidInput(sentence)
+
+
+def over_parent(preset: Preset, parent: Summary) -> Preset:
+    """The preset for mended rejects of an import: where it says nothing, what was true of its file.
+
+    Without a delimiter: rejects are parted by commas, whatever the file was.
+    """
+    own = (PARENT_LINE, CUSTOMER_NAME)
+    mapping = {name: source for name, source in parent["mapping"].items() if name not in own}
+    return msgspec.structs.replace(
+        preset,
+        kind=preset.kind or known_kind(parent["kind"]),
+        map={**mapping, **preset.map},
+        delimiter=None,
+    )

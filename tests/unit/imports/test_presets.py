@@ -1,0 +1,71 @@
+"""Presets: what they say is taken, and what is wrong with them is named."""
+
+from pathlib import Path
+
+import pytest
+
+from orders.errors import ConfigurationError
+from orders.imports.presets import Preset, read_preset
+
+ERP = """
+[erp]
+kind = "customers"
+delimiter = ";"
+create_customers = true
+strict = false
+max_rejects = 100
+
+[erp.map]
+name = "c_name"
+
+[shop]
+"""
+
+
+def preset(folder: Path, text: str, name: str = "erp") -> Preset:
+    file = folder / "imports.toml"
+    file.write_text(text, encoding="utf-8")
+    return read_preset(file, name)
+
+
+def test_a_preset_says_what_stands_in_its_table_and_nothing_else(tmp_path: Path) -> None:
+    assert preset(tmp_path, ERP) == Preset(
+        kind="customers",
+        map={"name": "c_name"},
+        delimiter=";",
+        create_customers=True,
+        strict=False,
+        max_rejects=100,
+    )
+    assert preset(tmp_path, ERP, "shop") == Preset()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            ERP.replace("[erp]", "[other]").replace("[erp.map]", "[other.map]"),
+            "presets: other, shop",
+        ),
+        ("", "has no preset 'erp'; its presets: none"),
+        ("erp = 1", "erp is no table"),
+        ("[erp]\nfile = 1", "[erp] has no key 'file'; there are kind, map, delimiter, "),
+        ("[erp]\nkind = 'order'", "[erp] kind: "),
+        ("[erp]\nstrict = 'yes'", "[erp] strict: Expected `bool"),
+        ("[erp]\nmax_rejects = true", "[erp] max_rejects: Expected `int"),
+        ("[erp.map]\ntotal = 1", "[erp] map: Expected `str`"),
+        ("[erp\n", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_table_and_key(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        preset(tmp_path, text)
+    assert "imports.toml: " in str(refused.value)
+    assert said in str(refused.value)
+
+
+def test_a_missing_file_is_named_with_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.toml: cannot be read: .*IMPORT_PRESETS"):
+        read_preset(tmp_path / "none.toml", "erp")
