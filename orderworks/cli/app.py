@@ -2,7 +2,7 @@
 
 import typer
 
-from orderworks.cli import bench, database, imports, reports, stack, updates
+from orderworks.cli import bench, database, import_control, imports, reports, stack, updates
 from orderworks.cli.demo import demo
 from orderworks.cli.doctor import doctor
 from orderworks.cli.failures import clear_failures
@@ -23,6 +23,10 @@ app.command()(stack.up)
 app.command("import")(imports.import_file)
 app.command()(imports.imports)
 app.command()(imports.rejects)
+app.command()(import_control.pause)
+app.command()(import_control.resume)
+app.command()(import_control.cancel)
+app.command()(import_control.retry)
 app.command()(updates.update)
 app.add_typer(reports.commands, name="report")
 app.command()(status)

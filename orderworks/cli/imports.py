@@ -1,27 +1,36 @@
 """`orderworks import`, `imports` and `rejects`: files of orders and customers."""
 
-import csv
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Annotated
 
 import msgspec
 import sqlalchemy as sa
 import typer
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from orders.database import make_engine
 from orders.errors import ImportNotFound
 from orders.imports.columns import parse_mapping
-from orders.imports.ledger import import_summary, iter_rejects, list_imports
-from orders.imports.progress import COUNTS, Summary, read_progress
+from orders.imports.ledger import list_imports
+from orders.imports.progress import ENDED, Summary
+from orders.imports.rejects import Reject, as_csv, iter_rejects, iter_unmended, layout_of
 from orders.redis import make_redis
 from orders.settings import Settings
 from orderworks.cli.failures import FAILED
-from orderworks.cli.output import console, print_json, say, table
+from orderworks.cli.import_lookup import (
+    AsJson,
+    find_import,
+    not_in_ledger,
+    open_ledger,
+    waits_for_updates,
+)
+from orderworks.cli.import_views import print_list, print_summary, progress_bar
+from orderworks.cli.output import print_json, say
 from producer import ImportJob, Producer
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the ledger."""
 
 
 class Kind(StrEnum):
@@ -38,19 +47,66 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-
-def import_file(
-    file: Annotated[str, typer.Argument(help="A CSV file with a header line, in UTF-8.")],
+def import_file(  # noqa: PLR0913 - all that can be said of a file
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="CSV with a header line, JSON Lines or Parquet, plain or packed by gzip or zstd; "
+            "- reads it from standard input."
+        ),
+    ],
     *,
-    kind: Annotated[Kind, typer.Option(help="What the file holds.")] = Kind.ORDERS,
+    kind: Annotated[
+        Kind | None,
+        typer.Option(help="What the file holds: orders, unless --preset or --parent say else."),
+    ] = None,
     map_: Annotated[
         list[str] | None,
-        typer.Option("--map", help="target=column, for a file that names its columns otherwise."),
+        typer.Option(
+            "--map",
+            metavar="TARGET=COLUMN",
+            help="For a file that names its columns otherwise. May be given several times.",
+        ),
     ] = None,
-    delimiter: Annotated[str, typer.Option(help="What parts the fields.")] = ",",
-    follow: Annotated[bool, typer.Option(help="Show progress and wait for the end.")] = False,
+    delimiter: Annotated[
+        str | None, typer.Option(help="What parts the fields of CSV; found out if not given.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A table of the file IMPORT_PRESETS; it says what is not given here."),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Wait, say what would be, and change nothing."),
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Import all rows, or none if one is rejected.")
+    ] = False,
+    max_rejects: Annotated[
+        int | None,
+        typer.Option(help="Stop when more rows than this are rejected; what is loaded stays."),
+    ] = None,
+    create_customers: Annotated[
+        bool,
+        typer.Option(
+            "--create-customers", help="Make customers that orders name and nobody knows."
+        ),
+    ] = False,
+    parent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="The import whose rejects this file brings, mended: what "
+            "`orderworks rejects ID --format csv` wrote. Kind and mapping are that import's.",
+        ),
+    ] = None,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Import it although the same content was imported before."),
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Show progress and wait for the end.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Import a file of orders or customers: the workers load it in bulk.
@@ -58,136 +114,149 @@ def import_file(
     Orders need the columns id, customer_id and total; status, created_at, updated_at and version are
     optional. Customers need id and name; email, phone and version are optional. Good rows are applied;
     bad ones are kept with line, column and reason: see `orderworks rejects`.
+
+    Exit status: 0 done, or accepted; 1 the import failed, or rows were rejected under --strict (seen
+    with --follow or --dry-run); 2 the file or an option cannot be accepted.
     """
     with Producer.from_settings() as producer:
         job = producer.import_file(
-            file, kind=kind.value, mapping=parse_mapping(map_ or []), delimiter=delimiter
+            sys.stdin.buffer if file == "-" else file,
+            kind=kind and kind.value,
+            mapping=parse_mapping(map_ or []),
+            delimiter=delimiter,
+            preset=preset,
+            strict=strict,
+            max_rejects=max_rejects,
+            create_customers=create_customers,
+            parent=parent,
+            again=again,
+            dry_run=dry_run,
         )
-        if not follow:
+        if job.repeated and not as_json:
+            say(f"This content was imported before as {job.id}; --again imports it anew.")
+        if follow or dry_run:
+            _end_with(_waited_for(job, as_json), job, as_json)
+        else:
             _say_accepted(job, as_json)
-            return
-        summary = job.wait() if as_json else _follow(job)
-    if as_json:
-        print_json(summary)
-    else:
-        _print_summary(summary)
-    if summary["status"] != "done":
-        raise typer.Exit(FAILED)
 
 
 def imports(
     import_id: Annotated[str | None, typer.Argument(help="One import; all without it.")] = None,
     *,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Show the progress of one import until it ended.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the imports, newest first, or show one: status, rows, what became of them."""
-    engine = make_engine(Settings.load(), "orderworks-cli")
-    with engine.connect() as connection:
+    """List the imports, newest first, or show one: status, rows, what became of them.
+
+    Of one that is running also: rows, bytes and chunks done, rows a second, the time left, and whether
+    it is kept back because order updates wait.
+    """
+    with open_ledger().connect() as connection:
         if import_id is None:
             found = list_imports(connection)
-            print_json(found) if as_json else _print_list(found)
+            print_json(found) if as_json else print_list(found)
             return
-        summary = _summary(connection, import_id)
+        summary = find_import(connection, import_id)
+    if follow:
+        summary = _followed(import_id, as_json)
+    held_up = summary["status"] == "running" and waits_for_updates()
     if as_json:
-        print_json(summary)
-    else:
-        _print_summary(summary)
+        print_json({**summary, "waits_for_updates": held_up})
+        return
+    print_summary(summary)
+    if held_up:
+        say("It is kept back until the order updates that wait are applied.")
 
 
 def rejects(
     import_id: Annotated[str, typer.Argument(help="The import.")],
     *,
-    format_: Annotated[Format, typer.Option("--format", help="How to write them.")] = Format.CSV,
+    format_: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="csv: the file's columns and what was wrong, to be mended and imported with "
+            "--parent; jsonl: an object a line.",
+        ),
+    ] = Format.CSV,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also those that were mended and imported since.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the rejected rows of an import: line, column, code, reason and the raw text."""
-    engine = make_engine(Settings.load(), "orderworks-cli")
-    with engine.connect() as connection:
-        _summary(connection, import_id)
-        found = iter_rejects(connection, import_id)
+    """Write the rejected rows of an import: line, column, code, reason and the raw text.
+
+    To mend them: `orderworks rejects ID > bad.csv`, correct the cells in bad.csv and leave the column
+    line as it is, then `orderworks import bad.csv --parent ID`. A cell that begins like a formula has
+    a ' before it, for spreadsheets; the import takes it away.
+    """
+    with open_ledger().connect() as connection:
+        _refuse_unplanned(connection, import_id)
+        found = (iter_rejects if all_ else iter_unmended)(connection, import_id)
         if as_json:
-            print_json(list(found))
+            print_json([each._asdict() for each in found])
         elif format_ is Format.JSONL:
-            for reject in found:
-                sys.stdout.write(msgspec.json.encode(reject).decode() + "\n")
+            sys.stdout.writelines(_json_lines(found))
         else:
-            _write_csv(found)
+            sys.stdout.writelines(as_csv(found, layout_of(connection, import_id)))
 
 
-def _summary(connection: sa.Connection, import_id: str) -> Summary:
-    """What the ledger says, or where the import is not planned yet, what its producer left."""
-    try:
-        return import_summary(connection, import_id)
-    except ImportNotFound:
-        settings = Settings.load()
-        with make_redis(settings.stream, settings.redis_timeout) as client:
-            accepted = read_progress(client, import_id)
-        if accepted is None:
-            raise ImportNotFound(
-                f"no import has the id {import_id}; `orderworks imports` lists them"
-            ) from None
-        return accepted
+def _waited_for(job: ImportJob, as_json: bool) -> Summary:  # noqa: FBT001 - how it is shown
+    if as_json:
+        return job.wait()
+    with progress_bar() as show:
+        return job.wait(on_progress=show)
+
+
+def _end_with(summary: Summary, job: ImportJob, as_json: bool) -> None:  # noqa: FBT001
+    """Print how the import ended, and end likewise."""
+    if as_json:
+        print_json({**summary, "repeated": job.repeated})
+    else:
+        print_summary(summary)
+    rejected = summary.get("would", summary)["rejected"]
+    if summary["status"] != "done" or (summary["strict"] and rejected):
+        raise typer.Exit(FAILED)
 
 
 def _say_accepted(job: ImportJob, as_json: bool) -> None:  # noqa: FBT001
     if as_json:
-        print_json({"id": job.id, "status": "accepted"})
-    else:
-        say(f"Accepted as import {job.id}. Follow it with `orderworks imports {job.id}`.")
+        known = job.progress() if job.repeated else None
+        status = known["status"] if known else "accepted"
+        print_json({"id": job.id, "status": status, "repeated": job.repeated})
+    elif not job.repeated:
+        say(f"Accepted as import {job.id}. Follow it with `orderworks imports {job.id} --follow`.")
 
 
-def _follow(job: ImportJob) -> Summary:
-    columns = (
-        TextColumn("import {task.fields[id]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("rows"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("import", total=None, id=job.id)
-
-        def show(summary: Summary) -> None:
-            progress.update(bar, total=summary["rows"], completed=_rows_done(summary))
-
-        return job.wait(on_progress=show)
+def _followed(import_id: str, as_json: bool) -> Summary:  # noqa: FBT001
+    """The last summary of an import, which is shown until it ended."""
+    if as_json:
+        return _watched(import_id, lambda _summary: None)
+    with progress_bar() as show:
+        return _watched(import_id, show)
 
 
-def _rows_done(summary: Summary) -> int:
-    return sum(summary[verdict] for verdict in COUNTS)
+def _watched(import_id: str, show: Callable[[Summary], None]) -> Summary:
+    engine = open_ledger()
+    while True:
+        with engine.connect() as connection:
+            summary = find_import(connection, import_id)
+        show(summary)
+        if summary["status"] in ENDED:
+            return summary
+        time.sleep(LOOK_EVERY)
 
 
-def _print_list(found: list[Summary]) -> None:
-    lines = table("id", "kind", "source", "status", "rows", *COUNTS, right=("rows", *COUNTS))
-    for each in found:
-        counts = [f"{each[name]:,}" for name in ("rows", *COUNTS)]
-        lines.add_row(each["id"], each["kind"], escape(each["source"]), each["status"], *counts)
-    console.print(lines)
+def _refuse_unplanned(connection: sa.Connection, import_id: str) -> None:
+    try:
+        layout_of(connection, import_id)
+    except ImportNotFound:
+        settings = Settings.load()
+        with make_redis(settings.stream, settings.redis_timeout) as stream:
+            raise not_in_ledger(stream, import_id) from None
 
 
-def _print_summary(summary: Summary) -> None:
-    counts = ", ".join(f"{summary[name]:,} {name}" for name in COUNTS if summary[name])
-    say(
-        f"Import {summary['id']} of {escape(summary['source'])}: {summary['status']}, "
-        f"{summary['rows'] or 0:,} rows: {counts or 'nothing done'}."
-    )
-    if summary["error"]:
-        say(f"[red]{escape(summary['error'])}[/]")
-    if summary["rejected"]:
-        say(f"See why with `orderworks rejects {summary['id']}`.")
-
-
-def _write_csv(found: Iterable[dict[str, object]]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("line", "column", "code", "reason", "raw"))
-    for reject in found:
-        writer.writerow(
-            [_harmless(reject[name]) for name in ("line", "column", "code", "reason", "raw")]
-        )
-
-
-def _harmless(cell: object) -> object:
-    """A spreadsheet would run a text cell that begins like a formula; a quote in front stops it."""
-    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{cell}"
-    return cell
+def _json_lines(found: Iterable[Reject]) -> Iterable[str]:
+    return (msgspec.json.encode(each._asdict()).decode() + "\n" for each in found)

@@ -1,5 +1,6 @@
 """Real processes start slowly, so the tests of a module share one database and what runs on it."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from orders.settings import Settings
+from orderworks.cli.app import run as run_command
 from orderworks.embedded.stack import Stack
+from tests.commands import Done, Run
 from tests.conftest import fresh_settings
 from tests.processes import Service, running_worker, worker_and_beat
 
@@ -42,3 +45,27 @@ def worker_with_beat(
     """A worker of two processes, and beat."""
     with worker_and_beat(folder, "--concurrency=2") as service:
         yield service
+
+
+@pytest.fixture
+def run(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Run:
+    """Run `orderworks` in this process, against the test's servers, in a folder of its own."""
+    assert settings.database
+
+    def orderworks(*arguments: str, **environment: str) -> Done:
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["orderworks", *arguments])
+            patch.chdir(tmp_path)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                run_command()
+        return Done(int(ended.value.code or 0), *capfd.readouterr())
+
+    return orderworks
