@@ -104,12 +104,13 @@ def _marked(data: bytes, delimiter: str) -> bytes:
 
 def _without_doubtful(text: bytes, delimiter: str) -> bytes:
     """The lines, with those replaced that polars would stumble over or misread."""
-    if not is_utf8(text):
-        found = enumerate(text.split(b"\n"))
-        text = _replace(text, (at for at, line in found if not is_utf8(line)))
+    # First, as a line that was replaced has no mark to count.
     if b"\r" in text or text.count(MARK) > text.count(b"\n"):
         found = enumerate(text.split(b"\n"))
         text = _replace(text, (at for at, line in found if b"\r" in line or line.count(MARK) > 1))
+    if not is_utf8(text):
+        found = enumerate(text.split(b"\n"))
+        text = _replace(text, (at for at, line in found if not is_utf8(line)))
     if b'"' in text:
         text = _replace(text, _oddly_quoted(text, delimiter))
     return text

@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orders.imports.columns import Column, Field, Rule
@@ -68,6 +68,7 @@ def read_alone(line: bytes, width: int) -> tuple[str | None, ...]:
     return (None, *fields) if len(fields) == width else ("wrong_width", *[""] * width)
 
 
+@example([b",,\0", b"\xe9"], b"", 2)
 @given(st.lists(plain | with_quotes, max_size=12), st.sampled_from((b"", b"\n")), st.integers(1, 4))
 def test_records_read_in_bulk_are_those_that_csv_reads_one_by_one(
     lines: list[bytes], end: bytes, width: int
