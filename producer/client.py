@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Self
 
+import msgspec
 import redis
 
 from orders.errors import Backpressure, InvalidUpdate, PartlyAccepted, Unavailable
@@ -118,8 +119,7 @@ class Producer:
             kind: `orders` or `customers`; orders unless preset or parent say otherwise.
             mapping: names of the file's columns by names of ours: `{"total": "o_totalprice"}`.
             delimiter: one character; found out if it is not given.
-            preset: the name of a table of the file `IMPORT_PRESETS`. It fills what is not given here;
-                what it switches on stays on.
+            preset: the name of a table of the file `IMPORT_PRESETS`. It fills what is not given here.
             strict: all rows or none.
             max_rejects: with more rejected rows than this, what is not loaded yet is not.
             create_customers: customers that orders name and nobody knows are made.
@@ -136,6 +136,8 @@ class Producer:
             Unavailable: the spool or Redis did not answer. Nothing is imported.
         """
         usual = self._usual(preset, parent)
+        if strict or max_rejects is not None:
+            usual = msgspec.structs.replace(usual, strict=None, max_rejects=None)
         options = Options(
             kind=known_kind(kind or usual.kind or "orders"),
             mapping={**usual.map, **(mapping or {})},

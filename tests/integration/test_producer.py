@@ -341,6 +341,9 @@ def test_a_preset_says_what_is_not_given(
     found = manifest(settings, job)
     assert (found.kind, found.max_rejects) == ("customers", 0)
     assert found.mapping == {"id": "id", "name": "c_name", "email": "mail"}
+    job = producer.import_file(content, preset="erp", strict=True)
+    found = manifest(settings, job)
+    assert (found.strict, found.max_rejects) == (True, None), "what is given counts"
     with pytest.raises(ConfigurationError, match="has no preset 'crm'"):
         producer.import_file(content, preset="crm")
 
