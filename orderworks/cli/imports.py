@@ -89,7 +89,9 @@ def import_file(  # noqa: PLR0913 - all that can be said of a file
     create_customers: Annotated[
         bool,
         typer.Option(
-            "--create-customers", help="Make customers that orders name and nobody knows."
+            "--create-customers",
+            help="Make customers that orders name and nobody knows, with the names in the file's "
+            "column customer_name, if it has one.",
         ),
     ] = False,
     parent: Annotated[

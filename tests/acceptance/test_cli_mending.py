@@ -40,3 +40,22 @@ def test_a_strict_import_with_a_reject_ends_with_1_and_applies_nothing(
     done = run("import", "strict.csv", "--kind", "customers", "--strict", "--follow")
     assert done.status == 1
     assert "1 of 2 rows were rejected: none was imported" in done.out
+
+
+def test_a_dry_run_says_what_the_import_then_does(
+    run: Run, worker: Service, engine: sa.Engine, tmp_path: Path
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.insert(customers), {"id": 20, "name": "Old [name]"})
+    (tmp_path / "dry.csv").write_text("id,name\n20,New\n21,Ada\n22,\n", encoding="utf-8")
+    command = ("import", "dry.csv", "--kind", "customers")
+    said = run(*command, "--dry-run")
+    assert said.status == 0
+    assert "3 rows: 1 insert, 1 change, 1 rejected." in said.out
+    assert "Old [name]" in said.out
+    would = json.loads(run(*command, "--dry-run", "--json").out)["would"]
+    with engine.connect() as connection:
+        query = sa.select(customers.c.name).where(customers.c.id >= 20)
+        assert connection.scalars(query).all() == ["Old [name]"]
+    done = json.loads(run(*command, "--follow", "--json").out)
+    assert (done["applied"], done["rejected"]) == (would["insert"] + would["change"], 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from orders.imports import control
 from orders.imports.flow import Importer
 from orders.imports.options import Options
 from orders.imports.spool import Spool
@@ -44,6 +45,16 @@ def age_files(settings: Settings) -> list[Path]:
     for file in files:
         os.utime(file, (time.time() - 30 * 86400,) * 2)
     return files
+
+
+def test_the_file_of_a_paused_import_stays(
+    engine: sa.Engine, importer: Importer, settings: Settings
+) -> None:
+    paused = accept(importer)
+    importer.plan(paused)
+    control.carry_out(engine, importer.stream, control.pause, paused)
+    age_files(settings)
+    assert purge_expired(engine, importer.spool, settings) == Purged(0, 0, 0)
 
 
 def test_files_of_ended_imports_and_broken_uploads_go(
