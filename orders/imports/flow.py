@@ -200,7 +200,7 @@ class Importer:
         self, connection: sa.Connection, manifest: Manifest, chunks: list[Chunk]
     ) -> dict[str, Any]:
         # As in `_bring`: never before the fork.
-        from orders.imports.rehearsal import rehearse  # noqa: PLC0415 - as said
+        from orders.imports.loading.rehearsal import rehearse  # noqa: PLC0415 - as said
 
         depth = self.settings.report_depth
         with connection.begin() as transaction:
@@ -275,7 +275,7 @@ class Importer:
         """Write the chunk's rows and what became of them."""
         # polars starts threads when it is imported, and a fork takes none along: so it is imported
         # here, in the pool's child, and never by the modules that the parent loads.
-        from orders.imports import chunk, strict  # noqa: PLC0415 - as said
+        from orders.imports.loading import chunk, strict  # noqa: PLC0415 - as said
 
         if work.done_before:
             applied = chunk.look_again(connection, self.spool, work)

@@ -17,11 +17,11 @@ from orders.imports import ledger
 from orders.imports.columns import locate_fields
 from orders.imports.flow import Importer
 from orders.imports.layout import Layout
-from orders.imports.load import Target, load_rows
-from orders.imports.parse import parse
+from orders.imports.loading.load import Target, load_rows
+from orders.imports.loading.parse import parse
+from orders.imports.loading.validate import validate
 from orders.imports.progress import Summary
 from orders.imports.rejects import iter_rejects
-from orders.imports.validate import validate
 from orders.schema import customers, orders
 
 Load = Callable[..., Summary]

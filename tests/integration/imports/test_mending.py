@@ -41,7 +41,7 @@ def as_file(rows: Rows) -> bytes:
 
 def table(engine: sa.Engine) -> dict[int, tuple[Any, ...]]:
     with engine.connect() as connection:
-        query = sa.select(orders.c["id", "customer_id", "total", "status"])
+        query = sa.select(*orders.c["id", "customer_id", "total", "status"])
         return {row[0]: tuple(row[1:]) for row in connection.execute(query)}
 
 

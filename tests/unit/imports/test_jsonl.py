@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from orders.errors import ImportFailed
 from orders.imports.columns import Column, Field, Rule
 from orders.imports.layout import Layout
-from orders.imports.parse import Parsed, parse
+from orders.imports.loading.parse import Parsed, parse
 from orders.imports.plan import Limits, cut_chunks
 from orders.imports.records import LineSplitter, splitter
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from orders.imports.columns import Column, Field, Rule
 from orders.imports.fields import read_records
 from orders.imports.layout import Layout
-from orders.imports.parse import Parsed, parse
+from orders.imports.loading.parse import Parsed, parse
 
 LATIN = "é".encode("latin-1")
 

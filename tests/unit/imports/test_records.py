@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orders.errors import ImportFailed
 from orders.imports.columns import Column, Field, Rule
 from orders.imports.layout import Layout
-from orders.imports.parse import parse
+from orders.imports.loading.parse import parse
 from orders.imports.plan import Chunk, Limits, cut_chunks
 from orders.imports.records import Form, Splitter
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orders.errors import InvalidFile, Unavailable
-from orders.imports.rules import MOMENT
+from orders.imports.loading.rules import MOMENT
 from orders.imports.source import ImportSource, open_source
 from orders.imports.sources.files import BLOCK
 from orders.imports.sources.frames import SLICE

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from orders.imports.columns import COLUMNS, Kind, locate_fields
 from orders.imports.layout import Layout
-from orders.imports.parse import parse
-from orders.imports.rules import accepts, cleaned, is_plain
-from orders.imports.validate import Validated, validate
+from orders.imports.loading.parse import parse
+from orders.imports.loading.rules import accepts, cleaned, is_plain
+from orders.imports.loading.validate import Validated, validate
 
 GOOD: dict[Kind, dict[str, str]] = {
     "orders": {

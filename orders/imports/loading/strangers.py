@@ -1,16 +1,13 @@
-"""Customers that orders name and the table lacks: they are refused, or made.
-
-Loads polars: imported in a worker's pool child only.
-"""
+"""Customers that orders name and the table lacks: they are refused, or made."""
 
 import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orders.imports.columns import CUSTOMER_NAME
-from orders.imports.copying import as_array, copy_rows
-from orders.imports.upsert import staging_table
-from orders.imports.validate import quoted, reject
+from orders.imports.loading.copying import as_array, copy_rows
+from orders.imports.loading.upsert import staging_table
+from orders.imports.loading.validate import quoted, reject
 from orders.schema import customers
 
 

@@ -1,7 +1,4 @@
-"""Reads a chunk of JSON Lines: an object a line, whose keys are found by name in whatever order.
-
-Loads polars: imported in a worker's pool child only.
-"""
+"""Reads a chunk of JSON Lines: an object a line, whose keys are found by name in whatever order."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +10,9 @@ import msgspec
 import polars as pl
 
 from orders.errors import ImportFailed
-from orders.imports.cells import (
+from orders.imports.columns import Field
+from orders.imports.layout import Layout
+from orders.imports.loading.cells import (
     Fault,
     Records,
     encoding_fault,
@@ -21,8 +20,6 @@ from orders.imports.cells import (
     gather_cells,
     is_utf8,
 )
-from orders.imports.columns import Field
-from orders.imports.layout import Layout
 
 WRONG_TYPES: Mapping[type, str] = {
     bool: "is true or false",

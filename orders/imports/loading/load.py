@@ -2,8 +2,6 @@
 
 Every row ends as one of: applied, unchanged, stale, superseded, or a reject. One that PostgreSQL
 refuses although it was validated (a constraint or a trigger of its owner's) is found by halving.
-
-Loads polars: imported in a worker's pool child only.
 """
 
 from collections.abc import Sequence
@@ -16,9 +14,9 @@ import sqlalchemy as sa
 from orders.database import is_refusal, refusal, savepoint
 from orders.errors import ImportFailed
 from orders.imports.columns import Kind
-from orders.imports.copying import copy_rows
-from orders.imports.upsert import UPDATED_AT, Upsert, staging_table
-from orders.imports.validate import reject
+from orders.imports.loading.copying import copy_rows
+from orders.imports.loading.upsert import UPDATED_AT, Upsert, staging_table
+from orders.imports.loading.validate import reject
 from orders.schema import customers, import_rejects, orders
 
 MOST_REFUSED = 500

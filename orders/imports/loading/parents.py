@@ -2,8 +2,6 @@
 
 A mended row takes the place that it has in the file it comes from: it has the parent's version, and so
 never overwrites what is newer.
-
-Loads polars: imported in a worker's pool child only.
 """
 
 from collections.abc import Sequence
@@ -14,9 +12,9 @@ import sqlalchemy as sa
 from orders.imports.claims import Work
 from orders.imports.columns import EXTRAS
 from orders.imports.columns import PARENT_LINE as TARGET
-from orders.imports.copying import as_array
+from orders.imports.loading.copying import as_array
+from orders.imports.loading.validate import reject
 from orders.imports.plan import Chunk
-from orders.imports.validate import reject
 from orders.schema import import_rejects
 
 PARENT_LINE = EXTRAS[TARGET].name

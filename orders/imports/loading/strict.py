@@ -1,16 +1,13 @@
-"""All rows of a file or none: its chunks are judged first, and written only if every row is good.
-
-Loads polars: imported in a worker's pool child only.
-"""
+"""All rows of a file or none: its chunks are judged first, and written only if every row is good."""
 
 from collections.abc import Iterable, Iterator
 
 import polars as pl
 import sqlalchemy as sa
 
-from orders.imports.chunk import account, bring, check_size, judge
 from orders.imports.claims import Outcome, Work
-from orders.imports.load import Loaded, keep_rejects
+from orders.imports.loading.chunk import account, bring, check_size, judge
+from orders.imports.loading.load import Loaded, keep_rejects
 from orders.imports.plan import Chunk, Limits, cut_chunks
 from orders.imports.records import splitter
 from orders.imports.spool import Spool

@@ -1,18 +1,15 @@
-"""A chunk's bytes become a table of text cells: exact lines, exact widths, nothing guessed.
-
-Loads polars, whose threads a fork does not take along: imported in a worker's pool child only.
-"""
+"""A chunk's bytes become a table of text cells: exact lines, exact widths, nothing guessed."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import polars as pl
 
-from orders.imports.cells import Records
 from orders.imports.columns import Field
-from orders.imports.delimited import read_delimited
-from orders.imports.jsonl import read_json_lines
 from orders.imports.layout import Layout
+from orders.imports.loading.cells import Records
+from orders.imports.loading.delimited import read_delimited
+from orders.imports.loading.jsonl import read_json_lines
 
 
 class Parsed(NamedTuple):

@@ -1,7 +1,4 @@
-"""The table of text cells that a chunk becomes, whatever its format, and what its records looked like.
-
-Loads polars: imported in a worker's pool child only.
-"""
+"""The table of text cells that a chunk becomes, whatever its format, and what its records look like."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property

@@ -1,16 +1,13 @@
-"""Parts a chunk's rows into those that can be stored and those that are refused, with the reason.
-
-Loads polars: imported in a worker's pool child only.
-"""
+"""Parts a chunk's rows into those that can be stored and those that are refused, with the reason."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import polars as pl
 
-from orders.imports.cells import FAULT_SCHEMA, field_name
 from orders.imports.columns import Column, Field, Rule
-from orders.imports.rules import Problem, accepts, cleaned, is_plain, problems
+from orders.imports.loading.cells import FAULT_SCHEMA, field_name
+from orders.imports.loading.rules import Problem, accepts, cleaned, is_plain, problems
 
 REJECT_SCHEMA = FAULT_SCHEMA
 """Line, column, code and reason."""

@@ -4,8 +4,6 @@
 stand, and of no other. Where it is false, the cell is cleaned and `accepts` decides. The problems are
 looked at only where that is false too: the first that is found is the one, and the last one of a rule
 is what remains.
-
-Loads polars: imported in a worker's pool child only.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,4 @@
-"""A table of polars into a table of PostgreSQL, by COPY.
-
-Loads polars: imported in a worker's pool child only.
-"""
+"""A table of polars into a table of PostgreSQL, by COPY."""
 
 from io import BytesIO
 from typing import Any, cast

@@ -3,8 +3,6 @@
 A temporary table has the name of the real one, so every statement of a load means it. It is filled with
 those rows that the file names, and is gone with the transaction. The real tables are only read, and no
 row of theirs is locked.
-
-Loads polars: imported in a worker's pool child only.
 """
 
 import time
@@ -16,13 +14,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orders import reports
-from orders.imports.chunk import bring, judge
 from orders.imports.claims import Work
-from orders.imports.copying import as_array
-from orders.imports.load import TABLES, Loaded
+from orders.imports.loading.chunk import bring, judge
+from orders.imports.loading.copying import as_array
+from orders.imports.loading.load import TABLES, Loaded
+from orders.imports.loading.upsert import NOT_DATA, UPDATED_AT
 from orders.imports.plan import Chunk
 from orders.imports.spool import Manifest, Spool
-from orders.imports.upsert import NOT_DATA, UPDATED_AT
 from orders.schema import customers, imports, orders
 
 FIRST = 10

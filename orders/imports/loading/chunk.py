@@ -1,7 +1,4 @@
-"""One chunk from its bytes to its rows, within the caller's transaction.
-
-Loads polars: imported in a worker's pool child only.
-"""
+"""One chunk from its bytes to its rows, within the caller's transaction."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,15 +7,15 @@ import polars as pl
 import sqlalchemy as sa
 
 from orders.errors import ImportFailed
-from orders.imports import parents
 from orders.imports.claims import Outcome, Work
 from orders.imports.columns import CUSTOMER_NAME, locate_fields
-from orders.imports.load import Loaded, Target, keep_rejects, load_rows
-from orders.imports.parse import Parsed, parse
+from orders.imports.loading import parents
+from orders.imports.loading.load import Loaded, Target, keep_rejects, load_rows
+from orders.imports.loading.parse import Parsed, parse
+from orders.imports.loading.strangers import create_strangers, refuse_strangers
+from orders.imports.loading.validate import validate
 from orders.imports.plan import Chunk
 from orders.imports.spool import Spool
-from orders.imports.strangers import create_strangers, refuse_strangers
-from orders.imports.validate import validate
 
 
 class Judged(NamedTuple):

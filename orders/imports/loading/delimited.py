@@ -4,8 +4,6 @@ Records of one line, which is nearly all of them, are read by polars' CSV reader
 terms. It fills up short rows in silence, and reads some quotes otherwise than Python's csv: so each
 line is given a mark as its last field, which must come out where it belongs, and lines with quotes must
 be of the plain form that nobody can misread. All other records go through Python's csv, one by one.
-
-Loads polars: imported in a worker's pool child only.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +11,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from orders.imports.cells import (
+from orders.imports.fields import read_records
+from orders.imports.layout import Layout
+from orders.imports.loading.cells import (
     Fault,
     Records,
     encoding_fault,
@@ -21,8 +21,6 @@ from orders.imports.cells import (
     gather_cells,
     is_utf8,
 )
-from orders.imports.fields import read_records
-from orders.imports.layout import Layout
 from orders.imports.records import Form, Splitter
 
 MARK = b"\0"
