@@ -108,7 +108,7 @@ class Importer:
             self._quarantine(import_id, number, str(error))
             raise
         if touched is None:
-            self.finish(import_id)
+            self._finish_if_running(import_id)
             return None
         # The fast path. With the cache away, the fold of the change log makes it certain.
         with suppress(redis.RedisError):
@@ -136,6 +136,13 @@ class Importer:
         if summary["parent"] and summary["status"] in ENDED:
             self._mirror_parent(summary["parent"])
         return Step(summary, again)
+
+    def _finish_if_running(self, import_id: str) -> None:
+        """Do what a worker that was killed after its last chunk could not do any more."""
+        with self.engine.begin() as connection:
+            running = ledger.is_running(connection, import_id)
+        if running:
+            self.finish(import_id)
 
     def must_wait(self) -> bool:
         """Whether updates wait for so long that chunks should let them go first.

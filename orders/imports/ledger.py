@@ -120,6 +120,18 @@ def _total(count: str) -> sa.ScalarSelect[int]:
     return total.where(chunk.import_id == imports.c.id).correlate(imports).scalar_subquery()
 
 
+def is_running(connection: sa.Connection, import_id: str) -> bool:
+    """Whether an import is neither paused nor ended.
+
+    Raises:
+        ImportNotFound: the ledger has no such import.
+    """
+    status = connection.scalar(sa.select(imports.c.status).where(imports.c.id == import_id))
+    if status is None:
+        raise ImportNotFound(f"there is no import {import_id}")
+    return status == "running"
+
+
 def complete_imports(connection: sa.Connection) -> list[str]:
     """Imports that nobody finished although no chunk of theirs is pending: for the sweep."""
     chunk = import_chunks.c

@@ -1,7 +1,7 @@
 """What the writer of a sheet of rejects and the reader of the mended one must agree on.
 
 A spreadsheet runs cells that begin like formulas, so the writer puts a quote before them and the
-reader takes just that away again. (`parents` does the same to a table of a chunk's cells.)
+reader takes just that away again. (`loading.parents` does the same to a table of a chunk's cells.)
 """
 
 import re

@@ -49,10 +49,15 @@ def written(
     rows: Sequence[tuple[int, str]], delimiter: str, end: str, quoting: Literal[0, 1, 2]
 ) -> bytes:
     file = io.StringIO(newline="")
-    writer = csv.writer(file, delimiter=delimiter, lineterminator=end, quoting=quoting)
-    writer.writerow(HEADER)
-    writer.writerows(rows)
-    return file.getvalue().encode()
+    # With this line end the writer quotes a lone CR too; the one that is wanted comes line by line.
+    writer = csv.writer(file, delimiter=delimiter, lineterminator="\r\n", quoting=quoting)
+    lines = []
+    for row in [HEADER, *rows]:
+        writer.writerow(row)
+        lines.append(file.getvalue().removesuffix("\r\n") + end)
+        file.seek(0)
+        file.truncate()
+    return "".join(lines).encode()
 
 
 def parquet(rows: Rows) -> bytes:
