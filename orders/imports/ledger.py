@@ -129,7 +129,7 @@ def is_running(connection: sa.Connection, import_id: str) -> bool:
     status = connection.scalar(sa.select(imports.c.status).where(imports.c.id == import_id))
     if status is None:
         raise ImportNotFound(f"there is no import {import_id}")
-    return status == "running"
+    return bool(status == "running")
 
 
 def complete_imports(connection: sa.Connection) -> list[str]:

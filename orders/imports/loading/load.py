@@ -169,8 +169,6 @@ def _write_staged(
     copy_rows(connection, staging, rows)
     blank = [name for name in rows.columns if rows[name].null_count()]
     upsert = Upsert(target.table, staging, blank)
-    if upsert.looks_rows_up:
-        upsert.index(connection)
     writer = _Writer(connection, upsert, loaded, renew=target.renew)
     writer.write(rows["id"])
     staging.drop(connection, checkfirst=False)
@@ -184,6 +182,7 @@ class _Writer:
         self, connection: sa.Connection, upsert: Upsert, loaded: Loaded, *, renew: bool
     ) -> None:
         self._connection = connection
+        self._execute = connection.execute
         self._upsert = upsert
         self._loaded = loaded
         self._renew = renew
@@ -207,11 +206,16 @@ class _Writer:
     def _attempt(self, first_id: int, last_id: int) -> tuple[int, int, bool]:
         """Write a range as a whole: how many were applied and unchanged; whether these stay open."""
         upsert, applied = self._upsert, 0
-        due, equal, newer = self._connection.execute(upsert.weigh(first_id, last_id)).one()
-        if due:
-            applied = self._connection.execute(upsert.write(first_id, last_id)).rowcount
+        new, changed, equal, newer = self._execute(upsert.weigh(first_id, last_id)).one()
+        if changed:
+            applied += self._execute(upsert.update(first_id, last_id)).rowcount
+        if new:
+            inserted = self._execute(upsert.insert(first_id, last_id)).rowcount
+            applied += inserted
+            if inserted < new:
+                applied += self._execute(upsert.update(first_id, last_id)).rowcount
         if newer and self._renew:
-            self._connection.execute(upsert.renew(first_id, last_id))
+            self._execute(upsert.renew(first_id, last_id))
         return applied, equal, bool(newer) and not self._renew
 
     def _isolate(self, ids: pl.Series, reason: str) -> None:
