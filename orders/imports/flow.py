@@ -43,9 +43,6 @@ SIGN_OF_LIFE = 32
 EVERYTHING = Limits(sys.maxsize, sys.maxsize)
 """A file that is imported as a whole or not at all is one chunk, of which nothing is seen before all."""
 
-WORK_MEMORY = sa.text("SET LOCAL work_mem = '32MB'")
-"""So that a chunk's rows are sorted, and the log's triggers see them, without temporary files."""
-
 STARTS_KEPT = timedelta(days=7)
 """As long as a file stays in the spool by default."""
 
@@ -278,7 +275,6 @@ class Importer:
             work = claims.claim_chunk(connection, import_id, number)
             if work is None:
                 return None
-            connection.execute(WORK_MEMORY)
             self._bring(connection, work)
             return changes.touched_customers(connection)
 
