@@ -1,0 +1,50 @@
+"""Holds the chunks of imports at a chosen row, and tells which of them are in a worker's hands."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import sqlalchemy as sa
+
+from orders.schema import import_chunks
+
+AT_A_ROW = "transactionid"
+"""What a statement waits for whose row somebody else has written and not committed."""
+
+AT_THE_TABLE = "relation"
+"""What a statement waits for whose table is locked as a whole."""
+
+
+@contextmanager
+def held_by(engine: sa.Engine, statement: str) -> Iterator[None]:
+    """Whoever needs what the statement locks waits while the block lasts; then it is undone.
+
+    The server may die meanwhile, and the lock with it.
+    """
+    with engine.connect() as connection:
+        connection.execute(sa.text(statement))
+        yield
+        with suppress(sa.exc.OperationalError):
+            connection.rollback()
+
+
+def orders_taken(*order_ids: int) -> str:
+    """Makes workers wait that insert one of these orders; customer 1 must exist."""
+    rows = ", ".join(f"({order_id}, 1, 0)" for order_id in order_ids)
+    return f"INSERT INTO orders (id, customer_id, total) VALUES {rows}"
+
+
+def chunks_at_work(engine: sa.Engine, import_id: str) -> list[int]:
+    """The chunks whose rows a worker has locked."""
+    chunk = import_chunks.c
+    of_import = sa.select(chunk.number).where(chunk.import_id == import_id)
+    with engine.connect() as connection:
+        free = set(connection.scalars(of_import.with_for_update(skip_locked=True)))
+        return sorted(set(connection.scalars(of_import)) - free)
+
+
+def attempts(engine: sa.Engine, import_id: str) -> list[int]:
+    """How often each chunk of an import was started."""
+    chunk = import_chunks.c
+    query = sa.select(chunk.attempts).where(chunk.import_id == import_id).order_by(chunk.number)
+    with engine.connect() as connection:
+        return list(connection.scalars(query))
