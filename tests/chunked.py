@@ -5,7 +5,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 
 from orders.imports.progress import Summary
-from orders.schema import import_chunks
+from orders.schema import customer_changes, customer_totals, import_chunks
 from producer.imports import ImportJob
 from tests.oracle import Rows
 from tests.processes import eventually
@@ -39,6 +39,14 @@ def done_chunks(engine: sa.Engine) -> int:
     with engine.connect() as connection:
         assert not connection.execute(half).all(), "a chunk is half visible"
         return connection.scalar(done) or 0
+
+
+def counted_orders(engine: sa.Engine) -> int:
+    """How many orders the change log and the rollups, which are its sum, know of."""
+    tables = (customer_changes.c.orders, customer_totals.c.orders)
+    sums = [sa.select(sa.func.coalesce(sa.func.sum(each), 0)).scalar_subquery() for each in tables]
+    with engine.connect() as connection:
+        return int(connection.execute(sa.select(sums[0] + sums[1])).scalar_one())
 
 
 def finish(job: ImportJob, engine: sa.Engine, within: float = 30) -> Summary:

@@ -15,14 +15,14 @@ AT_THE_TABLE = "relation"
 
 
 @contextmanager
-def held_by(engine: sa.Engine, statement: str) -> Iterator[None]:
+def held_by(engine: sa.Engine, statement: str) -> Iterator[sa.Connection]:
     """Whoever needs what the statement locks waits while the block lasts; then it is undone.
 
-    The server may die meanwhile, and the lock with it.
+    The server may be killed meanwhile: the connection, whose session holds the lock, is lost then.
     """
     with engine.connect() as connection:
         connection.execute(sa.text(statement))
-        yield
+        yield connection
         with suppress(sa.exc.OperationalError):
             connection.rollback()
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orders.schema import customer_changes, customer_totals, import_chunks
+from orders.schema import import_chunks
 from orders.settings import Settings
 from producer import Producer
-from tests.chunked import CHUNK, FILE, FIRST, ROWS, finish, in_file
+from tests.chunked import CHUNK, FILE, FIRST, ROWS, counted_orders, finish, in_file
 from tests.faults.conftest import ORDERS
 from tests.oracle import Oracle, differences, make_updates, read_orders, read_verdicts
 from tests.processes import (
@@ -116,14 +116,6 @@ def attempts(engine: sa.Engine) -> list[int]:
     """How often each chunk was started."""
     with engine.connect() as connection:
         return list(connection.scalars(sa.select(import_chunks.c.attempts)))
-
-
-def counted_orders(engine: sa.Engine) -> int:
-    """How many orders the change log and the rollups, which are its sum, know of."""
-    tables = (customer_changes.c.orders, customer_totals.c.orders)
-    sums = [sa.select(sa.func.coalesce(sa.func.sum(each), 0)).scalar_subquery() for each in tables]
-    with engine.connect() as connection:
-        return int(connection.execute(sa.select(sums[0] + sums[1])).scalar_one())
 
 
 def linger_at(engine: sa.Engine, order_id: int) -> None:
