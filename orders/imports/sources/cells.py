@@ -2,6 +2,7 @@
 
 import csv
 import io
+import numbers
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
@@ -15,18 +16,41 @@ AS_THEY_ARE = {str, int, type(None)}
 
 
 def cell_text(value: object) -> str | None:
-    """The value as a worker reads it: numbers without an exponent, whole ones without a point."""
+    """The value as a worker reads it: numbers without an exponent, whole ones without a point.
+
+    Raises:
+        TypeError: it is bytes, or holds other values: such have no text.
+    """
     match value:
-        case None | str():
-            return value
+        case None:
+            return None
+        case str():
+            # An enumeration's own text would be the member's name.
+            return str.__str__(value)
         case bool():
             return "true" if value else "false"
         case float():
             return _float_text(value)
-        case Decimal():
-            return format(value, "f")
+        case int():
+            return int.__repr__(value)
         case _:
-            return str(value)
+            return _text_of_other(value)
+
+
+def holds_others(value: object) -> bool:
+    """Whether the value is bytes, a list, a mapping, an array or the like."""
+    return not isinstance(value, str) and (hasattr(value, "__len__") or hasattr(value, "__iter__"))
+
+
+def _text_of_other(value: object) -> str:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if holds_others(value):
+        raise TypeError(f"{type(value).__name__} has no text")
+    if isinstance(value, numbers.Real) and not isinstance(value, numbers.Rational):
+        # The floats of other libraries, of 32 bits too, are written as they are shown.
+        return _float_text(float(str(value)))
+    return str(value)
 
 
 def _float_text(value: float) -> str:
@@ -42,10 +66,10 @@ def csv_blocks(
     """A CSV text with these column names and rows, a block or a row at a time.
 
     Raises:
-        InvalidFile: a text is no Unicode; says in which row, the first being 1.
+        InvalidFile: a value has no text, or one that is no Unicode; says in which row, the first
+            being 1.
     """
-    writer = _Writer(name, delimiter)
-    writer.write(columns)
+    writer = _Writer(name, [str(column) for column in columns], delimiter)
     for row in rows:
         writer.write(row)
         if writer.is_full():
@@ -56,19 +80,28 @@ def csv_blocks(
 class _Writer:
     """Collects rows as CSV."""
 
-    def __init__(self, name: str, delimiter: str) -> None:
+    def __init__(self, name: str, columns: Sequence[str], delimiter: str) -> None:
         self._name = name
+        self._columns = columns
         self._before = -1
         self._ends: list[int] = []
         self._text = io.StringIO()
         # With this line end the writer quotes a lone CR too.
         self._writer = csv.writer(self._text, delimiter=delimiter, lineterminator="\r\n")
+        self.write(columns)
 
     def write(self, row: Sequence[Any]) -> None:
-        self._writer.writerow(
-            [value if type(value) in AS_THEY_ARE else cell_text(value) for value in row]
-        )
+        try:
+            cells = [value if type(value) in AS_THEY_ARE else cell_text(value) for value in row]
+        except TypeError as error:
+            raise InvalidFile(f"{self._name}: {self._first_without_text(row)}: {error}") from None
+        self._writer.writerow(cells)
         self._ends.append(self._text.tell())
+
+    def _first_without_text(self, row: Sequence[Any]) -> str:
+        place = next(place for place, value in enumerate(row) if holds_others(value))
+        number = self._before + len(self._ends) + 1
+        return f"row {number}, column {self._columns[place]!r}"
 
     def is_full(self) -> bool:
         return self._text.tell() >= BLOCK

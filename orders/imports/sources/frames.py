@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from orders.imports.sources.cells import csv_blocks
+from orders.imports.sources.cells import csv_blocks, holds_others
 
 SLICE = 10_000
 """Rows turned into text at once."""
@@ -65,6 +65,8 @@ def _pandas_text(name: str, frame: Any, delimiter: str) -> Iterator[bytes]:  # n
 
 def _pandas_values(column: Any) -> list[Any]:  # noqa: ANN401 - not imported
     """The column's values, None for each that is missing."""
+    if hasattr(column.dtype, "pyarrow_dtype"):
+        return _arrow_values(column.array.__arrow_array__())
     values = column.tolist()
     if column.dtype.type.__name__ == "float32":
         values = [_widened(column.dtype.type(value)) for value in column.fillna(0)]
@@ -79,29 +81,26 @@ def _widened(value: object) -> float:
 
 def _has_nested_values(column: Any) -> bool:  # noqa: ANN401 - not imported
     """Whether a value of the column is a list, a dict, an array or bytes."""
-    if column.dtype != object:
-        return False
-    return any(
-        not isinstance(value, str) and (hasattr(value, "__len__") or hasattr(value, "__iter__"))
-        for value in column
-    )
+    if hasattr(column.dtype, "pyarrow_dtype"):
+        return not _has_text(column.dtype.pyarrow_dtype)
+    return column.dtype == object and any(map(holds_others, column))
 
 
 def _arrow_text(name: str, table: Any, delimiter: str) -> Iterator[bytes]:  # noqa: ANN401 - not imported
-    types = sys.modules["pyarrow"].types
-    places = [place for place, field in enumerate(table.schema) if _has_text(types, field.type)]
+    places = [place for place, field in enumerate(table.schema) if _has_text(field.type)]
     kept = table.select(places)
 
     def rows() -> Iterator[tuple[Any, ...]]:
         for start in range(0, kept.num_rows, SLICE):
             part = kept.slice(start, SLICE)
-            columns = [_arrow_values(types, column) for column in part.columns]
+            columns = [_arrow_values(column) for column in part.columns]
             yield from zip(*columns, strict=True)
 
     return csv_blocks(name, kept.schema.names, rows(), delimiter)
 
 
-def _has_text(types: Any, kind: Any) -> bool:  # noqa: ANN401 - not imported
+def _has_text(kind: Any) -> bool:  # noqa: ANN401 - not imported
+    types = sys.modules["pyarrow"].types
     without = (
         types.is_nested,
         types.is_binary,
@@ -112,9 +111,11 @@ def _has_text(types: Any, kind: Any) -> bool:  # noqa: ANN401 - not imported
     return not any(holds(kind) for holds in without)
 
 
-def _arrow_values(types: Any, column: Any) -> list[Any]:  # noqa: ANN401 - not imported
-    """The column's values. Python has no nanoseconds: of moments, the texts."""
-    as_text = types.is_timestamp(column.type) or types.is_float32(column.type)
+def _arrow_values(column: Any) -> list[Any]:  # noqa: ANN401 - not imported
+    """The column's values. Python has no nanoseconds and only 9999 years: of moments, the texts."""
+    types = sys.modules["pyarrow"].types
+    written = (types.is_timestamp, types.is_date, types.is_time, types.is_float32)
+    as_text = any(holds(column.type) for holds in written)
     values: list[Any] = (column.cast("string") if as_text else column).to_pylist()
     if types.is_float32(column.type):
         return [None if text is None else _widened(text) for text in values]

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -153,6 +154,27 @@ def test_numbers_of_32_bits_keep_their_shortest_text() -> None:
             "0.1",
             "123456.7",
         ]
+
+
+def test_floats_of_arrow_in_pandas_are_written_like_any() -> None:
+    kinds = {"a": "double[pyarrow]", "b": "float[pyarrow]"}
+    frame = pd.DataFrame({"a": [1e16, 0.1, None], "b": [0.1, 3.0, None]}).astype(kinds)
+    assert text(frame) == "a,b\r\n10000000000000000,0.1\r\n0.1,3\r\n,\r\n"
+
+
+def test_lists_and_bytes_of_arrow_in_pandas_are_left_out() -> None:
+    whole = arrow().select(["id", "list", "bytes"]).to_pandas(types_mapper=pd.ArrowDtype)
+    assert text(whole).splitlines() == ["id", *CELLS["id"]]
+
+
+def test_days_that_python_does_not_have_are_left_to_the_worker() -> None:
+    days = pa.array([0, 2**31 - 1, -(2**31), None], pa.int32()).cast(pa.date32())
+    table = pa.table({"id": [1, 2, 3, 4], "day": days, "other": days.cast(pa.date64())})
+    for made in (table, table.to_pandas(types_mapper=pd.ArrowDtype)):
+        rows = text(made).splitlines()
+        assert rows[1] == "1,1970-01-01,1970-01-01"
+        assert not re.search(r",\d{4}-", rows[2])
+        assert rows[4] == "4,,"
 
 
 def test_table_is_named_and_read_although_columns_are_called_so() -> None:
