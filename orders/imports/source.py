@@ -14,8 +14,23 @@ from typing import Any, NamedTuple
 from orders.errors import InvalidFile
 from orders.imports.layout import Format
 from orders.imports.records import LONGEST_RECORD
-from orders.imports.sources.delimited import Front, check_delimiter, find_delimiter, read_front
-from orders.imports.sources.files import Ahead, Given, Readable, blocks_of, open_file
+from orders.imports.sources.delimited import (
+    Front,
+    check_delimiter,
+    find_delimiter,
+    first_line,
+    read_front,
+    refuse_unkeepable,
+)
+from orders.imports.sources.files import (
+    Ahead,
+    Content,
+    Given,
+    Readable,
+    blocks_of,
+    is_readable,
+    open_file,
+)
 from orders.imports.sources.formats import extension, find_format
 from orders.imports.sources.frames import Table, frame_text
 from orders.imports.sources.jsonl import read_keys
@@ -25,7 +40,7 @@ from orders.imports.sources.parquet import copied, parquet_text
 from orders.imports.sources.rows import rows_text
 from orders.imports.sources.text import bounded, checked_lines, first_blocks, refuse_foreign
 
-ImportSource = str | os.PathLike[str] | bytes | Readable | Table | Iterable[Mapping[str, Any]]
+ImportSource = str | os.PathLike[str] | Content | Readable | Table | Iterable[Mapping[str, Any]]
 """A path, the content itself, a file opened for reading bytes, a table of polars, pandas or pyarrow,
 or rows as mappings. Files are CSV, JSON Lines or Parquet, plain or packed by gzip or zstd."""
 
@@ -76,6 +91,7 @@ def open_source(
         blocks = checked_lines(name, text.blocks)
         front, seen = _read_front(name, text, blocks)
         refuse_more_columns(name, len(front.header), limits)
+        refuse_unkeepable(name, front.header)
         yield OpenSource(name, text.format, *front, chain(seen, blocks))
 
 
@@ -85,10 +101,15 @@ def source_name(source: ImportSource) -> str:
         return "table"
     path = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
     if isinstance(path, str | os.PathLike):
-        return Path(path).name or str(path)
-    if isinstance(source, bytes):
+        return _as_text(Path(path).name or str(path))
+    if isinstance(source, Content):
         return "bytes"
-    return "stream" if isinstance(source, Readable) else "rows"
+    return "stream" if is_readable(source) else "rows"
+
+
+def _as_text(name: str) -> str:
+    """The name without what the ledger could not keep of it."""
+    return name.encode(errors="replace").decode().replace("\0", "")
 
 
 @contextmanager
@@ -99,7 +120,7 @@ def _open_text(
     if write := frame_text(source):
         blocks = write(name, source, wanted or ",")
         yield _Text("csv", wanted or ",", bounded(name, blocks, None, limits))
-    elif isinstance(source, str | os.PathLike | bytes | Readable):
+    elif isinstance(source, str | os.PathLike | Content) or is_readable(source):
         with _open_file_text(name, source, wanted, limits) as text:
             yield text
     else:
@@ -111,7 +132,7 @@ def _open_text(
 @contextmanager
 def _open_file_text(
     name: str,
-    source: str | os.PathLike[str] | bytes | Readable,
+    source: str | os.PathLike[str] | Content | Readable,
     wanted: str | None,
     limits: Limits,
 ) -> Iterator[_Text]:
@@ -144,7 +165,7 @@ def _delimiter(name: str, found: Format, wanted: str | None) -> str | None:
         if wanted is not None:
             raise InvalidFile(f"{name}: is JSON Lines, which have no delimiter: give none")
         return ""
-    return "\t" if wanted is None and extension(name) == ".tsv" else wanted
+    return wanted
 
 
 def _read_front(name: str, text: _Text, blocks: Iterator[bytes]) -> tuple[Front, Iterable[bytes]]:
@@ -152,7 +173,14 @@ def _read_front(name: str, text: _Text, blocks: Iterator[bytes]) -> tuple[Front,
     if text.format == "jsonl":
         return read_keys(name, blocks)
     start = [] if text.delimiter else first_blocks(blocks, LONGEST_RECORD)
-    delimiter = text.delimiter or find_delimiter(b"".join(start))
+    delimiter = text.delimiter or _found_delimiter(name, b"".join(start))
     rest = chain(start, blocks)
     front, seen = read_front(name, rest, delimiter)
     return front, chain(seen, rest)
+
+
+def _found_delimiter(name: str, start: bytes) -> str:
+    """What parts the fields: of a file that is called so, tabs, if its header has any."""
+    if extension(name) == ".tsv" and b"\t" in first_line(start):
+        return "\t"
+    return find_delimiter(start)

@@ -3,7 +3,7 @@
 import codecs
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from orders.errors import InvalidFile
@@ -45,11 +45,23 @@ def find_delimiter(start: bytes) -> str:
 
     `start` is the file's first bytes, with all of the header if that is of a bearable length.
     """
-    text = _QUOTED.sub(b"", start.removeprefix(codecs.BOM_UTF8)).lstrip(b"\r\n")
-    header = text.partition(b"\n")[0]
+    header = first_line(start)
     counts = [header.count(candidate.encode()) for candidate in CANDIDATES]
     most = max(counts)
     return CANDIDATES[counts.index(most)] if counts.count(most) == 1 else ","
+
+
+def first_line(start: bytes) -> bytes:
+    """The header of a file that begins so, without what stands in quotes."""
+    text = _QUOTED.sub(b"", start.removeprefix(codecs.BOM_UTF8)).lstrip(b"\r\n")
+    return text.partition(b"\n")[0]
+
+
+def refuse_unkeepable(name: str, header: Iterable[str]) -> None:
+    """Raise InvalidFile if a column has a name that no ledger could keep."""
+    for column in header:
+        if "\0" in column:
+            raise InvalidFile(f"{name}: the column name {column!r} has a NUL in it")
 
 
 def read_front(name: str, blocks: Iterator[bytes], delimiter: str) -> tuple[Front, list[bytes]]:

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import BinaryIO, Protocol, TypeGuard
 
 from orders.errors import InvalidFile
 from orders.imports.sources.limits import Limits, refuse_more_given
@@ -15,12 +15,21 @@ BLOCK = 256 << 10
 """Bytes read at once. A line that is too long is noticed because no block holds a whole one."""
 
 
-@runtime_checkable
+Content = bytes | bytearray | memoryview
+"""A whole file in memory."""
+
+
 class Readable(Protocol):
     """A file opened for reading bytes, or what reads like one."""
 
     def read(self, size: int, /) -> bytes:
         """Some bytes, or none at the end."""
+
+
+def is_readable(source: object) -> TypeGuard[Readable]:
+    """Whether it reads like a file: also one that hands `read` on to the file within it."""
+    # A check against the protocol would miss those whose `read` comes from `__getattr__`.
+    return callable(getattr(source, "read", None))
 
 
 class Given:
@@ -82,19 +91,19 @@ class Ahead:
 
 
 @contextmanager
-def open_file(source: str | os.PathLike[str] | bytes | Readable) -> Iterator[Readable]:
+def open_file(source: str | os.PathLike[str] | Content | Readable) -> Iterator[Readable]:
     """The source as a file of bytes; what was opened here is closed again.
 
     Raises:
         InvalidFile: a path does not lead to a file that can be read.
     """
-    if isinstance(source, bytes):
+    if isinstance(source, Content):
         yield io.BytesIO(source)
-    elif isinstance(source, Readable):
-        yield source
-    else:
+    elif isinstance(source, str | os.PathLike):
         with _open_path(Path(source)) as file:
             yield file
+    else:
+        yield source
 
 
 def blocks_of(file: Readable) -> Iterator[bytes]:
@@ -106,7 +115,8 @@ def blocks_of(file: Readable) -> Iterator[bytes]:
 def _open_path(path: Path) -> BinaryIO:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            what = "a folder" if path.is_dir() else "not a regular file"
+            stream = "not a regular file; give a stream as - on standard input"
+            what = "a folder" if path.is_dir() else stream
             raise InvalidFile(f"{path}: is {what}")
         return path.open("rb")
     except FileNotFoundError:

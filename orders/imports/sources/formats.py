@@ -12,7 +12,6 @@ PACKED = (".gz", ".zst")
 BY_EXTENSION: dict[str, Literal["csv", "jsonl", "parquet"]] = {
     ".csv": "csv",
     ".tsv": "csv",
-    ".txt": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",

@@ -15,6 +15,8 @@ def rows_text(name: str, rows: Iterable[Mapping[str, Any]], delimiter: str) -> I
     """
     if not isinstance(rows, Iterable):
         raise InvalidFile(f"{name}: {type(rows).__name__} is nothing that can be imported")
+    if isinstance(rows, Mapping):
+        raise InvalidFile(f"{name}: a mapping is one row: give a list of them")
     given = iter(rows)
     for first in given:
         columns = tuple(_checked(name, first))

@@ -68,6 +68,8 @@ def checked_lines(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
 def first_blocks(blocks: Iterator[bytes], size: int) -> list[bytes]:
     """Blocks from the front, until they are of that size together."""
     taken: list[bytes] = []
-    while sum(map(len, taken)) < size and (block := next(blocks, None)):
+    length = 0
+    while length < size and (block := next(blocks, None)):
         taken.append(block)
+        length += len(block)
     return taken

@@ -2,12 +2,15 @@
 
 import io
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from orders.errors import InvalidFile
@@ -16,6 +19,7 @@ from orders.imports.source import ImportSource, open_source
 from orders.imports.sources.delimited import check_delimiter
 from orders.imports.sources.files import BLOCK
 from orders.imports.sources.limits import Limits, limits_of
+from orders.imports.sources.text import first_blocks
 from orders.settings import Settings
 
 LIMITS = Limits(1 << 30, 1 << 30, 200, 1000)
@@ -81,7 +85,9 @@ def test_what_is_not_a_file_is_refused_by_name(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.csv") == f"{tmp_path}/none.csv: there is no such file"
     assert refusal(str(tmp_path)) == f"{tmp_path}: is a folder"
     os.mkfifo(tmp_path / "pipe")
-    assert refusal(tmp_path / "pipe") == f"{tmp_path}/pipe: is not a regular file"
+    assert refusal(tmp_path / "pipe") == (
+        f"{tmp_path}/pipe: is not a regular file; give a stream as - on standard input"
+    )
     text = io.StringIO("id\n")
     assert refusal(text) == "stream: gives text; open it for reading bytes"  # type: ignore[arg-type]
 
@@ -254,3 +260,73 @@ def test_rows_are_asked_for_only_as_they_are_sent() -> None:
     with open_source(rows(), ",", LIMITS) as opened:
         next(opened.blocks)
     assert len(asked) < 100_000
+
+
+@pytest.mark.parametrize(
+    "source", [b"id,na\0me\n1,Ann\n", b'{"id": 1, "na\\u0000me": 2}\n', [{"id": 1, "na\0me": 2}]]
+)
+def test_column_name_with_a_nul_is_refused(source: ImportSource) -> None:
+    with pytest.raises(InvalidFile, match="the column name .* has a NUL in it"):
+        read(source, None)
+
+
+def test_name_of_a_file_object_is_one_that_can_be_kept() -> None:
+    file = io.BytesIO(b"id\n1\n")
+    file.name = "/x/a\0b\udc80.csv"
+    with open_source(file, ",", LIMITS) as opened:
+        assert opened.name == "ab?.csv"
+
+
+def test_file_within_another_object_is_read() -> None:
+    class Upload:
+        def __init__(self) -> None:
+            self.stream = io.BytesIO(b"id,name\n1,Ann\n")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.stream, name)
+
+    upload: Any = Upload()
+    assert read(upload) == (("id", "name"), b"1,Ann\n")
+    with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+        file.write(b"id,name\n1,Ann\n")
+        file.seek(0)
+        assert read(file) == (("id", "name"), b"1,Ann\n")
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_other_kinds_of_bytes_are_bytes(kind: Callable[[bytes], ImportSource]) -> None:
+    with open_source(kind(b"id\n1\n"), None, LIMITS) as opened:
+        assert (opened.name, b"".join(opened.blocks)) == ("bytes", b"id\n1\n")
+
+
+def test_one_row_alone_is_no_list_of_rows() -> None:
+    one: Any = {"id": 1}
+    assert refusal(one) == "rows: a mapping is one row: give a list of them"
+
+
+@pytest.mark.parametrize("value", [b"x", bytearray(b"x"), [1], {"a": 1}, {1}, (1, 2), np.ones(2)])
+def test_value_without_a_text_is_refused_with_row_and_column(value: object) -> None:
+    rows: list[dict[str, object]] = [{"id": 1, "total": 1}, {"id": 2, "total": value}]
+    kind = type(value).__name__
+    assert refusal(rows) == f"rows: row 2, column 'total': {kind} has no text"
+
+
+def test_numbers_of_numpy_are_written_like_those_of_python() -> None:
+    row = {"a": np.float64(1e16), "b": np.float32(0.1), "c": np.float32(3), "d": np.int64(7)}
+    assert read([row])[1] == b"10000000000000000,0.1,3,7\r\n"
+
+
+def test_members_of_enumerations_are_their_values() -> None:
+    class Status(str, Enum):  # noqa: UP042 - the older kind, whose text is the member's name
+        PAID = "paid"
+
+    class Size(int, Enum):
+        SMALL = 1
+
+    assert read([{"a": Status.PAID, "b": Size.SMALL}])[1] == b"paid,1\r\n"
+
+
+def test_first_blocks_are_as_many_as_are_needed() -> None:
+    blocks = iter([b"12", b"34", b"56"])
+    assert first_blocks(blocks, 3) == [b"12", b"34"]
+    assert next(blocks) == b"56"

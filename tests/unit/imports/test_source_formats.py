@@ -32,7 +32,8 @@ def refusal(source: ImportSource, delimiter: str | None = None) -> str:
     ("name", "content", "form"),
     [
         ("a.csv", b'{"id": 1}\n', "csv"),
-        ("a.TXT", b'{"id": 1}\n', "csv"),
+        ("a.TXT", b'{"id": 1}\n', "jsonl"),
+        ("a.txt", b"id,name\n", "csv"),
         ("a.tsv.gz", b'{"id": 1}\n', "csv"),
         ("a.jsonl", b'\n{"id": 1}\n', "jsonl"),
         ("a.ndjson.zst", b'[]\n{"id": 1}\n', "jsonl"),
@@ -79,6 +80,9 @@ def test_delimiter_that_is_given_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "orders.tsv"
     path.write_bytes(b"a,b,c\td\n")
     assert seen(path)[2] == ("a,b,c", "d")
+    path.write_bytes(b'id;"a\tb"\n1;\t\t\n')
+    assert seen(path)[1:] == (";", ("id", "a\tb")), "no tab parts its header"
+    path.write_bytes(b"a,b,c\td\n")
     assert seen(path, ",")[2] == ("a", "b", "c\td")
 
 
