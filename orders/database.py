@@ -11,6 +11,9 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_
 from orders.errors import ConfigurationError, Unavailable
 from orders.settings import Settings
 
+CONNECTIONS = 2
+"""That one thread of a worker may hold at the same time."""
+
 TRANSIENT_STATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300")
 """Serialization failure, deadlock, lock timeout, shutdowns, too many connections: waiting helps."""
 
@@ -38,6 +41,11 @@ def make_engine(settings: Settings, application_name: str) -> sa.Engine:
     Sessions run in UTC. Statements, lock waits and idle transactions end after the configured times,
     so that a dead worker's locks do not outlive it for long.
     """
+    if settings.db_pool_size + settings.db_max_overflow < CONNECTIONS:
+        raise ConfigurationError(
+            f"DB_POOL_SIZE and DB_MAX_OVERFLOW: a process needs {CONNECTIONS} connections at times, "
+            "to note why a chunk failed while it holds the chunk"
+        )
     milliseconds = {
         "statement_timeout": settings.db_statement_timeout * 1000,
         "lock_timeout": settings.db_lock_timeout * 1000,
@@ -81,9 +89,12 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_refusal(error: sa.exc.DBAPIError) -> bool:
-    """Whether the database refused the data itself: a bad value, a constraint, a trigger that raised."""
+    """Whether the database refused the data itself.
+
+    A bad value, a constraint, a check of a view, a trigger that raised, a row too large for its index.
+    """
     state = getattr(error.orig, "pgcode", None) or ""
-    return state.startswith(("22", "23", "P0"))
+    return state.startswith(("22", "23", "44", "54000", "P0"))
 
 
 def refusal(error: sa.exc.DBAPIError) -> str:

@@ -41,7 +41,7 @@ def redis_unavailable(error: redis.RedisError) -> Unavailable:
 
 _SET_IF_NEWER = """
 local known = redis.call('HGET', KEYS[1], 'fence')
-if known and tonumber(known) >= tonumber(ARGV[1]) then return 0 end
+if known and tonumber(known) > tonumber(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'body', ARGV[2])
 if tonumber(ARGV[3]) > 0 then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
 return 1
@@ -49,7 +49,7 @@ return 1
 
 
 def publish_if_newer(client: Redis, key: str, fence: int, body: bytes, ttl: int = 0) -> bool:
-    """Replace the document at `key` unless one with the same or a higher fence stands there.
+    """Replace the document at `key` unless one with a higher fence stands there.
 
     One server-side step, so that a slow writer cannot put an older document over a newer one.
     `ttl` is in seconds, 0 keeps it. Returns whether it was replaced.

@@ -184,6 +184,19 @@ def changed_windows(
     ]
 
 
+def windows_listing(
+    connection: sa.Connection, customer_ids: sa.Select[int], depth: int
+) -> list[Window]:
+    """The windows whose list, as deep as `depth`, has one of these customers on it."""
+    as_of: datetime = connection.execute(sa.select(sa.func.now())).scalar_one()
+    ids = set(connection.scalars(customer_ids))
+    return [
+        window
+        for window in Window
+        if any(row[0] in ids for row in _top_of(connection, window, as_of, depth))
+    ]
+
+
 def _by_customer_and_day(difference: sa.FromClause) -> sa.Select[Any]:
     """The difference in the form of the rollup."""
     day = sa.cast(sa.func.timezone("UTC", difference.c.created_at), sa.Date)

@@ -32,9 +32,11 @@ def purge_expired(engine: sa.Engine, spool: Spool, settings: Settings) -> Purged
 
 def _purge_files(engine: sa.Engine, spool: Spool, before: datetime) -> int:
     """Delete old data, also what an upload that never ended has left."""
+    # What is planned moves from there to the ledger: so that is asked last.
+    waiting = spool.waiting()
     with engine.connect() as connection:
         unended = imports.c.status.in_(("running", "paused"))
-        kept = {*connection.scalars(sa.select(imports.c.id).where(unended)), *spool.waiting()}
+        kept = {*connection.scalars(sa.select(imports.c.id).where(unended)), *waiting}
     expired = [each for each in spool.stored_before(before) if each not in kept]
     for import_id in expired:
         spool.delete_data(import_id)

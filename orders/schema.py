@@ -103,7 +103,7 @@ import_chunks = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("finished_at", Moment),
     # From what id to what id its rows are; the transaction that wrote some of them; and, if it left
-    # equal rows as they were, what it could see then. See `ledger.overtaken_chunks`.
+    # equal rows as they were, what it could see then. See `claims.reopen_overtaken`.
     sa.Column("ids", INT8RANGE),
     sa.Column("writer", sa.BigInteger),
     sa.Column("snapshot", sa.Text),

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 
 from orders import letters, names
-from orders.errors import Unavailable
+from orders.errors import OrderworksError, Unavailable
 from orders.imports.claims import abandoned_chunks
 from orders.imports.flow import PLAN_SECONDS, Importer
 from orders.imports.ledger import complete_imports
@@ -56,11 +56,23 @@ def find_forgotten(
         chunks = abandoned_chunks(connection, quiet, room)
         complete = complete_imports(connection)
     for import_id in complete:
-        importer.finish(import_id)
+        chunks += _finish(importer, import_id)
     silent = (each for each in _waiting(importer) if _take_nudge(importer.stream, each))
     unplanned = list(islice(silent, room))
     shards = [shard for shard in range(stream.shards) if _is_forgotten(stream, shard, due)]
     return Forgotten(shards, unplanned, chunks)
+
+
+def _finish(importer: Importer, import_id: str) -> list[tuple[str, int]]:
+    """Finish an import; the chunks of it that have to be looked at again.
+
+    One that cannot be finished holds nothing else up.
+    """
+    try:
+        return [(import_id, number) for number in importer.finish(import_id).again]
+    except (OrderworksError, sa.exc.SQLAlchemyError) as error:
+        log.warning("import_not_finished", import_id=import_id, error=str(error))
+        return []
 
 
 def _waiting(importer: Importer) -> list[str]:

@@ -21,6 +21,8 @@ from orders.schema import import_chunks, imports
 Counts = dict[str, int]
 """`applied`, `unchanged`, `stale`, `superseded`, `rejected`: they add up to a chunk's rows."""
 
+LARGEST_ID = 2**63 - 1
+
 _THIS_TRANSACTION = sa.text("(pg_current_xact_id()::text)::bigint")
 
 _DONE = {"status": "done", "error": None, "finished_at": sa.func.now()}
@@ -176,11 +178,16 @@ def finish_chunk(connection: sa.Connection, work: Work, outcome: Outcome) -> Non
         _of_chunk(work.import_id, work.chunk.number).values(
             **outcome.counts,
             **_DONE,
-            ids=outcome.ids and Range(*outcome.ids, bounds="[]"),
+            ids=outcome.ids and _range(*outcome.ids),
             writer=_THIS_TRANSACTION if wrote else None,
             snapshot=work.snapshot if outcome.is_open else None,
         )
     )
+
+
+def _range(first_id: int, last_id: int) -> Range[int]:
+    """The ids from the first to the last one. The largest has none after it, to end the range with."""
+    return Range(first_id, None if last_id == LARGEST_ID else last_id + 1)
 
 
 def finish_second_look(connection: sa.Connection, work: Work, applied: int) -> None:
@@ -208,12 +215,14 @@ def reopen_overtaken(connection: sa.Connection, import_id: str) -> list[int]:
     overtaken = sa.exists().where(
         other.c.import_id == chunk.import_id,
         other.c.number != chunk.number,
+        other.c.writer.is_not(None),
         other.c.ids.overlaps(chunk.ids),
         _UNSEEN,
     )
     statement = (
         sa.update(import_chunks)
-        .where(chunk.import_id == import_id, chunk.status == "done", overtaken)
+        .where(chunk.import_id == import_id, chunk.status == "done")
+        .where(chunk.snapshot.is_not(None), overtaken)
         .values(status="pending", attempts=0)
         .returning(chunk.number)
     )

@@ -64,9 +64,12 @@ CUSTOMER_NAME = "customer_name"
 PARENT_LINE = "line"
 """In a file of mended rejects, the line that a row has in the file that it comes from."""
 
+PARENT_PLACE = "parent_line"
+"""What the same is called beside the `line` that the row has in the file of mended rejects."""
+
 EXTRAS = {
     CUSTOMER_NAME: Column(CUSTOMER_NAME, Rule.TEXT, longest=1000),
-    PARENT_LINE: Column("parent_line", Rule.ID, required=True),
+    PARENT_LINE: Column(PARENT_PLACE, Rule.ID, required=True),
 }
 """What some files have beside the columns of the table."""
 

@@ -5,6 +5,8 @@ An older write that comes late would then still apply, although the file is the 
 get the import's version wherever such a write may be on its way.
 """
 
+from datetime import timedelta
+
 import redis
 import sqlalchemy as sa
 
@@ -13,18 +15,22 @@ from orders.imports.spool import Spool
 from orders.schema import import_chunks, imports, parked_updates
 from orders.stream import UpdateStream
 
+LONGEST_CHUNK = timedelta(minutes=5)
+"""A chunk that was at work when its import ended is done, or its task was killed, by then."""
+
 
 def may_come(connection: sa.Connection, stream: UpdateStream, spool: Spool, work: Work) -> bool:
     """Whether an update or an import accepted before this one has not been applied yet.
 
     Rows with versions of their own, and mended ones, may always be followed by older ones: nobody knows.
     """
+    # What waits moves on from spool and stream to the database: so that is asked last.
     return (
         "version" in work.mapping
         or work.parent is not None
+        or any(each != work.import_id for each in spool.waiting())
         or _older_update_waits(stream, work)
         or bool(connection.scalar(sa.select(_older_update_is_parked(work) | _older_import(work))))
-        or any(each != work.import_id for each in spool.waiting())
     )
 
 
@@ -47,13 +53,19 @@ def _older_update_is_parked(work: Work) -> sa.Exists:
 
 
 def _older_import(work: Work) -> sa.Exists:
-    """An earlier import that is not done with all of its chunks, or may be tried again."""
-    unfinished = sa.exists().where(
-        import_chunks.c.import_id == imports.c.id, import_chunks.c.status != "done"
-    )
+    """An earlier import of the same kind that may still write.
+
+    It is under way, or has just been ended while chunks were at work, or may be tried again.
+    """
+    chunk = import_chunks.alias("of_other").c
+    of_other = sa.exists().where(chunk.import_id == imports.c.id)
+    under_way = imports.c.status.in_(("running", "paused"))
+    just_ended = imports.c.finished_at > sa.func.now() - LONGEST_CHUNK
     return sa.exists().where(
         imports.c.id != work.import_id,
+        imports.c.kind == work.kind,
         imports.c.version <= work.version,
-        imports.c.status != "cancelled",
-        unfinished,
+        under_way
+        | (just_ended & of_other.where(chunk.status == "pending"))
+        | of_other.where(chunk.status == "quarantined"),
     )

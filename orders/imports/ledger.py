@@ -24,16 +24,22 @@ def placed_in_parent(connection: sa.Connection, manifest: Manifest) -> Manifest:
     """The manifest; with its parent's version, if it brings rejects of a parent.
 
     Raises:
-        ImportFailed: there is no such parent, or it is of another kind.
+        ImportFailed: there is no such parent, or it is of another kind, or has a parent itself.
     """
     if manifest.parent is None:
         return manifest
-    parent = sa.select(imports.c.kind, imports.c.version).where(imports.c.id == manifest.parent)
+    parent = sa.select(imports.c.kind, imports.c.version, imports.c.parent).where(
+        imports.c.id == manifest.parent
+    )
     row = connection.execute(parent).one_or_none()
     if row is None:
         raise ImportFailed(f"there is no import {manifest.parent} whose rejects could be mended")
     if row.kind != manifest.kind:
         raise ImportFailed(f"import {manifest.parent} is of {row.kind}, not of {manifest.kind}")
+    if row.parent is not None:
+        raise ImportFailed(
+            f"import {manifest.parent} mends import {row.parent} itself: mend the rejects of that one"
+        )
     return msgspec.structs.replace(manifest, version=row.version)
 
 
@@ -102,9 +108,9 @@ def _finish() -> sa.Update:
 
 def _stop_if_over(connection: sa.Connection, import_id: str) -> None:
     """End an import that has more rejects than it may have; what is loaded stays."""
-    applied, rejected = _total("applied"), _total("rejected")
+    rejected = _total("rejected")
     than = sa.func.concat(" rows were rejected, more than ", imports.c.max_rejects)
-    reason = sa.func.concat(rejected, than, ": stopped with ", applied, " applied")
+    reason = sa.func.concat(rejected, than, ": the rest was not loaded")
     connection.execute(
         sa.update(imports)
         .where(imports.c.id == import_id, imports.c.status == "running")

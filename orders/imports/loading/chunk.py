@@ -48,7 +48,7 @@ def look_again(connection: sa.Connection, spool: Spool, work: Work) -> int:
     """
     check_size(spool, work)
     judged = judge(connection, spool, work, work.chunk)
-    settled = parents.reject_lines(connection, work.import_id, work.chunk)
+    settled = parents.reject_lines(connection, work.import_id, judged.good["line"])
     rows = judged.good.filter(~pl.col("line").is_in(settled.implode()))
     return bring(connection, work, rows, renew=False).applied
 
@@ -86,7 +86,7 @@ def bring(connection: sa.Connection, work: Work, good: pl.DataFrame, *, renew: b
     """Write good rows, and before them the customers that they need and may bring."""
     if work.create_customers:
         create_strangers(connection, good)
-    rows = good.drop(CUSTOMER_NAME, parents.PARENT_LINE, strict=False)
+    rows = good.drop(CUSTOMER_NAME, strict=False)
     return load_rows(connection, Target(work.kind, work.version, renew), rows)
 
 

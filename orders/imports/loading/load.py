@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from orders.database import is_refusal, refusal, savepoint
 from orders.errors import ImportFailed
-from orders.imports.columns import Kind
+from orders.imports.columns import PARENT_PLACE, Kind
 from orders.imports.loading.copying import copy_rows
 from orders.imports.loading.upsert import UPDATED_AT, Upsert, staging_table
 from orders.imports.loading.validate import reject
@@ -104,11 +104,13 @@ def fill_blanks(rows: pl.DataFrame, version: int) -> pl.DataFrame:
     with versions of their own are left as they are: the table may have one in between, whose values
     a blank cell keeps. So is the time of the write, which a blank cell sets to now.
     """
-    kept = ("line", "id", "version", UPDATED_AT)
+    kept = ("line", PARENT_PLACE, "id", "version", UPDATED_AT)
     data = [name for name in rows.columns if name not in kept and rows[name].null_count()]
     if not data or not rows["id"].is_duplicated().any():
         return rows
-    brought_none = pl.col("version") - pl.col("line") == version
+    # A mended row has the place of the row that it mends.
+    place = PARENT_PLACE if PARENT_PLACE in rows.columns else "line"
+    brought_none = pl.col("version") - pl.col(place) == version
     apart = pl.when(brought_none).then(0).otherwise("line")
     rows = rows.sort("id", "version", "line")
     return rows.with_columns(pl.col(data).forward_fill().over("id", apart))
@@ -128,7 +130,7 @@ def _write(
     connection: sa.Connection, target: Target, rows: pl.DataFrame, loaded: Loaded
 ) -> list[Refused]:
     """Write the rows, sorted by id and each id once; those refused."""
-    content = rows.drop("line")
+    content = rows.drop("line", PARENT_PLACE, strict=False)
     if _is_free(connection, target.table, content) and _copied(connection, target.table, content):
         loaded.applied += content.height
         return []
@@ -214,9 +216,11 @@ class _Writer:
             applied += inserted
             if inserted < new:
                 applied += self._execute(upsert.update(first_id, last_id)).rowcount
-        if newer and self._renew:
+        # Where fewer were written than were due, an older writer made rows equal meanwhile.
+        renewed = (newer and self._renew) or applied < new + changed
+        if renewed:
             self._execute(upsert.renew(first_id, last_id))
-        return applied, equal, bool(newer) and not self._renew
+        return applied, equal, bool(newer) and not renewed
 
     def _isolate(self, ids: pl.Series, reason: str) -> None:
         if len(ids) == 1:

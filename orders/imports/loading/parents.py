@@ -10,14 +10,10 @@ import polars as pl
 import sqlalchemy as sa
 
 from orders.imports.claims import Work
-from orders.imports.columns import EXTRAS
-from orders.imports.columns import PARENT_LINE as TARGET
+from orders.imports.columns import PARENT_LINE, PARENT_PLACE
 from orders.imports.loading.copying import as_array
 from orders.imports.loading.validate import reject
-from orders.imports.plan import Chunk
 from orders.schema import import_rejects
-
-PARENT_LINE = EXTRAS[TARGET].name
 
 GUARDED = r"^'([=+\-@\t\r'])"
 """What `rejects` puts before a cell that a spreadsheet would run: a quote."""
@@ -32,21 +28,27 @@ def place_in_parent(
     connection: sa.Connection, work: Work, good: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows whose lines the parent rejected, with their old places; and the rejects of the others."""
-    query = sa.select(import_rejects.c.line).where(
-        import_rejects.c.import_id == work.parent,
-        import_rejects.c.line == sa.any_(as_array(good[PARENT_LINE])),
-        import_rejects.c.mended_by.is_(None),
+    # Locked, so that of two chunks that bring the same line only one takes it.
+    query = (
+        sa.select(import_rejects.c.line)
+        .where(
+            import_rejects.c.import_id == work.parent,
+            import_rejects.c.line == sa.any_(as_array(good[PARENT_PLACE])),
+            import_rejects.c.mended_by.is_(None),
+        )
+        .order_by(import_rejects.c.line)
+        .with_for_update()
     )
     waiting = pl.Series(connection.scalars(query).all(), dtype=pl.Int64)
     is_known = (
-        pl.col(PARENT_LINE).is_in(waiting.implode()) & pl.col(PARENT_LINE).is_first_distinct()
+        pl.col(PARENT_PLACE).is_in(waiting.implode()) & pl.col(PARENT_PLACE).is_first_distinct()
     )
     reason = pl.format(
-        "line {} of import {} does not wait to be mended", PARENT_LINE, pl.lit(work.parent)
+        "line {} of import {} does not wait to be mended", PARENT_PLACE, pl.lit(work.parent)
     )
-    unknown = reject(good.filter(~is_known), TARGET, "unknown_line", reason)
+    unknown = reject(good.filter(~is_known), PARENT_LINE, "unknown_line", reason)
     brought_none = pl.col("version") - pl.col("line") == work.version
-    version = pl.when(brought_none).then(work.version + pl.col(PARENT_LINE)).otherwise("version")
+    version = pl.when(brought_none).then(work.version + pl.col(PARENT_PLACE)).otherwise("version")
     return good.filter(is_known).with_columns(version.alias("version")), unknown
 
 
@@ -57,7 +59,7 @@ def note_mended(
     if work.parent is None:
         return
     refused = pl.concat([pl.Series("line", [], pl.Int64), *(each["line"] for each in rejects)])
-    lines = good.filter(~pl.col("line").is_in(refused.implode()))[PARENT_LINE]
+    lines = good.filter(~pl.col("line").is_in(refused.implode()))[PARENT_PLACE]
     connection.execute(
         sa.update(import_rejects)
         .where(
@@ -68,9 +70,9 @@ def note_mended(
     )
 
 
-def reject_lines(connection: sa.Connection, import_id: str, chunk: Chunk) -> pl.Series:
-    """The lines of a chunk that are rejected, and of what may follow it."""
-    of_chunk = (import_rejects.c.import_id == import_id, import_rejects.c.line >= chunk.first_line)
-    return pl.Series(
-        connection.scalars(sa.select(import_rejects.c.line).where(*of_chunk)).all(), dtype=pl.Int64
+def reject_lines(connection: sa.Connection, import_id: str, lines: pl.Series) -> pl.Series:
+    """Which of these lines of an import are rejected."""
+    query = sa.select(import_rejects.c.line).where(
+        import_rejects.c.import_id == import_id, import_rejects.c.line == sa.any_(as_array(lines))
     )
+    return pl.Series(connection.scalars(query).all(), dtype=pl.Int64)

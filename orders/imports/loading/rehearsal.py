@@ -63,6 +63,8 @@ def rehearse(
         counts["rejected"] += refused.height
         rejects += refused.head(FIRST - len(rejects)).to_dicts()
     rows, seconds = sum(counts.values()), time.monotonic() - began
+    if manifest.strict and counts["rejected"]:
+        return _nothing(counts["rejected"], rejects)
     inserted = stage.inserted()
     return {
         "insert": inserted,
@@ -74,6 +76,13 @@ def rehearse(
         "reports": stage.reports(depth),
         "seconds": round(rows / _pace(connection, manifest, rows / max(seconds, 0.001)), 1),
     }
+
+
+def _nothing(rejected: int, rejects: list[dict[str, Any]]) -> Would:
+    """What a strict import with rejects would do."""
+    counts = dict.fromkeys(("insert", "change", "unchanged", "stale", "superseded"), 0)
+    effects: Would = {"differences": [], "customers": 0, "reports": [], "seconds": 0.0}
+    return {**counts, "rejected": rejected, "rejects": rejects, **effects}
 
 
 def _work(manifest: Manifest, chunk: Chunk) -> Work:
@@ -183,9 +192,16 @@ class _Stage:
     def reports(self, depth: int) -> list[str]:
         """The windows whose published list would change."""
         if self._played.name == customers.name:
-            return []
-        lists = reports.changed_windows(self._connection, self._difference(), depth)
-        return [window.value for window in lists]
+            windows = reports.windows_listing(self._connection, self._renamed(), depth)
+        else:
+            windows = reports.changed_windows(self._connection, self._difference(), depth)
+        return [window.value for window in windows]
+
+    def _renamed(self) -> sa.Select[int]:
+        """The customers with another name."""
+        other = self._played.c.name.is_distinct_from(self._real.c.name)
+        beside = sa.select(self._played.c.id).select_from(self._beside())
+        return beside.where(self._real.c.id.is_not(None), other)
 
     def _difference(self) -> sa.Subquery:
         """What the change log would say: signed rows of orders."""

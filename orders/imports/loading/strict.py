@@ -6,6 +6,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from orders.imports.claims import Outcome, Work
+from orders.imports.loading import parents
 from orders.imports.loading.chunk import account, bring, check_size, judge
 from orders.imports.loading.load import Loaded, keep_rejects
 from orders.imports.plan import Chunk, Limits, cut_chunks
@@ -69,8 +70,10 @@ def _load(
     for part in parts:
         judged = judge(connection, spool, work, part)
         loaded = bring(connection, work, judged.good, renew=renew)
-        if any(rejects.height for rejects in loaded.rejects):
-            raise _RowsRefused(judged.parsed.with_raw(pl.concat(loaded.rejects)))
+        rejects = pl.concat([judged.rejects, *loaded.rejects])
+        if rejects.height:
+            raise _RowsRefused(judged.parsed.with_raw(rejects))
+        parents.note_mended(connection, work, judged.good, loaded.rejects)
         loads.append(loaded)
     return account(loads, 0, None, work)
 

@@ -81,8 +81,7 @@ class Upsert:
         Others are not even locked. The staged rows are sorted by id and taken one after the other, so
         that two writers meet the same rows in the same order.
         """
-        data = {name: self._over(name) for name in self._data}
-        return self._update(first_id, last_id, {**data, **self._touch()}).where(self._differs())
+        return self._update(first_id, last_id, self._touch()).where(self._differs())
 
     def insert(self, first_id: int, last_id: int) -> Insert:
         """Insert those rows that the table does not have, in the order of the key.
@@ -98,22 +97,28 @@ class Upsert:
         )
 
     def renew(self, first_id: int, last_id: int) -> sa.Update:
-        """After the others: give rows whose data were equal already their higher version.
+        """After the others: give every row that is still older the staged version.
 
-        Without it, a write that is older than the staged row, but late, would still apply.
+        Their data were equal when they were compared. Without a version of the file's, an older write
+        would apply that comes late; and one that came meanwhile is replaced here.
         """
-        return self._update(first_id, last_id, {})
+        touched: dict[str, Value] = {
+            name: sa.case((self._differs(), moment), else_=self._target.c[name])
+            for name, moment in self._touch().items()
+        }
+        return self._update(first_id, last_id, touched)
 
-    def _update(self, first_id: int, last_id: int, values: dict[str, Value]) -> sa.Update:
-        """Give rows the staged version, if it is higher, and values.
+    def _update(self, first_id: int, last_id: int, touched: dict[str, Value]) -> sa.Update:
+        """Give rows the staged data and version, if that is higher.
 
         Both sides name the range: of a file in order of ids, only the part of the table that the chunk
         covers is looked at.
         """
         known = self._target.c
+        data = {name: self._over(name) for name in self._data}
         return (
             sa.update(self._target)
-            .values(version=self._staged.version, **values)
+            .values({**data, **touched, "version": self._staged.version})
             .where(
                 known.id == self._staged.id,
                 known.id.between(first_id, last_id),

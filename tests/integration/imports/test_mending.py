@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from orders.errors import ImportFailed
 from orders.imports import ledger
 from orders.imports.flow import Importer
 from orders.imports.progress import Summary, read_progress
@@ -138,3 +139,33 @@ def test_child_of_nobody_fails_with_the_reason(
     told = read_progress(importer.stream, import_id)
     assert told
     assert told["status"] == "failed"
+
+
+def test_rejects_of_mended_rows_are_mended_in_the_first_file(
+    engine: sa.Engine, importer: Importer, accept: Accept, parent: str
+) -> None:
+    rows = mended(sheet(engine, parent))
+    rows[0]["total"] = "still bad"
+    child = load_child(importer, accept, as_file(rows), parent)
+    with pytest.raises(ImportFailed, match=f"mends import {parent} itself"):
+        load_child(importer, accept, as_file(rows), child["id"])
+
+
+def test_strict_file_of_mended_rows_closes_the_account_too(
+    engine: sa.Engine, importer: Importer, accept: Accept, parent: str
+) -> None:
+    content = as_file(mended(sheet(engine, parent)))
+    import_id = accept(content, parent=parent, mapping={"id": "Nr"}, strict=True)
+    for number in importer.plan(import_id):
+        importer.load_chunk(import_id, number)
+    assert sheet(engine, parent) == []
+
+
+def test_blank_cell_of_a_mended_row_takes_what_the_row_before_it_gave(
+    engine: sa.Engine, importer: Importer, accept: Accept, load: Load
+) -> None:
+    file = b"Nr,customer_id,total,status\n8,1,x,paid\n8,1,y,\n"
+    first = load(file, mapping={"id": "Nr"})["id"]
+    rows = [{**row, "total": "1"} for row in sheet(engine, first)]
+    load_child(importer, accept, as_file(rows), first)
+    assert table(engine)[8] == (1, Decimal(1), "paid")

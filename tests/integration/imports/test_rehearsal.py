@@ -153,3 +153,23 @@ def test_any_import_does_what_its_dry_run_said(
     done = load(file.encode())
     assert done["applied"] == would["insert"] + would["change"]
     assert [done[name] for name in COUNTS[1:]] == [would[name] for name in COUNTS[1:]]
+
+
+def test_strict_file_with_a_bad_row_would_do_nothing(
+    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+) -> None:
+    load(KNOWN)
+    would = rehearse(importer, accept(FILE, dry_run=True, strict=True))["would"]
+    counted = {name: would[name] for name in ("insert", "change", "unchanged", "rejected")}
+    assert counted == {"insert": 0, "change": 0, "unchanged": 0, "rejected": 2}
+
+
+def test_new_name_of_a_listed_customer_would_change_reports(
+    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+) -> None:
+    load(KNOWN)
+    reports.refresh(engine, importer.cache, lambda _ids: None, 1000)
+    other = rehearse(importer, accept(b"id,name\n1,Ada\n", "customers", dry_run=True))["would"]
+    assert reports.Window.ALL.value in other["reports"]
+    unlisted = accept(b"id,name\n9,Ada\n", "customers", dry_run=True)
+    assert rehearse(importer, unlisted)["would"]["reports"] == []

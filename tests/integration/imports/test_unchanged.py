@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from orders.imports import control
 from orders.imports.flow import Importer
+from orders.imports.loading.upsert import Upsert
 from orders.imports.progress import Summary
 from orders.messages import OrderUpdate
 from orders.schema import customer_changes, orders, parked_updates
@@ -170,3 +172,61 @@ def test_last_line_wins_in_any_order_of_chunks_and_whatever_was_there(
     file = "id,customer_id,total\n" + "".join(f"{key},1,{value}\n" for key, value in lines)
     load(file.encode(), order=lambda chunks: dice.sample(chunks, len(chunks)))
     assert totals(engine) == {**known, **dict(lines)}
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, when: str, act: Callable[[], object]) -> None:
+    """Act once, in another session, between a statement of an upsert and the one before it."""
+    statement, acted = getattr(Upsert, when), []
+
+    def later(self: Upsert, first_id: int, last_id: int) -> Any:  # noqa: ANN401 - a statement
+        if not acted:
+            acted.append(when)
+            act()
+        return statement(self, first_id, last_id)
+
+    monkeypatch.setattr(Upsert, when, later)
+
+
+def set_total(engine: sa.Engine, total: int, version: int) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.update(orders).values(total=total, version=version))
+
+
+def test_older_write_that_comes_between_comparison_and_renewal_is_replaced(
+    engine: sa.Engine, load: Load, accept: Accept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = b"id,customer_id,total\n1,1,10\n"
+    load(file)
+    [version] = versions(engine)
+    accept(FILE)  # An older import that waits: equal rows are renewed.
+    meanwhile(monkeypatch, "renew", lambda: set_total(engine, 20, version + 1))
+    load(file)
+    assert totals(engine) == {1: 10}
+
+
+def test_row_that_an_older_write_made_equal_meanwhile_has_the_newer_version(
+    engine: sa.Engine, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(b"id,customer_id,total\n1,1,5\n")
+    [version] = versions(engine)
+    meanwhile(monkeypatch, "update", lambda: set_total(engine, 10, version + 1))
+    load(b"id,customer_id,total\n1,1,10\n")
+    assert totals(engine) == {1: 10}
+    assert versions(engine)[0] > version + 1
+
+
+def test_import_cancelled_with_a_chunk_at_work_does_not_overtake_the_next_one(
+    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+) -> None:
+    load(FILE)
+    before = versions(engine)
+    wrong = accept(FILE.replace(b"paid", b"wrong"))
+    importer.plan(wrong)
+    control.carry_out(engine, importer.stream, control.cancel, wrong)
+    load(FILE)
+    assert all(new > old for new, old in zip(versions(engine), before, strict=True))
+
+
+def test_largest_id_is_an_id_as_any_other(engine: sa.Engine, load: Load) -> None:
+    load(b"id,customer_id,total\n%d,1,1\n" % (2**63 - 1))
+    assert totals(engine) == {2**63 - 1: 1}
