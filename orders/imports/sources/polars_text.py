@@ -19,7 +19,14 @@ from orders.imports.sources.limits import (
 )
 
 SLICE = 50_000
-"""Rows that are turned into text at once. Pages outside a slice are not unpacked for it."""
+"""Rows that are turned into text at once, at the most. Pages outside a slice are not unpacked for it."""
+
+FIRST_SLICE, GROWTH = 256, 4
+"""Rows that are looked at to learn how large rows are, and how many times more the next slice has at
+the most: rows may be larger farther on."""
+
+SLICE_BYTES = 12 << 20
+"""Bytes, about, that a slice of a file takes in memory."""
 
 TEXT_AT_ONCE = 8 << 20
 """Bytes of text, about, that a slice is written in. Equal texts share their memory in a frame, but
@@ -38,19 +45,31 @@ def parquet_text(name: str, path: Path, limits: Limits, delimiter: str) -> Itera
     try:
         frame = pl.scan_parquet(path.absolute(), glob=False)
         height = frame.select(pl.len()).collect().item()
-        columns = len(frame.collect_schema())
-        _refuse_more_cells(name, height, columns, path.stat().st_size, limits)
-        slices = (frame.slice(at, SLICE).collect() for at in _starts(height))
+        schema = frame.collect_schema()
+        refuse_more_columns(name, len(schema), limits)
+        columns = _columns_with_text(schema)
+        # What cannot be within the limits is not unpacked at all: a cell is a byte.
+        refuse_more_unpacked(name, height * len(columns), path.stat().st_size, limits)
+        # What has no text must not be unpacked either, only to be left out.
+        slices = bounded_slices(frame.select(columns), height)
         yield from _csv_text(name, slices, delimiter)
     except (PolarsError, PanicException, OSError) as error:
         first_line = str(error).partition("\n")[0]
         raise InvalidFile(f"{name}: is a damaged Parquet file: {first_line}") from None
 
 
-def _refuse_more_cells(name: str, height: int, columns: int, size: int, limits: Limits) -> None:
-    """Refuse what cannot be within the limits before any of it is unpacked: a cell is a byte."""
-    refuse_more_columns(name, columns, limits)
-    refuse_more_unpacked(name, height * columns, size, limits)
+def bounded_slices(frame: pl.LazyFrame, height: int) -> Iterator[pl.DataFrame]:
+    """The frame in slices that take about the same memory, however large its rows are.
+
+    A frame without rows is one slice, which has the columns.
+    """
+    at, rows = 0, FIRST_SLICE
+    while at < max(height, 1):
+        part = frame.slice(at, rows).collect()
+        yield part
+        at += rows
+        row_bytes = max(int(part.estimated_size()) // max(part.height, 1), 1)
+        rows = max(min(SLICE_BYTES // row_bytes, rows * GROWTH, SLICE), 1)
 
 
 def frame_text(name: str, frame: pl.DataFrame, delimiter: str) -> Iterator[bytes]:

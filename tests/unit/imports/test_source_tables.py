@@ -28,6 +28,7 @@ from orders.imports.source import ImportSource, open_source
 from orders.imports.sources.files import BLOCK
 from orders.imports.sources.frames import SLICE
 from orders.imports.sources.limits import RATIO_JUDGED_FROM, Limits
+from orders.imports.sources.polars_text import bounded_slices
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -273,6 +274,30 @@ def test_equal_long_texts_are_written_in_parts(tmp_path: Path, kept: bool) -> No
     pq.write_table(pa.table({"id": list(range(40_000)), "text": texts}), path, store_schema=kept)
     with open_source(path, None, LIMITS) as opened:
         assert sum(len(next(opened.blocks)) for _ in range(20)) <= 20 * BLOCK
+
+
+def test_parquet_of_large_rows_is_unpacked_a_few_rows_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "orders.parquet"
+    texts = [str(number) * 2000 for number in range(10_000, 20_000)]
+    pl.DataFrame({"text": texts}).write_parquet(path)
+    slices = list(bounded_slices(pl.scan_parquet(path), len(texts)))
+    assert [text for part in slices for text in part["text"]] == texts
+    assert max(part.estimated_size() for part in slices) < 16 << 20
+    assert len(slices) < 20
+
+
+def test_columns_of_parquet_that_have_no_text_are_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "orders.parquet"
+    pl.DataFrame({"id": [1, 2], "blob": [b"\xff" * 1000] * 2}).write_parquet(
+        path, compression="uncompressed"
+    )
+    content = path.read_bytes()
+    # Whoever unpacks the damaged column notices.
+    at = content.index(b"\xff" * 1000)
+    path.write_bytes(content[: at - 40] + b"\xff" * 40 + content[at:])
+    with pytest.raises((pl.exceptions.PolarsError, pl.exceptions.PanicException)):
+        pl.read_parquet(path, columns=["blob"])
+    assert text(path) == "id\n1\n2\n"
 
 
 def test_text_that_no_record_can_hold_is_refused() -> None:
