@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     )
     spool_url: str | None = Field(
         None,
+        repr=False,
         description="where import files wait: file:///… or s3://…; default ORDERWORKS_HOME/spool",
     )
     flower_url: str | None = Field(None, description="where Flower answers, for `status`")

@@ -254,11 +254,7 @@ class Spool:
     @property
     def address(self) -> str:
         """The URL without a password."""
-        scheme, separator, rest = self._url.partition("://")
-        if ":" in rest.partition("@")[0]:
-            # A password that should have been escaped may hold what ends a host: so no parser helps.
-            rest = rest.rpartition("@")[2]
-        return scheme + separator + re.split("[?#]", rest, maxsplit=1)[0]
+        return _shown(self._url)
 
     def _make_durable(self, path: str) -> None:
         """See that a file in a local spool survives a power cut; object stores do by themselves."""
@@ -299,8 +295,18 @@ def _refuse_after_fork() -> None:
         )
 
 
+def _shown(url: str) -> str:
+    """The URL without what may be secret in it."""
+    # Where there is no `://`, all of it may be what follows that.
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    if ":" in rest.partition("@")[0]:
+        # A password that should have been escaped may hold what ends a host: so no parser helps.
+        rest = rest.rpartition("@")[2]
+    return scheme + separator + re.split("[?#]", rest, maxsplit=1)[0]
+
+
 def _open_store(url: str) -> ObjectStore:
-    if urlsplit(url).scheme == "file":
+    if url.lower().startswith("file:"):
         return from_url(url, mkdir=True)
     try:
         return from_url(
@@ -317,8 +323,11 @@ def _open_store(url: str) -> ObjectStore:
             },
         )
     except (BaseError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ConfigurationError(f"SPOOL_URL: cannot be used: {reason}") from None
+        shown, reason = _shown(url), str(error).strip().partition("\n")[0]
+        if shown != url:
+            # The reason may name the URL, whole or in part.
+            reason = "is its scheme right, and its password escaped?"
+        raise ConfigurationError(f"SPOOL_URL: {shown} cannot be used: {reason}") from None
 
 
 def _is_older(file: Path, moment: datetime) -> bool:

@@ -424,10 +424,22 @@ def test_spool_that_is_no_address_is_a_wrong_setting() -> None:
         ("https://host:9000/bucket/a", "https://host:9000/bucket/a"),
         ("file:///srv/me@work/spool", "file:///srv/me@work/spool"),
         ("s3://bucket/me@work", "s3://bucket/me@work"),
+        ("s3:/key:secret@bucket", "bucket"),
     ],
 )
 def test_password_of_a_spool_is_not_shown(url: str, address: str) -> None:
     assert Spool(url).address == address
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s4://key:secret@bucket", "s3:/key:secret@bucket", "s3://key:[secret@bucket", "key:secret@x"],
+)
+def test_password_of_a_wrong_spool_is_not_shown(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="SPOOL_URL") as raised:
+        Spool(url).waiting()
+    assert "secret" not in str(raised.value)
+    assert "secret" not in repr(Settings.load(spool_url=url))
 
 
 def test_spool_used_before_a_fork_says_so_instead_of_hanging(spool: Spool) -> None:
