@@ -44,7 +44,13 @@ def placed_in_parent(connection: sa.Connection, manifest: Manifest) -> Manifest:
 
 
 def record_plan(connection: sa.Connection, manifest: Manifest, chunks: Sequence[Chunk]) -> bool:
-    """Enter an import and its chunks; False, and no effect, if it is there already."""
+    """Enter an import and its chunks; False, and no effect, if it is there already.
+
+    Raises:
+        ImportFailed: a name in it has a character that the ledger cannot keep.
+    """
+    if _keepable(manifest) != manifest:
+        raise ImportFailed("the name of the file or of a column has a NUL in it")
     values = {
         **_manifest_values(manifest),
         "rows": sum(chunk.rows for chunk in chunks),
@@ -61,7 +67,7 @@ def record_plan(connection: sa.Connection, manifest: Manifest, chunks: Sequence[
 def record_failure(connection: sa.Connection, manifest: Manifest, error: str) -> None:
     """Enter an import that cannot be planned, with the reason."""
     values = {
-        **_manifest_values(manifest),
+        **_manifest_values(_keepable(manifest)),
         "rows": 0,
         "status": "failed",
         "finished_at": sa.func.now(),
@@ -185,6 +191,17 @@ def count_by_status(connection: sa.Connection) -> dict[str, int]:
     return dict(iter(connection.execute(query)))
 
 
+def _keepable(manifest: Manifest) -> Manifest:
+    """The manifest without NULs, which PostgreSQL refuses in every text."""
+    return msgspec.structs.replace(
+        manifest,
+        source=manifest.source.replace("\0", ""),
+        mapping={name: source.replace("\0", "") for name, source in manifest.mapping.items()},
+        header=[name.replace("\0", "") for name in manifest.header],
+        parent=manifest.parent and manifest.parent.replace("\0", ""),
+    )
+
+
 def _manifest_values(manifest: Manifest) -> dict[str, Any]:
     return {
         name: value for name, value in msgspec.structs.asdict(manifest).items() if name in imports.c
@@ -206,7 +223,7 @@ def _summaries() -> sa.Select[Any]:
     return (
         sa.select(
             *imports.c["id", "kind", "source", "mapping", "strict", "parent", "status", "steps"],
-            *imports.c["bytes", "rows"],
+            *imports.c["create_customers", "bytes", "rows"],
             _bytes_done().label("bytes_done"),
             *sums,
             _mended().label("mended"),

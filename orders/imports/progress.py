@@ -14,15 +14,15 @@ KEPT = int(timedelta(days=7).total_seconds())
 Summary = dict[str, Any]
 """What is known of an import. Times are ISO 8601 texts or None.
 
-`id`, `kind`, `source`, `mapping` (target to source column), `strict`, `dry_run`, `parent` (the import
-whose rejects it brings, mended, or None) and `bytes` are what was accepted.
+`id`, `kind`, `source`, `mapping` (target to source column), `strict`, `create_customers`, `dry_run`,
+`parent` (the import whose rejects it brings, mended, or None) and `bytes` are what was accepted.
 `status` is accepted, running, paused, done, failed or cancelled; `error` says why it failed.
 `rows` is None until they are counted; `applied`, `unchanged`, `stale`, `superseded` and `rejected` say
 what became of those that are done, `rows_left` is the rest; `mended` of the rejected ones came again.
 `bytes_done`, `chunks`, `chunks_done` and `quarantined` say how far it is; `rows_per_second` and
 `eta_seconds` are None where there is nothing to tell from.
 `accepted_at` and `finished_at` are times. `steps` grows with everything that is told of it.
-A dry run that is done also has `would`: what would have become of the rows.
+A dry run that is done also has `would`: what would have become of the rows. One that failed has none.
 """
 
 ENDED = ("done", "failed", "cancelled")
@@ -39,6 +39,7 @@ def accepted_summary(manifest: Manifest) -> Summary:
         "source": manifest.source,
         "mapping": manifest.mapping,
         "strict": manifest.strict,
+        "create_customers": manifest.create_customers,
         "dry_run": manifest.dry_run,
         "parent": manifest.parent,
         "status": "accepted",
@@ -76,8 +77,8 @@ def rehearsed_summary(
         "bytes_done": manifest.bytes,
         "applied": applied,
         **counts,
-        "would": would,
         "error": error,
+        **({} if would is None else {"would": would}),
     }
 
 

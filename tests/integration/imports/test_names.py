@@ -1,0 +1,26 @@
+"""Names of columns: those that the ledger cannot keep, and keys that come late in JSON Lines."""
+
+import pytest
+from msgspec.structs import replace
+
+from orders.errors import ImportFailed
+from orders.imports import ledger
+from orders.imports.flow import Importer
+from tests.integration.imports.conftest import Accept
+
+
+@pytest.mark.parametrize("changed", [{"source": "a\0b"}, {"header": ["id", "name", "x\0y"]}])
+def test_import_whose_names_have_a_nul_fails_at_once_and_says_so(
+    accept: Accept, importer: Importer, changed: dict[str, object]
+) -> None:
+    import_id = accept(b"id,name,x\n1,Ada,\n", "customers")
+    manifest = importer.spool.manifest(import_id)
+    assert manifest
+    # A producer of an older version let them pass.
+    importer.spool.announce(replace(manifest, **changed))
+    with pytest.raises(ImportFailed, match="has a NUL in it"):
+        importer.plan(import_id)
+    with importer.engine.connect() as connection:
+        summary = ledger.import_summary(connection, import_id)
+    assert (summary["status"], "NUL" in summary["error"]) == ("failed", True)
+    assert import_id not in importer.spool.waiting()
