@@ -81,12 +81,20 @@ def _split(reject: Reject, layout: Layout) -> tuple[list[str], str]:
     if reject.code in UNREADABLE:
         return blank, reject.raw
     if layout.format == "jsonl":
-        values = _values(reject.raw)
-        unknown = values.keys() - set(layout.header)
-        cells = [values.get(name, "") for name in layout.header]
-        return cells, reject.raw if unknown else ""
+        return _split_object(reject.raw, layout.header)
     (cells,) = read_records([reject.raw], layout.delimiter)
     return (cells, "") if len(cells) == len(blank) else (blank, reject.raw)
+
+
+def _split_object(raw: str, header: Sequence[str]) -> tuple[list[str], str]:
+    """The same, of a JSON object."""
+    try:
+        values = _values(raw)
+    except RecursionError:
+        # The worker that read it had more of its stack left for levels of nesting.
+        return [""] * len(header), raw
+    unknown = values.keys() - set(header)
+    return [values.get(name, "") for name in header], raw if unknown else ""
 
 
 def _values(raw: str) -> dict[str, str]:
