@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import redis
 
-from orders.errors import InvalidFile, Unavailable, WaitTimeout
-from orders.imports.columns import CUSTOMER_NAME, PARENT_LINE, match_columns
+from orders.errors import InvalidFile, OrderworksError, Unavailable, WaitTimeout
+from orders.imports.columns import COLUMNS, CUSTOMER_NAME, PARENT_LINE, match_columns
 from orders.imports.options import Options
 from orders.imports.progress import ENDED, Summary, accepted_summary, mirror, read_progress
 from orders.imports.sheet import line_column, unguarded
 from orders.imports.source import ImportSource, OpenSource, open_source
+from orders.imports.sources.delimited import refuse_unkeepable
 from orders.imports.sources.limits import limits_of
 from orders.imports.spool import Manifest, Spool
 from orders.redis import Redis, redis_unavailable
@@ -52,13 +53,19 @@ def accept_import(
         accepted = Accepted(import_id, options, mapping, _server_time(stream))
         manifest = make_manifest(accepted, opened, uploaded)
         first = _announce(manifest, options, spool, stream)
-    except Unavailable:
-        with suppress(Unavailable):
+    except BaseException:
+        with suppress(OrderworksError):
+            # First: a manifest without data would be an import that can only fail.
+            spool.withdraw_manifest(import_id)
             spool.delete_data(import_id)
         raise
     if first:
         spool.delete_data(import_id)
         return ImportJob(first, stream, repeated=True)
+    # It is accepted; that it cannot be seen yet is no reason to say otherwise.
+    with suppress(redis.RedisError):
+        mirror(stream, accepted_summary(manifest))
+        Content(stream, manifest).keep()
     return ImportJob(import_id, stream)
 
 
@@ -124,12 +131,26 @@ def make_manifest(accepted: Accepted, opened: OpenSource, uploaded: tuple[int, s
 
 @contextmanager
 def _open(source: Source, options: Options, settings: Settings) -> Iterator[OpenSource]:
-    """The source as `open_source` gives it; of mended rejects, with the columns' first names."""
+    """The source as `open_source` gives it; of mended rejects, with the columns' first names.
+
+    The header of JSON Lines also has the keys that may come later than in the first records.
+    """
     with open_source(source, options.delimiter, limits_of(settings)) as opened:
-        if options.parent is None:
-            yield opened
-        else:
-            yield opened._replace(header=tuple(unguarded(name) for name in opened.header))
+        header = opened.header
+        if options.parent is not None:
+            header = tuple(unguarded(name) for name in header)
+        if opened.format == "jsonl":
+            header = tuple(dict.fromkeys([*header, *_optional_keys(options)]))
+            refuse_unkeepable(opened.name, header)
+        yield opened._replace(header=header)
+
+
+def _optional_keys(options: Options) -> list[str]:
+    """The keys of JSON Lines that no record has to have."""
+    targets = [column.name for column in COLUMNS[options.kind] if not column.required]
+    if options.create_customers:
+        targets.append(CUSTOMER_NAME)
+    return [options.mapping.get(target, target) for target in targets]
 
 
 def _announce(manifest: Manifest, options: Options, spool: Spool, stream: Redis) -> str | None:
@@ -139,19 +160,14 @@ def _announce(manifest: Manifest, options: Options, spool: Spool, stream: Redis)
         Unavailable: the spool or Redis did not answer. Nothing is imported.
     """
     content = Content(stream, manifest)
-    first = _claim(content, options)
-    if first:
-        return first
     try:
-        spool.announce(manifest)
-    except Unavailable:
+        first = _claim(content, options)
+        if first is None:
+            spool.announce(manifest)
+    except BaseException:
         content.release()
         raise
-    # It is accepted; that it cannot be seen yet is no reason to say otherwise.
-    with suppress(redis.RedisError):
-        mirror(stream, accepted_summary(manifest))
-        content.keep()
-    return None
+    return first
 
 
 def _claim(content: Content, options: Options) -> str | None:

@@ -60,8 +60,10 @@ def first_line(start: bytes) -> bytes:
 def refuse_unkeepable(name: str, header: Iterable[str]) -> None:
     """Raise InvalidFile if a column has a name that no ledger could keep."""
     for column in header:
-        if "\0" in column:
-            raise InvalidFile(f"{name}: the column name {column!r} has a NUL in it")
+        if "\0" in column or column.encode(errors="replace").decode() != column:
+            raise InvalidFile(
+                f"{name}: the column name {column!r} has a NUL or a lone surrogate in it"
+            )
 
 
 def read_front(name: str, blocks: Iterator[bytes], delimiter: str) -> tuple[Front, list[bytes]]:
