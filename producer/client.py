@@ -18,7 +18,7 @@ from orders.settings import Settings
 from orders.stream import UpdateStream
 from producer.imports import ImportJob, Source, accept_import
 from producer.nudges import Nudges
-from producer.options import known_kind, over_parent
+from producer.options import known_kind, over_parent, refuse_unknown_parent
 
 CHUNK = 1000
 """Updates sent in one go by `update_many`: past this, larger ones bring nothing."""
@@ -28,7 +28,8 @@ class Producer:
     """Hands work over to the workers. Needs Redis, and the spool for imports; never the database.
 
     Opens its connections on first use, waits `REDIS_TIMEOUT` seconds at the most for an answer, and
-    may be shared by threads and inherited by forks.
+    may be shared by threads. Forked processes may inherit it, but a process that imported a file must
+    not be forked to import more: the spool's client then raises `ConfigurationError`.
     """
 
     def __init__(
@@ -115,7 +116,10 @@ class Producer:
         """Accept a file of orders or customers; the job to wait for.
 
         Args:
-            source: a path, a binary file object, bytes, or rows. Read once, in constant memory.
+            source: a path, a file object that gives bytes, the content itself (bytes, bytearray or
+                memoryview), a table of polars, pandas or pyarrow, or any iterable of mappings, each
+                one a row. Files are CSV, JSON Lines or Parquet, plain or packed by gzip or zstd.
+                Read once, in constant memory.
             kind: `orders` or `customers`; orders unless preset or parent say otherwise.
             mapping: names of the file's columns by names of ours: `{"total": "o_totalprice"}`.
             delimiter: one character; found out if it is not given.
@@ -124,7 +128,8 @@ class Producer:
             max_rejects: with more rejected rows than this, what is not loaded yet is not.
             create_customers: customers that orders name and nobody knows are made.
             parent: the import whose rejects this file brings, mended, as
-                `orderworks rejects ID --format csv` wrote them. Kind and mapping are those of its.
+                `orderworks rejects ID --format csv` wrote them. Kind, mapping and create_customers
+                are those of its; a week after its last word, kind and mapping have to be given.
             again: import it although the same content was imported in the same way before. Otherwise
                 the answer is the job of that import, and its `repeated` is true.
             dry_run: say what would be, and change nothing.
@@ -135,7 +140,9 @@ class Producer:
             ConfigurationError: there is no such preset, or it is wrong.
             Unavailable: the spool or Redis did not answer. Nothing is imported.
         """
-        usual = self._usual(preset, parent)
+        usual = self._usual(preset)
+        if parent is not None:
+            usual = self._usual_of_child(usual, parent, kind, mapping)
         if strict or max_rejects is not None:
             usual = msgspec.structs.replace(usual, strict=None, max_rejects=None)
         options = Options(
@@ -151,11 +158,21 @@ class Producer:
         )
         return self._import(source, options)
 
-    def _usual(self, preset: str | None, parent: str | None) -> Preset:
-        """What counts where the caller says nothing: the preset, and before it the parent."""
-        found = read_preset(self._settings.import_presets, preset) if preset else Preset()
-        summary = ImportJob(parent, self._redis).progress() if parent else None
-        return found if summary is None else over_parent(found, summary)
+    def _usual(self, preset: str | None) -> Preset:
+        """What counts where the caller says nothing."""
+        return read_preset(self._settings.import_presets, preset) if preset else Preset()
+
+    def _usual_of_child(
+        self, usual: Preset, parent: str, kind: str | None, mapping: Mapping[str, str] | None
+    ) -> Preset:
+        """What counts for mended rejects where the caller and the preset say nothing: the parent."""
+        # The sheet has commas, or what a spreadsheet made of them, whatever the preset's files have.
+        usual = msgspec.structs.replace(usual, delimiter=None)
+        summary = ImportJob(parent, self._redis).progress()
+        if summary is None:
+            refuse_unknown_parent(parent, kind or usual.kind, mapping or usual.map or mapping)
+            return usual
+        return over_parent(usual, summary)
 
     def _import(self, source: Source, options: Options) -> ImportJob:
         job = accept_import(

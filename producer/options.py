@@ -1,5 +1,6 @@
 """What an import is asked to do: completed by presets and parents, and refused where it contradicts."""
 
+from collections.abc import Mapping
 from typing import get_args
 
 import msgspec
@@ -9,6 +10,9 @@ from orders.imports.columns import CUSTOMER_NAME, PARENT_LINE, Kind
 from orders.imports.options import Options
 from orders.imports.presets import Preset
 from orders.imports.progress import Summary
+
+MOST = 2**63
+"""What the ledger cannot count up to."""
 
 
 def known_kind(kind: str) -> Kind:
@@ -28,8 +32,12 @@ def check_options(options: Options) -> None:
     """Raise InvalidInput where two options contradict each other, or one makes no sense."""
     known_kind(options.kind)
     limit = options.max_rejects
-    if limit is not None and limit < 0:
-        raise InvalidInput(f"max_rejects: {limit} is less than 0")
+    if limit is not None and not 0 <= limit < MOST:
+        raise InvalidInput(f"max_rejects: {limit} is not from 0 to 2^63 - 1")
+    if options.parent is not None and not (
+        options.parent.isascii() and options.parent.isprintable()
+    ):
+        raise InvalidInput(f"parent: {options.parent!r} is the id of no import")
     contradictions = {
         "strict and max_rejects: strict already allows no reject": (
             options.strict and limit is not None
@@ -47,15 +55,21 @@ def check_options(options: Options) -> None:
 
 
 def over_parent(preset: Preset, parent: Summary) -> Preset:
-    """The preset for mended rejects of an import: where it says nothing, what was true of its file.
-
-    Without a delimiter: rejects are parted by commas, whatever the file was.
-    """
-    own = (PARENT_LINE, CUSTOMER_NAME)
-    mapping = {name: source for name, source in parent["mapping"].items() if name not in own}
+    """The preset for mended rejects of an import: where it says nothing, what was true of its file."""
+    made = parent.get("create_customers", CUSTOMER_NAME in parent["mapping"])
+    mapping = {name: source for name, source in parent["mapping"].items() if name != PARENT_LINE}
     return msgspec.structs.replace(
         preset,
         kind=preset.kind or known_kind(parent["kind"]),
         map={**mapping, **preset.map},
-        delimiter=None,
+        create_customers=made if preset.create_customers is None else preset.create_customers,
     )
+
+
+def refuse_unknown_parent(parent: str, kind: str | None, mapping: Mapping[str, str] | None) -> None:
+    """Raise InvalidInput if nothing tells how mended rejects of a forgotten import are to be read."""
+    if kind is None or mapping is None:
+        raise InvalidInput(
+            f"parent: how import {parent} was read is not known here any more; give its kind and "
+            "its mapping ({} if it had none)"
+        )

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from orders import names
+from orders.imports.options import Options
 from orders.imports.progress import mirror
+from orders.imports.sources.jsonl import LOOKED_AT
 from orders.imports.spool import Manifest, Spool
 from orders.redis import Redis, make_redis
 from orders.settings import Settings
@@ -31,6 +33,7 @@ from producer import (
     Unavailable,
     contents,
 )
+from producer.imports import accept_import
 
 
 @pytest.fixture
@@ -208,7 +211,7 @@ def test_the_same_content_is_answered_by_its_first_import(
     [
         {"strict": True},
         {"mapping": {"email": "mail"}},
-        {"parent": "20261122-000000-00000000"},
+        {"parent": "20261122-000000-00000000", "mapping": {}},
         {"again": True},
         {"dry_run": True},
     ],
@@ -291,9 +294,11 @@ def test_what_a_producer_asks_is_in_the_manifest(producer: Producer, settings: S
     [
         ({"kind": "people"}, "'people' is nothing to import"),
         ({"max_rejects": -1}, "max_rejects: -1"),
+        ({"max_rejects": 2**63}, "max_rejects: 9223372036854775808"),
+        ({"parent": "a\0b", "kind": "orders", "mapping": {}}, "parent: 'a.x00b' is the id of no"),
         ({"strict": True, "max_rejects": 1}, "strict and max_rejects"),
         ({"kind": "customers", "create_customers": True}, "create_customers"),
-        ({"parent": "x", "dry_run": True}, "parent and dry_run"),
+        ({"parent": "x", "kind": "orders", "mapping": {}, "dry_run": True}, "parent and dry_run"),
     ],
 )
 def test_what_makes_no_sense_together_is_refused_before_the_file_is_read(
@@ -316,6 +321,73 @@ def test_mended_rejects_are_read_as_their_parent_was(
     assert manifest(settings, grandchild).mapping["line"] == "reject_line"
     with pytest.raises(InvalidFile, match="no column 'line'"):
         producer.import_file(b"id,=c_name\n1,Ada\n", parent=parent.id)
+
+
+def test_mended_rejects_make_customers_as_their_parent_did(
+    producer: Producer, settings: Settings
+) -> None:
+    mapping = {"customer_name": "who"}
+    content = b"id,customer_id,total,who\n1,1,x,Ada\n"
+    parent = producer.import_file(content, create_customers=True, mapping=mapping)
+    sheet = content.replace(b"who", b"who,line").replace(b"x,Ada", b"1,Ada,2")
+    child = manifest(settings, producer.import_file(sheet, parent=parent.id))
+    assert child.create_customers
+    assert child.mapping["customer_name"] == "who"
+
+
+def test_a_parent_that_is_forgotten_needs_its_kind_and_mapping(
+    producer: Producer, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = b"id,c_name,line\n1,Ada,2\n"
+    parent, mapping = "20261122-000000-00000000", {"name": "c_name"}
+    for told in ({}, {"kind": "customers"}, {"mapping": mapping}):
+        with pytest.raises(InvalidInput, match=f"how import {parent} was read is not known here"):
+            producer.import_file(sheet, parent=parent, **told)
+    job = producer.import_file(sheet, parent=parent, kind="customers", mapping=mapping)
+    assert manifest(settings, job).mapping["name"] == "c_name"
+    preset = "[erp]\nkind = 'customers'\ndelimiter = ';'\n[erp.map]\nname = 'c_name'\n"
+    (tmp_path / "imports.toml").write_text(preset)
+    monkeypatch.chdir(tmp_path)
+    job = producer.import_file(sheet, parent=parent, preset="erp", again=True)
+    assert manifest(settings, job).delimiter == ",", "the sheet's, not that of the preset's files"
+
+
+def test_whatever_ends_the_acceptance_leaves_neither_data_nor_claim(
+    producer: Producer, settings: Settings, stream: Redis
+) -> None:
+    class Broken(Spool):
+        def announce(self, manifest: Manifest) -> None:
+            super().announce(manifest)
+            raise MemoryError
+
+    content = Options("customers")
+    broken = Broken(settings.spool)
+    with pytest.raises(MemoryError):
+        accept_import(CUSTOMERS, content, spool=broken, stream=stream, settings=settings)
+    assert (spooled(settings), broken.waiting()) == (set(), [])
+    assert not list(stream.scan_iter("orders:import-content:*"))
+    assert not producer.import_file(CUSTOMERS, kind="customers").repeated
+
+
+def test_optional_keys_of_json_lines_may_come_late(producer: Producer, settings: Settings) -> None:
+    early = b'{"id": 1, "customer_id": 1, "total": 1, "x": 1}\n'
+    content = early * (2 * LOOKED_AT // len(early)) + early.replace(b"x", b"status")
+    mapping = {"updated_at": "changed", "customer_name": "who"}
+    job = producer.import_file(content, mapping=mapping, create_customers=True)
+    found = manifest(settings, job)
+    assert found.header[:5] == ["id", "customer_id", "total", "x", "status"]
+    late = {
+        "status": "status",
+        "version": "version",
+        "updated_at": "changed",
+        "customer_name": "who",
+    }
+    assert late.items() <= found.mapping.items()
+    assert set(found.mapping.values()) <= set(found.header)
+    with pytest.raises(InvalidFile, match="has no column 'sum' .for 'total'.; its columns are id"):
+        producer.import_file(content, mapping={"total": "sum"})
+    with pytest.raises(InvalidFile, match="has a NUL or a lone surrogate in it"):
+        producer.import_file(content, mapping={"status": "a\0b"})
 
 
 def test_names_of_customers_to_be_made_are_a_column_of_their_own(
