@@ -34,8 +34,14 @@ CHUNKS = 4
 ROWS = CHUNKS * CHUNK
 
 LAG = 0.2
+"""Seconds that an update may wait before chunks let it go first."""
+
+ENDED = "(?:succeeded|raised)"
+"""What the log says of a task that was dealt with."""
 
 Import = Callable[..., str]
+Shown = Callable[..., dict[str, Any]]
+Wait = Callable[[int], None]
 
 
 class File:
@@ -95,7 +101,7 @@ def send(run: Run, worker: Service, tmp_path: Path) -> Import:
 
 
 @pytest.fixture
-def shown(run: Run) -> Callable[[str], dict[str, Any]]:
+def shown(run: Run) -> Shown:
     """What `orderworks imports ID` says of an import."""
 
     def show(import_id: str, *options: str) -> dict[str, Any]:
@@ -105,12 +111,21 @@ def shown(run: Run) -> Callable[[str], dict[str, Any]]:
     return show
 
 
-Shown = Callable[..., dict[str, Any]]
+@pytest.fixture
+def all_looked_at(worker: Service) -> Wait:
+    """Wait until the worker has dealt with so many messages to load a chunk since the test began."""
+    eventually(lambda: loads(worker, "received") == loads(worker, ENDED), 20, "earlier ones")
+    before = loads(worker, ENDED)
+
+    def wait(count: int) -> None:
+        eventually(lambda: loads(worker, ENDED) >= before + count, 20, "messages to load a chunk")
+
+    return wait
 
 
-def loads_ended(worker: Service) -> int:
-    """How many messages to load a chunk have been dealt with."""
-    return len(re.findall(r"load_chunk\[[^]]+\] (?:succeeded|raised)", worker.said()))
+def loads(worker: Service, how: str) -> int:
+    """Of how many messages to load a chunk the log says that."""
+    return len(re.findall(rf"load_chunk\[[^]]+\] {how}", worker.said()))
 
 
 def found(engine: sa.Engine, file: File) -> list[int]:
@@ -124,15 +139,14 @@ def both_at_work(engine: sa.Engine, import_id: str) -> bool:
 
 
 def test_a_paused_import_ends_the_chunks_at_work_starts_no_other_and_is_whole_when_resumed(
-    run: Run, send: Import, shown: Shown, worker: Service, engine: sa.Engine, file: File
+    run: Run, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
 ) -> None:
-    ended = loads_ended(worker)
     with held_by(engine, orders_taken(file.chunk(0)[-1], file.chunk(1)[-1])):
         import_id = send(file.text())
         eventually(lambda: both_at_work(engine, import_id), 20, "two chunks at work")
         assert run("pause", import_id).status == 0
         assert shown(import_id)["status"] == "paused"
-    eventually(lambda: loads_ended(worker) == ended + CHUNKS, 20, "each message was looked at")
+    all_looked_at(CHUNKS)
     paused = shown(import_id)
     assert (paused["status"], paused["applied"], paused["rows_left"]) == (
         "paused",
@@ -149,9 +163,8 @@ def test_a_paused_import_ends_the_chunks_at_work_starts_no_other_and_is_whole_wh
 
 
 def test_a_cancelled_import_ends_the_chunks_at_work_loads_no_other_and_nobody_waits_for_it(
-    run: Run, send: Import, shown: Shown, worker: Service, engine: sa.Engine, file: File
+    run: Run, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
 ) -> None:
-    ended = loads_ended(worker)
     with ThreadPoolExecutor(1) as pool, Producer.from_settings() as producer, ExitStack() as held:
         held.enter_context(held_by(engine, orders_taken(file.chunk(0)[0], file.chunk(1)[0])))
         job = producer.import_file(file.text().encode())
@@ -161,7 +174,7 @@ def test_a_cancelled_import_ends_the_chunks_at_work_loads_no_other_and_nobody_wa
         assert waited.result(timeout=10)["status"] == "cancelled"
         assert both_at_work(engine, job.id), "the chunks at work did not end yet"
         held.close()
-        eventually(lambda: loads_ended(worker) == ended + CHUNKS, 20, "each message was looked at")
+        all_looked_at(CHUNKS)
         assert job.wait(timeout=1) == shown_before(shown(job.id))
     cancelled = shown(job.id)
     assert (cancelled["status"], cancelled["applied"]) == ("cancelled", 2 * CHUNK)
@@ -230,9 +243,9 @@ def test_what_has_ended_can_neither_be_paused_resumed_cancelled_nor_retried(
 
 
 def test_more_rejects_than_allowed_stop_the_import_and_it_says_what_was_applied(
-    run: Run, send: Import, shown: Shown, worker: Service, engine: sa.Engine, file: File
+    run: Run, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
 ) -> None:
-    ended, bad = loads_ended(worker), 5
+    bad = 5
     with held_by(engine, orders_taken(file.chunk(1)[0])):
         import_id = send(
             file.text(lambda place: "x" if place < bad else 5), "--max-rejects", str(bad - 1)
@@ -241,13 +254,15 @@ def test_more_rejects_than_allowed_stop_the_import_and_it_says_what_was_applied(
         assert chunks_at_work(engine, import_id) == [1]
         assert (stopped["status"], stopped["rejected"]) == ("failed", bad)
         assert (stopped["applied"], stopped["rows_left"]) == (CHUNK - bad, ROWS - CHUNK)
-        said = f"5 rows were rejected, more than 4: stopped with {CHUNK - bad} applied"
+        said = "5 rows were rejected, more than 4: the rest was not loaded"
         assert stopped["error"] == said
-    eventually(lambda: loads_ended(worker) == ended + CHUNKS, 20, "each message was looked at")
+    all_looked_at(CHUNKS)
     final = shown(import_id)
     assert (final["status"], final["applied"]) == ("failed", 2 * CHUNK - bad)
     assert found(engine, file) == [*file.chunk(0)[bad:], *file.chunk(1)]
-    assert said in run("imports", import_id).out
+    told = run("imports", import_id).out
+    assert f"failed, 2,400 rows: {2 * CHUNK - bad:,} applied, {bad} rejected." in told
+    assert said in told
     assert len(run("rejects", import_id).out.splitlines()) == 1 + bad
 
 
@@ -293,7 +308,7 @@ def test_a_strict_file_is_imported_as_a_whole_once_its_last_bad_row_is_mended(
 def test_chunks_wait_while_updates_wait_and_load_once_they_are_applied(
     send: Import,
     shown: Shown,
-    worker: Service,
+    all_looked_at: Wait,
     engine: sa.Engine,
     file: File,
     settings: Settings,
@@ -303,10 +318,9 @@ def test_chunks_wait_while_updates_wait_and_load_once_they_are_applied(
         with Producer.from_settings() as producer:
             producer.update(OrderUpdate(order_id=1, status="waits"))
         eventually(waits_for_updates, 5, "the update is not old")
-        ended = loads_ended(worker)
         import_id = send(file.text())
         # Each of the four goes back to the end of the queue, and comes again.
-        eventually(lambda: loads_ended(worker) > ended + 2 * CHUNKS, 20, "nobody looks")
+        all_looked_at(3 * CHUNKS)
         kept = shown(import_id)
         assert (kept["status"], kept["applied"], kept["waits_for_updates"]) == ("running", 0, True)
         assert attempts(engine, import_id) == [0] * CHUNKS
