@@ -22,12 +22,11 @@ LONGEST_CHUNK = timedelta(minutes=5)
 def may_come(connection: sa.Connection, stream: UpdateStream, spool: Spool, work: Work) -> bool:
     """Whether an update or an import accepted before this one has not been applied yet.
 
-    Rows with versions of their own, and mended ones, may always be followed by older ones: nobody knows.
+    Mended rows may always be followed by older ones: nobody knows.
     """
     # What waits moves on from spool and stream to the database: so that is asked last.
     return (
-        "version" in work.mapping
-        or work.parent is not None
+        work.parent is not None
         or any(each != work.import_id for each in spool.waiting())
         or _older_update_waits(stream, work)
         or bool(connection.scalar(sa.select(_older_update_is_parked(work) | _older_import(work))))

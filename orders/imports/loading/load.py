@@ -79,6 +79,9 @@ def load_rows(connection: sa.Connection, target: Target, rows: pl.DataFrame) -> 
         ImportFailed: the database refuses more rows than can be told apart.
     """
     loaded = Loaded()
+    if not _brought_none(rows, target.version).all():
+        # Where rows bring versions of their own, nobody knows which older ones may follow.
+        target = target._replace(renew=True)
     rows = fill_blanks(rows, target.version)
     while rows.height:
         newest, older = part_newest(rows)
@@ -108,12 +111,16 @@ def fill_blanks(rows: pl.DataFrame, version: int) -> pl.DataFrame:
     data = [name for name in rows.columns if name not in kept and rows[name].null_count()]
     if not data or not rows["id"].is_duplicated().any():
         return rows
+    apart = pl.when(_brought_none(rows, version)).then(0).otherwise("line")
+    rows = rows.with_columns(apart=apart).sort("id", "version", "line")
+    return rows.with_columns(pl.col(data).forward_fill().over("id", "apart")).drop("apart")
+
+
+def _brought_none(rows: pl.DataFrame, version: int) -> pl.Series:
+    """Whether each row has the version of its place, and none of its own."""
     # A mended row has the place of the row that it mends.
     place = PARENT_PLACE if PARENT_PLACE in rows.columns else "line"
-    brought_none = pl.col("version") - pl.col(place) == version
-    apart = pl.when(brought_none).then(0).otherwise("line")
-    rows = rows.sort("id", "version", "line")
-    return rows.with_columns(pl.col(data).forward_fill().over("id", apart))
+    return rows["version"] - rows[place] == version
 
 
 def part_newest(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -230,3 +230,11 @@ def test_import_cancelled_with_a_chunk_at_work_does_not_overtake_the_next_one(
 def test_largest_id_is_an_id_as_any_other(engine: sa.Engine, load: Load) -> None:
     load(b"id,customer_id,total\n%d,1,1\n" % (2**63 - 1))
     assert totals(engine) == {2**63 - 1: 1}
+
+
+def test_same_json_lines_again_write_nothing(engine: sa.Engine, load: Load) -> None:
+    lines = b'{"id": 1, "customer_id": 1, "total": 5}\n{"id": 2, "customer_id": 1, "total": 6}\n'
+    load(lines)
+    before = physically(engine)
+    assert load(lines)["unchanged"] == 2
+    assert physically(engine) == before
