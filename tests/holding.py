@@ -34,12 +34,20 @@ def orders_taken(*order_ids: int) -> str:
 
 
 def chunks_at_work(engine: sa.Engine, import_id: str) -> list[int]:
-    """The chunks whose rows a worker has locked."""
+    """The chunks whose rows a worker has locked. One that begins meanwhile finds its row taken."""
     chunk = import_chunks.c
     of_import = sa.select(chunk.number).where(chunk.import_id == import_id)
     with engine.connect() as connection:
         free = set(connection.scalars(of_import.with_for_update(skip_locked=True)))
         return sorted(set(connection.scalars(of_import)) - free)
+
+
+def chunks_left(engine: sa.Engine, import_id: str) -> list[int]:
+    """The chunks that are not done, whether anybody works on them or not."""
+    chunk = import_chunks.c
+    query = sa.select(chunk.number).where(chunk.import_id == import_id, chunk.status == "pending")
+    with engine.connect() as connection:
+        return list(connection.scalars(query.order_by(chunk.number)))
 
 
 def attempts(engine: sa.Engine, import_id: str) -> list[int]:

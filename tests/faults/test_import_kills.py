@@ -16,7 +16,15 @@ from producer import Producer
 from producer.imports import ImportJob
 from tests.chunked import CHUNK, FILE, FIRST, ROWS, counted_orders, in_file
 from tests.faults.conftest import ORDERS
-from tests.holding import AT_A_ROW, AT_THE_TABLE, attempts, chunks_at_work, held_by, orders_taken
+from tests.holding import (
+    AT_A_ROW,
+    AT_THE_TABLE,
+    attempts,
+    chunks_at_work,
+    chunks_left,
+    held_by,
+    orders_taken,
+)
 from tests.oracle import differences, read_orders
 from tests.processes import Service, eventually, kill, running_worker, worker_and_beat
 from tests.watching import waiting
@@ -172,9 +180,15 @@ def check_orders(engine: sa.Engine) -> None:
 
 
 def at_the_last_row(engine: sa.Engine, job: ImportJob) -> int:
-    """The worker process that stands before the last row, its chunk in its hands."""
-    (worker,) = eventually(lambda: waiting(engine, AT_A_ROW), 20, "nobody is at the row")
-    assert chunks_at_work(engine, job.id)
+    """The worker process that stands before the last row, with the only chunk that is not done."""
+
+    def standing() -> list[int]:
+        pending = chunks_left(engine, job.id)
+        held = waiting(engine, AT_A_ROW) if len(pending) == 1 else []
+        # Asked last: while it is asked, no worker can take the chunk.
+        return held if held and chunks_at_work(engine, job.id) == pending else []
+
+    (worker,) = eventually(standing, 20, "nobody is at the row")
     return worker
 
 
