@@ -59,9 +59,6 @@ class File(NamedTuple):
 SINCE = datetime(2025, 1, 1, tzinfo=UTC)
 """No file says that an order was made later. Those of which it says nothing are made now."""
 
-BY_CLOCK = 1 << 60
-"""No file gives such a version. Rows of which it gives none get one above."""
-
 CUSTOMERS = range(1, 10)
 LARGEST = str(2**63 - 1)
 
@@ -231,9 +228,13 @@ def _stored(cells: Cells) -> tuple[int, Decimal, str, datetime | None, int | Non
     )
 
 
-def read_stored(engine: sa.Engine) -> Stored:
-    """The whole orders table. Times and versions that the file did not give are left out."""
+def read_stored(engine: sa.Engine, wanted: Stored) -> Stored:
+    """The whole orders table. Times and versions that the file does not give are left out.
+
+    Of a row that was there already such a version is not the import's, which is no matter.
+    """
     query = sa.select(*orders.c["id", "customer_id", "total", "status", "created_at", "version"])
+    given = {key for key, row in wanted.items() if row[-1] is not None}
     with engine.connect() as connection:
         return {
             key: (
@@ -241,7 +242,7 @@ def read_stored(engine: sa.Engine) -> Stored:
                 what,
                 how,
                 None if made >= SINCE else made,
-                None if version >= BY_CLOCK else version,
+                version if key in given else None,
             )
             for key, who, what, how, made, version in connection.execute(query)
         }
