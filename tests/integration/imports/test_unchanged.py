@@ -176,7 +176,8 @@ def test_last_line_wins_in_any_order_of_chunks_and_whatever_was_there(
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, when: str, act: Callable[[], object]) -> None:
     """Act once, in another session, between a statement of an upsert and the one before it."""
-    statement, acted = getattr(Upsert, when), []
+    statement = getattr(Upsert, when)
+    acted: list[str] = []
 
     def later(self: Upsert, first_id: int, last_id: int) -> Any:  # noqa: ANN401 - a statement
         if not acted:
