@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import orderworks
-from orders.errors import ConfigurationError
+from orders.errors import ConfigurationError, InvalidInput
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -15,10 +15,28 @@ commands = typer.Typer(
 )
 
 
+def created(file: Path | None) -> Path | None:
+    """The file, if one is named, as one that can be written: before anything is measured.
+
+    Raises:
+        InvalidInput: it cannot be.
+    """
+    if file:
+        try:
+            # What an earlier run wrote stays until there is something new.
+            file.open("ab").close()
+        except OSError as error:
+            raise InvalidInput(f"{file}: cannot be written: {error.strerror}") from None
+    return file
+
+
 Rows = Annotated[int, typer.Option(min=1000, help="Orders in the file.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds; their median counts.")]
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to this file.")
+    Path | None,
+    typer.Option(
+        "--json", metavar="FILE", help="Write all figures to this file.", callback=created
+    ),
 ]
 
 

@@ -44,3 +44,19 @@ def test_imports_are_measured_on_servers_of_their_own_and_written_as_json(tmp_pa
         assert each["name"] in done.stdout
         assert f"round 1 of 1: {each['name']} … " in done.stderr
     assert figures["results"][0]["ratio"] == 1
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "nowhere" / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "orderworks", "bench", "imports", "--json", str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"orderworks: {file}: cannot be written: No such file or directory\n"
