@@ -223,7 +223,7 @@ def _summaries() -> sa.Select[Any]:
     return (
         sa.select(
             *imports.c["id", "kind", "source", "mapping", "strict", "parent", "status", "steps"],
-            *imports.c["create_customers", "bytes", "rows"],
+            *imports.c["max_rejects", "create_customers", "bytes", "rows"],
             _bytes_done().label("bytes_done"),
             *sums,
             _mended().label("mended"),

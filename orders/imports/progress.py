@@ -14,8 +14,9 @@ KEPT = int(timedelta(days=7).total_seconds())
 Summary = dict[str, Any]
 """What is known of an import. Times are ISO 8601 texts or None.
 
-`id`, `kind`, `source`, `mapping` (target to source column), `strict`, `create_customers`, `dry_run`,
-`parent` (the import whose rejects it brings, mended, or None) and `bytes` are what was accepted.
+`id`, `kind`, `source`, `mapping` (target to source column), `strict`, `max_rejects`,
+`create_customers`, `dry_run`, `parent` (the import whose rejects it brings, mended, or None) and
+`bytes` are what was accepted.
 `status` is accepted, running, paused, done, failed or cancelled; `error` says why it failed.
 `rows` is None until they are counted; `applied`, `unchanged`, `stale`, `superseded` and `rejected` say
 what became of those that are done, `rows_left` is the rest; `mended` of the rejected ones came again.
@@ -39,6 +40,7 @@ def accepted_summary(manifest: Manifest) -> Summary:
         "source": manifest.source,
         "mapping": manifest.mapping,
         "strict": manifest.strict,
+        "max_rejects": manifest.max_rejects,
         "create_customers": manifest.create_customers,
         "dry_run": manifest.dry_run,
         "parent": manifest.parent,

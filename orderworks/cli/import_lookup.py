@@ -11,7 +11,7 @@ import typer
 from orders.database import make_engine
 from orders.errors import ImportNotFound, OrderworksError, WrongState
 from orders.imports.ledger import import_summary
-from orders.imports.progress import Summary, read_progress
+from orders.imports.progress import Summary, mirror, read_progress
 from orders.redis import Redis, make_redis
 from orders.settings import Settings
 from orders.stream import UpdateStream
@@ -39,6 +39,15 @@ def find_import(connection: sa.Connection, import_id: str) -> Summary:
         if accepted is None:
             raise _unknown(import_id) from None
         return accepted
+
+
+def remind_of(import_id: str) -> None:
+    """Let Redis know again of an import that only the ledger knows any more, if that does."""
+    settings = Settings.load()
+    with make_redis(settings.stream, settings.redis_timeout) as stream:
+        if read_progress(stream, import_id) is None:
+            with open_ledger().connect() as connection, suppress(ImportNotFound):
+                mirror(stream, import_summary(connection, import_id))
 
 
 def not_in_ledger(stream: Redis, import_id: str) -> OrderworksError:

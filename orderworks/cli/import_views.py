@@ -24,7 +24,7 @@ def print_list(found: Sequence[Summary]) -> None:
 
 def print_summary(summary: Summary) -> None:
     """What became of an import, or how far it is; of a dry run, what would become of it."""
-    if "would" in summary:
+    if summary.get("would"):
         _print_would(summary)
         return
     counts = ", ".join(f"{summary[name]:,} {name}" for name in COUNTS if summary[name])
@@ -37,6 +37,14 @@ def print_summary(summary: Summary) -> None:
     if summary["error"]:
         say(f"[red]{escape(summary['error'])}[/]")
     _point_on(summary)
+
+
+def would_stop(summary: Summary) -> bool:
+    """Whether the import of a dry run would have more rejects than it may have."""
+    would, most = summary.get("would"), summary.get("max_rejects")
+    if not would or most is None:
+        return False
+    return bool(would["rejected"] > most)
 
 
 def _point_on(summary: Summary) -> None:
@@ -98,6 +106,8 @@ def _print_would(summary: Summary) -> None:
     say(f"Customers whose cached reads would be dropped: {would['customers']:,}.")
     say(f"Reports that would change: {', '.join(would['reports']) or 'none'}.")
     say(f"The import would take about {age(would['seconds'])}.")
+    if would_stop(summary):
+        say(f"The import would stop: more than {summary['max_rejects']:,} rows would be rejected.")
     _print_rows("The first differences:", would["differences"])
     _print_rows("The first rejected rows:", would["rejects"])
 

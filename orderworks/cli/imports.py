@@ -3,14 +3,15 @@
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import msgspec
 import sqlalchemy as sa
 import typer
 
-from orders.errors import ImportNotFound
+from orders.errors import ImportNotFound, InvalidInput, Unavailable
 from orders.imports.columns import parse_mapping
 from orders.imports.ledger import list_imports
 from orders.imports.progress import ENDED, Summary
@@ -23,14 +24,18 @@ from orderworks.cli.import_lookup import (
     find_import,
     not_in_ledger,
     open_ledger,
+    remind_of,
     waits_for_updates,
 )
-from orderworks.cli.import_views import print_list, print_summary, progress_bar
+from orderworks.cli.import_views import print_list, print_summary, progress_bar, would_stop
 from orderworks.cli.output import print_json, say
 from producer import ImportJob, Producer
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the ledger."""
+
+LISTED = 50
+"""Imports that the list has at the most."""
 
 
 class Kind(StrEnum):
@@ -99,7 +104,8 @@ def import_file(  # noqa: PLR0913 - all that can be said of a file
         typer.Option(
             metavar="ID",
             help="The import whose rejects this file brings, mended: what "
-            "`orderworks rejects ID --format csv` wrote. Kind and mapping are that import's.",
+            "`orderworks rejects ID --format csv` wrote. Kind, mapping and --create-customers are "
+            "that import's.",
         ),
     ] = None,
     again: Annotated[
@@ -118,13 +124,17 @@ def import_file(  # noqa: PLR0913 - all that can be said of a file
     bad ones are kept with line, column and reason: see `orderworks rejects`.
 
     Exit status: 0 done, or accepted; 1 the import failed, or rows were rejected under --strict (seen
-    with --follow or --dry-run); 2 the file or an option cannot be accepted.
+    with --follow or --dry-run), or more than --max-rejects would be (seen with --dry-run); 2 the file
+    or an option cannot be accepted.
     """
+    mapping = parse_mapping(map_) if map_ else None
+    if parent and not (kind and mapping):
+        remind_of(parent)
     with Producer.from_settings() as producer:
         job = producer.import_file(
-            sys.stdin.buffer if file == "-" else file,
+            _standard_input() if file == "-" else file,
             kind=kind and kind.value,
-            mapping=parse_mapping(map_ or []),
+            mapping=mapping,
             delimiter=delimiter,
             preset=preset,
             strict=strict,
@@ -150,16 +160,17 @@ def imports(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the imports, newest first, or show one: status, rows, what became of them.
+    """List the newest 50 imports, newest first, or show one: status, rows, what became of them.
 
     Of one that is running also: rows, bytes and chunks done, rows a second, the time left, and whether
     it is kept back because order updates wait.
     """
+    if import_id is None:
+        if follow:
+            raise InvalidInput("--follow shows one import: give its id")
+        _list(as_json)
+        return
     with open_ledger().connect() as connection:
-        if import_id is None:
-            found = list_imports(connection)
-            print_json(found) if as_json else print_list(found)
-            return
         summary = find_import(connection, import_id)
     if follow:
         summary = _followed(import_id, as_json)
@@ -205,6 +216,23 @@ def rejects(
             sys.stdout.writelines(as_csv(found, layout_of(connection, import_id)))
 
 
+def _standard_input() -> BinaryIO:
+    if not sys.stdin.isatty():
+        return sys.stdin.buffer
+    sys.stderr.write("orderworks: the file is read from standard input, until Ctrl-D\n")
+    # A buffer would take the first Ctrl-D for the end of a block only.
+    return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+
+
+def _list(as_json: bool) -> None:  # noqa: FBT001 - how it is shown
+    with open_ledger().connect() as connection:
+        found = list_imports(connection, LISTED + 1)
+    shown = found[:LISTED]
+    print_json(shown) if as_json else print_list(shown)
+    if len(found) > LISTED:
+        sys.stderr.write(f"orderworks: only the newest {LISTED} imports are shown\n")
+
+
 def _waited_for(job: ImportJob, as_json: bool) -> Summary:  # noqa: FBT001 - how it is shown
     if as_json:
         return job.wait()
@@ -218,16 +246,19 @@ def _end_with(summary: Summary, job: ImportJob, as_json: bool) -> None:  # noqa:
         print_json({**summary, "repeated": job.repeated})
     else:
         print_summary(summary)
-    rejected = summary.get("would", summary)["rejected"]
-    if summary["status"] != "done" or (summary["strict"] and rejected):
+    rejected = (summary.get("would") or summary)["rejected"]
+    impure = summary["strict"] and rejected
+    if summary["status"] != "done" or impure or would_stop(summary):
         raise typer.Exit(FAILED)
 
 
 def _say_accepted(job: ImportJob, as_json: bool) -> None:  # noqa: FBT001
     if as_json:
-        known = job.progress() if job.repeated else None
-        status = known["status"] if known else "accepted"
-        print_json({"id": job.id, "status": status, "repeated": job.repeated})
+        summary: Summary = {"id": job.id, "status": "accepted"}
+        # It is accepted whether or not that can be seen.
+        with suppress(Unavailable):
+            summary = job.progress() or summary
+        print_json({**summary, "repeated": job.repeated})
     elif not job.repeated:
         say(f"Accepted as import {job.id}. Follow it with `orderworks imports {job.id} --follow`.")
 

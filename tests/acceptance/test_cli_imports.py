@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,10 +18,10 @@ import sqlalchemy as sa
 from orders import names
 from orders.imports import claims
 from orders.imports.flow import Importer
-from orders.imports.progress import mirror, read_progress
+from orders.imports.progress import mirror, read_progress, rehearsed_summary
 from orders.imports.spool import Spool
 from orders.redis import Redis
-from orders.schema import import_rejects
+from orders.schema import import_rejects, imports
 from orders.settings import Settings
 from tests.commands import Run
 from tests.processes import eventually
@@ -135,9 +136,79 @@ def test_the_same_content_is_answered_by_its_first_import(
         f"This content was imported before as {accepted}; --again imports it anew.\n"
     )
     answer = json.loads(run("import", content, "--kind", "customers", "--json").out)
-    assert answer == {"id": accepted, "status": "accepted", "repeated": True}
+    told = ("id", "kind", "source", "status", "rows", "repeated")
+    assert [answer[name] for name in told] == [
+        accepted,
+        "customers",
+        content,
+        "accepted",
+        None,
+        True,
+    ]
     answer = json.loads(run("import", content, "--kind", "customers", "--again", "--json").out)
     assert (answer["repeated"], answer["id"] == accepted) == (False, False)
+    assert (answer["kind"], answer["rows"], answer["bytes"] > 0) == ("customers", None, True)
+
+
+def test_the_list_says_that_it_is_not_all(run: Run, engine: sa.Engine) -> None:
+    text = dict.fromkeys(("source", "delimiter", "sha256"), "x")
+    common = {**text, "kind": "orders", "mapping": {}, "header": [], "bytes": 1, "version": 1}
+    rows = [
+        {
+            **common,
+            "id": f"listed-{number}",
+            "rows": 0,
+            "status": "done",
+            "accepted_at": sa.func.now(),
+        }
+        for number in range(51)
+    ]
+    with engine.begin() as connection:
+        for row in rows:
+            connection.execute(sa.insert(imports).values(row))
+    done = run("imports", "--json")
+    assert (len(json.loads(done.out)), done.err) == (
+        50,
+        "orderworks: only the newest 50 imports are shown\n",
+    )
+
+
+def test_following_no_import_is_wrong_usage(run: Run) -> None:
+    done = run("imports", "--follow")
+    assert (done.status, done.out) == (2, "")
+    assert done.err == "orderworks: --follow shows one import: give its id\n"
+
+
+def test_a_parent_that_redis_forgot_is_found_in_the_ledger(
+    run: Run, importer: Importer, stream: Redis, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.csv").write_text(f"id,mail\nx,{uuid4()}\n", encoding="utf-8")
+    command = ("import", "bad.csv", "--kind", "customers", "--map", "name=mail", "--json")
+    parent = json.loads(run(*command).out)["id"]
+    importer.plan(parent)
+    stream.delete(names.import_progress(parent))
+    (tmp_path / "good.csv").write_text("id,mail,line\n1,Ada,2\n", encoding="utf-8")
+    done = run("import", "good.csv", "--parent", parent, "--json")
+    assert done.status == 0, done.err
+    assert json.loads(done.out)["mapping"] == {"id": "id", "name": "mail", "line": "line"}
+
+
+def test_a_terminal_is_told_that_it_is_read(run: Run, folder: Path) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "orderworks", "import", "-", "--kind", "customers"]
+    try:
+        with subprocess.Popen(
+            command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            os.write(ours, f"id,name\n1,{uuid4()}\n\x04".encode())
+            _out, err = process.communicate(timeout=30)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (process.returncode, err) == (
+        0,
+        "orderworks: the file is read from standard input, until Ctrl-D\n",
+    )
 
 
 def test_a_file_comes_from_standard_input_too(run: Run, settings: Settings, folder: Path) -> None:
@@ -168,8 +239,9 @@ def test_a_preset_says_what_is_not_given(
         (("--strict", "--max-rejects", "1"), "strict and max_rejects"),
         (("--max-rejects", "-1"), "max_rejects: -1"),
         (("--kind", "customers", "--create-customers"), "create_customers"),
-        (("--parent", "x", "--dry-run"), "parent and dry_run"),
-        (("--kind", "customers", "--parent", "x"), "has no column 'line'"),
+        (("--parent", "x", "--map", "name=name", "--kind", "customers", "--dry-run"), "parent and"),
+        (("--kind", "customers", "--parent", "x"), "how import x was read is not known"),
+        (("--kind", "customers", "--parent", "x", "--map", "name=name"), "has no column 'line'"),
     ],
 )
 def test_what_makes_no_sense_is_one_line_and_status_2(
@@ -275,6 +347,37 @@ def test_a_strict_dry_run_with_rejects_ends_with_1(
         end_dry_run()
         out, _err = waiting.communicate(timeout=30)
     assert (waiting.returncode, msgspec.json.decode(out)["would"]["insert"]) == (1, 2)
+
+
+@pytest.mark.parametrize(("most", "status"), [("0", 1), ("1", 0)])
+def test_a_dry_run_says_that_the_import_would_stop(
+    content: str, end_dry_run: Callable[[], str], tmp_path: Path, most: str, status: int
+) -> None:
+    command = ("import", content, "--kind", "customers", "--dry-run", "--max-rejects", most)
+    with started(*command, folder=tmp_path) as waiting:
+        end_dry_run()
+        out, _err = waiting.communicate(timeout=30)
+    assert waiting.returncode == status
+    said = "The import would stop: more than 0 rows would be rejected."
+    assert (said in out) == bool(status)
+
+
+@pytest.mark.parametrize("shown", [(), ("--json",)])
+def test_a_dry_run_that_fails_says_why_and_ends_with_1(
+    content: str, importer: Importer, tmp_path: Path, shown: tuple[str, ...]
+) -> None:
+    command = ("import", content, "--kind", "customers", "--dry-run", *shown)
+    before = set(importer.spool.waiting())
+    with started(*command, folder=tmp_path) as waiting:
+        (import_id,) = eventually(lambda: set(importer.spool.waiting()) - before, 20)
+        manifest = importer.spool.manifest(import_id)
+        assert manifest
+        mirror(importer.stream, rehearsed_summary(manifest, None, "the file is odd"))
+        out, err = waiting.communicate(timeout=30)
+    assert (waiting.returncode, err) == (1, "")
+    assert "the file is odd" in out
+    if shown:
+        assert "would" not in json.loads(out)
 
 
 def test_an_import_that_is_followed_and_not_done_ends_with_1(

@@ -37,6 +37,7 @@ class Given:
 
     def __init__(self, name: str, file: Readable, limits: Limits) -> None:
         self.count = 0
+        self._ended = False
         self._name = name
         self._file = file
         self._limits = limits
@@ -47,6 +48,9 @@ class Given:
         Raises:
             InvalidFile: it cannot be read, gives something else, or more than it may.
         """
+        if self._ended:
+            # A terminal would ask for more.
+            return b""
         try:
             block = self._file.read(size)
         except OSError as error:
@@ -56,6 +60,7 @@ class Given:
             raise InvalidFile(f"{self._name}: has nothing to read yet; open it for blocking reads")
         if not isinstance(block, bytes):
             raise InvalidFile(f"{self._name}: gives text; open it for reading bytes")
+        self._ended = not block and size > 0
         self.count_to(self.count + len(block))
         return block
 
