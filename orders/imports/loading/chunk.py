@@ -1,5 +1,6 @@
 """One chunk from its bytes to its rows, within the caller's transaction."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -106,13 +107,11 @@ def account(
     Raises:
         ImportFailed: they do not.
     """
-    counts = {
-        "applied": sum(each.applied for each in loads),
-        "unchanged": sum(each.unchanged for each in loads),
-        "stale": sum(each.stale for each in loads),
-        "superseded": sum(each.superseded for each in loads),
-        "rejected": rejected,
-    }
-    if sum(counts.values()) != work.chunk.rows:
-        raise ImportFailed(f"{work.chunk.rows} rows were planned, and these were found: {counts}")
+    counts = Counter(rejected=rejected)
+    for each in loads:
+        counts.update(each.counts)
+    if counts.total() != work.chunk.rows:
+        raise ImportFailed(
+            f"{work.chunk.rows} rows were planned, and these were found: {dict(counts)}"
+        )
     return Outcome(counts, ids, any(each.open for each in loads))

@@ -17,6 +17,7 @@ from orders.imports.columns import PARENT_PLACE, Kind
 from orders.imports.loading.copying import copy_rows
 from orders.imports.loading.upsert import UPDATED_AT, Upsert, staging_table
 from orders.imports.loading.validate import reject
+from orders.imports.progress import COUNTS
 from orders.schema import customers, import_rejects, orders
 
 MOST_REFUSED = 500
@@ -45,6 +46,11 @@ class Loaded:
     superseded: int = 0
     open: bool = False
     rejects: list[pl.DataFrame] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The four counts by their names."""
+        return {name: getattr(self, name) for name in COUNTS if name != "rejected"}
 
 
 class Refused(NamedTuple):

@@ -6,6 +6,7 @@ row of theirs is locked.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,6 +21,7 @@ from orders.imports.loading.copying import as_array
 from orders.imports.loading.load import TABLES, Loaded
 from orders.imports.loading.upsert import NOT_DATA, UPDATED_AT
 from orders.imports.plan import Chunk
+from orders.imports.progress import COUNTS
 from orders.imports.spool import Manifest, Spool
 from orders.schema import customers, imports, orders
 
@@ -52,17 +54,15 @@ def rehearse(
     `depth` is that of a published report; `sign` is called now and then, as a sign of life.
     """
     stage = _Stage(connection, TABLES[manifest.kind])
-    counts = dict.fromkeys(("applied", "unchanged", "stale", "superseded", "rejected"), 0)
+    counts = Counter(dict.fromkeys(COUNTS, 0))
     rejects: list[dict[str, Any]] = []
     began = time.monotonic()
     for chunk in chunks:
         sign(manifest.id)
         loaded, refused = _play(connection, spool, _work(manifest, chunk), stage)
-        for name in ("applied", "unchanged", "stale", "superseded"):
-            counts[name] += getattr(loaded, name)
-        counts["rejected"] += refused.height
+        counts.update(loaded.counts, rejected=refused.height)
         rejects += refused.head(FIRST - len(rejects)).to_dicts()
-    rows, seconds = sum(counts.values()), time.monotonic() - began
+    rows, seconds = counts.total(), time.monotonic() - began
     if manifest.strict and counts["rejected"]:
         return _nothing(counts["rejected"], rejects)
     inserted = stage.inserted()
