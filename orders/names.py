@@ -51,6 +51,11 @@ def update_nudge(shard: int) -> str:
     return f"orders:nudge:{{{shard}}}"
 
 
+def update_verdict(shard: int, entry_id: str) -> str:
+    """What became of one tracked update, until it expires."""
+    return f"orders:verdict:{{{shard}}}:{entry_id}"
+
+
 def customer_cache(customer_id: int) -> str:
     """The hash of all cached reads of one customer, with the token that guards it."""
     return f"orders:cache:{customer_id}"

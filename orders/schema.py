@@ -150,6 +150,7 @@ parked_updates = sa.Table(
     sa.Column("first_seen", Moment, nullable=False, server_default=NOW),
     sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("1")),
     sa.Column("next_attempt_at", Moment, nullable=False),
+    sa.Column("tracked", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 dead_updates = sa.Table(
@@ -165,6 +166,38 @@ dead_updates = sa.Table(
     sa.Column("died_at", Moment, nullable=False, server_default=NOW),
     sa.Column("replayed_at", Moment),
     sa.UniqueConstraint("shard", "entry"),
+)
+
+# Verdicts that somebody may wait for: given in the transaction that applied, told from here after it.
+tracked_verdicts = sa.Table(
+    "tracked_verdicts",
+    metadata,
+    sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("entry", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("given_at", Moment, nullable=False, server_default=NOW, index=True),
+)
+
+# Updates that apps enqueue within transactions of their own. What an update may say is checked here,
+# so that plain SQL in any language gets its error at once.
+update_outbox = sa.Table(
+    "update_outbox",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("order_id", sa.BigInteger, nullable=False),
+    sa.Column("customer_id", sa.BigInteger),
+    sa.Column("status", sa.Text),
+    sa.Column("total", Money),
+    sa.Column("version", sa.BigInteger),
+    # The place in the order of acceptance. Not now(), which is when the transaction began.
+    sa.Column("enqueued_at", Moment, nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.CheckConstraint("order_id >= 1", name="order_id"),
+    sa.CheckConstraint("customer_id >= 1", name="customer_id"),
+    sa.CheckConstraint("length(status) BETWEEN 1 AND 64", name="status"),
+    sa.CheckConstraint("total >= 0 AND total < 1000000000000", name="total"),
+    sa.CheckConstraint("version >= 0", name="version"),
+    sa.CheckConstraint("num_nonnulls(customer_id, status, total) > 0", name="says_something"),
 )
 
 # The change log, written by triggers in the writer's own transaction, and what is folded from it.

@@ -68,6 +68,10 @@ class Settings(BaseSettings):
         300, ge=0, description="seconds an update waits for its order or customer to appear"
     )
 
+    verdict_ttl: int = Field(
+        3600, ge=1, description="seconds that the verdict of a tracked update can be asked for"
+    )
+
     import_chunk_rows: int = Field(
         50_000, ge=1, description="rows a chunk holds at the most, about"
     )

@@ -21,15 +21,21 @@ NUDGE_SECONDS = 10
 SEQUENCE_BITS = 20
 """Bits of a version that number the entries of one millisecond."""
 
-_FIELD = b"update"
+_FIELD, _TRACK = b"update", b"track"
 
 # All or none of the updates, the limit, and whether somebody has to wake a drain: one round trip.
 _APPEND = """
-if redis.call('XLEN', KEYS[1]) + #ARGV - 2 > tonumber(ARGV[1]) then
+if redis.call('XLEN', KEYS[1]) + #ARGV - 3 > tonumber(ARGV[1]) then
   return redis.error_reply('BACKPRESSURE')
 end
 local ids = {}
-for i = 3, #ARGV do ids[i - 2] = redis.call('XADD', KEYS[1], '*', 'update', ARGV[i]) end
+for i = 4, #ARGV do
+  if ARGV[3] == '1' then
+    ids[i - 3] = redis.call('XADD', KEYS[1], '*', 'update', ARGV[i], 'track', '1')
+  else
+    ids[i - 3] = redis.call('XADD', KEYS[1], '*', 'update', ARGV[i])
+  end
+end
 local nudge = redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[2])
 return {nudge and 1 or 0, ids}
 """
@@ -41,12 +47,18 @@ class Entry:
 
     id: bytes
     payload: bytes
+    tracked: bool
 
     @property
     def version(self) -> int:
         """The entry's place in the order of acceptance: `(milliseconds << 20) + sequence`."""
         milliseconds, _, sequence = self.id.partition(b"-")
         return (int(milliseconds) << SEQUENCE_BITS) + int(sequence)
+
+
+def entry_id(version: int) -> str:
+    """The id of the stream entry that has this place in the order of acceptance."""
+    return f"{version >> SEQUENCE_BITS}-{version & ((1 << SEQUENCE_BITS) - 1)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +83,8 @@ class UpdateStream:
         """All updates of one order go to one shard, in order."""
         return order_id % self.shards
 
-    def append(self, shard: int, payloads: Sequence[bytes]) -> Appended:
-        """Accept updates of one shard, all or none.
+    def append(self, shard: int, payloads: Sequence[bytes], *, tracked: bool = False) -> Appended:
+        """Accept updates of one shard, all or none. The verdicts of `tracked` ones are kept.
 
         Raises:
             Backpressure: the shard would hold more entries than its limit.
@@ -80,7 +92,7 @@ class UpdateStream:
         """
         keys = [names.update_stream(shard), names.update_nudge(shard)]
         try:
-            nudged, ids = self._append(keys, [self._limit, NUDGE_SECONDS, *payloads])
+            nudged, ids = self._append(keys, [self._limit, NUDGE_SECONDS, int(tracked), *payloads])
         except redis.ResponseError as error:
             if "BACKPRESSURE" not in str(error):
                 raise
@@ -94,7 +106,10 @@ class UpdateStream:
         """The oldest entries, at most `count`. They stay until they are removed."""
         # An answer in bytes: the client decodes nothing.
         entries: Any = self._client.xrange(names.update_stream(shard), count=count)
-        return [Entry(entry_id, fields.get(_FIELD, b"")) for entry_id, fields in entries]
+        return [
+            Entry(entry_id, fields.get(_FIELD, b""), _TRACK in fields)
+            for entry_id, fields in entries
+        ]
 
     def remove(self, shard: int, entries: Iterable[Entry]) -> None:
         """Cut off what a committed batch has applied."""

@@ -391,7 +391,7 @@ def test_a_drain_yields_when_its_time_is_over(
 
 def test_versions_follow_the_order_of_entries() -> None:
     ids = [b"5-0", b"5-1", b"5-10", b"6-0", b"10-0"]
-    versions = [Entry(each, b"").version for each in ids]
+    versions = [Entry(each, b"", tracked=False).version for each in ids]
     assert versions == sorted(versions)
 
 
