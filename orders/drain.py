@@ -108,7 +108,7 @@ class Drain:
     def _settle(self, connection: sa.Connection, entries: Sequence[Entry]) -> Counter[str]:
         """Give every entry, and every parked update to be tried now, its verdict; count them."""
         last_entry = self._last_entry(connection)
-        arrived = [read_accepted(entry.version, entry.payload) for entry in entries]
+        arrived = read_accepted([(each.version, each.payload, each.tracked) for each in entries])
         parked = self._parked(connection, arrived)
         # An entry may be parked and still in the stream, if a drain died between commit and removal.
         waiting = [*parked, *_without(arrived, {each.entry for each in parked})]

@@ -36,13 +36,14 @@ def due(
         *connection.execute(by_time.order_by(parked_updates.c.entry).limit(limit)),
         *connection.execute(by_order),
     ]
-    return [_accepted(row) for _entry, row in sorted({row.entry: row for row in found}.items())]
+    return _read([row for _entry, row in sorted({row.entry: row for row in found}.items())])
 
 
-def _accepted(row: sa.Row[*tuple[Any, ...]]) -> Accepted:
-    parked = read_accepted(row.entry, bytes(row.payload))
-    parked.attempts, parked.first_seen = row.attempts, row.first_seen
-    parked.last_attempt = row.last_attempt
+def _read(rows: Sequence[sa.Row[*tuple[Any, ...]]]) -> list[Accepted]:
+    parked = read_accepted([(row.entry, bytes(row.payload), row.tracked) for row in rows])
+    for each, row in zip(parked, rows, strict=True):
+        each.attempts, each.first_seen = row.attempts, row.first_seen
+        each.last_attempt = row.last_attempt
     return parked
 
 
@@ -84,6 +85,7 @@ def _park(connection: sa.Connection, shard: int, candidates: Iterable[Candidate]
             "payload": each.payload,
             "reason": each.reason,
             "next_attempt_at": sa.func.now() + _pause(each.attempts),
+            "tracked": each.tracked,
         }
         for each in candidates
     ]

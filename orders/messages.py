@@ -1,9 +1,11 @@
 """What an app may say about an order, and the words for what became of it."""
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Context, Decimal, InvalidOperation
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
 
@@ -99,6 +101,53 @@ class OrderUpdate(
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
 _decoder = msgspec.json.Decoder(OrderUpdate)
+
+
+def decode_updates(documents: Sequence[bytes]) -> list[OrderUpdate | InvalidUpdate]:
+    """What each document says, in their order, or why it is no update.
+
+    Documents as `OrderUpdate.encode` writes them are read all at once, by rules that the decoder
+    checks; a single one that is written otherwise has all of them read one by one.
+    """
+    lines = b"\n".join(documents)
+    # A document of several lines could take the place of another one.
+    if lines.count(b"\n") == len(documents) - 1:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            decoded = _line_decoder.decode_lines(lines)
+            if len(decoded) == len(documents):
+                return list(decoded)
+    return [_decode_or_say_why(document) for document in documents]
+
+
+def _decode_or_say_why(document: bytes) -> OrderUpdate | InvalidUpdate:
+    try:
+        return OrderUpdate.decode(document)
+    except InvalidUpdate as invalid:
+        return invalid
+    except Exception as error:  # noqa: BLE001 - no document, however strange, may stop the others
+        return InvalidUpdate("update", str(error))
+
+
+_Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
+
+
+class _Canonical(OrderUpdate, frozen=True, gc=False):
+    """An update as `encode` writes it: what its fields may hold, as rules for the decoder."""
+
+    order_id: _Id
+    total: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,12}\.[0-9]{2}\Z")] | None = None
+    status: (
+        Annotated[str, msgspec.Meta(pattern=rf"^[^\0\ud800-\udfff]{{1,{MAX_STATUS}}}\Z")] | None
+    ) = None
+    customer_id: _Id | None = None
+    version: Annotated[int, msgspec.Meta(ge=0, le=MAX_BIGINT)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.total is None and self.status is None and self.customer_id is None:
+            raise ValueError("says nothing")
+
+
+_line_decoder = msgspec.json.Decoder(_Canonical)
 
 
 def _check_integer(field: str, value: object, least: int) -> None:

@@ -5,14 +5,16 @@ consumer group: what stands in the stream is what has not been applied. Entries 
 commit that applied them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import redis
 
 from orders import names
 from orders.errors import Backpressure
+from orders.messages import Outcome
 from orders.redis import Redis
 
 NUDGE_SECONDS = 10
@@ -41,19 +43,26 @@ return {nudge and 1 or 0, ids}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One accepted update as the stream holds it."""
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One accepted update as the stream holds it.
+
+    Attributes:
+        id: `milliseconds-sequence`, which the server gave it.
+        version: its place in the order of acceptance.
+        payload: what the producer sent.
+        tracked: somebody may wait for the verdict.
+    """
 
     id: bytes
+    version: int
     payload: bytes
     tracked: bool
 
-    @property
-    def version(self) -> int:
-        """The entry's place in the order of acceptance: `(milliseconds << 20) + sequence`."""
-        milliseconds, _, sequence = self.id.partition(b"-")
-        return (int(milliseconds) << SEQUENCE_BITS) + int(sequence)
+
+def place(entry_id: bytes) -> int:
+    """An entry's place in the order of acceptance: `(milliseconds << 20) + sequence`."""
+    milliseconds, _, sequence = entry_id.partition(b"-")
+    return (int(milliseconds) << SEQUENCE_BITS) + int(sequence)
 
 
 def entry_id(version: int) -> str:
@@ -78,6 +87,9 @@ class UpdateStream:
         self._client = client
         self._limit = limit
         self._append = client.register_script(_APPEND)
+        # The same connections, but answers as they come: no dictionary for each entry.
+        self._reader = redis.Redis(connection_pool=client.connection_pool)
+        self._reader.set_response_callback("XRANGE", lambda answer, **_: answer)
 
     def shard_of(self, order_id: int) -> int:
         """All updates of one order go to one shard, in order."""
@@ -104,16 +116,31 @@ class UpdateStream:
 
     def read(self, shard: int, count: int) -> list[Entry]:
         """The oldest entries, at most `count`. They stay until they are removed."""
-        # An answer in bytes: the client decodes nothing.
-        entries: Any = self._client.xrange(names.update_stream(shard), count=count)
-        return [
-            Entry(entry_id, fields.get(_FIELD, b""), _TRACK in fields)
-            for entry_id, fields in entries
-        ]
+        answer: Any = self._reader.xrange(names.update_stream(shard), count=count)
+        return [_entry(entry_id, fields) for entry_id, fields in answer]
 
-    def remove(self, shard: int, entries: Iterable[Entry]) -> None:
+    def take(self, shard: int, count: int) -> list[Entry]:
+        """What `read` gives, and the word that a drain is at work: no nudge is needed for a while."""
+        pipeline = self._reader.pipeline(transaction=False)
+        pipeline.set(names.update_nudge(shard), b"1", ex=NUDGE_SECONDS)
+        pipeline.xrange(names.update_stream(shard), count=count)
+        _held, answer = pipeline.execute()
+        return [_entry(entry_id, fields) for entry_id, fields in answer]
+
+    def tell(self, shard: int, outcomes: Mapping[int, Outcome], ttl: int) -> None:
+        """Say what became of tracked updates, by place, for `ttl` seconds. The first word stays."""
+        if not outcomes:
+            return
+        pipeline = self._client.pipeline(transaction=False)
+        for version, outcome in outcomes.items():
+            key = names.update_verdict(shard, entry_id(version))
+            pipeline.set(key, outcome.encode(), ex=ttl, nx=True)
+        pipeline.execute()
+
+    def remove(self, shard: int, entries: Sequence[Entry]) -> None:
         """Cut off what a committed batch has applied."""
-        self._client.xdel(names.update_stream(shard), *(entry.id for entry in entries))
+        if entries:
+            self._client.xdel(names.update_stream(shard), *[entry.id for entry in entries])
 
     def length(self, shard: int) -> int:
         """How many updates of the shard wait."""
@@ -130,10 +157,22 @@ class UpdateStream:
         """Become the one who nudges this shard; false if a nudge or a drain is under way."""
         return bool(self._client.set(names.update_nudge(shard), b"1", nx=True, ex=NUDGE_SECONDS))
 
-    def hold_nudge(self, shard: int) -> None:
-        """Say that a drain is at work: no further nudge is needed for a while."""
-        self._client.set(names.update_nudge(shard), b"1", ex=NUDGE_SECONDS)
+    def let_go(self, shard: int) -> int:
+        """Ask for a nudge again with the next update, and only then look: how many wait."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.delete(names.update_nudge(shard))
+        pipeline.xlen(names.update_stream(shard))
+        return int(pipeline.execute()[-1])
 
     def drop_nudge(self, shard: int) -> None:
-        """Ask for a nudge again with the next update. Look into the stream once more after this."""
+        """Ask for a nudge again with the next update."""
         self._client.delete(names.update_nudge(shard))
+
+
+def _entry(entry_id: bytes, fields: list[bytes]) -> Entry:
+    """An entry from its fields as the server lists them: name, value, name, value, and so on."""
+    if len(fields) == 2:  # noqa: PLR2004 - nearly always: one name and its value
+        payload = fields[1] if fields[0] == _FIELD else b""
+        return Entry(entry_id, place(entry_id), payload, tracked=False)
+    named = dict(zip(fields[::2], fields[1::2], strict=True))
+    return Entry(entry_id, place(entry_id), named.get(_FIELD, b""), _TRACK in named)

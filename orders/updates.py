@@ -6,17 +6,16 @@ is higher than its order's: whatever the batches, the drains and the redeliverie
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON, insert
 
 from orders.database import is_refusal, refusal, savepoint
-from orders.errors import OrderworksError
-from orders.messages import OrderUpdate, Verdict
+from orders.errors import InvalidUpdate, OrderworksError
+from orders.messages import Money as Amount
+from orders.messages import OrderUpdate, Verdict, decode_updates
 from orders.schema import Money, customers, orders
 
 LONGEST_REASON = 500
@@ -31,12 +30,12 @@ class TooManyRefused(OrderworksError):
     """The database refuses so much of a batch that it has to be taken in smaller ones."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Accepted:
+class Accepted(msgspec.Struct, kw_only=True, gc=False):
     """What a producer was told is accepted, on its way to a verdict.
 
     Attributes:
         entry: its place in the order of acceptance.
+        tracked: somebody may wait for the verdict.
         attempts: how often it was tried and parked before; 0 for the first time.
         last_attempt: it has been parked for too long to be parked again.
         reason: why it is parked or dead.
@@ -44,6 +43,7 @@ class Accepted:
 
     entry: int
     payload: bytes
+    tracked: bool = False
     attempts: int = 0
     first_seen: datetime | None = None
     last_attempt: bool = False
@@ -56,56 +56,83 @@ class Accepted:
         self.verdict, self.reason = verdict, printable[:LONGEST_REASON]
 
 
-@dataclass(slots=True, kw_only=True)
-class Candidate(Accepted):
-    """An accepted update that could be read."""
+class Candidate(Accepted, kw_only=True, gc=False):
+    """An accepted update that could be read.
+
+    Attributes:
+        version: the producer's own, else the place in the order of acceptance.
+    """
 
     update: OrderUpdate
-
-    @property
-    def version(self) -> int:
-        """The producer's own version, else the place in the order of acceptance."""
-        return self.entry if self.update.version is None else self.update.version
+    version: int
 
 
-@dataclass(slots=True)
-class Change:
-    """What a batch makes of one order: its updates merged field by field, the last word wins."""
+class Row(msgspec.Struct, omit_defaults=True, gc=False):
+    """What a change says to the database.
+
+    Attributes:
+        first_version: of the first of several updates: the row has to be older than all of them.
+    """
 
     order_id: int
-    first_version: int
     version: int
-    parts: list[Candidate]
     customer_id: int | None = None
     status: str | None = None
-    total: Decimal | None = None
+    total: Amount | None = None
+    first_version: int | None = None
+
+
+class Change(msgspec.Struct, gc=False):
+    """What a batch makes of one order: its updates merged field by field, the last word wins."""
+
+    row: Row
+    parts: list[Candidate]
 
     def merge(self, candidate: Candidate) -> None:
         """Take a newer update of the same order in."""
-        update = candidate.update
-        self.version = candidate.version
-        self.customer_id = self.customer_id if update.customer_id is None else update.customer_id
-        self.status = self.status if update.status is None else update.status
-        self.total = self.total if update.total is None else Decimal(update.total)
+        row, update = self.row, candidate.update
+        if row.first_version is None:
+            row.first_version = row.version
+        row.version = candidate.version
+        row.customer_id = row.customer_id if update.customer_id is None else update.customer_id
+        row.status = row.status if update.status is None else update.status
+        row.total = row.total if update.total is None else update.total
         self.parts.append(candidate)
 
-    def end(self, verdict: Verdict, reason: str = "") -> None:
-        """Give all its updates the same verdict; of those applied, only the last one is the word."""
+    def park(self) -> None:
+        """Let its updates wait for their order."""
         for part in self.parts:
-            part.end(verdict, reason)
-        if verdict is Verdict.APPLIED:
-            for part in self.parts[:-1]:
-                part.end(Verdict.SUPERSEDED)
+            part.end(Verdict.PARKED, f"order {self.row.order_id} does not exist")
+
+    def apply(self) -> None:
+        """Give its updates their verdicts: only the last one is the word."""
+        for part in self.parts:
+            part.verdict = Verdict.SUPERSEDED
+        self.parts[-1].verdict = Verdict.APPLIED
 
 
-def read_accepted(entry: int, payload: bytes) -> "Accepted":
-    """A candidate; or where the payload is no update, something dead already, with the reason."""
-    try:
-        return Candidate(entry=entry, payload=payload, update=OrderUpdate.decode(payload))
-    except Exception as error:  # noqa: BLE001 - no payload, however strange, may stop the others
-        dead = Accepted(entry=entry, payload=payload)
-        dead.end(Verdict.DEAD, f"cannot be read: {error}")
+Arrival = tuple[int, bytes, bool]
+"""An accepted update as it arrives: place in the order of acceptance, payload, whether it is tracked."""
+
+
+def read_accepted(arrivals: Sequence[Arrival]) -> list[Accepted]:
+    """Candidates; and where a payload is no update, something dead already, with the reason."""
+    updates = decode_updates([payload for _entry, payload, _tracked in arrivals])
+    return [_accepted(*arrival, update) for arrival, update in zip(arrivals, updates, strict=True)]
+
+
+def _accepted(
+    entry: int,
+    payload: bytes,
+    tracked: bool,  # noqa: FBT001 - a column of an arrival
+    update: OrderUpdate | InvalidUpdate,
+) -> Accepted:
+    if isinstance(update, InvalidUpdate):
+        dead = Accepted(entry=entry, payload=payload, tracked=tracked)
+        dead.end(Verdict.DEAD, f"cannot be read: {update}")
         return dead
+    version = entry if update.version is None else update.version
+    return Candidate(entry=entry, payload=payload, tracked=tracked, update=update, version=version)
 
 
 def apply_updates(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
@@ -138,22 +165,30 @@ def coalesce(candidates: Iterable[Candidate], versions: Mapping[int, int]) -> li
     for candidate in candidates:
         order_id, version = candidate.update.order_id, candidate.version
         change = changes.get(order_id)
-        newest = change.version if change else versions.get(order_id, -1)
-        if version > newest:
-            candidate.verdict = None
-            if change is None:
-                change = changes[order_id] = Change(order_id, version, version, [])
-            change.merge(candidate)
+        newest = change.row.version if change else versions.get(order_id, -1)
+        if version <= newest:
+            candidate.verdict = Verdict.DUPLICATE if version == newest else Verdict.STALE
+            continue
+        candidate.verdict = None
+        if change is None:
+            changes[order_id] = _change(candidate)
         else:
-            candidate.end(Verdict.DUPLICATE if version == newest else Verdict.STALE)
-    return sorted(changes.values(), key=lambda change: change.order_id)
+            change.merge(candidate)
+    return [changes[order_id] for order_id in sorted(changes)]
+
+
+def _change(candidate: Candidate) -> Change:
+    update = candidate.update
+    row = Row(update.order_id, candidate.version, update.customer_id, update.status, update.total)
+    return Change(row, [candidate])
 
 
 def _without_unknown_customers(
     connection: sa.Connection, candidates: Sequence[Candidate]
 ) -> list[Candidate]:
     """Park the updates whose customer does not exist; the others."""
-    named = {each.update.customer_id for each in candidates} - {None}
+    named = {each.update.customer_id for each in candidates}
+    named.discard(None)
     if not named:
         return list(candidates)
     query = sa.select(customers.c.id).where(
@@ -177,16 +212,16 @@ def _settle(connection: sa.Connection, candidates: Sequence[Candidate]) -> Refus
     versions = _locked_versions(connection, {each.update.order_id for each in candidates})
     changes = coalesce(candidates, versions)
     refused = _write(
-        connection, [each for each in changes if each.order_id in versions], _update_rows
+        connection, [each for each in changes if each.row.order_id in versions], _update_rows
     )
-    unknown = [change for change in changes if change.order_id not in versions]
+    unknown = [change for change in changes if change.row.order_id not in versions]
     refused |= _write(connection, [each for each in unknown if _can_create(each)], _insert_rows)
     created_by_others = set()
     for change in unknown:
         if not _can_create(change):
-            change.end(Verdict.PARKED, f"order {change.order_id} does not exist")
-        elif change.parts[-1].verdict is None and change.order_id not in refused:
-            created_by_others.add(change.order_id)
+            change.park()
+        elif change.parts[-1].verdict is None and change.row.order_id not in refused:
+            created_by_others.add(change.row.order_id)
     again = [each for each in candidates if each.update.order_id in created_by_others]
     return refused | _settle(connection, again)
 
@@ -216,7 +251,7 @@ def _apply_one_by_one(
 
 
 def _can_create(change: Change) -> bool:
-    return change.customer_id is not None and change.total is not None
+    return change.row.customer_id is not None and change.row.total is not None
 
 
 Statement = Callable[[sa.Connection, Sequence[Change]], Collection[int]]
@@ -241,14 +276,14 @@ def _write_or_halve(
         if not is_refusal(error):
             raise
         if len(changes) == 1:
-            refused[changes[0].order_id] = refusal(error)
+            refused[changes[0].row.order_id] = refusal(error)
             if len(refused) > MOST_REFUSED:
                 raise TooManyRefused from error
             return
     else:
         for change in changes:
-            if change.order_id in written:
-                change.end(Verdict.APPLIED)
+            if change.row.order_id in written:
+                change.apply()
         return
     middle = len(changes) // 2
     _write_or_halve(connection, changes[:middle], statement, refused)
@@ -275,7 +310,10 @@ _BATCH = (
 
 _UPDATE = (
     sa.update(orders)
-    .where(orders.c.id == _BATCH.c.order_id, orders.c.version < _BATCH.c.first_version)
+    .where(
+        orders.c.id == _BATCH.c.order_id,
+        orders.c.version < sa.func.coalesce(_BATCH.c.first_version, _BATCH.c.version),
+    )
     .values(
         customer_id=sa.func.coalesce(_BATCH.c.customer_id, orders.c.customer_id),
         status=sa.func.coalesce(_BATCH.c.status, orders.c.status),
@@ -305,24 +343,16 @@ _INSERT = (
 
 def _update_rows(connection: sa.Connection, changes: Sequence[Change]) -> set[int]:
     """Change the rows that exist and are older than all of the change; the ids of those changed."""
-    return set(connection.scalars(_UPDATE, {"batch": _encoded(changes)}))
+    return set(connection.scalars(_UPDATE, {"batch": _encoded(changes)}).all())
 
 
 def _insert_rows(connection: sa.Connection, changes: Sequence[Change]) -> set[int]:
     """Create the rows; one that somebody else created just now is left for the next attempt."""
-    return set(connection.scalars(_INSERT, {"batch": _encoded(changes)}))
+    return set(connection.scalars(_INSERT, {"batch": _encoded(changes)}).all())
+
+
+_encoder = msgspec.json.Encoder(decimal_format="string")
 
 
 def _encoded(changes: Sequence[Change]) -> str:
-    rows = [
-        {
-            "order_id": change.order_id,
-            "customer_id": change.customer_id,
-            "status": change.status,
-            "total": change.total,
-            "first_version": change.first_version,
-            "version": change.version,
-        }
-        for change in changes
-    ]
-    return msgspec.json.encode(rows).decode()
+    return _encoder.encode([change.row for change in changes]).decode()

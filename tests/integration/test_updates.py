@@ -74,7 +74,7 @@ def test_any_batches_have_the_effect_of_one_by_one(
         seeded = [dict(zip(names, (key, *row), strict=True)) for key, row in SEEDED.items()]
         connection.execute(sa.insert(orders), seeded)
     waiting = [
-        Candidate(entry=number, payload=update.encode(), update=update)
+        Candidate(entry=number, payload=update.encode(), update=update, version=update.version or 0)
         for number, update in enumerate(updates)
     ]
     while waiting:

@@ -1,0 +1,53 @@
+"""What waits for a drain: accepted updates in the order of acceptance, of which one drain at a time takes.
+
+There is one backlog a shard of the stream. It knows how its updates are read and how they are
+forgotten; what is done with them is the drain's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from orders.messages import Outcome
+from orders.stream import Entry, UpdateStream
+from orders.updates import Arrival
+
+
+class Backlog(Protocol):
+    """Updates that wait, and the number of the shard under which they are locked and counted."""
+
+    shard: int
+
+    def take(self, connection: sa.Connection, count: int) -> list[Arrival]:
+        """The oldest `count` updates, within the transaction that applies them. No nudge is needed now."""
+
+    def forget(self, outcomes: Mapping[int, Outcome]) -> None:
+        """Drop what was taken last, which is committed; tell the outcomes of tracked updates."""
+
+    def let_go(self) -> bool:
+        """Ask for nudges again; whether nothing waits. What came before is seen here."""
+
+
+class StreamBacklog:
+    """A shard of the stream of accepted updates."""
+
+    def __init__(self, stream: UpdateStream, shard: int, verdict_ttl: int) -> None:
+        self.shard = shard
+        self._stream = stream
+        self._verdict_ttl = verdict_ttl
+        self._taken: Sequence[Entry] = ()
+
+    def take(self, connection: sa.Connection, count: int) -> list[Arrival]:  # noqa: ARG002
+        """The head of the stream, which stays there until it is forgotten."""
+        self._taken = self._stream.take(self.shard, count)
+        return [(each.version, each.payload, each.tracked) for each in self._taken]
+
+    def forget(self, outcomes: Mapping[int, Outcome]) -> None:
+        """Cut off what was taken, after its outcomes are told: killed in between, it comes again."""
+        self._stream.tell(self.shard, outcomes, self._verdict_ttl)
+        self._stream.remove(self.shard, self._taken)
+
+    def let_go(self) -> bool:
+        """Let producers nudge again, and only then look."""
+        return self._stream.let_go(self.shard) == 0
