@@ -1,4 +1,4 @@
-"""What waits for a drain: accepted updates in the order of acceptance, of which one drain at a time takes.
+"""What waits for a drain: accepted updates in the order of acceptance, taken by one drain at a time.
 
 There is one backlog a shard of the stream. It knows how its updates are read and how they are
 forgotten; what is done with them is the drain's.
@@ -20,7 +20,7 @@ class Backlog(Protocol):
     shard: int
 
     def take(self, connection: sa.Connection, count: int) -> list[Arrival]:
-        """The oldest `count` updates, within the transaction that applies them. No nudge is needed now."""
+        """The oldest `count` updates, within the transaction that applies them; needs no nudge now."""
 
     def forget(self, outcomes: Mapping[int, Outcome]) -> None:
         """Drop what was taken last, which is committed; tell the outcomes of tracked updates."""

@@ -1,13 +1,15 @@
-"""The drain of one shard: take what waits in its stream, apply it, say so, cut it off the stream.
+"""The drain of one backlog: take what waits, apply it, say so, forget it.
 
 A batch is one transaction under the shard's lock. Verdicts are counted in that transaction, so that
-they add up whatever is killed. Killed before the commit: the entries are still there. Killed after it:
-they are read again, their versions make them ineffective, and the ledger knows that they were counted.
+they add up whatever is killed. Killed before the commit: the updates are still there. Killed after it:
+those of a stream are read again, their versions make them ineffective, and the ledger knows that they
+were counted.
 """
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import redis
@@ -15,19 +17,20 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects.postgresql import insert
 
-from orders import letters
+from orders import letters, verdicts
+from orders.backlog import Backlog
 from orders.cache import invalidate
 from orders.changes import touched_customers
 from orders.database import retry_transient
 from orders.locks import Lock, try_lock
-from orders.messages import Verdict
+from orders.messages import Outcome, Verdict
 from orders.redis import Redis
-from orders.schema import update_shards
+from orders.schema import parked_updates, tracked_verdicts, update_shards
 from orders.settings import Settings
-from orders.stream import Entry, UpdateStream
 from orders.updates import (
     MOST_REFUSED,
     Accepted,
+    Arrival,
     Candidate,
     TooManyRefused,
     apply_updates,
@@ -36,88 +39,109 @@ from orders.updates import (
 
 log = structlog.get_logger()
 
+FIRST_BATCH = 1000
+"""Updates of a run's first batch; it doubles while batches are quick, up to UPDATE_BATCH."""
+
+BATCH_SECONDS = 1.0
+"""A batch that took longer is followed by smaller ones: its rows are locked for so long."""
+
 
 class Drained(msgspec.Struct, frozen=True):
-    """What a drain did: verdicts given, and whether its time was over before the stream was empty."""
+    """What a drain did: verdicts given, and whether its time was over before the backlog was empty."""
 
     verdicts: dict[str, int]
     more: bool
 
 
+class Ledger(NamedTuple):
+    """What a shard's ledger says when a batch begins.
+
+    Attributes:
+        last_entry: the newest place in the order of acceptance that a committed batch has counted.
+        parked: whether updates of the shard are parked.
+        untold: whether verdicts of the shard are not told yet.
+    """
+
+    last_entry: int
+    parked: bool
+    untold: bool
+
+
 class Drain:
-    """Drains one shard. Made for each run; several may run, one at a time works."""
+    """Drains one backlog. Made for each run; several may run, one at a time works."""
 
     def __init__(
-        self,
-        engine: sa.Engine,
-        stream: UpdateStream,
-        cache: Redis,
-        settings: Settings,
-        shard: int,
+        self, engine: sa.Engine, backlog: Backlog, cache: Redis, settings: Settings
     ) -> None:
         self._engine = engine
-        self._stream = stream
+        self._backlog = backlog
         self._cache = cache
         self._settings = settings
-        self._shard = shard
-        self._batch = settings.update_batch
+        self._shard = backlog.shard
+        self._most = settings.update_batch
+        self._batch = min(FIRST_BATCH, self._most)
         self._verdicts: Counter[str] = Counter()
 
     def run(self) -> Drained:
         """Apply batches until nothing waits, another drain is at work, or the time slice is over."""
-        deadline = time.monotonic() + self._settings.update_time_slice
-        while time.monotonic() < deadline:
-            try:
-                read = self._apply_batch()
-            except TooManyRefused:
-                # Parked updates come on top: twice the batch has to stay below what was too many.
-                self._batch = max(1, min(self._batch, MOST_REFUSED) // 2)
-                continue
-            if read is None:
-                # The other drain looks into the stream again after it has let go of the lock, or
-                # nudges when its time is over; if it dies, the sweep nudges.
-                return self._drained(more=False)
-            if read < self._batch and self._nothing_came_meanwhile():
-                return self._drained(more=False)
-        return self._drained(more=True)
-
-    def _drained(self, *, more: bool) -> Drained:
+        began = time.monotonic()
+        more = self._work_until(began + self._settings.update_time_slice)
+        if self._verdicts:
+            milliseconds = round(1000 * (time.monotonic() - began))
+            log.info("updates_drained", shard=self._shard, ms=milliseconds, **self._verdicts)
         return Drained(dict(self._verdicts), more)
 
-    def _nothing_came_meanwhile(self) -> bool:
-        """Let producers nudge again, and only then look: what came before that is seen here."""
-        self._stream.drop_nudge(self._shard)
-        return self._stream.length(self._shard) == 0
+    def _work_until(self, deadline: float) -> bool:
+        """Apply batch after batch; whether the time was over before nothing waited."""
+        while (began := time.monotonic()) < deadline:
+            try:
+                taken = self._apply_batch()
+            except TooManyRefused:
+                # Parked updates come on top: twice the batch has to stay below what was too many.
+                self._most = self._batch = max(1, min(self._batch, MOST_REFUSED) // 2)
+                continue
+            if taken is None:
+                # The other drain looks into the backlog again after it has let go of the lock, or
+                # nudges when its time is over; if it dies, the sweep nudges.
+                return False
+            if taken < self._batch and self._backlog.let_go():
+                return False
+            self._batch = adapted(self._batch, time.monotonic() - began, self._most)
+        return True
 
     @retry_transient
     def _apply_batch(self) -> int | None:
-        """Apply one batch; how many stream entries it had, or None if another drain holds the lock."""
+        """Apply one batch; how many updates it took, or None if another drain holds the lock."""
         with self._engine.begin() as connection:
             if not try_lock(connection, Lock.DRAIN, self._shard):
                 return None
-            self._stream.hold_nudge(self._shard)
-            entries = self._stream.read(self._shard, self._batch)
-            verdicts = self._settle(connection, entries)
-            touched = touched_customers(connection) if verdicts else []
-        self._verdicts.update(verdicts)
+            arrivals = self._backlog.take(connection, self._batch)
+            ledger = self._read_ledger(connection)
+            given, outcomes = self._settle(connection, arrivals, ledger)
+            touched = touched_customers(connection) if given else []
+        self._verdicts.update(given)
         self._invalidate(touched)
-        if entries:
-            self._stream.remove(self._shard, entries)
-        return len(entries)
+        self._backlog.forget(outcomes)
+        verdicts.drop_told(self._engine, self._shard, outcomes.keys())
+        return len(arrivals)
 
-    def _settle(self, connection: sa.Connection, entries: Sequence[Entry]) -> Counter[str]:
-        """Give every entry, and every parked update to be tried now, its verdict; count them."""
-        last_entry = self._last_entry(connection)
-        arrived = read_accepted([(each.version, each.payload, each.tracked) for each in entries])
-        parked = self._parked(connection, arrived)
-        # An entry may be parked and still in the stream, if a drain died between commit and removal.
+    def _settle(
+        self, connection: sa.Connection, arrivals: Sequence[Arrival], ledger: Ledger
+    ) -> tuple[Counter[str], Mapping[int, Outcome]]:
+        """Give every update that arrived, and every parked one to be tried now, its verdict.
+
+        The verdicts that are given for the first time, counted; and the outcomes to be told.
+        """
+        arrived = read_accepted(arrivals)
+        parked = self._parked(connection, arrived) if ledger.parked else []
+        # One may be parked and still in the stream, if a drain died between commit and removal.
         waiting = [*parked, *_without(arrived, {each.entry for each in parked})]
         apply_updates(connection, [each for each in waiting if isinstance(each, Candidate)])
         letters.file_away(connection, self._shard, waiting)
-        fresh = [each for each in waiting if each.attempts or each.entry > last_entry]
-        verdicts = Counter(str(each.verdict) for each in fresh)
-        self._record(connection, verdicts, [e for e in entries if e.version > last_entry])
-        return verdicts
+        fresh = [each for each in waiting if each.attempts or each.entry > ledger.last_entry]
+        given = Counter(str(each.verdict) for each in fresh)
+        self._record(connection, given, [each for each in fresh if not each.attempts])
+        return given, self._outcomes(connection, waiting, ledger)
 
     def _parked(self, connection: sa.Connection, arrived: Sequence[Accepted]) -> list[Accepted]:
         """Parked updates whose time has come, or whose order is about to be changed."""
@@ -125,21 +149,37 @@ class Drain:
         patience = self._settings.unknown_order_patience
         return letters.due(connection, self._shard, patience, self._batch, order_ids)
 
-    def _last_entry(self, connection: sa.Connection) -> int:
-        """The newest entry that a committed batch has counted."""
-        query = sa.select(update_shards.c.last_entry).where(update_shards.c.shard == self._shard)
-        return connection.scalar(query) or 0
+    def _outcomes(
+        self, connection: sa.Connection, settled: Sequence[Accepted], ledger: Ledger
+    ) -> Mapping[int, Outcome]:
+        """What is to be told: of these updates, and what a drain before did not live to tell."""
+        if not ledger.untold and not any(each.tracked for each in settled):
+            return {}
+        verdicts.keep(connection, self._shard, settled)
+        return verdicts.untold(connection, self._shard)
+
+    def _read_ledger(self, connection: sa.Connection) -> Ledger:
+        """Asked after the lock is taken, not with it: the last batch has to be seen."""
+        last_entry = sa.select(update_shards.c.last_entry).where(
+            update_shards.c.shard == self._shard
+        )
+        query = sa.select(
+            sa.func.coalesce(last_entry.scalar_subquery(), 0),
+            sa.exists().where(parked_updates.c.shard == self._shard),
+            sa.exists().where(tracked_verdicts.c.shard == self._shard),
+        )
+        return Ledger(*connection.execute(query).one())
 
     def _record(
-        self, connection: sa.Connection, verdicts: Counter[str], counted: Sequence[Entry]
+        self, connection: sa.Connection, given: Counter[str], counted: Sequence[Accepted]
     ) -> None:
         """Add the verdicts to the shard's account, in the transaction that gives them."""
-        if not verdicts:
+        if not given:
             return
-        final = {str(each): verdicts[each] for each in Verdict if each is not Verdict.PARKED}
+        final = {str(each): given[each] for each in Verdict if each is not Verdict.PARKED}
         statement = insert(update_shards).values(
             shard=self._shard,
-            last_entry=counted[-1].version if counted else 0,
+            last_entry=counted[-1].entry if counted else 0,
             accepted=len(counted),
             **final,
         )
@@ -161,5 +201,14 @@ class Drain:
             log.warning("invalidation_left_to_fold", shard=self._shard, error=str(error))
 
 
+def adapted(size: int, seconds: float, most: int) -> int:
+    """How many updates the next batch takes after one of `size` that took so long."""
+    if seconds > BATCH_SECONDS:
+        return max(1, size // 2)
+    return min(most, size * 2) if seconds < BATCH_SECONDS / 4 else size
+
+
 def _without(accepted: Iterable[Accepted], entries: Collection[int]) -> list[Accepted]:
+    if not entries:
+        return list(accepted)
     return [each for each in accepted if each.entry not in entries]

@@ -164,10 +164,6 @@ class UpdateStream:
         pipeline.xlen(names.update_stream(shard))
         return int(pipeline.execute()[-1])
 
-    def drop_nudge(self, shard: int) -> None:
-        """Ask for a nudge again with the next update."""
-        self._client.delete(names.update_nudge(shard))
-
 
 def _entry(entry_id: bytes, fields: list[bytes]) -> Entry:
     """An entry from its fields as the server lists them: name, value, name, value, and so on."""

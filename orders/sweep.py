@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from orders import letters, names
+from orders import letters, names, verdicts
 from orders.errors import OrderworksError, Unavailable
 from orders.imports.claims import abandoned_chunks
 from orders.imports.flow import PLAN_SECONDS, Importer
@@ -52,7 +52,7 @@ def find_forgotten(
     with engine.begin() as connection:
         if not try_lock(connection, Lock.SWEEP):
             return None
-        due = letters.shards_with_due(connection)
+        due = letters.shards_with_due(connection) | verdicts.shards_with_overdue(connection)
         chunks = abandoned_chunks(connection, quiet, room)
         complete = complete_imports(connection)
     for import_id in complete:

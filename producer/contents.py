@@ -78,11 +78,13 @@ class Content:
 
     def _first(self) -> str | None:
         """The import that has the claim, if it counts; else the claim is gone, or worth another look."""
+        # Asked first: an import that was kept before is announced, so it has a summary by now.
+        left = self._stream.ttl(self._key)
         first = self._claimer()
         summary = None if first is None else read_progress(self._stream, first)
         if summary is not None and summary["status"] not in UNDONE:
             return first
-        if summary is None and 0 < self._stream.ttl(self._key) <= CLAIMED:
+        if summary is None and 0 < left <= CLAIMED:
             # Its producer is about to announce it.
             time.sleep(PAUSE)
         else:

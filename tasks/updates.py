@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from orders.backlog import StreamBacklog
 from orders.drain import Drain
 from orders.names import TaskName
 from tasks.task import summary, task
@@ -16,7 +17,8 @@ def drain_updates(shard: int) -> dict[str, Any]:
     still in the stream, and the sweep nudges.
     """
     process = current()
-    drained = Drain(process.engine, process.stream, process.cache, process.settings, shard).run()
+    backlog = StreamBacklog(process.stream, shard, process.settings.verdict_ttl)
+    drained = Drain(process.engine, backlog, process.cache, process.settings).run()
     if drained.more:
         drain_updates.delay(shard)
     return summary(drained)

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
+from orders.backlog import StreamBacklog
 from orders.drain import Drain, Drained
 from orders.messages import OrderUpdate
 from orders.redis import Redis
@@ -78,7 +79,8 @@ def drain(
 
     def run(**overrides: str) -> list[Drained]:
         used = settings.model_copy(update=overrides)
-        return [Drain(engine, updates, cache, used, shard).run() for shard in range(updates.shards)]
+        backlogs = [StreamBacklog(updates, shard, 60) for shard in range(updates.shards)]
+        return [Drain(engine, backlog, cache, used).run() for backlog in backlogs]
 
     return run
 

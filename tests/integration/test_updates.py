@@ -16,7 +16,7 @@ from orders.drain import Drained
 from orders.messages import OrderUpdate
 from orders.redis import Redis
 from orders.schema import customers, dead_updates, orders, parked_updates, update_shards
-from orders.stream import Entry, UpdateStream
+from orders.stream import UpdateStream, place
 from orders.updates import Candidate, apply_updates
 from tests.integration.conftest import Rows
 
@@ -391,7 +391,7 @@ def test_a_drain_yields_when_its_time_is_over(
 
 def test_versions_follow_the_order_of_entries() -> None:
     ids = [b"5-0", b"5-1", b"5-10", b"6-0", b"10-0"]
-    versions = [Entry(each, b"", tracked=False).version for each in ids]
+    versions = [place(each) for each in ids]
     assert versions == sorted(versions)
 
 
