@@ -20,16 +20,16 @@ FOLD_ROWS = 50_000
 Invalidate = Callable[[Collection[int]], None]
 
 _THIS_TRANSACTION = sa.text("(pg_current_xact_id_if_assigned()::text)::bigint")
+_TOUCHED = (
+    sa.select(customer_changes.c.customer_id)
+    .distinct()
+    .where(customer_changes.c.xact == _THIS_TRANSACTION)
+)
 
 
 def touched_customers(connection: sa.Connection) -> list[int]:
     """The ids of all customers whose row or orders this transaction has changed so far."""
-    own_rows = (
-        sa.select(customer_changes.c.customer_id)
-        .distinct()
-        .where(customer_changes.c.xact == _THIS_TRANSACTION)
-    )
-    return list(connection.scalars(own_rows))
+    return list(connection.scalars(_TOUCHED).all())
 
 
 @dataclass(frozen=True)

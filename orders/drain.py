@@ -30,9 +30,12 @@ from orders.settings import Settings
 from orders.updates import (
     MOST_REFUSED,
     Accepted,
+    Apply,
     Arrival,
+    BatchRefused,
     Candidate,
     TooManyRefused,
+    apply_at_once,
     apply_updates,
     read_accepted,
 )
@@ -51,6 +54,29 @@ class Drained(msgspec.Struct, frozen=True):
 
     verdicts: dict[str, int]
     more: bool
+
+
+FINAL = [verdict for verdict in Verdict if verdict is not Verdict.PARKED]
+
+_in_shard = sa.bindparam("in_shard", type_=sa.Integer)
+_last_entry = sa.select(update_shards.c.last_entry).where(update_shards.c.shard == _in_shard)
+_READ_LEDGER = sa.select(
+    sa.func.coalesce(_last_entry.scalar_subquery(), 0),
+    sa.exists().where(parked_updates.c.shard == _in_shard),
+    sa.exists().where(tracked_verdicts.c.shard == _in_shard),
+)
+
+_account = insert(update_shards)
+_RECORD = _account.on_conflict_do_update(
+    index_elements=["shard"],
+    set_={
+        "last_entry": sa.func.greatest(update_shards.c.last_entry, _account.excluded.last_entry),
+        **{
+            name: update_shards.c[name] + _account.excluded[name]
+            for name in ("accepted", *(verdict.value for verdict in FINAL))
+        },
+    },
+)
 
 
 class Ledger(NamedTuple):
@@ -80,16 +106,17 @@ class Drain:
         self._shard = backlog.shard
         self._most = settings.update_batch
         self._batch = min(FIRST_BATCH, self._most)
-        self._verdicts: Counter[str] = Counter()
+        self._verdicts: Counter[Verdict] = Counter()
 
     def run(self) -> Drained:
         """Apply batches until nothing waits, another drain is at work, or the time slice is over."""
         began = time.monotonic()
         more = self._work_until(began + self._settings.update_time_slice)
-        if self._verdicts:
+        counts = {verdict.value: count for verdict, count in self._verdicts.items()}
+        if counts:
             milliseconds = round(1000 * (time.monotonic() - began))
-            log.info("updates_drained", shard=self._shard, ms=milliseconds, **self._verdicts)
-        return Drained(dict(self._verdicts), more)
+            log.info("updates_drained", shard=self._shard, ms=milliseconds, **counts)
+        return Drained(counts, more)
 
     def _work_until(self, deadline: float) -> bool:
         """Apply batch after batch; whether the time was over before nothing waited."""
@@ -109,15 +136,22 @@ class Drain:
             self._batch = adapted(self._batch, time.monotonic() - began, self._most)
         return True
 
-    @retry_transient
     def _apply_batch(self) -> int | None:
         """Apply one batch; how many updates it took, or None if another drain holds the lock."""
+        try:
+            return self._apply(apply_at_once)
+        except BatchRefused:
+            return self._apply(apply_updates)
+
+    @retry_transient
+    def _apply(self, apply: Apply) -> int | None:
+        """One batch in one transaction, and what comes after its commit."""
         with self._engine.begin() as connection:
             if not try_lock(connection, Lock.DRAIN, self._shard):
                 return None
             arrivals = self._backlog.take(connection, self._batch)
             ledger = self._read_ledger(connection)
-            given, outcomes = self._settle(connection, arrivals, ledger)
+            given, outcomes = self._settle(connection, arrivals, ledger, apply)
             touched = touched_customers(connection) if given else []
         self._verdicts.update(given)
         self._invalidate(touched)
@@ -126,8 +160,12 @@ class Drain:
         return len(arrivals)
 
     def _settle(
-        self, connection: sa.Connection, arrivals: Sequence[Arrival], ledger: Ledger
-    ) -> tuple[Counter[str], Mapping[int, Outcome]]:
+        self,
+        connection: sa.Connection,
+        arrivals: Sequence[Arrival],
+        ledger: Ledger,
+        apply: Apply,
+    ) -> tuple[Counter[Verdict], Mapping[int, Outcome]]:
         """Give every update that arrived, and every parked one to be tried now, its verdict.
 
         The verdicts that are given for the first time, counted; and the outcomes to be told.
@@ -136,10 +174,10 @@ class Drain:
         parked = self._parked(connection, arrived) if ledger.parked else []
         # One may be parked and still in the stream, if a drain died between commit and removal.
         waiting = [*parked, *_without(arrived, {each.entry for each in parked})]
-        apply_updates(connection, [each for each in waiting if isinstance(each, Candidate)])
+        apply(connection, [each for each in waiting if isinstance(each, Candidate)])
         letters.file_away(connection, self._shard, waiting)
         fresh = [each for each in waiting if each.attempts or each.entry > ledger.last_entry]
-        given = Counter(str(each.verdict) for each in fresh)
+        given = Counter(each.verdict for each in fresh if each.verdict)
         self._record(connection, given, [each for each in fresh if not each.attempts])
         return given, self._outcomes(connection, waiting, ledger)
 
@@ -160,38 +198,17 @@ class Drain:
 
     def _read_ledger(self, connection: sa.Connection) -> Ledger:
         """Asked after the lock is taken, not with it: the last batch has to be seen."""
-        last_entry = sa.select(update_shards.c.last_entry).where(
-            update_shards.c.shard == self._shard
-        )
-        query = sa.select(
-            sa.func.coalesce(last_entry.scalar_subquery(), 0),
-            sa.exists().where(parked_updates.c.shard == self._shard),
-            sa.exists().where(tracked_verdicts.c.shard == self._shard),
-        )
-        return Ledger(*connection.execute(query).one())
+        return Ledger(*connection.execute(_READ_LEDGER, {"in_shard": self._shard}).one())
 
     def _record(
-        self, connection: sa.Connection, given: Counter[str], counted: Sequence[Accepted]
+        self, connection: sa.Connection, given: Counter[Verdict], counted: Sequence[Accepted]
     ) -> None:
         """Add the verdicts to the shard's account, in the transaction that gives them."""
-        if not given:
-            return
-        final = {str(each): given[each] for each in Verdict if each is not Verdict.PARKED}
-        statement = insert(update_shards).values(
-            shard=self._shard,
-            last_entry=counted[-1].entry if counted else 0,
-            accepted=len(counted),
-            **final,
-        )
-        added = {
-            name: update_shards.c[name] + statement.excluded[name] for name in ("accepted", *final)
-        }
-        newest = sa.func.greatest(update_shards.c.last_entry, statement.excluded.last_entry)
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["shard"], set_={**added, "last_entry": newest}
-            )
-        )
+        if given:
+            final = {verdict.value: given[verdict] for verdict in FINAL}
+            newest = counted[-1].entry if counted else 0
+            account = {"shard": self._shard, "last_entry": newest, "accepted": len(counted)}
+            connection.execute(_RECORD, {**account, **final})
 
     def _invalidate(self, customer_ids: Iterable[int]) -> None:
         """The fast path. The change log is the guarantee, so a cache that is away stops nothing."""

@@ -13,6 +13,8 @@ from orders.updates import Accepted, Candidate, read_accepted
 LONGEST_PAUSE = 60
 """Seconds between two attempts at the most; the pause doubles from one second on."""
 
+SET_ASIDE = (Verdict.PARKED, Verdict.DEAD)
+
 _WAITED = sa.func.now() - parked_updates.c.first_seen
 
 
@@ -63,12 +65,13 @@ def file_away(connection: sa.Connection, shard: int, candidates: Sequence[Accept
 
     Doing it again with the same candidates only counts one attempt more.
     """
-    for each in candidates:
+    aside = [each for each in candidates if each.attempts or each.verdict in SET_ASIDE]
+    for each in aside:
         if each.verdict is Verdict.PARKED and each.last_attempt:
             each.end(Verdict.DEAD, each.reason)
-    _park(connection, shard, [each for each in candidates if _is_parked(each)])
-    _bury(connection, shard, [each for each in candidates if each.verdict is Verdict.DEAD])
-    settled = [each for each in candidates if each.attempts and each.verdict is not Verdict.PARKED]
+    _park(connection, shard, [each for each in aside if _is_parked(each)])
+    _bury(connection, shard, [each for each in aside if each.verdict is Verdict.DEAD])
+    settled = [each for each in aside if each.attempts and each.verdict is not Verdict.PARKED]
     _unpark(connection, shard, settled)
 
 

@@ -14,7 +14,9 @@ class Lock(IntEnum):
     SWEEP = 7304
 
 
+_TRY = sa.select(sa.func.pg_try_advisory_xact_lock(sa.bindparam("lock"), sa.bindparam("key")))
+
+
 def try_lock(connection: sa.Connection, lock: Lock, key: int = 0) -> bool:
     """Take the lock until the transaction ends, or say at once that another session holds it."""
-    taken = connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(int(lock), key)))
-    return bool(taken)
+    return bool(connection.scalar(_TRY, {"lock": int(lock), "key": key}))

@@ -26,6 +26,10 @@ MOST_REFUSED = 200
 itself holds one of the locks that all sessions share, until the commit."""
 
 
+class BatchRefused(OrderworksError):
+    """The database refused a batch for the data of one or some of its updates."""
+
+
 class TooManyRefused(OrderworksError):
     """The database refuses so much of a batch that it has to be taken in smaller ones."""
 
@@ -135,17 +139,36 @@ def _accepted(
     return Candidate(entry=entry, payload=payload, tracked=tracked, update=update, version=version)
 
 
-def apply_updates(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
-    """Apply a batch within the caller's transaction; afterwards each candidate has its verdict.
+Apply = Callable[[sa.Connection, Sequence[Candidate]], None]
+"""Applies a batch within the caller's transaction; afterwards each candidate has its verdict."""
 
-    Nearly always one UPDATE. Only orders that it did not change, because they are unknown, or because
-    a write in the batch is older than the row or refused, are looked at by themselves.
+
+def apply_at_once(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
+    """Apply a batch of which the database refuses nothing, as nearly always.
+
+    Raises:
+        BatchRefused: it refused something. Roll back, and use `apply_updates`.
+    """
+    _apply(connection, candidates, _write_at_once)
+
+
+def apply_updates(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
+    """Apply a batch, and find what the database refuses of it.
 
     Raises:
         TooManyRefused: the database refuses much of it. Roll back, and take a smaller batch.
     """
+    _apply(connection, candidates, _write)
+
+
+def _apply(connection: sa.Connection, candidates: Sequence[Candidate], write: "Write") -> None:
+    """Nearly always one UPDATE.
+
+    Only orders that it did not change, because they are unknown, or because a write in the batch is
+    older than the row or refused, are looked at by themselves.
+    """
     ready = _without_unknown_customers(connection, candidates)
-    refused = _write(connection, coalesce(ready, {}), _update_rows)
+    refused = write(connection, coalesce(ready, {}), _update_rows)
     # What coalescing within the batch decided about other orders is decided again with their rows.
     behind = {each.update.order_id for each in ready if each.verdict is None} - refused.keys()
     refused |= _settle(connection, [each for each in ready if each.update.order_id in behind])
@@ -257,6 +280,22 @@ def _can_create(change: Change) -> bool:
 Statement = Callable[[sa.Connection, Sequence[Change]], Collection[int]]
 
 
+Write = Callable[[sa.Connection, Sequence[Change], Statement], Refused]
+
+
+def _write_at_once(
+    connection: sa.Connection, changes: Sequence[Change], statement: Statement
+) -> Refused:
+    """Write the changes, of which none is refused."""
+    try:
+        _run(connection, changes, statement)
+    except sa.exc.DBAPIError as error:
+        if not is_refusal(error):
+            raise
+        raise BatchRefused from error
+    return {}
+
+
 def _write(connection: sa.Connection, changes: Sequence[Change], statement: Statement) -> Refused:
     """Write the changes that the database takes; those that it refuses for their data."""
     refused: Refused = {}
@@ -271,7 +310,7 @@ def _write_or_halve(
     """Run the statement; where the database refuses, halve until the bad change is alone."""
     try:
         with savepoint(connection):
-            written = statement(connection, changes)
+            _run(connection, changes, statement)
     except sa.exc.DBAPIError as error:
         if not is_refusal(error):
             raise
@@ -280,14 +319,17 @@ def _write_or_halve(
             if len(refused) > MOST_REFUSED:
                 raise TooManyRefused from error
             return
-    else:
-        for change in changes:
-            if change.row.order_id in written:
-                change.apply()
-        return
-    middle = len(changes) // 2
-    _write_or_halve(connection, changes[:middle], statement, refused)
-    _write_or_halve(connection, changes[middle:], statement, refused)
+        middle = len(changes) // 2
+        _write_or_halve(connection, changes[:middle], statement, refused)
+        _write_or_halve(connection, changes[middle:], statement, refused)
+
+
+def _run(connection: sa.Connection, changes: Sequence[Change], statement: Statement) -> None:
+    """Run the statement; the changes that it made have their verdict."""
+    written = statement(connection, changes)
+    for change in changes:
+        if change.row.order_id in written:
+            change.apply()
 
 
 _IDS = sa.ARRAY(sa.BigInteger)
