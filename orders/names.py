@@ -6,6 +6,9 @@ UPDATE_STREAMS = "orders:updates"
 BEAT_PREFIX = "orders:beat:"
 """What all keys of beat's schedule begin with."""
 
+OUTBOX = -1
+"""The number under which the outbox is drained, locked and counted, as if it were a shard."""
+
 
 class Queue(StrEnum):
     """Where a message waits. Work of one kind never waits behind another kind's."""

@@ -157,6 +157,10 @@ class UpdateStream:
         """Become the one who nudges this shard; false if a nudge or a drain is under way."""
         return bool(self._client.set(names.update_nudge(shard), b"1", nx=True, ex=NUDGE_SECONDS))
 
+    def hold_nudge(self, shard: int) -> None:
+        """Say that a drain is at work: no nudge is needed for a while."""
+        self._client.set(names.update_nudge(shard), b"1", ex=NUDGE_SECONDS)
+
     def let_go(self, shard: int) -> int:
         """Ask for a nudge again with the next update, and only then look: how many wait."""
         pipeline = self._client.pipeline(transaction=False)

@@ -12,13 +12,15 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from orders import letters, names, verdicts
+from orders import letters, names, outbox, verdicts
 from orders.errors import OrderworksError, Unavailable
 from orders.imports.claims import abandoned_chunks
 from orders.imports.flow import PLAN_SECONDS, Importer
 from orders.imports.ledger import complete_imports
 from orders.locks import Lock, try_lock
+from orders.names import OUTBOX
 from orders.redis import Redis
+from orders.schema import update_shards
 from orders.stream import UpdateStream
 
 log = structlog.get_logger()
@@ -52,15 +54,27 @@ def find_forgotten(
     with engine.begin() as connection:
         if not try_lock(connection, Lock.SWEEP):
             return None
-        due = letters.shards_with_due(connection) | verdicts.shards_with_overdue(connection)
+        due = _shards_with_due(connection)
+        known = {*range(stream.shards), *_known_shards(connection)}
         chunks = abandoned_chunks(connection, quiet, room)
         complete = complete_imports(connection)
     for import_id in complete:
         chunks += _finish(importer, import_id)
     silent = (each for each in _waiting(importer) if _take_nudge(importer.stream, each))
     unplanned = list(islice(silent, room))
-    shards = [shard for shard in range(stream.shards) if _is_forgotten(stream, shard, due)]
+    shards = [shard for shard in sorted(known | due) if _is_forgotten(stream, shard, due)]
     return Forgotten(shards, unplanned, chunks)
+
+
+def _shards_with_due(connection: sa.Connection) -> set[int]:
+    """Where the database knows of something to be done now."""
+    due = letters.shards_with_due(connection) | verdicts.shards_with_overdue(connection)
+    return due | {OUTBOX} if outbox.waits(connection) else due
+
+
+def _known_shards(connection: sa.Connection) -> set[int]:
+    """Shards that were ever drained: with fewer of them now, an old one may still hold something."""
+    return set(connection.scalars(sa.select(update_shards.c.shard)))
 
 
 def _finish(importer: Importer, import_id: str) -> list[tuple[str, int]]:

@@ -18,6 +18,9 @@ CLOCK_SKEW = 5.0
 PROCESSES_A_HOST = 4
 """Children of the two worker services that `up` and the compose file start."""
 
+LISTENERS_A_HOST = 1
+"""Workers that listen to the outbox, with a connection each."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -97,7 +100,8 @@ def _schema(connection: sa.Connection) -> Finding:
 
 def _pool_budget(connection: sa.Connection, settings: Settings) -> Finding:
     limit = int(connection.execute(sa.text("SHOW max_connections")).scalar_one())
-    need = PROCESSES_A_HOST * (settings.db_pool_size + settings.db_max_overflow)
+    pools = PROCESSES_A_HOST * (settings.db_pool_size + settings.db_max_overflow)
+    need = pools + LISTENERS_A_HOST
     return Finding(
         "a host's worker processes fit into max_connections",
         need <= 0.8 * limit,

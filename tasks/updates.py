@@ -1,8 +1,7 @@
-"""Order updates: drain a shard of the stream."""
+"""Order updates: drain a shard of the stream, or the outbox."""
 
 from typing import Any
 
-from orders.backlog import StreamBacklog
 from orders.drain import Drain
 from orders.names import TaskName
 from tasks.task import summary, task
@@ -11,13 +10,13 @@ from worker.lifecycle import current
 
 @task(TaskName.DRAIN_UPDATES)
 def drain_updates(shard: int) -> dict[str, Any]:
-    """Apply what waits in a shard; nudge again if the time slice ended first.
+    """Apply what waits in a shard; nudge again if the time slice ended first. The outbox is shard -1.
 
     Two at once: the second one leaves at once. Failing half way: what is committed stays, the rest is
     still in the stream, and the sweep nudges.
     """
     process = current()
-    backlog = StreamBacklog(process.stream, shard, process.settings.verdict_ttl)
+    backlog = process.backlog(shard)
     drained = Drain(process.engine, backlog, process.cache, process.settings).run()
     if drained.more:
         drain_updates.delay(shard)

@@ -2,10 +2,11 @@
 
 from celery import Celery
 
-from worker import lifecycle, liveness, logs
+from worker import lifecycle, listening, liveness, logs
 
 app = Celery("orderworks")
 app.config_from_object("celeryconfig")
 lifecycle.connect()
 logs.connect()
 liveness.connect(app)
+listening.connect(app)

@@ -11,10 +11,13 @@ from typing import Self
 import sqlalchemy as sa
 
 from orders import cache
+from orders.backlog import Backlog, StreamBacklog
 from orders.database import make_engine
 from orders.errors import OrderworksError
 from orders.imports.flow import Importer
 from orders.imports.spool import Spool
+from orders.names import OUTBOX
+from orders.outbox import OutboxBacklog
 from orders.redis import Redis, make_redis
 from orders.settings import Settings
 from orders.stream import UpdateStream
@@ -57,6 +60,12 @@ class Process:
         self.engine.dispose()
         self.redis.close()
         self.cache.close()
+
+    def backlog(self, shard: int) -> Backlog:
+        """What waits in a shard, or in the outbox."""
+        if shard == OUTBOX:
+            return OutboxBacklog(self.engine, self.stream)
+        return StreamBacklog(self.stream, shard, self.settings.verdict_ttl)
 
     def invalidate(self, customer_ids: Collection[int]) -> None:
         """Make the cached reads of these customers disappear."""

@@ -1,0 +1,251 @@
+"""The outbox: an app's transaction and its updates stand or fall together, and each is applied once."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from orders import outbox
+from orders.drain import Drain, Drained
+from orders.errors import InvalidUpdate
+from orders.imports.flow import Importer
+from orders.imports.spool import Spool
+from orders.messages import OrderUpdate
+from orders.names import OUTBOX, update_nudge
+from orders.outbox import OutboxBacklog
+from orders.redis import Redis, make_redis
+from orders.schema import parked_updates, update_outbox, update_shards
+from orders.settings import Settings
+from orders.stream import UpdateStream
+from orders.sweep import find_forgotten
+from tests.integration.conftest import Rows
+
+Accept = Callable[[Sequence[OrderUpdate]], list[str]]
+DrainOutbox = Callable[[], Drained]
+
+PAID = OrderUpdate(order_id=2, status="paid")
+
+
+@pytest.fixture(autouse=True)
+def seeded(seed: Callable[[Rows], None]) -> None:
+    """Two orders of one customer."""
+    seed({key: (1, "new", Decimal("1.00"), 0) for key in (1, 2)})
+
+
+@pytest.fixture
+def drain_outbox(
+    engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Settings
+) -> DrainOutbox:
+    """Drain the outbox until it is empty."""
+    return lambda: Drain(engine, OutboxBacklog(engine, updates), cache, settings).run()
+
+
+def test_a_transaction_that_rolls_back_leaves_no_update(
+    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+) -> None:
+    with engine.connect() as connection:
+        assert outbox.enqueue(connection, [PAID]) == 1
+        connection.rollback()
+    assert drain_outbox() == Drained({}, more=False)
+    assert rows()[2][1] == "new"
+
+
+def test_a_transaction_that_commits_has_its_updates_applied_once(
+    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+) -> None:
+    with engine.begin() as connection:
+        outbox.enqueue(connection, [PAID, OrderUpdate(order_id=1, total="5")])
+    assert drain_outbox().verdicts == {"applied": 2}
+    assert drain_outbox().verdicts == {}
+    assert (rows()[2][1], rows()[1][2]) == ("paid", Decimal("5.00"))
+    with engine.connect() as connection:
+        account = sa.select(*update_shards.c["shard", "accepted", "applied"])
+        assert connection.execute(account).all() == [(OUTBOX, 2, 2)]
+
+
+def test_a_session_enqueues_with_its_own_transaction(
+    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+) -> None:
+    with Session(engine) as session:
+        outbox.enqueue(session, [OrderUpdate(order_id=1, status="paid")])
+        session.rollback()
+        outbox.enqueue(session, [PAID])
+        session.commit()
+    assert drain_outbox().verdicts == {"applied": 1}
+    assert (rows()[1][1], rows()[2][1]) == ("new", "paid")
+
+
+def test_asynchronous_connections_and_sessions_enqueue_alike(
+    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+) -> None:
+    async def enqueue() -> None:
+        address = engine.url.set(drivername="postgresql+asyncpg")
+        made = create_async_engine(address)
+        async with made.begin() as connection:
+            assert await outbox.enqueue(connection, [OrderUpdate(order_id=1, total="5.5")]) == 1
+            assert await outbox.enqueue(connection, []) == 0
+        async with AsyncSession(made) as session:
+            await outbox.enqueue(session, [OrderUpdate(order_id=1, status="lost")])
+            await session.rollback()
+            await outbox.enqueue(session, [PAID])
+            await session.commit()
+        await made.dispose()
+
+    asyncio.run(enqueue())
+    assert drain_outbox().verdicts == {"applied": 2}
+    assert (rows()[1][1:3], rows()[2][1]) == (("new", Decimal("5.50")), "paid")
+
+
+def test_plain_sql_enqueues(
+    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO update_outbox (order_id, status, total, version) "
+                "VALUES (2, E'a \"quoted\"\\nword', 7.5, 3)"
+            )
+        )
+    assert drain_outbox().verdicts == {"applied": 1}
+    assert rows()[2] == (1, 'a "quoted"\nword', Decimal("7.50"), 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "constraint"),
+    [
+        ("(order_id, total) VALUES (0, 1)", "ck_update_outbox_order_id"),
+        ("(order_id, customer_id) VALUES (1, 0)", "ck_update_outbox_customer_id"),
+        ("(order_id, status) VALUES (1, '')", "ck_update_outbox_status"),
+        ("(order_id, total) VALUES (1, -1)", "ck_update_outbox_total"),
+        ("(order_id, total) VALUES (1, 'NaN')", "ck_update_outbox_total"),
+        ("(order_id, total, version) VALUES (1, 1, -1)", "ck_update_outbox_version"),
+        ("(order_id) VALUES (1)", "ck_update_outbox_says_something"),
+    ],
+)
+def test_plain_sql_that_says_no_update_is_refused_at_once(
+    engine: sa.Engine, values: str, constraint: str
+) -> None:
+    with engine.connect() as connection, pytest.raises(sa.exc.IntegrityError, match=constraint):
+        connection.execute(sa.text(f"INSERT INTO update_outbox {values}"))
+
+
+def test_something_that_is_no_update_keeps_all_from_being_enqueued(engine: sa.Engine) -> None:
+    with engine.connect() as connection:
+        with pytest.raises(InvalidUpdate, match="dict is not an OrderUpdate"):
+            outbox.enqueue(connection, [PAID, {"order_id": 1}])  # type: ignore[list-item]
+        assert not outbox.waits(connection)
+
+
+def test_updates_of_one_order_keep_their_order_within_a_moment(
+    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+) -> None:
+    with engine.begin() as connection:
+        outbox.enqueue(connection, [OrderUpdate(order_id=2, total=each) for each in range(50)])
+        # As if the clock had stood still.
+        connection.execute(sa.update(update_outbox).values(enqueued_at=sa.func.now()))
+    assert drain_outbox().verdicts == {"applied": 1, "superseded": 49}
+    assert rows()[2][2] == Decimal("49.00")
+
+
+def test_what_is_committed_late_is_accepted_late(
+    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+) -> None:
+    with engine.connect() as slow:
+        outbox.enqueue(slow, [OrderUpdate(order_id=2, status="late")])
+        with engine.begin() as quick:
+            outbox.enqueue(quick, [OrderUpdate(order_id=2, status="early")])
+        assert drain_outbox().verdicts == {"applied": 1}
+        slow.commit()
+    assert drain_outbox().verdicts == {"applied": 1}
+    assert rows()[2][1] == "late"
+
+
+def test_an_update_that_was_accepted_later_by_the_stream_is_the_last_word(
+    engine: sa.Engine,
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: Callable[[], list[Drained]],
+    drain_outbox: DrainOutbox,
+) -> None:
+    with engine.begin() as connection:
+        outbox.enqueue(connection, [OrderUpdate(order_id=2, status="first")])
+    accept([OrderUpdate(order_id=2, status="second")])
+    drain()
+    assert drain_outbox().verdicts == {"stale": 1}
+    assert rows()[2][1] == "second"
+
+
+def test_an_update_of_an_unknown_order_waits_for_it(
+    engine: sa.Engine,
+    rows: Callable[[], Rows],
+    seed: Callable[[Rows], None],
+    drain_outbox: DrainOutbox,
+    updates: UpdateStream,
+    importer: Importer,
+) -> None:
+    with engine.begin() as connection:
+        outbox.enqueue(connection, [OrderUpdate(order_id=3, status="paid")])
+    assert drain_outbox().verdicts == {"parked": 1}
+    seed({3: (2, "new", Decimal("1.00"), 0)})
+    with engine.begin() as connection:
+        connection.execute(sa.update(parked_updates).values(next_attempt_at=sa.func.now()))
+    forgotten = find_forgotten(engine, updates, importer)
+    assert forgotten
+    assert forgotten.shards == [OUTBOX]
+    assert drain_outbox().verdicts == {"applied": 1}
+    assert rows()[3][1] == "paid"
+
+
+@pytest.fixture
+def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
+    """What the sweep asks about imports."""
+    return Importer(engine, Spool(settings.spool), stream, cache, settings)
+
+
+def test_the_sweep_finds_what_nobody_heard_of(
+    engine: sa.Engine, updates: UpdateStream, importer: Importer, stream: Redis
+) -> None:
+    with engine.begin() as connection:
+        outbox.enqueue(connection, [PAID])
+    forgotten = find_forgotten(engine, updates, importer)
+    assert forgotten
+    assert forgotten.shards == [OUTBOX]
+    assert stream.exists(update_nudge(OUTBOX)), "its message is on the way"
+    again = find_forgotten(engine, updates, importer)
+    assert again
+    assert again.shards == []
+
+
+def test_a_drain_that_dies_before_its_commit_leaves_the_outbox_as_it_was(
+    engine: sa.Engine,
+    rows: Callable[[], Rows],
+    drain_outbox: DrainOutbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with engine.begin() as connection:
+        outbox.enqueue(connection, [PAID])
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Drain, "_record", die)
+        with pytest.raises(KeyboardInterrupt):
+            drain_outbox()
+    assert rows()[2][1] == "new", "the fault happened: nothing is applied"
+    assert drain_outbox().verdicts == {"applied": 1}
+
+
+def test_it_is_drained_while_redis_is_away(
+    engine: sa.Engine, rows: Callable[[], Rows], settings: Settings
+) -> None:
+    with engine.begin() as connection:
+        outbox.enqueue(connection, [PAID])
+    nobody = make_redis("redis://127.0.0.1:1/0", timeout=1)
+    backlog = OutboxBacklog(engine, UpdateStream(nobody, 2, 1000))
+    assert Drain(engine, backlog, nobody, settings).run().verdicts == {"applied": 1}
+    assert rows()[2][1] == "paid"
