@@ -3,6 +3,7 @@
 import typer
 
 from orderworks.cli import bench, database, import_control, imports, reports, stack, updates
+from orderworks.cli.dead import dead
 from orderworks.cli.demo import demo
 from orderworks.cli.doctor import doctor
 from orderworks.cli.failures import clear_failures
@@ -28,6 +29,7 @@ app.command()(import_control.resume)
 app.command()(import_control.cancel)
 app.command()(import_control.retry)
 app.command()(updates.update)
+app.command()(dead)
 app.add_typer(reports.commands, name="report")
 app.command()(status)
 app.command()(stack.env)

@@ -14,7 +14,7 @@ from tests.commands import Run
 
 COMMANDS = (
     *("demo", "up", "import", "imports", "rejects", "pause", "resume", "cancel", "retry"),
-    *("update", "report", "status", "env", "doctor", "db"),
+    *("update", "dead", "report", "status", "env", "doctor", "db"),
 )
 
 
