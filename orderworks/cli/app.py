@@ -7,6 +7,7 @@ from orderworks.cli.dead import dead
 from orderworks.cli.demo import demo
 from orderworks.cli.doctor import doctor
 from orderworks.cli.failures import clear_failures
+from orderworks.cli.metrics import metrics
 from orderworks.cli.status import status
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.command()(updates.update)
 app.command()(dead)
 app.add_typer(reports.commands, name="report")
 app.command()(status)
+app.command()(metrics)
 app.command()(stack.env)
 app.command()(doctor)
 app.add_typer(database.commands, name="db")
