@@ -9,6 +9,8 @@ OrderworksError
 ├── Backpressure            the stream of updates is at its limit; try again later
 ├── PartlyAccepted          `update_many` stopped part way: says how many were accepted
 ├── ImportNotFound          no import has that id
+├── DeadUpdateNotFound      no dead update has that id
+├── ReplayStopped           dead updates were replayed part way: says how many
 ├── WrongState              the import is not in a state in which this can be done to it
 ├── ImportFailed            what was accepted cannot be loaded, now or later: says why
 ├── DataMissing             the spool, as this host sees it, lacks data; another host may see them
@@ -83,6 +85,30 @@ class PartlyAccepted(OrderworksError):
 
 class ImportNotFound(OrderworksError):
     """No import has that id."""
+
+
+class DeadUpdateNotFound(OrderworksError):
+    """No dead update has that id."""
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        named = ", ".join(map(str, ids))
+        super().__init__(f"no dead update has the id {named}; `orderworks dead` lists them")
+
+
+class ReplayStopped(OrderworksError):
+    """A replay of dead updates ended before its time; doing it again goes on with the rest.
+
+    Attributes:
+        replayed: how many were handed over and marked.
+        left: how many were not.
+        cause: the failure.
+    """
+
+    def __init__(self, replayed: int, left: int, cause: Exception) -> None:
+        super().__init__(f"{replayed} dead updates were replayed and {left} were not: {cause}")
+        self.replayed = replayed
+        self.left = left
+        self.cause = cause
 
 
 class WrongState(OrderworksError):

@@ -3,9 +3,11 @@
 import typer
 
 from orderworks.cli import bench, database, import_control, imports, reports, stack, updates
+from orderworks.cli.dead import dead
 from orderworks.cli.demo import demo
 from orderworks.cli.doctor import doctor
 from orderworks.cli.failures import clear_failures
+from orderworks.cli.metrics import metrics
 from orderworks.cli.status import status
 
 app = typer.Typer(
@@ -28,8 +30,10 @@ app.command()(import_control.resume)
 app.command()(import_control.cancel)
 app.command()(import_control.retry)
 app.command()(updates.update)
+app.command()(dead)
 app.add_typer(reports.commands, name="report")
 app.command()(status)
+app.command()(metrics)
 app.command()(stack.env)
 app.command()(doctor)
 app.add_typer(database.commands, name="db")

@@ -11,7 +11,13 @@ import redis
 import sqlalchemy as sa
 
 from orders.database import unavailable
-from orders.errors import ConfigurationError, ImportNotFound, InvalidInput, OrderworksError
+from orders.errors import (
+    ConfigurationError,
+    DeadUpdateNotFound,
+    ImportNotFound,
+    InvalidInput,
+    OrderworksError,
+)
 from orders.redis import redis_unavailable
 from orders.settings import Settings
 
@@ -26,7 +32,7 @@ def clear_failures() -> Iterator[None]:
     """Turn the errors that a person can do something about into a line and an exit status."""
     try:
         yield
-    except (ConfigurationError, InvalidInput, ImportNotFound) as error:
+    except (ConfigurationError, InvalidInput, ImportNotFound, DeadUpdateNotFound) as error:
         _end(error, WRONG_USAGE)
     except OrderworksError as error:
         _end(error, FAILED)

@@ -1,6 +1,7 @@
 """The command, as people type it: what it prints, and with what status it ends."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from tests.commands import Run
 
 COMMANDS = (
     *("demo", "up", "import", "imports", "rejects", "pause", "resume", "cancel", "retry"),
-    *("update", "report", "status", "env", "doctor", "db"),
+    *("update", "dead", "report", "status", "metrics", "env", "doctor", "db"),
 )
 
 
@@ -173,3 +174,24 @@ def test_doctor_finds_a_stream_that_may_be_evicted(run: Run, stream: Redis) -> N
         stream.config_set("maxmemory-policy", "noeviction")
     assert done.status == 1
     assert "set maxmemory-policy noeviction" in done.out
+
+
+def test_metrics_are_told_also_of_a_server_that_is_away(run: Run) -> None:
+    done = run("metrics")
+    assert (done.status, done.err) == (0, "")
+    assert '\norderworks_up{server="postgresql"} 1.0\n' in done.out
+    assert "\n# TYPE orderworks_updates_total counter\n" in done.out
+    # As a process of its own: what is logged within the tests goes to pytest.
+    away = subprocess.run(
+        [sys.executable, "-m", "orderworks", "metrics"],
+        env={**os.environ, "DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/orders"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert '\norderworks_up{server="postgresql"} 0.0\n' in away.stdout
+    assert '\norderworks_up{server="stream"} 1.0\n' in away.stdout
+    assert "orderworks_parked_updates" not in away.stdout
+    assert len(away.stderr.splitlines()) == 1
+    assert away.stderr.startswith("metrics_missing server=postgresql")
+    assert "hunter2" not in away.stderr

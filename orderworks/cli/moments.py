@@ -1,0 +1,27 @@
+"""Moments as people type them: ISO 8601, or how long ago."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import typer
+
+_AGE = re.compile(r"([0-9]{1,9})\s*(s|min|m|h|d|w)")
+_UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def moment(text: str) -> datetime:
+    """The moment that `2026-11-22T19:00`, `2h` or `3d` means; in UTC where it names no zone.
+
+    Raises:
+        typer.BadParameter: it is neither a moment nor an age.
+    """
+    age = _AGE.fullmatch(text.strip())
+    try:
+        if age:
+            return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
+        named = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is neither a time such as 2026-11-22T19:00 nor an age such as 2h or 3d"
+        ) from None
+    return named if named.tzinfo else named.replace(tzinfo=UTC)

@@ -1,0 +1,378 @@
+"""Dead updates: found by what is known of them, replayed in their old place among all writes."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+
+from orders.database import make_engine
+from orders.dead import Found, Letter, Wanted, find_dead
+from orders.drain import Drained
+from orders.errors import Backpressure, DeadUpdateNotFound, ReplayStopped
+from orders.messages import OrderUpdate
+from orders.redis import Redis
+from orders.replay import Replay, Replayed
+from orders.schema import dead_updates
+from orders.settings import Settings
+from orders.stream import UpdateStream
+from tests.integration.conftest import Rows
+
+Accept = Callable[[Sequence[OrderUpdate]], list[str]]
+DrainAll = Callable[..., list[Drained]]
+Find = Callable[..., Found]
+Bury = Callable[..., list[int]]
+RunReplay = Callable[..., Replayed]
+
+START = 1_795_375_608_079 << 20
+"""The place in the order of acceptance of the first update that a test buries."""
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def find(engine: sa.Engine) -> Find:
+    """Find dead updates."""
+
+    def read(limit: int | None = None, **wanted: object) -> Found:
+        with engine.connect() as connection:
+            return find_dead(connection, Wanted(**wanted), limit)  # type: ignore[arg-type]
+
+    return read
+
+
+@pytest.fixture
+def bury(engine: sa.Engine) -> Bury:
+    """Put dead updates into the table, one place after the other; their ids."""
+
+    def write(*payloads: bytes | OrderUpdate, entry: int = START, **values: object) -> list[int]:
+        letters = [
+            {
+                "shard": 0,
+                "entry": entry + number,
+                "payload": each.encode() if isinstance(each, OrderUpdate) else each,
+                "reason": "order does not exist",
+                "first_seen": NOW,
+                "attempts": 3,
+                **values,
+            }
+            for number, each in enumerate(payloads)
+        ]
+        inserted = sa.insert(dead_updates).returning(
+            dead_updates.c.id, sort_by_parameter_order=True
+        )
+        with engine.begin() as connection:
+            return list(connection.scalars(inserted, letters))
+
+    return write
+
+
+@pytest.fixture
+def replay(engine: sa.Engine, updates: UpdateStream) -> RunReplay:
+    """Replay dead updates; what is not drained at once the tests drain."""
+
+    def run(limit: int | None = None, **wanted: object) -> Replayed:
+        wish = Wanted(**wanted)  # type: ignore[arg-type]
+        return Replay(engine, updates, lambda _shard: None, rate=100_000).run(wish, limit)
+
+    return run
+
+
+def ids(found: Found) -> list[int]:
+    return [letter.id for letter in found.dead]
+
+
+# Found.
+
+
+def test_a_dead_update_is_told_with_all_that_is_known_of_it(find: Find, bury: Bury) -> None:
+    (made,) = bury(b'{"order_id":42,"status":"paid"}', died_at=NOW)
+    assert find() == Found(
+        1,
+        [
+            Letter(
+                id=made,
+                order_id=42,
+                version=START,
+                reason="order does not exist",
+                payload='{"order_id":42,"status":"paid"}',
+                shard=0,
+                entry="1795375608079-0",
+                accepted_at=datetime.fromtimestamp(1_795_375_608.079, UTC),
+                first_seen=NOW,
+                died_at=NOW,
+                attempts=3,
+                replayed_at=None,
+            )
+        ],
+    )
+
+
+def test_the_newest_come_first_and_all_that_match_are_counted(find: Find, bury: Bury) -> None:
+    made = bury(*(OrderUpdate(order_id=key, status="paid") for key in range(1, 6)))
+    found = find(limit=2)
+    assert (found.total, ids(found)) == (5, made[:2:-1])
+
+
+def test_text_in_the_reason_is_taken_as_it_is(find: Find, bury: Bury) -> None:
+    update = OrderUpdate(order_id=1, status="paid")
+    (made,) = bury(update, reason="Key 50%_x is NOT there")
+    bury(update, entry=START + 9, reason="Key 500 x is not there")
+    assert ids(find(reason="50%_X is not")) == [made]
+
+
+def test_an_order_is_found_in_whatever_way_its_update_is_written(find: Find, bury: Bury) -> None:
+    of_42 = bury(
+        b'{"order_id":42,"status":"paid"}',
+        b'{ "status": "gr\xc3\xb6\xc3\x9fer\\\\", "order_id"\t:\n 42 }',
+        b'{"order_id":42,"statos":"x"}',
+        b'\xff\x00{"order_id":42',
+    )
+    bury(
+        b'{"order_id":421,"status":"paid"}',
+        b'{"order_id":142,"status":"paid"}',
+        b'{"order_id":42.5,"status":"paid"}',
+        b'{"order_id":4,"customer_id":42,"version":42}',
+        b'{"order_id":4,"status":"\\"order_id\\":42"}',
+        b"42",
+        entry=START + 100,
+    )
+    found = find(order_id=42)
+    assert sorted(ids(found)) == of_42
+    assert [letter.order_id for letter in found.dead] == [None, None, 42, 42]
+
+
+def test_they_are_found_by_when_they_died_and_whether_they_were_replayed(
+    find: Find, bury: Bury
+) -> None:
+    update = OrderUpdate(order_id=1, status="paid")
+    long_ago, lately = NOW - timedelta(days=2), NOW - timedelta(hours=1)
+    (old,) = bury(update, died_at=long_ago)
+    (new,) = bury(update, entry=START + 1, died_at=lately, replayed_at=NOW)
+    assert ids(find(since=lately)) == [new]
+    assert ids(find(until=lately)) == [old]
+    assert ids(find(since=long_ago, until=NOW)) == [new, old]
+    assert ids(find(replayed=True)) == [new]
+    assert ids(find(replayed=False)) == [old]
+
+
+def test_ids_that_do_not_exist_are_named(find: Find, bury: Bury, replay: RunReplay) -> None:
+    (made,) = bury(OrderUpdate(order_id=1, status="paid"))
+    assert ids(find(ids=[made])) == [made]
+    for ask in (find, replay):
+        with pytest.raises(DeadUpdateNotFound, match=f"id {made + 1}, {made + 2};"):
+            ask(ids=[made + 2, made, made + 1])
+    assert find().dead[0].replayed_at is None
+
+
+# Replayed.
+
+
+def test_a_dead_update_is_applied_once_what_it_lacked_is_there(
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    bury: Bury,
+    replay: RunReplay,
+    drain: DrainAll,
+) -> None:
+    bury(OrderUpdate(order_id=5, customer_id=1, total="7"), OrderUpdate(order_id=5, status="paid"))
+    seed({1: (1, "new", Decimal(1), 0)})
+    assert replay() == Replayed(2, [])
+    drain()
+    assert rows()[5] == (1, "paid", Decimal(7), START + 1)
+
+
+def test_a_replay_overwrites_nothing_newer(
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    bury: Bury,
+    replay: RunReplay,
+    drain: DrainAll,
+) -> None:
+    newer: Rows = {
+        2: (1, "newer", Decimal(9), START + 1),
+        4: (1, "newer", Decimal(9), 8),
+    }
+    seed(newer)
+    bury(OrderUpdate(order_id=2, total="7"), OrderUpdate(order_id=4, total="7", version=7))
+    assert replay() == Replayed(2, [])
+    assert drain()[0].verdicts == {"stale": 2}
+    assert rows() == newer
+
+
+def test_what_was_replayed_in_vain_keeps_its_place_the_next_time(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    bury: Bury,
+    replay: RunReplay,
+    drain: DrainAll,
+) -> None:
+    bury(OrderUpdate(order_id=2, customer_id=1, total="7"))
+    replay()
+    drain()
+    bury(OrderUpdate(order_id=2, status="paid"), entry=START + 5)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE parked_updates SET next_attempt_at = now()"))
+    drain(unknown_order_patience=0)
+    seed({1: (1, "new", Decimal(1), 0)})
+    assert replay() == Replayed(2, []), "the first one died again"
+    drain()
+    assert rows()[2] == (1, "paid", Decimal(7), START + 5)
+
+
+def test_those_replayed_before_are_replayed_by_name_only(
+    bury: Bury, replay: RunReplay, find: Find, updates: UpdateStream
+) -> None:
+    made = bury(*(OrderUpdate(order_id=key, status="paid") for key in (2, 4, 6)))
+    assert replay(ids=made[:1]) == Replayed(1, [])
+    assert ids(find(replayed=True)) == made[:1]
+    assert replay() == Replayed(2, [])
+    assert replay() == Replayed(0, [])
+    assert replay(ids=made[1:]) == Replayed(2, [])
+    assert updates.length(0) == 5
+
+
+def test_a_limit_takes_the_oldest_of_those_that_are_wanted(
+    bury: Bury, replay: RunReplay, find: Find
+) -> None:
+    updates = [OrderUpdate(order_id=key, status="paid") for key in (2, 4, 6)]
+    others = bury(*updates, reason="customer 7 does not exist")
+    made = bury(*updates, entry=START + 10)
+    assert replay(limit=2, reason="order") == Replayed(2, [])
+    assert sorted(ids(find(replayed=True))) == made[:2]
+    assert sorted(ids(find(replayed=False))) == [*others, made[2]]
+
+
+def test_what_is_no_update_stays_and_is_reported(bury: Bury, replay: RunReplay, find: Find) -> None:
+    strange = bury(b"", b"\xff\x00 garbage", b'{"order_id":2,"totl":1}', b"[" * 100_000)
+    good = bury(OrderUpdate(order_id=2, status="paid"), entry=START + 9)
+    done = replay()
+    assert done.replayed == 1
+    assert sorted(each.id for each in done.unreadable) == strange
+    assert all(each.reason for each in done.unreadable)
+    assert "totl" in next(each.reason for each in done.unreadable if each.id == strange[2])
+    assert ids(find(replayed=True)) == good
+
+
+def test_a_replay_killed_before_its_mark_is_done_twice_without_effect(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    bury: Bury,
+    replay: RunReplay,
+    drain: DrainAll,
+    find: Find,
+    updates: UpdateStream,
+) -> None:
+    seed({2: (1, "new", Decimal(1), 0)})
+    bury(OrderUpdate(order_id=2, total="7"))
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    sa.event.listen(engine, "commit", die)
+    with pytest.raises(KeyboardInterrupt):
+        replay()
+    sa.event.remove(engine, "commit", die)
+    assert updates.length(0) == 1, "the fault happened: it is appended …"
+    assert find().dead[0].replayed_at is None, "… and not marked"
+    drain()
+    first = rows()
+    assert replay() == Replayed(1, [])
+    assert drain()[0].verdicts == {"duplicate": 1}
+    assert rows() == first == {2: (1, "new", Decimal(7), START)}
+
+
+def test_two_replays_side_by_side_hand_over_each_update_once(
+    engine: sa.Engine, settings: Settings, bury: Bury, updates: UpdateStream
+) -> None:
+    bury(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 42, 2)))
+    other = make_engine(settings, "orderworks-other")
+    first = Replay(engine, updates, lambda _shard: None, rate=50)
+    second = Replay(other, updates, lambda _shard: None, rate=100_000)
+    # The other one runs as a whole when the first one has planned all and done one batch.
+    done = list[Replayed]()
+
+    def interrupt(seen: int, _planned: int) -> None:
+        if not done:
+            assert seen == 5
+            done.append(second.run(Wanted()))
+
+    assert first.run(Wanted(), on_progress=interrupt) == Replayed(5, [])
+    other.dispose()
+    assert done == [Replayed(15, [])]
+    assert updates.length(0) == 20
+
+
+def test_nobody_is_nudged_who_is_on_the_way(
+    engine: sa.Engine, bury: Bury, updates: UpdateStream
+) -> None:
+    bury(*(OrderUpdate(order_id=key, status="paid") for key in range(1, 9)))
+    nudged = list[int]()
+    Replay(engine, updates, nudged.append, rate=20).run(Wanted())
+    assert nudged == [0, 1]
+
+
+def test_a_replay_keeps_to_its_rate(engine: sa.Engine, bury: Bury, updates: UpdateStream) -> None:
+    bury(*(OrderUpdate(order_id=key, status="paid") for key in range(1, 31)))
+    began = time.monotonic()
+    Replay(engine, updates, lambda _shard: None, rate=100).run(Wanted())
+    assert time.monotonic() - began >= 0.2, "the last tenth of a second's is not waited for"
+
+
+def full_stream(stream: Redis, settings: Settings, left: int) -> UpdateStream:
+    """Streams whose first one has room for `left` updates only."""
+    limit = 20
+    for _ in range(limit - left):
+        stream.xadd("orders:updates:{0}", {"update": b'{"order_id":2,"status":"full"}'})
+    return UpdateStream(stream, settings.update_shards, limit)
+
+
+def test_a_full_stream_is_waited_for(
+    engine: sa.Engine, stream: Redis, settings: Settings, bury: Bury
+) -> None:
+    bury(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 22, 2)))
+    updates = full_stream(stream, settings, left=5)
+
+    def make_room(seen: int, planned: int) -> None:
+        if seen < planned:
+            with pytest.raises(Backpressure):
+                updates.append(0, [b"{}"])
+            stream.pexpire("orders:updates:{0}", 100)
+
+    replay = Replay(engine, updates, lambda _shard: None, rate=50)
+    assert replay.run(Wanted(), on_progress=make_room) == Replayed(10, [])
+    assert updates.length(0) == 5
+
+
+def test_a_stream_that_stays_full_ends_the_replay_which_says_how_far_it_came(
+    engine: sa.Engine, stream: Redis, settings: Settings, bury: Bury, find: Find
+) -> None:
+    made = bury(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 22, 2)))
+    updates = full_stream(stream, settings, left=5)
+    replay = Replay(engine, updates, lambda _shard: None, rate=50, patience=0.3)
+    with pytest.raises(ReplayStopped) as stopped:
+        replay.run(Wanted())
+    assert (stopped.value.replayed, stopped.value.left) == (5, 5)
+    assert isinstance(stopped.value.cause, Backpressure)
+    assert sorted(ids(find(replayed=True))) == made[:5]
+    stream.delete("orders:updates:{0}")
+    assert Replay(engine, updates, lambda _shard: None).run(Wanted()) == Replayed(5, [])
+
+
+def test_a_server_that_fails_ends_the_replay_which_says_how_far_it_came(
+    engine: sa.Engine, stream: Redis, updates: UpdateStream, bury: Bury, find: Find
+) -> None:
+    made = bury(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 22, 2)))
+
+    def spoil(_seen: int, _planned: int) -> None:
+        stream.set("orders:updates:{0}", "no stream")
+
+    with pytest.raises(ReplayStopped) as stopped:
+        Replay(engine, updates, lambda _shard: None, rate=50).run(Wanted(), on_progress=spoil)
+    assert (stopped.value.replayed, stopped.value.left) == (5, 5)
+    assert "WRONGTYPE" in str(stopped.value.cause)
+    assert sorted(ids(find(replayed=True))) == made[:5]

@@ -1,0 +1,259 @@
+"""Metrics: the numbers are those of the servers, and one that is away hides no other."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from orders import names
+from orders.drain import Drained
+from orders.imports.flow import Importer
+from orders.imports.options import Options
+from orders.imports.spool import Spool
+from orders.messages import OrderUpdate
+from orders.metrics import DOCUMENTED, Metrics
+from orders.redis import Redis, make_redis
+from orders.reports import Window, refresh
+from orders.schema import dead_updates, import_chunks, imports, parked_updates, update_outbox
+from orders.settings import Settings
+from orders.stream import UpdateStream
+from producer.imports import accept_import
+from tests.integration.conftest import Rows
+
+Told = dict[str, float]
+"""Numbers by metric and labels, as they are written."""
+
+
+@pytest.fixture
+def told(settings: Settings) -> Callable[..., Told]:
+    """Collect the metrics, and read them as Prometheus does."""
+
+    def collect(**overrides: str) -> Told:
+        used = settings.model_copy(update=overrides)
+        text = generate_latest(Metrics.from_settings(used)).decode()
+        return {
+            sample.name + json.dumps(sample.labels).replace("{}", ""): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    return collect
+
+
+def of(metric: str, **labels: str) -> str:
+    """The name of a number."""
+    return metric + (json.dumps(labels) if labels else "")
+
+
+def test_verdicts_are_those_that_drains_gave(
+    seed: Callable[[Rows], None],
+    accept: Callable[[Sequence[OrderUpdate]], list[str]],
+    drain: Callable[..., list[Drained]],
+    told: Callable[..., Told],
+) -> None:
+    seed({2: (1, "new", Decimal(1), 10)})
+    accept(
+        [
+            OrderUpdate(order_id=2, total="2", version=9),
+            OrderUpdate(order_id=2, total="2", version=10),
+            OrderUpdate(order_id=2, total="3", version=11),
+            OrderUpdate(order_id=2, total="4", version=12),
+            OrderUpdate(order_id=7, total="4"),
+        ]
+    )
+    drain()
+    expected = {
+        "0": {"accepted": 4, "applied": 1, "superseded": 1, "stale": 1, "duplicate": 1, "dead": 0},
+        "1": dict.fromkeys(("applied", "superseded", "stale", "duplicate", "dead"), 0)
+        | {"accepted": 1},
+    }
+    found = told()
+    for shard, counts in expected.items():
+        assert found[of("orderworks_updates_accepted_total", shard=shard)] == counts.pop("accepted")
+        for verdict, count in counts.items():
+            assert found[of("orderworks_updates_total", shard=shard, verdict=verdict)] == count
+    assert found["orderworks_parked_updates"] == 1
+    accepted = sum(v for k, v in found.items() if k.startswith("orderworks_updates_accepted_total"))
+    verdicts = sum(v for k, v in found.items() if k.startswith("orderworks_updates_total"))
+    assert accepted == verdicts + found["orderworks_parked_updates"]
+
+
+def test_what_waits_is_told_with_its_age(
+    engine: sa.Engine,
+    stream: Redis,
+    updates: UpdateStream,
+    settings: Settings,
+    told: Callable[..., Told],
+) -> None:
+    hour_ago = int((time.time() - 3600) * 1000)
+    stream.xadd("orders:updates:{1}", {"update": b"{}"}, id=f"{hour_ago}-0")
+    updates.append(1, [b"{}", b"{}"])
+    past = sa.func.now() - timedelta(hours=1)
+    parked = {"shard": 0, "order_id": 2, "payload": b"{}", "reason": "", "next_attempt_at": past}
+    with engine.begin() as connection:
+        connection.execute(sa.insert(parked_updates).values(entry=1, **parked))
+        connection.execute(
+            sa.insert(parked_updates).values(
+                {**parked, "entry": 2, "next_attempt_at": sa.func.now()}
+            )
+        )
+        connection.execute(sa.insert(update_outbox).values(order_id=1, total=1, enqueued_at=past))
+    for queue, count in ((names.Queue.IMPORTS, 3), (names.Queue.UPDATES, 1)):
+        with make_redis(settings.broker, timeout=5) as broker:
+            broker.rpush(queue.value, *range(count))
+    found = told()
+    assert found[of("orderworks_stream_entries", shard="0")] == 0
+    assert found[of("orderworks_stream_entries", shard="1")] == 3
+    assert found[of("orderworks_stream_lag_seconds", shard="0")] == 0
+    assert found["orderworks_parked_updates"] == 2
+    assert found["orderworks_outbox_updates"] == 1
+    for age in (
+        of("orderworks_stream_lag_seconds", shard="1"),
+        "orderworks_parked_overdue_seconds",
+        "orderworks_outbox_lag_seconds",
+    ):
+        assert 3600 <= found[age] < 3700
+    queues = {queue: found[of("orderworks_queue_messages", queue=queue)] for queue in names.Queue}
+    assert queues == {"updates": 1, "imports": 3, "reports": 0, "upkeep": 0}
+    assert found["orderworks_stream_limit_entries"] == settings.stream_limit
+
+
+def test_a_next_attempt_that_is_to_come_is_not_overdue(
+    engine: sa.Engine, told: Callable[..., Told]
+) -> None:
+    to_come = sa.func.now() + timedelta(hours=1)
+    parked = {"shard": 0, "order_id": 2, "payload": b"{}", "reason": "", "next_attempt_at": to_come}
+    with engine.begin() as connection:
+        connection.execute(sa.insert(parked_updates).values(entry=1, **parked))
+    assert told()["orderworks_parked_overdue_seconds"] == 0
+
+
+def test_dead_updates_are_told_by_whether_they_were_replayed(
+    engine: sa.Engine, told: Callable[..., Told]
+) -> None:
+    letter = {"shard": 0, "payload": b"", "reason": "", "first_seen": sa.func.now(), "attempts": 1}
+    with engine.begin() as connection:
+        for entry in range(5):
+            replayed_at = sa.func.now() if entry < 2 else None
+            connection.execute(
+                sa.insert(dead_updates).values(entry=entry, replayed_at=replayed_at, **letter)
+            )
+    found = told()
+    assert found[of("orderworks_dead_updates", replayed="true")] == 2
+    assert found[of("orderworks_dead_updates", replayed="false")] == 3
+
+
+def test_imports_are_told_by_status_and_their_rows_by_outcome(
+    engine: sa.Engine,
+    stream: Redis,
+    cache: Redis,
+    settings: Settings,
+    told: Callable[..., Told],
+) -> None:
+    importer = Importer(engine, Spool(settings.spool), stream, cache, settings)
+    for content in (b"id,name\n1,Ada\n2,Bob\nx,Eve\n", b"id,name\n3,Cid\n"):
+        job = accept_import(
+            content,
+            Options(kind="customers"),
+            spool=importer.spool,
+            stream=stream,
+            settings=settings,
+        )
+        importer.plan(job.id)
+        if b"Ada" in content:
+            importer.load_chunk(job.id, 0)
+            importer.finish(job.id)
+    with engine.begin() as connection:
+        past = sa.func.now() - timedelta(hours=1)
+        connection.execute(sa.update(imports).values(accepted_at=past))
+        assert connection.scalar(sa.select(sa.func.count()).select_from(import_chunks)) == 2
+    found = told()
+
+    def by(metric: str, label: str) -> dict[str, float]:
+        start = f'{metric}{{"{label}": "'
+        return {
+            name.removeprefix(start).removesuffix('"}'): value
+            for name, value in found.items()
+            if name.startswith(start) and value
+        }
+
+    assert by("orderworks_imports", "status") == {"running": 1, "done": 1}
+    assert by("orderworks_import_chunks", "status") == {"pending": 1, "done": 1}
+    assert by("orderworks_import_rows", "outcome") == {"applied": 2, "rejected": 1}
+    assert 3600 <= found["orderworks_import_oldest_seconds"] < 3700
+    assert found["orderworks_change_log_rows"] == 2
+
+
+def test_reports_and_sweeps_are_told_by_when_they_were_made(
+    engine: sa.Engine, stream: Redis, cache: Redis, told: Callable[..., Told]
+) -> None:
+    assert not [name for name in told() if "timestamp" in name], "there is none yet"
+    refreshed = refresh(engine, cache, lambda _ids: None, depth=10)
+    assert refreshed
+    stream.set(names.last_sweep(), 1234.5)
+    found = told()
+    assert found["orderworks_last_sweep_timestamp_seconds"] == 1234.5
+    for window in Window:
+        as_of = found[of("orderworks_report_as_of_timestamp_seconds", window=window)]
+        assert as_of == refreshed.as_of.timestamp()
+
+
+def test_every_metric_is_documented_and_told(
+    engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings
+) -> None:
+    refresh(engine, cache, lambda _ids: None, depth=10)
+    stream.set(names.last_sweep(), 1)
+    families = [*Metrics.from_settings(settings).collect()]
+    told = [each.name + ("_total" if each.type == "counter" else "") for each in families]
+    assert told == list(DOCUMENTED)
+    assert all(each.documentation and each.samples for each in families)
+
+
+SERVERS = {
+    "postgresql": {"database_url": "postgresql://me:hunter2@127.0.0.1:1/orders"},
+    "stream": {"redis_url": "redis://:hunter2@127.0.0.1:1/0"},
+    "cache": {"cache_redis_url": "redis://:hunter2@127.0.0.1:1/0"},
+    "broker": {"celery_broker_url": "redis://:hunter2@127.0.0.1:1/0"},
+}
+KNOWN_BY = {
+    "postgresql": "orderworks_parked_updates",
+    "stream": "orderworks_stream_limit_entries",
+    "cache": of("orderworks_redis_memory_bytes", server="cache"),
+    "broker": of("orderworks_queue_messages", queue="imports"),
+}
+
+
+@pytest.mark.parametrize("away", SERVERS)
+def test_a_server_that_is_away_is_told_and_hides_no_other(
+    told: Callable[..., Told], caplog: pytest.LogCaptureFixture, away: str
+) -> None:
+    found = told(**SERVERS[away])
+    for server, metric in KNOWN_BY.items():
+        assert found[of("orderworks_up", server=server)] == (server != away)
+        assert (metric in found) == (server != away)
+    assert f"metrics_missing server={away}" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_a_broker_that_is_no_redis_is_not_asked(told: Callable[..., Told]) -> None:
+    found = told(celery_broker_url="amqp://guest@127.0.0.1:1//")
+    assert of("orderworks_up", server="broker") not in found
+    assert found[of("orderworks_up", server="postgresql")] == 1
+
+
+def test_questions_to_the_database_end_in_time(
+    engine: sa.Engine, told: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orders.metrics.DATABASE_SECONDS", 1)
+    with engine.begin() as other:
+        other.execute(sa.text("LOCK TABLE dead_updates IN ACCESS EXCLUSIVE MODE"))
+        found = told()
+    assert found[of("orderworks_up", server="postgresql")] == 0
+    assert "orderworks_parked_updates" not in found
+    assert found[of("orderworks_up", server="stream")] == 1

@@ -1,0 +1,42 @@
+"""Moments as people type them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import typer
+
+from orderworks.cli.moments import moment
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("2026-11-22", datetime(2026, 11, 22, tzinfo=UTC)),
+        ("2026-11-22T19:30", datetime(2026, 11, 22, 19, 30, tzinfo=UTC)),
+        (" 2026-11-22T19:30:05+02:00 ", datetime(2026, 11, 22, 17, 30, 5, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_taken_in_its_zone_else_in_utc(text: str, meant: datetime) -> None:
+    assert moment(text) == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("5m", timedelta(minutes=5)),
+        ("5 min", timedelta(minutes=5)),
+        ("2h", timedelta(hours=2)),
+        ("3d", timedelta(days=3)),
+        ("1w", timedelta(days=7)),
+    ],
+)
+def test_an_age_is_so_long_ago(text: str, span: timedelta) -> None:
+    before = datetime.now(UTC)
+    assert before - span <= moment(text) <= datetime.now(UTC) - span
+
+
+@pytest.mark.parametrize("text", ["", "2", "h", "-2h", "2 years", "2026-13-01", "999999999w"])
+def test_what_is_neither_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="neither a time"):
+        moment(text)
