@@ -121,9 +121,9 @@ def test_a_database_without_schema_says_what_to_run(run: Run) -> None:
     done = run("imports")
     assert done.status == 1
     assert "orderworks db upgrade" in done.err
-    assert "0007" in run("db", "upgrade").out
+    assert "0008" in run("db", "upgrade").out
     assert run("db", "check").status == 0
-    assert run("db", "current").out == "0007 (newest: 0007)\n"
+    assert run("db", "current").out == "0008 (newest: 0008)\n"
 
 
 def test_json_is_one_document_and_nothing_else(run: Run) -> None:
