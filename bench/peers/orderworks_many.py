@@ -1,0 +1,21 @@
+"""Orderworks' own sender, all updates in a call."""
+
+from bench.peers.sending import Update, send_all
+from producer import OrderUpdate, Producer
+
+
+def main() -> None:
+    """Send the updates of the file."""
+    with Producer.from_settings() as producer:
+
+        def send(updates: list[Update]) -> None:
+            producer.update_many(
+                OrderUpdate(order_id=order_id, total=total, version=version)
+                for order_id, total, version in updates
+            )
+
+        send_all(send)
+
+
+if __name__ == "__main__":
+    main()
