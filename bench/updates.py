@@ -112,7 +112,7 @@ def _orderworks(shop: Shop, producer: Producer, count: int) -> float:
         producer.update_many(map(_ours, first))
         with stopwatch() as taken:
             for update in last:
-                stream.drop_nudge(stream.shard_of(update.order_id))
+                stream.let_go(stream.shard_of(update.order_id))
                 producer.update(_ours(update))
             _wait_until_empty(stream)
             seconds = taken()
