@@ -129,12 +129,18 @@ class OutboxBacklog:
     """The outbox as one more shard, with the number `OUTBOX`."""
 
     shard = OUTBOX
+    can_wait = False
 
     def __init__(self, engine: sa.Engine, stream: UpdateStream) -> None:
         self._engine = engine
         self._stream = stream
 
-    def take(self, connection: sa.Connection, count: int) -> list[Arrival]:
+    def take(
+        self,
+        connection: sa.Connection,
+        count: int,
+        patience: float,  # noqa: ARG002 - nothing can be seen to come here: who listens nudges
+    ) -> list[Arrival]:
         """Take the oldest out; if the transaction rolls back, they are back."""
         with suppress(redis.RedisError):  # What is in the database does not wait for Redis.
             self._stream.hold_nudge(self.shard)

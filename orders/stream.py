@@ -89,7 +89,8 @@ class UpdateStream:
         self._append = client.register_script(_APPEND)
         # The same connections, but answers as they come: no dictionary for each entry.
         self._reader = redis.Redis(connection_pool=client.connection_pool)
-        self._reader.set_response_callback("XRANGE", lambda answer, **_: answer)
+        for command in ("XRANGE", "XREAD"):
+            self._reader.set_response_callback(command, lambda answer, **_: answer)
 
     def shard_of(self, order_id: int) -> int:
         """All updates of one order go to one shard, in order."""
@@ -119,13 +120,18 @@ class UpdateStream:
         answer: Any = self._reader.xrange(names.update_stream(shard), count=count)
         return [_entry(entry_id, fields) for entry_id, fields in answer]
 
-    def take(self, shard: int, count: int) -> list[Entry]:
-        """What `read` gives, and the word that a drain is at work: no nudge is needed for a while."""
+    def take(self, shard: int, count: int, patience: float = 0.0) -> list[Entry]:
+        """What `read` gives, and the word that a drain is at work: no nudge is needed for a while.
+
+        If there is no entry, it waits for up to `patience` seconds until there is one.
+        """
+        milliseconds = int(1000 * patience) or None
         pipeline = self._reader.pipeline(transaction=False)
         pipeline.set(names.update_nudge(shard), b"1", ex=NUDGE_SECONDS)
-        pipeline.xrange(names.update_stream(shard), count=count)
+        pipeline.xread({names.update_stream(shard): "0-0"}, count=count, block=milliseconds)
         _held, answer = pipeline.execute()
-        return [_entry(entry_id, fields) for entry_id, fields in answer]
+        ((_stream, entries),) = dict(answer).items() if answer else ((None, []),)
+        return [_entry(entry_id, fields) for entry_id, fields in entries]
 
     def tell(self, shard: int, outcomes: Mapping[int, Outcome], ttl: int) -> None:
         """Say what became of tracked updates, by place, for `ttl` seconds. The first word stays."""
