@@ -40,6 +40,31 @@ class Verdict(StrEnum):
     """Waits for its order or customer to appear; not final."""
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one tracked update, as the drain leaves it for the producer.
+
+    Attributes:
+        verdict: the final one.
+        reason: why the update is dead; empty otherwise.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+
+    def encode(self) -> bytes:
+        """The outcome as it is kept: a JSON object with both members."""
+        return _encoder.encode(self)
+
+    @classmethod
+    def decode(cls, document: bytes) -> Self:
+        """Read what `encode` wrote; members of newer drains are ignored.
+
+        Raises:
+            msgspec.DecodeError: it is something else.
+        """
+        return _outcome_decoder.decode(document)  # type: ignore[return-value]  # as in OrderUpdate
+
+
 class OrderUpdate(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
@@ -99,6 +124,7 @@ class OrderUpdate(
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
 _decoder = msgspec.json.Decoder(OrderUpdate)
+_outcome_decoder = msgspec.json.Decoder(Outcome)
 
 
 def _check_integer(field: str, value: object, least: int) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orders.messages import Outcome, Verdict
 from producer import InvalidUpdate, OrderUpdate
 
 totals = st.decimals(min_value=0, max_value=Decimal("999999999999.99"), places=2)
@@ -90,3 +91,14 @@ def test_json_numbers_keep_their_cents() -> None:
 
 def test_totals_travel_as_strings() -> None:
     assert OrderUpdate(order_id=1, total="19.9").encode() == b'{"order_id":1,"total":"19.90"}'
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_an_outcome_survives_the_journey(verdict: Verdict) -> None:
+    outcome = Outcome(verdict, 'größer "x"')
+    assert Outcome.decode(outcome.encode()) == outcome
+
+
+def test_an_outcome_travels_with_both_members() -> None:
+    assert Outcome(Verdict.STALE).encode() == b'{"verdict":"stale","reason":""}'
+    assert Outcome.decode(b'{"verdict":"dead","reason":"x","more":1}') == Outcome(Verdict.DEAD, "x")
