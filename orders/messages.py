@@ -39,6 +39,11 @@ class Verdict(StrEnum):
     PARKED = "parked"
     """Waits for its order or customer to appear; not final."""
 
+    @property
+    def is_final(self) -> bool:
+        """Whether this is the last word about the update."""
+        return self is not Verdict.PARKED
+
 
 class Outcome(msgspec.Struct, frozen=True):
     """What became of one tracked update, as the drain leaves it for the producer.

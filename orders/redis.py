@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import hiredis
 import redis
 
 from orders.errors import ConfigurationError, Unavailable
@@ -32,6 +33,12 @@ def make_redis(url: str, timeout: float) -> Redis:
             "REDIS_URL, CACHE_REDIS_URL, CELERY_BROKER_URL: give them as "
             "redis://:password@host:port/number (or rediss://, unix://)"
         ) from None
+
+
+def packed(*command: str | bytes | int) -> bytes:
+    """A command as it is sent, for those who send several in one go."""
+    # The library's own annotation forgets that there may be more than one argument.
+    return bytes(hiredis.pack_command(command))  # type: ignore[arg-type]
 
 
 def redis_unavailable(error: redis.RedisError) -> Unavailable:
