@@ -1,6 +1,6 @@
 """Any iterable of updates, in chunks to be sent, with the failure that ended it if one did."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ def chunks(updates: Iterable[OrderUpdate], size: int) -> Iterator[Chunk]:
 
 async def async_chunks(
     updates: Iterable[OrderUpdate] | AsyncIterable[OrderUpdate], size: int
-) -> AsyncIterator[Chunk]:
+) -> AsyncGenerator[Chunk, None]:
     """What `chunks` gives, of an async iterable as well."""
     if not isinstance(updates, AsyncIterable):
         for chunk in chunks(updates, size):

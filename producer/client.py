@@ -25,6 +25,16 @@ from producer.steps import Answers, Ask, Nudge, Steps
 T = TypeVar("T")
 
 
+def load_settings(redis_url: str | None, broker_url: str | None, spool_url: str | None) -> Settings:
+    """The environment's settings, with the addresses that are given.
+
+    Raises:
+        ConfigurationError: a value is not valid; names the variable.
+    """
+    given = {"redis_url": redis_url, "celery_broker_url": broker_url, "spool_url": spool_url}
+    return Settings.load(**{name: value for name, value in given.items() if value})
+
+
 class Producer:
     """Hands work over to the workers. Needs Redis, and the spool for imports; never the database.
 
@@ -50,9 +60,7 @@ class Producer:
         Raises:
             ConfigurationError: an address is missing or wrong; names the variable.
         """
-        given = {"redis_url": redis_url, "celery_broker_url": broker_url, "spool_url": spool_url}
-        settings = Settings.load(**{name: value for name, value in given.items() if value})
-        self._settings = settings
+        self._settings = settings = load_settings(redis_url, broker_url, spool_url)
         self._redis = make_redis(settings.stream, settings.redis_timeout)
         self._lines = Lines(self._redis)
         self._appends = Appends(settings)
@@ -135,8 +143,8 @@ class Producer:
         Args:
             updates: any iterable; read chunk by chunk.
             wait_for_room: seconds to wait while too many updates wait already, for each chunk anew.
-            durable: go on only when the server has the chunk on disk. A server with the usual fsync a
-                second then takes 10,000 a second from each call.
+            durable: go on only when the server has the chunk on disk. Chunks are of 10,000 then; each
+                waits for an fsync, about 0.1 s with `appendfsync everysec` on Valkey 9.1.
 
         Raises:
             PartlyAccepted: it stopped part way; says how many were accepted and which were not. Its
@@ -258,4 +266,4 @@ class Producer:
             return result
         finally:
             if kept:
-                kept.disconnect()
+                self._lines.drop(kept)

@@ -48,6 +48,10 @@ class Lines:
         self._put_back(kept)
         return answers, None
 
+    def drop(self, kept: Line) -> None:
+        """Give up a connection that was kept."""
+        kept.disconnect()
+
     def close(self) -> None:
         """Close what is idle now, and the rest when it is given back."""
         self._closed = True
@@ -109,7 +113,7 @@ def _exchange(line: Line, question: Ask) -> Answers:
     try:
         if question.commands:
             line.send_packed_command([question.commands], check_health=False)
-        deadline = time.monotonic() + question.patience
+        deadline = question.patience and time.monotonic() + question.patience
         # Where one does not come, those before it are in the list already.
         given.extend(_read(line, deadline) for _ in range(question.answers))
     except redis.RedisError as error:
@@ -121,9 +125,11 @@ def _exchange(line: Line, question: Ask) -> Answers:
     return Answers(given)
 
 
-def _read(line: Line, deadline: float) -> object:
+def _read(line: Line, deadline: float | None) -> object:
     """An answer of the server, which may be its error."""
+    # A timeout that is given costs two more calls of the system.
+    left = {"timeout": max(deadline - time.monotonic(), 0.001)} if deadline else {}
     try:
-        return line.read_response(timeout=max(deadline - time.monotonic(), 0.001))
+        return line.read_response(**left)
     except redis.ResponseError as error:
         return error

@@ -1,6 +1,6 @@
 """Receipts: what `track=True` gives, to wait for what became of an update."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from orders.errors import WaitTimeout
 from orders.messages import Outcome, Verdict
@@ -68,3 +68,17 @@ class Receipt(_Tracked):
             WaitTimeout: there is no verdict by then; the update goes on.
         """
         return self._carry_out(self._wait(timeout))
+
+
+class AsyncReceipt(_Tracked):
+    """The same from an `AsyncProducer`."""
+
+    def __init__(
+        self, entry: str, shard: int, carry_out: Callable[[Steps[Verdict]], Awaitable[Verdict]]
+    ) -> None:
+        super().__init__(entry, shard)
+        self._carry_out = carry_out
+
+    async def wait(self, timeout: float | None = None) -> Verdict:  # noqa: ASYNC109 - as Receipt has it
+        """Wait until the workers have settled the update. As `Receipt.wait`, errors included."""
+        return await self._carry_out(self._wait(timeout))

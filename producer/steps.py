@@ -23,13 +23,13 @@ class Ask(NamedTuple):
     Attributes:
         commands: what is sent; empty to read what an earlier question left.
         answers: how many answers to read.
-        patience: seconds until the last of them must be there.
+        patience: seconds until the last of them must be there; None for the connection's own time.
         keep: hold on to the connection, because the next question belongs to the same one.
     """
 
     commands: bytes
     answers: int
-    patience: float
+    patience: float | None
     keep: bool = False
 
 
