@@ -67,9 +67,9 @@ class Appends:
         """
         part = self._part(self.shard_of(checked(update)), [update], wanted)
         yield from self._settle([part], wanted)
-        if part.failure or not part.appended:
-            raise part.failure or AssertionError("an update without an outcome")
-        return part.appended.ids[0]
+        if failure := _failure([part]):
+            raise failure
+        return part.ids[0]
 
     def chunk(self, chunk: Chunk, before: int, wanted: Wanted) -> Steps[int]:
         """Accept a chunk of many, after so many that are accepted; how many are then.
@@ -80,7 +80,7 @@ class Appends:
         parts = self._split(chunk.updates, wanted)
         yield from self._settle(parts, wanted)
         accepted = before + sum(len(part.updates) for part in parts if part.appended)
-        if failure := _worst(parts):
+        if failure := _failure(parts):
             refused = [part for part in parts if not part.appended and not part.uncertain]
             uncertain = [part for part in parts if part.uncertain]
             raise PartlyAccepted(
@@ -199,8 +199,10 @@ def _take(parts: Sequence[Part], answers: Answers) -> Steps[None]:
             yield Nudge(part.shard)
 
 
-def _worst(parts: Sequence[Part]) -> OrderworksError | None:
-    """What stops the caller. What is accepted but not on disk stands nowhere but in its failure."""
-    failures = [part.failure for part in parts if part.failure]
-    unsaved = [each for each in failures if isinstance(each, NotDurable)]
-    return next(iter(unsaved + failures), None)
+def _failure(parts: Sequence[Part]) -> OrderworksError | None:
+    """What the caller is told. What is accepted and not on disk goes first: no account lists it."""
+    unsaved = [part for part in parts if part.unsaved]
+    if unsaved:
+        entries = [entry for part in unsaved for entry in part.ids]
+        return NotDurable(entries, unsaved[0].unsaved)
+    return next((part.failure for part in parts if part.failure), None)

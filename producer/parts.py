@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import redis
 from redis.exceptions import NoScriptError
 
-from orders.errors import Backpressure, NotDurable, OrderworksError
+from orders.errors import Backpressure, OrderworksError
 from orders.messages import OrderUpdate
 from orders.redis import packed, redis_unavailable
 from orders.stream import (
@@ -33,7 +33,8 @@ class Part:
 
     Attributes:
         appended: what the server said when it accepted them.
-        failure: why they are not accepted, or not for sure, or not on disk.
+        failure: why they are not accepted, or not for sure.
+        unsaved: why they are accepted but not known to be on disk; empty if nobody wants that.
         uncertain: they were sent, and whether they are accepted is not known.
         needs_script: the server does not know the script by its hash, so it did nothing.
     """
@@ -46,6 +47,7 @@ class Part:
         "needs_script",
         "shard",
         "uncertain",
+        "unsaved",
         "updates",
     )
 
@@ -58,6 +60,7 @@ class Part:
         self.updates = updates
         self.appended: Appended | None = None
         self.failure: OrderworksError | None = None
+        self.unsaved = ""
         self.uncertain = False
         self.needs_script = False
         self._limit = limit
@@ -70,6 +73,11 @@ class Part:
     def in_full(self) -> bytes:
         """The command, for any server."""
         return packed("EVAL", APPEND, *self._call)
+
+    @property
+    def ids(self) -> list[str]:
+        """Their entry ids, if they are accepted."""
+        return self.appended.ids if self.appended else []
 
     @property
     def has_no_room(self) -> bool:
@@ -98,8 +106,7 @@ class Part:
         """Note what the server said of its disk, if these updates are accepted."""
         said = answers.given[0] if answers.given else answers.lost
         if self.appended and not (isinstance(said, list) and said[0]):
-            problem = "no fsync in time" if isinstance(said, list) else str(said)
-            self.failure = NotDurable(self.appended.ids, problem)
+            self.unsaved = "no fsync in time" if isinstance(said, list) else str(said)
 
     def _take_answer(self, answer: object) -> None:
         self.needs_script = isinstance(answer, NoScriptError)

@@ -174,6 +174,16 @@ def test_threads_may_share_it(producer: Producer, updates: UpdateStream) -> None
     assert updates.length(0) + updates.length(1) == 2000
 
 
+def test_a_connection_that_the_server_closed_meanwhile_costs_nothing(
+    producer: Producer, stream: Redis, updates: UpdateStream
+) -> None:
+    producer.update(OrderUpdate(order_id=2, total=1))
+    closed = stream.client_kill_filter(_type="normal", skipme=True)
+    assert closed >= 1
+    producer.update(OrderUpdate(order_id=4, total=1))
+    assert updates.length(0) == 2
+
+
 CUSTOMERS = b"id,name\n1,Ada\n"
 
 
