@@ -5,6 +5,7 @@ consumer group: what stands in the stream is what has not been applied. Entries 
 commit that applied them.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +27,10 @@ SEQUENCE_BITS = 20
 _FIELD, _TRACK = b"update", b"track"
 
 # All or none of the updates, the limit, and whether somebody has to wake a drain: one round trip.
-_APPEND = """
-if redis.call('XLEN', KEYS[1]) + #ARGV - 3 > tonumber(ARGV[1]) then
-  return redis.error_reply('BACKPRESSURE')
+APPEND = """
+local waiting = redis.call('XLEN', KEYS[1])
+if waiting + #ARGV - 3 > tonumber(ARGV[1]) then
+  return redis.error_reply('BACKPRESSURE ' .. waiting)
 end
 local ids = {}
 for i = 4, #ARGV do
@@ -41,6 +43,10 @@ end
 local nudge = redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[2])
 return {nudge and 1 or 0, ids}
 """
+"""The server-side script; `append_call` gives its keys and arguments, `read_appended` its answer."""
+
+APPEND_HASH = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
+"""By which a server that ran the script before knows it."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -78,6 +84,36 @@ class Appended:
     needs_nudge: bool
 
 
+def shard_of(order_id: int, shards: int) -> int:
+    """Which of so many shards has all updates of this order."""
+    return order_id % shards
+
+
+def append_call(
+    shard: int, limit: int, payloads: Sequence[bytes], *, tracked: bool
+) -> tuple[tuple[str, ...], tuple[int | bytes, ...]]:
+    """Keys and arguments of the script: accept updates of one shard, all or none."""
+    keys = (names.update_stream(shard), names.update_nudge(shard))
+    return keys, (limit, NUDGE_SECONDS, int(tracked), *payloads)
+
+
+def read_appended(answer: Any) -> Appended:  # noqa: ANN401 - what the client makes of the answer
+    """What the script answers where it accepted the updates."""
+    nudged, ids = answer
+    return Appended([each.decode() for each in ids], bool(nudged))
+
+
+def read_refusal(error: redis.RedisError, shard: int, limit: int) -> Backpressure | None:
+    """What the script answers where the shard is full; None if the error is another one."""
+    code, _, waiting = str(error).partition(" ")
+    if code != "BACKPRESSURE":
+        return None
+    return Backpressure(
+        f"shard {shard} holds {waiting} updates that wait, its limit is {limit} (STREAM_LIMIT): "
+        "let the workers catch up, or start more"
+    )
+
+
 class UpdateStream:
     """The streams of all shards on one Redis server."""
 
@@ -86,7 +122,7 @@ class UpdateStream:
         self.shards = shards
         self._client = client
         self._limit = limit
-        self._append = client.register_script(_APPEND)
+        self._append = client.register_script(APPEND)
         # The same connections, but answers as they come: no dictionary for each entry.
         self._reader = redis.Redis(connection_pool=client.connection_pool)
         for command in ("XRANGE", "XREAD"):
@@ -94,7 +130,7 @@ class UpdateStream:
 
     def shard_of(self, order_id: int) -> int:
         """All updates of one order go to one shard, in order."""
-        return order_id % self.shards
+        return shard_of(order_id, self.shards)
 
     def append(self, shard: int, payloads: Sequence[bytes], *, tracked: bool = False) -> Appended:
         """Accept updates of one shard, all or none. The verdicts of `tracked` ones are kept.
@@ -103,17 +139,11 @@ class UpdateStream:
             Backpressure: the shard would hold more entries than its limit.
             redis.RedisError: the server did not answer; the updates may have been accepted.
         """
-        keys = [names.update_stream(shard), names.update_nudge(shard)]
+        keys, arguments = append_call(shard, self._limit, payloads, tracked=tracked)
         try:
-            nudged, ids = self._append(keys, [self._limit, NUDGE_SECONDS, int(tracked), *payloads])
+            return read_appended(self._append(keys, arguments))
         except redis.ResponseError as error:
-            if "BACKPRESSURE" not in str(error):
-                raise
-            raise Backpressure(
-                f"shard {shard} holds {self.length(shard)} updates that wait, its limit is "
-                f"{self._limit} (STREAM_LIMIT): let the workers catch up, or start more"
-            ) from None
-        return Appended([entry_id.decode() for entry_id in ids], bool(nudged))
+            raise read_refusal(error, shard, self._limit) or error from None
 
     def read(self, shard: int, count: int) -> list[Entry]:
         """The oldest entries, at most `count`. They stay until they are removed."""
