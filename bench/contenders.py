@@ -24,6 +24,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         module: its file under `bench/peers/`.
         share: so slow as it is, it does one in so many of the updates of Orderworks.
+        sends_share: and enqueues one in so many of what `update_many` does.
         workers: what to run. Together they have `PROCESSES` processes.
         pins: packages of its environment. Without any it runs in the project's own.
         tuning: how it is run.
@@ -32,8 +33,9 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     module: str
-    share: int
-    workers: tuple[Command, ...]
+    share: int = 1
+    sends_share: int = 10
+    workers: tuple[Command, ...] = ()
     tuning: str
     pins: tuple[str, ...] = ()
     single: bool = True
@@ -78,10 +80,24 @@ FLOOR = Contender(
     single=False,
 )
 
+OURS = Contender(
+    name="Orderworks, update()",
+    module="orderworks",
+    sends_share=5,
+    tuning="the workers of the stack: two children",
+)
+OURS_MANY = Contender(
+    name="Orderworks, update_many()",
+    module="orderworks_many",
+    sends_share=1,
+    tuning="the workers of the stack: two children",
+)
+
 CELERY = Contender(
     name="Celery",
     module="celery_default",
     share=40,
+    sends_share=25,
     workers=(celery("celery_default", "--concurrency=2"),),
     tuning="defaults and acks_late; prefork, two children",
 )
@@ -90,6 +106,7 @@ CELERY_TUNED = Contender(
     name="Celery, tuned",
     module="celery_tuned",
     share=30,
+    sends_share=25,
     workers=solo("celery_tuned"),
     tuning="acks_late; two solo workers, prefetch 256, no results, gossip, mingle or heartbeat",
 )
@@ -98,6 +115,7 @@ BATCHES = Contender(
     name="celery-batches",
     module="batches",
     share=10,
+    sends_share=25,
     workers=solo("batches"),
     tuning="acks_late; two solo workers, flush_every 1,000, prefetch 2,000",
     pins=("celery-batches==0.11", "celery[redis]==5.6.3", "kombu==5.7.0", REDIS, PSYCOPG2),
@@ -122,6 +140,7 @@ PEERS: Sequence[Contender] = (
         name="taskiq",
         module="taskiq",
         share=20,
+        sends_share=25,
         workers=(
             (
                 *("-m", "taskiq", "worker", "--workers=2", "--max-threadpool-threads=8"),
@@ -166,6 +185,7 @@ PEERS: Sequence[Contender] = (
         name="streaQ",
         module="streaq",
         share=40,
+        sends_share=100,
         workers=(("-m", "streaq", "run", "bench.peers.streaq:worker", "--workers=2"),),
         tuning="two processes of 50 coroutines, no results",
         pins=("streaq==7.2.0", "coredis==6.9.0", REDIS, ASYNCPG),
@@ -174,6 +194,7 @@ PEERS: Sequence[Contender] = (
         name="Procrastinate",
         module="procrastinate",
         share=80,
+        sends_share=50,
         workers=twice(
             *(
                 "-m",

@@ -22,11 +22,10 @@ from bench.peers import job
 from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.sides import Result, Side, SideFailed, attempt, stopwatch
+from bench.streams import is_empty, undrained
 from bench.waves import Update, Wave, check, prepare, random_wave
 from bench.workers import Arena, apply_all, open_arena, purge, send
 from orders.errors import OrderworksError
-from orders.names import update_nudge
-from orders.redis import make_redis
 from orders.stream import UpdateStream
 from producer import OrderUpdate, Producer
 
@@ -102,12 +101,7 @@ def _loop(shop: Shop, count: int) -> float:
 def _orderworks(shop: Shop, producer: Producer, count: int) -> float:
     wave = random_wave(shop, count)
     prepare(shop, wave)
-    settings = shop.settings
-    with make_redis(settings.stream, 5) as client:
-        stream = UpdateStream(client, settings.update_shards, settings.stream_limit)
-        for shard in range(stream.shards):
-            # Set for good: nobody is nudged while the streams are filled.
-            client.set(update_nudge(shard), b"1")
+    with undrained(shop.settings) as stream:
         first, last = _parted(wave, stream)
         producer.update_many(map(_ours, first))
         with stopwatch() as taken:
@@ -133,7 +127,7 @@ def _ours(update: Update) -> OrderUpdate:
 
 def _wait_until_empty(stream: UpdateStream) -> None:
     deadline = time.monotonic() + STUCK
-    while any(stream.length(shard) for shard in range(stream.shards)):
+    while not is_empty(stream):
         if time.monotonic() > deadline:
             raise OrderworksError(f"updates still wait after {STUCK} s")
         time.sleep(0.005)

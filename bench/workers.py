@@ -55,6 +55,8 @@ class Arena(NamedTuple):
             "PYTHONPATH": str(ROOT),
             "DATABASE_URL": settings.database,
             "CACHE_REDIS_URL": settings.cache,
+            "STREAM_URL": settings.stream,
+            "BROKER_URL": settings.broker,
             "QUEUE_URL": numbered(settings.broker, QUEUE_NUMBER),
             "QUEUE_DATABASE_URL": beside(settings.database),
             "CLOCK_URL": numbered(settings.broker, CLOCK_NUMBER),

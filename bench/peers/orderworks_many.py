@@ -1,12 +1,15 @@
 """Orderworks' own sender, all updates in a call."""
 
+import os
+
 from bench.peers.sending import Update, send_all
 from producer import OrderUpdate, Producer
 
 
 def main() -> None:
     """Send the updates of the file."""
-    with Producer.from_settings() as producer:
+    addresses = {"redis_url": os.environ["STREAM_URL"], "broker_url": os.environ["BROKER_URL"]}
+    with Producer(**addresses) as producer:
 
         def send(updates: list[Update]) -> None:
             producer.update_many(

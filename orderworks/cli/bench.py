@@ -114,3 +114,21 @@ def updates(
     from bench import updates as benchmark  # noqa: PLC0415 - likewise
 
     report.publish(benchmark.run(rows, count, rounds, peers=peers), json)
+
+
+@commands.command()
+def enqueue(
+    *,
+    rows: Rows = 1_000_000,
+    count: Annotated[
+        int, typer.Option("--updates", min=1000, help="Enqueues; slow sides do a share of them.")
+    ] = 500_000,
+    rounds: Rounds = 5,
+    peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
+    json: JsonFile = None,
+) -> None:
+    """Enqueue updates one by one, and all in one call, beside Celery's `apply_async`."""
+    from bench import enqueue as benchmark  # noqa: PLC0415 - only a clone has it
+    from bench import report  # noqa: PLC0415 - likewise
+
+    report.publish(benchmark.run(rows, count, rounds, peers=peers), json)
