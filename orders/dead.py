@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from orders.errors import DeadUpdateNotFound, InvalidUpdate
 from orders.messages import OrderUpdate
+from orders.names import DOOR
 from orders.schema import dead_updates
 from orders.stream import SEQUENCE_BITS, entry_id
 
@@ -59,7 +60,7 @@ class Letter(msgspec.Struct, frozen=True):
         order_id, version: None where the payload cannot be read as an update. The version is the
             producer's own, else the place in the order of acceptance.
         payload: what the producer sent, as text; bytes that are no UTF-8 as escapes.
-        shard, entry: where it stood in the streams.
+        shard, entry: where it stood in the streams; `DOOR` and a fingerprint if it came otherwise.
         attempts: how often it was tried.
     """
 
@@ -106,11 +107,11 @@ def refuse_unknown(connection: sa.Connection, ids: Collection[int]) -> None:
         raise DeadUpdateNotFound(unknown)
 
 
-def as_accepted(entry: int, payload: bytes) -> OrderUpdate:
+def as_accepted(shard: int, entry: int, payload: bytes) -> OrderUpdate:
     """The update with the version that its place among all writes gives it.
 
     Raises:
-        InvalidUpdate: the payload is no update; whatever it is.
+        InvalidUpdate: the payload is no update, whatever it is; or nothing gives it a place.
     """
     try:
         update = OrderUpdate.decode(payload)
@@ -118,17 +119,22 @@ def as_accepted(entry: int, payload: bytes) -> OrderUpdate:
         raise
     except Exception as error:  # no payload, however strange, may hide the others
         raise InvalidUpdate("update", str(error)) from error
-    return update if update.version is not None else msgspec.structs.replace(update, version=entry)
+    if update.version is not None:
+        return update
+    if shard == DOOR:
+        raise InvalidUpdate("version", "came by a Celery message, which has no place of its own")
+    return msgspec.structs.replace(update, version=entry)
 
 
 def _letter(row: sa.Row[*tuple[Any, ...]]) -> Letter:
     payload = bytes(row.payload)
     try:
-        update = as_accepted(row.entry, payload)
+        update = as_accepted(row.shard, row.entry, payload)
     except InvalidUpdate:
         order_id, version = None, None
     else:
         order_id, version = update.order_id, update.version
+    entry, accepted_at = _place(row.shard, row.entry, row.first_seen)
     return Letter(
         id=row.id,
         order_id=order_id,
@@ -136,13 +142,20 @@ def _letter(row: sa.Row[*tuple[Any, ...]]) -> Letter:
         reason=row.reason,
         payload=payload.decode("utf-8", "backslashreplace"),
         shard=row.shard,
-        entry=entry_id(row.entry),
-        accepted_at=datetime.fromtimestamp((row.entry >> SEQUENCE_BITS) / 1000, UTC),
+        entry=entry,
+        accepted_at=accepted_at,
         first_seen=row.first_seen,
         died_at=row.died_at,
         attempts=row.attempts,
         replayed_at=row.replayed_at,
     )
+
+
+def _place(shard: int, entry: int, first_seen: datetime) -> tuple[str, datetime]:
+    """The entry as it is called, and when it was accepted. What came by the door has a fingerprint."""
+    if shard == DOOR:
+        return f"{entry:016x}", first_seen
+    return entry_id(entry), datetime.fromtimestamp((entry >> SEQUENCE_BITS) / 1000, UTC)
 
 
 def _identifiers(ids: Collection[int]) -> sa.BindParameter[Sequence[int]]:

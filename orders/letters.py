@@ -70,7 +70,7 @@ def file_away(connection: sa.Connection, shard: int, candidates: Sequence[Accept
         if each.verdict is Verdict.PARKED and each.last_attempt:
             each.end(Verdict.DEAD, each.reason)
     _park(connection, shard, [each for each in aside if _is_parked(each)])
-    _bury(connection, shard, [each for each in aside if each.verdict is Verdict.DEAD])
+    bury(connection, shard, [each for each in aside if each.verdict is Verdict.DEAD])
     settled = [each for each in aside if each.attempts and each.verdict is not Verdict.PARKED]
     _unpark(connection, shard, settled)
 
@@ -112,7 +112,8 @@ def _pause(attempts: int) -> sa.Function[object]:
     return sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
-def _bury(connection: sa.Connection, shard: int, candidates: Iterable[Accepted]) -> None:
+def bury(connection: sa.Connection, shard: int, dead: Iterable[Accepted]) -> int:
+    """Keep what is dead, with the reason; how many were not kept already."""
     rows = [
         {
             "shard": shard,
@@ -122,10 +123,11 @@ def _bury(connection: sa.Connection, shard: int, candidates: Iterable[Accepted])
             "first_seen": each.first_seen or sa.func.now(),
             "attempts": each.attempts + 1,
         }
-        for each in candidates
+        for each in dead
     ]
-    if rows:
-        connection.execute(insert(dead_updates).values(rows).on_conflict_do_nothing())
+    if not rows:
+        return 0
+    return connection.execute(insert(dead_updates).values(rows).on_conflict_do_nothing()).rowcount
 
 
 def _unpark(connection: sa.Connection, shard: int, candidates: Iterable[Accepted]) -> None:

@@ -9,12 +9,15 @@ BEAT_PREFIX = "orders:beat:"
 OUTBOX = -1
 """The number under which the outbox is drained, locked and counted, as if it were a shard."""
 
+DOOR = -2
+"""Likewise the number under which is counted and kept what came by a Celery message and is no update."""
+
 
 class Queue(StrEnum):
     """Where a message waits. Work of one kind never waits behind another kind's."""
 
     UPDATES = "updates"
-    """Nudges to drain a shard of the update stream: short, and customers wait for them."""
+    """Nudges to drain a shard of the update stream, and updates of Celery clients: customers wait."""
     IMPORTS = "imports"
     """Planning an import and loading its chunks: seconds each."""
     REPORTS = "reports"
@@ -27,6 +30,7 @@ class TaskName(StrEnum):
     """What a message may ask for. The value is the Celery task's registered name."""
 
     DRAIN_UPDATES = "tasks.updates.drain_updates"
+    APPLY_UPDATES = "tasks.updates.apply_updates"
     PLAN_IMPORT = "tasks.imports.plan_import"
     LOAD_CHUNK = "tasks.imports.load_chunk"
     REFRESH_TOP_CUSTOMERS = "tasks.reports.refresh_top_customers"
@@ -36,6 +40,7 @@ class TaskName(StrEnum):
 
 QUEUE_OF: dict[TaskName, Queue] = {
     TaskName.DRAIN_UPDATES: Queue.UPDATES,
+    TaskName.APPLY_UPDATES: Queue.UPDATES,
     TaskName.PLAN_IMPORT: Queue.IMPORTS,
     TaskName.LOAD_CHUNK: Queue.IMPORTS,
     TaskName.REFRESH_TOP_CUSTOMERS: Queue.REPORTS,

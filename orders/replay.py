@@ -126,14 +126,14 @@ class Replay:
         planned, unreadable = [], []
         with self._engine.connect() as connection:
             refuse_unknown(connection, wanted.ids)
-            for letter_id, entry, payload in connection.execute(_candidates(wanted)):
+            for letter_id, shard, entry, payload in connection.execute(_candidates(wanted)):
                 try:
-                    update = as_accepted(entry, bytes(payload))
+                    update = as_accepted(shard, entry, bytes(payload))
                 except InvalidUpdate as error:
                     unreadable.append(Unreadable(letter_id, str(error)))
                 else:
-                    shard = self._stream.shard_of(update.order_id)
-                    planned.append(_Planned(update.version or 0, letter_id, shard))
+                    to = self._stream.shard_of(update.order_id)
+                    planned.append(_Planned(update.version or 0, letter_id, to))
         return sorted(planned)[:limit], unreadable
 
     def _batches(self, planned: Sequence[_Planned]) -> Iterator[tuple[int, list[int]]]:
@@ -153,7 +153,7 @@ class Replay:
             letters = [rows[each] for each in ids if each in rows]
             if not letters:
                 return 0
-            updates = [as_accepted(each.entry, bytes(each.payload)) for each in letters]
+            updates = [as_accepted(each.shard, each.entry, bytes(each.payload)) for each in letters]
             appended = self._stream.append(shard, [update.encode() for update in updates])
             connection.execute(_mark([each.id for each in letters]))
         if appended.needs_nudge:
@@ -161,17 +161,19 @@ class Replay:
         return len(letters)
 
 
-def _candidates(wanted: Wanted) -> sa.Select[int, int, bytes]:
+def _candidates(wanted: Wanted) -> sa.Select[int, int, int, bytes]:
     """Streamed from the server."""
-    query = sa.select(dead_updates.c.id, dead_updates.c.entry, dead_updates.c.payload)
+    letter = dead_updates.c
+    query = sa.select(letter.id, letter.shard, letter.entry, letter.payload)
     if not wanted.ids:
         query = query.where(dead_updates.c.replayed_at.is_(None))
     return query.where(*wanted.conditions()).execution_options(yield_per=1000)
 
 
-def _held(ids: Sequence[int], *, named: bool) -> sa.Select[int, int, bytes]:
+def _held(ids: Sequence[int], *, named: bool) -> sa.Select[int, int, int, bytes]:
     """The rows, locked until the commit, so that no two replays take the same one at once."""
-    query = sa.select(dead_updates.c.id, dead_updates.c.entry, dead_updates.c.payload)
+    letter = dead_updates.c
+    query = sa.select(letter.id, letter.shard, letter.entry, letter.payload)
     if not named:
         query = query.where(dead_updates.c.replayed_at.is_(None))
     return query.where(*Wanted(ids=ids).conditions()).order_by(dead_updates.c.id).with_for_update()

@@ -1,12 +1,24 @@
-"""Order updates: drain a shard of the stream, or the outbox."""
+"""Order updates: drain a shard of the stream, or the outbox; let updates of Celery clients in."""
 
+import time
 from typing import Any
 
+import sqlalchemy as sa
+import structlog
+from celery.exceptions import Reject, SoftTimeLimitExceeded
+from kombu.exceptions import OperationalError
+
+from orders.door import Door
 from orders.drain import Drain
 from orders.names import TaskName
 from tasks.task import summary, task
 from worker.lifecycle import current
 from worker.queues import messages_wait
+
+log = structlog.get_logger()
+
+RETURN_PAUSE = 1.0
+"""Seconds before a message that cannot be served goes back, so that it does not go round at speed."""
 
 
 @task(TaskName.DRAIN_UPDATES)
@@ -23,3 +35,32 @@ def drain_updates(shard: int) -> dict[str, Any]:
     if drained.more:
         drain_updates.delay(shard)
     return summary(drained)
+
+
+@task(TaskName.APPLY_UPDATES)
+def apply_updates(updates: list[Any]) -> dict[str, Any]:
+    """Accept the updates of a client; how many, and how many were none and are dead letters.
+
+    Twice, late, or in any order: their versions decide, so it has no effect; a dead letter is known
+    again. Here the message is the work, so it must not be lost. What a full or absent stream does not
+    take goes into the outbox: no retry of Celery's is needed, whose message would be lost where the
+    broker refuses it, or after the last one. If PostgreSQL is needed and away, that is tried for some
+    seconds, then the message goes back to the end of its queue by a reject: it is in the broker all
+    the time, and comes again for as long as it takes. Only a message that kills its child each time
+    is given up, as of any task, after `max_retries`.
+    """
+    process = current()
+    try:
+        return summary(Door(process.engine, process.stream, _nudge).admit(updates))
+    except (sa.exc.SQLAlchemyError, SoftTimeLimitExceeded) as error:
+        log.warning("updates_go_back", error=str(error))
+        time.sleep(RETURN_PAUSE)
+        raise Reject(type(error).__name__, requeue=True) from error
+
+
+def _nudge(shard: int) -> None:
+    """The updates are accepted, so a broker that takes no message costs a delay only."""
+    try:
+        drain_updates.delay(shard)
+    except OperationalError as error:
+        log.warning("nudge_left_to_sweep", shard=shard, error=str(error))

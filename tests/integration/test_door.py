@@ -1,0 +1,243 @@
+"""The standard door: what Celery clients send is applied as any update; what is none is kept."""
+
+import json
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from orders.dead import Wanted, find_dead
+from orders.door import PIECE, Admitted, Door
+from orders.drain import Drain, Drained
+from orders.names import DOOR
+from orders.outbox import OutboxBacklog
+from orders.redis import Redis, make_redis
+from orders.replay import Replay
+from orders.schema import dead_updates, update_outbox, update_shards
+from orders.settings import Settings
+from orders.stream import UpdateStream
+from tests.integration.conftest import Rows
+
+PAID = {"order_id": 2, "status": "paid", "version": 7}
+
+Admit = Callable[[object], Admitted]
+DrainAll = Callable[[], list[Drained]]
+
+
+@pytest.fixture(autouse=True)
+def seeded(seed: Callable[[Rows], None]) -> None:
+    """Two orders of one customer."""
+    seed({key: (1, "new", Decimal("1.00"), 0) for key in (1, 2)})
+
+
+@pytest.fixture
+def nudged() -> list[int]:
+    """The shards for which a drain was asked."""
+    return []
+
+
+@pytest.fixture
+def admit(engine: sa.Engine, updates: UpdateStream, nudged: list[int]) -> Admit:
+    """Let the argument of a message in, as it comes out of JSON."""
+    door = Door(engine, updates, nudged.append)
+    return lambda argument: door.admit(json.loads(json.dumps(argument)))
+
+
+@pytest.fixture
+def letters(engine: sa.Engine) -> Callable[[], dict[str, str]]:
+    """Reasons of all dead letters by payload."""
+
+    def read() -> dict[str, str]:
+        query = sa.select(dead_updates.c.payload, dead_updates.c.reason)
+        with engine.connect() as connection:
+            return {
+                bytes(payload).decode(errors="replace"): why
+                for payload, why in connection.execute(query)
+            }
+
+    return read
+
+
+@pytest.fixture
+def drain_outbox(
+    engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Settings
+) -> Callable[[], Drained]:
+    """Drain the outbox until it is empty."""
+    return lambda: Drain(engine, OutboxBacklog(engine, updates), cache, settings).run()
+
+
+def account(engine: sa.Engine) -> tuple[int, int]:
+    """What is counted for the door: accepted, dead."""
+    query = sa.select(*update_shards.c["accepted", "dead"]).where(update_shards.c.shard == DOOR)
+    with engine.connect() as connection:
+        accepted, dead = connection.execute(query).one()
+        return int(accepted), int(dead)
+
+
+def test_updates_are_applied_as_any(
+    admit: Admit, drain: DrainAll, rows: Callable[[], Rows], nudged: list[int]
+) -> None:
+    other = {"order_id": 1, "total": 0.29, "version": 8}
+    assert admit([PAID, other]) == Admitted(accepted=2, dead=0)
+    assert sorted(nudged) == [0, 1]
+    drain()
+    assert rows() == {
+        1: (1, "new", Decimal("0.29"), 8),
+        2: (1, "paid", Decimal("1.00"), 7),
+    }
+
+
+def test_a_message_that_comes_twice_or_late_has_no_effect(
+    admit: Admit, drain: DrainAll, rows: Callable[[], Rows], nudged: list[int]
+) -> None:
+    older = {**PAID, "status": "packed", "version": 6}
+    for argument in ([PAID], [PAID], [older]):
+        admit(argument)
+    assert nudged == [0], "one nudge is enough for what waits"
+    assert drain()[0].verdicts == {"applied": 1, "duplicate": 1, "stale": 1}
+    assert rows()[2][1] == "paid"
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ({"order_id": 2, "status": "x"}, "version: is missing"),
+        ({**PAID, "version": None}, "version: is missing"),
+        ({**PAID, "version": "7"}, "version: Expected `int | null`, got `str`"),
+        ({**PAID, "version": -1}, "version: is not between"),
+        ({**PAID, "version": 2**70}, "version: is not between"),
+        ({**PAID, "staus": "x"}, "update: Object contains unknown field `staus`"),
+        ({**PAID, "total": "1.005"}, "total: 1.005 has more than two decimals"),
+        ({**PAID, "total": math.nan}, "update: JSON is malformed"),
+        ({**PAID, "status": "a\0b"}, "status: has a character that PostgreSQL cannot store"),
+        ({**PAID, "status": "\ud800"}, "update: "),
+        ({"order_id": 2, "version": 1}, "update: give at least one of"),
+        ([PAID], "update: Expected `object`, got `array`"),
+        ("x\ny", "update: Expected `object`, got `str`"),
+        (None, "update: Expected `object`, got `null`"),
+    ],
+)
+def test_a_bad_item_is_buried_with_its_reason_and_stops_nothing(
+    item: object,
+    said: str,
+    admit: Admit,
+    drain: DrainAll,
+    rows: Callable[[], Rows],
+    engine: sa.Engine,
+    letters: Callable[[], dict[str, str]],
+) -> None:
+    assert admit([{"order_id": 1, "total": 3, "version": 1}, item, PAID]) == Admitted(2, 1)
+    drain()
+    assert (rows()[1][2], rows()[2][1]) == (Decimal("3.00"), "paid")
+    (reason,) = letters().values()
+    assert reason.startswith(f"cannot be read: {said}")
+    assert account(engine) == (1, 1)
+
+
+def test_a_bad_item_is_kept_and_counted_once_however_often_it_comes(
+    admit: Admit, engine: sa.Engine, letters: Callable[[], dict[str, str]]
+) -> None:
+    bad = {"order_id": 2, "status": "größer"}
+    turned = dict(reversed(bad.items()))
+    for argument in ([bad, turned], [bad], [turned, 5]):
+        admit(argument)
+    assert set(letters()) == {'{"order_id":2,"status":"größer"}', "5"}
+    assert account(engine) == (2, 2)
+
+
+def test_something_that_is_no_list_is_buried_as_a_whole(
+    admit: Admit, updates: UpdateStream, letters: Callable[[], dict[str, str]]
+) -> None:
+    assert admit(PAID) == Admitted(0, 1) == admit(PAID)
+    assert list(letters().values()) == ["cannot be read: updates: dict is not a list"]
+    assert updates.length(0) + updates.length(1) == 0
+
+
+def test_nothing_is_nothing(admit: Admit, nudged: list[int]) -> None:
+    assert admit([]) == Admitted(0, 0)
+    assert not nudged
+
+
+def test_any_number_comes_in_piece_by_piece(
+    admit: Admit, updates: UpdateStream, engine: sa.Engine
+) -> None:
+    many = [{"order_id": 2, "total": 1, "version": each} for each in range(PIECE + 1)]
+    bad = [{"order_id": each} for each in range(PIECE + 1)]
+    assert admit([*many, *bad]) == Admitted(PIECE + 1, PIECE + 1)
+    assert updates.length(0) == PIECE + 1
+    assert account(engine) == (PIECE + 1, PIECE + 1)
+
+
+def test_what_a_full_stream_does_not_take_goes_into_the_outbox(
+    engine: sa.Engine,
+    stream: Redis,
+    rows: Callable[[], Rows],
+    drain: DrainAll,
+    drain_outbox: Callable[[], Drained],
+) -> None:
+    full = UpdateStream(stream, 2, limit=1)
+    full.append(0, [b'{"order_id":2,"total":"4.00"}'])
+    argument = [PAID, {"order_id": 1, "total": "5", "version": 1}]
+    assert Door(engine, full, lambda _shard: None).admit(argument) == Admitted(2, 0)
+    assert (full.length(0), full.length(1)) == (1, 1), "the other shard has room"
+    assert drain_outbox().verdicts == {"applied": 1}
+    assert [each.verdicts for each in drain()] == [{"applied": 1}, {"applied": 1}]
+    assert (rows()[1][2], rows()[2][1]) == (Decimal("5.00"), "paid")
+
+
+def test_without_redis_updates_go_into_the_outbox(
+    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: Callable[[], Drained]
+) -> None:
+    nobody = make_redis("redis://127.0.0.1:1/0", timeout=1)
+    argument = [
+        {"order_id": key, "status": 'a "quoted"\n word', "total": "999999999999.99", "version": 1}
+        for key in (1, 2)
+    ]
+    door = Door(engine, UpdateStream(nobody, 2, 1000), lambda _shard: None)
+    assert door.admit(argument) == Admitted(2, 0)
+    assert drain_outbox().verdicts == {"applied": 2}
+    assert rows()[2] == (1, 'a "quoted"\n word', Decimal("999999999999.99"), 1)
+
+
+def test_without_postgresql_a_message_with_a_bad_item_leaves_nothing(
+    admit: Admit, updates: UpdateStream, monkeypatch: pytest.MonkeyPatch, engine: sa.Engine
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE dead_updates RENAME TO away"))
+    with pytest.raises(sa.exc.DBAPIError):
+        admit([PAID, {}])
+    assert updates.length(0) == 0, "it comes again, and would be appended again"
+    assert admit([PAID]) == Admitted(1, 0), "what needs no letter needs no PostgreSQL"
+
+
+def test_what_came_without_a_version_is_not_replayed(
+    admit: Admit, engine: sa.Engine, updates: UpdateStream, nudged: list[int]
+) -> None:
+    admit([{"order_id": 2, "status": "x"}])
+    with engine.connect() as connection:
+        (letter,) = find_dead(connection, Wanted(order_id=2), 10).dead
+    assert (letter.shard, letter.order_id, letter.version) == (DOOR, None, None)
+    assert letter.accepted_at == letter.first_seen
+    done = Replay(engine, updates, nudged.append).run(Wanted(ids=[letter.id]))
+    assert (done.replayed, [each.id for each in done.unreadable]) == (0, [letter.id])
+    assert updates.length(0) == 0
+
+
+def test_a_hostile_item_is_an_item(admit: Admit, letters: Callable[[], dict[str, Any]]) -> None:
+    nested: object = []
+    for _level in range(200):
+        nested = [nested]
+    long = {"order_id": 2, "status": "x" * 10**6, "version": 1}
+    assert admit([nested, long, PAID]) == Admitted(1, 2)
+    assert all(len(reason) <= 500 for reason in letters().values())
+
+
+def test_the_outbox_is_left_alone_where_the_stream_takes_all(
+    admit: Admit, engine: sa.Engine
+) -> None:
+    admit([PAID])
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(update_outbox)) == 0
