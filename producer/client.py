@@ -156,6 +156,7 @@ class Producer:
         """
         wanted = Wanted(wait_for_room, durable)
         accepted = 0
+        self._carry_out(self._appends.ready(wanted))
         for chunk in chunks(updates, self._appends.chunk_size(wanted)):
             accepted = self._carry_out(self._appends.chunk(chunk, accepted, wanted))
         return accepted
