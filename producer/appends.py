@@ -59,6 +59,25 @@ class Appends:
         """The shard that has the updates of this one's order."""
         return shard_of(update.order_id, self._shards)
 
+    def ready(self, wanted: Wanted) -> Steps[None]:
+        """Make sure that what is wanted can be had, before anything is taken or accepted.
+
+        Raises:
+            ConfigurationError: it is to be durable, and the server keeps no append-only file.
+            Unavailable: the server does not say.
+        """
+        if not wanted.durable or self._keeps_a_file:
+            return
+        answers = yield from self._ask(packed("WAITAOF", 1, 0, 1), 1)
+        if answers.lost:
+            raise redis_unavailable(answers.lost) from answers.lost
+        if isinstance(answers.given[0], redis.RedisError):
+            raise ConfigurationError(
+                f"REDIS_URL: this server cannot say what it has on disk ({answers.given[0]}): give it "
+                "`appendonly yes` (Valkey, or Redis 7.2 and later), or do without durable=True"
+            )
+        self._keeps_a_file = True
+
     def one(self, update: OrderUpdate, wanted: Wanted) -> Steps[str]:
         """Accept one update; its entry id.
 
@@ -66,6 +85,7 @@ class Appends:
             InvalidUpdate, Backpressure, Unavailable, NotDurable: as `Producer.update` says.
         """
         part = self._part(self.shard_of(checked(update)), [update], wanted)
+        yield from self.ready(wanted)
         yield from self._settle([part], wanted)
         if failure := _failure([part]):
             raise failure
@@ -109,8 +129,6 @@ class Appends:
 
     def _settle(self, parts: Sequence[Part], wanted: Wanted) -> Steps[None]:
         """Append the parts; afterwards each of them is appended or has a failure, or both."""
-        if wanted.durable:
-            yield from self._require_append_only_file()
         yield from self._append(parts, wanted)
         if wanted.wait_for_room:
             yield from self._wait_for_room(parts, wanted)
@@ -149,34 +167,16 @@ class Appends:
         commands = b"".join([part.in_full() for part in parts]) + self._wait_for_disk()
         answers = yield from self._ask(commands, len(parts), keep=True)
         yield from _take(parts, answers)
+        said = Answers([], answers.lost)
         if not answers.lost:
             # The server answers after `_patience` at the latest; the rest is for the way.
-            answers = yield Ask(b"", 1, 2 * self._patience)
+            said = yield Ask(b"", 1, 2 * self._patience)
         for part in parts:
-            part.confirm(answers)
+            part.confirm(said)
 
     def _wait_for_disk(self) -> bytes:
         """Asks to wait until this server itself has all that came over the connection on disk."""
-        return packed("WAITAOF", 1, 0, int(self._patience * 1000))
-
-    def _require_append_only_file(self) -> Steps[None]:
-        """Make sure that the server keeps a file, before anything is accepted.
-
-        Raises:
-            ConfigurationError: it does not.
-            Unavailable: it does not answer.
-        """
-        if self._keeps_a_file:
-            return
-        answers = yield from self._ask(packed("WAITAOF", 1, 0, 1), 1)
-        if answers.lost:
-            raise redis_unavailable(answers.lost) from answers.lost
-        if isinstance(answers.given[0], redis.RedisError):
-            raise ConfigurationError(
-                f"REDIS_URL: this server cannot say what it has on disk ({answers.given[0]}): give it "
-                "`appendonly yes` (Valkey, or Redis 7.2 and later), or do without durable=True"
-            )
-        self._keeps_a_file = True
+        return packed("WAITAOF", 1, 0, max(1, int(self._patience * 1000)))  # 0 would be for ever
 
     def _ask(self, commands: bytes, count: int, *, keep: bool = False) -> Steps[Answers]:
         """Ask, and once more if the connection failed before anything was sent.

@@ -126,6 +126,7 @@ class AsyncProducer:
         """
         wanted = Wanted(wait_for_room, durable)
         accepted = 0
+        await self._carry_out(self._appends.ready(wanted))
         async with aclosing(async_chunks(updates, self._appends.chunk_size(wanted))) as made:
             async for chunk in made:
                 accepted = await self._carry_out(self._appends.chunk(chunk, accepted, wanted))

@@ -43,9 +43,9 @@ class Producer:
     file must not be forked to import more: the spool's client then raises `ConfigurationError`.
 
     No call waits without end. A server that is frozen costs `update` twice `REDIS_TIMEOUT`: once for
-    an answer, once to connect anew. At the very worst, a server that hangs at each step of both tries,
-    it is five times that and 6 s. `update_many` takes that for each chunk, and what was asked for
-    comes on top: `wait_for_room`, and with `durable` another `REDIS_TIMEOUT`.
+    an answer, once to connect anew. One that freezes and thaws at the worst moments of both tries costs
+    five times that and 6 s. `update_many` takes that for each chunk, and what was asked for comes on
+    top: `wait_for_room`, and with `durable` twice `REDIS_TIMEOUT`.
     """
 
     def __init__(
@@ -156,6 +156,7 @@ class Producer:
         """
         wanted = Wanted(wait_for_room, durable)
         accepted = 0
+        self._carry_out(self._appends.ready(wanted))
         for chunk in chunks(updates, self._appends.chunk_size(wanted)):
             accepted = self._carry_out(self._appends.chunk(chunk, accepted, wanted))
         return accepted

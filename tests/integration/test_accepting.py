@@ -270,6 +270,11 @@ def send(producer, first):
 
 with Producer.from_settings() as producer:
     producer.update(OrderUpdate(order_id=1, total=1))
+    closing = os.fork()
+    if closing == 0:
+        producer.close()
+        os._exit(0)
+    assert os.waitpid(closing, 0)[1] == 0
     child = os.fork()
     if child == 0:
         os._exit(send(producer, 2000) != 700)

@@ -7,7 +7,14 @@ import pytest
 import redis
 from redis.exceptions import BusyLoadingError, NoScriptError, OutOfMemoryError
 
-from orders.errors import Backpressure, NotDurable, OrderworksError, PartlyAccepted, Unavailable
+from orders.errors import (
+    Backpressure,
+    ConfigurationError,
+    NotDurable,
+    OrderworksError,
+    PartlyAccepted,
+    Unavailable,
+)
 from orders.messages import OrderUpdate
 from orders.settings import Settings
 from producer.appends import Appends, Wanted
@@ -190,3 +197,28 @@ def test_what_is_accepted_and_not_on_disk_is_named(appends: Appends, said: Answe
     assert (failed.accepted, failed.refused) == (2, updates[1::2])
     assert isinstance(failed.__cause__, NotDurable)
     assert failed.__cause__.entries == ["1-1", "1-2"]
+
+
+def test_what_was_accepted_before_the_connection_was_lost_is_not_taken_for_saved(
+    appends: Appends,
+) -> None:
+    updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
+    failed, _ = play(
+        appends.chunk(Chunk(updates), 0, Wanted(durable=True)),
+        Answers([accepted(1, 2, nudge=1)], LOST),
+    )
+    assert isinstance(failed, PartlyAccepted)
+    assert (failed.accepted, failed.uncertain) == (2, updates[1::2])
+    assert isinstance(failed.__cause__, NotDurable)
+    assert failed.__cause__.entries == ["1-1", "1-2"]
+
+
+def test_whether_the_server_keeps_a_file_is_asked_before_anything_is_taken(
+    appends: Appends,
+) -> None:
+    without = Answers([redis.ResponseError("ERR WAITAOF cannot be used")])
+    failed, _ = play(appends.ready(Wanted(durable=True)), without)
+    assert isinstance(failed, ConfigurationError)
+    failed, _ = play(appends.ready(Wanted(durable=True)), Answers([], LOST))
+    assert type(failed) is Unavailable
+    assert play(appends.ready(Wanted())) == (None, [])
