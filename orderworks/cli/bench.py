@@ -132,3 +132,19 @@ def enqueue(
     from bench import report  # noqa: PLC0415 - likewise
 
     report.publish(benchmark.run(rows, count, rounds, peers=peers), json)
+
+
+@commands.command()
+def latency(
+    *,
+    rows: Rows = 1_000_000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds at each rate.")] = 10,
+    rounds: Rounds = 5,
+    peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
+    json: JsonFile = None,
+) -> None:
+    """Time updates from enqueue to commit at 50, 1,000 and 10,000 a second, beside Celery."""
+    from bench import latency as benchmark  # noqa: PLC0415 - only a clone has it
+    from bench import report  # noqa: PLC0415 - likewise
+
+    report.publish(benchmark.run(rows, seconds, rounds, peers=peers), json)
