@@ -44,6 +44,11 @@ class Latency(msgspec.Struct, frozen=True):
     reached: float
     fell_behind: int
 
+    @property
+    def kept_up(self) -> bool:
+        """Whether it did not fall behind in most rounds; the percentiles mean something then."""
+        return self.fell_behind * 2 <= self.rounds
+
 
 class Figures(msgspec.Struct, frozen=True):
     """What one benchmark found, and what a reader has to know about the run."""
@@ -53,8 +58,8 @@ class Figures(msgspec.Struct, frozen=True):
     notes: list[str]
 
 
-def publish(figures: Figures, file: Path | None) -> None:
-    """Print the table; write the document, if a file is named for it."""
+def publish(figures: Figures, file: Path | None, picture: Path | None = None) -> None:
+    """Print the table; write the document, and draw the picture, if a file is named for it."""
     console.print(_table(figures))
     for each in figures.results:
         if isinstance(each, NotRun):
@@ -63,6 +68,10 @@ def publish(figures: Figures, file: Path | None) -> None:
         console.print(Text(note, style="dim"))
     if file:
         file.write_bytes(msgspec.json.format(msgspec.json.encode(document(figures))) + b"\n")
+    if picture:
+        from bench.plot import draw  # noqa: PLC0415 - it draws what this module defines
+
+        draw(figures, picture)
 
 
 def document(figures: Figures) -> dict[str, object]:
@@ -122,8 +131,7 @@ def _table_of_latencies(latencies: Sequence[Latency]) -> Table:
     right = ("updates/s", "p50 ms", "p99 ms", "reached/s")
     lines = table("what", *right, right=right)
     for each in latencies:
-        kept_up = each.fell_behind * 2 <= each.rounds
-        waits = (f"{each.p50:.1f}", f"{each.p99:.1f}") if kept_up else ("fell", "behind")
+        waits = (f"{each.p50:.1f}", f"{each.p99:.1f}") if each.kept_up else ("fell", "behind")
         lines.add_row(Text(each.name), f"{each.rate:,}", *waits, f"{each.reached:,.0f}")
     return lines
 
