@@ -122,20 +122,20 @@ BATCHES = Contender(
     single=False,
 )
 
+DRAMATIQ = Contender(
+    name="dramatiq",
+    module="dramatiq",
+    share=20,
+    workers=(("-m", "dramatiq", "--processes=2", "--threads=8", "bench.peers.dramatiq:broker"),),
+    tuning="two processes of eight threads",
+    pins=("dramatiq[redis]==2.2.1", REDIS, PSYCOPG2),
+)
+
 PEERS: Sequence[Contender] = (
     CELERY,
     CELERY_TUNED,
     BATCHES,
-    Contender(
-        name="dramatiq",
-        module="dramatiq",
-        share=20,
-        workers=(
-            ("-m", "dramatiq", "--processes=2", "--threads=8", "bench.peers.dramatiq:broker"),
-        ),
-        tuning="two processes of eight threads",
-        pins=("dramatiq[redis]==2.2.1", REDIS, PSYCOPG2),
-    ),
+    DRAMATIQ,
     Contender(
         name="taskiq",
         module="taskiq",

@@ -28,16 +28,38 @@ class Peak(msgspec.Struct, frozen=True):
     peak: int
 
 
+class Latency(msgspec.Struct, frozen=True):
+    """One side at one rate: medians over the rounds, in milliseconds.
+
+    Attributes:
+        reached: updates a second that were committed.
+        fell_behind: in so many of the rounds.
+    """
+
+    name: str
+    rate: int
+    rounds: int
+    p50: float
+    p99: float
+    reached: float
+    fell_behind: int
+
+    @property
+    def kept_up(self) -> bool:
+        """Whether it did not fall behind in most rounds; the percentiles mean something then."""
+        return self.fell_behind * 2 <= self.rounds
+
+
 class Figures(msgspec.Struct, frozen=True):
     """What one benchmark found, and what a reader has to know about the run."""
 
     benchmark: str
-    results: Sequence[Result | NotRun | Peak]
+    results: Sequence[Result | NotRun | Peak | Latency]
     notes: list[str]
 
 
-def publish(figures: Figures, file: Path | None) -> None:
-    """Print the table; write the document, if a file is named for it."""
+def publish(figures: Figures, file: Path | None, picture: Path | None = None) -> None:
+    """Print the table; write the document, and draw the picture, if a file is named for it."""
     console.print(_table(figures))
     for each in figures.results:
         if isinstance(each, NotRun):
@@ -46,6 +68,10 @@ def publish(figures: Figures, file: Path | None) -> None:
         console.print(Text(note, style="dim"))
     if file:
         file.write_bytes(msgspec.json.format(msgspec.json.encode(document(figures))) + b"\n")
+    if picture:
+        from bench.plot import draw  # noqa: PLC0415 - it draws what this module defines
+
+        draw(figures, picture)
 
 
 def document(figures: Figures) -> dict[str, object]:
@@ -82,21 +108,31 @@ def cpu_model(cpuinfo: Path) -> str:
 
 
 def _table(figures: Figures) -> Table:
-    sides = [result for result in figures.results if not isinstance(result, Peak)]
-    peaks = [result for result in figures.results if isinstance(result, Peak)]
-    return _table_of_peaks(peaks) if peaks else _table_of_results(sides)
+    """The table for what was found; of what kind that is, the benchmark decides."""
+    peaks = [each for each in figures.results if isinstance(each, Peak)]
+    latencies = [each for each in figures.results if isinstance(each, Latency)]
+    results = [each for each in figures.results if isinstance(each, Result)]
+    if peaks:
+        return _table_of_peaks(peaks)
+    return _table_of_latencies(latencies) if latencies else _table_of_results(results)
 
 
-def _table_of_results(results: Sequence[Result | NotRun]) -> Table:
+def _table_of_results(results: Sequence[Result]) -> Table:
     right = ("count", "median s", "a second", "ratio")
     lines = table("what", *right, right=right)
     for result in results:
-        if isinstance(result, NotRun):
-            lines.add_row(Text(result.name), Text("not run"))
-            continue
         seconds, rate = f"{result.seconds:.2f}", f"{result.rate:,.0f}"
         ratio = f"{result.ratio:.2f}"
         lines.add_row(Text(result.name), f"{result.count:,}", seconds, rate, ratio)
+    return lines
+
+
+def _table_of_latencies(latencies: Sequence[Latency]) -> Table:
+    right = ("updates/s", "p50 ms", "p99 ms", "reached/s")
+    lines = table("what", *right, right=right)
+    for each in latencies:
+        waits = (f"{each.p50:.1f}", f"{each.p99:.1f}") if each.kept_up else ("fell", "behind")
+        lines.add_row(Text(each.name), f"{each.rate:,}", *waits, f"{each.reached:,.0f}")
     return lines
 
 

@@ -3,12 +3,15 @@
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import msgspec
 
 from orders.errors import OrderworksError
+
+T = TypeVar("T")
 
 
 class SideFailed(OrderworksError):
@@ -55,22 +58,30 @@ def compare(rounds: int, *sides: Side) -> list[Result]:
 
 def attempt(rounds: int, *sides: Side) -> tuple[list[Result], list[NotRun]]:
     """The same, going on without sides that fail. The baseline is the first one that did not."""
-    taken: dict[str, list[float]] = {side.name: [] for side in sides}
+    runs = {side.name: side.run for side in sides}
+    taken, not_run = take_turns(rounds, runs, lambda seconds: f"{seconds:.2f} s")
+    return _results([side for side in sides if side.name in taken], taken), not_run
+
+
+def take_turns(
+    rounds: int, runs: Mapping[str, Callable[[], T]], told: Callable[[T], str]
+) -> tuple[dict[str, list[T]], list[NotRun]]:
+    """What each of `runs` gave in each round; and those that failed, which take no further turn."""
+    given: dict[str, list[T]] = {name: [] for name in runs}
     failed: dict[str, NotRun] = {}
     for number in range(1, rounds + 1):
-        for side in sides:
-            if side.name in failed:
-                continue
-            tell(f"round {number} of {rounds}: {side.name} … ")
+        for name in [each for each in runs if each not in failed]:
+            tell(f"round {number} of {rounds}: {name} … ")
             try:
-                taken[side.name].append(side.run())
+                given[name].append(runs[name]())
             except SideFailed as failure:
-                failed[side.name] = NotRun(side.name, str(failure))
-                tell(f"not run: {failure}\n")
-            else:
-                tell(f"{taken[side.name][-1]:.2f} s\n")
-    measured = tuple(side for side in sides if side.name not in failed)
-    return _results(measured, taken), [*failed.values()]
+                failed[name] = NotRun(name, str(failure))
+            tell(
+                f"not run: {failed[name].reason}\n"
+                if name in failed
+                else f"{told(given[name][-1])}\n"
+            )
+    return {name: each for name, each in given.items() if name not in failed}, [*failed.values()]
 
 
 @contextmanager
@@ -86,7 +97,7 @@ def tell(text: str) -> None:
     sys.stderr.flush()
 
 
-def _results(sides: tuple[Side, ...], taken: dict[str, list[float]]) -> list[Result]:
+def _results(sides: Sequence[Side], taken: Mapping[str, list[float]]) -> list[Result]:
     """What the seconds that each side took come to."""
     rates = {side.name: side.count / statistics.median(taken[side.name]) for side in sides}
     return [

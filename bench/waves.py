@@ -54,6 +54,13 @@ def random_wave(shop: Shop, count: int) -> Wave:
     return Wave([Update(each, _total(dice), first + n) for n, each in enumerate(ids)])
 
 
+def distinct_wave(shop: Shop, count: int) -> Wave:
+    """So many updates of random orders, each of another one."""
+    dice, first = random.Random(count), time.time_ns() // 1000  # noqa: S311 - the same each time
+    ids = dice.sample(shop.sample.orders["id"].to_list(), k=count)
+    return Wave([Update(each, _total(dice), first + n) for n, each in enumerate(ids)])
+
+
 def prepare(shop: Shop, wave: Wave) -> None:
     """The same start for every side: the log empty, the table tidy, a cached read a customer."""
     shop.forget_changes()

@@ -26,8 +26,8 @@ QUEUE_NUMBER, CLOCK_NUMBER = 2, 3
 QUEUE_DATABASE = "bench_queue"
 """The database of a peer whose queue is in PostgreSQL."""
 
-STARTING, WORKING, STOPPING = 60.0, 240.0, 10.0
-"""Seconds that workers may take for it."""
+WORKING, STOPPING = 240.0, 10.0
+"""Seconds that workers may take to do what they are to do, and to end."""
 
 Process = subprocess.Popen[bytes]
 
@@ -47,7 +47,7 @@ class Arena(NamedTuple):
     clock: Redis
 
     def environment(self) -> dict[str, str]:
-        """All that a contender's process is told. Nothing of the user's: Celery reads variables."""
+        """All that a contender is told: not CELERY_BROKER_URL or BROKER_URL, which Celery obeys."""
         settings = self.shop.settings
         return {
             "PATH": os.environ["PATH"],
@@ -55,8 +55,8 @@ class Arena(NamedTuple):
             "PYTHONPATH": str(ROOT),
             "DATABASE_URL": settings.database,
             "CACHE_REDIS_URL": settings.cache,
-            "STREAM_URL": settings.stream,
-            "BROKER_URL": settings.broker,
+            "ORDERS_STREAM_URL": settings.stream,
+            "ORDERS_BROKER_URL": settings.broker,
             "QUEUE_URL": numbered(settings.broker, QUEUE_NUMBER),
             "QUEUE_DATABASE_URL": beside(settings.database),
             "CLOCK_URL": numbered(settings.broker, CLOCK_NUMBER),
@@ -97,18 +97,44 @@ def send(arena: Arena, contender: Contender, *arguments: str) -> Sent:
 
 def apply_all(arena: Arena, contender: Contender, count: int) -> float:
     """Seconds from the moment all workers are ready until so many updates in the queue are applied."""
-    arena.clock.flushdb()
     with working(arena, contender) as watch:
-        _wait(lambda: arena.clock.llen(READY) == PROCESSES, STARTING, watch, "to get ready")
-        began = time.monotonic()
-        arena.clock.rpush(GO, *range(PROCESSES))
-        _wait(lambda: _done(arena)[0] >= count, WORKING, watch, f"to apply {count:,} updates")
-        return _done(arena)[1] - began
+        began = let_go(arena, watch)
+        wait_for(lambda: applied(arena)[0] >= count, watch, f"to apply {count:,} updates")
+        return applied(arena)[1] - began
+
+
+def let_go(arena: Arena, watch: Callable[[], None]) -> float:
+    """Wait until all workers have their first job, and let them begin; the moment, monotonic."""
+    wait_for(lambda: arena.clock.llen(READY) == PROCESSES, watch, "to get ready")
+    began = time.monotonic()
+    arena.clock.rpush(GO, *range(PROCESSES))
+    return began
+
+
+def wait_for(happened: Callable[[], bool], watch: Callable[[], None], what: str) -> None:
+    """Wait for what workers are to do.
+
+    Raises:
+        SideFailed: one of them ended, or it took too long.
+    """
+    deadline = time.monotonic() + WORKING
+    while not happened():
+        watch()
+        if time.monotonic() > deadline:
+            raise SideFailed(f"its workers took more than {WORKING:.0f} s {what}")
+        time.sleep(0.02)
+
+
+def applied(arena: Arena) -> tuple[int, float]:
+    """How many updates workers have applied, and the monotonic time at which the last one was."""
+    told: Any = arena.clock.hvals(DONE)
+    reports = [report.split() for report in told]
+    return sum(int(jobs) for jobs, _ in reports), max((float(at) for _, at in reports), default=0)
 
 
 @contextmanager
 def working(arena: Arena, contender: Contender) -> Iterator[Callable[[], None]]:
-    """The contender's workers while the block lasts; a call tells whether they are well.
+    """The contender's workers while the block lasts; a call looks whether they are well.
 
     Raises:
         SideFailed: one of them ended, when asked.
@@ -154,24 +180,6 @@ def _expect_running(processes: Sequence[Process], file: Path) -> None:
     if any(process.poll() is not None for process in processes):
         said = last_line(file.read_text(encoding="utf-8", errors="replace"))
         raise SideFailed(f"its worker ended: {said}")
-
-
-def _wait(
-    happened: Callable[[], bool], patience: float, watch: Callable[[], None], what: str
-) -> None:
-    deadline = time.monotonic() + patience
-    while not happened():
-        watch()
-        if time.monotonic() > deadline:
-            raise SideFailed(f"its workers took more than {patience:.0f} s {what}")
-        time.sleep(0.02)
-
-
-def _done(arena: Arena) -> tuple[int, float]:
-    """How many jobs are done, and when the last one was."""
-    told: Any = arena.clock.hvals(DONE)
-    reports = [report.split() for report in told]
-    return sum(int(jobs) for jobs, _ in reports), max((float(at) for _, at in reports), default=0)
 
 
 def _stop(processes: Sequence[Process]) -> None:

@@ -8,7 +8,10 @@ from producer import OrderUpdate, Producer
 
 def main() -> None:
     """Send the updates of the file."""
-    addresses = {"redis_url": os.environ["STREAM_URL"], "broker_url": os.environ["BROKER_URL"]}
+    addresses = {
+        "redis_url": os.environ["ORDERS_STREAM_URL"],
+        "broker_url": os.environ["ORDERS_BROKER_URL"],
+    }
     with Producer(**addresses) as producer:
 
         def send(order_id: int, total: str, version: int) -> None:

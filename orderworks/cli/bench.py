@@ -1,5 +1,6 @@
 """`orderworks bench`: the benchmarks, for a clone of the repository; the package does not have them."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,8 @@ import typer
 
 import orderworks
 from orders.errors import ConfigurationError, InvalidInput
+
+PICTURES = (".svg", ".png")
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +33,20 @@ def created(file: Path | None) -> Path | None:
     return file
 
 
+def drawable(file: Path | None) -> Path | None:
+    """The file, if one is named, as one that a picture can be written to.
+
+    Raises:
+        InvalidInput: it cannot be written, or is no picture's name.
+        ConfigurationError: what draws it is not installed.
+    """
+    if file and file.suffix not in PICTURES:
+        raise InvalidInput(f"{file}: name it {' or '.join(f'*{each}' for each in PICTURES)}")
+    if file and find_spec("matplotlib") is None:
+        raise ConfigurationError("--plot needs matplotlib: pip install 'orderworks[dev]'")
+    return created(file)
+
+
 Rows = Annotated[int, typer.Option(min=1000, help="Orders.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds; their median counts.")]
 PEERS = "Also other job systems; they are installed in your cache folder."
@@ -37,6 +54,13 @@ JsonFile = Annotated[
     Path | None,
     typer.Option(
         "--json", metavar="FILE", help="Write all figures to this file.", callback=created
+    ),
+]
+
+PlotFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot", metavar="FILE", help="Draw the rates to this SVG or PNG.", callback=drawable
     ),
 ]
 
@@ -108,12 +132,13 @@ def updates(
     rounds: Rounds = 5,
     peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
     json: JsonFile = None,
+    plot: PlotFile = None,
 ) -> None:
     """Apply updates from a filled queue, beside a bare loop and a transaction an update."""
     from bench import report  # noqa: PLC0415 - only a clone has it
     from bench import updates as benchmark  # noqa: PLC0415 - likewise
 
-    report.publish(benchmark.run(rows, count, rounds, peers=peers), json)
+    report.publish(benchmark.run(rows, count, rounds, peers=peers), json, plot)
 
 
 @commands.command()
@@ -126,9 +151,27 @@ def enqueue(
     rounds: Rounds = 5,
     peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
     json: JsonFile = None,
+    plot: PlotFile = None,
 ) -> None:
     """Enqueue updates one by one, and all in one call, beside Celery's `apply_async`."""
     from bench import enqueue as benchmark  # noqa: PLC0415 - only a clone has it
     from bench import report  # noqa: PLC0415 - likewise
 
-    report.publish(benchmark.run(rows, count, rounds, peers=peers), json)
+    report.publish(benchmark.run(rows, count, rounds, peers=peers), json, plot)
+
+
+@commands.command()
+def latency(
+    *,
+    rows: Rows = 1_000_000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds at each rate.")] = 10,
+    rounds: Rounds = 5,
+    peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
+    json: JsonFile = None,
+    plot: PlotFile = None,
+) -> None:
+    """Time updates from enqueue to commit at 50, 1,000 and 10,000 a second, beside Celery."""
+    from bench import latency as benchmark  # noqa: PLC0415 - only a clone has it
+    from bench import report  # noqa: PLC0415 - likewise
+
+    report.publish(benchmark.run(rows, seconds, rounds, peers=peers), json, plot)

@@ -27,9 +27,20 @@ SIDES_OF_UPDATES = {
 }
 
 
+SIDES_OF_ENQUEUE = {
+    "Celery": 200,
+    "Orderworks, update()": 1000,
+    "Orderworks, update_many()": 5000,
+}
+
+
 @pytest.mark.parametrize(
     ("benchmark", "options", "sides"),
-    [("imports", [], SIDES), ("updates", ["--updates", "5000"], SIDES_OF_UPDATES)],
+    [
+        ("imports", [], SIDES),
+        ("updates", ["--updates", "5000"], SIDES_OF_UPDATES),
+        ("enqueue", ["--updates", "5000"], SIDES_OF_ENQUEUE),
+    ],
 )
 def test_it_measures_on_servers_of_its_own_and_writes_json(
     tmp_path: Path, benchmark: str, options: list[str], sides: dict[str, int]
@@ -59,6 +70,27 @@ def test_it_measures_on_servers_of_its_own_and_writes_json(
         assert each["name"] in done.stdout
         assert f"round 1 of 1: {each['name']} … " in done.stderr
     assert figures["results"][0]["ratio"] == 1
+
+
+@pytest.mark.timeout(300)
+def test_latencies_are_those_of_commits_and_are_drawn(tmp_path: Path) -> None:
+    file, picture = tmp_path / "figures.json", tmp_path / "figures.svg"
+    size = ["--rows", "3000", "--seconds", "0.3", "--rounds", "1"]
+    output = ["--json", str(file), "--plot", str(picture)]
+    done = subprocess.run(
+        [sys.executable, "-m", "orderworks", "bench", "latency", *size, *output],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads(file.read_bytes())["results"]
+    sides = ("Celery", "Orderworks, update()")
+    loads = [(side, rate) for rate in (50, 1000, 10_000) for side in sides]
+    assert [(each["name"], each["rate"]) for each in results] == loads
+    assert all(0 < each["p50"] <= each["p99"] for each in results)
+    assert picture.read_text().startswith("<?xml")
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(

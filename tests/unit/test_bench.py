@@ -3,19 +3,24 @@
 from decimal import Decimal
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 
 import orderworks
-from bench.contenders import FLOOR, PEERS
+from bench import enqueue
+from bench.contenders import CELERY, FLOOR, OURS, OURS_MANY, PEERS
 from bench.environments import digest
 from bench.files import SPOILS, SPOILT_EVERY, spoil
+from bench.latency import Measured, summary
 from bench.peaks import peak_in
-from bench.report import cpu_model
+from bench.peers import sending
+from bench.plot import draw
+from bench.report import Figures, Latency, cpu_model
 from bench.sides import NotRun, Result, Side, SideFailed, attempt, compare
 from bench.updates import ORDERWORKS, comparisons
 from bench.waves import Update, Wave
-from orders.errors import ConfigurationError
-from orderworks.cli.bench import bench
+from orders.errors import ConfigurationError, InvalidInput
+from orderworks.cli.bench import bench, drawable
 
 
 def test_the_median_of_the_rounds_counts_and_the_first_side_is_the_baseline() -> None:
@@ -116,3 +121,85 @@ def test_an_environment_is_another_one_when_a_release_changes() -> None:
 def test_every_package_of_a_peer_is_pinned() -> None:
     for peer in PEERS:
         assert all("==" in pin for pin in peer.pins), peer.name
+
+
+class FakeTime:
+    """A clock that only sleeping moves, and whoever sends slowly."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def time(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Be later."""
+        self.now += seconds
+
+
+def test_updates_are_sent_at_their_moments_and_their_version_is_the_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeTime()
+    monkeypatch.setattr(sending, "time", clock)
+    sent = [
+        (clock.now, version)
+        for _, _, version in sending.moments([(1, "1.00", 0)] * 3, rate=50, patience=1)
+    ]
+    assert [at for at, _ in sent] == pytest.approx([1000.2, 1000.22, 1000.24])
+    assert [version / 1e6 for _, version in sent] == pytest.approx([1000.2, 1000.22, 1000.24])
+
+
+def test_a_late_update_counts_from_its_moment_and_a_sender_far_behind_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeTime()
+    monkeypatch.setattr(sending, "time", clock)
+    versions = []
+    for _, _, version in sending.moments([(1, "1.00", 0)] * 100, rate=10, patience=1):
+        versions.append(version / 1e6)
+        clock.now += 0.6
+    # Each takes 0.6 s and is due 0.1 s after the one before: the fourth would be 1.5 s late.
+    assert versions == pytest.approx([1000.2, 1000.3, 1000.4])
+
+
+def test_percentiles_are_in_milliseconds_and_what_is_missing_fell_behind() -> None:
+    measured = Measured([*range(1000, 101_000, 1000)], due=101, sent=101, seconds=10)
+    assert (measured.percentile(50), measured.percentile(99)) == (51, 100)
+    assert measured.fell_behind
+    assert not measured._replace(due=100).fell_behind
+
+
+def test_a_side_kept_up_if_it_did_in_most_rounds() -> None:
+    kept_up = Measured([1000], due=1, sent=1, seconds=1)
+    behind = Measured([9000], due=2, sent=1, seconds=1)
+    assert summary(CELERY, 50, [behind, kept_up, kept_up]).kept_up
+    assert not summary(CELERY, 50, [behind, kept_up, behind]).kept_up
+    assert summary(CELERY, 50, [behind, kept_up, kept_up]).p50 == 1
+
+
+def test_our_enqueues_are_compared_with_celery_and_the_fastest_peer() -> None:
+    rates = {"Celery": 10, "dramatiq": 30, "RQ": 20, OURS.name: 60, OURS_MANY.name: 400}
+    results = [Result(name, 1, [], 1, rate, 1) for name, rate in rates.items()]
+    assert enqueue.comparisons(results) == [
+        "Orderworks, update() does 6.00 times Celery",
+        "Orderworks, update() does 2.00 times dramatiq",
+        "Orderworks, update_many() does 40.00 times Celery",
+    ]
+
+
+LATENCY = Latency(name="Celery", rate=50, rounds=1, p50=1, p99=2, reached=50, fell_behind=0)
+
+
+@pytest.mark.parametrize("result", [Result("Celery", 1, [1], 1, 50, 1), LATENCY])
+def test_a_picture_shows_every_side(tmp_path: Path, result: Result | Latency) -> None:
+    file = tmp_path / "figures.svg"
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        draw(Figures("updates", [result, NotRun("RQ", "it broke")], []), file)
+    assert "Celery" in file.read_text(encoding="utf-8")
+
+
+def test_a_picture_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"\*\.svg or \*\.png"):
+        drawable(tmp_path / "figures.txt")
