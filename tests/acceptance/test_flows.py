@@ -1,5 +1,6 @@
 """What users hand over, carried to its end by real workers and beat, against oracles."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +13,7 @@ from orders.messages import OrderUpdate
 from orders.redis import Redis
 from orders.reports import Report, Window, compute, published_report
 from orders.settings import Settings
-from producer import Producer
+from producer import AsyncProducer, Producer
 from tests.oracle import (
     Oracle,
     differences,
@@ -97,6 +98,21 @@ def test_fifty_thousand_updates_end_as_if_applied_one_by_one(
     assert not differences(found, oracle.rows)
     assert read_verdicts(engine) - before == oracle.verdicts
     assert min(oracle.verdicts.values()) > 1000, "each verdict was to be given"
+
+
+def test_tracked_updates_are_told_their_verdicts(engine: sa.Engine, producer: Producer) -> None:
+    write_orders(engine, {9_000_001: (9_000_001, "new", Decimal(1), 5)})
+    update = OrderUpdate(order_id=9_000_001, total=2, version=6)
+    verdicts = [producer.update(update, track=True).wait(timeout=20) for _try in range(2)]
+    assert verdicts == ["applied", "duplicate"]
+    older = OrderUpdate(order_id=9_000_001, total=3, version=4)
+
+    async def track() -> str:
+        async with AsyncProducer.from_settings() as asynchronous:
+            receipt = await asynchronous.update(older, track=True)
+            return await receipt.wait(timeout=20)
+
+    assert asyncio.run(track()) == "stale"
 
 
 def test_files_are_imported_and_every_row_is_accounted_for(
