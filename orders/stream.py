@@ -13,7 +13,8 @@ import msgspec
 import redis
 
 from orders import names
-from orders.errors import Backpressure
+from orders.errors import Backpressure, OrderworksError
+from orders.layout import Layout, agree, read_layout
 from orders.messages import Outcome
 from orders.redis import Redis
 
@@ -25,18 +26,26 @@ SEQUENCE_BITS = 20
 
 _FIELD, _TRACK = b"update", b"track"
 
-# All or none of the updates, the limit, and whether somebody has to wake a drain: one round trip.
+# All or none of the updates, the layout, the limit, and whether somebody has to wake a drain: one
+# round trip.
 _APPEND = """
-if redis.call('XLEN', KEYS[1]) + #ARGV - 3 > tonumber(ARGV[1]) then
+local layout = redis.call('GET', KEYS[3])
+if layout and layout ~= ARGV[4] then
+  return redis.error_reply('LAYOUT ' .. layout)
+end
+if redis.call('XLEN', KEYS[1]) + #ARGV - 4 > tonumber(ARGV[1]) then
   return redis.error_reply('BACKPRESSURE')
 end
 local ids = {}
-for i = 4, #ARGV do
+for i = 5, #ARGV do
   if ARGV[3] == '1' then
-    ids[i - 3] = redis.call('XADD', KEYS[1], '*', 'update', ARGV[i], 'track', '1')
+    ids[i - 4] = redis.call('XADD', KEYS[1], '*', 'update', ARGV[i], 'track', '1')
   else
-    ids[i - 3] = redis.call('XADD', KEYS[1], '*', 'update', ARGV[i])
+    ids[i - 4] = redis.call('XADD', KEYS[1], '*', 'update', ARGV[i])
   end
+end
+if not layout then
+  redis.call('SET', KEYS[3], ARGV[4])
 end
 local nudge = redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[2])
 return {nudge and 1 or 0, ids}
@@ -84,6 +93,7 @@ class UpdateStream:
     def __init__(self, client: Redis, shards: int, limit: int) -> None:
         """`limit` is the number of entries that a shard may hold."""
         self.shards = shards
+        self._agreed = False
         self._client = client
         self._limit = limit
         self._append = client.register_script(_APPEND)
@@ -95,24 +105,50 @@ class UpdateStream:
         """All updates of one order go to one shard, in order."""
         return order_id % self.shards
 
+    def every_shard(self) -> range:
+        """All shards in which updates may wait: the layout may be another one than here."""
+        layout = read_layout(self._client) or Layout(self.shards)
+        return range(max(self.shards, layout.shards, layout.goal or 0))
+
+    def agree(self) -> None:
+        """Make sure that the updates are spread over so many shards as here; the first one says it.
+
+        Raises:
+            Backpressure: the layout changes just now.
+            ConfigurationError: they are spread over another number.
+        """
+        agree(self._client, self.shards)
+        self._agreed = True
+
     def append(self, shard: int, payloads: Sequence[bytes], *, tracked: bool = False) -> Appended:
         """Accept updates of one shard, all or none. The verdicts of `tracked` ones are kept.
 
         Raises:
-            Backpressure: the shard would hold more entries than its limit.
+            Backpressure: the shard would hold more entries than its limit, or the layout changes.
+            ConfigurationError: the updates are spread over another number of shards.
             redis.RedisError: the server did not answer; the updates may have been accepted.
         """
-        keys = [names.update_stream(shard), names.update_nudge(shard)]
+        if not self._agreed:
+            self.agree()
+        keys = [names.update_stream(shard), names.update_nudge(shard), names.update_layout(shard)]
+        settings = (self._limit, NUDGE_SECONDS, int(tracked), self.shards)
         try:
-            nudged, ids = self._append(keys, [self._limit, NUDGE_SECONDS, int(tracked), *payloads])
+            nudged, ids = self._append(keys, [*settings, *payloads])
         except redis.ResponseError as error:
-            if "BACKPRESSURE" not in str(error):
-                raise
-            raise Backpressure(
-                f"shard {shard} holds {self.length(shard)} updates that wait, its limit is "
-                f"{self._limit} (STREAM_LIMIT): let the workers catch up, or start more"
-            ) from None
+            raise self._refusal(shard, error) or error from None
         return Appended([entry_id.decode() for entry_id in ids], bool(nudged))
+
+    def _refusal(self, shard: int, error: redis.ResponseError) -> OrderworksError | None:
+        """What the script means; None if it is not the script's."""
+        code, _, said = str(error).partition(" ")
+        if code == "LAYOUT":
+            return Layout.decode(said.encode()).refusal(self.shards)
+        if code != "BACKPRESSURE":
+            return None
+        return Backpressure(
+            f"shard {shard} holds {self.length(shard)} updates that wait, its limit is "
+            f"{self._limit} (STREAM_LIMIT): let the workers catch up, or start more"
+        )
 
     def read(self, shard: int, count: int) -> list[Entry]:
         """The oldest entries, at most `count`. They stay until they are removed."""

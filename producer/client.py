@@ -7,7 +7,13 @@ from typing import Self
 import msgspec
 import redis
 
-from orders.errors import Backpressure, InvalidUpdate, PartlyAccepted, Unavailable
+from orders.errors import (
+    Backpressure,
+    ConfigurationError,
+    InvalidUpdate,
+    PartlyAccepted,
+    Unavailable,
+)
 from orders.imports.options import Options
 from orders.imports.presets import Preset, read_preset
 from orders.imports.spool import Spool
@@ -72,7 +78,8 @@ class Producer:
 
         Raises:
             InvalidUpdate: it is not an OrderUpdate.
-            Backpressure: too many updates wait already.
+            Backpressure: too many updates wait already, or the layout of the streams changes.
+            ConfigurationError: UPDATE_SHARDS is another number than that of the streams.
             Unavailable: Redis did not answer. It may have accepted the update all the same; it is
                 safe to send it again if it has a version of its own.
         """
@@ -194,7 +201,7 @@ class Producer:
         for shard in list(waiting):
             try:
                 self._append(shard, waiting[shard])
-            except (Backpressure, Unavailable) as failure:
+            except (Backpressure, ConfigurationError, Unavailable) as failure:
                 uncertain = waiting.pop(shard) if isinstance(failure, Unavailable) else []
                 refused = [
                     update for update in chunk if self._stream.shard_of(update.order_id) in waiting

@@ -15,7 +15,7 @@ from tests.commands import Run
 
 COMMANDS = (
     *("demo", "up", "import", "imports", "rejects", "pause", "resume", "cancel", "retry"),
-    *("update", "dead", "report", "status", "metrics", "env", "doctor", "db"),
+    *("update", "dead", "report", "status", "metrics", "env", "doctor", "reshard", "db"),
 )
 
 
