@@ -2,7 +2,7 @@
 
 All updates of an order have to go through one stream, or their order is lost. So each shard has a key
 beside its stream that says of how many it is one, and the script that appends looks at it. The word of
-shard 0, which is in every layout, counts: who appends for the first time asks it, and a change begins
+shard 0, which is in every layout, counts: where a shard has none, that one is asked, and a change begins
 and ends with it (`orders/reshard.py`).
 """
 
@@ -49,20 +49,22 @@ class Layout(NamedTuple):
         )
 
 
-def agree(client: Redis, shards: int) -> None:
-    """Make sure that the updates are spread over so many shards; where nobody said, they are now.
+def agree(client: Redis, shard: int, shards: int) -> None:
+    """Let a shard that has no word be one of so many, if that is the layout; it is, where nobody said.
 
     Raises:
-        Backpressure: that changes just now.
-        ConfigurationError: they are spread over another number.
+        Backpressure: the layout changes just now.
+        ConfigurationError: the updates are spread over another number of shards.
     """
-    key = names.update_layout(0)
+    first, word = names.update_layout(0), Layout(shards).encode()
     pipeline = client.pipeline(transaction=False)
-    pipeline.set(key, Layout(shards).encode(), nx=True)
-    pipeline.get(key)
-    layout = Layout.decode(pipeline.execute()[-1])
-    if layout != Layout(shards):
-        raise layout.refusal(shards)
+    pipeline.set(first, word, nx=True)
+    pipeline.get(first)
+    said = pipeline.execute()[-1]
+    if said != word:
+        raise Layout.decode(said).refusal(shards)
+    # Should the layout be changed meanwhile, the shard has a word by now, and this does nothing.
+    client.set(names.update_layout(shard), word, nx=True)
 
 
 def read_layout(client: Redis) -> Layout | None:

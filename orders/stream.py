@@ -24,14 +24,17 @@ NUDGE_SECONDS = 10
 SEQUENCE_BITS = 20
 """Bits of a version that number the entries of one millisecond."""
 
+NO_LAYOUT = "LAYOUT none"
+"""What the script answers where nobody has said yet of how many shards this is one."""
+
 _FIELD, _TRACK = b"update", b"track"
 
 # All or none of the updates, the layout, the limit, and whether somebody has to wake a drain: one
 # round trip.
 _APPEND = """
 local layout = redis.call('GET', KEYS[3])
-if layout and layout ~= ARGV[4] then
-  return redis.error_reply('LAYOUT ' .. layout)
+if layout ~= ARGV[4] then
+  return redis.error_reply('LAYOUT ' .. (layout or 'none'))
 end
 if redis.call('XLEN', KEYS[1]) + #ARGV - 4 > tonumber(ARGV[1]) then
   return redis.error_reply('BACKPRESSURE')
@@ -43,9 +46,6 @@ for i = 5, #ARGV do
   else
     ids[i - 4] = redis.call('XADD', KEYS[1], '*', 'update', ARGV[i])
   end
-end
-if not layout then
-  redis.call('SET', KEYS[3], ARGV[4])
 end
 local nudge = redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[2])
 return {nudge and 1 or 0, ids}
@@ -93,7 +93,6 @@ class UpdateStream:
     def __init__(self, client: Redis, shards: int, limit: int) -> None:
         """`limit` is the number of entries that a shard may hold."""
         self.shards = shards
-        self._agreed = False
         self._client = client
         self._limit = limit
         self._append = client.register_script(_APPEND)
@@ -117,8 +116,7 @@ class UpdateStream:
             Backpressure: the layout changes just now.
             ConfigurationError: they are spread over another number.
         """
-        agree(self._client, self.shards)
-        self._agreed = True
+        agree(self._client, 0, self.shards)
 
     def append(self, shard: int, payloads: Sequence[bytes], *, tracked: bool = False) -> Appended:
         """Accept updates of one shard, all or none. The verdicts of `tracked` ones are kept.
@@ -128,20 +126,30 @@ class UpdateStream:
             ConfigurationError: the updates are spread over another number of shards.
             redis.RedisError: the server did not answer; the updates may have been accepted.
         """
-        if not self._agreed:
-            self.agree()
         keys = [names.update_stream(shard), names.update_nudge(shard), names.update_layout(shard)]
         settings = (self._limit, NUDGE_SECONDS, int(tracked), self.shards)
         try:
-            nudged, ids = self._append(keys, [*settings, *payloads])
+            nudged, ids = self._agree_and_append(shard, keys, [*settings, *payloads])
         except redis.ResponseError as error:
             raise self._refusal(shard, error) or error from None
         return Appended([entry_id.decode() for entry_id in ids], bool(nudged))
 
+    def _agree_and_append(
+        self, shard: int, keys: list[str], arguments: Sequence[int | bytes]
+    ) -> Any:  # noqa: ANN401
+        """What the script answers, once the shard is known to be one of so many as here."""
+        try:
+            return self._append(keys, arguments)
+        except redis.ResponseError as error:
+            if str(error) != NO_LAYOUT:
+                raise
+        agree(self._client, shard, self.shards)
+        return self._append(keys, arguments)
+
     def _refusal(self, shard: int, error: redis.ResponseError) -> OrderworksError | None:
         """What the script means; None if it is not the script's."""
         code, _, said = str(error).partition(" ")
-        if code == "LAYOUT":
+        if code == "LAYOUT" and str(error) != NO_LAYOUT:
             return Layout.decode(said.encode()).refusal(self.shards)
         if code != "BACKPRESSURE":
             return None
