@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.copying import version_of
-from bench.sides import Result
+from bench.sides import NotRun, Result
 from orderworks.cli.output import console, table
 from orderworks.embedded.binaries import postgresql_binaries
 
@@ -32,13 +32,16 @@ class Figures(msgspec.Struct, frozen=True):
     """What one benchmark found, and what a reader has to know about the run."""
 
     benchmark: str
-    results: Sequence[Result | Peak]
+    results: Sequence[Result | NotRun | Peak]
     notes: list[str]
 
 
 def publish(figures: Figures, file: Path | None) -> None:
     """Print the table; write the document, if a file is named for it."""
     console.print(_table(figures))
+    for each in figures.results:
+        if isinstance(each, NotRun):
+            console.print(Text(f"{each.name} was not run: {each.reason}"))
     for note in figures.notes:
         console.print(Text(note, style="dim"))
     if file:
@@ -79,15 +82,18 @@ def cpu_model(cpuinfo: Path) -> str:
 
 
 def _table(figures: Figures) -> Table:
-    results = [result for result in figures.results if isinstance(result, Result)]
+    sides = [result for result in figures.results if not isinstance(result, Peak)]
     peaks = [result for result in figures.results if isinstance(result, Peak)]
-    return _table_of_peaks(peaks) if peaks else _table_of_results(results)
+    return _table_of_peaks(peaks) if peaks else _table_of_results(sides)
 
 
-def _table_of_results(results: Sequence[Result]) -> Table:
+def _table_of_results(results: Sequence[Result | NotRun]) -> Table:
     right = ("count", "median s", "a second", "ratio")
     lines = table("what", *right, right=right)
     for result in results:
+        if isinstance(result, NotRun):
+            lines.add_row(Text(result.name), Text("not run"))
+            continue
         seconds, rate = f"{result.seconds:.2f}", f"{result.rate:,.0f}"
         ratio = f"{result.ratio:.2f}"
         lines.add_row(Text(result.name), f"{result.count:,}", seconds, rate, ratio)

@@ -1,73 +1,141 @@
-"""Updates through stream, workers and cache beside a loop that does one transaction an update."""
+"""Updates from a filled queue until all are committed and every cached read of their customers is gone.
 
-import random
+The job is the same for all sides: of a random order, set the total if the version is newer, and drop the
+customer's cached reads by UNLINK. The same servers, the same table with the same keys and triggers.
+
+**The clock.** All updates are in the queue and all worker processes are up before it starts: those of
+Orderworks have no nudge yet; those of the others wait in their first job until each process has one. It
+stops when the last update is committed and its customer's reads are dropped: at Orderworks when the
+streams are empty, which comes after both (looked at each 5 ms); at the others when the last job ends.
+
+**The oracle.** After each measurement every row that was written since must be what a dictionary says,
+newest version an order, no row more or less; and no cached read of a touched customer may be there.
+"""
+
 import time
 from collections.abc import Sequence
-from contextlib import closing
-from typing import Any
+from functools import partial
+from itertools import chain
 
+from bench.contenders import BATCHES, CELERY, FLOOR, PEERS, Contender
+from bench.peers import job
 from bench.report import Figures
 from bench.shop import Shop, open_shop
-from bench.sides import Side, compare, stopwatch
-from orders.names import customer_cache
-from orders.redis import Redis, make_redis
+from bench.sides import Result, Side, SideFailed, attempt, stopwatch
+from bench.streams import is_empty, undrained
+from bench.waves import Update, Wave, check, prepare, random_wave
+from bench.workers import Arena, apply_all, open_arena, purge, send
+from orders.errors import OrderworksError
 from orders.stream import UpdateStream
 from producer import OrderUpdate, Producer
 
-LOOP_SHARE = 20
+ORDERWORKS = "Orderworks"
+LOOP = "a transaction an update, in a loop"
+LOOP_SHARE = 25
 """The loop is slow: it does one in so many of the updates."""
 
+STUCK = 300
+"""Seconds after which the drains of Orderworks have got stuck."""
 
-def run(count: int, rounds: int) -> Figures:
-    """From `update_many` called until the last update is committed and its customer invalidated."""
-    with open_shop(count) as shop, Producer.from_settings() as producer:
+
+def run(rows: int, count: int, rounds: int, *, peers: bool) -> Figures:
+    """The rate of every side; with `peers`, beside other job systems instead of the loop."""
+    with open_shop(rows) as shop, Producer.from_settings() as producer:
         shop.with_orders()
-        few = count // LOOP_SHARE
-        results = compare(
-            rounds,
-            Side("a transaction an update, in a loop", few, lambda: _loop(shop, _some(shop, few))),
-            Side("update_many and two workers", count, lambda: _drain(shop, producer, count)),
-        )
-        return Figures("updates", results, [])
+        arena = open_arena(shop)
+        ours = Side(ORDERWORKS, count, lambda: _orderworks(shop, producer, count))
+        sides = [_side(arena, each, count) for each in (*(PEERS if peers else ()), FLOOR)]
+        loop = Side(LOOP, count // LOOP_SHARE, lambda: _loop(shop, count // LOOP_SHARE))
+        results, not_run = attempt(rounds, *([] if peers else [loop]), *sides, ours)
+        notes = [*_tuning(PEERS if peers else ()), *comparisons(results)]
+        return Figures("updates", [*results, *not_run], notes)
 
 
-def _some(shop: Shop, count: int) -> list[OrderUpdate]:
-    dice = random.Random(count)  # noqa: S311 - the same for both sides
-    ids = shop.sample.orders["id"].to_list()
-    return [
-        OrderUpdate(order_id=dice.choice(ids), total=dice.randrange(1000)) for _ in range(count)
-    ]
+def comparisons(results: Sequence[Result]) -> list[str]:
+    """How Orderworks stands to those that it is measured by."""
+    rates = {result.name: result.rate for result in results}
+    singles = {each.name: rates[each.name] for each in PEERS if each.single and each.name in rates}
+    best = max(singles, key=lambda name: singles[name], default=None)
+    others = [name for name in (CELERY.name, best, BATCHES.name, FLOOR.name) if name in rates]
+    ratios = (
+        f"{rates[ORDERWORKS] / rates[name]:.2f} times {name}" for name in dict.fromkeys(others)
+    )
+    return [f"{ORDERWORKS} does {', '.join(ratios)}"] if others else []
 
 
-def _loop(shop: Shop, updates: Sequence[OrderUpdate]) -> float:
-    cache = make_redis(shop.settings.cache, 5)
-    connection = shop.engine.raw_connection()
-    with stopwatch() as taken, closing(connection.cursor()) as cursor:
-        for update in updates:
-            _one(cursor, cache, update)
-            connection.commit()
-        seconds = taken()
-    connection.close()
+def _side(arena: Arena, contender: Contender, count: int) -> Side:
+    share = count // contender.share
+    return Side(contender.name, share, partial(run_contender, arena, contender, share))
+
+
+def run_contender(arena: Arena, contender: Contender, count: int) -> float:
+    """Seconds that a contender takes to apply so many updates.
+
+    Raises:
+        SideFailed: it could not be run, or did the job wrongly; says why.
+    """
+    wave = random_wave(arena.shop, count)
+    prepare(arena.shop, wave)
+    purge(arena)
+    send(arena, contender, str(wave.write(arena.shop.folder / "wave.csv")))
+    seconds = apply_all(arena, contender, count)
+    try:
+        check(arena.shop, wave)
+    except OrderworksError as wrong:
+        raise SideFailed(str(wrong)) from wrong
     return seconds
 
 
-def _one(cursor: Any, cache: Redis, update: OrderUpdate) -> None:  # noqa: ANN401 - psycopg2's
-    version = time.time_ns()
-    cursor.execute(
-        "UPDATE orders SET total = %s, version = %s WHERE id = %s AND version < %s "
-        "RETURNING customer_id",
-        (update.total, version, update.order_id, version),
-    )
-    for (customer_id,) in cursor.fetchall():
-        cache.unlink(customer_cache(customer_id))
-
-
-def _drain(shop: Shop, producer: Producer, count: int) -> float:
-    settings = shop.settings
-    stream = UpdateStream(make_redis(settings.stream, 5), settings.update_shards, count)
-    updates = _some(shop, count)
+def _loop(shop: Shop, count: int) -> float:
+    wave = random_wave(shop, count)
+    prepare(shop, wave)
+    connections = job.Connections()
     with stopwatch() as taken:
-        producer.update_many(updates)
-        while any(stream.length(shard) for shard in range(stream.shards)):
-            time.sleep(0.005)
-        return taken()
+        for update in wave.updates:
+            connections.update(*update)
+        seconds = taken()
+    check(shop, wave)
+    return seconds
+
+
+def _orderworks(shop: Shop, producer: Producer, count: int) -> float:
+    wave = random_wave(shop, count)
+    prepare(shop, wave)
+    with undrained(shop.settings) as stream:
+        first, last = _parted(wave, stream)
+        producer.update_many(map(_ours, first))
+        with stopwatch() as taken:
+            for update in last:
+                stream.let_go(stream.shard_of(update.order_id))
+                producer.update(_ours(update))
+            _wait_until_empty(stream)
+            seconds = taken()
+    check(shop, wave)
+    return seconds
+
+
+def _parted(wave: Wave, stream: UpdateStream) -> tuple[list[Update], list[Update]]:
+    """The updates but for the last one of each shard, which is to wake its drain; and those."""
+    last = {stream.shard_of(update.order_id): update for update in wave.updates}
+    held_back = {update.version for update in last.values()}
+    return [each for each in wave.updates if each.version not in held_back], [*last.values()]
+
+
+def _ours(update: Update) -> OrderUpdate:
+    return OrderUpdate(order_id=update.order_id, total=update.total, version=update.version)
+
+
+def _wait_until_empty(stream: UpdateStream) -> None:
+    deadline = time.monotonic() + STUCK
+    while not is_empty(stream):
+        if time.monotonic() > deadline:
+            raise OrderworksError(f"updates still wait after {STUCK} s")
+        time.sleep(0.005)
+
+
+def _tuning(contenders: Sequence[Contender]) -> list[str]:
+    """How each is run, with the releases."""
+    return [
+        f"{each.name}: {'; '.join(chain([each.tuning], [', '.join(each.pins)] if each.pins else []))}"
+        for each in (*contenders, FLOOR)
+    ]

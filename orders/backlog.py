@@ -15,12 +15,21 @@ from orders.updates import Arrival
 
 
 class Backlog(Protocol):
-    """Updates that wait, and the number of the shard under which they are locked and counted."""
+    """Updates that wait.
+
+    Attributes:
+        shard: the number under which they are locked and counted.
+        can_wait: whether `take` can wait for updates to come.
+    """
 
     shard: int
+    can_wait: bool
 
-    def take(self, connection: sa.Connection, count: int) -> list[Arrival]:
-        """The oldest `count` updates, within the transaction that applies them; needs no nudge now."""
+    def take(self, connection: sa.Connection, count: int, patience: float) -> list[Arrival]:
+        """The oldest `count` updates, within the transaction that applies them; needs no nudge now.
+
+        If there is none, it waits for up to `patience` seconds until there is, if it can.
+        """
 
     def forget(self, outcomes: Mapping[int, Outcome]) -> None:
         """Drop what was taken last, which is committed; tell the outcomes of tracked updates."""
@@ -32,15 +41,22 @@ class Backlog(Protocol):
 class StreamBacklog:
     """A shard of the stream of accepted updates."""
 
+    can_wait = True
+
     def __init__(self, stream: UpdateStream, shard: int, verdict_ttl: int) -> None:
         self.shard = shard
         self._stream = stream
         self._verdict_ttl = verdict_ttl
         self._taken: Sequence[Entry] = ()
 
-    def take(self, connection: sa.Connection, count: int) -> list[Arrival]:  # noqa: ARG002
+    def take(
+        self,
+        connection: sa.Connection,  # noqa: ARG002 - it is the outbox that is in the database
+        count: int,
+        patience: float,
+    ) -> list[Arrival]:
         """The head of the stream, which stays there until it is forgotten."""
-        self._taken = self._stream.take(self.shard, count)
+        self._taken = self._stream.take(self.shard, count, patience)
         return [(each.version, each.payload, each.tracked) for each in self._taken]
 
     def forget(self, outcomes: Mapping[int, Outcome]) -> None:

@@ -13,14 +13,13 @@ import msgspec
 import redis
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects.postgresql import insert
 
 from orders import letters, outbox
+from orders.accounts import add_to_account
 from orders.database import retry_transient
 from orders.errors import Backpressure, ConfigurationError, InvalidUpdate
 from orders.messages import OrderUpdate, Verdict, decode_updates
 from orders.names import DOOR
-from orders.schema import update_shards
 from orders.stream import UpdateStream
 from orders.updates import Accepted
 
@@ -82,9 +81,8 @@ class Door:
 
     def _bury(self, dead: Sequence[Accepted]) -> None:
         """Keep each among the dead letters and count it, once however often it comes."""
-        ordered = sorted(
-            dead, key=lambda each: each.entry
-        )  # So that two do not lock each other out.
+        # Sorted, so that two do not lock each other out.
+        ordered = sorted(dead, key=lambda each: each.entry)
         for piece in _pieces(ordered):
             self._bury_piece(piece)
 
@@ -92,7 +90,8 @@ class Door:
     def _bury_piece(self, dead: Sequence[Accepted]) -> None:
         with self._engine.begin() as connection:
             new = letters.bury(connection, DOOR, dead)
-            connection.execute(_COUNT, {"shard": DOOR, "accepted": new, "dead": new})
+            given = {Verdict.DEAD: new}
+            add_to_account(connection, DOOR, accepted=new, last_entry=0, given=given)
 
     def _accept(self, updates: Sequence[OrderUpdate]) -> None:
         """Append them shard by shard, and enqueue what the stream does not take."""
@@ -129,13 +128,6 @@ class Door:
     def _enqueue(self, updates: Sequence[OrderUpdate]) -> None:
         with self._engine.begin() as connection:
             outbox.enqueue(connection, updates)
-
-
-_account = insert(update_shards)
-_COUNT = _account.on_conflict_do_update(
-    index_elements=["shard"],
-    set_={name: update_shards.c[name] + _account.excluded[name] for name in ("accepted", "dead")},
-)
 
 
 def _document(item: object) -> bytes:

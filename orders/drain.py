@@ -2,30 +2,29 @@
 
 A batch is one transaction under the shard's lock. Verdicts are counted in that transaction, so that
 they add up whatever is killed. Killed before the commit: the updates are still there. Killed after it:
-those of a stream are read again, their versions make them ineffective, and the ledger knows that they
+those of a stream are read again, their versions make them ineffective, and the account knows that they
 were counted.
 """
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import redis
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects.postgresql import insert
 
 from orders import letters, verdicts
+from orders.accounts import Account, add_to_account, read_account
 from orders.backlog import Backlog
 from orders.cache import invalidate
 from orders.changes import touched_customers
 from orders.database import retry_transient
+from orders.linger import GLANCE, Linger
 from orders.locks import Lock, try_lock
 from orders.messages import Outcome, Verdict
 from orders.redis import Redis
-from orders.schema import parked_updates, tracked_verdicts, update_shards
 from orders.settings import Settings
 from orders.updates import (
     MOST_REFUSED,
@@ -56,49 +55,18 @@ class Drained(msgspec.Struct, frozen=True):
     more: bool
 
 
-FINAL = [verdict for verdict in Verdict if verdict is not Verdict.PARKED]
-
-_in_shard = sa.bindparam("in_shard", type_=sa.Integer)
-_last_entry = sa.select(update_shards.c.last_entry).where(update_shards.c.shard == _in_shard)
-_READ_LEDGER = sa.select(
-    sa.func.coalesce(_last_entry.scalar_subquery(), 0),
-    sa.exists().where(parked_updates.c.shard == _in_shard),
-    sa.exists().where(tracked_verdicts.c.shard == _in_shard),
-)
-
-_account = insert(update_shards)
-_RECORD = _account.on_conflict_do_update(
-    index_elements=["shard"],
-    set_={
-        "last_entry": sa.func.greatest(update_shards.c.last_entry, _account.excluded.last_entry),
-        **{
-            name: update_shards.c[name] + _account.excluded[name]
-            for name in ("accepted", *(verdict.value for verdict in FINAL))
-        },
-    },
-)
-
-
-class Ledger(NamedTuple):
-    """What a shard's ledger says when a batch begins.
-
-    Attributes:
-        last_entry: the newest place in the order of acceptance that a committed batch has counted.
-        parked: whether updates of the shard are parked.
-        untold: whether verdicts of the shard are not told yet.
-    """
-
-    last_entry: int
-    parked: bool
-    untold: bool
-
-
 class Drain:
     """Drains one backlog. Made for each run; several may run, one at a time works."""
 
     def __init__(
-        self, engine: sa.Engine, backlog: Backlog, cache: Redis, settings: Settings
+        self,
+        engine: sa.Engine,
+        backlog: Backlog,
+        cache: Redis,
+        settings: Settings,
+        needed_elsewhere: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`needed_elsewhere` tells whether other work waits for this worker; else the drain lingers."""
         self._engine = engine
         self._backlog = backlog
         self._cache = cache
@@ -106,6 +74,8 @@ class Drain:
         self._shard = backlog.shard
         self._most = settings.update_batch
         self._batch = min(FIRST_BATCH, self._most)
+        self._linger = Linger(needed_elsewhere)
+        self._patience = 0.0
         self._verdicts: Counter[Verdict] = Counter()
 
     def run(self) -> Drained:
@@ -120,21 +90,27 @@ class Drain:
 
     def _work_until(self, deadline: float) -> bool:
         """Apply batch after batch; whether the time was over before nothing waited."""
-        while (began := time.monotonic()) < deadline:
+        while time.monotonic() < deadline:
+            asked = self._batch
             try:
                 taken = self._apply_batch()
             except TooManyRefused:
                 # Parked updates come on top: twice the batch has to stay below what was too many.
-                self._most = self._batch = max(1, min(self._batch, MOST_REFUSED) // 2)
+                self._most = self._batch = max(1, min(asked, MOST_REFUSED) // 2)
                 continue
             if taken is None:
                 # The other drain looks into the backlog again after it has let go of the lock, or
                 # nudges when its time is over; if it dies, the sweep nudges.
                 return False
-            if taken < self._batch and self._backlog.let_go():
+            if taken < asked and self._leaves(taken):
                 return False
-            self._batch = adapted(self._batch, time.monotonic() - began, self._most)
         return True
+
+    def _leaves(self, taken: int) -> bool:
+        """Whether to end, after a batch that took all there was."""
+        stays = self._backlog.can_wait and self._linger.stays(taken)
+        self._patience = GLANCE if stays else 0.0
+        return not stays and self._backlog.let_go()
 
     def _apply_batch(self) -> int | None:
         """Apply one batch; how many updates it took, or None if another drain holds the lock."""
@@ -149,21 +125,23 @@ class Drain:
         with self._engine.begin() as connection:
             if not try_lock(connection, Lock.DRAIN, self._shard):
                 return None
-            arrivals = self._backlog.take(connection, self._batch)
-            ledger = self._read_ledger(connection)
-            given, outcomes = self._settle(connection, arrivals, ledger, apply)
+            account = read_account(connection, self._shard)
+            arrivals = self._backlog.take(connection, self._batch, self._patience)
+            began = time.monotonic()
+            given, outcomes = self._settle(connection, arrivals, account, apply)
             touched = touched_customers(connection) if given else []
         self._verdicts.update(given)
         self._invalidate(touched)
         self._backlog.forget(outcomes)
         verdicts.drop_told(self._engine, self._shard, outcomes.keys())
+        self._batch = adapted(self._batch, time.monotonic() - began, self._most)
         return len(arrivals)
 
     def _settle(
         self,
         connection: sa.Connection,
         arrivals: Sequence[Arrival],
-        ledger: Ledger,
+        account: Account,
         apply: Apply,
     ) -> tuple[Counter[Verdict], Mapping[int, Outcome]]:
         """Give every update that arrived, and every parked one to be tried now, its verdict.
@@ -171,15 +149,13 @@ class Drain:
         The verdicts that are given for the first time, counted; and the outcomes to be told.
         """
         arrived = read_accepted(arrivals)
-        parked = self._parked(connection, arrived) if ledger.parked else []
+        parked = self._parked(connection, arrived) if account.parked else []
         # One may be parked and still in the stream, if a drain died between commit and removal.
         waiting = [*parked, *_without(arrived, {each.entry for each in parked})]
         apply(connection, [each for each in waiting if isinstance(each, Candidate)])
         letters.file_away(connection, self._shard, waiting)
-        fresh = [each for each in waiting if each.attempts or each.entry > ledger.last_entry]
-        given = Counter(each.verdict for each in fresh if each.verdict)
-        self._record(connection, given, [each for each in fresh if not each.attempts])
-        return given, self._outcomes(connection, waiting, ledger)
+        fresh = [each for each in waiting if each.attempts or each.entry > account.last_entry]
+        return self._count(connection, fresh), self._outcomes(connection, waiting, account)
 
     def _parked(self, connection: sa.Connection, arrived: Sequence[Accepted]) -> list[Accepted]:
         """Parked updates whose time has come, or whose order is about to be changed."""
@@ -187,28 +163,28 @@ class Drain:
         patience = self._settings.unknown_order_patience
         return letters.due(connection, self._shard, patience, self._batch, order_ids)
 
+    def _count(self, connection: sa.Connection, fresh: Sequence[Accepted]) -> Counter[Verdict]:
+        """Add verdicts that are given for the first time to the shard's account."""
+        given = Counter(each.verdict for each in fresh if each.verdict)
+        come = [each.entry for each in fresh if not each.attempts]
+        if given:
+            add_to_account(
+                connection,
+                self._shard,
+                accepted=len(come),
+                last_entry=come[-1] if come else 0,
+                given=given,
+            )
+        return given
+
     def _outcomes(
-        self, connection: sa.Connection, settled: Sequence[Accepted], ledger: Ledger
+        self, connection: sa.Connection, settled: Sequence[Accepted], account: Account
     ) -> Mapping[int, Outcome]:
         """What is to be told: of these updates, and what a drain before did not live to tell."""
-        if not ledger.untold and not any(each.tracked for each in settled):
+        if not account.untold and not any(each.tracked for each in settled):
             return {}
         verdicts.keep(connection, self._shard, settled)
         return verdicts.untold(connection, self._shard)
-
-    def _read_ledger(self, connection: sa.Connection) -> Ledger:
-        """Asked after the lock is taken, not with it: the last batch has to be seen."""
-        return Ledger(*connection.execute(_READ_LEDGER, {"in_shard": self._shard}).one())
-
-    def _record(
-        self, connection: sa.Connection, given: Counter[Verdict], counted: Sequence[Accepted]
-    ) -> None:
-        """Add the verdicts to the shard's account, in the transaction that gives them."""
-        if given:
-            final = {verdict.value: given[verdict] for verdict in FINAL}
-            newest = counted[-1].entry if counted else 0
-            account = {"shard": self._shard, "last_entry": newest, "accepted": len(counted)}
-            connection.execute(_RECORD, {**account, **final})
 
     def _invalidate(self, customer_ids: Iterable[int]) -> None:
         """The fast path. The change log is the guarantee, so a cache that is away stops nothing."""

@@ -6,6 +6,7 @@ OrderworksError
 │   ├── InvalidUpdate       an order update: names the field
 │   └── InvalidFile         an import file: names the file and what is wrong with it
 ├── Unavailable             a server did not answer in time: names it
+│   └── NotDurable          updates are accepted, but not confirmed to be on disk: names them
 ├── Backpressure            the stream of updates is at its limit; try again later
 ├── PartlyAccepted          `update_many` stopped part way: says how many were accepted
 ├── ImportNotFound          no import has that id
@@ -15,7 +16,7 @@ OrderworksError
 ├── WrongState              the import is not in a state in which this can be done to it
 ├── ImportFailed            what was accepted cannot be loaded, now or later: says why
 ├── DataMissing             the spool, as this host sees it, lacks data; another host may see them
-└── WaitTimeout             `job.wait()` gave up; the import itself goes on
+└── WaitTimeout             `wait()` of a job or a receipt gave up; the work itself goes on
 """
 
 from collections.abc import Sequence
@@ -53,6 +54,22 @@ class InvalidFile(InvalidInput):
 
 class Unavailable(OrderworksError):
     """A server that is needed did not answer in time."""
+
+
+class NotDurable(Unavailable):
+    """Updates are accepted, but the server did not confirm in time that it has them on disk.
+
+    They are applied like others, unless the server loses them in a crash before its next fsync.
+
+    Attributes:
+        entries: the entry ids of these updates.
+    """
+
+    def __init__(self, entries: Sequence[str], problem: str) -> None:
+        super().__init__(
+            f"{len(entries)} updates are accepted, but not on disk for sure: {problem}"
+        )
+        self.entries = list(entries)
 
 
 class Backpressure(OrderworksError):
@@ -129,4 +146,4 @@ class DataMissing(OrderworksError):
 
 
 class WaitTimeout(OrderworksError):
-    """Waiting gave up before the job ended; the job itself goes on."""
+    """Waiting gave up before the end of the job, or before the verdict; the work itself goes on."""

@@ -15,9 +15,17 @@ class Lock(IntEnum):
     RESHARD = 7305
 
 
-_TRY = sa.select(sa.func.pg_try_advisory_xact_lock(sa.bindparam("lock"), sa.bindparam("key")))
+SILENCE = 15
+"""Seconds that a holder may say nothing to PostgreSQL within its transaction. A frozen one is cut off
+then, and its lock is free; longer than the waits for Redis that holders go through."""
+
+_TRY = sa.select(
+    sa.func.pg_try_advisory_xact_lock(sa.bindparam("lock"), sa.bindparam("key")),
+    sa.func.set_config("idle_in_transaction_session_timeout", f"{SILENCE}s", sa.true()),
+)
 
 
 def try_lock(connection: sa.Connection, lock: Lock, key: int = 0) -> bool:
     """Take the lock until the transaction ends, or say at once that another session holds it."""
+    # The first column: whether it is taken.
     return bool(connection.scalar(_TRY, {"lock": int(lock), "key": key}))

@@ -89,8 +89,9 @@ def waits(connection: sa.Connection) -> bool:
     return bool(connection.scalar(sa.select(sa.exists().select_from(update_outbox))))
 
 
-# Microseconds are the finest that the clock tells: they fill the bits that number a millisecond.
-_PLACE = sa.cast(
+# The place in the order of acceptance, by the database's clock. Microseconds are the finest that it
+# tells: they fill the bits that number a millisecond.
+PLACE = sa.cast(
     sa.func.floor(sa.extract("epoch", update_outbox.c.enqueued_at) * (1000 << SEQUENCE_BITS)),
     sa.BigInteger,
 )
@@ -118,7 +119,7 @@ _OLDEST = (
 _TAKE = (
     sa.delete(update_outbox)
     .where(update_outbox.c.id.in_(_OLDEST))
-    .returning(update_outbox.c.id, _PLACE, _PAYLOAD)
+    .returning(update_outbox.c.id, PLACE, _PAYLOAD)
 )
 
 _LAST_ENTRY = sa.select(update_shards.c.last_entry).where(update_shards.c.shard == OUTBOX)
@@ -128,12 +129,18 @@ class OutboxBacklog:
     """The outbox as one more shard, with the number `OUTBOX`."""
 
     shard = OUTBOX
+    can_wait = False
 
     def __init__(self, engine: sa.Engine, stream: UpdateStream) -> None:
         self._engine = engine
         self._stream = stream
 
-    def take(self, connection: sa.Connection, count: int) -> list[Arrival]:
+    def take(
+        self,
+        connection: sa.Connection,
+        count: int,
+        patience: float,  # noqa: ARG002 - nothing can be seen to come here: who listens nudges
+    ) -> list[Arrival]:
         """Take the oldest out; if the transaction rolls back, they are back."""
         with suppress(redis.RedisError):  # What is in the database does not wait for Redis.
             self._stream.hold_nudge(self.shard)

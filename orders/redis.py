@@ -1,8 +1,12 @@
 """Connections to Redis or Valkey, with bounded waits, and the one server-side script they share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import hiredis
 import redis
+import redis.asyncio
 
 from orders.errors import ConfigurationError, Unavailable
 
@@ -18,20 +22,46 @@ def make_redis(url: str, timeout: float) -> Redis:
     Raises:
         ConfigurationError: `url` is not the URL of a Redis server.
     """
+    with _told_from_other_urls():
+        never = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+        return redis.Redis.from_url(url, retry=never, **_bounded(timeout))
+
+
+def make_async_redis(url: str, timeout: float) -> redis.asyncio.Redis:
+    """The same for one event loop.
+
+    Raises:
+        ConfigurationError: `url` is not the URL of a Redis server.
+    """
+    with _told_from_other_urls():
+        never = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
+        return redis.asyncio.Redis.from_url(url, retry=never, **_bounded(timeout))
+
+
+def _bounded(timeout: float) -> dict[str, Any]:
+    return {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": min(timeout, 3.0),
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+    }
+
+
+@contextmanager
+def _told_from_other_urls() -> Iterator[None]:
     try:
-        return redis.Redis.from_url(
-            url,
-            socket_timeout=timeout,
-            socket_connect_timeout=min(timeout, 3.0),
-            socket_keepalive=True,
-            health_check_interval=30,
-            retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
-        )
+        yield
     except ValueError:
         raise ConfigurationError(
             "REDIS_URL, CACHE_REDIS_URL, CELERY_BROKER_URL: give them as "
             "redis://:password@host:port/number (or rediss://, unix://)"
         ) from None
+
+
+def packed(*command: str | bytes | int) -> bytes:
+    """A command as it is sent, for those who send several in one go."""
+    # The library's own annotation forgets that there may be more than one argument.
+    return bytes(hiredis.pack_command(command))  # type: ignore[arg-type]
 
 
 def redis_unavailable(error: redis.RedisError) -> Unavailable:

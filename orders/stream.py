@@ -5,9 +5,10 @@ consumer group: what stands in the stream is what has not been applied. Entries 
 commit that applied them.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import redis
@@ -31,13 +32,14 @@ _FIELD, _TRACK = b"update", b"track"
 
 # All or none of the updates, the layout, the limit, and whether somebody has to wake a drain: one
 # round trip.
-_APPEND = """
+APPEND = """
 local layout = redis.call('GET', KEYS[3])
 if layout ~= ARGV[4] then
   return redis.error_reply('LAYOUT ' .. (layout or 'none'))
 end
-if redis.call('XLEN', KEYS[1]) + #ARGV - 4 > tonumber(ARGV[1]) then
-  return redis.error_reply('BACKPRESSURE')
+local waiting = redis.call('XLEN', KEYS[1])
+if waiting + #ARGV - 4 > tonumber(ARGV[1]) then
+  return redis.error_reply('BACKPRESSURE ' .. waiting)
 end
 local ids = {}
 for i = 5, #ARGV do
@@ -50,6 +52,10 @@ end
 local nudge = redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[2])
 return {nudge and 1 or 0, ids}
 """
+"""The server-side script; `append_call` gives its keys and arguments, `read_appended` its answer."""
+
+APPEND_HASH = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
+"""By which a server that ran the script before knows it."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -87,6 +93,58 @@ class Appended:
     needs_nudge: bool
 
 
+def shard_of(order_id: int, shards: int) -> int:
+    """Which of so many shards has all updates of this order."""
+    return order_id % shards
+
+
+class Target(NamedTuple):
+    """Where updates are appended.
+
+    Attributes:
+        shard: the shard of all of them.
+        shards: of how many it is one.
+        limit: entries that it may hold.
+    """
+
+    shard: int
+    shards: int
+    limit: int
+
+
+def append_call(
+    target: Target, payloads: Sequence[bytes], *, tracked: bool
+) -> tuple[tuple[str, ...], tuple[int | bytes, ...]]:
+    """Keys and arguments of the script: accept updates of one shard, all or none."""
+    shard, shards, limit = target
+    keys = (names.update_stream(shard), names.update_nudge(shard), names.update_layout(shard))
+    return keys, (limit, NUDGE_SECONDS, int(tracked), shards, *payloads)
+
+
+def read_appended(answer: Any) -> Appended:  # noqa: ANN401 - what the client makes of the answer
+    """What the script answers where it accepted the updates."""
+    nudged, ids = answer
+    return Appended([each.decode() for each in ids], bool(nudged))
+
+
+def lacks_layout(error: redis.RedisError) -> bool:
+    """Whether the script accepted nothing because the shard has no word of the layout."""
+    return str(error) == NO_LAYOUT
+
+
+def read_refusal(error: redis.RedisError, target: Target) -> OrderworksError | None:
+    """Why the script accepted nothing; None if the error is another one."""
+    code, _, said = str(error).partition(" ")
+    if code == "LAYOUT" and not lacks_layout(error):
+        return Layout.decode(said.encode()).refusal(target.shards)
+    if code != "BACKPRESSURE":
+        return None
+    return Backpressure(
+        f"shard {target.shard} holds {said} updates that wait, its limit is {target.limit} "
+        "(STREAM_LIMIT): let the workers catch up, or start more"
+    )
+
+
 class UpdateStream:
     """The streams of all shards on one Redis server."""
 
@@ -95,14 +153,15 @@ class UpdateStream:
         self.shards = shards
         self._client = client
         self._limit = limit
-        self._append = client.register_script(_APPEND)
+        self._append = client.register_script(APPEND)
         # The same connections, but answers as they come: no dictionary for each entry.
         self._reader = redis.Redis(connection_pool=client.connection_pool)
-        self._reader.set_response_callback("XRANGE", lambda answer, **_: answer)
+        for command in ("XRANGE", "XREAD"):
+            self._reader.set_response_callback(command, lambda answer, **_: answer)
 
     def shard_of(self, order_id: int) -> int:
         """All updates of one order go to one shard, in order."""
-        return order_id % self.shards
+        return shard_of(order_id, self.shards)
 
     def every_shard(self) -> range:
         """All shards in which updates may wait: the layout may be another one than here."""
@@ -116,7 +175,7 @@ class UpdateStream:
             Backpressure: the layout changes just now.
             ConfigurationError: they are spread over another number.
         """
-        agree(self._client, 0, self.shards)
+        agree(self._client, self.shards)
 
     def append(self, shard: int, payloads: Sequence[bytes], *, tracked: bool = False) -> Appended:
         """Accept updates of one shard, all or none. The verdicts of `tracked` ones are kept.
@@ -126,50 +185,39 @@ class UpdateStream:
             ConfigurationError: the updates are spread over another number of shards.
             redis.RedisError: the server did not answer; the updates may have been accepted.
         """
-        keys = [names.update_stream(shard), names.update_nudge(shard), names.update_layout(shard)]
-        settings = (self._limit, NUDGE_SECONDS, int(tracked), self.shards)
+        target = Target(shard, self.shards, self._limit)
         try:
-            nudged, ids = self._agree_and_append(shard, keys, [*settings, *payloads])
+            return self._agree_and_append(*append_call(target, payloads, tracked=tracked))
         except redis.ResponseError as error:
-            raise self._refusal(shard, error) or error from None
-        return Appended([entry_id.decode() for entry_id in ids], bool(nudged))
+            raise read_refusal(error, target) or error from None
 
-    def _agree_and_append(
-        self, shard: int, keys: list[str], arguments: Sequence[int | bytes]
-    ) -> Any:  # noqa: ANN401
-        """What the script answers, once the shard is known to be one of so many as here."""
+    def _agree_and_append(self, keys: Sequence[str], arguments: Sequence[int | bytes]) -> Appended:
+        """What was appended, where the shard has a word of the layout."""
         try:
-            return self._append(keys, arguments)
+            return read_appended(self._append(keys, arguments))
         except redis.ResponseError as error:
-            if str(error) != NO_LAYOUT:
+            if not lacks_layout(error):
                 raise
-        agree(self._client, shard, self.shards)
-        return self._append(keys, arguments)
-
-    def _refusal(self, shard: int, error: redis.ResponseError) -> OrderworksError | None:
-        """What the script means; None if it is not the script's."""
-        code, _, said = str(error).partition(" ")
-        if code == "LAYOUT" and str(error) != NO_LAYOUT:
-            return Layout.decode(said.encode()).refusal(self.shards)
-        if code != "BACKPRESSURE":
-            return None
-        return Backpressure(
-            f"shard {shard} holds {self.length(shard)} updates that wait, its limit is "
-            f"{self._limit} (STREAM_LIMIT): let the workers catch up, or start more"
-        )
+        agree(self._client, self.shards)
+        return read_appended(self._append(keys, arguments))
 
     def read(self, shard: int, count: int) -> list[Entry]:
         """The oldest entries, at most `count`. They stay until they are removed."""
         answer: Any = self._reader.xrange(names.update_stream(shard), count=count)
         return [_entry(entry_id, fields) for entry_id, fields in answer]
 
-    def take(self, shard: int, count: int) -> list[Entry]:
-        """What `read` gives, and the word that a drain is at work: no nudge is needed for a while."""
+    def take(self, shard: int, count: int, patience: float = 0.0) -> list[Entry]:
+        """What `read` gives, and the word that a drain is at work: no nudge is needed for a while.
+
+        If there is no entry, it waits for up to `patience` seconds until there is one.
+        """
+        milliseconds = int(1000 * patience) or None
         pipeline = self._reader.pipeline(transaction=False)
         pipeline.set(names.update_nudge(shard), b"1", ex=NUDGE_SECONDS)
-        pipeline.xrange(names.update_stream(shard), count=count)
+        pipeline.xread({names.update_stream(shard): "0-0"}, count=count, block=milliseconds)
         _held, answer = pipeline.execute()
-        return [_entry(entry_id, fields) for entry_id, fields in answer]
+        ((_stream, entries),) = dict(answer).items() if answer else ((None, []),)
+        return [_entry(entry_id, fields) for entry_id, fields in entries]
 
     def tell(self, shard: int, outcomes: Mapping[int, Outcome], ttl: int) -> None:
         """Say what became of tracked updates, by place, for `ttl` seconds. The first word stays."""

@@ -233,11 +233,9 @@ def _settle(connection: sa.Connection, candidates: Sequence[Candidate]) -> Refus
     if not candidates:
         return {}
     versions = _locked_versions(connection, {each.update.order_id for each in candidates})
-    changes = coalesce(candidates, versions)
-    refused = _write(
-        connection, [each for each in changes if each.row.order_id in versions], _update_rows
-    )
-    unknown = [change for change in changes if change.row.order_id not in versions]
+    known = [each for each in candidates if each.update.order_id in versions]
+    refused = _write(connection, coalesce(known, versions), _update_rows)
+    unknown = _coalesce_unknown(each for each in candidates if each.update.order_id not in versions)
     refused |= _write(connection, [each for each in unknown if _can_create(each)], _insert_rows)
     created_by_others = set()
     for change in unknown:
@@ -247,6 +245,21 @@ def _settle(connection: sa.Connection, candidates: Sequence[Candidate]) -> Refus
             created_by_others.add(change.row.order_id)
     again = [each for each in candidates if each.update.order_id in created_by_others]
     return refused | _settle(connection, again)
+
+
+def _coalesce_unknown(candidates: Iterable[Candidate]) -> list[Change]:
+    """Merge updates of orders that do not exist.
+
+    Where those that come first do not make an order, one that has an older version may: they wait
+    for it, as if they were parked.
+    """
+    waiting = list(candidates)
+    changes = coalesce(waiting, {})
+    short = {change.row.order_id for change in changes if not _can_create(change)}
+    waiting = [each for each in waiting if each.update.order_id in short]
+    by_version = coalesce(sorted(waiting, key=lambda each: each.version), {})
+    complete = [change for change in changes if _can_create(change)]
+    return sorted([*complete, *by_version], key=lambda change: change.row.order_id)
 
 
 def _locked_versions(connection: sa.Connection, order_ids: Collection[int]) -> dict[int, int]:

@@ -17,7 +17,7 @@ from orders.errors import OrderworksError
 from orders.imports.ledger import count_by_status
 from orders.redis import Redis, make_redis, redis_unavailable
 from orders.reports import Window, published_report
-from orders.schema import parked_updates, update_shards
+from orders.schema import parked_updates, update_outbox, update_shards
 from orders.settings import Settings
 from orders.stream import UpdateStream
 from worker.celery import app
@@ -39,7 +39,8 @@ class Status(msgspec.Struct, frozen=True):
 
     Attributes:
         updates: waiting entries, lag in seconds, the sums of verdicts given, and the parked ones:
-            accepted = applied + superseded + stale + duplicate + dead + parked.
+            accepted = applied + superseded + stale + duplicate + dead + parked. What waits in the
+            outbox comes on top.
         imports: how many imports there are of each status.
     """
 
@@ -157,10 +158,13 @@ class Examination:
             "lag_seconds": round(max(self._stream.lag(shard, now) for shard in shards), 3),
         }
         sums = [sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0) for name in _COUNTS]
-        parked = sa.select(sa.func.count()).select_from(parked_updates).scalar_subquery()
+        rows = [
+            sa.select(sa.func.count()).select_from(table).scalar_subquery()
+            for table in (parked_updates, update_outbox)
+        ]
         with self._engine.connect() as connection:
-            counted = connection.execute(sa.select(*sums, parked)).one()
-        return waiting | dict(zip((*_COUNTS, "parked"), map(int, counted), strict=True))
+            counted = connection.execute(sa.select(*sums, *rows)).one()
+        return waiting | dict(zip((*_COUNTS, "parked", "outbox"), map(int, counted), strict=True))
 
     def _imports(self) -> dict[str, int]:
         with self._engine.connect() as connection:

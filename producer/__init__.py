@@ -1,4 +1,4 @@
-"""What an app imports to hand over work: `Producer`, `OrderUpdate`, and the errors they raise.
+"""What an app imports to hand over work: `Producer`, `AsyncProducer`, `OrderUpdate`, and their errors.
 
     from producer import OrderUpdate, Producer
 
@@ -14,26 +14,34 @@ from orders.errors import (
     InvalidFile,
     InvalidInput,
     InvalidUpdate,
+    NotDurable,
     OrderworksError,
     PartlyAccepted,
     Unavailable,
     WaitTimeout,
 )
-from orders.messages import OrderUpdate
+from orders.messages import OrderUpdate, Verdict
+from producer.async_client import AsyncProducer
 from producer.client import Producer
 from producer.imports import ImportJob
+from producer.receipts import AsyncReceipt, Receipt
 
 __all__ = [
+    "AsyncProducer",
+    "AsyncReceipt",
     "Backpressure",
     "ConfigurationError",
     "ImportJob",
     "InvalidFile",
     "InvalidInput",
     "InvalidUpdate",
+    "NotDurable",
     "OrderUpdate",
     "OrderworksError",
     "PartlyAccepted",
     "Producer",
+    "Receipt",
     "Unavailable",
+    "Verdict",
     "WaitTimeout",
 ]

@@ -1,41 +1,51 @@
 """The producer: accept order updates and import files, so that workers apply them."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
-from typing import Self
+import time
+from collections.abc import Iterable, Mapping
+from typing import Literal, Self, TypeVar, overload
 
 import msgspec
-import redis
 
-from orders.errors import (
-    Backpressure,
-    ConfigurationError,
-    InvalidUpdate,
-    PartlyAccepted,
-    Unavailable,
-)
 from orders.imports.options import Options
 from orders.imports.presets import Preset, read_preset
 from orders.imports.spool import Spool
 from orders.messages import OrderUpdate
 from orders.names import TaskName
-from orders.redis import make_redis, redis_unavailable
+from orders.redis import make_redis
 from orders.settings import Settings
-from orders.stream import UpdateStream
+from producer.appends import Appends, Wanted
+from producer.chunks import chunks
 from producer.imports import ImportJob, Source, accept_import
+from producer.lines import Line, Lines
 from producer.nudges import Nudges
 from producer.options import known_kind, over_parent, refuse_unknown_parent
+from producer.receipts import Receipt
+from producer.steps import Answers, Ask, Nudge, Steps
 
-CHUNK = 1000
-"""Updates sent in one go by `update_many`: past this, larger ones bring nothing."""
+T = TypeVar("T")
+
+
+def load_settings(redis_url: str | None, broker_url: str | None, spool_url: str | None) -> Settings:
+    """The environment's settings, with the addresses that are given.
+
+    Raises:
+        ConfigurationError: a value is not valid; names the variable.
+    """
+    given = {"redis_url": redis_url, "celery_broker_url": broker_url, "spool_url": spool_url}
+    return Settings.load(**{name: value for name, value in given.items() if value})
 
 
 class Producer:
     """Hands work over to the workers. Needs Redis, and the spool for imports; never the database.
 
-    Opens its connections on first use, waits `REDIS_TIMEOUT` seconds at the most for an answer, and
-    may be shared by threads. Forked processes may inherit it, but a process that imported a file must
-    not be forked to import more: the spool's client then raises `ConfigurationError`.
+    Costs nothing until its first use, and then a connection for each thread that uses it at a time.
+    Threads may share it. Forked processes may inherit it, used or not; only a process that imported a
+    file must not be forked to import more: the spool's client then raises `ConfigurationError`.
+
+    No call waits without end. A server that is frozen costs `update` twice `REDIS_TIMEOUT`: once for
+    an answer, once to connect anew. At the very worst, a server that hangs at each step of both tries,
+    it is five times that and 6 s. `update_many` takes that for each chunk, and what was asked for
+    comes on top: `wait_for_room`, and with `durable` another `REDIS_TIMEOUT`.
     """
 
     def __init__(
@@ -50,11 +60,10 @@ class Producer:
         Raises:
             ConfigurationError: an address is missing or wrong; names the variable.
         """
-        given = {"redis_url": redis_url, "celery_broker_url": broker_url, "spool_url": spool_url}
-        settings = Settings.load(**{name: value for name, value in given.items() if value})
-        self._settings = settings
+        self._settings = settings = load_settings(redis_url, broker_url, spool_url)
         self._redis = make_redis(settings.stream, settings.redis_timeout)
-        self._stream = UpdateStream(self._redis, settings.update_shards, settings.stream_limit)
+        self._lines = Lines(self._redis)
+        self._appends = Appends(settings)
         self._nudges = Nudges(settings.broker)
 
     @classmethod
@@ -71,38 +80,84 @@ class Producer:
     def close(self) -> None:
         """Close the connections. Nothing waits to be sent: what was accepted is accepted."""
         self._nudges.close()
+        self._lines.close()
         self._redis.close()
 
-    def update(self, update: OrderUpdate) -> str:
+    @overload
+    def update(
+        self,
+        update: OrderUpdate,
+        *,
+        wait_for_room: float = 0,
+        durable: bool = False,
+        track: Literal[False] = False,
+    ) -> str: ...
+    @overload
+    def update(
+        self,
+        update: OrderUpdate,
+        *,
+        wait_for_room: float = 0,
+        durable: bool = False,
+        track: Literal[True],
+    ) -> Receipt: ...
+    def update(
+        self,
+        update: OrderUpdate,
+        *,
+        wait_for_room: float = 0,
+        durable: bool = False,
+        track: bool = False,
+    ) -> str | Receipt:
         """Accept one update; its entry id, which also is its place in the order of acceptance.
+
+        Args:
+            update: what is to change.
+            wait_for_room: seconds to wait while too many updates wait already.
+            durable: return only when the server has the update on disk.
+            track: keep the verdict for `VERDICT_TTL`, and return a receipt to wait for it.
 
         Raises:
             InvalidUpdate: it is not an OrderUpdate.
-            Backpressure: too many updates wait already, or the layout of the streams changes.
-            ConfigurationError: UPDATE_SHARDS is another number than that of the streams.
+            Backpressure: too many updates wait already.
             Unavailable: Redis did not answer. It may have accepted the update all the same; it is
-                safe to send it again if it has a version of its own.
+                safe to send it again if it has a version of its own, which was done once.
+            NotDurable: it is accepted, but not known to be on disk.
+            ConfigurationError: `durable` is asked of a server that keeps no file.
         """
-        shard = self._stream.shard_of(_checked(update).order_id)
-        return self._append(shard, [update])[0]
+        wanted = Wanted(wait_for_room, durable, track)
+        entry = self._carry_out(self._appends.one(update, wanted))
+        return Receipt(entry, self._appends.shard_of(update), self._carry_out) if track else entry
 
-    def update_many(self, updates: Iterable[OrderUpdate]) -> int:
+    def update_many(
+        self,
+        updates: Iterable[OrderUpdate],
+        *,
+        wait_for_room: float = 0,
+        durable: bool = False,
+    ) -> int:
         """Accept any number of updates, a thousand a round trip; how many were accepted.
 
         Updates of one order keep their order.
 
+        Args:
+            updates: any iterable; read chunk by chunk.
+            wait_for_room: seconds to wait while too many updates wait already, for each chunk anew.
+            durable: go on only when the server has the chunk on disk. Chunks are of 10,000 then; each
+                waits for an fsync, about 0.1 s with `appendfsync everysec` on Valkey 9.1.
+
         Raises:
-            PartlyAccepted: it stopped part way; says how many were accepted and which were not.
+            PartlyAccepted: it stopped part way; says how many were accepted and which were not. Its
+                cause is one of the errors that `update` raises, or the iterable's.
             InvalidUpdate: the first update already is not valid. So for whatever else the iterable
                 raises before anything is accepted.
+            ConfigurationError, Unavailable: `durable` is asked of a server that keeps no file, or
+                does not say so.
         """
+        wanted = Wanted(wait_for_room, durable)
         accepted = 0
-        for chunk, failure in _chunks(updates):
-            accepted += self._append_chunk(chunk, accepted)
-            if failure is not None and accepted:
-                raise PartlyAccepted(accepted, [], [], failure) from failure
-            if failure is not None:
-                raise failure
+        for chunk in chunks(updates, self._appends.chunk_size(wanted)):
+            accepted = self._carry_out(self._appends.chunk(chunk, accepted, wanted))
         return accepted
 
     def import_file(  # noqa: PLR0913 - all that can be said of a file, each by its name
@@ -193,54 +248,22 @@ class Producer:
             self._nudges.send(TaskName.PLAN_IMPORT, job.id)
         return job
 
-    def _append_chunk(self, chunk: list[OrderUpdate], accepted_before: int) -> int:
-        """Append a chunk shard by shard; how many that were."""
-        waiting: dict[int, list[OrderUpdate]] = {}
-        for update in chunk:
-            waiting.setdefault(self._stream.shard_of(update.order_id), []).append(update)
-        for shard in list(waiting):
-            try:
-                self._append(shard, waiting[shard])
-            except (Backpressure, ConfigurationError, Unavailable) as failure:
-                uncertain = waiting.pop(shard) if isinstance(failure, Unavailable) else []
-                refused = [
-                    update for update in chunk if self._stream.shard_of(update.order_id) in waiting
-                ]
-                accepted = accepted_before + len(chunk) - len(refused) - len(uncertain)
-                raise PartlyAccepted(accepted, refused, uncertain, failure) from failure
-            del waiting[shard]
-        return len(chunk)
-
-    def _append(self, shard: int, updates: list[OrderUpdate]) -> list[str]:
-        """Append to a shard in one round trip, and nudge if nobody has."""
+    def _carry_out(self, steps: Steps[T]) -> T:
+        """Take the steps; what they return."""
+        answers: Answers | None = None
+        kept: Line | None = None
         try:
-            appended = self._stream.append(shard, [update.encode() for update in updates])
-        except redis.RedisError as error:
-            raise redis_unavailable(error) from error
-        if appended.needs_nudge:
-            self._nudges.send(TaskName.DRAIN_UPDATES, shard)
-        return appended.ids
-
-
-def _checked(update: object) -> OrderUpdate:
-    if not isinstance(update, OrderUpdate):
-        raise InvalidUpdate("update", f"{type(update).__name__} is not an OrderUpdate")
-    return update
-
-
-def _chunks(
-    updates: Iterable[OrderUpdate],
-) -> Iterator[tuple[list[OrderUpdate], Exception | None]]:
-    """Chunks of the iterable; if it fails, what it gave before, with its failure."""
-    iterator = iter(updates)
-    failure: Exception | None = None
-    while failure is None:
-        chunk: list[OrderUpdate] = []
-        try:
-            # Where the iterable fails, what it gave before is in the chunk already.
-            chunk.extend(map(_checked, islice(iterator, CHUNK)))
-        except Exception as error:  # noqa: BLE001 - whatever the caller's iterable raises is reported
-            failure = error
-        if not chunk and failure is None:
-            return
-        yield chunk, failure
+            while True:
+                step = steps.send(answers)
+                if isinstance(step, Ask):
+                    answers, kept = self._lines.ask(step, kept)
+                elif isinstance(step, Nudge):
+                    self._nudges.send(TaskName.DRAIN_UPDATES, step.shard)
+                else:
+                    time.sleep(step.seconds)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        finally:
+            if kept:
+                self._lines.drop(kept)

@@ -23,11 +23,9 @@ from orders.settings import Settings
 from orders.stream import SEQUENCE_BITS
 from producer.contents import Content
 from producer.options import check_options
+from producer.steps import pauses
 
 Source = ImportSource
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.1
-"""Seconds between two looks at an import's progress: the first pause, and what they grow to."""
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -218,9 +216,9 @@ class ImportJob:
         Raises:
             WaitTimeout: it has not ended in that time; it goes on.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        waits = pauses(timeout)
         last: Summary | None = None
-        for pause in _pauses():
+        while True:
             with suppress(Unavailable):
                 summary = self.progress()
                 if on_progress and summary and summary != last:
@@ -228,14 +226,10 @@ class ImportJob:
                 last = summary or last
             if last and last["status"] in ENDED:
                 return last
-            self._pause(pause, deadline, timeout)
-        raise AssertionError("unreachable")
-
-    def _pause(self, seconds: float, deadline: float | None, timeout: float | None) -> None:
-        left = seconds if deadline is None else deadline - time.monotonic()
-        if left <= 0:
-            raise WaitTimeout(f"import {self.id} has not ended in {timeout:g} s; it goes on")
-        time.sleep(min(seconds, left))
+            pause = next(waits, None)
+            if pause is None:
+                raise WaitTimeout(f"import {self.id} has not ended in {timeout:g} s; it goes on")
+            time.sleep(pause)
 
 
 def _new_id(now: datetime) -> str:
@@ -250,10 +244,3 @@ def _server_time(stream: Redis) -> datetime:
     except redis.RedisError as error:
         raise redis_unavailable(error) from error
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
-
-
-def _pauses() -> Iterator[float]:
-    pause = FIRST_PAUSE
-    while True:
-        yield pause
-        pause = min(pause * 1.5, LONGEST_PAUSE)

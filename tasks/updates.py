@@ -13,6 +13,7 @@ from orders.drain import Drain
 from orders.names import TaskName
 from tasks.task import summary, task
 from worker.lifecycle import current
+from worker.queues import messages_wait
 
 log = structlog.get_logger()
 
@@ -29,7 +30,8 @@ def drain_updates(shard: int) -> dict[str, Any]:
     """
     process = current()
     backlog = process.backlog(shard)
-    drained = Drain(process.engine, backlog, process.cache, process.settings).run()
+    drain = Drain(process.engine, backlog, process.cache, process.settings, messages_wait)
+    drained = drain.run()
     if drained.more:
         drain_updates.delay(shard)
     return summary(drained)

@@ -8,15 +8,15 @@ from orders.sweep import MOST_WAITING, find_forgotten, note_sweep
 from tasks.imports import load_chunk, plan_import
 from tasks.task import summary, task
 from tasks.updates import drain_updates
-from worker.celery import app
 from worker.lifecycle import current
+from worker.queues import count_messages
 
 
 @task(TaskName.SWEEP)
 def sweep() -> dict[str, Any] | None:
     """Nudge whatever waits without a message. Twice or failing: the next sweep finds the rest."""
     process = current()
-    room = max(0, MOST_WAITING - _waiting(Queue.IMPORTS))
+    room = max(0, MOST_WAITING - count_messages(Queue.IMPORTS))
     forgotten = find_forgotten(process.engine, process.stream, process.importer, room)
     if forgotten is None:
         return None
@@ -37,10 +37,3 @@ def purge_expired() -> dict[str, Any]:
     return summary(
         retention.purge_expired(process.engine, process.importer.spool, process.settings)
     )
-
-
-def _waiting(queue: Queue) -> int:
-    """How many messages no worker has taken yet."""
-    with app.connection_or_acquire() as connection:
-        # Declared, not looked up: an empty queue is one that Redis does not have.
-        return int(connection.default_channel.queue_declare(queue.value).message_count)

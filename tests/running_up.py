@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from orders.settings import STATE_FILE, Settings
-from orderworks.embedded.stack import SERVERS, discard
+from orderworks.embedded.stack import SERVERS, Stack, discard
 
 ROOT = Path(__file__).parents[1]
 
@@ -138,3 +138,9 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.05)
+
+
+def server_of(stack: Stack) -> int:
+    """PostgreSQL's main process."""
+    state = json.loads((stack.home / STATE_FILE).read_text(encoding="utf-8"))
+    return int(state["parts"]["postgresql"]["pid"])

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from orders.imports.claims import Work
 from orders.imports.spool import Spool
+from orders.outbox import PLACE
 from orders.schema import import_chunks, imports, parked_updates
 from orders.stream import UpdateStream
 
@@ -29,7 +30,7 @@ def may_come(connection: sa.Connection, stream: UpdateStream, spool: Spool, work
         work.parent is not None
         or any(each != work.import_id for each in spool.waiting())
         or _older_update_waits(stream, work)
-        or bool(connection.scalar(sa.select(_older_update_is_parked(work) | _older_import(work))))
+        or bool(connection.scalar(sa.select(_older_update_is_kept(work) | _older_import(work))))
     )
 
 
@@ -47,8 +48,12 @@ def newest_version(work: Work) -> int:
     return work.version + work.chunk.end_byte
 
 
-def _older_update_is_parked(work: Work) -> sa.Exists:
-    return sa.exists().where(parked_updates.c.entry <= newest_version(work))
+def _older_update_is_kept(work: Work) -> sa.ColumnElement[bool]:
+    """Whether one is parked, or waits in the outbox."""
+    newest = newest_version(work)
+    return sa.or_(
+        sa.exists().where(parked_updates.c.entry <= newest), sa.exists().where(newest >= PLACE)
+    )
 
 
 def _older_import(work: Work) -> sa.Exists:

@@ -30,8 +30,9 @@ def created(file: Path | None) -> Path | None:
     return file
 
 
-Rows = Annotated[int, typer.Option(min=1000, help="Orders in the file.")]
+Rows = Annotated[int, typer.Option(min=1000, help="Orders.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds; their median counts.")]
+PEERS = "Also other job systems; they are installed in your cache folder."
 JsonFile = Annotated[
     Path | None,
     typer.Option(
@@ -99,12 +100,35 @@ def imports_memory(
 
 @commands.command()
 def updates(
-    rows: Annotated[int, typer.Option(min=1000, help="Orders, and updates of them.")] = 300_000,
+    *,
+    rows: Rows = 1_000_000,
+    count: Annotated[
+        int, typer.Option("--updates", min=1000, help="Updates; slow sides do a share of them.")
+    ] = 500_000,
     rounds: Rounds = 5,
+    peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
     json: JsonFile = None,
 ) -> None:
-    """Compare `update_many` with a transaction an update in a loop."""
+    """Apply updates from a filled queue, beside a bare loop and a transaction an update."""
     from bench import report  # noqa: PLC0415 - only a clone has it
     from bench import updates as benchmark  # noqa: PLC0415 - likewise
 
-    report.publish(benchmark.run(rows, rounds), json)
+    report.publish(benchmark.run(rows, count, rounds, peers=peers), json)
+
+
+@commands.command()
+def enqueue(
+    *,
+    rows: Rows = 1_000_000,
+    count: Annotated[
+        int, typer.Option("--updates", min=1000, help="Enqueues; slow sides do a share of them.")
+    ] = 500_000,
+    rounds: Rounds = 5,
+    peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
+    json: JsonFile = None,
+) -> None:
+    """Enqueue updates one by one, and all in one call, beside Celery's `apply_async`."""
+    from bench import enqueue as benchmark  # noqa: PLC0415 - only a clone has it
+    from bench import report  # noqa: PLC0415 - likewise
+
+    report.publish(benchmark.run(rows, count, rounds, peers=peers), json)

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from orders.errors import InvalidFile, InvalidUpdate
+from orderworks.cli.failures import FAILED
 from orderworks.cli.output import print_json, say
-from producer import OrderUpdate, Producer
+from producer import OrderUpdate, Producer, Receipt, Verdict
 
 
 def update(  # noqa: PLR0913 - the options of a command
@@ -28,6 +30,16 @@ def update(  # noqa: PLR0913 - the options of a command
             help='JSON Lines, an update each: {"order_id": 1, "total": "9.99"}; - reads stdin.'
         ),
     ] = None,
+    track: Annotated[
+        bool, typer.Option("--track", help="Wait for the verdict; status 1 if the update is dead.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0, help="With --track: seconds to wait. Default: until there is one."),
+    ] = None,
+    durable: Annotated[
+        bool, typer.Option("--durable", help="Return only when Redis has it on disk.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Change an order: the workers apply it within moments, in bulk with others.
@@ -38,17 +50,33 @@ def update(  # noqa: PLR0913 - the options of a command
         raise typer.BadParameter("give either ORDER_ID with what is to change, or --file")
     if file is not None and (total, status, customer, version) != (None,) * 4:
         raise typer.BadParameter("--file brings its own values; leave the other options out")
-    if order_id is not None:
-        changed = OrderUpdate(
-            order_id=order_id, total=total, status=status, customer_id=customer, version=version
-        )
-        with Producer.from_settings() as producer:
-            entry = producer.update(changed)
-        _say({"accepted": 1, "entry": entry}, f"Accepted as {entry}.", as_json)
-    elif file is not None:
-        with Producer.from_settings() as producer:
-            accepted = producer.update_many(_read(file))
-        _say({"accepted": accepted}, f"Accepted {accepted:,} updates.", as_json)
+    if track and file is not None:
+        raise typer.BadParameter("--track is for one order; leave it out with --file")
+    if timeout is not None and not track:
+        raise typer.BadParameter("--timeout says how long --track waits; give both")
+    with Producer.from_settings() as producer:
+        if file is not None:
+            accepted = producer.update_many(_read(file), durable=durable)
+            _say({"accepted": accepted}, f"Accepted {accepted:,} updates.", as_json)
+        elif order_id is not None:
+            changed = OrderUpdate(
+                order_id=order_id, total=total, status=status, customer_id=customer, version=version
+            )
+            if track:
+                _follow(producer.update(changed, durable=durable, track=True), timeout, as_json)
+            else:
+                entry = producer.update(changed, durable=durable)
+                _say({"accepted": 1, "entry": entry}, f"Accepted as {entry}.", as_json)
+
+
+def _follow(receipt: Receipt, timeout: float | None, as_json: bool) -> None:  # noqa: FBT001
+    """Print the verdict when there is one, and end with a status that tells a dead update."""
+    verdict, entry = receipt.wait(timeout), receipt.entry
+    document = {"accepted": 1, "entry": entry, "verdict": verdict, "reason": receipt.reason}
+    because = f" ({escape(receipt.reason)})" if receipt.reason else ""
+    _say(document, f"Accepted as {entry}: {verdict}{because}.", as_json)
+    if verdict is Verdict.DEAD:
+        raise typer.Exit(FAILED)
 
 
 def _say(document: dict[str, object], sentence: str, as_json: bool) -> None:  # noqa: FBT001

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 SIDES = {
@@ -18,15 +20,28 @@ SIDES = {
 }
 
 
-def test_imports_are_measured_on_servers_of_their_own_and_written_as_json(tmp_path: Path) -> None:
+SIDES_OF_UPDATES = {
+    "a transaction an update, in a loop": 200,
+    "bare loop, no job system": 5000,
+    "Orderworks": 5000,
+}
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "options", "sides"),
+    [("imports", [], SIDES), ("updates", ["--updates", "5000"], SIDES_OF_UPDATES)],
+)
+def test_it_measures_on_servers_of_its_own_and_writes_json(
+    tmp_path: Path, benchmark: str, options: list[str], sides: dict[str, int]
+) -> None:
     file = tmp_path / "figures.json"
-    size = ["--rows", "2000", "--rounds", "1", "--json", str(file)]
+    size = ["--rows", "2000", "--rounds", "1", *options, "--json", str(file)]
     nowhere = {
         "DATABASE_URL": "postgresql://me@127.0.0.1:1/mine",
         "REDIS_URL": "redis://127.0.0.1:1",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "orderworks", "bench", "imports", *size],
+        [sys.executable, "-m", "orderworks", "bench", benchmark, *size],
         cwd=ROOT,
         env={**os.environ, **nowhere},
         capture_output=True,
@@ -35,9 +50,9 @@ def test_imports_are_measured_on_servers_of_their_own_and_written_as_json(tmp_pa
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads(file.read_bytes())
-    assert figures["benchmark"] == "imports"
+    assert figures["benchmark"] == benchmark
     assert {"cpu", "cpus", "memory", "system", "python", "postgresql"} == figures["machine"].keys()
-    assert {each["name"]: each["count"] for each in figures["results"]} == SIDES
+    assert {each["name"]: each["count"] for each in figures["results"]} == sides
     for each in figures["results"]:
         assert len(each["rounds"]) == 1
         assert each["rate"] > 0

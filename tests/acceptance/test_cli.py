@@ -5,13 +5,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from orders import names
+from orders.messages import Outcome, Verdict
 from orders.redis import Redis
 from tests.commands import Run
+from tests.processes import eventually
 
 COMMANDS = (
     *("demo", "up", "import", "imports", "rejects", "pause", "resume", "cancel", "retry"),
@@ -78,6 +83,8 @@ def test_a_folder_is_no_file(run: Run, tmp_path: Path) -> None:
         (("update", "0", "--total", "1"), "order_id: is not between"),
         (("update",), "ORDER_ID"),
         (("update", "--file", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("update", "--file", "nowhere.jsonl", "--track"), "--track"),
+        (("update", "1", "--total", "1", "--timeout", "3"), "--timeout"),
         (("import", "x.csv", "--map", "total"), "target=column"),
         (("imports", "nothing"), "no import has the id nothing"),
         (("rejects", "nothing"), "no import has the id nothing"),
@@ -121,9 +128,9 @@ def test_a_database_without_schema_says_what_to_run(run: Run) -> None:
     done = run("imports")
     assert done.status == 1
     assert "orderworks db upgrade" in done.err
-    assert "0007" in run("db", "upgrade").out
+    assert "0008" in run("db", "upgrade").out
     assert run("db", "check").status == 0
-    assert run("db", "current").out == "0007 (newest: 0007)\n"
+    assert run("db", "current").out == "0008 (newest: 0008)\n"
 
 
 def test_json_is_one_document_and_nothing_else(run: Run) -> None:
@@ -163,6 +170,50 @@ def test_updates_come_from_json_lines_too(run: Run, tmp_path: Path) -> None:
     done = run("update", "--file", str(file))
     assert "line 2" in done.err
     assert "1 updates were accepted" in done.err
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "said"),
+    [
+        (Outcome(Verdict.APPLIED), 0, ": applied.\n"),
+        (Outcome(Verdict.STALE), 0, ": stale.\n"),
+        (Outcome(Verdict.DEAD, "[/x] no customer"), 1, ": dead ([/x] no customer).\n"),
+    ],
+)
+def test_a_tracked_update_prints_its_verdict_and_tells_a_dead_one_by_its_status(
+    run: Run, stream: Redis, outcome: Outcome, status: int, said: str
+) -> None:
+    for form in ((), ("--json",)):
+        stream.delete(names.update_stream(0))
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(give_verdict, stream, outcome)
+            done = run("update", "8", "--total", "1", "--track", "--timeout", "30", *form)
+        assert done.status == status
+        if form:
+            printed = json.loads(done.out)
+            assert (printed["verdict"], printed["reason"]) == (outcome.verdict, outcome.reason)
+        else:
+            assert done.out.endswith(said)
+
+
+def give_verdict(stream: Redis, outcome: Outcome) -> None:
+    """Settle the first update of shard 0 in the workers' place."""
+    waiting: Any = eventually(lambda: stream.xrange(names.update_stream(0)), 20, "no update")
+    entry = waiting[0][0].decode()
+    stream.set(names.update_verdict(0, entry), outcome.encode(), ex=60)
+
+
+def test_a_verdict_that_does_not_come_is_status_1(run: Run) -> None:
+    done = run("update", "8", "--total", "1", "--track", "--timeout", "0.1")
+    assert (done.status, done.out) == (1, "")
+    assert "has no verdict after 0.1 s" in done.err
+
+
+def test_durable_updates_are_accepted_from_the_command_line(run: Run, tmp_path: Path) -> None:
+    assert run("update", "5", "--total", "1", "--durable").out.startswith("Accepted as ")
+    (tmp_path / "updates.jsonl").write_text('{"order_id": 1, "total": "2"}\n')
+    done = run("update", "--file", "updates.jsonl", "--durable")
+    assert done.out == "Accepted 1 updates.\n"
 
 
 def test_doctor_finds_a_stream_that_may_be_evicted(run: Run, stream: Redis) -> None:

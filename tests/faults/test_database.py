@@ -8,11 +8,13 @@ import sqlalchemy as sa
 
 from orders.messages import OrderUpdate
 from orders.settings import Settings
+from orderworks.embedded.stack import Stack
 from producer import Producer
 from tests.chunked import FILE, FIRST, ROWS, finish, in_file
 from tests.oracle import Oracle, differences, make_updates, read_orders, read_verdicts
-from tests.processes import eventually, worker_and_beat
-from tests.watching import cut_workers, is_drained
+from tests.processes import eventually, kill, worker_and_beat
+from tests.running_up import server_of
+from tests.watching import cut_workers, drainers, is_drained
 
 SENT = 50_000
 
@@ -37,6 +39,31 @@ def test_sessions_cut_again_and_again_cost_only_time(
     assert (summary["status"], summary["applied"]) == ("done", ROWS)
     assert not differences({key: found[key] for key in found if key >= FIRST}, in_file())
     assert not differences({key: found[key] for key in oracle.rows}, oracle.rows)
+    assert read_verdicts(engine) == oracle.verdicts
+
+
+def test_updates_outlive_a_postgresql_that_is_killed_whole(
+    stack: Stack,
+    engine: sa.Engine,
+    admin: sa.Engine,
+    settings: Settings,
+    oracle: Oracle,
+    producer: Producer,
+    folder: Path,
+) -> None:
+    updates = make_updates(oracle.rows, SENT, seed=6)
+    oracle.take(updates)
+    server = server_of(stack)
+    with worker_and_beat(folder, "--concurrency=2"):
+        producer.update_many(updates)
+        eventually(lambda: drainers(engine), 20, "nobody drains")
+        kill(server)
+        assert not is_drained(settings), "it was in the middle"
+        for each in (engine, admin):
+            each.dispose()
+        eventually(lambda: is_drained(settings), 40, "updates wait")
+    assert server_of(stack) != server, "it was started again"
+    assert not differences(read_orders(engine), oracle.rows)
     assert read_verdicts(engine) == oracle.verdicts
 
 

@@ -1,6 +1,5 @@
 """kill -9 in the middle of every kind of import: it ends by itself, as if nothing had been."""
 
-import json
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +9,6 @@ import sqlalchemy as sa
 
 from orders.imports.progress import ENDED, Summary
 from orders.schema import import_rejects
-from orders.settings import STATE_FILE
 from orderworks.embedded.stack import Stack
 from producer import Producer
 from producer.imports import ImportJob
@@ -27,6 +25,7 @@ from tests.holding import (
 )
 from tests.oracle import differences, read_orders
 from tests.processes import Service, eventually, kill, running_worker, worker_and_beat
+from tests.running_up import server_of
 from tests.watching import waiting
 
 BY_SIGKILL = "exited with 'signal 9 (SIGKILL)'"
@@ -222,12 +221,6 @@ def session_at_a_row(engine: sa.Engine) -> int:
     query = sa.text("SELECT pid FROM pg_stat_activity WHERE wait_event = :event")
     with engine.connect() as connection:
         return int(connection.execute(query, {"event": AT_A_ROW}).scalar_one())
-
-
-def server_of(stack: Stack) -> int:
-    """PostgreSQL's main process."""
-    state = json.loads((stack.home / STATE_FILE).read_text(encoding="utf-8"))
-    return int(state["parts"]["postgresql"]["pid"])
 
 
 def writers(engine: sa.Engine) -> dict[int, str]:

@@ -15,7 +15,14 @@ from orders.schema import import_chunks
 from orders.settings import Settings
 from producer import Producer
 from tests.oracle import Oracle, differences, read_orders, read_verdicts
-from tests.processes import Service, eventually, frozen, running_worker
+from tests.processes import (
+    Service,
+    eventually,
+    frozen,
+    running_beat,
+    running_worker,
+    worker_and_beat,
+)
 from tests.watching import backends, gate, is_drained, run
 
 FILE = b"id,customer_id,total,version\n1000001,1,5,7\n1000002,1,6,7\n"
@@ -56,6 +63,38 @@ def test_a_zombies_batch_of_updates_has_no_effect(
         eventually(lambda: zombie in clients(engine), 10, "the zombie is at work again")
         settled(worker)
     assert not differences(by_the_other, oracle.rows)
+    assert not differences(read_orders(engine), oracle.rows)
+    assert read_verdicts(engine) == oracle.verdicts
+
+
+def test_a_frozen_child_holds_its_shard_up_for_half_a_minute_at_most(
+    engine: sa.Engine, settings: Settings, oracle: Oracle, worker: Service, folder: Path
+) -> None:
+    updates = [OrderUpdate(order_id=key, status="paid") for key in range(2, 400, 2)]
+    oracle.take(updates)
+    with Producer.from_settings() as producer, gate(engine) as barrier, ExitStack() as shut:
+        shut.enter_context(barrier.shut())
+        producer.update_many(updates)
+        zombie = eventually(barrier.held, 10, "a batch is being written")[0]
+        with running_beat(folder.with_name("beat")), frozen(zombie):
+            shut.close()
+            eventually(lambda: is_drained(settings), 30, "the zombie's lock holds the shard up")
+            assert zombie not in clients(engine), "PostgreSQL ended its session"
+        settled(worker)
+    assert not differences(read_orders(engine), oracle.rows)
+    assert read_verdicts(engine) == oracle.verdicts
+
+
+def test_a_frozen_worker_leaves_its_messages_to_others(
+    engine: sa.Engine, settings: Settings, oracle: Oracle, worker: Service, folder: Path
+) -> None:
+    updates = [OrderUpdate(order_id=key, status="paid") for key in range(1, 400)]
+    oracle.take(updates)
+    with Producer.from_settings() as producer, frozen(worker.pid):
+        producer.update_many(updates)
+        with worker_and_beat(folder.with_name("other"), "--concurrency=2"):
+            eventually(lambda: is_drained(settings), 30, "the frozen worker has the messages")
+    settled(worker)
     assert not differences(read_orders(engine), oracle.rows)
     assert read_verdicts(engine) == oracle.verdicts
 

@@ -1,14 +1,29 @@
-"""The ways of loading that imports are compared with: each brings all rows as they are."""
+"""What imports and updates are compared with does the same as they do, and what does not is found."""
 
 import csv
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
+from bench.contenders import CELERY, CELERY_TUNED, FLOOR, Contender
 from bench.copying import copy
+from bench.peers.job import Connections
+from bench.shop import Shop
+from bench.sides import SideFailed
+from bench.updates import run_contender
+from bench.waves import check, prepare, random_wave
 from bench.ways import WAYS, Way
+from bench.workers import open_arena
+from orders.database import database_address
+from orders.errors import OrderworksError
+from orders.redis import Redis
 from orders.settings import Settings
+from orderworks.demo.data import generate
+from orderworks.embedded.stack import Stack
 
 CUSTOMERS = "id,name,phone,email\n1,Ada,,ada@shop.example\n"
 ORDERS = [
@@ -52,3 +67,72 @@ def test_copy_loads_files_at_once(settings: Settings, engine: sa.Engine, file: P
         half.write_text(f"{header}\n{row}\n")
     copy(settings.database, "orders", *halves)
     assert in_the_table(engine) == ORDERS[1:]
+
+
+@pytest.fixture
+def shop(stack: Stack, settings: Settings, engine: sa.Engine, tmp_path: Path) -> Iterator[Shop]:
+    """The test's servers with a thousand orders, as the benchmarks have theirs."""
+    address = database_address(str(stack.admin_url))
+    database = sa.make_url(settings.database).database
+    admin = sa.create_engine(address.set(database=database), isolation_level="AUTOCOMMIT")
+    made = Shop(settings, engine, admin, tmp_path, generate(tmp_path, 1000))
+    made.with_orders()
+    yield made
+    admin.dispose()
+
+
+@pytest.mark.parametrize("contender", [FLOOR, CELERY, CELERY_TUNED], ids=lambda each: each.module)
+def test_a_contender_applies_all_updates_and_its_time_is_known(
+    shop: Shop, contender: Contender
+) -> None:
+    began = time.monotonic()
+    seconds = run_contender(open_arena(shop), contender, 300)
+    assert 0 < seconds < time.monotonic() - began
+
+
+def test_an_update_that_was_not_applied_is_found(shop: Shop) -> None:
+    wave = random_wave(shop, 300)
+    prepare(shop, wave)
+    connections = Connections()
+    for update in wave.updates[:-1]:
+        connections.update(*update)
+    with pytest.raises(OrderworksError, match="orders are not as they should be"):
+        check(shop, wave)
+    connections.update(*wave.updates[-1])
+    check(shop, wave)
+
+
+def test_a_write_that_nobody_asked_for_is_found(shop: Shop) -> None:
+    wave = random_wave(shop, 300)
+    prepare(shop, wave)
+    connections = Connections()
+    for update in wave.updates:
+        connections.update(*update)
+    untouched = set(shop.sample.orders["id"]) - wave.newest().keys()
+    connections.update(untouched.pop(), "1.00", wave.first_version)
+    with pytest.raises(OrderworksError, match="^1 of"):
+        check(shop, wave)
+
+
+def test_a_cached_read_that_was_left_is_found(shop: Shop, cache: Redis) -> None:
+    wave = random_wave(shop, 300)
+    prepare(shop, wave)
+    (kept, *_) = cache.scan_iter("orders:cache:*")
+    connections = Connections()
+    for update in wave.updates:
+        connections.update(*update)
+    cache.hset(kept, "token", "slow reader")
+    with pytest.raises(OrderworksError, match="1 customers still have cached reads"):
+        check(shop, wave)
+
+
+def test_of_a_worker_that_ends_it_is_known_what_it_said_last(shop: Shop) -> None:
+    dead = msgspec.structs.replace(CELERY, workers=(("-c", "import nothing_of_that_name"),))
+    with pytest.raises(SideFailed, match="its worker ended: .*nothing_of_that_name"):
+        run_contender(open_arena(shop), dead, 300)
+
+
+def test_of_a_sender_that_fails_it_is_known_what_it_said_last(shop: Shop) -> None:
+    unknown = msgspec.structs.replace(CELERY, module="nobody")
+    with pytest.raises(SideFailed, match="its sender failed: .*nobody"):
+        run_contender(open_arena(shop), unknown, 300)

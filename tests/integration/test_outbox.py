@@ -233,7 +233,7 @@ def test_a_drain_that_dies_before_its_commit_leaves_the_outbox_as_it_was(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Drain, "_record", die)
+        patch.setattr(Drain, "_count", die)
         with pytest.raises(KeyboardInterrupt):
             drain_outbox()
     assert rows()[2][1] == "new", "the fault happened: nothing is applied"

@@ -35,6 +35,7 @@ from orders.settings import Settings
 from orders.stream import UpdateStream
 from orders.sweep import find_forgotten
 from producer import Producer
+from tests.doors import AsyncDoor, SyncDoor
 from tests.integration.conftest import Rows
 from tests.oracle import read_verdicts
 from tests.processes import eventually
@@ -119,6 +120,44 @@ def test_a_producer_says_how_many_were_accepted_before_it_was_refused(
             producer.update_many(updates)
     assert (stopped.value.accepted, stopped.value.refused) == (1, updates[1:])
     assert not stopped.value.uncertain
+
+
+@pytest.mark.parametrize("kind", [SyncDoor, AsyncDoor])
+@pytest.mark.parametrize("durable", [False, True])
+def test_both_producers_agree_wait_and_are_refused(
+    kind: type[SyncDoor | AsyncDoor],
+    durable: bool,  # noqa: FBT001 - a parameter
+    over: Spread,
+    stream: Redis,
+) -> None:
+    updates = [OrderUpdate(order_id=key, total=1) for key in ORDERS]
+    with kind().closing() as door:
+        assert door.update_many(updates, durable=durable) == len(ORDERS)
+        assert read_layout(stream) == Layout(2)
+        assert stream.get(names.update_layout(1)) == b"2"
+        stream.set(names.update_layout(1), Layout(2, 4).encode())
+        with pytest.raises(Backpressure, match="over 4 shards instead of 2"):
+            door.update(updates[0], durable=durable)
+        reopened = threading.Timer(0.2, stream.set, (names.update_layout(1), b"2"))
+        reopened.start()
+        door.update(updates[0], durable=durable, wait_for_room=20)
+        stream.set(names.update_layout(1), b"4")
+        with pytest.raises(PartlyAccepted, match="UPDATE_SHARDS is 2 here") as stopped:
+            door.update_many(updates, durable=durable)
+    assert stopped.value.accepted == len(stopped.value.refused) == len(ORDERS) // 2
+    assert not stopped.value.uncertain
+    assert over(2).length(0) + over(2).length(1) == 2 * len(ORDERS) - len(ORDERS) // 2 + 1
+
+
+@pytest.mark.parametrize("kind", [SyncDoor, AsyncDoor])
+def test_both_producers_ask_shard_0_before_they_use_one_without_a_word(
+    kind: type[SyncDoor | AsyncDoor], stream: Redis, updates: UpdateStream
+) -> None:
+    stream.set(names.update_layout(0), b"4")
+    with kind().closing() as door, pytest.raises(ConfigurationError, match="over 4 shards"):
+        door.update(OrderUpdate(order_id=1, total=1))
+    assert updates.length(1) == 0
+    assert stream.get(names.update_layout(1)) is None
 
 
 @pytest.mark.parametrize("goal", [1, 4])

@@ -283,6 +283,17 @@ def test_a_parked_update_is_not_overtaken_by_a_newer_one_of_its_order(
     assert rows()[2][1:3] == ("paid", Decimal("11.00"))
 
 
+def test_an_older_update_creates_the_order_that_newer_ones_wait_for(
+    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 0)})
+    accept([OrderUpdate(order_id=2, status="paid", version=9)])
+    assert drain()[0].verdicts == {"parked": 1}
+    accept([OrderUpdate(order_id=2, customer_id=1, total=7, version=5)])
+    assert drain()[0].verdicts == {"superseded": 1, "applied": 1}
+    assert rows()[2] == (1, "paid", Decimal("7.00"), 9)
+
+
 def test_an_order_that_another_session_creates_meanwhile_is_updated(
     engine: sa.Engine,
     seed: Callable[[Rows], None],

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from orders import outbox
 from orders.imports import control
 from orders.imports.flow import Importer
 from orders.imports.loading.upsert import Upsert
@@ -92,6 +93,17 @@ def test_older_update_that_is_parked_does_not_overtake_an_equal_row(
         )
     load(FILE)
     assert versions(engine)[0] > before[0]
+
+
+def test_older_update_in_the_outbox_does_not_overtake_an_equal_row(
+    engine: sa.Engine, load: Load
+) -> None:
+    load(FILE)
+    before = versions(engine)
+    with engine.begin() as connection:
+        outbox.enqueue(connection, [OrderUpdate(order_id=1, total="99")])
+    assert load(FILE)["unchanged"] == 7
+    assert all(new > old for new, old in zip(versions(engine), before, strict=True))
 
 
 def test_older_import_that_has_not_ended_does_not_overtake_an_equal_row(

@@ -1,0 +1,88 @@
+"""The floor: what the servers and this language allow, without a job system around it.
+
+A stream a process, read by XREADGROUP; of each batch the newest update an order, one UPDATE, the UNLINKs
+in a pipeline, then XACK and XDEL. No verdicts, no ledger, no dead letters, no healing.
+"""
+
+import os
+import sys
+from typing import Any
+
+import msgspec
+import redis
+
+from bench.peers.clock import clock
+from bench.peers.job import Connections
+from bench.peers.sending import Update, send_all
+
+BATCH = 5000
+STREAMS = 2
+CHUNK = 1000
+GROUP, CONSUMER = "floor", "floor"
+
+
+class Row(msgspec.Struct):
+    """An update as it travels."""
+
+    order_id: int
+    total: str
+    version: int
+
+
+def work(number: int) -> None:
+    """Apply what comes in a stream, for ever."""
+    server = redis.Redis.from_url(os.environ["QUEUE_URL"])
+    mine, stream, decode = Connections(), _stream(number), msgspec.json.Decoder(Row).decode
+    clock.start()
+    while True:
+        answer: Any = server.xreadgroup(GROUP, CONSUMER, {stream: ">"}, count=BATCH, block=1000)
+        for _, entries in answer:
+            rows = [decode(fields[b"update"]) for _, fields in entries]
+            mine.update_many(_newest(rows))
+            _acknowledge(server, stream, [entry_id for entry_id, _ in entries])
+            clock.count(len(rows))
+
+
+def send(updates: list[Update]) -> None:
+    """Append updates, a thousand a round trip."""
+    server = redis.Redis.from_url(os.environ["QUEUE_URL"])
+    for number in range(STREAMS):
+        _make_group(server, _stream(number))
+    for start in range(0, len(updates), CHUNK):
+        with server.pipeline(transaction=False) as pipeline:
+            for update in updates[start : start + CHUNK]:
+                stream, encoded = _stream(update[0] % STREAMS), msgspec.json.encode(Row(*update))
+                pipeline.xadd(stream, {"update": encoded})
+            pipeline.execute()
+
+
+def _newest(rows: list[Row]) -> str:
+    """The last update of each order: versions rise with the stream's order here."""
+    newest = {row.order_id: row for row in rows}
+    ordered = [newest[order_id] for order_id in sorted(newest)]
+    return msgspec.json.encode(ordered).decode()
+
+
+def _acknowledge(server: "redis.Redis", stream: str, ids: list[bytes]) -> None:
+    with server.pipeline(transaction=False) as pipeline:
+        pipeline.xack(stream, GROUP, *ids)
+        pipeline.xdel(stream, *ids)
+        pipeline.execute()
+
+
+def _stream(number: int) -> str:
+    return f"floor:{number}"
+
+
+def _make_group(server: "redis.Redis", stream: str) -> None:
+    try:
+        server.xgroup_create(stream, GROUP, id="0", mkstream=True)
+    except redis.ResponseError as error:
+        if "BUSYGROUP" not in str(error):
+            raise
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "work":
+        work(int(sys.argv[2]))
+    send_all(send)

@@ -1,0 +1,24 @@
+"""Orderworks' own sender, all updates in a call."""
+
+import os
+
+from bench.peers.sending import Update, send_all
+from producer import OrderUpdate, Producer
+
+
+def main() -> None:
+    """Send the updates of the file."""
+    addresses = {"redis_url": os.environ["STREAM_URL"], "broker_url": os.environ["BROKER_URL"]}
+    with Producer(**addresses) as producer:
+
+        def send(updates: list[Update]) -> None:
+            producer.update_many(
+                OrderUpdate(order_id=order_id, total=total, version=version)
+                for order_id, total, version in updates
+            )
+
+        send_all(send)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Updates of random orders: made, got ready for, and what has to have come of them."""
+
+import random
+import time
+from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from bench.shop import Shop
+from orders.errors import OrderworksError
+from orders.names import customer_cache
+from orders.redis import Redis, make_redis
+from orders.schema import orders
+
+KEYS = 1000
+"""Keys in one command to the cache."""
+
+
+class Update(NamedTuple):
+    """An update as every side is given it."""
+
+    order_id: int
+    total: str
+    version: int
+
+
+class Wave(NamedTuple):
+    """Updates of one measurement. Their versions are above all that were given before."""
+
+    updates: list[Update]
+
+    @property
+    def first_version(self) -> int:
+        """The lowest version of the wave."""
+        return self.updates[0].version
+
+    def newest(self) -> dict[int, tuple[Decimal, int]]:
+        """The oracle: total and version of each order that the wave touches, when all is applied."""
+        return {order_id: (Decimal(total), version) for order_id, total, version in self.updates}
+
+    def write(self, file: Path) -> Path:
+        """The wave as a file for a sender."""
+        file.write_text("".join(f"{o},{t},{v}\n" for o, t, v in self.updates), encoding="ascii")
+        return file
+
+
+def random_wave(shop: Shop, count: int) -> Wave:
+    """So many updates of random orders, with rising versions. An order may come more than once."""
+    dice, first = random.Random(count), time.time_ns() // 1000  # noqa: S311 - the same each time
+    ids = dice.choices(shop.sample.orders["id"].to_list(), k=count)
+    return Wave([Update(each, _total(dice), first + n) for n, each in enumerate(ids)])
+
+
+def prepare(shop: Shop, wave: Wave) -> None:
+    """The same start for every side: the log empty, the table tidy, a cached read a customer."""
+    shop.forget_changes()
+    shop.settle("orders")
+    with make_redis(shop.settings.cache, 5) as cache:
+        for keys in _chunks(_cached_reads(shop, wave)):
+            with cache.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.hset(key, "token", "bench")
+                pipeline.execute()
+
+
+def check(shop: Shop, wave: Wave) -> None:
+    """Make sure that the wave is applied, and nothing else, and that no cached read is left.
+
+    Raises:
+        OrderworksError: it is not so; says how much is wrong.
+    """
+    with make_redis(shop.settings.cache, 5) as cache:
+        left = _count(cache, _cached_reads(shop, wave))
+    if left:
+        raise OrderworksError(f"{left:,} customers still have cached reads from before")
+    expected, found = wave.newest(), _written_since(shop, wave.first_version)
+    if wrong := [each for each in expected | found if expected.get(each) != found.get(each)]:
+        raise OrderworksError(
+            f"{len(wrong):,} of {len(expected):,} orders are not as they should be"
+        )
+
+
+def _written_since(shop: Shop, version: int) -> dict[int, tuple[Decimal, int]]:
+    query = sa.select(*orders.c["id", "total", "version"]).where(orders.c.version >= version)
+    with shop.engine.connect() as connection:
+        return {order_id: (total, found) for order_id, total, found in connection.execute(query)}
+
+
+def _cached_reads(shop: Shop, wave: Wave) -> list[str]:
+    """The keys of the customers that the wave touches."""
+    touched = {update.order_id for update in wave.updates}
+    pairs = shop.sample.orders.select("id", "customer_id").iter_rows()
+    customers = {customer_id for order_id, customer_id in pairs if order_id in touched}
+    return [customer_cache(customer_id) for customer_id in sorted(customers)]
+
+
+def _count(cache: Redis, keys: list[str]) -> int:
+    """How many of the keys there are."""
+    return sum(int(cache.exists(*some)) for some in _chunks(keys))
+
+
+def _chunks(keys: list[str]) -> Iterable[list[str]]:
+    return (keys[start : start + KEYS] for start in range(0, len(keys), KEYS))
+
+
+def _total(dice: random.Random) -> str:
+    cents = dice.randrange(10_000_000)
+    return f"{cents // 100}.{cents % 100:02}"

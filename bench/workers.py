@@ -1,0 +1,188 @@
+"""Senders and workers of contenders: run, held until all are ready, timed, ended."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from bench.contenders import PROCESSES, Contender
+from bench.environments import python_of
+from bench.peers.clock import DONE, GO, READY
+from bench.shop import Shop
+from bench.sides import SideFailed
+from orders.redis import Redis, make_redis
+
+ROOT = Path(__file__).parents[1]
+QUEUE_NUMBER, CLOCK_NUMBER = 2, 3
+"""Databases of the stack's Valkey that the stack itself does not use."""
+
+QUEUE_DATABASE = "bench_queue"
+"""The database of a peer whose queue is in PostgreSQL."""
+
+STARTING, WORKING, STOPPING = 60.0, 240.0, 10.0
+"""Seconds that workers may take for it."""
+
+Process = subprocess.Popen[bytes]
+
+
+class Sent(msgspec.Struct):
+    """What a sender did in so many seconds, without starting and connecting."""
+
+    sent: int
+    seconds: float
+
+
+class Arena(NamedTuple):
+    """Where contenders meet: the shop, and the databases for their queues and clocks."""
+
+    shop: Shop
+    queue: Redis
+    clock: Redis
+
+    def environment(self) -> dict[str, str]:
+        """All that a contender's process is told. Nothing of the user's: Celery reads variables."""
+        settings = self.shop.settings
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.shop.folder),
+            "PYTHONPATH": str(ROOT),
+            "DATABASE_URL": settings.database,
+            "CACHE_REDIS_URL": settings.cache,
+            "STREAM_URL": settings.stream,
+            "BROKER_URL": settings.broker,
+            "QUEUE_URL": numbered(settings.broker, QUEUE_NUMBER),
+            "QUEUE_DATABASE_URL": beside(settings.database),
+            "CLOCK_URL": numbered(settings.broker, CLOCK_NUMBER),
+        }
+
+
+def open_arena(shop: Shop) -> Arena:
+    """Clients for what contenders use."""
+    addresses = (numbered(shop.settings.broker, each) for each in (QUEUE_NUMBER, CLOCK_NUMBER))
+    queue, clock = (make_redis(address, 5) for address in addresses)
+    return Arena(shop, queue, clock)
+
+
+def numbered(url: str, number: int) -> str:
+    """The address of another database of the same server."""
+    return f"{url.rpartition('/')[0]}/{number}"
+
+
+def beside(database: str) -> str:
+    """The address of the database for queues, on the same PostgreSQL."""
+    return f"{database.rpartition('/')[0]}/{QUEUE_DATABASE}"
+
+
+def send(arena: Arena, contender: Contender, *arguments: str) -> Sent:
+    """Run the contender's sender until it ends.
+
+    Raises:
+        SideFailed: it went wrong; says what it said last.
+    """
+    command = [python_of(contender), "-m", f"bench.peers.{contender.module}", *arguments]
+    done = subprocess.run(  # noqa: S603 - ours
+        command, cwd=ROOT, env=arena.environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise SideFailed(f"its sender failed: {last_line(done.stderr)}")
+    return msgspec.json.decode(done.stdout, type=Sent)
+
+
+def apply_all(arena: Arena, contender: Contender, count: int) -> float:
+    """Seconds from the moment all workers are ready until so many updates in the queue are applied."""
+    arena.clock.flushdb()
+    with working(arena, contender) as watch:
+        _wait(lambda: arena.clock.llen(READY) == PROCESSES, STARTING, watch, "to get ready")
+        began = time.monotonic()
+        arena.clock.rpush(GO, *range(PROCESSES))
+        _wait(lambda: _done(arena)[0] >= count, WORKING, watch, f"to apply {count:,} updates")
+        return _done(arena)[1] - began
+
+
+@contextmanager
+def working(arena: Arena, contender: Contender) -> Iterator[Callable[[], None]]:
+    """The contender's workers while the block lasts; a call tells whether they are well.
+
+    Raises:
+        SideFailed: one of them ended, when asked.
+    """
+    file = arena.shop.folder / f"{contender.module}.log"
+    with file.open("wb") as log:
+        processes = [_start(arena, contender, each, log) for each in contender.workers]
+        try:
+            yield lambda: _expect_running(processes, file)
+        finally:
+            _stop(processes)
+
+
+def purge(arena: Arena) -> None:
+    """Nothing is left of what a contender had in Redis, or in the database for queues."""
+    arena.queue.flushdb()
+    arena.clock.flushdb()
+    owner = arena.shop.engine.url.username
+    with arena.shop.admin.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE IF EXISTS {QUEUE_DATABASE} WITH (FORCE)"))
+        connection.execute(sa.text(f"CREATE DATABASE {QUEUE_DATABASE} OWNER {owner}"))
+
+
+def last_line(text: str) -> str:
+    """What a program said last."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def _start(arena: Arena, contender: Contender, arguments: Sequence[str], log: Any) -> Process:  # noqa: ANN401 - a binary file
+    return subprocess.Popen(  # noqa: S603 - ours
+        [python_of(contender), *arguments],
+        cwd=ROOT,
+        env=arena.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _expect_running(processes: Sequence[Process], file: Path) -> None:
+    if any(process.poll() is not None for process in processes):
+        said = last_line(file.read_text(encoding="utf-8", errors="replace"))
+        raise SideFailed(f"its worker ended: {said}")
+
+
+def _wait(
+    happened: Callable[[], bool], patience: float, watch: Callable[[], None], what: str
+) -> None:
+    deadline = time.monotonic() + patience
+    while not happened():
+        watch()
+        if time.monotonic() > deadline:
+            raise SideFailed(f"its workers took more than {patience:.0f} s {what}")
+        time.sleep(0.02)
+
+
+def _done(arena: Arena) -> tuple[int, float]:
+    """How many jobs are done, and when the last one was."""
+    told: Any = arena.clock.hvals(DONE)
+    reports = [report.split() for report in told]
+    return sum(int(jobs) for jobs, _ in reports), max((float(at) for _, at in reports), default=0)
+
+
+def _stop(processes: Sequence[Process]) -> None:
+    """Ask them to end, then end whatever is left of their sessions."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            process.terminate()
+    deadline = time.monotonic() + STOPPING
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

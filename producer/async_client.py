@@ -1,0 +1,160 @@
+"""The producer for asyncio: the same steps as the other one's, which never block the event loop."""
+
+import asyncio
+from collections.abc import AsyncIterable, Iterable, Mapping
+from contextlib import aclosing
+from functools import partial
+from typing import Literal, Self, TypedDict, TypeVar, Unpack, overload
+
+from orders.messages import OrderUpdate
+from orders.names import TaskName
+from orders.redis import make_async_redis
+from producer.appends import Appends, Wanted
+from producer.async_lines import AsyncLine, AsyncLines
+from producer.chunks import async_chunks
+from producer.client import Producer, load_settings
+from producer.imports import ImportJob, Source
+from producer.nudges import Nudges
+from producer.receipts import AsyncReceipt
+from producer.steps import Answers, Ask, Nudge, Steps
+
+T = TypeVar("T")
+
+
+class ImportOptions(TypedDict, total=False):
+    """What `Producer.import_file` can be told of a file."""
+
+    kind: str | None
+    mapping: Mapping[str, str] | None
+    delimiter: str | None
+    preset: str | None
+    strict: bool
+    max_rejects: int | None
+    create_customers: bool
+    parent: str | None
+    again: bool
+    dry_run: bool
+
+
+class AsyncProducer:
+    """Hands work over to the workers, as `Producer` does, from one event loop.
+
+    It may be made anywhere and belongs to the event loop that uses it first; in another one it raises
+    `ConfigurationError`. It opens 64 connections at the most; a call that gets none of them within
+    `REDIS_TIMEOUT` raises `Unavailable`. Otherwise calls end within the time that `Producer` states.
+    A call that is cancelled is like one whose answer was lost: it may have been accepted.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis_url: str | None = None,
+        broker_url: str | None = None,
+        spool_url: str | None = None,
+    ) -> None:
+        """Addresses that are not given come from the environment (`REDIS_URL`, …).
+
+        Raises:
+            ConfigurationError: an address is missing or wrong; names the variable.
+        """
+        settings = load_settings(redis_url, broker_url, spool_url)
+        client = make_async_redis(settings.stream, settings.redis_timeout)
+        self._lines = AsyncLines(client, settings.redis_timeout)
+        self._appends = Appends(settings)
+        self._nudges = Nudges(settings.broker)
+        self._importer = Producer(redis_url=redis_url, broker_url=broker_url, spool_url=spool_url)
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        """A producer for the servers that the environment names."""
+        return cls()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Nothing waits to be sent: what was accepted is accepted."""
+        await self._lines.close()
+        self._nudges.close()
+        self._importer.close()
+
+    @overload
+    async def update(
+        self,
+        update: OrderUpdate,
+        *,
+        wait_for_room: float = 0,
+        durable: bool = False,
+        track: Literal[False] = False,
+    ) -> str: ...
+    @overload
+    async def update(
+        self,
+        update: OrderUpdate,
+        *,
+        wait_for_room: float = 0,
+        durable: bool = False,
+        track: Literal[True],
+    ) -> AsyncReceipt: ...
+    async def update(
+        self,
+        update: OrderUpdate,
+        *,
+        wait_for_room: float = 0,
+        durable: bool = False,
+        track: bool = False,
+    ) -> str | AsyncReceipt:
+        """Accept one update; its entry id, or a receipt. As `Producer.update`, errors included."""
+        wanted = Wanted(wait_for_room, durable, track)
+        entry = await self._carry_out(self._appends.one(update, wanted))
+        shard = self._appends.shard_of(update)
+        return AsyncReceipt(entry, shard, self._carry_out) if track else entry
+
+    async def update_many(
+        self,
+        updates: Iterable[OrderUpdate] | AsyncIterable[OrderUpdate],
+        *,
+        wait_for_room: float = 0,
+        durable: bool = False,
+    ) -> int:
+        """Accept any number of updates; how many. As `Producer.update_many`, errors included.
+
+        The event loop waits for an iterable that is not async while that makes a chunk.
+        """
+        wanted = Wanted(wait_for_room, durable)
+        accepted = 0
+        async with aclosing(async_chunks(updates, self._appends.chunk_size(wanted))) as made:
+            async for chunk in made:
+                accepted = await self._carry_out(self._appends.chunk(chunk, accepted, wanted))
+        return accepted
+
+    async def import_file(self, source: Source, **options: Unpack[ImportOptions]) -> ImportJob:
+        """Accept a file, in a thread; the job. As `Producer.import_file`, errors included.
+
+        `await asyncio.to_thread(job.wait)` waits for it.
+        """
+        return await asyncio.to_thread(partial(self._importer.import_file, source, **options))
+
+    async def _carry_out(self, steps: Steps[T]) -> T:
+        """Take the steps; what they return."""
+        answers: Answers | None = None
+        kept: AsyncLine | None = None
+        try:
+            while True:
+                step = steps.send(answers)
+                if isinstance(step, Ask):
+                    line, kept = kept, None
+                    answers, kept = await self._lines.ask(step, line)
+                elif isinstance(step, Nudge):
+                    await asyncio.to_thread(self._nudges.send, TaskName.DRAIN_UPDATES, step.shard)
+                else:
+                    await asyncio.sleep(step.seconds)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        finally:
+            if kept:
+                await self._lines.drop(kept)

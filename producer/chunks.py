@@ -1,0 +1,64 @@
+"""Any iterable of updates, in chunks to be sent, with the failure that ended it if one did."""
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from orders.errors import InvalidUpdate
+from orders.messages import OrderUpdate
+
+
+class Chunk(NamedTuple):
+    """Updates that were taken from an iterable, and what it raised after them."""
+
+    updates: list[OrderUpdate]
+    failure: Exception | None = None
+
+
+def checked(update: object) -> OrderUpdate:
+    """The update, if it is one.
+
+    Raises:
+        InvalidUpdate: it is something else.
+    """
+    if not isinstance(update, OrderUpdate):
+        raise InvalidUpdate("update", f"{type(update).__name__} is not an OrderUpdate")
+    return update
+
+
+def chunks(updates: Iterable[OrderUpdate], size: int) -> Iterator[Chunk]:
+    """Chunks of the iterable; nothing is taken from it before the chunk before is done with."""
+    iterator = iter(updates)
+    failure: Exception | None = None
+    while failure is None:
+        taken: list[OrderUpdate] = []
+        try:
+            # Where the iterable fails, what it gave before is in the chunk already.
+            taken.extend(map(checked, islice(iterator, size)))
+        except Exception as error:  # noqa: BLE001 - whatever the caller's iterable raises is reported
+            failure = error
+        if not taken and failure is None:
+            return
+        yield Chunk(taken, failure)
+
+
+async def async_chunks(
+    updates: Iterable[OrderUpdate] | AsyncIterable[OrderUpdate], size: int
+) -> AsyncGenerator[Chunk, None]:
+    """What `chunks` gives, of an async iterable as well."""
+    if not isinstance(updates, AsyncIterable):
+        for chunk in chunks(updates, size):
+            yield chunk
+        return
+    iterator = aiter(updates)
+    failure: Exception | None = None
+    while failure is None:
+        taken: list[OrderUpdate] = []
+        try:
+            while len(taken) < size:
+                taken.append(checked(await anext(iterator)))
+        except Exception as error:  # noqa: BLE001 - as above; StopAsyncIteration is the end
+            failure = error
+        ended = isinstance(failure, StopAsyncIteration)
+        if taken or not ended:
+            yield Chunk(taken, None if ended else failure)

@@ -1,0 +1,154 @@
+"""A shard's share of what is appended: the command that asks for it, and what became of it.
+
+No I/O here: answers come in as the server gave them.
+"""
+
+from collections.abc import Sequence
+
+import redis
+from redis.exceptions import NoScriptError
+
+from orders.errors import Backpressure, OrderworksError
+from orders.layout import Layout
+from orders.messages import OrderUpdate
+from orders.redis import packed, redis_unavailable
+from orders.stream import (
+    APPEND,
+    APPEND_HASH,
+    NO_LAYOUT,
+    Appended,
+    Target,
+    append_call,
+    lacks_layout,
+    read_appended,
+    read_refusal,
+)
+from producer.steps import Answers
+
+SURELY_REFUSED = frozenset(
+    ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOREPLICAS", "OOM", "READONLY")
+)
+"""Codes of errors that the server gives before a script has written anything. After others, such as a
+refused right, the script may have got as far as the append."""
+
+
+class Part:
+    """Updates of one shard that are appended together, all or none.
+
+    Attributes:
+        appended: what the server said when it accepted them.
+        failure: why they are not accepted, or not for sure.
+        unsaved: why they are accepted but not known to be on disk; empty if nobody wants that.
+        uncertain: they were sent, and whether they are accepted is not known.
+        needs_script: the server does not know the script by its hash, so it did nothing.
+        needs_layout: the shard has no word of the layout, so the script did nothing.
+    """
+
+    __slots__ = (
+        "_call",
+        "appended",
+        "failure",
+        "needs_layout",
+        "needs_script",
+        "target",
+        "uncertain",
+        "unsaved",
+        "updates",
+    )
+
+    def __init__(self, target: Target, updates: Sequence[OrderUpdate], *, tracked: bool) -> None:
+        payloads = [update.encode() for update in updates]
+        keys, arguments = append_call(target, payloads, tracked=tracked)
+        self.target = target
+        self.updates = updates
+        self.appended: Appended | None = None
+        self.failure: OrderworksError | None = None
+        self.unsaved = ""
+        self.uncertain = False
+        self.needs_script = False
+        self.needs_layout = False
+        self._call = (len(keys), *keys, *arguments)
+
+    def by_hash(self) -> bytes:
+        """The command, for a server that ran the script before."""
+        return packed("EVALSHA", APPEND_HASH, *self._call)
+
+    def in_full(self) -> bytes:
+        """The command, for any server."""
+        return packed("EVAL", APPEND, *self._call)
+
+    @property
+    def shard(self) -> int:
+        """The shard of the updates."""
+        return self.target.shard
+
+    @property
+    def ids(self) -> list[str]:
+        """Their entry ids, if they are accepted."""
+        return self.appended.ids if self.appended else []
+
+    @property
+    def has_no_room(self) -> bool:
+        """Whether the shard is full, and has certainly not taken them."""
+        return not self.uncertain and isinstance(self.failure, Backpressure)
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether they may be sent again although they may have been accepted.
+
+        Only if each has its own version: what is accepted twice has no effect the second time then,
+        and cannot overtake what was accepted in between.
+        """
+        return self.uncertain and all(update.version is not None for update in self.updates)
+
+    def take(self, answers: Answers, number: int) -> None:
+        """Note the answer to the command with this number, or that there is none."""
+        if number < len(answers.given):
+            self._take_answer(answers.given[number])
+        elif answers.lost:
+            # The client raises some errors of the server's as the loss of the connection.
+            refused = number == len(answers.given) and _is_refusal(answers.lost)
+            self._fail(answers.lost, uncertain=answers.sent and not refused)
+
+    def refuse(self, said: object) -> None:
+        """Note that the layout is another one, as shard 0 says, or that it says nothing."""
+        if isinstance(said, bytes):
+            self.failure = Layout.decode(said).refusal(self.target.shards)
+        else:
+            lost = said if isinstance(said, redis.RedisError) else redis.ResponseError(NO_LAYOUT)
+            self.failure = redis_unavailable(lost)
+        self.needs_layout = False
+
+    def expect_layout(self) -> None:
+        """Note a failure if the shard still has no word of the layout."""
+        if self.needs_layout:
+            self.refuse(None)
+
+    def confirm(self, answers: Answers) -> None:
+        """Note what the server said of its disk, if these updates are accepted."""
+        said = answers.given[0] if answers.given else answers.lost
+        if self.appended and not (isinstance(said, list) and said[0]):
+            self.unsaved = "no fsync in time" if isinstance(said, list) else str(said)
+
+    def _take_answer(self, answer: object) -> None:
+        self.needs_script = isinstance(answer, NoScriptError)
+        self.needs_layout = isinstance(answer, redis.RedisError) and lacks_layout(answer)
+        if not isinstance(answer, redis.RedisError):
+            self.appended = read_appended(answer)
+            self.failure, self.uncertain = None, False
+        elif not self.needs_script and not self.needs_layout:
+            self._fail(answer, uncertain=not _is_refusal(answer))
+
+    def _fail(self, error: redis.RedisError, *, uncertain: bool) -> None:
+        """Note a failure, unless the updates are uncertain: a later one says nothing of the first."""
+        if not self.uncertain:
+            refusal = read_refusal(error, self.target)
+            self.failure = refusal or redis_unavailable(error)
+            self.failure.__cause__ = None if refusal else error
+            self.uncertain = uncertain and refusal is None
+
+
+def _is_refusal(error: redis.RedisError) -> bool:
+    """Whether the server says that it has not even begun."""
+    code = error.status_code or str(error).partition(" ")[0]
+    return code in SURELY_REFUSED

@@ -1,0 +1,141 @@
+"""Verdicts of tracked updates: the first one is told, once it is certain, whoever dies on the way."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+
+from orders.drain import Drained
+from orders.imports.flow import Importer
+from orders.imports.spool import Spool
+from orders.messages import OrderUpdate, Outcome, Verdict
+from orders.names import update_nudge, update_verdict
+from orders.redis import Redis
+from orders.schema import parked_updates, tracked_verdicts
+from orders.settings import Settings
+from orders.stream import UpdateStream
+from orders.sweep import find_forgotten
+from tests.integration.conftest import Rows
+
+DrainAll = Callable[..., list[Drained]]
+Track = Callable[[OrderUpdate], str]
+Told = Callable[[str], Outcome | None]
+
+
+@pytest.fixture(autouse=True)
+def seeded(seed: Callable[[Rows], None]) -> None:
+    """Order 2, with version 5."""
+    seed({2: (1, "new", Decimal("1.00"), 5)})
+
+
+@pytest.fixture
+def track(updates: UpdateStream) -> Track:
+    """Accept an update of shard 0 whose verdict is wanted; its entry id."""
+    return lambda update: updates.append(0, [update.encode()], tracked=True).ids[0]
+
+
+@pytest.fixture
+def told(stream: Redis) -> Told:
+    """What producers are told of an entry."""
+
+    def read(entry_id: str) -> Outcome | None:
+        kept = stream.get(update_verdict(0, entry_id))
+        return None if kept is None else Outcome.decode(bytes(kept))  # type: ignore[arg-type]
+
+    return read
+
+
+def untold(engine: sa.Engine) -> int:
+    """How many verdicts are still to be told."""
+    with engine.connect() as connection:
+        query = sa.select(sa.func.count()).select_from(tracked_verdicts)
+        return connection.execute(query).scalar_one()
+
+
+def test_each_tracked_update_is_told_its_own_verdict(
+    track: Track, told: Told, drain: DrainAll, engine: sa.Engine, stream: Redis
+) -> None:
+    ids = [track(OrderUpdate(order_id=2, total=1, version=version)) for version in (4, 5, 6, 7, 7)]
+    ids.append(track(OrderUpdate(order_id=4, status="paid")))
+    drain(unknown_order_patience=0)
+    verdicts = [outcome and outcome.verdict for outcome in map(told, ids)]
+    assert verdicts == ["stale", "duplicate", "superseded", "applied", "duplicate", None]
+    make_due(engine)
+    drain(unknown_order_patience=0)
+    assert told(ids[-1]) == Outcome(Verdict.DEAD, "order 4 does not exist")
+    assert untold(engine) == 0
+    assert 0 < stream.ttl(update_verdict(0, ids[0])) <= 60
+
+
+def test_an_update_that_nobody_tracks_leaves_no_verdict(
+    updates: UpdateStream, drain: DrainAll, stream: Redis
+) -> None:
+    updates.append(0, [OrderUpdate(order_id=2, total=1).encode()])
+    assert drain()[0].verdicts == {"applied": 1}
+    assert list(stream.scan_iter("orders:verdict:*")) == []
+
+
+@pytest.mark.parametrize("fatal", ["tell", "remove"])
+def test_a_drain_that_dies_after_its_commit_has_its_own_verdict_told(
+    track: Track,
+    told: Told,
+    drain: DrainAll,
+    engine: sa.Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    fatal: str,
+) -> None:
+    entry = track(OrderUpdate(order_id=2, total=9))
+    with monkeypatch.context() as patch:
+        patch.setattr(UpdateStream, fatal, die)
+        with pytest.raises(KeyboardInterrupt):
+            drain()
+    assert untold(engine) == 1, "the fault happened: it is committed, and may come again"
+    drain()
+    assert told(entry) == Outcome(Verdict.APPLIED), "not the duplicate that it is by now"
+    assert untold(engine) == 0
+
+
+def test_a_parked_update_whose_drain_dies_before_telling_is_found_by_the_sweep(
+    track: Track,
+    told: Told,
+    drain: DrainAll,
+    engine: sa.Engine,
+    updates: UpdateStream,
+    stream: Redis,
+    cache: Redis,
+    settings: Settings,
+    seed: Callable[[Rows], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = track(OrderUpdate(order_id=4, status="paid"))
+    drain()
+    seed({4: (2, "new", Decimal("1.00"), 0)})
+    make_due(engine)
+    with monkeypatch.context() as patch:
+        patch.setattr(UpdateStream, "tell", die)
+        with pytest.raises(KeyboardInterrupt):
+            drain()
+    assert untold(engine) == 1, "the fault happened: it is applied, and nobody was told"
+    with engine.begin() as connection:
+        past = tracked_verdicts.c.given_at - timedelta(minutes=1)
+        connection.execute(sa.update(tracked_verdicts).values(given_at=past))
+    stream.delete(update_nudge(0))
+    importer = Importer(engine, Spool(settings.spool), stream, cache, settings)
+    forgotten = find_forgotten(engine, updates, importer)
+    assert forgotten
+    assert forgotten.shards == [0]
+    drain()
+    assert told(entry) == Outcome(Verdict.APPLIED)
+
+
+def die(*_: object) -> None:
+    """End as a killed process does: nothing more is done."""
+    raise KeyboardInterrupt
+
+
+def make_due(engine: sa.Engine) -> None:
+    """Let the time pass that parked updates wait for."""
+    with engine.begin() as connection:
+        connection.execute(sa.update(parked_updates).values(next_attempt_at=sa.func.now()))

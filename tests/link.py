@@ -1,0 +1,79 @@
+"""A TCP link between clients and a server, which a test can break at the exact place."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit, urlunsplit
+
+from orderworks.embedded.ports import LOOPBACK
+
+
+class Link:
+    """Passes on what clients and server say.
+
+    Attributes:
+        lost: how many answers were lost on it so far.
+        refused: how many connections were closed before they said anything.
+    """
+
+    def __init__(self, url: str, door: socket.socket) -> None:
+        self.lost = self.refused = 0
+        self._url = urlsplit(url)
+        self._door = door
+        self._to_lose = self._to_refuse = 0
+
+    @property
+    def url(self) -> str:
+        """The server's address, through this link."""
+        secret = self._url.netloc.rpartition("@")[0]
+        place = f"{LOOPBACK}:{self._door.getsockname()[1]}"
+        return urlunsplit(self._url._replace(netloc=f"{secret}@{place}" if secret else place))
+
+    def lose_answers(self, count: int = 1) -> None:
+        """The next answers get lost, and the connection with each of them; the server did its part."""
+        self._to_lose = count
+
+    def refuse_connections(self, count: int = 1) -> None:
+        """The next connections are closed before the server hears of them."""
+        self._to_refuse = count
+
+    def serve(self) -> None:
+        """Take connections until the door is shut."""
+        with suppress(OSError):
+            while True:
+                client, _ = self._door.accept()
+                if self._to_refuse:
+                    self._to_refuse -= 1
+                    self.refused += 1
+                    client.close()
+                    continue
+                server = socket.create_connection((self._url.hostname, self._url.port))
+                for ends in ((client, server, False), (server, client, True)):
+                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, answers: bool) -> None:  # noqa: FBT001
+        with suppress(OSError):
+            while said := source.recv(1 << 16):
+                if answers and self._to_lose:
+                    self._to_lose -= 1
+                    self.lost += 1
+                    break
+                target.sendall(said)
+        for each in (source, target):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+@contextmanager
+def link_to(url: str) -> Iterator[Link]:
+    """A link to the server of this address, sound at first."""
+    with socket.create_server((LOOPBACK, 0)) as door:
+        link = Link(url, door)
+        thread = threading.Thread(target=link.serve, daemon=True)
+        thread.start()
+        yield link
+        with suppress(OSError):
+            door.shutdown(socket.SHUT_RDWR)
+    thread.join(5)

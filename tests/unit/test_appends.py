@@ -1,0 +1,246 @@
+"""What producers send when, without a server: the answers are the test's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import redis
+from redis.exceptions import BusyLoadingError, NoScriptError, OutOfMemoryError
+
+from orders.errors import (
+    Backpressure,
+    ConfigurationError,
+    NotDurable,
+    OrderworksError,
+    PartlyAccepted,
+    Unavailable,
+)
+from orders.messages import OrderUpdate
+from orders.settings import Settings
+from producer.appends import Appends, Wanted
+from producer.chunks import Chunk
+from producer.steps import Answers, Ask, Nudge, Pause, Step, Steps
+
+LOST = redis.TimeoutError("no answer")
+AWAY = redis.ConnectionError("connection refused")
+FULL = redis.ResponseError("BACKPRESSURE 1000000")
+
+
+@pytest.fixture
+def appends() -> Appends:
+    return Appends(Settings.load())
+
+
+def accepted(*numbers: int, nudge: int = 0) -> list[Any]:
+    """What the script answers to so many updates."""
+    return [nudge, [f"1-{number}".encode() for number in numbers]]
+
+
+def play(steps: Steps[Any], *answers: Answers) -> tuple[Any, list[Step]]:
+    """Take the steps, with these answers to the questions; how it ended, and the steps."""
+    script, taken = iter(answers), list[Step]()
+    answer = None
+    try:
+        while True:
+            taken.append(steps.send(answer))
+            answer = next(script) if isinstance(taken[-1], Ask) else None
+    except StopIteration as done:
+        assert next(script, None) is None, "all answers were asked for"
+        return done.value, taken
+    except OrderworksError as error:
+        assert next(script, None) is None, "all answers were asked for"
+        return error, taken
+
+
+def asks(steps: Sequence[Step]) -> list[bytes]:
+    """What was sent."""
+    return [step.commands for step in steps if isinstance(step, Ask)]
+
+
+PLAIN = OrderUpdate(order_id=1, total=1)
+VERSIONED = OrderUpdate(order_id=1, total=1, version=7)
+
+
+def test_one_update_is_one_round_trip_and_a_nudge_where_nobody_comes(appends: Appends) -> None:
+    done, steps = play(appends.one(PLAIN, Wanted()), Answers([accepted(1)]))
+    assert (done, len(steps)) == ("1-1", 1)
+    done, steps = play(appends.one(PLAIN, Wanted()), Answers([accepted(1, nudge=1)]))
+    assert (done, steps[1:]) == ("1-1", [Nudge(1)])
+
+
+def test_a_server_that_does_not_know_the_script_is_told_it(appends: Appends) -> None:
+    unknown = Answers([NoScriptError("No matching script.")])
+    done, steps = play(appends.one(PLAIN, Wanted()), unknown, Answers([accepted(1)]))
+    by_hash, in_full = asks(steps)
+    assert done == "1-1"
+    assert b"EVALSHA" in by_hash
+    assert b"XADD" not in by_hash
+    assert b"XADD" in in_full
+
+
+def test_a_lost_answer_is_asked_for_again_only_with_a_version(appends: Appends) -> None:
+    failed, steps = play(appends.one(PLAIN, Wanted()), Answers([], LOST))
+    assert type(failed) is Unavailable
+    assert len(steps) == 1
+    done, steps = play(appends.one(VERSIONED, Wanted()), Answers([], LOST), Answers([accepted(2)]))
+    assert done == "1-2"
+    first, second = asks(steps)
+    assert first == second
+    failed, steps = play(appends.one(VERSIONED, Wanted()), Answers([], LOST), Answers([], LOST))
+    assert type(failed) is Unavailable
+    assert len(steps) == 2
+
+
+def test_a_refused_repetition_says_nothing_of_the_first_try(appends: Appends) -> None:
+    failed, _ = play(appends.one(VERSIONED, Wanted(5)), Answers([], LOST), Answers([FULL]))
+    assert type(failed) is Unavailable
+    failed, _ = play(
+        appends.chunk(Chunk([VERSIONED]), 0, Wanted()), Answers([], LOST), Answers([FULL])
+    )
+    assert isinstance(failed, PartlyAccepted)
+    assert (failed.accepted, failed.refused, failed.uncertain) == (0, [], [VERSIONED])
+
+
+def test_a_connection_that_failed_is_tried_once_more_and_a_slow_one_is_not(
+    appends: Appends,
+) -> None:
+    away = Answers([], AWAY, sent=False)
+    done, steps = play(appends.one(PLAIN, Wanted()), away, Answers([accepted(1)]))
+    assert done == "1-1"
+    assert isinstance(steps[1], Pause)
+    failed, steps = play(appends.one(PLAIN, Wanted()), away, away)
+    assert type(failed) is Unavailable
+    failed, steps = play(appends.one(PLAIN, Wanted()), Answers([], LOST, sent=False))
+    assert type(failed) is Unavailable
+    assert len(steps) == 1
+
+
+def test_full_shards_are_waited_for_alone(appends: Appends) -> None:
+    updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
+    done, steps = play(
+        appends.chunk(Chunk(updates), 10, Wanted(wait_for_room=60)),
+        Answers([accepted(1, 2), FULL]),
+        Answers([FULL]),
+        Answers([accepted(3, 4)]),
+    )
+    assert done == 14
+    assert [type(step) for step in steps] == [Ask, Pause, Ask, Pause, Ask]
+    both, *again = asks(steps)
+    assert again == [again[0]] * 2
+    assert both.endswith(again[0])
+    failed, steps = play(appends.one(PLAIN, Wanted()), Answers([FULL]))
+    assert isinstance(failed, Backpressure)
+    assert "1000000 updates that wait" in str(failed)
+
+
+@pytest.mark.parametrize(
+    ("answers", "refused", "uncertain"),
+    [
+        (Answers([], AWAY, sent=False), [1, 2, 3, 4], []),
+        (Answers([], LOST), [], [1, 2, 3, 4]),
+        (Answers([accepted(1, 2)], LOST), [], [2, 4]),
+        (Answers([FULL], LOST), [1, 3], [2, 4]),
+        (Answers([FULL, accepted(1, 2)]), [1, 3], []),
+        (Answers([OutOfMemoryError("full", status_code="OOM"), FULL]), [1, 2, 3, 4], []),
+        (Answers([], BusyLoadingError("loading", status_code="LOADING")), [1, 3], [2, 4]),
+        (Answers([redis.ResponseError("MISCONF no disk")] * 2), [1, 2, 3, 4], []),
+        (Answers([redis.ResponseError("ERR who knows")] * 2), [], [1, 2, 3, 4]),
+    ],
+)
+def test_a_chunk_that_fails_part_way_is_accounted_for_to_the_update(
+    appends: Appends, answers: Answers, refused: list[int], uncertain: list[int]
+) -> None:
+    updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
+    tries = [answers] * (1 if answers.sent else 2)
+    failed, _ = play(appends.chunk(Chunk(updates), 1000, Wanted()), *tries)
+    assert isinstance(failed, PartlyAccepted)
+    assert failed.accepted == 1004 - len(refused) - len(uncertain)
+    assert failed.refused == [updates[key - 1] for key in refused]
+    assert failed.uncertain == [updates[key - 1] for key in uncertain]
+
+
+def test_durable_updates_and_the_question_for_the_disk_leave_in_one_go(appends: Appends) -> None:
+    wanted = Wanted(durable=True)
+    done, steps = play(
+        appends.one(PLAIN, wanted),
+        Answers([[1, 0]]),
+        Answers([accepted(1, nudge=1)]),
+        Answers([[1, 0]]),
+    )
+    assert done == "1-1"
+    asked_before, append, nudge, confirm = steps
+    assert isinstance(asked_before, Ask)
+    assert isinstance(append, Ask)
+    assert append.keep
+    assert append.commands.index(b"XADD") < append.commands.index(b"WAITAOF")
+    assert nudge == Nudge(1), "which does not wait for the disk"
+    assert isinstance(confirm, Ask)
+    assert not confirm.commands
+    done, steps = play(appends.one(PLAIN, wanted), Answers([accepted(2)]), Answers([[1, 0]]))
+    assert (done, len(steps)) == ("1-2", 2), "a server is asked once whether it keeps a file"
+
+
+@pytest.mark.parametrize(
+    "said", [Answers([[0, 0]]), Answers([], LOST), Answers([redis.ResponseError("ERR no file")])]
+)
+def test_what_is_accepted_and_not_on_disk_is_named(appends: Appends, said: Answers) -> None:
+    wanted = Wanted(durable=True)
+    kept = Answers([[1, 0]])
+    failed, _ = play(appends.one(VERSIONED, wanted), kept, Answers([accepted(1)]), said)
+    assert isinstance(failed, NotDurable)
+    assert failed.entries == ["1-1"]
+    updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
+    failed, _ = play(
+        appends.chunk(Chunk(updates), 0, wanted), Answers([accepted(1, 2), FULL]), said
+    )
+    assert isinstance(failed, PartlyAccepted)
+    assert (failed.accepted, failed.refused) == (2, updates[1::2])
+    assert isinstance(failed.__cause__, NotDurable)
+    assert failed.__cause__.entries == ["1-1", "1-2"]
+
+
+STRANGE = redis.ResponseError("LAYOUT none")
+
+
+def test_a_shard_without_a_word_of_the_layout_gets_one_from_shard_0(appends: Appends) -> None:
+    agreed = Answers([True, b"2"])
+    done, steps = play(
+        appends.one(PLAIN, Wanted()),
+        Answers([STRANGE]),
+        agreed,
+        Answers([True]),
+        Answers([accepted(1)]),
+    )
+    assert done == "1-1"
+    sent = asks(steps)
+    assert b"orders:layout:{0}" in sent[1]
+    assert b"orders:layout:{1}" in sent[2]
+    assert sent[0] == sent[3]
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (Answers([None, b"4"]), ConfigurationError),
+        (Answers([None, b"2>4"]), Backpressure),
+        (Answers([redis.ResponseError("READONLY"), None]), Unavailable),
+        (Answers([], AWAY), Unavailable),
+    ],
+)
+def test_where_shard_0_says_otherwise_or_nothing_the_update_is_certainly_refused(
+    appends: Appends, said: Answers, error: type[OrderworksError]
+) -> None:
+    done, _steps = play(
+        appends.chunk(Chunk([VERSIONED], None), 1, Wanted()), Answers([STRANGE]), said
+    )
+    assert isinstance(done, PartlyAccepted)
+    assert isinstance(done.__cause__, error)
+    assert (done.accepted, done.refused, done.uncertain) == (1, [VERSIONED], [])
+
+
+def test_a_shard_that_still_has_no_word_is_no_success(appends: Appends) -> None:
+    strange, agreed = Answers([STRANGE]), Answers([True, b"2"])
+    done, _steps = play(
+        appends.one(PLAIN, Wanted()), strange, agreed, Answers([AWAY]), Answers([STRANGE])
+    )
+    assert isinstance(done, Unavailable)
