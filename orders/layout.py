@@ -49,8 +49,8 @@ class Layout(NamedTuple):
         )
 
 
-def agree(client: Redis, shard: int, shards: int) -> None:
-    """Let a shard that has no word be one of so many, if that is the layout; it is, where nobody said.
+def agree(client: Redis, shards: int) -> None:
+    """Let shards that have no word be of so many, if that is the layout; it is, where nobody said.
 
     Raises:
         Backpressure: the layout changes just now.
@@ -63,8 +63,10 @@ def agree(client: Redis, shard: int, shards: int) -> None:
     said = pipeline.execute()[-1]
     if said != word:
         raise Layout.decode(said).refusal(shards)
-    # Should the layout be changed meanwhile, the shard has a word by now, and this does nothing.
-    client.set(names.update_layout(shard), word, nx=True)
+    # Should the layout be changed meanwhile, they all have a word by now, and this does nothing.
+    for shard in range(1, shards):
+        pipeline.set(names.update_layout(shard), word, nx=True)
+    pipeline.execute()
 
 
 def read_layout(client: Redis) -> Layout | None:

@@ -116,7 +116,7 @@ class UpdateStream:
             Backpressure: the layout changes just now.
             ConfigurationError: they are spread over another number.
         """
-        agree(self._client, 0, self.shards)
+        agree(self._client, self.shards)
 
     def append(self, shard: int, payloads: Sequence[bytes], *, tracked: bool = False) -> Appended:
         """Accept updates of one shard, all or none. The verdicts of `tracked` ones are kept.
@@ -129,21 +129,19 @@ class UpdateStream:
         keys = [names.update_stream(shard), names.update_nudge(shard), names.update_layout(shard)]
         settings = (self._limit, NUDGE_SECONDS, int(tracked), self.shards)
         try:
-            nudged, ids = self._agree_and_append(shard, keys, [*settings, *payloads])
+            nudged, ids = self._agree_and_append(keys, [*settings, *payloads])
         except redis.ResponseError as error:
             raise self._refusal(shard, error) or error from None
         return Appended([entry_id.decode() for entry_id in ids], bool(nudged))
 
-    def _agree_and_append(
-        self, shard: int, keys: list[str], arguments: Sequence[int | bytes]
-    ) -> Any:  # noqa: ANN401
-        """What the script answers, once the shard is known to be one of so many as here."""
+    def _agree_and_append(self, keys: list[str], arguments: Sequence[int | bytes]) -> Any:  # noqa: ANN401
+        """What the script answers where the shard has a word of the layout."""
         try:
             return self._append(keys, arguments)
         except redis.ResponseError as error:
             if str(error) != NO_LAYOUT:
                 raise
-        agree(self._client, shard, self.shards)
+        agree(self._client, self.shards)
         return self._append(keys, arguments)
 
     def _refusal(self, shard: int, error: redis.ResponseError) -> OrderworksError | None:
