@@ -12,6 +12,7 @@ OrderworksError
 ├── ImportNotFound          no import has that id
 ├── DeadUpdateNotFound      no dead update has that id
 ├── ReplayStopped           dead updates were replayed part way: says how many
+├── ReshardStopped          the streams' layout was not changed: says what it waited for
 ├── WrongState              the import is not in a state in which this can be done to it
 ├── ImportFailed            what was accepted cannot be loaded, now or later: says why
 ├── DataMissing             the spool, as this host sees it, lacks data; another host may see them
@@ -126,6 +127,10 @@ class ReplayStopped(OrderworksError):
         self.replayed = replayed
         self.left = left
         self.cause = cause
+
+
+class ReshardStopped(OrderworksError):
+    """The layout of the streams is as it was: it cannot be changed now, or not in the time given."""
 
 
 class WrongState(OrderworksError):

@@ -12,6 +12,7 @@ class Lock(IntEnum):
     DRAIN = 7302
     FOLD = 7303
     SWEEP = 7304
+    RESHARD = 7305
 
 
 SILENCE = 15

@@ -147,7 +147,7 @@ class Metrics(Collector):
         seconds, microseconds = self._client.time()
         now = seconds + microseconds / 1e6
         samples = [Sample("orderworks_stream_limit_entries", self._limit, {})]
-        for shard in range(self._stream.shards):
+        for shard in self._stream.every_shard():
             label = {"shard": str(shard)}
             length, lag = self._stream.length(shard), self._stream.lag(shard, now)
             samples.append(Sample("orderworks_stream_entries", length, label))

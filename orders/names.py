@@ -59,6 +59,11 @@ def update_nudge(shard: int) -> str:
     return f"orders:nudge:{{{shard}}}"
 
 
+def update_layout(shard: int) -> str:
+    """Over how many shards the updates are spread, as those who append to this one have to think."""
+    return f"orders:layout:{{{shard}}}"
+
+
 def update_verdict(shard: int, entry_id: str) -> str:
     """What became of one tracked update, until it expires."""
     return f"orders:verdict:{{{shard}}}:{entry_id}"

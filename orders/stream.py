@@ -8,13 +8,14 @@ commit that applied them.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import redis
 
 from orders import names
-from orders.errors import Backpressure
+from orders.errors import Backpressure, OrderworksError
+from orders.layout import Layout, agree, read_layout
 from orders.messages import Outcome
 from orders.redis import Redis
 
@@ -24,20 +25,28 @@ NUDGE_SECONDS = 10
 SEQUENCE_BITS = 20
 """Bits of a version that number the entries of one millisecond."""
 
+NO_LAYOUT = "LAYOUT none"
+"""What the script answers where nobody has said yet of how many shards this is one."""
+
 _FIELD, _TRACK = b"update", b"track"
 
-# All or none of the updates, the limit, and whether somebody has to wake a drain: one round trip.
+# All or none of the updates, the layout, the limit, and whether somebody has to wake a drain: one
+# round trip.
 APPEND = """
+local layout = redis.call('GET', KEYS[3])
+if layout ~= ARGV[4] then
+  return redis.error_reply('LAYOUT ' .. (layout or 'none'))
+end
 local waiting = redis.call('XLEN', KEYS[1])
-if waiting + #ARGV - 3 > tonumber(ARGV[1]) then
+if waiting + #ARGV - 4 > tonumber(ARGV[1]) then
   return redis.error_reply('BACKPRESSURE ' .. waiting)
 end
 local ids = {}
-for i = 4, #ARGV do
+for i = 5, #ARGV do
   if ARGV[3] == '1' then
-    ids[i - 3] = redis.call('XADD', KEYS[1], '*', 'update', ARGV[i], 'track', '1')
+    ids[i - 4] = redis.call('XADD', KEYS[1], '*', 'update', ARGV[i], 'track', '1')
   else
-    ids[i - 3] = redis.call('XADD', KEYS[1], '*', 'update', ARGV[i])
+    ids[i - 4] = redis.call('XADD', KEYS[1], '*', 'update', ARGV[i])
   end
 end
 local nudge = redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[2])
@@ -89,12 +98,27 @@ def shard_of(order_id: int, shards: int) -> int:
     return order_id % shards
 
 
+class Target(NamedTuple):
+    """Where updates are appended.
+
+    Attributes:
+        shard: the shard of all of them.
+        shards: of how many it is one.
+        limit: entries that it may hold.
+    """
+
+    shard: int
+    shards: int
+    limit: int
+
+
 def append_call(
-    shard: int, limit: int, payloads: Sequence[bytes], *, tracked: bool
+    target: Target, payloads: Sequence[bytes], *, tracked: bool
 ) -> tuple[tuple[str, ...], tuple[int | bytes, ...]]:
     """Keys and arguments of the script: accept updates of one shard, all or none."""
-    keys = (names.update_stream(shard), names.update_nudge(shard))
-    return keys, (limit, NUDGE_SECONDS, int(tracked), *payloads)
+    shard, shards, limit = target
+    keys = (names.update_stream(shard), names.update_nudge(shard), names.update_layout(shard))
+    return keys, (limit, NUDGE_SECONDS, int(tracked), shards, *payloads)
 
 
 def read_appended(answer: Any) -> Appended:  # noqa: ANN401 - what the client makes of the answer
@@ -103,14 +127,21 @@ def read_appended(answer: Any) -> Appended:  # noqa: ANN401 - what the client ma
     return Appended([each.decode() for each in ids], bool(nudged))
 
 
-def read_refusal(error: redis.RedisError, shard: int, limit: int) -> Backpressure | None:
-    """What the script answers where the shard is full; None if the error is another one."""
-    code, _, waiting = str(error).partition(" ")
+def lacks_layout(error: redis.RedisError) -> bool:
+    """Whether the script accepted nothing because the shard has no word of the layout."""
+    return str(error) == NO_LAYOUT
+
+
+def read_refusal(error: redis.RedisError, target: Target) -> OrderworksError | None:
+    """Why the script accepted nothing; None if the error is another one."""
+    code, _, said = str(error).partition(" ")
+    if code == "LAYOUT" and not lacks_layout(error):
+        return Layout.decode(said.encode()).refusal(target.shards)
     if code != "BACKPRESSURE":
         return None
     return Backpressure(
-        f"shard {shard} holds {waiting} updates that wait, its limit is {limit} (STREAM_LIMIT): "
-        "let the workers catch up, or start more"
+        f"shard {target.shard} holds {said} updates that wait, its limit is {target.limit} "
+        "(STREAM_LIMIT): let the workers catch up, or start more"
     )
 
 
@@ -132,18 +163,43 @@ class UpdateStream:
         """All updates of one order go to one shard, in order."""
         return shard_of(order_id, self.shards)
 
+    def every_shard(self) -> range:
+        """All shards in which updates may wait: the layout may be another one than here."""
+        layout = read_layout(self._client) or Layout(self.shards)
+        return range(max(self.shards, layout.shards, layout.goal or 0))
+
+    def agree(self) -> None:
+        """Make sure that the updates are spread over so many shards as here; the first one says it.
+
+        Raises:
+            Backpressure: the layout changes just now.
+            ConfigurationError: they are spread over another number.
+        """
+        agree(self._client, self.shards)
+
     def append(self, shard: int, payloads: Sequence[bytes], *, tracked: bool = False) -> Appended:
         """Accept updates of one shard, all or none. The verdicts of `tracked` ones are kept.
 
         Raises:
-            Backpressure: the shard would hold more entries than its limit.
+            Backpressure: the shard would hold more entries than its limit, or the layout changes.
+            ConfigurationError: the updates are spread over another number of shards.
             redis.RedisError: the server did not answer; the updates may have been accepted.
         """
-        keys, arguments = append_call(shard, self._limit, payloads, tracked=tracked)
+        target = Target(shard, self.shards, self._limit)
+        try:
+            return self._agree_and_append(*append_call(target, payloads, tracked=tracked))
+        except redis.ResponseError as error:
+            raise read_refusal(error, target) or error from None
+
+    def _agree_and_append(self, keys: Sequence[str], arguments: Sequence[int | bytes]) -> Appended:
+        """What was appended, where the shard has a word of the layout."""
         try:
             return read_appended(self._append(keys, arguments))
         except redis.ResponseError as error:
-            raise read_refusal(error, shard, self._limit) or error from None
+            if not lacks_layout(error):
+                raise
+        agree(self._client, self.shards)
+        return read_appended(self._append(keys, arguments))
 
     def read(self, shard: int, count: int) -> list[Entry]:
         """The oldest entries, at most `count`. They stay until they are removed."""

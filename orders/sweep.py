@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 
 from orders import letters, names, outbox, verdicts
-from orders.errors import OrderworksError, Unavailable
+from orders.errors import Backpressure, ConfigurationError, OrderworksError, Unavailable
 from orders.imports.claims import abandoned_chunks
 from orders.imports.flow import PLAN_SECONDS, Importer
 from orders.imports.ledger import complete_imports
@@ -50,12 +50,13 @@ def find_forgotten(
 
     Of imports and of chunks, `room` at the most, which is what the queue of imports can take.
     """
+    _agree(stream)
     quiet = timedelta(seconds=QUIET_SWEEPS * importer.settings.sweep_interval)
     with engine.begin() as connection:
         if not try_lock(connection, Lock.SWEEP):
             return None
         due = _shards_with_due(connection)
-        known = {*range(stream.shards), *_known_shards(connection)}
+        known = {*stream.every_shard(), *_known_shards(connection)}
         chunks = abandoned_chunks(connection, quiet, room)
         complete = complete_imports(connection)
     for import_id in complete:
@@ -64,6 +65,16 @@ def find_forgotten(
     unplanned = list(islice(silent, room))
     shards = [shard for shard in sorted(known | due) if _is_forgotten(stream, shard, due)]
     return Forgotten(shards, unplanned, chunks)
+
+
+def _agree(stream: UpdateStream) -> None:
+    """Let a new system have as many shards as its workers say; tell if an old one has others."""
+    try:
+        stream.agree()
+    except ConfigurationError as error:
+        log.error("update_shards_differ", error=str(error))  # noqa: TRY400 - the message says it all
+    except Backpressure as changing:
+        log.warning("updates_are_resharded", error=str(changing))
 
 
 def _shards_with_due(connection: sa.Connection) -> set[int]:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 import celeryconfig
 from migrations import runner
 from orders.database import make_engine
+from orders.layout import Layout, read_layout
 from orders.redis import Redis, make_redis
 from orders.settings import Settings
 
@@ -41,7 +42,7 @@ def checkup(settings: Settings) -> list[Finding]:
     engine = make_engine(settings, "orderworks-doctor")
     with engine.connect() as connection:
         return [
-            *_stream(make_redis(settings.stream, settings.redis_timeout)),
+            *_stream(make_redis(settings.stream, settings.redis_timeout), settings),
             *_broker(make_redis(settings.broker, settings.redis_timeout)),
             _cache_apart(settings),
             _schema(connection),
@@ -51,9 +52,10 @@ def checkup(settings: Settings) -> list[Finding]:
         ]
 
 
-def _stream(client: Redis) -> Iterator[Finding]:
+def _stream(client: Redis, settings: Settings) -> Iterator[Finding]:
     yield _keeps_everything("update stream", client)
     yield _durable("update stream", client)
+    yield _layout(client, settings.update_shards)
 
 
 def _broker(client: Redis) -> Iterator[Finding]:
@@ -78,6 +80,17 @@ def _durable(name: str, client: Redis) -> Finding:
         aof == "yes",
         f"appendonly is {aof}",
         "set appendonly yes: without it a restart forgets what was accepted",
+    )
+
+
+def _layout(client: Redis, shards: int) -> Finding:
+    layout = read_layout(client) or Layout(shards)
+    changes = "" if layout.goal is None else f", being changed to {layout.goal}"
+    return Finding(
+        "updates are spread over as many shards as UPDATE_SHARDS says",
+        layout == Layout(shards),
+        f"over {layout.shards}{changes}; UPDATE_SHARDS is {shards}",
+        "set UPDATE_SHARDS everywhere to what they are spread over, or run `orderworks reshard`",
     )
 
 

@@ -152,7 +152,7 @@ class Examination:
 
     def _updates(self) -> dict[str, float]:
         now = time.time()
-        shards = range(self._settings.update_shards)
+        shards = self._stream.every_shard()
         waiting = {
             "waiting": sum(map(self._stream.length, shards)),
             "lag_seconds": round(max(self._stream.lag(shard, now) for shard in shards), 3),

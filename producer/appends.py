@@ -9,10 +9,12 @@ from typing import NamedTuple
 import redis
 
 from orders.errors import ConfigurationError, NotDurable, OrderworksError, PartlyAccepted
+from orders.layout import Layout
 from orders.messages import OrderUpdate
+from orders.names import update_layout
 from orders.redis import packed, redis_unavailable
 from orders.settings import Settings
-from orders.stream import shard_of
+from orders.stream import Target, shard_of
 from producer.chunks import Chunk, checked
 from producer.parts import Part
 from producer.steps import Answers, Ask, Nudge, Pause, Steps, pauses
@@ -113,7 +115,8 @@ class Appends:
         return accepted
 
     def _part(self, shard: int, updates: Sequence[OrderUpdate], wanted: Wanted) -> Part:
-        return Part(shard, updates, self._limit, tracked=wanted.tracked)
+        target = Target(shard, self._shards, self._limit)
+        return Part(target, updates, tracked=wanted.tracked)
 
     def _split(self, updates: Sequence[OrderUpdate], wanted: Wanted) -> list[Part]:
         """The updates by shard, those of one order in their order."""
@@ -146,6 +149,11 @@ class Appends:
         """Append the parts if there is room; those that may be repeated once more."""
         send = self._send_durably if wanted.durable else self._send
         yield from send(parts)
+        if wordless := [part for part in parts if part.needs_layout]:
+            if agreed := (yield from self._agree(wordless)):
+                yield from send(agreed)
+            for part in wordless:
+                part.expect_layout()
         if again := [part for part in parts if part.may_be_repeated]:
             yield from send(again)
 
@@ -158,6 +166,22 @@ class Appends:
                 b"".join([part.in_full() for part in strange]), len(strange)
             )
             yield from _take(strange, answers)
+
+    def _agree(self, parts: Sequence[Part]) -> Steps[Sequence[Part]]:
+        """Let shards without a word be of as many as here, if that is the layout; the parts, if so."""
+        first, word = update_layout(0), Layout(self._shards).encode()
+        asked = packed("SET", first, word, "NX") + packed("GET", first)
+        answers = yield from self._ask(asked, 2)
+        said = answers.given[-1] if len(answers.given) == 2 else answers.lost  # noqa: PLR2004
+        if said != word:
+            for part in parts:
+                part.refuse(said)
+            return []
+        others = range(1, self._shards)
+        words = [packed("SET", update_layout(shard), word, "NX") for shard in others]
+        if words:
+            yield from self._ask(b"".join(words), len(words))
+        return parts
 
     def _send_durably(self, parts: Sequence[Part]) -> Steps[None]:
         """Send the parts and the question whether they are on disk in one go.

@@ -9,13 +9,17 @@ import redis
 from redis.exceptions import NoScriptError
 
 from orders.errors import Backpressure, OrderworksError
+from orders.layout import Layout
 from orders.messages import OrderUpdate
 from orders.redis import packed, redis_unavailable
 from orders.stream import (
     APPEND,
     APPEND_HASH,
+    NO_LAYOUT,
     Appended,
+    Target,
     append_call,
+    lacks_layout,
     read_appended,
     read_refusal,
 )
@@ -37,33 +41,32 @@ class Part:
         unsaved: why they are accepted but not known to be on disk; empty if nobody wants that.
         uncertain: they were sent, and whether they are accepted is not known.
         needs_script: the server does not know the script by its hash, so it did nothing.
+        needs_layout: the shard has no word of the layout, so the script did nothing.
     """
 
     __slots__ = (
         "_call",
-        "_limit",
         "appended",
         "failure",
+        "needs_layout",
         "needs_script",
-        "shard",
+        "target",
         "uncertain",
         "unsaved",
         "updates",
     )
 
-    def __init__(
-        self, shard: int, updates: Sequence[OrderUpdate], limit: int, *, tracked: bool
-    ) -> None:
+    def __init__(self, target: Target, updates: Sequence[OrderUpdate], *, tracked: bool) -> None:
         payloads = [update.encode() for update in updates]
-        keys, arguments = append_call(shard, limit, payloads, tracked=tracked)
-        self.shard = shard
+        keys, arguments = append_call(target, payloads, tracked=tracked)
+        self.target = target
         self.updates = updates
         self.appended: Appended | None = None
         self.failure: OrderworksError | None = None
         self.unsaved = ""
         self.uncertain = False
         self.needs_script = False
-        self._limit = limit
+        self.needs_layout = False
         self._call = (len(keys), *keys, *arguments)
 
     def by_hash(self) -> bytes:
@@ -73,6 +76,11 @@ class Part:
     def in_full(self) -> bytes:
         """The command, for any server."""
         return packed("EVAL", APPEND, *self._call)
+
+    @property
+    def shard(self) -> int:
+        """The shard of the updates."""
+        return self.target.shard
 
     @property
     def ids(self) -> list[str]:
@@ -102,6 +110,20 @@ class Part:
             refused = number == len(answers.given) and _is_refusal(answers.lost)
             self._fail(answers.lost, uncertain=answers.sent and not refused)
 
+    def refuse(self, said: object) -> None:
+        """Note that the layout is another one, as shard 0 says, or that it says nothing."""
+        if isinstance(said, bytes):
+            self.failure = Layout.decode(said).refusal(self.target.shards)
+        else:
+            lost = said if isinstance(said, redis.RedisError) else redis.ResponseError(NO_LAYOUT)
+            self.failure = redis_unavailable(lost)
+        self.needs_layout = False
+
+    def expect_layout(self) -> None:
+        """Note a failure if the shard still has no word of the layout."""
+        if self.needs_layout:
+            self.refuse(None)
+
     def confirm(self, answers: Answers) -> None:
         """Note what the server said of its disk, if these updates are accepted."""
         said = answers.given[0] if answers.given else answers.lost
@@ -110,19 +132,20 @@ class Part:
 
     def _take_answer(self, answer: object) -> None:
         self.needs_script = isinstance(answer, NoScriptError)
+        self.needs_layout = isinstance(answer, redis.RedisError) and lacks_layout(answer)
         if not isinstance(answer, redis.RedisError):
             self.appended = read_appended(answer)
             self.failure, self.uncertain = None, False
-        elif not self.needs_script:
+        elif not self.needs_script and not self.needs_layout:
             self._fail(answer, uncertain=not _is_refusal(answer))
 
     def _fail(self, error: redis.RedisError, *, uncertain: bool) -> None:
         """Note a failure, unless the updates are uncertain: a later one says nothing of the first."""
         if not self.uncertain:
-            full = read_refusal(error, self.shard, self._limit)
-            self.failure = full or redis_unavailable(error)
-            self.failure.__cause__ = None if full else error
-            self.uncertain = uncertain and full is None
+            refusal = read_refusal(error, self.target)
+            self.failure = refusal or redis_unavailable(error)
+            self.failure.__cause__ = None if refusal else error
+            self.uncertain = uncertain and refusal is None
 
 
 def _is_refusal(error: redis.RedisError) -> bool:

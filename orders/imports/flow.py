@@ -154,7 +154,7 @@ class Importer:
             # By the clock that gave the updates their ids.
             seconds, microseconds = self.stream.time()
             now = seconds + microseconds / 1e6
-            return any(updates.lag(shard, now) > most for shard in range(updates.shards))
+            return any(updates.lag(shard, now) > most for shard in updates.every_shard())
         return False
 
     @property

@@ -37,7 +37,7 @@ def may_come(connection: sa.Connection, stream: UpdateStream, spool: Spool, work
 def _older_update_waits(stream: UpdateStream, work: Work) -> bool:
     newest = newest_version(work)
     try:
-        oldest = [stream.read(shard, 1) for shard in range(stream.shards)]
+        oldest = [stream.read(shard, 1) for shard in stream.every_shard()]
     except redis.RedisError:
         return True
     return any(entries and entries[0].version <= newest for entries in oldest)

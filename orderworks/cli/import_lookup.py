@@ -70,7 +70,7 @@ def waits_for_updates() -> bool:
         stream = UpdateStream(client, settings.update_shards, settings.stream_limit)
         with suppress(redis.RedisError):
             now, most = time.time(), settings.import_yield_lag
-            return any(stream.lag(shard, now) > most for shard in range(stream.shards))
+            return any(stream.lag(shard, now) > most for shard in stream.every_shard())
     return False
 
 

@@ -20,7 +20,7 @@ from tests.processes import eventually
 
 COMMANDS = (
     *("demo", "up", "import", "imports", "rejects", "pause", "resume", "cancel", "retry"),
-    *("update", "dead", "report", "status", "metrics", "env", "doctor", "db"),
+    *("update", "dead", "report", "status", "metrics", "env", "doctor", "reshard", "db"),
 )
 
 

@@ -222,3 +222,50 @@ def test_whether_the_server_keeps_a_file_is_asked_before_anything_is_taken(
     failed, _ = play(appends.ready(Wanted(durable=True)), Answers([], LOST))
     assert type(failed) is Unavailable
     assert play(appends.ready(Wanted())) == (None, [])
+
+
+STRANGE = redis.ResponseError("LAYOUT none")
+
+
+def test_a_shard_without_a_word_of_the_layout_gets_one_from_shard_0(appends: Appends) -> None:
+    agreed = Answers([True, b"2"])
+    done, steps = play(
+        appends.one(PLAIN, Wanted()),
+        Answers([STRANGE]),
+        agreed,
+        Answers([True]),
+        Answers([accepted(1)]),
+    )
+    assert done == "1-1"
+    sent = asks(steps)
+    assert b"orders:layout:{0}" in sent[1]
+    assert b"orders:layout:{1}" in sent[2]
+    assert sent[0] == sent[3]
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (Answers([None, b"4"]), ConfigurationError),
+        (Answers([None, b"2>4"]), Backpressure),
+        (Answers([redis.ResponseError("READONLY"), None]), Unavailable),
+        (Answers([], AWAY), Unavailable),
+    ],
+)
+def test_where_shard_0_says_otherwise_or_nothing_the_update_is_certainly_refused(
+    appends: Appends, said: Answers, error: type[OrderworksError]
+) -> None:
+    done, _steps = play(
+        appends.chunk(Chunk([VERSIONED], None), 1, Wanted()), Answers([STRANGE]), said
+    )
+    assert isinstance(done, PartlyAccepted)
+    assert isinstance(done.__cause__, error)
+    assert (done.accepted, done.refused, done.uncertain) == (1, [VERSIONED], [])
+
+
+def test_a_shard_that_still_has_no_word_is_no_success(appends: Appends) -> None:
+    strange, agreed = Answers([STRANGE]), Answers([True, b"2"])
+    done, _steps = play(
+        appends.one(PLAIN, Wanted()), strange, agreed, Answers([AWAY]), Answers([STRANGE])
+    )
+    assert isinstance(done, Unavailable)
