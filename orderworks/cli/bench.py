@@ -175,3 +175,18 @@ def latency(
     from bench import report  # noqa: PLC0415 - likewise
 
     report.publish(benchmark.run(rows, seconds, rounds, peers=peers), json, plot)
+
+
+@commands.command()
+def drains(
+    rows: Rows = 1_000_000,
+    count: Annotated[int, typer.Option("--updates", min=1000, help="Updates.")] = 200_000,
+    rounds: Rounds = 5,
+    json: JsonFile = None,
+    plot: PlotFile = None,
+) -> None:
+    """Apply updates by 1, 2 and 4 drains: how far do more of them help?"""
+    from bench import drains as benchmark  # noqa: PLC0415 - only a clone has it
+    from bench import report  # noqa: PLC0415 - likewise
+
+    report.publish(benchmark.run(rows, count, rounds), json, plot)

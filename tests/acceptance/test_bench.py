@@ -34,12 +34,16 @@ SIDES_OF_ENQUEUE = {
 }
 
 
+SIDES_OF_DRAINS = {"1 drain": 5000, "2 drains": 5000, "4 drains": 5000}
+
+
 @pytest.mark.parametrize(
     ("benchmark", "options", "sides"),
     [
         ("imports", [], SIDES),
         ("updates", ["--updates", "5000"], SIDES_OF_UPDATES),
         ("enqueue", ["--updates", "5000"], SIDES_OF_ENQUEUE),
+        ("drains", ["--updates", "5000"], SIDES_OF_DRAINS),
     ],
 )
 def test_it_measures_on_servers_of_its_own_and_writes_json(

@@ -1,0 +1,121 @@
+"""How drains add up: 1, 2 and 4 of them, a process and a shard each, on the same filled streams.
+
+Processes of the benchmark's own run the drains without Celery: what is measured is how far more drains
+help, and what they cost each other. More of them than processors show that they do not get in each
+other's way; what more processors bring, only a machine that has them can tell.
+"""
+
+import logging
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import structlog
+
+from bench.report import Figures
+from bench.shop import Shop, open_shop
+from bench.sides import Side, compare
+from bench.waves import check, prepare, random_wave
+from orders import names
+from orders.backlog import StreamBacklog
+from orders.database import make_engine
+from orders.drain import Drain
+from orders.redis import Redis, make_redis
+from orders.settings import Settings
+from orders.stream import UpdateStream
+from producer import OrderUpdate
+
+NUMBERS = (1, 2, 4)
+
+CHUNK = 1000
+"""Updates appended in one go."""
+
+PATIENCE = 300
+"""Seconds that the drains may take."""
+
+processes = multiprocessing.get_context("spawn")
+
+
+def run(rows: int, count: int, rounds: int) -> Figures:
+    """The rate of so many drains, committed and with cached reads dropped."""
+    with open_shop(rows) as shop:
+        shop.with_orders()
+        sides = [
+            Side(
+                f"{number} drains" if number > 1 else "1 drain",
+                count,
+                partial(_drain_all, shop, number, count),
+            )
+            for number in NUMBERS
+        ]
+        return Figures("drains", compare(rounds, *sides), [])
+
+
+def _drain_all(shop: Shop, number: int, count: int) -> float:
+    wave = random_wave(shop, count)
+    prepare(shop, wave)
+    updates = [OrderUpdate(order_id=o, total=t, version=v) for o, t, v in wave.updates]
+    with filled(shop.settings, number, updates):
+        seconds = _time_of(number)
+    check(shop, wave)
+    return seconds
+
+
+@contextmanager
+def filled(settings: Settings, shards: int, updates: Sequence[OrderUpdate]) -> Iterator[None]:
+    """So many streams with all of the updates, which nobody is nudged to drain; gone at the end."""
+    with make_redis(settings.stream, 30) as client:
+        _forget_streams(client)
+        stream = UpdateStream(client, shards, settings.stream_limit)
+        for shard in range(shards):
+            client.set(names.update_nudge(shard), b"1")
+            mine = [each.encode() for each in updates if stream.shard_of(each.order_id) == shard]
+            for start in range(0, len(mine), CHUNK):
+                stream.append(shard, mine[start : start + CHUNK])
+        try:
+            yield
+        finally:
+            _forget_streams(client)
+
+
+def _forget_streams(client: Redis) -> None:
+    for shard in range(max(NUMBERS)):
+        client.delete(
+            names.update_stream(shard), names.update_nudge(shard), names.update_layout(shard)
+        )
+
+
+def _time_of(number: int) -> float:
+    """Seconds from the moment all drains are connected until the last one has nothing left."""
+    together = processes.Barrier(number + 1)
+    drains = [
+        processes.Process(target=drain, args=(each, number, together)) for each in range(number)
+    ]
+    for each in drains:
+        each.start()
+    together.wait(PATIENCE)
+    began = time.perf_counter()
+    together.wait(PATIENCE)
+    seconds = time.perf_counter() - began
+    for each in drains:
+        each.join()
+    return seconds
+
+
+def drain(shard: int, shards: int, together: Any) -> None:  # noqa: ANN401 - a barrier of processes
+    """Drain one shard until it is empty; the start and the end are common to all."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    settings = Settings.load()
+    engine = make_engine(settings, "orderworks-bench")
+    stream, cache = make_redis(settings.stream, 5), make_redis(settings.cache, 5)
+    backlog = StreamBacklog(
+        UpdateStream(stream, shards, settings.stream_limit), shard, settings.verdict_ttl
+    )
+    engine.connect().close()
+    together.wait(PATIENCE)
+    while Drain(engine, backlog, cache, settings).run().more:
+        pass
+    together.wait(PATIENCE)
