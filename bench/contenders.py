@@ -163,7 +163,7 @@ PEERS: Sequence[Contender] = (
     Contender(
         name="RQ",
         module="rq",
-        share=50,
+        share=100,
         workers=twice("-m", "bench.peers.rq", "work"),
         tuning="two workers that run jobs themselves (SimpleWorker), no results",
         pins=("rq==3.0.0", REDIS, PSYCOPG2),
@@ -184,7 +184,7 @@ PEERS: Sequence[Contender] = (
     Contender(
         name="streaQ",
         module="streaq",
-        share=40,
+        share=50,
         sends_share=100,
         workers=(("-m", "streaq", "run", "bench.peers.streaq:worker", "--workers=2"),),
         tuning="two processes of 50 coroutines, no results",

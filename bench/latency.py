@@ -83,7 +83,7 @@ Load = tuple[Contender, int]
 
 def run(rows: int, seconds: float, rounds: int, *, peers: bool) -> Figures:
     """Each side at each rate for so many seconds."""
-    if rows < max(RATES) * seconds:
+    if rows <= max(RATES) * seconds:
         raise InvalidInput(
             f"--rows: {seconds:g} s at {max(RATES):,}/s need more orders than {rows:,}"
         )
@@ -123,14 +123,15 @@ def measure(arena: Arena, side: Contender, rate: int, count: int) -> Measured:
     Raises:
         SideFailed: the side could not be run, or committed nothing.
     """
-    wave = distinct_wave(arena.shop, count)
+    wave = distinct_wave(arena.shop, count + 1)
     prepare(arena.shop, wave)
     purge(arena)
     file = str(wave.write(arena.shop.folder / "wave.csv"))
     with _warm(arena, side) as is_applied:
         since = time.time_ns() // 1000
         sent = send(arena, side, file, str(rate), str(PATIENCE)).sent
-        _wait_patiently(lambda: is_applied(WARMING + sent))
+        # The one more is that by which the sender connects.
+        _wait_patiently(lambda: is_applied(WARMING + 1 + sent))
         return _measured(arena.shop, since, count, sent)
 
 
@@ -165,6 +166,7 @@ def _warm(arena: Arena, side: Contender) -> Iterator[Callable[[int], bool]]:
     if not side.workers:
         with _drained(arena.shop) as is_applied:
             send(arena, side, file)
+            _wait_patiently(lambda: is_applied(WARMING))
             yield is_applied
         return
     with working(arena, side) as watch:

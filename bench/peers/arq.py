@@ -1,12 +1,13 @@
 """arq: a job leaves Redis after it has run; two workers, polling as fast as its settings allow."""
 
+import asyncio
 import os
 
 from arq import create_pool, func
 from arq.connections import RedisSettings
 
 from bench.peers import async_job
-from bench.peers.sending import run, send_each_async
+from bench.peers.sending import send_each_async
 
 LOGS = {"version": 1}
 """No line a job."""
@@ -41,4 +42,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    asyncio.run(main())

@@ -1,11 +1,12 @@
 """Procrastinate: the queue is a table, in a database of its own on the same PostgreSQL."""
 
+import asyncio
 import os
 
 from procrastinate import App, PsycopgConnector
 
 from bench.peers import async_job
-from bench.peers.sending import run, send_each_async
+from bench.peers.sending import send_each_async
 
 app = App(connector=PsycopgConnector(conninfo=os.environ["QUEUE_DATABASE_URL"]))
 update = app.task(name="update")(async_job.update)
@@ -24,4 +25,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    asyncio.run(main())

@@ -1,12 +1,13 @@
 """SAQ on Redis: a job stays in its list of active ones until it has run."""
 
+import asyncio
 import os
 from typing import Any
 
 from saq import Queue
 
 from bench.peers import async_job
-from bench.peers.sending import run, send_each_async
+from bench.peers.sending import send_each_async
 
 queue = Queue.from_url(os.environ["QUEUE_URL"])
 
@@ -31,4 +32,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    asyncio.run(main())

@@ -2,10 +2,10 @@
 
 `python -m bench.peers.NAME FILE` sends the updates of FILE, a line each: order, total and version. With
 a RATE after the file's name they are sent at moments fixed beforehand, so many a second, and the version
-is the moment, in microseconds of the system's clock; after SECONDS behind it gives up.
+is the moment, in microseconds of the system's clock; after SECONDS behind it gives up. The first update
+is sent at once and not counted: it connects.
 """
 
-import asyncio
 import json
 import sys
 import time
@@ -28,10 +28,10 @@ def updates() -> list[Update]:
 def send_each(send: Callable[[int, str, int], object]) -> None:
     """Send update after update, and print what came of it."""
     waiting = updates()
+    send(*waiting[0])
     if len(sys.argv) > 2:  # noqa: PLR2004 - a rate is given
-        send_on_time(send, waiting, float(sys.argv[2]), float(sys.argv[3]))
+        send_on_time(send, waiting[1:], float(sys.argv[2]), float(sys.argv[3]))
         return
-    send(*waiting[0])  # Connects.
     began = time.perf_counter()
     for update in waiting[1:]:
         send(*update)
@@ -55,15 +55,6 @@ async def send_each_async(send: Callable[[int, str, int], Awaitable[object]]) ->
     for update in waiting[1:]:
         await send(*update)
     tell(len(waiting) - 1, time.perf_counter() - began)
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a sender that needs a loop."""
-
-    async def whole() -> None:
-        await main()
-
-    asyncio.run(whole())
 
 
 def send_on_time(

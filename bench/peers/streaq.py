@@ -1,11 +1,12 @@
 """streaQ: Redis streams, acknowledged after the work."""
 
+import asyncio
 import os
 
 from streaq import Worker
 
 from bench.peers import async_job
-from bench.peers.sending import run, send_each_async
+from bench.peers.sending import send_each_async
 
 worker = Worker(redis_url=os.environ["QUEUE_URL"], concurrency=50)
 update = worker.task(ttl=0, silent=True, name="update")(async_job.update)
@@ -22,4 +23,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    asyncio.run(main())

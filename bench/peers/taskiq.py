@@ -3,12 +3,13 @@
 Its task is a function in a pool of threads; a coroutine was no faster.
 """
 
+import asyncio
 import os
 
 from taskiq_redis import RedisStreamBroker
 
 from bench.peers import job
-from bench.peers.sending import run, send_each_async
+from bench.peers.sending import send_each_async
 
 # From the stream's beginning: its group else sees only what comes after the workers' start.
 broker = RedisStreamBroker(os.environ["QUEUE_URL"], consumer_id="0")
@@ -23,4 +24,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    asyncio.run(main())

@@ -79,7 +79,7 @@ def test_it_measures_on_servers_of_its_own_and_writes_json(
 @pytest.mark.timeout(300)
 def test_latencies_are_those_of_commits_and_are_drawn(tmp_path: Path) -> None:
     file, picture = tmp_path / "figures.json", tmp_path / "figures.svg"
-    size = ["--rows", "3000", "--seconds", "0.3", "--rounds", "1"]
+    size = ["--rows", "4000", "--seconds", "0.3", "--rounds", "1"]
     output = ["--json", str(file), "--plot", str(picture)]
     done = subprocess.run(
         [sys.executable, "-m", "orderworks", "bench", "latency", *size, *output],
