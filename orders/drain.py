@@ -21,7 +21,7 @@ from orders.backlog import Backlog
 from orders.cache import invalidate
 from orders.changes import touched_customers
 from orders.database import retry_transient
-from orders.linger import GLANCE, Linger
+from orders.linger import GLANCE, Linger, gather
 from orders.locks import Lock, try_lock
 from orders.messages import Outcome, Verdict
 from orders.redis import Redis
@@ -75,7 +75,7 @@ class Drain:
         self._most = settings.update_batch
         self._batch = min(FIRST_BATCH, self._most)
         self._linger = Linger(needed_elsewhere)
-        self._patience = 0.0
+        self._patience = self._took = 0.0
         self._verdicts: Counter[Verdict] = Counter()
 
     def run(self) -> Drained:
@@ -102,8 +102,10 @@ class Drain:
                 # The other drain looks into the backlog again after it has let go of the lock, or
                 # nudges when its time is over; if it dies, the sweep nudges.
                 return False
-            if taken < asked and self._leaves(taken):
-                return False
+            if taken < asked:
+                if self._leaves(taken):
+                    return False
+                gather(taken, self._took)
         return True
 
     def _leaves(self, taken: int) -> bool:
@@ -134,7 +136,8 @@ class Drain:
         self._invalidate(touched)
         self._backlog.forget(outcomes)
         verdicts.drop_told(self._engine, self._shard, outcomes.keys())
-        self._batch = adapted(self._batch, time.monotonic() - began, self._most)
+        self._took = time.monotonic() - began
+        self._batch = adapted(self._batch, self._took, self._most)
         return len(arrivals)
 
     def _settle(

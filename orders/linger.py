@@ -13,6 +13,10 @@ LINGER = 1.0
 GLANCE = 0.1
 """Seconds between two looks whether other work waits: the longest wait for a lingering drain."""
 
+GATHER = 0.01
+"""Seconds at the most that a drain lets updates gather which come faster than it takes them one by one.
+It waits for as long as the batch before took, so that it leaves half of its share to who sends."""
+
 
 class Linger:
     """What one drain decides by."""
@@ -33,3 +37,12 @@ class Linger:
             self._next_glance = now + GLANCE
             return not self._needed_elsewhere()
         return True
+
+
+def gather(taken: int, took: float) -> None:
+    """Wait a moment after a batch of several updates, so that the next one has more of them.
+
+    Many small batches cost the servers, and so the producers on them, far more than one.
+    """
+    if taken > 1:
+        time.sleep(min(took, GATHER))

@@ -81,7 +81,6 @@ def _options(port: int) -> list[str]:
         "effective_cache_size": f"{psutil.virtual_memory().total // 2 >> 10}kB",
         "dynamic_shared_memory_type": _shared_memory_type(),
         "max_wal_size": "4GB",
-        "wal_compression": "on",
         "checkpoint_timeout": "15min",
         "random_page_cost": 1.1,
         "timezone": "UTC",
