@@ -1,8 +1,9 @@
 """From enqueue to commit, at fixed rates: what a customer waits for.
 
-**The load** is open: the moment of each send is fixed beforehand, one after another at the rate, from a
-process of its own over one connection. A send that is late counts from its moment all the same, so a
-side that cannot keep up shows it. Every order is updated once at the most.
+**The load** is open: the moment of each send is fixed beforehand, one after another at the rate, from
+processes of their own over a connection each, which send `SENDER_RATE` a second at the most. A send that
+is late counts from its moment all the same, so a side that cannot keep up shows it. Every order is
+updated once at the most.
 
 **The commit** is what PostgreSQL itself says (`track_commit_timestamp`, on for this benchmark): the
 update's version is its moment in microseconds of the system's clock, and `pg_xact_commit_timestamp` of
@@ -14,11 +15,13 @@ It is the moment at which the commit's record is written; its flush to disk is l
 updates a second, is shown instead.
 """
 
+import math
 import os
 import signal
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -31,7 +34,7 @@ from bench.report import Figures, Latency
 from bench.shop import Shop, open_shop
 from bench.sides import SideFailed, take_turns
 from bench.streams import is_empty
-from bench.waves import distinct_wave, prepare, random_wave
+from bench.waves import Wave, distinct_wave, prepare, random_wave
 from bench.workers import Arena, applied, let_go, open_arena, purge, send, wait_for, working
 from orders.errors import InvalidInput, OrderworksError
 from orders.redis import make_redis
@@ -39,6 +42,9 @@ from orders.stream import UpdateStream
 
 RATES = (50, 1_000, 10_000)
 PATIENCE = 5.0
+
+SENDER_RATE = 5_000
+"""Updates a second that one process is to send at the most; for higher rates there are several."""
 
 WARMING = 200
 """Updates before those that count: by then connections are open."""
@@ -123,16 +129,28 @@ def measure(arena: Arena, side: Contender, rate: int, count: int) -> Measured:
     Raises:
         SideFailed: the side could not be run, or committed nothing.
     """
-    wave = distinct_wave(arena.shop, count + 1)
+    senders = math.ceil(rate / SENDER_RATE)
+    # Each sender connects by one more.
+    wave = distinct_wave(arena.shop, count + senders)
     prepare(arena.shop, wave)
     purge(arena)
-    file = str(wave.write(arena.shop.folder / "wave.csv"))
+    shares = [Wave(wave.updates[number::senders]) for number in range(senders)]
     with _warm(arena, side) as is_applied:
         since = time.time_ns() // 1000
-        sent = send(arena, side, file, str(rate), str(PATIENCE)).sent
-        # The one more is that by which the sender connects.
-        _wait_patiently(lambda: is_applied(WARMING + 1 + sent))
+        sent = _send_at_once(arena, side, rate, shares)
+        _wait_patiently(lambda: is_applied(WARMING + senders + sent))
         return _measured(arena.shop, since, count, sent)
+
+
+def _send_at_once(arena: Arena, side: Contender, rate: int, shares: Sequence[Wave]) -> int:
+    """Send each share from a process of its own; how many were sent of all."""
+
+    def send_share(number: int) -> int:
+        file = shares[number].write(arena.shop.folder / f"wave-{number}.csv")
+        return send(arena, side, str(file), str(rate / len(shares)), str(PATIENCE)).sent
+
+    with ThreadPoolExecutor(len(shares)) as pool:
+        return sum(pool.map(send_share, range(len(shares))))
 
 
 def keep_commit_times(shop: Shop) -> None:

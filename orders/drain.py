@@ -75,25 +75,27 @@ class Drain:
         self._most = settings.update_batch
         self._batch = min(FIRST_BATCH, self._most)
         self._linger = Linger(needed_elsewhere)
-        self._patience = self._took = 0.0
+        self._patience = 0.0
         self._verdicts: Counter[Verdict] = Counter()
 
     def run(self) -> Drained:
         """Apply batches until nothing waits, another drain is at work, or the time slice is over."""
         began = time.monotonic()
-        more = self._work_until(began + self._settings.update_time_slice)
+        # One connection for all batches, looked after once. When it is lost, it is made anew.
+        with self._engine.connect() as connection:
+            more = self._work_until(connection, began + self._settings.update_time_slice)
         counts = {verdict.value: count for verdict, count in self._verdicts.items()}
         if counts:
             milliseconds = round(1000 * (time.monotonic() - began))
             log.info("updates_drained", shard=self._shard, ms=milliseconds, **counts)
         return Drained(counts, more)
 
-    def _work_until(self, deadline: float) -> bool:
+    def _work_until(self, connection: sa.Connection, deadline: float) -> bool:
         """Apply batch after batch; whether the time was over before nothing waited."""
         while time.monotonic() < deadline:
             asked = self._batch
             try:
-                taken = self._apply_batch()
+                taken = self._apply_batch(connection)
             except TooManyRefused:
                 # Parked updates come on top: twice the batch has to stay below what was too many.
                 self._most = self._batch = max(1, min(asked, MOST_REFUSED) // 2)
@@ -105,7 +107,7 @@ class Drain:
             if taken < asked:
                 if self._leaves(taken):
                     return False
-                gather(taken, self._took)
+                gather(taken)
         return True
 
     def _leaves(self, taken: int) -> bool:
@@ -114,17 +116,17 @@ class Drain:
         self._patience = GLANCE if stays else 0.0
         return not stays and self._backlog.let_go()
 
-    def _apply_batch(self) -> int | None:
+    def _apply_batch(self, connection: sa.Connection) -> int | None:
         """Apply one batch; how many updates it took, or None if another drain holds the lock."""
         try:
-            return self._apply(apply_at_once)
+            return self._apply(connection, apply_at_once)
         except BatchRefused:
-            return self._apply(apply_updates)
+            return self._apply(connection, apply_updates)
 
     @retry_transient
-    def _apply(self, apply: Apply) -> int | None:
+    def _apply(self, connection: sa.Connection, apply: Apply) -> int | None:
         """One batch in one transaction, and what comes after its commit."""
-        with self._engine.begin() as connection:
+        with connection.begin():
             if not try_lock(connection, Lock.DRAIN, self._shard):
                 return None
             account = read_account(connection, self._shard)
@@ -136,8 +138,7 @@ class Drain:
         self._invalidate(touched)
         self._backlog.forget(outcomes)
         verdicts.drop_told(self._engine, self._shard, outcomes.keys())
-        self._took = time.monotonic() - began
-        self._batch = adapted(self._batch, self._took, self._most)
+        self._batch = adapted(self._batch, time.monotonic() - began, self._most)
         return len(arrivals)
 
     def _settle(
