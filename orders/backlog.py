@@ -7,11 +7,15 @@ forgotten; what is done with them is the drain's.
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import redis
 import sqlalchemy as sa
+import structlog
 
 from orders.messages import Outcome
 from orders.stream import Entry, UpdateStream
 from orders.updates import Arrival
+
+log = structlog.get_logger()
 
 
 class Backlog(Protocol):
@@ -31,11 +35,11 @@ class Backlog(Protocol):
         If there is none, it waits for up to `patience` seconds until there is, if it can.
         """
 
-    def forget(self, outcomes: Mapping[int, Outcome]) -> None:
-        """Drop what was taken last, which is committed; tell the outcomes of tracked updates."""
+    def forget(self, outcomes: Mapping[int, Outcome]) -> bool:
+        """Drop what was taken last, which is committed; whether the outcomes are told."""
 
-    def let_go(self) -> bool:
-        """Ask for nudges again; whether nothing waits. What came before is seen here."""
+    def let_go(self, connection: sa.Connection) -> bool:
+        """Ask for nudges again; whether nothing is to be taken. What came before is seen here."""
 
 
 class StreamBacklog:
@@ -59,11 +63,20 @@ class StreamBacklog:
         self._taken = self._stream.take(self.shard, count, patience)
         return [(each.version, each.payload, each.tracked) for each in self._taken]
 
-    def forget(self, outcomes: Mapping[int, Outcome]) -> None:
-        """Cut off what was taken, after its outcomes are told: killed in between, it comes again."""
-        self._stream.tell(self.shard, outcomes, self._verdict_ttl)
-        self._stream.remove(self.shard, self._taken)
+    def forget(self, outcomes: Mapping[int, Outcome]) -> bool:
+        """Cut off what was taken, after its outcomes are told: killed in between, it comes again.
 
-    def let_go(self) -> bool:
+        A server whose memory is full tells nothing, but to cut off is what makes room.
+        """
+        try:
+            self._stream.tell(self.shard, outcomes, self._verdict_ttl)
+        except redis.ResponseError as error:
+            log.warning("verdicts_not_told", shard=self.shard, error=str(error))
+            return False
+        finally:
+            self._stream.remove(self.shard, self._taken)
+        return True
+
+    def let_go(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - as in `take`
         """Let producers nudge again, and only then look."""
         return self._stream.let_go(self.shard) == 0

@@ -135,7 +135,12 @@ def _document(item: object) -> bytes:
 
     NaN and the like stay what they are, which is no JSON: so they are refused and not read as null.
     """
-    text = json.dumps(item, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+    try:
+        text = json.dumps(
+            item, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str
+        )
+    except RecursionError:
+        text = '"something that is nested too deep to be kept"'
     return text.encode("utf-8", "surrogatepass")
 
 

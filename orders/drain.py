@@ -105,16 +105,16 @@ class Drain:
                 # nudges when its time is over; if it dies, the sweep nudges.
                 return False
             if taken < asked:
-                if self._leaves(taken):
+                if self._leaves(connection, taken):
                     return False
                 gather(taken)
         return True
 
-    def _leaves(self, taken: int) -> bool:
+    def _leaves(self, connection: sa.Connection, taken: int) -> bool:
         """Whether to end, after a batch that took all there was."""
         stays = self._backlog.can_wait and self._linger.stays(taken)
         self._patience = GLANCE if stays else 0.0
-        return not stays and self._backlog.let_go()
+        return not stays and self._backlog.let_go(connection)
 
     def _apply_batch(self, connection: sa.Connection) -> int | None:
         """Apply one batch; how many updates it took, or None if another drain holds the lock."""
@@ -136,8 +136,9 @@ class Drain:
             touched = touched_customers(connection) if given else []
         self._verdicts.update(given)
         self._invalidate(touched)
-        self._backlog.forget(outcomes)
-        verdicts.drop_told(self._engine, self._shard, outcomes.keys())
+        if self._backlog.forget(outcomes) and outcomes:
+            with connection.begin():
+                verdicts.drop_told(connection, self._shard, outcomes.keys())
         self._batch = adapted(self._batch, time.monotonic() - began, self._most)
         return len(arrivals)
 
@@ -158,7 +159,7 @@ class Drain:
         waiting = [*parked, *_without(arrived, {each.entry for each in parked})]
         apply(connection, [each for each in waiting if isinstance(each, Candidate)])
         letters.file_away(connection, self._shard, waiting)
-        fresh = [each for each in waiting if each.attempts or each.entry > account.last_entry]
+        fresh = [each for each in waiting if _is_fresh(each, account)]
         return self._count(connection, fresh), self._outcomes(connection, waiting, account)
 
     def _parked(self, connection: sa.Connection, arrived: Sequence[Accepted]) -> list[Accepted]:
@@ -196,6 +197,13 @@ class Drain:
             invalidate(self._cache, list(customer_ids))
         except redis.RedisError as error:
             log.warning("invalidation_left_to_fold", shard=self._shard, error=str(error))
+
+
+def _is_fresh(each: Accepted, account: Account) -> bool:
+    """Whether its verdict is one to be counted: not yet counted, and not what it was before."""
+    if each.verdict is Verdict.PARKED and each.brought_along:
+        return False
+    return bool(each.attempts) or each.entry > account.last_entry
 
 
 def adapted(size: int, seconds: float, most: int) -> int:

@@ -16,6 +16,7 @@ LONGEST_PAUSE = 60
 SET_ASIDE = (Verdict.PARKED, Verdict.DEAD)
 
 _WAITED = sa.func.now() - parked_updates.c.first_seen
+_IS_DUE = parked_updates.c.next_attempt_at <= sa.func.now()
 
 
 def due(
@@ -23,21 +24,21 @@ def due(
 ) -> list[Accepted]:
     """The shard's parked updates to try now, in order of acceptance.
 
-    At most `limit` whose time has come; and all of the orders `order_ids`, to which newer updates are
-    about to be applied: those must not overtake them. Those that have waited longer than `patience`
-    seconds get their last attempt.
+    At most `limit` whose time has come; and, brought along, all others of their orders and of the
+    orders `order_ids`: whatever is about to be applied must not overtake them. Those that have waited
+    longer than `patience` seconds get their last attempt.
     """
     in_shard = sa.select(
-        parked_updates, (sa.extract("epoch", _WAITED) >= patience).label("last_attempt")
+        parked_updates,
+        (sa.extract("epoch", _WAITED) >= patience).label("last_attempt"),
+        _IS_DUE.label("is_due"),
     ).where(parked_updates.c.shard == shard)
-    by_time = in_shard.where(parked_updates.c.next_attempt_at <= sa.func.now())
-    by_order = in_shard.where(
-        parked_updates.c.order_id == sa.any_(sa.literal(list(order_ids), sa.ARRAY(sa.BigInteger)))
-    )
-    found = [
-        *connection.execute(by_time.order_by(parked_updates.c.entry).limit(limit)),
-        *connection.execute(by_order),
-    ]
+    by_time = in_shard.where(_IS_DUE).order_by(parked_updates.c.entry).limit(limit)
+    found = connection.execute(by_time).all()
+    # Those that are tried must not overtake older ones of their orders either, which are not due yet.
+    moved = sorted({*order_ids, *(row.order_id for row in found)})
+    of_orders = parked_updates.c.order_id == sa.any_(sa.literal(moved, sa.ARRAY(sa.BigInteger)))
+    found = [*found, *connection.execute(in_shard.where(of_orders))]
     return _read([row for _entry, row in sorted({row.entry: row for row in found}.items())])
 
 
@@ -45,25 +46,20 @@ def _read(rows: Sequence[sa.Row[*tuple[Any, ...]]]) -> list[Accepted]:
     parked = read_accepted([(row.entry, bytes(row.payload), row.tracked) for row in rows])
     for each, row in zip(parked, rows, strict=True):
         each.attempts, each.first_seen = row.attempts, row.first_seen
-        each.last_attempt = row.last_attempt
+        each.last_attempt, each.brought_along = row.last_attempt, not row.is_due
     return parked
 
 
 def shards_with_due(connection: sa.Connection) -> set[int]:
     """The shards in which a parked update's time has come."""
-    return set(
-        connection.scalars(
-            sa.select(parked_updates.c.shard)
-            .distinct()
-            .where(parked_updates.c.next_attempt_at <= sa.func.now())
-        )
-    )
+    return set(connection.scalars(sa.select(parked_updates.c.shard).distinct().where(_IS_DUE)))
 
 
 def file_away(connection: sa.Connection, shard: int, candidates: Sequence[Accepted]) -> None:
     """Keep what is parked, bury what is dead or out of patience, forget what was parked and is settled.
 
-    Doing it again with the same candidates only counts one attempt more.
+    What was brought along and is still parked stays as it is: its own time comes. Doing it again with
+    the same candidates only counts one attempt more.
     """
     aside = [each for each in candidates if each.attempts or each.verdict in SET_ASIDE]
     for each in aside:
@@ -76,7 +72,8 @@ def file_away(connection: sa.Connection, shard: int, candidates: Sequence[Accept
 
 
 def _is_parked(accepted: Accepted) -> TypeGuard[Candidate]:
-    return accepted.verdict is Verdict.PARKED  # Only what could be read is ever parked.
+    # Only what could be read is ever parked.
+    return accepted.verdict is Verdict.PARKED and not accepted.brought_along
 
 
 def _park(connection: sa.Connection, shard: int, candidates: Iterable[Candidate]) -> None:
@@ -108,7 +105,7 @@ def _park(connection: sa.Connection, shard: int, candidates: Iterable[Candidate]
 
 
 def _pause(attempts: int) -> sa.Function[object]:
-    seconds = min(2.0**attempts, LONGEST_PAUSE)
+    seconds = min(2 ** min(attempts, 10), LONGEST_PAUSE)
     return sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 

@@ -145,13 +145,17 @@ def decode_updates(documents: Sequence[bytes]) -> list[OrderUpdate | InvalidUpda
     checks; a single one that is written otherwise has all of them read one by one.
     """
     lines = b"\n".join(documents)
-    # A document of several lines could take the place of another one.
-    if lines.count(b"\n") == len(documents) - 1:
+    # What begins with a brace, and has no line end, is one document: none takes another one's place.
+    if lines.count(b"\n") == len(documents) - 1 and all(map(_begins_an_object, documents)):
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             decoded = _line_decoder.decode_lines(lines)
             if len(decoded) == len(documents):
                 return list(decoded)
     return [_decode_or_say_why(document) for document in documents]
+
+
+def _begins_an_object(document: bytes) -> bool:
+    return document.startswith(b"{")
 
 
 def _decode_or_say_why(document: bytes) -> OrderUpdate | InvalidUpdate:

@@ -90,10 +90,13 @@ def waits(connection: sa.Connection) -> bool:
 
 
 # The place in the order of acceptance, by the database's clock. Microseconds are the finest that it
-# tells: they fill the bits that number a millisecond.
+# tells: they fill the bits that number a millisecond. Nobody enqueues in the future, or before 1970.
+_ENQUEUED = sa.func.least(
+    sa.func.greatest(update_outbox.c.enqueued_at, sa.func.to_timestamp(0)),
+    sa.func.clock_timestamp(),
+)
 PLACE = sa.cast(
-    sa.func.floor(sa.extract("epoch", update_outbox.c.enqueued_at) * (1000 << SEQUENCE_BITS)),
-    sa.BigInteger,
+    sa.func.floor(sa.extract("epoch", _ENQUEUED) * (1000 << SEQUENCE_BITS)), sa.BigInteger
 )
 
 _PAYLOAD = sa.cast(
@@ -131,8 +134,7 @@ class OutboxBacklog:
     shard = OUTBOX
     can_wait = False
 
-    def __init__(self, engine: sa.Engine, stream: UpdateStream) -> None:
-        self._engine = engine
+    def __init__(self, stream: UpdateStream) -> None:
         self._stream = stream
 
     def take(
@@ -147,15 +149,16 @@ class OutboxBacklog:
         rows = connection.execute(_TAKE, {"count": count}).all()
         return _numbered(sorted(tuple(row) for row in rows), connection.scalar(_LAST_ENTRY) or 0)
 
-    def forget(self, outcomes: Mapping[int, Outcome]) -> None:
-        """Nothing is left to be dropped; and nobody tracks an update of the outbox."""
+    def forget(self, outcomes: Mapping[int, Outcome]) -> bool:  # noqa: ARG002 - nobody tracks
+        """Nothing is left to be dropped: it is gone with the commit."""
+        return True
 
-    def let_go(self) -> bool:
-        """Let the next commit nudge again, and only then look."""
+    def let_go(self, connection: sa.Connection) -> bool:
+        """Let the next commit nudge again, and only then look for what `take` would find."""
         with suppress(redis.RedisError):
             self._stream.let_go(self.shard)
-        with self._engine.connect() as connection:
-            return not waits(connection)
+        with connection.begin():
+            return connection.scalar(_OLDEST, {"count": 1}) is None
 
 
 def _numbered(rows: Iterable[tuple[int, int, str]], last: int) -> list[Arrival]:

@@ -59,9 +59,9 @@ class Resharding:
     @contextmanager
     def _closed(self, shards: int, goal: int, every: list[int]) -> Iterator[None]:
         """Nobody appends. If the block fails all may again who could before."""
-        for shard in every:
-            self._say(shard, Layout(shards, goal))
         try:
+            for shard in every:
+                self._say(shard, Layout(shards, goal))
             yield
         except BaseException:
             self._open(shards, every)
@@ -88,6 +88,8 @@ class Resharding:
 
     def _waits(self, connection: sa.Connection, shards: range) -> str:
         """What has to be waited for; empty if nothing is."""
+        # A word to PostgreSQL each time: it ends the session of who holds a lock and says nothing.
+        connection.execute(sa.text("SELECT 1"))
         # Entries become parked updates, never the other way: so those are asked for last.
         if waiting := sum(map(self._stream.length, shards)):
             return (

@@ -215,7 +215,10 @@ class UpdateStream:
         pipeline = self._reader.pipeline(transaction=False)
         pipeline.set(names.update_nudge(shard), b"1", ex=NUDGE_SECONDS)
         pipeline.xread({names.update_stream(shard): "0-0"}, count=count, block=milliseconds)
-        _held, answer = pipeline.execute()
+        # A server whose memory is full refuses the word, and still reads: what waits makes room.
+        _held, answer = pipeline.execute(raise_on_error=False)
+        if isinstance(answer, redis.RedisError):
+            raise answer
         ((_stream, entries),) = dict(answer).items() if answer else ((None, []),)
         return [_entry(entry_id, fields) for entry_id, fields in entries]
 
@@ -248,8 +251,15 @@ class UpdateStream:
         return max(0.0, now - (oldest[0].version >> SEQUENCE_BITS) / 1000)
 
     def take_nudge(self, shard: int) -> bool:
-        """Become the one who nudges this shard; false if a nudge or a drain is under way."""
-        return bool(self._client.set(names.update_nudge(shard), b"1", nx=True, ex=NUDGE_SECONDS))
+        """Become the one who nudges this shard; false if a nudge or a drain is under way.
+
+        With a server whose memory is full it is everybody: a nudge too many does no harm.
+        """
+        try:
+            taken = self._client.set(names.update_nudge(shard), b"1", nx=True, ex=NUDGE_SECONDS)
+        except redis.exceptions.OutOfMemoryError:
+            return True
+        return bool(taken)
 
     def hold_nudge(self, shard: int) -> None:
         """Say that a drain is at work: no nudge is needed for a while."""

@@ -9,6 +9,7 @@ from datetime import timedelta
 from itertools import islice
 
 import msgspec
+import redis
 import sqlalchemy as sa
 import structlog
 
@@ -75,6 +76,8 @@ def _agree(stream: UpdateStream) -> None:
         log.error("update_shards_differ", error=str(error))  # noqa: TRY400 - the message says it all
     except Backpressure as changing:
         log.warning("updates_are_resharded", error=str(changing))
+    except redis.exceptions.OutOfMemoryError as error:
+        log.warning("redis_is_full", error=str(error))  # What drains make room with comes next.
 
 
 def _shards_with_due(connection: sa.Connection) -> set[int]:

@@ -7,6 +7,7 @@ is higher than its order's: whatever the batches, the drains and the redeliverie
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 
 import msgspec
 import sqlalchemy as sa
@@ -14,16 +15,25 @@ from sqlalchemy.dialects.postgresql import JSON, insert
 
 from orders.database import is_refusal, refusal, savepoint
 from orders.errors import InvalidUpdate, OrderworksError
+from orders.messages import MAX_BIGINT, OrderUpdate, Verdict, decode_updates
 from orders.messages import Money as Amount
-from orders.messages import OrderUpdate, Verdict, decode_updates
 from orders.schema import Money, customers, orders
 
 LONGEST_REASON = 500
 """Characters of a reason that are kept."""
 
+CROWD = 100
+"""Updates of one order that are tried one by one when they are refused together. More of them die
+together: they are kept, and whoever replays them brings them one after another."""
+
 MOST_REFUSED = 200
 """Changes of a batch that may be refused one by one. Each good one that is written between them by
 itself holds one of the locks that all sessions share, until the commit."""
+
+
+LEFT_ALONE = (
+    "the database left the order as it was, without an error: look at its triggers and rules"
+)
 
 
 class BatchRefused(OrderworksError):
@@ -42,6 +52,7 @@ class Accepted(msgspec.Struct, kw_only=True, gc=False):
         tracked: somebody may wait for the verdict.
         attempts: how often it was tried and parked before; 0 for the first time.
         last_attempt: it has been parked for too long to be parked again.
+        brought_along: it is parked, and its time has not come; others of its order are tried.
         reason: why it is parked or dead.
     """
 
@@ -51,6 +62,7 @@ class Accepted(msgspec.Struct, kw_only=True, gc=False):
     attempts: int = 0
     first_seen: datetime | None = None
     last_attempt: bool = False
+    brought_along: bool = False
     verdict: Verdict | None = None
     reason: str = ""
 
@@ -172,10 +184,9 @@ def _apply(connection: sa.Connection, candidates: Sequence[Candidate], write: "W
     # What coalescing within the batch decided about other orders is decided again with their rows.
     behind = {each.update.order_id for each in ready if each.verdict is None} - refused.keys()
     refused |= _settle(connection, [each for each in ready if each.update.order_id in behind])
-    apart = [each for each in ready if each.update.order_id in refused]
-    if len(apart) > MOST_REFUSED:
-        raise TooManyRefused
-    _apply_one_by_one(connection, apart, refused)
+    _settle_refused(
+        connection, [each for each in ready if each.update.order_id in refused], refused
+    )
 
 
 def coalesce(candidates: Iterable[Candidate], versions: Mapping[int, int]) -> list[Change]:
@@ -234,7 +245,7 @@ def _settle(connection: sa.Connection, candidates: Sequence[Candidate]) -> Refus
         return {}
     versions = _locked_versions(connection, {each.update.order_id for each in candidates})
     known = [each for each in candidates if each.update.order_id in versions]
-    refused = _write(connection, coalesce(known, versions), _update_rows)
+    refused = _settle_known(connection, known, versions)
     unknown = _coalesce_unknown(each for each in candidates if each.update.order_id not in versions)
     refused |= _write(connection, [each for each in unknown if _can_create(each)], _insert_rows)
     created_by_others = set()
@@ -244,22 +255,60 @@ def _settle(connection: sa.Connection, candidates: Sequence[Candidate]) -> Refus
         elif change.parts[-1].verdict is None and change.row.order_id not in refused:
             created_by_others.add(change.row.order_id)
     again = [each for each in candidates if each.update.order_id in created_by_others]
-    return refused | _settle(connection, again)
+    return refused | _settle_created(connection, again)
+
+
+def _settle_known(
+    connection: sa.Connection, candidates: Sequence[Candidate], versions: Mapping[int, int]
+) -> Refused:
+    """Apply what is newer than rows that are locked."""
+    refused = _write(connection, coalesce(candidates, versions), _update_rows)
+    for each in candidates:
+        if each.verdict is None and each.update.order_id not in refused:
+            each.end(Verdict.DEAD, LEFT_ALONE)
+    return refused
+
+
+def _settle_created(connection: sa.Connection, candidates: Sequence[Candidate]) -> Refused:
+    """Apply to orders that somebody else created just now."""
+    if not candidates:
+        return {}
+    versions = _locked_versions(connection, {each.update.order_id for each in candidates})
+    for each in candidates:
+        if each.update.order_id not in versions:
+            each.end(Verdict.DEAD, LEFT_ALONE)
+    known = [each for each in candidates if each.update.order_id in versions]
+    return _settle_known(connection, known, versions)
 
 
 def _coalesce_unknown(candidates: Iterable[Candidate]) -> list[Change]:
     """Merge updates of orders that do not exist.
 
-    Where those that come first do not make an order, one that has an older version may: they wait
-    for it, as if they were parked.
+    Those of an order wait, as if they were parked, until they say enough to create it together: so
+    these are merged by version. Whatever comes after them is weighed against what they made.
     """
-    waiting = list(candidates)
-    changes = coalesce(waiting, {})
-    short = {change.row.order_id for change in changes if not _can_create(change)}
-    waiting = [each for each in waiting if each.update.order_id in short]
-    by_version = coalesce(sorted(waiting, key=lambda each: each.version), {})
-    complete = [change for change in changes if _can_create(change)]
-    return sorted([*complete, *by_version], key=lambda change: change.row.order_id)
+    by_order: dict[int, list[Candidate]] = {}
+    for candidate in candidates:
+        by_order.setdefault(candidate.update.order_id, []).append(candidate)
+    waited = (_as_if_parked(of_order) for of_order in by_order.values())
+    return coalesce(chain.from_iterable(waited), {})
+
+
+def _as_if_parked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The updates of one order, of which those that create it, or do not suffice, go by version."""
+    customer = _first(each.update.customer_id is not None for each in candidates)
+    total = _first(each.update.total is not None for each in candidates)
+    enough = max(customer, total) + 1
+    return [*sorted(candidates[:enough], key=_version), *candidates[enough:]]
+
+
+def _first(found: Iterable[bool]) -> int:
+    """The place of the first one that is found; where none is, a place behind any."""
+    return next((number for number, each in enumerate(found) if each), MAX_BIGINT)
+
+
+def _version(candidate: Candidate) -> int:
+    return candidate.version
 
 
 def _locked_versions(connection: sa.Connection, order_ids: Collection[int]) -> dict[int, int]:
@@ -273,16 +322,23 @@ def _locked_versions(connection: sa.Connection, order_ids: Collection[int]) -> d
     return dict(iter(connection.execute(locked)))
 
 
-def _apply_one_by_one(
+def _settle_refused(
     connection: sa.Connection, candidates: Sequence[Candidate], refused: Refused
 ) -> None:
-    """Of orders whose change was refused, find the updates that are at fault; the others apply."""
-    alone = Counter(each.update.order_id for each in candidates)
+    """Of orders whose change was refused, find the updates that are at fault; the others apply.
+
+    Raises:
+        TooManyRefused: there are too many to try each.
+    """
+    count = Counter(each.update.order_id for each in candidates)
+    tried = [each for each in candidates if 1 < count[each.update.order_id] <= CROWD]
+    if len(tried) > MOST_REFUSED:
+        raise TooManyRefused
     for each in candidates:
-        order_id = each.update.order_id
-        if alone[order_id] == 1:
-            each.end(Verdict.DEAD, refused[order_id])
-        elif reason := _settle(connection, [each]).get(order_id):
+        each.end(Verdict.DEAD, refused[each.update.order_id])
+    for each in tried:
+        each.verdict, each.reason = None, ""
+        if reason := _settle(connection, [each]).get(each.update.order_id):
             each.end(Verdict.DEAD, reason)
 
 
@@ -391,7 +447,7 @@ _INSERT = (
             _BATCH.c.version,
         ).order_by(_BATCH.c.order_id),
     )
-    .on_conflict_do_nothing()
+    .on_conflict_do_nothing(index_elements=["id"])
     .returning(orders.c.id)
 )
 

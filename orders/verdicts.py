@@ -39,13 +39,11 @@ def untold(connection: sa.Connection, shard: int) -> dict[int, Outcome]:
     }
 
 
-def drop_told(engine: sa.Engine, shard: int, entries: Collection[int]) -> None:
+def drop_told(connection: sa.Connection, shard: int, entries: Collection[int]) -> None:
     """Forget verdicts that are told, of updates that cannot come again."""
-    if entries:
-        of_shard = tracked_verdicts.c.shard == shard
-        told = of_shard & (tracked_verdicts.c.entry.in_(entries))
-        with engine.begin() as connection:
-            connection.execute(sa.delete(tracked_verdicts).where(told))
+    of_shard = tracked_verdicts.c.shard == shard
+    told = of_shard & (tracked_verdicts.c.entry.in_(entries))
+    connection.execute(sa.delete(tracked_verdicts).where(told))
 
 
 def shards_with_overdue(connection: sa.Connection) -> set[int]:

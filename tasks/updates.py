@@ -38,7 +38,7 @@ def drain_updates(shard: int) -> dict[str, Any]:
 
 
 @task(TaskName.APPLY_UPDATES)
-def apply_updates(updates: list[Any]) -> dict[str, Any]:
+def apply_updates(updates: Any, *more: Any) -> dict[str, Any]:  # noqa: ANN401 - a client's
     """Accept the updates of a client; how many, and how many were none and are dead letters.
 
     Twice, late, or in any order: their versions decide, so it has no effect; a dead letter is known
@@ -51,7 +51,9 @@ def apply_updates(updates: list[Any]) -> dict[str, Any]:
     """
     process = current()
     try:
-        return summary(Door(process.engine, process.stream, _nudge).admit(updates))
+        # Several arguments are a list that was not wrapped in one: kept, with the reason.
+        whole = (updates, *more) if more else updates
+        return summary(Door(process.engine, process.stream, _nudge).admit(whole))
     except (sa.exc.SQLAlchemyError, SoftTimeLimitExceeded) as error:
         log.warning("updates_go_back", error=str(error))
         time.sleep(RETURN_PAUSE)

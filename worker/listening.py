@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import psycopg2
 import redis
 import sqlalchemy as sa
 import structlog
@@ -85,7 +84,7 @@ def listen(settings: Settings, nudge: Callable[[], None], ended: threading.Event
     while not ended.is_set():
         try:
             _listen(engine, nudge, ended)
-        except (sa.exc.DBAPIError, psycopg2.Error) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the thread has to live on
             log.warning("outbox_not_heard", error=str(error).strip())
             ended.wait(PAUSE)
     engine.dispose()

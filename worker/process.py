@@ -64,7 +64,7 @@ class Process:
     def backlog(self, shard: int) -> Backlog:
         """What waits in a shard, or in the outbox."""
         if shard == OUTBOX:
-            return OutboxBacklog(self.engine, self.stream)
+            return OutboxBacklog(self.stream)
         return StreamBacklog(self.stream, shard, self.settings.verdict_ttl)
 
     def invalidate(self, customer_ids: Collection[int]) -> None:

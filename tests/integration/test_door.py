@@ -66,7 +66,7 @@ def drain_outbox(
     engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Settings
 ) -> Callable[[], Drained]:
     """Drain the outbox until it is empty."""
-    return lambda: Drain(engine, OutboxBacklog(engine, updates), cache, settings).run()
+    return lambda: Drain(engine, OutboxBacklog(updates), cache, settings).run()
 
 
 def account(engine: sa.Engine) -> tuple[int, int]:

@@ -41,7 +41,7 @@ def drain_outbox(
     engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Settings
 ) -> DrainOutbox:
     """Drain the outbox until it is empty."""
-    return lambda: Drain(engine, OutboxBacklog(engine, updates), cache, settings).run()
+    return lambda: Drain(engine, OutboxBacklog(updates), cache, settings).run()
 
 
 def test_a_transaction_that_rolls_back_leaves_no_update(
@@ -246,6 +246,31 @@ def test_it_is_drained_while_redis_is_away(
     with engine.begin() as connection:
         outbox.enqueue(connection, [PAID])
     nobody = make_redis("redis://127.0.0.1:1/0", timeout=1)
-    backlog = OutboxBacklog(engine, UpdateStream(nobody, 2, 1000))
+    backlog = OutboxBacklog(UpdateStream(nobody, 2, 1000))
     assert Drain(engine, backlog, nobody, settings).run().verdicts == {"applied": 1}
     assert rows()[2][1] == "paid"
+
+
+def test_a_row_that_somebody_holds_keeps_no_drain_busy(
+    engine: sa.Engine, drain_outbox: DrainOutbox
+) -> None:
+    with engine.begin() as connection:
+        outbox.enqueue(connection, [PAID])
+    with engine.connect() as somebody:
+        somebody.execute(sa.select(update_outbox).with_for_update())
+        assert drain_outbox() == Drained({}, more=False)
+    assert drain_outbox().verdicts == {"applied": 1}
+
+
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "9999-01-01"])
+def test_a_moment_that_cannot_be_stops_nobody(
+    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox, moment: str
+) -> None:
+    with engine.begin() as connection:
+        outbox.enqueue(connection, [PAID])
+        connection.execute(sa.update(update_outbox).values(enqueued_at=sa.text(f"'{moment}'")))
+    drain_outbox()
+    with engine.begin() as connection:
+        outbox.enqueue(connection, [OrderUpdate(order_id=2, status="sent")])
+    assert drain_outbox().verdicts == {"applied": 1}
+    assert rows()[2][1] == "sent"

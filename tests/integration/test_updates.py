@@ -5,20 +5,25 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
+import redis
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from orders.drain import Drained
+from orders.backlog import StreamBacklog
+from orders.drain import Drain, Drained
 from orders.messages import OrderUpdate
-from orders.redis import Redis
+from orders.redis import Redis, make_redis
 from orders.schema import customers, dead_updates, orders, parked_updates, update_shards
+from orders.settings import Settings
 from orders.stream import UpdateStream, place
 from orders.updates import Candidate, apply_updates
 from tests.integration.conftest import Rows
+from tests.servers import running_valkey
 
 Accept = Callable[[Sequence[OrderUpdate]], list[str]]
 DrainAll = Callable[..., list[Drained]]
@@ -292,6 +297,144 @@ def test_an_older_update_creates_the_order_that_newer_ones_wait_for(
     accept([OrderUpdate(order_id=2, customer_id=1, total=7, version=5)])
     assert drain()[0].verdicts == {"superseded": 1, "applied": 1}
     assert rows()[2] == (1, "paid", Decimal("7.00"), 9)
+
+
+def test_a_parked_update_is_not_overtaken_by_a_younger_parked_one_that_is_due(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+) -> None:
+    accept([OrderUpdate(order_id=2, total=11), OrderUpdate(order_id=2, status="paid")])
+    drain()
+    with engine.begin() as connection:
+        youngest = sa.select(sa.func.max(parked_updates.c.entry)).scalar_subquery()
+        due = sa.update(parked_updates).where(parked_updates.c.entry == youngest)
+        connection.execute(due.values(next_attempt_at=sa.func.now()))
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    assert drain()[0].verdicts == {"superseded": 1, "applied": 1}
+    assert rows()[2][1:3] == ("paid", Decimal("11.00"))
+
+
+def test_what_is_brought_along_and_still_parked_stays_as_it_is(
+    engine: sa.Engine, accept: Accept, drain: DrainAll
+) -> None:
+    accept([OrderUpdate(order_id=2, total=11)])
+    drain()
+    waiting = sa.select(*parked_updates.c["entry", "attempts", "next_attempt_at"]).limit(1)
+    with engine.connect() as connection:
+        first = connection.execute(waiting.order_by(parked_updates.c.entry)).one()
+    accept([OrderUpdate(order_id=2, status="paid")])
+    assert drain()[0].verdicts == {"parked": 1}, "the new one only"
+    with engine.connect() as connection:
+        assert connection.execute(waiting.order_by(parked_updates.c.entry)).one() == first
+
+
+def test_an_update_that_was_tried_for_very_long_is_parked_for_a_minute_again(
+    engine: sa.Engine, accept: Accept, drain: DrainAll
+) -> None:
+    accept([OrderUpdate(order_id=2, total=11)])
+    drain()
+    with engine.begin() as connection:
+        connection.execute(
+            sa.update(parked_updates).values(attempts=5000, next_attempt_at=sa.func.now())
+        )
+    assert drain()[0].verdicts == {"parked": 1}
+    pause = sa.func.extract("epoch", parked_updates.c.next_attempt_at - sa.func.now())
+    with engine.connect() as connection:
+        assert 50 < connection.execute(sa.select(pause)).scalar_one() <= 60
+
+
+def test_a_crowd_of_refused_updates_of_one_order_dies_together_and_stops_nothing(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+) -> None:
+    seed({4: (1, "new", Decimal("1.00"), 0)})
+    accept([OrderUpdate(order_id=2, status="cursed")] * 250)
+    drain()
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders ADD CHECK (status <> 'cursed')"))
+    creating = OrderUpdate(order_id=2, customer_id=1, total=5, status="cursed")
+    accept([creating, OrderUpdate(order_id=4, status="paid")])
+    assert drain(update_time_slice=60)[0] == Drained({"dead": 251, "applied": 1}, more=False)
+    assert rows()[4][1] == "paid"
+
+
+def test_updates_create_their_order_alike_in_one_batch_and_in_three(
+    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 0)})
+
+    def three(order_id: int) -> list[OrderUpdate]:
+        return [
+            OrderUpdate(order_id=order_id, total=9, version=9),
+            OrderUpdate(order_id=order_id, customer_id=1, total=5, status="paid", version=5),
+            OrderUpdate(order_id=order_id, customer_id=1, total=10, version=10),
+        ]
+
+    accept(three(2))
+    drain()
+    for update in three(4):
+        accept([update])
+        drain()
+    assert rows()[2] == rows()[4] == (1, "paid", Decimal("10.00"), 10)
+
+
+@pytest.mark.parametrize("event", ["UPDATE", "INSERT"])
+def test_what_a_trigger_skips_without_a_word_is_dead_and_loops_nothing(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    accept: Accept,
+    drain: DrainAll,
+    event: str,
+) -> None:
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "CREATE FUNCTION skip_row() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RETURN NULL; END $$"
+            )
+        )
+        connection.execute(
+            sa.text(
+                f"CREATE TRIGGER skip BEFORE {event} ON orders "
+                "FOR EACH ROW EXECUTE FUNCTION skip_row()"
+            )
+        )
+    order_id = 2 if event == "UPDATE" else 4
+    accept([OrderUpdate(order_id=order_id, customer_id=1, total=5)])
+    assert drain()[0].verdicts == {"dead": 1}
+    with engine.connect() as connection:
+        assert (
+            "left the order as it was" in connection.execute(sa.select(dead_updates)).one().reason
+        )
+
+
+def test_a_stream_whose_server_has_no_memory_left_is_drained(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    cache: Redis,
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    with running_valkey(tmp_path / "valkey") as server, make_redis(server.url, 5) as client:
+        stream = UpdateStream(client, 2, 1000)
+        stream.append(0, [OrderUpdate(order_id=2, status="paid").encode()], tracked=True)
+        client.config_set("maxmemory", 1)
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            client.set("key", "value")
+        assert stream.take_nudge(0)
+        drained = Drain(engine, StreamBacklog(stream, 0, 60), cache, settings).run()
+        assert drained.verdicts == {"applied": 1}
+        assert stream.length(0) == 0
+    assert rows()[2][1] == "paid"
 
 
 def test_an_order_that_another_session_creates_meanwhile_is_updated(

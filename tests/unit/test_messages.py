@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.messages import Outcome, Verdict
+from orders.messages import Outcome, Verdict, decode_updates
 from producer import InvalidUpdate, OrderUpdate
+
+GOOD = b'{"order_id":3,"total":"3.00"}'
 
 totals = st.decimals(min_value=0, max_value=Decimal("999999999999.99"), places=2)
 ids = st.integers(min_value=1, max_value=2**63 - 1)
@@ -102,3 +104,21 @@ def test_an_outcome_survives_the_journey(verdict: Verdict) -> None:
 def test_an_outcome_travels_with_both_members() -> None:
     assert Outcome(Verdict.STALE).encode() == b'{"verdict":"stale","reason":""}'
     assert Outcome.decode(b'{"verdict":"dead","reason":"x","more":1}') == Outcome(Verdict.DEAD, "x")
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        [b'{"order_id":1,"total":"1.00"}{"order_id":2,"total":"2.00"}', GOOD, GOOD, b""],
+        [b'{"order_id":1,', b'"total":"1.00"} {"order_id":2,"total":"2.00"}'],
+        [b"", GOOD + b"\n" + GOOD],
+        [b" ", GOOD + GOOD],
+    ],
+)
+def test_no_document_takes_the_place_of_another_one(documents: list[bytes]) -> None:
+    for document, read in zip(documents, decode_updates(documents), strict=True):
+        if document == GOOD:
+            assert isinstance(read, OrderUpdate)
+            assert read.encode() == GOOD
+        else:
+            assert isinstance(read, InvalidUpdate)
