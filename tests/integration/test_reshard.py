@@ -26,7 +26,7 @@ from orders.errors import (
 from orders.imports.flow import Importer
 from orders.imports.spool import Spool
 from orders.layout import Layout, read_layout
-from orders.locks import Lock, try_lock
+from orders.locks import SILENCE, Lock, try_lock
 from orders.messages import OrderUpdate
 from orders.redis import Redis, make_redis
 from orders.reshard import Resharding
@@ -197,6 +197,14 @@ def test_where_it_takes_too_long_nothing_is_changed(
     assert read_layout(stream) == Layout(2)
     assert {append(old, order_id) for order_id in range(1, 5)} == {None}
     assert append(over(4), 2) is ConfigurationError
+
+
+def test_it_waits_for_longer_than_postgresql_lets_a_silent_holder_of_its_lock(
+    over: Spread, reshard: Reshard
+) -> None:
+    assert append(over(2), 1) is None
+    with pytest.raises(ReshardStopped, match="1 updates wait in the streams"):
+        reshard(4, SILENCE + 2)
 
 
 def test_parked_updates_are_waited_for(
