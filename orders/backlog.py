@@ -11,9 +11,9 @@ import redis
 import sqlalchemy as sa
 import structlog
 
+from orders.accepted import Arrival
 from orders.messages import Outcome
 from orders.stream import Entry, UpdateStream
-from orders.updates import Arrival
 
 log = structlog.get_logger()
 

@@ -15,13 +15,13 @@ import sqlalchemy as sa
 import structlog
 
 from orders import letters, outbox
+from orders.accepted import Accepted
 from orders.accounts import add_to_account
 from orders.database import retry_transient
 from orders.errors import Backpressure, ConfigurationError, InvalidUpdate
 from orders.messages import OrderUpdate, Verdict, decode_updates
 from orders.names import DOOR
 from orders.stream import UpdateStream
-from orders.updates import Accepted
 
 T = TypeVar("T")
 

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import structlog
 
 from orders import letters, verdicts
+from orders.accepted import Accepted, Arrival, Candidate, read_accepted
 from orders.accounts import Account, add_to_account, read_account
 from orders.backlog import Backlog
 from orders.cache import invalidate
@@ -26,18 +27,8 @@ from orders.locks import Lock, try_lock
 from orders.messages import Outcome, Verdict
 from orders.redis import Redis
 from orders.settings import Settings
-from orders.updates import (
-    MOST_REFUSED,
-    Accepted,
-    Apply,
-    Arrival,
-    BatchRefused,
-    Candidate,
-    TooManyRefused,
-    apply_at_once,
-    apply_updates,
-    read_accepted,
-)
+from orders.updates import Apply, apply_at_once, apply_updates
+from orders.writes import MOST_REFUSED, BatchRefused, TooManyRefused
 
 log = structlog.get_logger()
 

@@ -6,9 +6,9 @@ from typing import Any, TypeGuard
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from orders.accepted import Accepted, Candidate, read_accepted
 from orders.messages import Verdict
 from orders.schema import dead_updates, parked_updates
-from orders.updates import Accepted, Candidate, read_accepted
 
 LONGEST_PAUSE = 60
 """Seconds between two attempts at the most; the pause doubles from one second on."""

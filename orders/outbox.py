@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, overload
 import redis
 import sqlalchemy as sa
 
+from orders.accepted import Arrival
 from orders.errors import InvalidUpdate
 from orders.messages import OrderUpdate, Outcome
 from orders.names import OUTBOX
 from orders.schema import update_outbox, update_shards
 from orders.stream import SEQUENCE_BITS, UpdateStream
-from orders.updates import Arrival
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession

@@ -9,9 +9,9 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from orders.accepted import Accepted
 from orders.messages import Outcome, Verdict
 from orders.schema import tracked_verdicts
-from orders.updates import Accepted
 
 OVERDUE = 5
 """Seconds after which a verdict that is not told yet has lost its drain."""

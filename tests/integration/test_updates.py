@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from orders.accepted import Candidate
 from orders.backlog import StreamBacklog
 from orders.drain import Drain, Drained
 from orders.messages import OrderUpdate
@@ -21,7 +22,7 @@ from orders.redis import Redis, make_redis
 from orders.schema import customers, dead_updates, orders, parked_updates, update_shards
 from orders.settings import Settings
 from orders.stream import UpdateStream, place
-from orders.updates import Candidate, apply_updates
+from orders.updates import apply_updates
 from tests.integration.conftest import Rows
 from tests.servers import running_valkey
 
