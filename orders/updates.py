@@ -26,7 +26,7 @@ from orders.writes import (
 
 CROWD = 100
 """Updates of one order that are tried one by one when they are refused together. More of them die
-together: they are kept, and whoever replays them brings them one after another."""
+together: they are kept, and can be replayed a few at a time."""
 
 LEFT_ALONE = (
     "the database left the order as it was, without an error: look at its triggers and rules"
