@@ -218,15 +218,25 @@ customer_changes = sa.Table(
     sa.Column("day", sa.Date),
     sa.Column("orders", sa.BigInteger, nullable=False),
     sa.Column("total", sa.Numeric, nullable=False),
+    # When it was written, if the writer does not make the customer's cached reads disappear himself.
+    sa.Column(
+        "stale_since",
+        Moment,
+        server_default=sa.text(
+            "CASE WHEN current_setting('orderworks.invalidates', true) IS NOT DISTINCT FROM 'on' "
+            "THEN NULL ELSE clock_timestamp() END"
+        ),
+    ),
 )
 
 customer_daily = sa.Table(
     "customer_daily",
     metadata,
     sa.Column("customer_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("day", sa.Date, primary_key=True, index=True),
+    sa.Column("day", sa.Date, primary_key=True),
     sa.Column("orders", sa.BigInteger, nullable=False),
     sa.Column("total", sa.Numeric, nullable=False),
+    sa.Index("ix_customer_daily_day_customer_id", "day", "customer_id"),
 )
 
 customer_totals = sa.Table(
@@ -238,8 +248,47 @@ customer_totals = sa.Table(
     sa.Index("ix_customer_totals_total", sa.text("total DESC"), "customer_id"),
 )
 
+# The same for each bounded window of the reports, by its number of days.
+customer_windows = sa.Table(
+    "customer_windows",
+    metadata,
+    sa.Column("days", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("customer_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("orders", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.Numeric, nullable=False),
+    sa.Index(
+        "ix_customer_windows_total",
+        "days",
+        sa.text("total DESC"),
+        "customer_id",
+        postgresql_where=sa.text("orders > 0"),
+    ),
+)
+
+# Where each window begins: it is the sum of all of `customer_daily` from this day and customer on.
+report_windows = sa.Table(
+    "report_windows",
+    metadata,
+    sa.Column("days", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("first_day", sa.Date, nullable=False),
+    sa.Column("first_customer", sa.BigInteger, nullable=False),
+)
+
 uncounted_statuses = sa.Table(
     "uncounted_statuses",
     metadata,
     sa.Column("status", sa.Text, primary_key=True),
+)
+
+# What beat asked for lately: the guard that a slot is run once, and the pulse of each entry.
+beat_runs = sa.Table(
+    "beat_runs",
+    metadata,
+    sa.Column("entry", sa.Text, primary_key=True),
+    sa.Column("slot_at", Moment, nullable=False),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("succeeded_at", Moment),
+    sa.Column("failed_at", Moment),
+    sa.Column("error", sa.Text),
+    sa.Column("runs", sa.BigInteger, nullable=False, server_default=ZERO),
 )
