@@ -237,15 +237,25 @@ customer_daily = sa.Table(
     sa.Column("orders", sa.BigInteger, nullable=False),
     sa.Column("total", sa.Numeric, nullable=False),
     sa.Index("ix_customer_daily_day_customer_id", "day", "customer_id"),
+    postgresql_with={"fillfactor": 80},
 )
 
+# `ranked` is the total once more, for customers that may come to be among the first (`rollups.FLOOR`),
+# and null for all others. Only it is indexed, so that most changes of a total touch no index.
 customer_totals = sa.Table(
     "customer_totals",
     metadata,
     sa.Column("customer_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("orders", sa.BigInteger, nullable=False),
     sa.Column("total", sa.Numeric, nullable=False),
-    sa.Index("ix_customer_totals_total", sa.text("total DESC"), "customer_id"),
+    sa.Column("ranked", sa.Numeric),
+    sa.Index(
+        "ix_customer_totals_ranked",
+        sa.text("ranked DESC"),
+        "customer_id",
+        postgresql_where=sa.text("ranked IS NOT NULL"),
+    ),
+    postgresql_with={"fillfactor": 80},
 )
 
 # The same for each bounded window of the reports, by its number of days.
@@ -256,22 +266,26 @@ customer_windows = sa.Table(
     sa.Column("customer_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("orders", sa.BigInteger, nullable=False),
     sa.Column("total", sa.Numeric, nullable=False),
+    sa.Column("ranked", sa.Numeric),
     sa.Index(
-        "ix_customer_windows_total",
+        "ix_customer_windows_ranked",
         "days",
-        sa.text("total DESC"),
+        sa.text("ranked DESC"),
         "customer_id",
-        postgresql_where=sa.text("orders > 0"),
+        postgresql_where=sa.text("ranked IS NOT NULL"),
     ),
+    postgresql_with={"fillfactor": 80},
 )
 
 # Where each window begins: it is the sum of all of `customer_daily` from this day and customer on.
+# Whoever has at least `floor` is ranked in it; everybody, if that is null. 0 days stands for no bound.
 report_windows = sa.Table(
     "report_windows",
     metadata,
     sa.Column("days", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("first_day", sa.Date, nullable=False),
     sa.Column("first_customer", sa.BigInteger, nullable=False),
+    sa.Column("floor", sa.Numeric),
 )
 
 uncounted_statuses = sa.Table(
