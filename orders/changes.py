@@ -1,23 +1,23 @@
-"""The change log that triggers write: which customers a transaction touched, and the rollups.
+"""The change log that triggers write: which customers a transaction touched, and what came of it.
 
 The log is the guarantee behind two promises. Cached reads: whoever changed an order, psql included,
 the fold makes the customer's reads disappear. Reports: the rollups are the sum of the log.
 """
 
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import Insert, insert
 
-from orders.locks import Lock, try_lock
-from orders.schema import customer_changes, customer_daily, customer_totals
+from orders import rollups
+from orders.schema import customer_changes
+
+CHANNEL = "customer_changes"
+"""PostgreSQL notifies here when somebody changed orders who invalidates nothing himself."""
 
 FOLD_ROWS = 50_000
 """Log rows folded in one transaction, so that no fold holds row locks for longer than a moment."""
-
-Invalidate = Callable[[Collection[int]], None]
 
 _THIS_TRANSACTION = sa.text("(pg_current_xact_id_if_assigned()::text)::bigint")
 _TOUCHED = (
@@ -33,85 +33,70 @@ def touched_customers(connection: sa.Connection) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Folded:
-    """What a fold did.
+class Pass:
+    """What one pass took from the log.
 
     Attributes:
-        rows: log rows folded.
-        as_of: whatever was committed before this moment is in the rollups.
+        rows: log rows, now part of the rollups.
+        customers: whose they were; for each since when cached reads may be stale, None if whoever
+            wrote has made them disappear himself.
+        as_of: the pass saw whatever was committed before this moment,
+        watermark: and of the transactions, exactly those that this snapshot shows (`pg_snapshot`).
     """
 
     rows: int
+    customers: dict[int, datetime | None]
     as_of: datetime
+    watermark: str
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it took all that it could see."""
+        return self.rows < FOLD_ROWS
 
 
-def fold(engine: sa.Engine, invalidate: Invalidate) -> Folded | None:
-    """Fold the log into the rollups, pass by pass, until none is left; None if another one is at it.
+def fold_some(connection: sa.Connection) -> Pass:
+    """Take the oldest rows out of the log and add them to the rollups, `FOLD_ROWS` at the most.
 
-    A pass commits only after the customers' cached reads are gone: with the cache away it raises, the
-    log stays, and the next fold catches up.
+    The caller holds `Lock.FOLD`, and commits only after the customers' cached reads are gone: then with
+    the cache away the log stays, and a later fold catches up.
     """
-    rows = 0
-    while True:
-        with engine.begin() as connection:
-            if not try_lock(connection, Lock.FOLD):
-                return None
-            as_of: datetime = connection.execute(sa.select(sa.func.now())).scalar_one()
-            taken = connection.execute(_fold_pass()).all()
-            invalidate([customer_id for customer_id, _rows in taken])
-        in_pass = sum(count for _customer_id, count in taken)
-        rows += in_pass
-        if in_pass < FOLD_ROWS:
-            # All that this pass's snapshot could see is folded.
-            return Folded(rows, as_of)
+    taken = connection.execute(_FOLD_PASS, {"most": FOLD_ROWS}).all()
+    customers = {row.customer_id: row.stale_since for row in taken if row.rows}
+    return Pass(sum(row.rows or 0 for row in taken), customers, taken[0].as_of, taken[0].watermark)
 
 
-def _fold_pass() -> sa.Select[int, int]:
-    """One statement: take the oldest log rows out, add them to the rollups, say whose they were.
+def _fold_pass() -> sa.Select[Any]:
+    """One statement, hence one snapshot: take rows out, add them up, say whose they were.
 
     The log has no key; its rows are found by their place (ctid), which nobody else changes: only a
-    fold, one at a time, takes rows out.
+    fold, one at a time, takes rows out. There is a row even if nothing was taken.
     """
     place: sa.ColumnElement[object] = sa.literal_column("ctid")
     oldest = (
         sa.select(place).select_from(customer_changes).order_by(customer_changes.c.xact)
-    ).limit(FOLD_ROWS)
+    ).limit(sa.bindparam("most"))
     taken = (
         sa.delete(customer_changes)
         .where(place == sa.func.any(sa.func.array(oldest.scalar_subquery())))
-        .returning(
-            customer_changes.c.customer_id,
-            customer_changes.c.day,
-            customer_changes.c.orders,
-            customer_changes.c.total,
-        )
+        .returning(*customer_changes.c["customer_id", "day", "orders", "total", "stale_since"])
         .cte("taken")
     )
-    daily = _added(customer_daily, ("customer_id", "day"), taken).cte("daily")
-    totals = _added(customer_totals, ("customer_id",), taken).cte("totals")
-    return (
-        sa.select(taken.c.customer_id, sa.func.count())
+    whose = (
+        sa.select(
+            taken.c.customer_id,
+            sa.func.count().label("rows"),
+            sa.func.min(taken.c.stale_since).label("stale_since"),
+        )
         .group_by(taken.c.customer_id)
-        .add_cte(daily, totals)
+        .subquery("whose")
     )
+    seen = sa.select(
+        sa.func.statement_timestamp().label("as_of"),
+        sa.cast(sa.func.pg_current_snapshot(), sa.Text).label("watermark"),
+    ).subquery("seen")
+    joined = seen.outerjoin(whose, sa.true())
+    return sa.select(seen, whose).select_from(joined).add_cte(*rollups.added(taken))
 
 
-def _added(rollup: sa.Table, key: tuple[str, ...], taken: sa.CTE) -> Insert:
-    """Add the taken rows to a rollup, summed by its key and in key order."""
-    group = [taken.c[name] for name in key]
-    orders, total = sa.func.sum(taken.c.orders), sa.func.sum(taken.c.total)
-    sums = (
-        sa.select(*group, orders, total)
-        .where(taken.c.day.is_not(None))
-        .group_by(*group)
-        .having((orders != 0) | (total != 0))
-        .order_by(*group)
-    )
-    statement = insert(rollup).from_select([*key, "orders", "total"], sums)
-    return statement.on_conflict_do_update(
-        index_elements=key,
-        set_={
-            "orders": rollup.c.orders + statement.excluded.orders,
-            "total": rollup.c.total + statement.excluded.total,
-        },
-    )
+_FOLD_PASS = _fold_pass()

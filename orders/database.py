@@ -1,8 +1,9 @@
 """Connections to PostgreSQL: one way to make an engine, and which errors pass by themselves."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -13,6 +14,12 @@ from orders.settings import Settings
 
 CONNECTIONS = 2
 """That one thread of a worker may hold at the same time."""
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
+
+INVALIDATES = {"orderworks.invalidates": "on"}
+"""What sessions set whose process makes cached reads disappear itself, right after its commits. For
+all others the change log does."""
 
 TRANSIENT_STATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300")
 """Serialization failure, deadlock, lock timeout, shutdowns, too many connections: waiting helps."""
@@ -35,11 +42,13 @@ def database_address(url: str) -> URL:
         raise ConfigurationError(f"DATABASE_URL: cannot be read as a {scheme} URL") from None
 
 
-def make_engine(settings: Settings, application_name: str) -> sa.Engine:
+def make_engine(
+    settings: Settings, application_name: str, session: Mapping[str, str] = EMPTY
+) -> sa.Engine:
     """A pooled engine. Its connections are opened on first use; make it after the fork.
 
-    Sessions run in UTC. Statements, lock waits and idle transactions end after the configured times,
-    so that a dead worker's locks do not outlive it for long.
+    Sessions run in UTC, and with what `session` sets. Statements, lock waits and idle transactions end
+    after the configured times, so that a dead worker's locks do not outlive it for long.
     """
     if settings.db_pool_size + settings.db_max_overflow < CONNECTIONS:
         raise ConfigurationError(
@@ -52,7 +61,7 @@ def make_engine(settings: Settings, application_name: str) -> sa.Engine:
         "idle_in_transaction_session_timeout": 60_000,
         "client_connection_check_interval": 10_000,
     }
-    options = [f"-c {name}={value}" for name, value in milliseconds.items()]
+    options = [f"-c {name}={value}" for name, value in (milliseconds | {**session}).items()]
     return sa.create_engine(
         database_address(settings.database),
         pool_size=settings.db_pool_size,

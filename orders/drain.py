@@ -15,7 +15,7 @@ import redis
 import sqlalchemy as sa
 import structlog
 
-from orders import letters, verdicts
+from orders import delays, letters, verdicts
 from orders.accepted import Accepted, Arrival, Candidate, read_accepted
 from orders.accounts import Account, add_to_account, read_account
 from orders.backlog import Backlog
@@ -185,7 +185,8 @@ class Drain:
     def _invalidate(self, customer_ids: Iterable[int]) -> None:
         """The fast path. The change log is the guarantee, so a cache that is away stops nothing."""
         try:
-            invalidate(self._cache, list(customer_ids))
+            with delays.measured(self._cache, delays.Path.WORKER):
+                invalidate(self._cache, list(customer_ids))
         except redis.RedisError as error:
             log.warning("invalidation_left_to_fold", shard=self._shard, error=str(error))
 

@@ -20,7 +20,7 @@ from orders.database import make_engine, refusal
 from orders.imports.ledger import count_by_status
 from orders.messages import Verdict
 from orders.redis import Redis, make_redis
-from orders.reports import Window, published_report
+from orders.reports import published_report
 from orders.schema import (
     customer_changes,
     dead_updates,
@@ -32,6 +32,7 @@ from orders.schema import (
 )
 from orders.settings import Settings
 from orders.stream import UpdateStream
+from orders.windows import Window
 
 log = logging.getLogger(__name__)
 

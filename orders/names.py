@@ -74,6 +74,11 @@ def customer_cache(customer_id: int) -> str:
     return f"orders:cache:{customer_id}"
 
 
+def invalidation_delays(path: str) -> str:
+    """The last delays after which cached reads were gone, by who made them go."""
+    return f"orders:invalidation-delays:{path}"
+
+
 def top_customers_report(window: str) -> str:
     """The published top-customers report of one window."""
     return f"orders:report:top-customers:{window}"

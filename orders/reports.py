@@ -1,46 +1,25 @@
-"""The top-customers report: refreshed from the rollups, published in Redis, read with its age.
+"""The top-customers report: what it is, and how it is read. `orders.refresh` keeps it published.
 
-A window is a number of whole days in UTC, today included, by the day an order was created; `all` is
-every order. Orders whose status stands in `uncounted_statuses` count in no report.
+Orders whose status stands in `uncounted_statuses` count in no report.
 """
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any
 
 import msgspec
 import redis
 import sqlalchemy as sa
 
 from orders import names
-from orders.changes import Invalidate, fold
-from orders.redis import Redis, publish_if_newer, read_published
-from orders.schema import (
-    customer_daily,
-    customer_totals,
-    customers,
-    orders,
-    uncounted_statuses,
-)
+from orders.redis import Redis
+from orders.schema import customers, orders, uncounted_statuses
+from orders.windows import Window
 
-
-class Window(StrEnum):
-    """What span of days a report covers."""
-
-    ALL = "all"
-    YEAR = "365d"
-    QUARTER = "90d"
-    MONTH = "30d"
-    WEEK = "7d"
-    DAY = "1d"
-
-    @property
-    def days(self) -> int | None:
-        """How many days, today included; None without a bound."""
-        return None if self is Window.ALL else int(self.value.removesuffix("d"))
+PAGES = (10, 100)
+"""So many of the first lines are published once more apart: few readers want them all."""
 
 
 class TopCustomer(msgspec.Struct, frozen=True):
@@ -53,17 +32,22 @@ class TopCustomer(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A published report.
+    """A report, published or computed.
 
     Attributes:
         as_of: whatever was committed before this moment is in it.
+        watermark: it has the transactions that this snapshot shows, and no other one; ask PostgreSQL's
+            `pg_visible_in_snapshot` whether yours is among them.
+        seconds: what it cost to compute, or to refresh with those of all other windows.
         rows: highest total first, ties by customer id.
         complete: whether every customer with orders is listed, not only the highest.
     """
 
     window: Window
     as_of: datetime
-    rows: list[TopCustomer]
+    watermark: str
+    seconds: float
+    rows: Sequence[TopCustomer]
     complete: bool
 
     def sliced(self, limit: int, min_orders: int) -> "Report | None":
@@ -74,53 +58,67 @@ class Report(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, rows=rows, complete=False)
 
 
-class Refreshed(msgspec.Struct, frozen=True):
-    """What a refresh did: log rows folded, windows published, and how fresh they are."""
+class Head(msgspec.Struct, frozen=True):
+    """What is published beside the lines, and moves on where they stay the same."""
 
-    folded: int
-    published: int
     as_of: datetime
+    watermark: str
+    seconds: float
+    lines: int
+    complete: bool
 
 
-def refresh(
-    engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int
-) -> Refreshed | None:
-    """Fold the change log, then publish every window; None if another refresh is at it.
-
-    Running it twice publishes the same; an older refresh that ends late overwrites nothing.
-    """
-    folded = fold(engine, invalidate)
-    if folded is None:
-        return None
-    published = sum(
-        _publish(client, report) for report in _read_rollups(engine, folded.as_of, depth)
-    )
-    return Refreshed(folded.rows, published, folded.as_of)
+_LINES = msgspec.json.Decoder(list[TopCustomer])
+_HEAD = msgspec.json.Decoder(Head)
 
 
 def top_customers(
     engine: sa.Engine, client: Redis, window: Window, limit: int = 10, min_orders: int = 1
 ) -> Report:
-    """The published report; straight from the orders table where nothing published can answer."""
-    found = None
+    """The published report, however old; straight from the orders table where none can answer."""
     with suppress(redis.RedisError):
-        published = published_report(client, window)
-        found = published and published.sliced(limit, min_orders)
-    return found or compute(engine, window, limit, min_orders)
+        for most in (limit, None):
+            published = published_report(client, window, most)
+            found = published and published.sliced(limit, min_orders)
+            if found:
+                return found
+    return compute(engine, window, limit, min_orders)
 
 
-def published_report(client: Redis, window: Window) -> Report | None:
-    """The report that the last refresh left, as deep as `REPORT_DEPTH`."""
-    body = read_published(client, names.top_customers_report(window))
-    return None if body is None else msgspec.json.decode(body, type=Report)
+def published_report(client: Redis, window: Window, most: int | None = None) -> Report | None:
+    """The report that the last refresh left, as deep as `REPORT_DEPTH`.
+
+    With `most`, only its first lines, that many or some more.
+    """
+    key = names.top_customers_report(window)
+    head, lines = client.hmget(key, "head", page_of(most))
+    if head is None or lines is None:
+        return None
+    known, rows = _HEAD.decode(head), _LINES.decode(lines)
+    complete = known.complete and len(rows) == known.lines
+    return Report(window, known.as_of, known.watermark, known.seconds, rows, complete)
+
+
+def page_of(most: int | None) -> str:
+    """The field of the published report that has so many lines; all of them for None."""
+    fits = [page for page in PAGES if most is not None and most <= page]
+    return f"lines:{fits[0]}" if fits else "lines"
 
 
 def compute(engine: sa.Engine, window: Window, limit: int, min_orders: int = 1) -> Report:
     """The report straight from the orders table: slow, and what every published one must equal."""
-    with engine.connect() as connection:
-        as_of: datetime = connection.execute(sa.select(sa.func.now())).scalar_one()
-        rows = _lines(connection.execute(top_customers_query(window, as_of, limit, min_orders)))
-        return Report(window, as_of, rows, complete=False)
+    began = time.perf_counter()
+    snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
+    with snapshot.connect() as connection:
+        as_of, watermark = connection.execute(MOMENT).one()
+        query = top_customers_query(window, as_of, limit, min_orders)
+        rows = listed(connection.execute(query))
+    seconds = time.perf_counter() - began
+    return Report(window, as_of, watermark, seconds, rows, complete=False)
+
+
+MOMENT = sa.select(sa.func.now(), sa.cast(sa.func.pg_current_snapshot(), sa.Text))
+"""The transaction's time, and what is visible now."""
 
 
 def top_customers_query(
@@ -137,142 +135,19 @@ def top_customers_query(
         .order_by(total.desc(), customers.c.id)
         .limit(limit)
     )
-    if window.days is not None:
-        query = query.where(orders.c.created_at >= _first_moment(window.days, as_of))
+    if window is not Window.ALL:
+        query = query.where(orders.c.created_at >= window.first_moment(as_of))
     return query
 
 
-def _first_moment(days: int, as_of: datetime) -> datetime:
-    """Midnight in UTC at which a window of so many days begins."""
-    today = as_of.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return today - timedelta(days=days - 1)
-
-
-def _publish(client: Redis, report: Report) -> bool:
-    """Replace the published report unless that one is as of later."""
-    fence = int(report.as_of.timestamp() * 1_000_000)
-    key = names.top_customers_report(report.window)
-    return publish_if_newer(client, key, fence, msgspec.json.encode(report))
-
-
-def _read_rollups(engine: sa.Engine, as_of: datetime, depth: int) -> list[Report]:
-    """All windows from one snapshot."""
-    snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
-    with snapshot.begin() as connection:
-        return [_read_window(connection, window, as_of, depth) for window in Window]
-
-
-def _read_window(connection: sa.Connection, window: Window, as_of: datetime, depth: int) -> Report:
-    rows = _lines(connection.execute(_rollup_query(window, as_of, depth)))
-    return Report(window, as_of, rows, complete=len(rows) < depth)
-
-
-def changed_windows(
-    connection: sa.Connection, difference: sa.FromClause, depth: int
-) -> list[Window]:
-    """The windows whose list, as deep as `depth`, would change with a difference in the orders.
-
-    `difference` has signed rows: customer_id, created_at, status, total, and a sign of 1 or -1.
-    """
-    as_of: datetime = connection.execute(sa.select(sa.func.now())).scalar_one()
-    added = _by_customer_and_day(difference)
+def listed(rows: Iterable[sa.Row[int, str, int, Decimal]]) -> list[TopCustomer]:
+    """The lines for rows of customer, name, orders and total."""
     return [
-        window
-        for window in Window
-        if _top_of(connection, window, as_of, depth)
-        != _top_of(connection, window, as_of, depth, added)
-    ]
-
-
-def windows_listing(
-    connection: sa.Connection, customer_ids: sa.Select[int], depth: int
-) -> list[Window]:
-    """The windows whose list, as deep as `depth`, has one of these customers on it."""
-    as_of: datetime = connection.execute(sa.select(sa.func.now())).scalar_one()
-    ids = set(connection.scalars(customer_ids))
-    return [
-        window
-        for window in Window
-        if any(row[0] in ids for row in _top_of(connection, window, as_of, depth))
-    ]
-
-
-def _by_customer_and_day(difference: sa.FromClause) -> sa.Select[Any]:
-    """The difference in the form of the rollup."""
-    day = sa.cast(sa.func.timezone("UTC", difference.c.created_at), sa.Date)
-    counted = difference.c.status.not_in(sa.select(uncounted_statuses.c.status))
-    return (
-        sa.select(
-            difference.c.customer_id,
-            day.label("day"),
-            sa.func.sum(difference.c.sign).label("orders"),
-            sa.func.sum(difference.c.sign * difference.c.total).label("total"),
-        )
-        .where(counted)
-        .group_by(difference.c.customer_id, day)
-    )
-
-
-def _top_of(
-    connection: sa.Connection,
-    window: Window,
-    as_of: datetime,
-    depth: int,
-    added: sa.Select[Any] | None = None,
-) -> list[Any]:
-    """The list of a window from the rollups, with something added to them."""
-    columns = customer_daily.c["customer_id", "day", "orders", "total"]
-    parts = [sa.select(*columns), *([] if added is None else [added])]
-    days = sa.union_all(*parts).subquery("days")
-    count, total = sa.func.sum(days.c.orders), sa.func.sum(days.c.total)
-    query = (
-        sa.select(days.c.customer_id, count, total)
-        .group_by(days.c.customer_id)
-        .having(count > 0)
-        .order_by(total.desc(), days.c.customer_id)
-        .limit(depth)
-    )
-    if window.days is not None:
-        query = query.where(days.c.day >= _first_moment(window.days, as_of).date())
-    return list(connection.execute(query))
-
-
-def _rollup_query(window: Window, as_of: datetime, depth: int) -> sa.Select[int, str, int, Decimal]:
-    """The same list as the oracle's, from the rollups."""
-    top = _all_days(depth) if window.days is None else _last_days(window.days, as_of, depth)
-    return (
-        sa.select(top.c.customer_id, customers.c.name, top.c.orders, top.c.total)
-        .join(customers, customers.c.id == top.c.customer_id)
-        .order_by(top.c.total.desc(), top.c.customer_id)
-    )
-
-
-def _all_days(depth: int) -> sa.Subquery:
-    return (
-        sa.select(customer_totals)
-        .where(customer_totals.c.orders > 0)
-        .order_by(customer_totals.c.total.desc(), customer_totals.c.customer_id)
-        .limit(depth)
-        .subquery("top")
-    )
-
-
-def _last_days(days: int, as_of: datetime, depth: int) -> sa.Subquery:
-    """Sums over the days of a window. A day in the future counts, as it does for the oracle."""
-    count, total = sa.func.sum(customer_daily.c.orders), sa.func.sum(customer_daily.c.total)
-    return (
-        sa.select(customer_daily.c.customer_id, count.label("orders"), total.label("total"))
-        .where(customer_daily.c.day >= _first_moment(days, as_of).date())
-        .group_by(customer_daily.c.customer_id)
-        .having(count > 0)
-        .order_by(total.desc(), customer_daily.c.customer_id)
-        .limit(depth)
-        .subquery("top")
-    )
-
-
-def _lines(rows: Iterable[sa.Row[int, str, int, Decimal]]) -> list[TopCustomer]:
-    return [
-        TopCustomer(customer_id, name, int(count), Decimal(total).quantize(Decimal("0.01")))
+        TopCustomer(customer_id, name, count, in_cents(total))
         for customer_id, name, count, total in rows
     ]
+
+
+def in_cents(total: Decimal) -> Decimal:
+    """Money with two decimals, from a sum that may have fewer."""
+    return total.quantize(Decimal("0.01"))

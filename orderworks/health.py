@@ -16,10 +16,11 @@ from orders.database import make_engine, unavailable
 from orders.errors import OrderworksError
 from orders.imports.ledger import count_by_status
 from orders.redis import Redis, make_redis, redis_unavailable
-from orders.reports import Window, published_report
+from orders.reports import published_report
 from orders.schema import parked_updates, update_outbox, update_shards
 from orders.settings import Settings
 from orders.stream import UpdateStream
+from orders.windows import Window
 from worker.celery import app
 
 WORKER_PATIENCE = 1.0

@@ -4,24 +4,27 @@ from typing import Any
 
 from celery.signals import worker_ready
 
-from orders import reports
 from orders.names import TaskName
+from orders.refresh import refresh
 from tasks.task import summary, task
 from worker.lifecycle import current
 
 
 @task(TaskName.REFRESH_TOP_CUSTOMERS)
-def refresh_top_customers() -> dict[str, Any] | None:
+def refresh_top_customers(patience: float = 0) -> dict[str, Any] | None:
     """Publish the top-customers report of every window; nothing if another refresh is at it.
 
-    Failing half way: the log that is not folded stays for the next refresh; readers keep the last
-    published report with its age.
+    With `patience`, it waits so many seconds for that one to end. Failing half way: the log that is not
+    folded stays for the next refresh; readers keep the last published report with its age.
     """
     process = current()
-    refreshed = reports.refresh(
-        process.engine, process.cache, process.invalidate, process.settings.report_depth
-    )
-    return None if refreshed is None else summary(refreshed)
+    depth = process.settings.report_depth
+    refreshed = refresh(process.engine, process.cache, process.invalidate, depth, patience)
+    if refreshed is None:
+        return None
+    if refreshed.more:
+        refresh_top_customers.delay(patience)
+    return summary(refreshed)
 
 
 @worker_ready.connect

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from orders import cache
 from orders.backlog import Backlog, StreamBacklog
-from orders.database import make_engine
+from orders.database import INVALIDATES, make_engine
 from orders.errors import OrderworksError
 from orders.imports.flow import Importer
 from orders.imports.spool import Spool
@@ -42,7 +42,7 @@ class Process:
     @classmethod
     def start(cls, settings: Settings) -> Self:
         """Make engine and clients for the process that calls this."""
-        engine = make_engine(settings, "orderworks-worker")
+        engine = make_engine(settings, "orderworks-worker", INVALIDATES)
         redis = make_redis(settings.stream, settings.redis_timeout)
         cache_redis = make_redis(settings.cache, settings.redis_timeout)
         return cls(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import redis
 import sqlalchemy as sa
 
-from orders import cache, changes
+from orders import cache, changes, delays
 from orders.database import is_transient, refusal, retry_transient
 from orders.errors import ImportFailed, ImportNotFound, Unavailable
 from orders.imports import claims, latecomers, ledger
@@ -110,7 +110,7 @@ class Importer:
             self._finish_if_running(import_id)
             return None
         # The fast path. With the cache away, the fold of the change log makes it certain.
-        with suppress(redis.RedisError):
+        with suppress(redis.RedisError), delays.measured(self.cache, delays.Path.WORKER):
             cache.invalidate(self.cache, touched)
         return self.finish(import_id)
 

@@ -9,8 +9,9 @@ from rich.markup import escape
 from orders import reports
 from orders.database import make_engine
 from orders.redis import make_redis
-from orders.reports import Report, Window
+from orders.reports import Report
 from orders.settings import Settings
+from orders.windows import Window
 from orderworks.cli.output import age, console, print_json, say, table
 
 commands = typer.Typer(

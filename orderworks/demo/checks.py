@@ -10,8 +10,8 @@ from orders import reports
 from orders.cache import CustomerReads, CustomerSummary
 from orders.messages import Verdict
 from orders.redis import Redis
-from orders.reports import Window
 from orders.schema import orders, uncounted_statuses
+from orders.windows import Window
 from orderworks.demo.oracle import Fields, Oracle
 
 FINAL = tuple(str(verdict) for verdict in Verdict if verdict is not Verdict.PARKED)

@@ -12,10 +12,11 @@ from orders.cache import CustomerReads
 from orders.database import make_engine
 from orders.errors import OrderworksError, WaitTimeout
 from orders.redis import make_redis
-from orders.reports import Window, published_report
+from orders.reports import published_report
 from orders.schema import customers, update_shards
 from orders.settings import Settings
 from orders.stream import SEQUENCE_BITS, UpdateStream
+from orders.windows import Window
 from orderworks.cli.output import console, say
 from orderworks.cli.reports import print_report
 from orderworks.demo import checks

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from orders.cache import CustomerReads
 from orders.messages import OrderUpdate
 from orders.redis import Redis
-from orders.reports import Report, Window, compute, published_report
+from orders.reports import Report, compute, published_report
 from orders.settings import Settings
+from orders.windows import Window
 from producer import AsyncProducer, Producer
 from tests.oracle import (
     Oracle,

@@ -19,10 +19,11 @@ from orders.imports.spool import Spool
 from orders.messages import OrderUpdate
 from orders.metrics import DOCUMENTED, Metrics
 from orders.redis import Redis, make_redis
-from orders.reports import Window, refresh
+from orders.refresh import refresh
 from orders.schema import dead_updates, import_chunks, imports, parked_updates, update_outbox
 from orders.settings import Settings
 from orders.stream import UpdateStream
+from orders.windows import Window
 from producer.imports import accept_import
 from tests.integration.conftest import Rows
 

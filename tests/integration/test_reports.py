@@ -11,12 +11,14 @@ import sqlalchemy as sa
 
 from orders import cache as cached
 from orders import names
-from orders.changes import fold
 from orders.locks import Lock, try_lock
-from orders.redis import Redis, make_redis, publish_if_newer
-from orders.reports import Report, Window, compute, published_report, refresh, top_customers
+from orders.publishing import publish
+from orders.redis import Redis, make_redis
+from orders.refresh import refresh
+from orders.reports import Report, TopCustomer, compute, published_report, top_customers
 from orders.schema import customer_changes, customers, orders
 from orders.settings import Settings
+from orders.windows import Window
 
 DEPTH = 50
 
@@ -139,11 +141,35 @@ def test_a_report_counts_what_was_committed_before_its_as_of(
 
 
 def test_an_older_refresh_that_ends_late_overwrites_nothing(cache: Redis) -> None:
-    report = Report(Window.ALL, datetime.now(UTC), [], complete=True)
-    key = names.top_customers_report(Window.ALL)
-    assert publish_if_newer(cache, key, 8, msgspec.json.encode(report))
-    assert not publish_if_newer(cache, key, 7, b"older")
+    now = datetime.now(UTC)
+    ada = TopCustomer(1, "Ada", 1, Decimal("1.00"))
+    report = Report(Window.ALL, now, "1:1:", 0.5, [ada], complete=True)
+    older = msgspec.structs.replace(report, as_of=now - timedelta(seconds=1), rows=[])
+    assert publish(cache, [report]) == 1
+    assert publish(cache, [older]) == 0
     assert published_report(cache, Window.ALL) == report
+
+
+def test_a_refresh_that_changes_no_list_moves_on_its_age_alone(
+    engine: sa.Engine, cache: Redis, refreshed: Refresh
+) -> None:
+    refreshed()
+    before = published_report(cache, Window.ALL)
+    key = names.top_customers_report(Window.ALL)
+    cache.hset(key, "lines:10", b"[]")
+    with engine.begin() as connection:
+        # Nobody on any list of `DEPTH` customers: there are only thirty, so nothing that counts.
+        connection.execute(
+            sa.text("UPDATE orders SET total = total + 1 WHERE status = 'cancelled'")
+        )
+    again = refresh(engine, cache, lambda _ids: None, DEPTH)
+    after = published_report(cache, Window.ALL)
+    assert before
+    assert after
+    assert again
+    assert (again.published, after.rows) == (0, before.rows)
+    assert after.as_of > before.as_of
+    assert cache.hget(key, "lines:10") == b"[]", "no line was written again"
 
 
 def test_two_refreshes_at_once_are_one(engine: sa.Engine, cache: Redis, shop: None) -> None:
@@ -175,17 +201,19 @@ def test_slices_deeper_than_the_published_list_come_from_the_orders(
         assert found.rows == compute(engine, Window.ALL, limit, min_orders).rows
 
 
-def test_a_fold_waits_for_the_cache_to_be_invalidated(engine: sa.Engine, shop: None) -> None:
+def test_a_fold_waits_for_the_cache_to_be_invalidated(
+    engine: sa.Engine, cache: Redis, shop: None
+) -> None:
     def away(_ids: object) -> None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        fold(engine, away)
+        refresh(engine, cache, away, DEPTH)
     with engine.connect() as connection:
         waiting = connection.scalar(sa.select(sa.func.count()).select_from(customer_changes))
     assert waiting, "the log is still there for the next fold"
     told: set[int] = set()
-    fold(engine, told.update)
+    refresh(engine, cache, told.update, DEPTH)
     assert told == set(range(1, 31))
 
 

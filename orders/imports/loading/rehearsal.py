@@ -14,7 +14,7 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from orders import reports
+from orders import foresight
 from orders.imports.claims import Work
 from orders.imports.loading.chunk import bring, judge
 from orders.imports.loading.copying import as_array
@@ -192,9 +192,9 @@ class _Stage:
     def reports(self, depth: int) -> list[str]:
         """The windows whose published list would change."""
         if self._played.name == customers.name:
-            windows = reports.windows_listing(self._connection, self._renamed(), depth)
+            windows = foresight.windows_listing(self._connection, self._renamed(), depth)
         else:
-            windows = reports.changed_windows(self._connection, self._difference(), depth)
+            windows = foresight.changed_windows(self._connection, self._difference(), depth)
         return [window.value for window in windows]
 
     def _renamed(self) -> sa.Select[int]:

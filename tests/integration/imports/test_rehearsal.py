@@ -10,10 +10,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from orders import cache as cached
-from orders import reports
 from orders.imports.flow import Importer
 from orders.imports.progress import COUNTS, Summary, read_progress
+from orders.refresh import refresh
 from orders.schema import customers, metadata, orders
+from orders.windows import Window
 
 Accept = Callable[..., str]
 Load = Callable[..., Summary]
@@ -93,15 +94,13 @@ def test_report_would_change_only_where_it_does(
     engine: sa.Engine, load: Load, accept: Accept, importer: Importer
 ) -> None:
     load(KNOWN)
-    reports.refresh(
-        engine, importer.cache, lambda ids: cached.invalidate(importer.cache, ids), 1000
-    )
+    refresh(engine, importer.cache, lambda ids: cached.invalidate(importer.cache, ids), 1000)
     same = rehearse(importer, accept(KNOWN, dry_run=True))["would"]
     assert same["reports"] == []
     old = KNOWN.replace(b"status", b"created_at").replace(b"new", b"2001-01-01")
     new = old + b"4,4,1,2001-01-01\n"
     moved = rehearse(importer, accept(new, dry_run=True))["would"]
-    assert moved["reports"] == [window.value for window in reports.Window]
+    assert moved["reports"] == [window.value for window in Window]
     cancelled = KNOWN + b"9,1,5,cancelled\n"
     assert rehearse(importer, accept(cancelled, dry_run=True))["would"]["reports"] == []
 
@@ -168,8 +167,8 @@ def test_new_name_of_a_listed_customer_would_change_reports(
     engine: sa.Engine, load: Load, accept: Accept, importer: Importer
 ) -> None:
     load(KNOWN)
-    reports.refresh(engine, importer.cache, lambda _ids: None, 1000)
+    refresh(engine, importer.cache, lambda _ids: None, 1000)
     other = rehearse(importer, accept(b"id,name\n1,Ada\n", "customers", dry_run=True))["would"]
-    assert reports.Window.ALL.value in other["reports"]
+    assert Window.ALL.value in other["reports"]
     unlisted = accept(b"id,name\n9,Ada\n", "customers", dry_run=True)
     assert rehearse(importer, unlisted)["would"]["reports"] == []

@@ -1,0 +1,106 @@
+"""Who is among the first of a window.
+
+Only customers with a total of at least the window's floor are ranked, that is, have their total in the
+index. So most changes of a total touch no index, and the list is read from its beginning.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from orders.schema import customer_totals, customer_windows, report_windows
+from orders.windows import Window
+
+CONTENDERS = 4
+"""Times the length of a report: with so many customers ranked, few refreshes find too few of them."""
+
+
+class Ranked(NamedTuple):
+    """A customer on the list of a window."""
+
+    customer_id: int
+    orders: int
+    total: Decimal
+
+
+def rank_of(
+    days: sa.ColumnElement[int], count: sa.ColumnElement[Any], total: sa.ColumnElement[Any]
+) -> sa.ColumnElement[Any]:
+    """What stands in `ranked` of a window's row with so many orders: its total, or null if too low."""
+    floor = _floor(days).scalar_subquery()
+    return sa.case(((count > 0) & (total >= sa.func.coalesce(floor, total)), total))
+
+
+def top(connection: sa.Connection, window: Window, depth: int) -> list[Ranked]:
+    """The customers with the highest totals, ties by id: as many as there are, `depth` at the most.
+
+    Ranks more of them first if those that are ranked do not suffice: for who holds `Lock.FOLD`.
+    """
+    found = _ranked(connection, window, depth)
+    if found is None:
+        rank(connection, window, depth)
+        found = _ranked(connection, window, depth)
+    return found or []
+
+
+def read_top(connection: sa.Connection, window: Window, depth: int) -> list[Ranked]:
+    """The same list, read only: from all customers if those that are ranked do not suffice."""
+    found = _ranked(connection, window, depth)
+    if found is None:
+        rollup, belongs = rows_of(window)
+        order = (rollup.c.total.desc(), rollup.c.customer_id)
+        found = _first(connection, rollup, belongs & (rollup.c.orders > 0), order, depth)
+    return found
+
+
+def rank(connection: sa.Connection, window: Window, depth: int) -> None:
+    """Find anew from what total on customers are ranked, for reports of so many; and rank those.
+
+    Reads all customers of the window: for when too few are ranked, and once in a while. Some below the
+    floor may stay ranked until they change; that does no harm.
+    """
+    rollup, belongs = rows_of(window)
+    counted = belongs & (rollup.c.orders > 0)
+    by_total = sa.select(rollup.c.total).where(counted).order_by(rollup.c.total.desc())
+    floor = by_total.offset(CONTENDERS * depth).limit(1).scalar_subquery()
+    connection.execute(
+        sa.update(report_windows).where(report_windows.c.days == window.days).values(floor=floor)
+    )
+    right = rank_of(sa.literal(window.days), rollup.c.orders, rollup.c.total)
+    left_out = counted & rollup.c.ranked.is_(None) & right.is_not(None)
+    connection.execute(sa.update(rollup).where(left_out).values(ranked=rollup.c.total))
+
+
+def _ranked(connection: sa.Connection, window: Window, depth: int) -> list[Ranked] | None:
+    """The list from the index; None if it may lack somebody, because too few are ranked."""
+    rollup, belongs = rows_of(window)
+    order = (rollup.c.ranked.desc(), rollup.c.customer_id)
+    found = _first(connection, rollup, belongs & rollup.c.ranked.is_not(None), order, depth)
+    floor = connection.scalar(_floor(sa.literal(window.days)))
+    suffices = floor is None or (len(found) == depth and found[-1].total >= floor)
+    return found if suffices else None
+
+
+def _first(
+    connection: sa.Connection,
+    rollup: sa.Table,
+    where: sa.ColumnElement[bool],
+    order: Sequence[sa.ColumnElement[Any]],
+    depth: int,
+) -> list[Ranked]:
+    columns = rollup.c["customer_id", "orders", "total"]
+    query = sa.select(*columns).where(where).order_by(*order).limit(depth)
+    return [Ranked(*row) for row in connection.execute(query)]
+
+
+def rows_of(window: Window) -> tuple[sa.Table, sa.ColumnElement[bool]]:
+    """The rollup of a window, and which of its rows belong to it."""
+    if window is Window.ALL:
+        return customer_totals, sa.true()
+    return customer_windows, customer_windows.c.days == window.days
+
+
+def _floor(days: sa.ColumnElement[int]) -> sa.Select[Decimal]:
+    return sa.select(report_windows.c.floor).where(report_windows.c.days == days)

@@ -1,0 +1,125 @@
+"""Refreshing the reports: fold the change log, move the windows, publish what follows.
+
+It costs in proportion to what changed, not to what there is.
+"""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from orders import delays, ranking, rollups
+from orders.changes import Pass, fold_some
+from orders.locks import Lock, try_lock
+from orders.publishing import publish
+from orders.redis import Redis
+from orders.reports import Report, TopCustomer, in_cents
+from orders.schema import customers
+from orders.windows import Window
+
+TIME_SLICE = 30
+"""Seconds after which a refresh that has still more to fold lets others go on; it is to be called
+again."""
+
+PAUSE = 0.02
+"""Seconds between two looks whether another refresh is over."""
+
+Invalidate = Callable[[Collection[int]], None]
+
+
+class Refreshed(msgspec.Struct, frozen=True):
+    """What a refresh did: log rows folded, windows with other lines, and how fresh they are.
+
+    Attributes:
+        more: the time slice was over before the log was folded, so nothing is published.
+    """
+
+    folded: int
+    published: int
+    as_of: datetime
+    more: bool
+
+
+class _Step(NamedTuple):
+    """A pass over the log; and after the last one every window's list, as deep as asked for."""
+
+    taken: Pass
+    lists: dict[Window, Sequence[TopCustomer]]
+
+
+def refresh(
+    engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int, patience: float = 0
+) -> Refreshed | None:
+    """Fold the change log, then publish every window; None if another refresh is at it.
+
+    For that one to end it waits `patience` seconds. Running it twice publishes the same; an older
+    refresh that ends late overwrites nothing.
+
+    Raises:
+        redis.RedisError: the cache is away. What is not folded stays in the log.
+    """
+    began = time.perf_counter()
+    folded = 0
+    while True:
+        step = _next_step(engine, client, invalidate, depth, patience)
+        if step is None:
+            return None
+        folded += step.taken.rows
+        seconds = time.perf_counter() - began
+        if step.lists or seconds > TIME_SLICE:
+            published = publish(client, _reports(step, seconds, depth))
+            return Refreshed(folded, published, step.taken.as_of, more=not step.lists)
+
+
+def _next_step(
+    engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int, patience: float
+) -> _Step | None:
+    """One pass in one transaction; None if another refresh did not end in time."""
+    deadline = time.monotonic() + patience
+    while True:
+        with engine.begin() as connection:
+            if try_lock(connection, Lock.FOLD):
+                step = _fold(connection, invalidate, depth)
+                stale = delays.since(connection, step.taken.customers.values())
+                break
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(PAUSE)
+    delays.note(client, delays.Path.LOG, stale)
+    return step
+
+
+def _fold(connection: sa.Connection, invalidate: Invalidate, depth: int) -> _Step:
+    """Fold some of the log, and read the lists from the same state if that was all.
+
+    Whatever fails, nothing is folded: the cached reads are gone before the commit.
+    """
+    taken = fold_some(connection)
+    is_done = taken.is_last and rollups.move_windows(connection, taken.as_of)
+    lists = {window: _list(connection, window, depth) for window in Window} if is_done else {}
+    invalidate(taken.customers)
+    return _Step(taken, lists)
+
+
+def _list(connection: sa.Connection, window: Window, depth: int) -> Sequence[TopCustomer]:
+    """The list of a window with the customers' names, which may be newer than the rollups."""
+    found = ranking.top(connection, window, depth)
+    ids = sa.bindparam("ids", [each.customer_id for each in found], sa.ARRAY(sa.BigInteger))
+    query = sa.select(customers.c.id, customers.c.name).where(customers.c.id == sa.any_(ids))
+    called = dict(iter(connection.execute(query)))
+    return [
+        TopCustomer(each.customer_id, called[each.customer_id], each.orders, in_cents(each.total))
+        for each in found
+        if each.customer_id in called
+    ]
+
+
+def _reports(step: _Step, seconds: float, depth: int) -> list[Report]:
+    taken = step.taken
+    return [
+        Report(window, taken.as_of, taken.watermark, seconds, rows, complete=len(rows) < depth)
+        for window, rows in step.lists.items()
+    ]

@@ -1,0 +1,149 @@
+"""The rollups: sums of the counted orders a customer and day, a customer, and a customer and window.
+
+Whoever holds `Lock.FOLD` writes them, nobody else: a fold adds what the change log holds, and takes the
+days that are over out of the windows. Writers of orders never wait for it.
+"""
+
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import Insert, insert
+
+from orders.ranking import rank_of
+from orders.schema import customer_daily, customer_totals, customer_windows, report_windows
+from orders.windows import BOUNDED, Window
+
+MOVED_ROWS = 50_000
+"""Rows of a customer and day that one transaction takes out of a window."""
+
+FIRST_ID = -(1 << 63)
+ALL_DAYS = sa.literal(Window.ALL.days)
+
+
+class Start(NamedTuple):
+    """Where a window begins: it has all rows of `customer_daily` from this one on."""
+
+    day: date
+    customer_id: int
+
+
+def added(taken: sa.CTE) -> list[sa.CTE]:
+    """Statements that add rows taken from the change log to all rollups, in key order."""
+    sums = _summed(taken, "customer_id", "day").where(taken.c.day.is_not(None)).cte("sums")
+    by_customer = _summed(sums, "customer_id")
+    recent = sums.join(
+        report_windows,
+        sa.tuple_(sums.c.day, sums.c.customer_id)
+        >= sa.tuple_(report_windows.c.first_day, report_windows.c.first_customer),
+    )
+    # Most rows are too old for any window. One comparison tells, instead of one a window.
+    starts = sa.select(sa.func.min(report_windows.c.first_day)).where(report_windows.c.days > 0)
+    by_window = (
+        _summed(sums, report_windows.c.days, "customer_id")
+        .select_from(recent)
+        .where(report_windows.c.days > 0, sums.c.day >= starts.scalar_subquery())
+    )
+    return [
+        _upserted(customer_daily, sa.select(sums)).cte("daily"),
+        _upserted(customer_totals, by_customer).cte("totals"),
+        _upserted(customer_windows, by_window).cte("windows"),
+    ]
+
+
+def _summed(rows: sa.FromClause, *keys: str | sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Orders and totals of the rows, summed by a key; without those that come to nothing."""
+    group = [rows.c[key] if isinstance(key, str) else key for key in keys]
+    count, total = sa.func.sum(rows.c.orders), sa.func.sum(rows.c.total)
+    return (
+        sa.select(*group, count.label("orders"), total.label("total"))
+        .group_by(*group)
+        .having((count != 0) | (total != 0))
+    )
+
+
+def _upserted(rollup: sa.Table, sums: sa.Select[Any]) -> Insert:
+    """Add sums to a rollup in key order, and rank who has to be."""
+    rows = sums.subquery()
+    keys = [column.name for column in rollup.primary_key]
+    values: dict[str, sa.ColumnElement[Any]] = {
+        name: rows.c[name] for name in (*keys, "orders", "total")
+    }
+    if rollup is not customer_daily:
+        days = rows.c.days if "days" in keys else ALL_DAYS
+        values["ranked"] = rank_of(days, rows.c.orders, rows.c.total)
+    ordered = sa.select(*values.values()).order_by(*(rows.c[key] for key in keys))
+    statement = insert(rollup).from_select([*values], ordered)
+    changed = {
+        "orders": rollup.c.orders + statement.excluded.orders,
+        "total": rollup.c.total + statement.excluded.total,
+    }
+    if "ranked" in values:
+        # Spelled out: SQLAlchemy would take the column for one more table of the subquery.
+        days = sa.literal_column(f"{rollup.name}.days") if "days" in keys else ALL_DAYS
+        changed["ranked"] = rank_of(days, changed["orders"], changed["total"])
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+def move_windows(connection: sa.Connection, as_of: datetime) -> bool:
+    """Take days that are over out of the windows, a bounded number of rows.
+
+    If the clock was set back, days come into them again. Returns whether all begin where they should,
+    seen from `as_of`.
+    """
+    rows = connection.execute(sa.select(report_windows)).all()
+    starts = {row.days: Start(row.first_day, row.first_customer) for row in rows}
+    return all(
+        _move(connection, window, starts[window.days], Start(window.first_day(as_of), FIRST_ID))
+        for window in BOUNDED
+    )
+
+
+def _move(connection: sa.Connection, window: Window, start: Start, goal: Start) -> bool:
+    """Let the window begin elsewhere; whether it has come to its goal."""
+    if start == goal:
+        return True
+    stop = _next_stop(connection, start, goal)
+    first, last = sorted((start, stop))
+    _shift(connection, window, _between(first, last), -1 if start < stop else 1)
+    connection.execute(
+        sa.update(report_windows)
+        .where(report_windows.c.days == window.days)
+        .values(first_day=stop.day, first_customer=stop.customer_id)
+    )
+    return stop == goal
+
+
+def _next_stop(connection: sa.Connection, start: Start, goal: Start) -> Start:
+    """How far to go: to the goal, unless more rows than one transaction takes lie between."""
+    place = (customer_daily.c.day, customer_daily.c.customer_id)
+    order = place if start < goal else [column.desc() for column in place]
+    way = _between(*sorted((start, goal)))
+    query = sa.select(*place).where(way).order_by(*order).offset(MOVED_ROWS).limit(1)
+    row = connection.execute(query).one_or_none()
+    return goal if row is None else Start(*row)
+
+
+def _between(first: Start, last: Start) -> sa.ColumnElement[bool]:
+    place = sa.tuple_(customer_daily.c.day, customer_daily.c.customer_id)
+    return (place >= sa.tuple_(*first)) & (place < sa.tuple_(*last))
+
+
+def _shift(
+    connection: sa.Connection, window: Window, where: sa.ColumnElement[bool], sign: int
+) -> None:
+    """Add rows of days to a window, or take them out; forget whom nothing is left of."""
+    moved = sa.select(
+        sa.literal(window.days, sa.SmallInteger).label("days"),
+        customer_daily.c.customer_id,
+        (sign * customer_daily.c.orders).label("orders"),
+        (sign * customer_daily.c.total).label("total"),
+    ).where(where)
+    rows = moved.subquery()
+    connection.execute(_upserted(customer_windows, _summed(rows, "days", "customer_id")))
+    empty = sa.delete(customer_windows).where(
+        customer_windows.c.days == window.days,
+        customer_windows.c.orders == 0,
+        customer_windows.c.customer_id.in_(sa.select(rows.c.customer_id)),
+    )
+    connection.execute(empty)
