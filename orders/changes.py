@@ -32,6 +32,11 @@ def touched_customers(connection: sa.Connection) -> list[int]:
     return list(connection.scalars(_TOUCHED).all())
 
 
+def waits(connection: sa.Connection) -> bool:
+    """Whether the log holds anything that is not folded."""
+    return bool(connection.scalar(sa.select(sa.exists().select_from(customer_changes))))
+
+
 @dataclass(frozen=True)
 class Pass:
     """What one pass took from the log.

@@ -74,6 +74,11 @@ def customer_cache(customer_id: int) -> str:
     return f"orders:cache:{customer_id}"
 
 
+def refresh_nudge() -> str:
+    """Set while a refresh was just asked for, because somebody changed orders past the workers."""
+    return "orders:refresh-nudge"
+
+
 def invalidation_delays(path: str) -> str:
     """The last delays after which cached reads were gone, by who made them go."""
     return f"orders:invalidation-delays:{path}"
