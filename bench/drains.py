@@ -59,7 +59,7 @@ def _drain_all(shop: Shop, number: int, count: int) -> float:
     prepare(shop, wave)
     updates = [OrderUpdate(order_id=o, total=t, version=v) for o, t, v in wave.updates]
     with filled(shop.settings, number, updates):
-        seconds = _time_of(number)
+        seconds = time_of(number)
     check(shop, wave)
     return seconds
 
@@ -88,7 +88,7 @@ def _forget_streams(client: Redis) -> None:
         )
 
 
-def _time_of(number: int) -> float:
+def time_of(number: int) -> float:
     """Seconds from the moment all drains are connected until the last one has nothing left."""
     together = processes.Barrier(number + 1)
     drains = [

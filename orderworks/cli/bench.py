@@ -190,3 +190,35 @@ def drains(
     from bench import report  # noqa: PLC0415 - likewise
 
     report.publish(benchmark.run(rows, count, rounds), json, plot)
+
+
+@commands.command()
+def reports(
+    rows: Annotated[
+        list[int] | None, typer.Option(min=20_000, help="Orders; may be repeated.")
+    ] = None,
+    changes: Annotated[int, typer.Option(min=1, help="Orders that change.")] = 10_000,
+    rounds: Rounds = 5,
+    json: JsonFile = None,
+    plot: PlotFile = None,
+) -> None:
+    """Refresh the reports, beside GROUP BY and materialized views; read one, beside its query."""
+    from bench import report  # noqa: PLC0415 - only a clone has it
+    from bench import reports as benchmark  # noqa: PLC0415 - likewise
+
+    report.publish(benchmark.run(rows or [1_000_000], changes, rounds), json, plot)
+
+
+@commands.command()
+def changelog(
+    rows: Rows = 1_000_000,
+    count: Annotated[int, typer.Option("--updates", min=1000, help="Updates.")] = 200_000,
+    rounds: Rounds = 5,
+    json: JsonFile = None,
+    plot: PlotFile = None,
+) -> None:
+    """Import and drain with the change log's triggers and without; fold beside a drain."""
+    from bench import changelog as benchmark  # noqa: PLC0415 - only a clone has it
+    from bench import report  # noqa: PLC0415 - likewise
+
+    report.publish(benchmark.run(rows, count, rounds), json, plot)

@@ -1,0 +1,130 @@
+"""The change log: what its triggers cost whoever writes orders, and whether the fold keeps up.
+
+The same import and the same drain, with the triggers on the tables and without. Without them nobody
+knows whose cached reads to drop, so none are: the drain's share of that is in its figure too.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import sqlalchemy as sa
+
+from bench.drains import filled, time_of
+from bench.imports import Bench, timed_import
+from bench.report import Figures
+from bench.shop import Shop, open_shop
+from bench.sides import Result, Side, compare, stopwatch
+from bench.waves import prepare, random_wave
+from orders.cache import invalidate
+from orders.redis import make_redis
+from orders.refresh import refresh
+from producer import OrderUpdate, Producer
+
+IMPORT, PLAIN_IMPORT = "import", "import without the log"
+DRAIN, PLAIN_DRAIN = "drain", "drain without the log"
+FOLD = "fold of the log that a drain left"
+BOTH = "drain, and folds beside it until the log is empty"
+
+GAP = 0.1
+"""Seconds between two folds that run beside a drain."""
+
+
+def run(rows: int, count: int, rounds: int) -> Figures:
+    """A drain and an import with the log and without; the fold after a drain, and beside one."""
+    with open_shop(rows) as shop, Producer.from_settings() as producer:
+        shop.with_orders()
+        _fold(shop)
+        drains = {
+            PLAIN_DRAIN: partial(_plainly, shop, partial(_drain, shop, count)),
+            DRAIN: partial(_drain, shop, count),
+            FOLD: partial(_fold, shop),
+            BOTH: partial(_drain_and_fold, shop, count),
+        }
+        load = partial(_import, Bench(shop, producer))
+        imports = {PLAIN_IMPORT: partial(_plainly, shop, load), IMPORT: load}
+        results = [
+            *compare(rounds, *(Side(name, count, drains[name]) for name in drains)),
+            *compare(rounds, *(Side(name, rows, imports[name]) for name in imports)),
+        ]
+        return Figures("changelog", results, _notes(results))
+
+
+def _import(bench: Bench) -> float:
+    bench.shop.without_orders()
+    orders = bench.shop.sample
+    return timed_import(bench, orders.orders_file, applied=len(orders.orders))
+
+
+def _drain(shop: Shop, count: int) -> float:
+    """One drain of its own process, which applies all updates; every one is of another order."""
+    with _waiting(shop, count):
+        return time_of(1)
+
+
+def _drain_and_fold(shop: Shop, count: int) -> float:
+    ended = threading.Event()
+    folding = threading.Thread(target=_fold_until, args=(shop, ended))
+    with _waiting(shop, count), stopwatch() as taken:
+        folding.start()
+        drained = time_of(1)
+        both = taken()
+        ended.set()
+        folding.join()
+        return drained + taken() - both
+
+
+@contextmanager
+def _waiting(shop: Shop, count: int) -> Iterator[None]:
+    """Updates that one drain is to take, and an empty log."""
+    wave = random_wave(shop, count)
+    prepare(shop, wave)
+    updates = [OrderUpdate(order_id=o, total=t, version=v) for o, t, v in wave.updates]
+    with filled(shop.settings, 1, updates):
+        yield
+
+
+def _plainly(shop: Shop, job: Callable[[], float]) -> float:
+    """What a job takes while nothing is logged."""
+    _alter(shop, "DISABLE")
+    try:
+        return job()
+    finally:
+        _alter(shop, "ENABLE")
+
+
+def _alter(shop: Shop, how: str) -> None:
+    with shop.engine.begin() as connection:
+        for table in ("orders", "customers"):
+            connection.execute(sa.text(f"ALTER TABLE {table} {how} TRIGGER USER"))
+
+
+def _fold(shop: Shop) -> float:
+    """Seconds until the log is empty and the reports are published."""
+    with make_redis(shop.settings.cache, 30) as client, stopwatch() as taken:
+        while True:
+            depth = shop.settings.report_depth
+            done = refresh(shop.engine, client, partial(invalidate, client), depth, patience=10)
+            if done and not done.more:
+                return taken()
+
+
+def _fold_until(shop: Shop, ended: threading.Event) -> None:
+    """Fold again and again, and once more after the end."""
+    while not ended.wait(GAP):
+        _fold(shop)
+    _fold(shop)
+
+
+def _notes(results: Sequence[Result]) -> list[str]:
+    seconds = {each.name: each.seconds for each in results}
+    costs = [
+        f"the log costs {what} {100 * (seconds[logged] / seconds[plain] - 1):.0f} %"
+        for what, logged, plain in (
+            ("a drain", DRAIN, PLAIN_DRAIN),
+            ("an import", IMPORT, PLAIN_IMPORT),
+        )
+    ]
+    beside = f"{seconds[BOTH] / seconds[DRAIN]:.2f} x the time of the drain alone"
+    return [*costs, f"with folds beside it, a drain and all that it left to fold take {beside}"]

@@ -1,0 +1,192 @@
+"""Reports: what a refresh costs beside the ways of computing the same, as the table of orders grows.
+
+**The job.** All windows of the top-customers report, as deep as it is published, after so many orders
+got another total. **The clock** of a refresh runs from its call until the lists are published and the
+touched customers' cached reads are dropped; that of a query until its rows are fetched. **The oracle.**
+In each round the published lists are compared with what the queries gave.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import sqlalchemy as sa
+
+from bench.report import Figures
+from bench.shop import Shop, open_shop
+from bench.sides import Result, Side, compare, stopwatch
+from orders import cache as cached
+from orders import ranking
+from orders.errors import OrderworksError
+from orders.redis import Redis, make_redis
+from orders.refresh import refresh
+from orders.reports import TopCustomer, compute, published_report, top_customers
+from orders.windows import BOUNDED, Window
+
+QUERIES = "GROUP BY, all windows"
+REFRESH = "refresh"
+VIEW = "materialized view, refreshed"
+CONCURRENTLY = "materialized view, refreshed concurrently"
+QUERY = "one report by its query"
+READ = "one report as published"
+
+READS = 2000
+"""Reads of the published report in a round: one alone is too short to be measured."""
+
+Lists = dict[Window, Sequence[TopCustomer]]
+
+
+@dataclass
+class Bench:
+    """What the sides share: of a round, the published lists are compared with the queries'."""
+
+    shop: Shop
+    cache: Redis
+    changes: int
+    dice: random.Random = field(default_factory=partial(random.Random, 5))
+
+    @property
+    def depth(self) -> int:
+        """Customers on a list."""
+        return self.shop.settings.report_depth
+
+
+def run(sizes: Sequence[int], changes: int, rounds: int) -> Figures:
+    """The times at every size of the table, and how that of the refresh grows."""
+    results = [each for rows in sizes for each in _of_size(rows, changes, rounds)]
+    return Figures("reports", results, _growth(results))
+
+
+def _of_size(rows: int, changes: int, rounds: int) -> list[Result]:
+    with open_shop(rows) as shop, make_redis(shop.settings.cache, 30) as client:
+        shop.with_orders()
+        bench = Bench(shop, client, changes)
+        _settle(bench)
+        _make_view(shop)
+        return compare(rounds, *_sides(bench, f"{rows:,} orders: "))
+
+
+def _sides(bench: Bench, prefix: str) -> list[Side]:
+    """The refresh comes first in each round, and the queries right after it, on the same orders."""
+    runs = {
+        REFRESH: partial(_timed_refresh, bench),
+        QUERIES: partial(_queries, bench),
+        VIEW: partial(_refresh_view, bench, ""),
+        CONCURRENTLY: partial(_refresh_view, bench, "CONCURRENTLY"),
+        QUERY: partial(_query, bench),
+        READ: partial(_read, bench),
+    }
+    counts = {READ: READS}
+    return [Side(prefix + name, counts.get(name, 1), runs[name]) for name in runs]
+
+
+def _timed_refresh(bench: Bench) -> float:
+    _change(bench)
+    with stopwatch() as taken:
+        done = _refresh(bench)
+        seconds = taken()
+    # Of a customer's orders of one day there is one row in the log.
+    if not bench.changes / 2 < done <= bench.changes:
+        raise OrderworksError(f"{bench.changes:,} changes were to be folded, and {done:,} were")
+    return seconds
+
+
+def _change(bench: Bench) -> None:
+    """Give that many orders that count another total, in one transaction."""
+    chosen = bench.dice.sample(range(len(bench.shop.sample.orders)), bench.changes)
+    ids = bench.shop.sample.orders["id"].gather(chosen).to_list()
+    statement = sa.text(
+        "UPDATE orders SET total = round(total * 0.5 + :more, 2) WHERE id = ANY(:ids)"
+    )
+    with bench.shop.engine.begin() as connection:
+        connection.execute(statement, {"ids": ids, "more": bench.dice.randrange(300_000)})
+
+
+def _refresh(bench: Bench) -> int:
+    """Log rows that were folded until the lists were published."""
+    invalidate, folded = partial(cached.invalidate, bench.cache), 0
+    while True:
+        done = refresh(bench.shop.engine, bench.cache, invalidate, bench.depth)
+        if done is None:
+            raise OrderworksError("somebody else refreshes the reports")
+        folded += done.folded
+        if not done.more:
+            return folded
+
+
+def _queries(bench: Bench) -> float:
+    with stopwatch() as taken:
+        lists = {window: compute(bench.shop.engine, window, bench.depth).rows for window in Window}
+        seconds = taken()
+    for window, rows in lists.items():
+        published = published_report(bench.cache, window)
+        if published is None or published.rows != rows:
+            raise OrderworksError(f"the report of window {window} is not what its query says")
+    return seconds
+
+
+def _refresh_view(bench: Bench, how: str) -> float:
+    statement = sa.text(f"REFRESH MATERIALIZED VIEW {how} bench_windows")
+    with stopwatch() as taken, bench.shop.engine.begin() as connection:
+        connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+        connection.execute(statement)
+        connection.commit()
+        return taken()
+
+
+def _query(bench: Bench) -> float:
+    with stopwatch() as taken:
+        compute(bench.shop.engine, Window.ALL, 10)
+        return taken()
+
+
+def _read(bench: Bench) -> float:
+    with stopwatch() as taken:
+        for _ in range(READS):
+            top_customers(bench.shop.engine, bench.cache, Window.ALL, 10)
+        return taken()
+
+
+def _settle(bench: Bench) -> None:
+    """Fold what loading left, and do what is done in the night."""
+    _refresh(bench)
+    with bench.shop.engine.begin() as connection:
+        for window in Window:
+            ranking.rank(connection, window, bench.depth)
+    for table in ("customer_changes", "customer_daily", "customer_totals", "customer_windows"):
+        bench.shop.settle(table)
+
+
+def _make_view(shop: Shop) -> None:
+    """A row a customer, with all windows: one pass over the orders."""
+    columns = ["count(*) AS orders_all", "sum(total) AS total_all"]
+    for window in BOUNDED:
+        recent = f"FILTER (WHERE created_at >= current_date - {window.days - 1})"
+        columns += [
+            f"count(*) {recent} AS orders_{window.days}",
+            f"sum(total) {recent} AS total_{window.days}",
+        ]
+    view = (
+        f"CREATE MATERIALIZED VIEW bench_windows AS SELECT customer_id, {', '.join(columns)} "  # noqa: S608
+        "FROM orders WHERE status NOT IN (SELECT status FROM uncounted_statuses) "
+        "GROUP BY customer_id"
+    )
+    with shop.engine.begin() as connection:
+        connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+        connection.execute(sa.text(view))
+        connection.execute(sa.text("CREATE UNIQUE INDEX ON bench_windows (customer_id)"))
+
+
+def _growth(results: Sequence[Result]) -> list[str]:
+    """How the refresh's own time grows with the table."""
+    times = [
+        (each.name.partition(" ")[0], each.seconds)
+        for each in results
+        if each.name.endswith(f" {REFRESH}")
+    ]
+    first, *others = times
+    return [
+        f"at {rows} orders a refresh takes {seconds / first[1]:.2f} x the time at {first[0]}"
+        for rows, seconds in others
+    ]
