@@ -43,14 +43,15 @@ class Pass:
 
     Attributes:
         rows: log rows, now part of the rollups.
-        customers: whose they were; for each since when cached reads may be stale, None if whoever
-            wrote has made them disappear himself.
+        customers: whose they were.
+        stale_since: for each of them whom nobody has made disappear from the cache yet, since when.
         as_of: the pass saw whatever was committed before this moment,
         watermark: and of the transactions, exactly those that this snapshot shows (`pg_snapshot`).
     """
 
     rows: int
-    customers: dict[int, datetime | None]
+    customers: list[int]
+    stale_since: list[datetime]
     as_of: datetime
     watermark: str
 
@@ -66,16 +67,14 @@ def fold_some(connection: sa.Connection) -> Pass:
     The caller holds `Lock.FOLD`, and commits only after the customers' cached reads are gone: then with
     the cache away the log stays, and a later fold catches up.
     """
-    taken = connection.execute(_FOLD_PASS, {"most": FOLD_ROWS}).all()
-    customers = {row.customer_id: row.stale_since for row in taken if row.rows}
-    return Pass(sum(row.rows or 0 for row in taken), customers, taken[0].as_of, taken[0].watermark)
+    return Pass(*connection.execute(_FOLD_PASS, {"most": FOLD_ROWS}).one())
 
 
 def _fold_pass() -> sa.Select[Any]:
     """One statement, hence one snapshot: take rows out, add them up, say whose they were.
 
     The log has no key; its rows are found by their place (ctid), which nobody else changes: only a
-    fold, one at a time, takes rows out. There is a row even if nothing was taken.
+    fold, one at a time, takes rows out.
     """
     place: sa.ColumnElement[object] = sa.literal_column("ctid")
     oldest = (
@@ -87,21 +86,19 @@ def _fold_pass() -> sa.Select[Any]:
         .returning(*customer_changes.c["customer_id", "day", "orders", "total", "stale_since"])
         .cte("taken")
     )
-    whose = (
-        sa.select(
-            taken.c.customer_id,
-            sa.func.count().label("rows"),
-            sa.func.min(taken.c.stale_since).label("stale_since"),
-        )
+    stale = (
+        sa.select(sa.func.min(taken.c.stale_since))
+        .where(taken.c.stale_since.is_not(None))
         .group_by(taken.c.customer_id)
-        .subquery("whose")
     )
-    seen = sa.select(
-        sa.func.statement_timestamp().label("as_of"),
-        sa.cast(sa.func.pg_current_snapshot(), sa.Text).label("watermark"),
-    ).subquery("seen")
-    joined = seen.outerjoin(whose, sa.true())
-    return sa.select(seen, whose).select_from(joined).add_cte(*rollups.added(taken))
+    return sa.select(
+        sa.select(sa.func.count()).select_from(taken).scalar_subquery(),
+        # Arrays, because a row a customer takes the client longer than the server.
+        sa.func.array(sa.select(taken.c.customer_id).distinct().scalar_subquery()),
+        sa.func.array(stale.scalar_subquery()),
+        sa.func.statement_timestamp(),
+        sa.cast(sa.func.pg_current_snapshot(), sa.Text),
+    ).add_cte(*rollups.added(taken))
 
 
 _FOLD_PASS = _fold_pass()

@@ -7,7 +7,7 @@ else writes, the fold of the change log does; that delay begins with the stateme
 import random
 import statistics
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from enum import StrEnum
@@ -50,13 +50,12 @@ def measured(client: Redis, path: Path) -> Iterator[None]:
     note(client, path, [time.perf_counter() - began])
 
 
-def since(connection: sa.Connection, moments: Iterable[datetime | None]) -> list[float]:
-    """Seconds from each moment to now, by the database's clock; None is no moment."""
-    begun = [each for each in moments if each is not None]
-    if not begun:
+def since(connection: sa.Connection, moments: Sequence[datetime]) -> list[float]:
+    """Seconds from each moment to now, by the database's clock."""
+    if not moments:
         return []
     now: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
-    return [(now - each).total_seconds() for each in begun]
+    return [(now - each).total_seconds() for each in moments]
 
 
 def note(client: Redis, path: Path, seconds: Collection[float]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from orders.schema import customer_totals, customer_windows, report_windows
+from orders.schema import customer_totals, customer_windows, customers, report_windows
 from orders.windows import Window
 
 CONTENDERS = 4
@@ -18,9 +18,10 @@ CONTENDERS = 4
 
 
 class Ranked(NamedTuple):
-    """A customer on the list of a window."""
+    """A customer on the list of a window. The name may be newer than the rest."""
 
     customer_id: int
+    name: str
     orders: int
     total: Decimal
 
@@ -90,8 +91,13 @@ def _first(
     order: Sequence[sa.ColumnElement[Any]],
     depth: int,
 ) -> list[Ranked]:
-    columns = rollup.c["customer_id", "orders", "total"]
-    query = sa.select(*columns).where(where).order_by(*order).limit(depth)
+    query = (
+        sa.select(rollup.c.customer_id, customers.c.name, rollup.c.orders, rollup.c.total)
+        .join(customers, customers.c.id == rollup.c.customer_id)
+        .where(where)
+        .order_by(*order)
+        .limit(depth)
+    )
     return [Ranked(*row) for row in connection.execute(query)]
 
 

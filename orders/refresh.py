@@ -16,8 +16,7 @@ from orders.changes import Pass, fold_some
 from orders.locks import Lock, try_lock
 from orders.publishing import publish
 from orders.redis import Redis
-from orders.reports import Report, TopCustomer, in_cents
-from orders.schema import customers
+from orders.reports import Report, TopCustomer
 from orders.windows import Window
 
 TIME_SLICE = 30
@@ -81,9 +80,11 @@ def _next_step(
     deadline = time.monotonic() + patience
     while True:
         with engine.begin() as connection:
+            # What a crash takes back of it stands in the log still.
+            connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
             if try_lock(connection, Lock.FOLD):
                 step = _fold(connection, invalidate, depth)
-                stale = delays.since(connection, step.taken.customers.values())
+                stale = delays.since(connection, step.taken.stale_since)
                 break
         if time.monotonic() > deadline:
             return None
@@ -99,22 +100,16 @@ def _fold(connection: sa.Connection, invalidate: Invalidate, depth: int) -> _Ste
     """
     taken = fold_some(connection)
     is_done = taken.is_last and rollups.move_windows(connection, taken.as_of)
-    lists = {window: _list(connection, window, depth) for window in Window} if is_done else {}
+    lists = _lists(connection, depth) if is_done else {}
     invalidate(taken.customers)
     return _Step(taken, lists)
 
 
-def _list(connection: sa.Connection, window: Window, depth: int) -> Sequence[TopCustomer]:
-    """The list of a window with the customers' names, which may be newer than the rollups."""
-    found = ranking.top(connection, window, depth)
-    ids = sa.bindparam("ids", [each.customer_id for each in found], sa.ARRAY(sa.BigInteger))
-    query = sa.select(customers.c.id, customers.c.name).where(customers.c.id == sa.any_(ids))
-    called = dict(iter(connection.execute(query)))
-    return [
-        TopCustomer(each.customer_id, called[each.customer_id], each.orders, in_cents(each.total))
-        for each in found
-        if each.customer_id in called
-    ]
+def _lists(connection: sa.Connection, depth: int) -> dict[Window, Sequence[TopCustomer]]:
+    return {
+        window: [TopCustomer(*each) for each in ranking.top(connection, window, depth)]
+        for window in Window
+    }
 
 
 def _reports(step: _Step, seconds: float, depth: int) -> list[Report]:

@@ -4,7 +4,7 @@ Orders whose status stands in `uncounted_statuses` count in no report.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
@@ -112,7 +112,7 @@ def compute(engine: sa.Engine, window: Window, limit: int, min_orders: int = 1) 
     with snapshot.connect() as connection:
         as_of, watermark = connection.execute(MOMENT).one()
         query = top_customers_query(window, as_of, limit, min_orders)
-        rows = listed(connection.execute(query))
+        rows = [TopCustomer(*row) for row in connection.execute(query)]
     seconds = time.perf_counter() - began
     return Report(window, as_of, watermark, seconds, rows, complete=False)
 
@@ -138,16 +138,3 @@ def top_customers_query(
     if window is not Window.ALL:
         query = query.where(orders.c.created_at >= window.first_moment(as_of))
     return query
-
-
-def listed(rows: Iterable[sa.Row[int, str, int, Decimal]]) -> list[TopCustomer]:
-    """The lines for rows of customer, name, orders and total."""
-    return [
-        TopCustomer(customer_id, name, count, in_cents(total))
-        for customer_id, name, count, total in rows
-    ]
-
-
-def in_cents(total: Decimal) -> Decimal:
-    """Money with two decimals, from a sum that may have fewer."""
-    return total.quantize(Decimal("0.01"))
