@@ -17,9 +17,11 @@ from orders.errors import OrderworksError
 from orders.imports.ledger import count_by_status
 from orders.redis import Redis, make_redis, redis_unavailable
 from orders.reports import Window, published_report
+from orders.schedule import Entry, read_entries
 from orders.schema import parked_updates, update_outbox, update_shards
 from orders.settings import Settings
 from orders.stream import UpdateStream
+from orderworks.spans import span
 from worker.celery import app
 
 WORKER_PATIENCE = 1.0
@@ -68,7 +70,7 @@ class Examination:
             self._examine("stream", lambda: _ping(self._redis)),
             self._examine("cache", lambda: _ping(self._cache)),
             *self._queues(),
-            self._examine("beat", self._beat),
+            *self._beat(),
             self._examine("report", self._report),
         ]
         if self._settings.flower_url:
@@ -121,15 +123,20 @@ class Examination:
         for name, found in workers.items():
             yield Part(f"queue {name}", bool(found), ", ".join(sorted(found)) or problem)
 
-    def _beat(self) -> str:
-        """Beat is alive if the sweep that it asks for was lately done."""
-        pulse = self._redis.get(names.last_sweep())
-        if pulse is None:
-            raise OrderworksError("no sweep was ever done: is `celery -A worker beat` running?")
-        silence = time.time() - float(pulse)
-        if silence > max(30, 4 * self._settings.sweep_interval):
-            raise OrderworksError(f"the last sweep was {silence:.0f} s ago")
-        return f"last sweep {silence:.0f} s ago"
+    def _beat(self) -> Iterable[Part]:
+        """Whether each entry of beat succeeds: that needs beat, its queue's workers and what it uses."""
+        try:
+            with self._engine.connect() as connection:
+                entries = read_entries(connection)
+        except sa.exc.DBAPIError as error:
+            away = str(unavailable(error, self._settings.database))
+            return [Part("beat", healthy=False, detail=away)]
+        if not entries:
+            nothing = "it never asked for anything: is `celery -A worker beat` running?"
+            return [Part("beat", healthy=False, detail=nothing)]
+        return [
+            Part(f"beat {each.entry}", not each.is_overdue, _how_it_does(each)) for each in entries
+        ]
 
     def _report(self) -> str:
         """A report is stale when two refreshes in a row did not publish it."""
@@ -169,6 +176,14 @@ class Examination:
     def _imports(self) -> dict[str, int]:
         with self._engine.connect() as connection:
             return count_by_status(connection)
+
+
+def _how_it_does(entry: Entry) -> str:
+    last = "no success yet"
+    if entry.succeeded_at:
+        last = f"last success {span((datetime.now(UTC) - entry.succeeded_at).total_seconds())} ago"
+    pace = "paused" if entry.paused else f"every {span(entry.every)}"
+    return f"{last}, {pace}" + (f", failed since: {entry.error}" if entry.has_failed else "")
 
 
 _COUNTS = ("accepted", "applied", "superseded", "stale", "duplicate", "dead")

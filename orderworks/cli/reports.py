@@ -11,7 +11,8 @@ from orders.database import make_engine
 from orders.redis import make_redis
 from orders.reports import Report, Window
 from orders.settings import Settings
-from orderworks.cli.output import age, console, print_json, say, table
+from orderworks.cli.output import console, print_json, say, table
+from orderworks.spans import span
 
 commands = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help="Read the reports that are kept ready."
@@ -64,5 +65,5 @@ def print_report(found: Report) -> None:
     console.print(lines)
     old = (datetime.now(UTC) - found.as_of).total_seconds()
     say(
-        f"[dim]window {found.window}, as of {age(old)} ago ({found.as_of:%Y-%m-%d %H:%M:%S} UTC)[/]"
+        f"[dim]window {found.window}, as of {span(old)} ago ({found.as_of:%Y-%m-%d %H:%M:%S} UTC)[/]"
     )

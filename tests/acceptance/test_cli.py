@@ -20,7 +20,7 @@ from tests.processes import eventually
 
 COMMANDS = (
     *("demo", "up", "import", "imports", "rejects", "pause", "resume", "cancel", "retry"),
-    *("update", "dead", "report", "status", "metrics", "env", "doctor", "reshard", "db"),
+    *("update", "dead", "report", "beat", "status", "metrics", "env", "doctor", "reshard", "db"),
 )
 
 
@@ -158,7 +158,7 @@ def test_a_password_with_slashes_is_not_shown(run: Run) -> None:
 def test_status_is_1_and_names_what_is_missing_without_workers(run: Run) -> None:
     done = run("status")
     assert done.status == 1
-    for said in ("queue updates", "no worker answers", "no sweep was ever done"):
+    for said in ("queue updates", "no worker answers", "it never asked for anything"):
         assert said in done.out
 
 
