@@ -31,7 +31,9 @@ class Entry(msgspec.Struct, frozen=True):
     Attributes:
         every: the period that counts.
         configured: the one that counts if nobody sets another.
-        alive_at: when it last succeeded; if later, since when it is due in this period.
+        since: since when it is due in this period.
+        slot_at: the time of the slot that was run last.
+        alive_at: when it last succeeded; `since`, if that is later.
         silence: the time since then.
         due_in: until its next slot; below zero if it is late, None while it is paused.
     """
@@ -42,6 +44,8 @@ class Entry(msgspec.Struct, frozen=True):
     configured: float
     paused: bool
     runs: int
+    since: datetime
+    slot_at: datetime | None
     succeeded_at: datetime | None
     failed_at: datetime | None
     error: str | None
@@ -135,9 +139,10 @@ def _change(connection: sa.Connection, name: str, values: dict[str, Any]) -> Ent
 def _entries() -> sa.Select[Any]:
     runs = beat_runs.c
     alive_at = sa.func.greatest(runs.since, runs.succeeded_at)  # A null counts for nothing.
-    due_at = sa.func.coalesce(runs.slot_at + period(), runs.since)
+    due_at = sa.func.coalesce(runs.slot_at, runs.since) + period()
     return sa.select(
-        *runs["entry", "task", "paused", "runs", "succeeded_at", "failed_at", "error"],
+        *runs["entry", "task", "paused", "runs", "since", "slot_at"],
+        *runs["succeeded_at", "failed_at", "error"],
         _seconds(period()).label("every"),
         _seconds(runs.configured).label("configured"),
         alive_at.label("alive_at"),

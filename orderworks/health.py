@@ -147,9 +147,21 @@ class Examination:
                 f"{self._settings.report_interval:.0f} s of beat's start"
             )
         old = (datetime.now(UTC) - report.as_of).total_seconds()
-        if old > 30 + 2 * self._settings.report_interval:
+        if old > 30 + 2 * self._refresh_period():
             raise OrderworksError(f"as of {old:.0f} s ago")
         return f"as of {old:.0f} s ago"
+
+    def _refresh_period(self) -> float:
+        """Seconds between two refreshes as beat has them; as configured if the database is away."""
+        try:
+            with self._engine.connect() as connection:
+                entries = read_entries(connection)
+        except sa.exc.DBAPIError:
+            entries = []
+        of_refresh = (
+            each.every for each in entries if each.task == names.TaskName.REFRESH_TOP_CUSTOMERS
+        )
+        return next(of_refresh, self._settings.report_interval)
 
     def _flower(self) -> str:
         url = f"{self._settings.flower_url}/healthcheck"

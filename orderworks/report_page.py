@@ -19,7 +19,7 @@ _PAGE = Template("""\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>$title</title>
+<title>Top customers: $title</title>
 <style>
 :root { --ground: #ffffff; --text: #1c2024; --quiet: #575e66; --line: #dde1e6; --bar: #2b6cb0; }
 @media (prefers-color-scheme: dark) {
@@ -33,7 +33,7 @@ h1 { margin: 0; font-size: 1.5rem; line-height: 1.25; }
 p { margin: .25rem 0 0; color: var(--quiet); }
 table { width: 100%; margin-top: 1.5rem; border-collapse: collapse; }
 caption { padding-bottom: .5rem; text-align: left; color: var(--quiet); font-size: .875rem; }
-th, td { padding: .5rem 0 .5rem .75rem; border-bottom: 1px solid var(--line); text-align: left;
+th, td { padding: .5rem 0 .5rem 1rem; border-bottom: 1px solid var(--line); text-align: left;
          vertical-align: top; font-weight: normal; }
 th:first-child, td:first-child { padding-left: 0; }
 thead th { color: var(--quiet); font-size: .875rem; vertical-align: bottom; }
@@ -42,12 +42,17 @@ thead th { color: var(--quiet); font-size: .875rem; vertical-align: bottom; }
 .id { color: var(--quiet); font-size: .875rem; white-space: nowrap; }
 .bar { display: block; height: .5rem; min-width: 2px; margin: .25rem 0; border-radius: 2px;
        background: var(--bar); print-color-adjust: exact; }
+time { white-space: nowrap; }
+@media (max-width: 30rem) {
+  table, caption, thead th, .id { font-size: .8125rem; }
+  th, td { padding-left: .5rem; }
+}
 </style>
 </head>
 <body>
 <main>
-<h1>$title</h1>
-<p>$span_of_days</p>
+<h1>Top customers</h1>
+<p>$title</p>
 <p>As of $as_of, $age old when this page was written, at $written.</p>
 $customers
 </main>
@@ -57,9 +62,9 @@ $customers
 
 _TABLE = Template("""\
 <table>
-<caption>Customers by the total of their orders, the highest first. Bars are relative to it.</caption>
+<caption>Customers by the total of their orders, the highest first. Bars compare the totals.</caption>
 <thead>
-<tr><th scope="col" class="number"><abbr title="rank">#</abbr></th>
+<tr><th scope="col" class="number" aria-label="Rank">#</th>
 <th scope="col" class="customer">Customer</th>
 <th scope="col" class="number">Orders</th><th scope="col" class="number">Total</th></tr>
 </thead>
@@ -70,7 +75,7 @@ $rows
 
 _ROW = Template("""\
 <tr><td class="number">$rank</td>
-<th scope="row" class="customer"><bdi>$name</bdi> <span class="id">$customer_id</span>
+<th scope="row" class="customer"><bdi>$name</bdi> <span class="id">id $customer_id</span>
 <span class="bar" role="img" aria-label="$percent % of the highest" style="width:$percent%"></span></th>
 <td class="number">$orders</td><td class="number">$total</td></tr>""")
 
@@ -80,8 +85,7 @@ _NOBODY = "<p>No customer has counted orders in this window.</p>"
 def render(report: Report, written: datetime) -> str:
     """The page; `written` is the moment that the report's age is told for."""
     return _PAGE.substitute(
-        title="Top customers",
-        span_of_days=_span_of_days(report.window),
+        title=_covered(report.window),
         as_of=_time(report.as_of),
         age=span(max(0.0, (written - report.as_of).total_seconds())),
         written=_time(written),
@@ -107,7 +111,7 @@ def _row(rank: int, row: TopCustomer, highest: Decimal) -> str:
     )
 
 
-def _span_of_days(window: Window) -> str:
+def _covered(window: Window) -> str:
     if window.days is None:
         return "All orders"
     if window.days == 1:

@@ -14,10 +14,13 @@ from celery.result import AsyncResult
 from redbeat.schedulers import RedBeatScheduler, RedBeatSchedulerEntry, ensure_conf, get_redis
 from redis.exceptions import RedisError
 
-from orders.schedule import Planned
-from orders.slots import message_options, slot_of
-from worker.changes import Change, Changes
+from orders.schedule import Entry, Planned
+from orders.slots import Slot, message_options, slot_of
+from worker.changes import Changes
 from worker.lead import Lead
+
+Pace = tuple[float, bool]
+"""How an entry is asked for: every so many seconds, or, if it is paused, not at all."""
 
 log = structlog.get_logger()
 
@@ -32,7 +35,7 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # Redbeat is untyped
     def __init__(self, app: Celery, **options: Any) -> None:  # noqa: ANN401 - Celery's
         self.hears_broker = True
         self._changes = Changes(_planned(app.conf.beat_schedule))
-        self._written: dict[str, Change] | None = None
+        self._written: dict[str, Pace] | None = None
         super().__init__(app, **options)
         conf = ensure_conf(app)
         self._lead = Lead(get_redis(app), conf.lock_key, conf.lock_timeout)
@@ -54,35 +57,33 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # Redbeat is untyped
         return seconds
 
     def _look(self) -> float:
+        self._changes.wait()
+        if self._changes.known is None:
+            return 0  # It waited. Without the database nobody could run what is asked for.
         if not self._lead.keep():
             self._changes.leads = self._lead.take()
             self._written = None  # Another one may have written since, or the broker lost it all.
         if not self._changes.leads:
             return float(self.max_interval)
-        if self._written != self._changes.known:
-            self._write_schedule()
+        self._write_schedule(self._changes.known)
         return float(super().tick())
 
-    def _write_schedule(self) -> None:
-        self._written = self._changes.known
-        super().setup_schedule()
+    def _write_schedule(self, known: dict[str, Entry]) -> None:
+        """Write the schedule where it is not as it was written last."""
+        wanted = {name: (each.every, each.paused) for name, each in known.items()}
+        if wanted != self._written:
+            super().setup_schedule()
+            self._written = wanted
 
     def update_from_dict(self, entries: dict[str, Any]) -> None:
         """Write these entries, as people changed them."""
-        changed = {name: self._changed(name, entry) for name, entry in entries.items()}
-        super().update_from_dict(changed)
-
-    def _changed(self, name: str, entry: dict[str, Any]) -> dict[str, Any]:
-        change = (self._written or {}).get(name)
-        slot = slot_of(entry["options"].get("headers"))
-        if change is None or slot is None:
-            return entry
-        return {
-            **entry,
-            "schedule": timedelta(seconds=change.every),
-            "enabled": not change.paused,
-            "options": entry["options"] | message_options(slot, change.every),
-        }
+        known = self._changes.known or {}
+        super().update_from_dict(
+            {
+                name: _as_known(entry, known[name]) if name in known else entry
+                for name, entry in entries.items()
+            }
+        )
 
     def apply_async(
         self,
@@ -107,6 +108,22 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # Redbeat is untyped
         except RedisError as error:
             log.warning("beat_lead_runs_out", error=str(error))
         super().close()
+
+
+def _as_known(entry: dict[str, Any], known: Entry) -> dict[str, Any]:
+    """The configured entry at the pace that the database says.
+
+    Redbeat takes `last_run_at` only where it has none itself: a broker that lost everything does not
+    put off what is due once a day.
+    """
+    slot = Slot(known.entry, known.configured)
+    return {
+        **entry,
+        "schedule": timedelta(seconds=known.every),
+        "enabled": not known.paused,
+        "options": entry["options"] | message_options(slot, known.every),
+        "last_run_at": known.slot_at or known.since,
+    }
 
 
 def _planned(schedule: dict[str, Any]) -> list[Planned]:

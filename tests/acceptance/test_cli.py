@@ -149,6 +149,27 @@ def test_a_name_is_printed_as_it_is(run: Run, engine: sa.Engine) -> None:
     assert "[/x] [red] Ltd" in run("report", "top-customers").out
 
 
+def test_a_report_is_a_page_in_a_file_or_on_standard_output(run: Run, tmp_path: Path) -> None:
+    done = run("report", "top-customers", "--window", "30d", "--html", "page.html")
+    assert (done.status, "page.html" in done.out) == (0, True)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "last 30 days" in page
+    printed = run("report", "top-customers", "--window", "30d", "--html", "-").out
+    assert printed.startswith("<!doctype html>")
+    assert printed.endswith("</html>\n")
+
+
+@pytest.mark.parametrize("arguments", [("--html", "no/such/folder/x"), ("--html", "-", "--json")])
+def test_a_page_that_cannot_be_written_is_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
+    done = run("report", "top-customers", *arguments)
+    assert (done.status, done.out) == (2, "")
+
+
+def test_report_by_itself_lists_the_top_customers_of_all_time(run: Run) -> None:
+    done = run("report")
+    assert (done.status, "window all, as of" in done.out) == (0, True)
+
+
 def test_a_password_with_slashes_is_not_shown(run: Run) -> None:
     done = run("imports", DATABASE_URL="postgresql://u:12/S3cretTail@127.0.0.1:1/db")
     assert "S3cretTail" not in done.err
