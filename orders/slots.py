@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orders.schema import beat_runs
 
-HEADER = "beat"
+HEADER = "orderworks-beat"
 """The header of beat's messages. One without it is a nudge, and is not guarded."""
 
 LIFE = 2

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from orders import schedule
+from orders.locks import Lock, try_lock
 from orders.schedule import Entry
 from tests.commands import Run
 from tests.processes import Service, eventually
@@ -95,6 +96,29 @@ def test_status_tells_of_each_entry(run: Run, engine: sa.Engine) -> None:
     assert all(parts[f"beat {name}"]["healthy"] for name in ENTRIES)
     assert "every 1 s" in parts["beat sweep"]["detail"]
     assert "paused" in parts["beat refresh-top-customers"]["detail"]
+
+
+def test_an_entry_that_fails_says_why(run: Run, engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE update_shards RENAME TO away"))
+    try:
+        eventually(lambda: entry(engine, "sweep").has_failed, SOON, "it does not fail")
+        parts = {each["name"]: each for each in json.loads(run("status", "--json").out)["parts"]}
+    finally:
+        with engine.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE away RENAME TO update_shards"))
+    assert "failed since: ProgrammingError" in parts["beat sweep"]["detail"]
+    eventually(lambda: not entry(engine, "sweep").has_failed, SOON, "it does not succeed again")
+
+
+def test_a_run_that_leaves_its_work_to_another_one_is_no_success(engine: sa.Engine) -> None:
+    with engine.begin() as other:
+        assert eventually(lambda: try_lock(other, Lock.SWEEP), SOON)
+        wait_for_runs(engine, "sweep", 2)
+        before = entry(engine, "sweep").succeeded_at
+        wait_for_runs(engine, "sweep", 2)
+        assert entry(engine, "sweep").succeeded_at == before
+    eventually(lambda: entry(engine, "sweep").succeeded_at != before, SOON, "none succeeds")
 
 
 @pytest.mark.parametrize(
