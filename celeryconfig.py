@@ -4,12 +4,14 @@ Read with `app.config_from_object("celeryconfig")`, so `celery -A worker …` us
 """
 
 from datetime import timedelta
+from typing import Any
 
 from kombu import Exchange
 from kombu import Queue as KombuQueue
 
 from orders.names import BEAT_PREFIX, QUEUE_OF, Queue, TaskName
 from orders.settings import Settings
+from orders.slots import Slot, message_options
 
 settings = Settings.load()
 
@@ -68,26 +70,29 @@ worker_hijack_root_logger = False  # worker/logs.py owns logging
 imports = ("tasks.updates", "tasks.imports", "tasks.reports", "tasks.upkeep")
 
 # --- Beat ---------------------------------------------------------------------------------------
-beat_scheduler = "redbeat.RedBeatScheduler"  # any number of beats; one leads
+beat_scheduler = "worker.scheduler.Scheduler"  # any number of beats; one leads
 beat_max_loop_interval = 2  # seconds between two looks, and two extensions of the lock
 redbeat_redis_url = broker_url
 redbeat_redis_options = _bounded_waits  # Redbeat takes none of the broker's over
 redbeat_key_prefix = BEAT_PREFIX
 redbeat_lock_timeout = 12  # seconds until another beat takes over from a dead leader
+
+
+def _every(seconds: float, entry: str, task: TaskName) -> dict[str, Any]:
+    """An entry whose messages say what slot they are for, so that one of them is run."""
+    return {
+        "task": task.value,
+        "schedule": timedelta(seconds=seconds),
+        "options": message_options(Slot(entry, seconds), seconds),
+    }
+
+
+_DAY = 24 * 3600
 beat_schedule = {
-    "refresh-top-customers": {
-        "task": TaskName.REFRESH_TOP_CUSTOMERS.value,
-        "schedule": timedelta(seconds=settings.report_interval),
-        "options": {"expires": 2 * settings.report_interval},  # the next one does its work
-    },
-    "sweep": {
-        "task": TaskName.SWEEP.value,
-        "schedule": timedelta(seconds=settings.sweep_interval),
-        "options": {"expires": 4 * settings.sweep_interval},
-    },
-    "purge-expired": {
-        "task": TaskName.PURGE_EXPIRED.value,
-        "schedule": timedelta(days=1),
-        "options": {"expires": 3600},
-    },
+    name: _every(seconds, name, task)
+    for name, seconds, task in (
+        ("refresh-top-customers", settings.report_interval, TaskName.REFRESH_TOP_CUSTOMERS),
+        ("sweep", settings.sweep_interval, TaskName.SWEEP),
+        ("purge-expired", _DAY, TaskName.PURGE_EXPIRED),
+    )
 }

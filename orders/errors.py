@@ -11,6 +11,7 @@ OrderworksError
 ├── PartlyAccepted          `update_many` stopped part way: says how many were accepted
 ├── ImportNotFound          no import has that id
 ├── DeadUpdateNotFound      no dead update has that id
+├── EntryNotFound           beat has no entry of that name
 ├── ReplayStopped           dead updates were replayed part way: says how many
 ├── ReshardStopped          the streams' layout was not changed: says what it waited for
 ├── WrongState              the import is not in a state in which this can be done to it
@@ -111,6 +112,14 @@ class DeadUpdateNotFound(OrderworksError):
     def __init__(self, ids: Sequence[int]) -> None:
         named = ", ".join(map(str, ids))
         super().__init__(f"no dead update has the id {named}; `orderworks dead` lists them")
+
+
+class EntryNotFound(OrderworksError):
+    """Beat has no entry of that name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        has = ", ".join(known) or "none yet: is `celery -A worker beat` running?"
+        super().__init__(f"beat has no entry {name!r}; it has {has}")
 
 
 class ReplayStopped(OrderworksError):

@@ -21,6 +21,7 @@ from orders.imports.ledger import count_by_status
 from orders.messages import Verdict
 from orders.redis import Redis, make_redis
 from orders.reports import published_report
+from orders.schedule import read_entries
 from orders.schema import (
     customer_changes,
     dead_updates,
@@ -65,7 +66,9 @@ DOCUMENTED = {
     "orderworks_import_oldest_seconds": "Age of the oldest running import; 0 if none runs.",
     "orderworks_change_log_rows": "Changes that no refresh has folded; counted up to a million.",
     "orderworks_report_as_of_timestamp_seconds": "What was committed until then is in the report.",
-    "orderworks_last_sweep_timestamp_seconds": "When a sweep last ended well.",
+    "orderworks_beat_last_success_timestamp_seconds": "When the entry of beat last ended well; if "
+    "later, since when it is due in its present period.",
+    "orderworks_beat_period_seconds": "How often it is due. None for one that is paused.",
     "orderworks_queue_messages": "Messages in the broker that no worker has taken.",
     "orderworks_redis_memory_bytes": "Memory that the server uses for its data.",
     "orderworks_redis_memory_limit_bytes": "Memory that it may use; 0 is without a limit.",
@@ -142,6 +145,7 @@ class Metrics(Collector):
                 *_imports(snapshot),
                 *_chunks(snapshot),
                 Sample("orderworks_change_log_rows", _log_rows(snapshot), {}),
+                *_beat(snapshot),
             ]
 
     def _streams(self) -> list[Sample]:
@@ -153,9 +157,6 @@ class Metrics(Collector):
             length, lag = self._stream.length(shard), self._stream.lag(shard, now)
             samples.append(Sample("orderworks_stream_entries", length, label))
             samples.append(Sample("orderworks_stream_lag_seconds", lag, label))
-        pulse = self._client.get(names.last_sweep())
-        if pulse is not None:
-            samples.append(Sample("orderworks_last_sweep_timestamp_seconds", float(pulse), {}))
         return samples + _memory(self._client, "stream")
 
     def _reports(self) -> list[Sample]:
@@ -270,3 +271,11 @@ def _memory(client: Redis, server: str) -> list[Sample]:
         Sample("orderworks_redis_memory_bytes", info["used_memory"], label),
         Sample("orderworks_redis_memory_limit_bytes", info["maxmemory"], label),
     ]
+
+
+def _beat(connection: sa.Connection) -> Iterator[Sample]:
+    for each in read_entries(connection):
+        label, alive_at = {"entry": each.entry}, each.alive_at.timestamp()
+        yield Sample("orderworks_beat_last_success_timestamp_seconds", alive_at, label)
+        if not each.paused:
+            yield Sample("orderworks_beat_period_seconds", each.every, label)

@@ -112,8 +112,3 @@ def import_progress(import_id: str) -> str:
 def import_content(fingerprint: str) -> str:
     """The id of the import that brought this content first, asked for in the same way."""
     return f"orders:import-content:{fingerprint}"
-
-
-def last_sweep() -> str:
-    """When the sweep last ended well; `status` reads it as the pulse of beat."""
-    return "orders:last-sweep"

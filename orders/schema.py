@@ -294,15 +294,27 @@ uncounted_statuses = sa.Table(
     sa.Column("status", sa.Text, primary_key=True),
 )
 
-# What beat asked for lately: the guard that a slot is run once, and the pulse of each entry.
+# What beat asks for, an entry a row: its task and its period, the slot that was run last, and what
+# became of that. Beat writes the first, whoever steers it the second, workers the rest.
 beat_runs = sa.Table(
     "beat_runs",
     metadata,
     sa.Column("entry", sa.Text, primary_key=True),
-    sa.Column("slot_at", Moment, nullable=False),
-    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("configured", sa.Interval, nullable=False),
+    # In place of what is configured, if somebody changed it.
+    sa.Column("every", sa.Interval),
+    sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.false()),
+    # Since when it is due in its present period: nobody can have missed it before.
+    sa.Column("since", Moment, nullable=False, server_default=NOW),
+    sa.Column("slot_at", Moment),
+    # The message that has the slot, by its id.
+    sa.Column("claimed_by", sa.Text),
+    sa.Column("started_at", Moment),
     sa.Column("succeeded_at", Moment),
     sa.Column("failed_at", Moment),
     sa.Column("error", sa.Text),
     sa.Column("runs", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.CheckConstraint("configured > interval '0'", name="configured"),
+    sa.CheckConstraint("every > interval '0'", name="every"),
 )

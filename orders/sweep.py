@@ -4,7 +4,6 @@ Messages are nudges; the work lies in the update streams, the spool and the ledg
 of a message, the work is found here.
 """
 
-import time
 from datetime import timedelta
 from itertools import islice
 
@@ -120,8 +119,3 @@ def _is_forgotten(stream: UpdateStream, shard: int, due: set[int]) -> bool:
 def _take_nudge(client: Redis, import_id: str) -> bool:
     """A plan may take longer than the time between two sweeps: nudge it once in a while only."""
     return bool(client.set(names.import_nudge(import_id), b"1", nx=True, ex=PLAN_SECONDS))
-
-
-def note_sweep(client: Redis) -> None:
-    """Leave the pulse that `orderworks status` feels."""
-    client.set(names.last_sweep(), time.time())

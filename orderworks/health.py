@@ -17,10 +17,12 @@ from orders.errors import OrderworksError
 from orders.imports.ledger import count_by_status
 from orders.redis import Redis, make_redis, redis_unavailable
 from orders.reports import published_report
+from orders.schedule import Entry, read_entries
 from orders.schema import parked_updates, update_outbox, update_shards
 from orders.settings import Settings
 from orders.stream import UpdateStream
 from orders.windows import Window
+from orderworks.spans import span
 from worker.celery import app
 
 WORKER_PATIENCE = 1.0
@@ -69,7 +71,7 @@ class Examination:
             self._examine("stream", lambda: _ping(self._redis)),
             self._examine("cache", lambda: _ping(self._cache)),
             *self._queues(),
-            self._examine("beat", self._beat),
+            *self._beat(),
             self._examine("report", self._report),
         ]
         if self._settings.flower_url:
@@ -122,15 +124,20 @@ class Examination:
         for name, found in workers.items():
             yield Part(f"queue {name}", bool(found), ", ".join(sorted(found)) or problem)
 
-    def _beat(self) -> str:
-        """Beat is alive if the sweep that it asks for was lately done."""
-        pulse = self._redis.get(names.last_sweep())
-        if pulse is None:
-            raise OrderworksError("no sweep was ever done: is `celery -A worker beat` running?")
-        silence = time.time() - float(pulse)
-        if silence > max(30, 4 * self._settings.sweep_interval):
-            raise OrderworksError(f"the last sweep was {silence:.0f} s ago")
-        return f"last sweep {silence:.0f} s ago"
+    def _beat(self) -> Iterable[Part]:
+        """Whether each entry of beat succeeds: that needs beat, its queue's workers and what it uses."""
+        try:
+            with self._engine.connect() as connection:
+                entries = read_entries(connection)
+        except sa.exc.DBAPIError as error:
+            away = str(unavailable(error, self._settings.database))
+            return [Part("beat", healthy=False, detail=away)]
+        if not entries:
+            nothing = "it never asked for anything: is `celery -A worker beat` running?"
+            return [Part("beat", healthy=False, detail=nothing)]
+        return [
+            Part(f"beat {each.entry}", not each.is_overdue, _how_it_does(each)) for each in entries
+        ]
 
     def _report(self) -> str:
         """A report is stale when two refreshes in a row did not publish it."""
@@ -141,9 +148,21 @@ class Examination:
                 f"{self._settings.report_interval:.0f} s of beat's start"
             )
         old = (datetime.now(UTC) - report.as_of).total_seconds()
-        if old > 30 + 2 * self._settings.report_interval:
+        if old > 30 + 2 * self._refresh_period():
             raise OrderworksError(f"as of {old:.0f} s ago")
         return f"as of {old:.0f} s ago"
+
+    def _refresh_period(self) -> float:
+        """Seconds between two refreshes as beat has them; as configured if the database is away."""
+        try:
+            with self._engine.connect() as connection:
+                entries = read_entries(connection)
+        except sa.exc.DBAPIError:
+            entries = []
+        of_refresh = (
+            each.every for each in entries if each.task == names.TaskName.REFRESH_TOP_CUSTOMERS
+        )
+        return next(of_refresh, self._settings.report_interval)
 
     def _flower(self) -> str:
         url = f"{self._settings.flower_url}/healthcheck"
@@ -170,6 +189,14 @@ class Examination:
     def _imports(self) -> dict[str, int]:
         with self._engine.connect() as connection:
             return count_by_status(connection)
+
+
+def _how_it_does(entry: Entry) -> str:
+    last = "no success yet"
+    if entry.succeeded_at:
+        last = f"last success {span((datetime.now(UTC) - entry.succeeded_at).total_seconds())} ago"
+    pace = "paused" if entry.paused else f"every {span(entry.every)}"
+    return f"{last}, {pace}" + (f", failed since: {entry.error}" if entry.has_failed else "")
 
 
 _COUNTS = ("accepted", "applied", "superseded", "stale", "duplicate", "dead")

@@ -7,6 +7,7 @@ import msgspec
 from celery import Task
 
 from orders.names import TaskName
+from tasks.guard import GuardedTask
 from worker.celery import app
 
 P = ParamSpec("P")
@@ -32,10 +33,13 @@ def task(
 
     `max_retries` bounds how often a message whose child was killed is delivered again; after that the
     sweep has to find the work. Celery takes any option silently, so only known ones are offered.
+
+    Where beat asks for the task, it is run once a slot; see `GuardedTask`.
     """
 
     def register(function: Callable[P, R]) -> Task[P, R]:
         options: dict[str, Any] = {
+            "base": GuardedTask,
             "max_retries": max_retries,
             "default_retry_delay": RETRY_DELAY,
             "soft_time_limit": soft_time_limit,

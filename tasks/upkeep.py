@@ -4,7 +4,7 @@ from typing import Any
 
 from orders import retention
 from orders.names import Queue, TaskName
-from orders.sweep import MOST_WAITING, find_forgotten, note_sweep
+from orders.sweep import MOST_WAITING, find_forgotten
 from tasks.imports import load_chunk, plan_import
 from tasks.task import summary, task
 from tasks.updates import drain_updates
@@ -26,7 +26,6 @@ def sweep() -> dict[str, Any] | None:
         plan_import.delay(import_id)
     for import_id, number in forgotten.chunks:
         load_chunk.delay(import_id, number)
-    note_sweep(process.redis)
     return summary(forgotten)
 
 

@@ -2,11 +2,10 @@
 
 A process that runs, and even a connection that is open, proves nothing: workers are known to sit on
 one and fetch no more. So a worker's heart beats on the answers that its consumer gets while it waits
-for messages, and beat's on a look at the schedule that was brought to its end.
+for messages, and beat's on a look at the schedule during which the broker answered.
 """
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -18,7 +17,6 @@ from celery.signals import beat_init
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from redis.exceptions import RedisError
-from redis.lock import Lock
 
 from orders.redis import make_redis
 from worker import heartbeat
@@ -102,42 +100,23 @@ def _beat(path: Path) -> None:
 
 
 def _watch_beat(sender: Service, **_: object) -> None:
-    """Beat after each look at the schedule and, on standby, after each look at the leader's lock.
-
-    Runs before Redbeat's own receiver, which connects later and waits there until it leads.
-    """
+    """Beat after each look at the schedule, or at who leads, that the broker answered."""
     path = heartbeat.heartbeat_file()
     if path is None:
         return
     heartbeat.forget(path)
     scheduler = sender.scheduler
-    scheduler.tick = _watched(scheduler.tick, path)  # type: ignore[assignment, method-assign]
-    if getattr(scheduler, "lock_key", None):
-        _watch_lock(sender.app)
+    scheduler.tick = _watched(scheduler, path)  # type: ignore[assignment, method-assign]
 
 
-def _watched(tick: Callable[..., float], path: Path) -> Callable[[], float]:
+def _watched(scheduler: Any, path: Path) -> Callable[[], float]:  # noqa: ANN401 - any class of them
+    tick = scheduler.tick
+
     def watched_tick() -> float:
-        seconds = tick()
-        _beat(path)
+        seconds: float = tick()
+        # Ours says whether it heard; any other scheduler raises if it did not.
+        if getattr(scheduler, "hears_broker", True):
+            _beat(path)
         return seconds
 
     return watched_tick
-
-
-def _watch_lock(app: Celery) -> None:
-    from redbeat.schedulers import get_redis  # noqa: PLC0415 - connects to beat_init when imported
-
-    client = get_redis(app)
-    client.lock = partial(client.lock, lock_class=_WatchedLock)
-
-
-class _WatchedLock(Lock):
-    """Redbeat's lock: whoever waits for it is well as long as Redis answers."""
-
-    def do_acquire(self, token: str) -> bool:
-        taken = super().do_acquire(token)
-        path = heartbeat.heartbeat_file()
-        if path:
-            _beat(path)
-        return taken

@@ -2,7 +2,7 @@
 
 import typer
 
-from orderworks.cli import bench, database, import_control, imports, reports, stack, updates
+from orderworks.cli import beat, bench, database, import_control, imports, reports, stack, updates
 from orderworks.cli.dead import dead
 from orderworks.cli.demo import demo
 from orderworks.cli.doctor import doctor
@@ -33,6 +33,7 @@ app.command()(import_control.retry)
 app.command()(updates.update)
 app.command()(dead)
 app.add_typer(reports.commands, name="report")
+app.add_typer(beat.commands, name="beat")
 app.command()(status)
 app.command()(metrics)
 app.command()(stack.env)

@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from orders.dead import Letter
 from orders.replay import Unreadable
-from orderworks.cli.output import age, console, say, table
+from orderworks.cli.output import console, say, table
+from orderworks.spans import span
 
 SHOWN = 60
 """Characters of an update that the list shows."""
@@ -74,7 +75,7 @@ def _order(letter: Letter) -> str:
 
 
 def _when(letter: Letter) -> str:
-    ago = f"{age((datetime.now(UTC) - letter.died_at).total_seconds())} ago"
+    ago = f"{span((datetime.now(UTC) - letter.died_at).total_seconds())} ago"
     return f"{ago}, replayed" if letter.replayed_at else ago
 
 

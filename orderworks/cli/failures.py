@@ -14,6 +14,7 @@ from orders.database import unavailable
 from orders.errors import (
     ConfigurationError,
     DeadUpdateNotFound,
+    EntryNotFound,
     ImportNotFound,
     InvalidInput,
     OrderworksError,
@@ -24,6 +25,14 @@ from orders.settings import Settings
 FAILED = 1
 WRONG_USAGE = 2
 
+_USERS_OWN = (
+    ConfigurationError,
+    InvalidInput,
+    ImportNotFound,
+    DeadUpdateNotFound,
+    EntryNotFound,
+)
+
 _UNDEFINED_TABLE = "42P01"
 
 
@@ -32,7 +41,7 @@ def clear_failures() -> Iterator[None]:
     """Turn the errors that a person can do something about into a line and an exit status."""
     try:
         yield
-    except (ConfigurationError, InvalidInput, ImportNotFound, DeadUpdateNotFound) as error:
+    except _USERS_OWN as error:
         _end(error, WRONG_USAGE)
     except OrderworksError as error:
         _end(error, FAILED)

@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from orders.imports.progress import COUNTS, Summary
-from orderworks.cli.output import age, console, say, table
+from orderworks.cli.output import console, say, table
+from orderworks.spans import span
 
 WOULD = ("insert", "change", "unchanged", "stale", "superseded", "rejected")
 
@@ -73,7 +74,7 @@ def way(summary: Summary) -> str:
     if summary["rows_per_second"] is not None:
         parts.append(f"{summary['rows_per_second']:,.0f} rows/s")
     if summary["eta_seconds"] is not None:
-        parts.append(f"{age(summary['eta_seconds'])} left")
+        parts.append(f"{span(summary['eta_seconds'])} left")
     return ", ".join(parts)
 
 
@@ -105,7 +106,7 @@ def _print_would(summary: Summary) -> None:
     )
     say(f"Customers whose cached reads would be dropped: {would['customers']:,}.")
     say(f"Reports that would change: {', '.join(would['reports']) or 'none'}.")
-    say(f"The import would take about {age(would['seconds'])}.")
+    say(f"The import would take about {span(would['seconds'])}.")
     if would_stop(summary):
         say(f"The import would stop: more than {summary['max_rejects']:,} rows would be rejected.")
     _print_rows("The first differences:", would["differences"])

@@ -28,11 +28,3 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     for column in columns:
         empty.add_column(column, justify="right" if column in right else "left")
     return empty
-
-
-def age(seconds: float) -> str:
-    """A span as people say it: `3 s`, `2 min`, `5 h`."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -1,6 +1,8 @@
 """`orderworks report`: the reports that beat keeps ready."""
 
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,41 +14,71 @@ from orders.redis import make_redis
 from orders.reports import Report
 from orders.settings import Settings
 from orders.windows import Window
-from orderworks.cli.output import age, console, print_json, say, table
+from orderworks.cli.output import console, print_json, say, table
+from orderworks.report_page import render
+from orderworks.spans import span
 
-commands = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="markdown", help="Read the reports that are kept ready."
-)
+commands = typer.Typer(rich_markup_mode="markdown")
 
 BAR = 24
 
+LIMIT = 10
 
-@commands.callback()
-def report() -> None:
-    """Read the reports that are kept ready."""
+STANDARD_OUTPUT = Path("-")
+
+
+@commands.callback(invoke_without_command=True)
+def report(context: typer.Context) -> None:
+    """Read the reports that are kept ready; by itself, the top customers of all time."""
+    if context.invoked_subcommand is None:
+        print_report(_read(Window.ALL))
 
 
 @commands.command("top-customers")
 def top_customers(
     window: Annotated[Window, typer.Option(help="Days, today included, in UTC.")] = Window.ALL,
-    limit: Annotated[int, typer.Option(min=1, help="Customers to list.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, help="Customers to list.")] = LIMIT,
     min_orders: Annotated[int, typer.Option(min=1, help="Leave out those with fewer.")] = 1,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page that needs nothing else; `-` prints it."),
+    ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the customers with the highest order totals, and how fresh the list is."""
+    if as_json and html:
+        raise typer.BadParameter("give either --json or --html")
+    found = _read(window, limit, min_orders)
+    if as_json:
+        print_json({"window": found.window, "as_of": found.as_of, "rows": found.rows})
+    elif html:
+        _write_page(found, html)
+    else:
+        print_report(found)
+
+
+def _read(window: Window, limit: int = LIMIT, min_orders: int = 1) -> Report:
     settings = Settings.load()
-    found = reports.top_customers(
+    return reports.top_customers(
         make_engine(settings, "orderworks-cli"),
         make_redis(settings.cache, settings.redis_timeout),
         window,
         limit,
         min_orders,
     )
-    if as_json:
-        print_json({"window": found.window, "as_of": found.as_of, "rows": found.rows})
-    else:
-        print_report(found)
+
+
+def _write_page(found: Report, file: Path) -> None:
+    page = render(found, datetime.now(UTC))
+    if file == STANDARD_OUTPUT:
+        sys.stdout.buffer.write(page.encode())
+        return
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {file}: {error.strerror}") from None
+    say(f"Wrote {escape(str(file))}: {len(found.rows)} customers, window {found.window}.")
 
 
 def print_report(found: Report) -> None:
@@ -65,5 +97,5 @@ def print_report(found: Report) -> None:
     console.print(lines)
     old = (datetime.now(UTC) - found.as_of).total_seconds()
     say(
-        f"[dim]window {found.window}, as of {age(old)} ago ({found.as_of:%Y-%m-%d %H:%M:%S} UTC)[/]"
+        f"[dim]window {found.window}, as of {span(old)} ago ({found.as_of:%Y-%m-%d %H:%M:%S} UTC)[/]"
     )

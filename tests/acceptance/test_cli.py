@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from migrations import runner
 from orders import names
 from orders.messages import Outcome, Verdict
 from orders.redis import Redis
@@ -20,7 +21,7 @@ from tests.processes import eventually
 
 COMMANDS = (
     *("demo", "up", "import", "imports", "rejects", "pause", "resume", "cancel", "retry"),
-    *("update", "dead", "report", "status", "metrics", "env", "doctor", "reshard", "db"),
+    *("update", "dead", "report", "beat", "status", "metrics", "env", "doctor", "reshard", "db"),
 )
 
 
@@ -128,9 +129,9 @@ def test_a_database_without_schema_says_what_to_run(run: Run) -> None:
     done = run("imports")
     assert done.status == 1
     assert "orderworks db upgrade" in done.err
-    assert "0008" in run("db", "upgrade").out
+    assert runner.head() in run("db", "upgrade").out
     assert run("db", "check").status == 0
-    assert run("db", "current").out == "0008 (newest: 0008)\n"
+    assert run("db", "current").out == f"{runner.head()} (newest: {runner.head()})\n"
 
 
 def test_json_is_one_document_and_nothing_else(run: Run) -> None:
@@ -149,6 +150,27 @@ def test_a_name_is_printed_as_it_is(run: Run, engine: sa.Engine) -> None:
     assert "[/x] [red] Ltd" in run("report", "top-customers").out
 
 
+def test_a_report_is_a_page_in_a_file_or_on_standard_output(run: Run, tmp_path: Path) -> None:
+    done = run("report", "top-customers", "--window", "30d", "--html", "page.html")
+    assert (done.status, "page.html" in done.out) == (0, True)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "last 30 days" in page
+    printed = run("report", "top-customers", "--window", "30d", "--html", "-").out
+    assert printed.startswith("<!doctype html>")
+    assert printed.endswith("</html>\n")
+
+
+@pytest.mark.parametrize("arguments", [("--html", "no/such/folder/x"), ("--html", "-", "--json")])
+def test_a_page_that_cannot_be_written_is_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
+    done = run("report", "top-customers", *arguments)
+    assert (done.status, done.out) == (2, "")
+
+
+def test_report_by_itself_lists_the_top_customers_of_all_time(run: Run) -> None:
+    done = run("report")
+    assert (done.status, "window all, as of" in done.out) == (0, True)
+
+
 def test_a_password_with_slashes_is_not_shown(run: Run) -> None:
     done = run("imports", DATABASE_URL="postgresql://u:12/S3cretTail@127.0.0.1:1/db")
     assert "S3cretTail" not in done.err
@@ -158,7 +180,7 @@ def test_a_password_with_slashes_is_not_shown(run: Run) -> None:
 def test_status_is_1_and_names_what_is_missing_without_workers(run: Run) -> None:
     done = run("status")
     assert done.status == 1
-    for said in ("queue updates", "no worker answers", "no sweep was ever done"):
+    for said in ("queue updates", "no worker answers", "it never asked for anything"):
         assert said in done.out
 
 

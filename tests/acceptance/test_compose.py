@@ -19,7 +19,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from orders import names
+from orders import schedule
 from orders.database import database_address
 from orders.messages import OrderUpdate
 from orders.redis import Redis, make_redis
@@ -140,7 +140,7 @@ def test_the_services_turn_healthy_do_their_work_and_end_in_time(
     composition.add("standby", "beat")
     with running(composition, *SERVICES, "standby") as processes:
         apply_an_import_and_an_update(composition, migrated)
-        assert_beat_sweeps(composition)
+        assert_beat_sweeps(migrated)
         assert_flower_lets_look_and_nothing_else(composition)
         assert not refusals(composition)
         for process in processes.values():
@@ -171,9 +171,13 @@ def order_ids(database: sa.Engine) -> list[int]:
         return list(connection.scalars(sa.select(orders.c.id)))
 
 
-def assert_beat_sweeps(composition: Composition) -> None:
-    with client(composition, "redis_url") as stream:
-        wait_until(lambda: bool(stream.exists(names.last_sweep())), 30)
+def assert_beat_sweeps(database: sa.Engine) -> None:
+    def has_swept() -> bool:
+        with database.connect() as connection:
+            entries = schedule.read_entries(connection)
+        return any(each.succeeded_at for each in entries if each.entry == "sweep")
+
+    wait_until(has_swept, 30)
 
 
 def assert_flower_lets_look_and_nothing_else(composition: Composition) -> None:

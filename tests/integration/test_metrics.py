@@ -20,8 +20,10 @@ from orders.messages import OrderUpdate
 from orders.metrics import DOCUMENTED, Metrics
 from orders.redis import Redis, make_redis
 from orders.refresh import refresh
+from orders.schedule import Planned, pause, register
 from orders.schema import dead_updates, import_chunks, imports, parked_updates, update_outbox
 from orders.settings import Settings
+from orders.slots import note_success
 from orders.stream import UpdateStream
 from orders.windows import Window
 from producer.imports import accept_import
@@ -191,25 +193,46 @@ def test_imports_are_told_by_status_and_their_rows_by_outcome(
     assert found["orderworks_change_log_rows"] == 2
 
 
-def test_reports_and_sweeps_are_told_by_when_they_were_made(
-    engine: sa.Engine, stream: Redis, cache: Redis, told: Callable[..., Told]
+def test_reports_are_told_by_when_they_were_made(
+    engine: sa.Engine, cache: Redis, told: Callable[..., Told]
 ) -> None:
     assert not [name for name in told() if "timestamp" in name], "there is none yet"
     refreshed = refresh(engine, cache, lambda _ids: None, depth=10)
     assert refreshed
-    stream.set(names.last_sweep(), 1234.5)
     found = told()
-    assert found["orderworks_last_sweep_timestamp_seconds"] == 1234.5
     for window in Window:
         as_of = found[of("orderworks_report_as_of_timestamp_seconds", window=window)]
         assert as_of == refreshed.as_of.timestamp()
 
 
+def test_entries_of_beat_are_told_by_their_last_success_and_their_period(
+    engine: sa.Engine, told: Callable[..., Told]
+) -> None:
+    planned = [Planned("sweep", "tasks.upkeep.sweep", 5), Planned("purge", "tasks.upkeep.purge", 9)]
+    with engine.begin() as connection:
+        register(connection, planned)
+        pause(connection, "purge")
+    before = time.time()
+    with engine.begin() as connection:
+        note_success(connection, "sweep")
+    found = told()
+    last = "orderworks_beat_last_success_timestamp_seconds"
+    assert abs(found[of(last, entry="sweep")] - before) < 5
+    assert found[of(last, entry="purge")] < found[of(last, entry="sweep")], (
+        "it counts from its start"
+    )
+    assert found[of("orderworks_beat_period_seconds", entry="sweep")] == 5
+    assert of("orderworks_beat_period_seconds", entry="purge") not in found, (
+        "paused, it owes nothing"
+    )
+
+
 def test_every_metric_is_documented_and_told(
-    engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings
+    engine: sa.Engine, cache: Redis, settings: Settings
 ) -> None:
     refresh(engine, cache, lambda _ids: None, depth=10)
-    stream.set(names.last_sweep(), 1)
+    with engine.begin() as connection:
+        register(connection, [Planned("sweep", "tasks.upkeep.sweep", 5)])
     families = [*Metrics.from_settings(settings).collect()]
     told = [each.name + ("_total" if each.type == "counter" else "") for each in families]
     assert told == list(DOCUMENTED)

@@ -1,0 +1,117 @@
+"""The schedule in the database: what the leading beat registers, what people change, who is late."""
+
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from orders import schedule, slots
+from orders.errors import EntryNotFound
+from orders.schedule import PATIENCE, Entry, Planned
+from orders.schema import beat_runs
+
+SWEEP = Planned("sweep", "tasks.upkeep.sweep", 60)
+PURGE = Planned("purge", "tasks.upkeep.purge_expired", 86_400)
+
+
+@pytest.fixture(autouse=True)
+def _registered(engine: sa.Engine) -> None:
+    register(engine, SWEEP, PURGE)
+
+
+def register(engine: sa.Engine, *planned: Planned) -> None:
+    """Register as the leading beat does."""
+    with engine.begin() as connection:
+        schedule.register(connection, planned)
+
+
+def entry(engine: sa.Engine, name: str = "sweep") -> Entry:
+    """How an entry does."""
+    with engine.connect() as connection:
+        return schedule.read_entry(connection, name)
+
+
+def let_pass(engine: sa.Engine, seconds: float) -> None:
+    """Let all that is noted have been so much longer ago."""
+    names = ("since", "slot_at", "succeeded_at")
+    with engine.begin() as connection:
+        ago = {name: beat_runs.c[name] - timedelta(seconds=seconds) for name in names}
+        connection.execute(sa.update(beat_runs).values(ago))
+
+
+def test_an_entry_that_never_ran_is_overdue_after_two_periods_and_not_before(
+    engine: sa.Engine,
+) -> None:
+    assert not entry(engine).is_overdue, "it has just come"
+    let_pass(engine, 119)
+    assert not entry(engine).is_overdue
+    let_pass(engine, 2)
+    assert entry(engine).is_overdue
+    assert not entry(engine, "purge").is_overdue, "its periods are days"
+
+
+def test_a_success_is_good_for_two_periods(engine: sa.Engine) -> None:
+    let_pass(engine, 1000)
+    with engine.begin() as connection:
+        slots.note_success(connection, "sweep")
+    assert not entry(engine).is_overdue
+    let_pass(engine, 121)
+    assert entry(engine).is_overdue
+
+
+def test_a_short_period_has_the_time_that_a_change_of_the_leader_takes(engine: sa.Engine) -> None:
+    register(engine, Planned("sweep", SWEEP.task, 1))
+    let_pass(engine, PATIENCE - 1)
+    assert not entry(engine).is_overdue
+    let_pass(engine, 2)
+    assert entry(engine).is_overdue
+
+
+def test_a_changed_period_counts_from_its_change(engine: sa.Engine) -> None:
+    let_pass(engine, 40_000)
+    with engine.begin() as connection:
+        changed = schedule.set_period(connection, "purge", timedelta(seconds=60))
+    assert (changed.every, changed.configured, changed.is_overdue) == (60, 86_400, False)
+    let_pass(engine, 121)
+    assert entry(engine, "purge").is_overdue
+    with engine.begin() as connection:
+        assert schedule.set_period(connection, "purge", None).every == 86_400
+
+
+def test_a_paused_entry_owes_nothing_until_it_is_resumed(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        schedule.pause(connection, "sweep")
+    let_pass(engine, 1000)
+    assert (entry(engine).is_overdue, entry(engine).due_in) == (False, None)
+    with engine.begin() as connection:
+        schedule.resume(connection, "sweep")
+    assert not entry(engine).is_overdue
+    let_pass(engine, 121)
+    assert entry(engine).is_overdue
+
+
+def test_registering_again_keeps_what_people_changed_and_forgets_what_is_gone(
+    engine: sa.Engine,
+) -> None:
+    with engine.begin() as connection:
+        schedule.set_period(connection, "sweep", timedelta(seconds=7))
+    register(engine, Planned("sweep", SWEEP.task, 90))
+    with engine.connect() as connection:
+        (kept,) = schedule.read_entries(connection)
+    assert (kept.entry, kept.every, kept.configured) == ("sweep", 7, 90)
+
+
+def test_another_configured_period_counts_from_then_on(engine: sa.Engine) -> None:
+    let_pass(engine, 100)
+    register(engine, SWEEP)
+    assert entry(engine).silence == pytest.approx(100, abs=5), "the same again changes nothing"
+    register(engine, Planned("sweep", SWEEP.task, 45))
+    assert entry(engine).silence == pytest.approx(0, abs=5)
+
+
+def test_an_unknown_entry_is_an_error_that_names_the_known_ones(engine: sa.Engine) -> None:
+    with engine.begin() as connection, pytest.raises(EntryNotFound, match="'sweeep'.*purge, sweep"):
+        schedule.pause(connection, "sweeep")
+    register(engine)
+    with engine.begin() as connection, pytest.raises(EntryNotFound, match="is `celery"):
+        schedule.pause(connection, "sweep")
