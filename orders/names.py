@@ -74,6 +74,21 @@ def customer_cache(customer_id: int) -> str:
     return f"orders:cache:{customer_id}"
 
 
+def shared_cache() -> str:
+    """The hash of cached reads that are of no one customer; any customer's change takes it along."""
+    return "orders:cache-shared"
+
+
+def cache_lease(key: str, field: str) -> str:
+    """Set while a process computes this field of this hash. The braces keep both together."""
+    return f"orders:cache-lease:{{{key}}}:{field}"
+
+
+def cache_counts() -> str:
+    """The hash of how cached reads of all processes went."""
+    return "orders:cache-counts"
+
+
 def top_customers_report(window: str) -> str:
     """The published top-customers report of one window."""
     return f"orders:report:top-customers:{window}"
