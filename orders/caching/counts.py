@@ -32,6 +32,10 @@ class Count(StrEnum):
     """Computed, and not stored: the customer changed meanwhile, or the value cannot be cached."""
 
 
+READS = (Count.HIT, Count.STALE, Count.MISS, Count.ERROR)
+"""What becomes of reads: each is counted as one of these."""
+
+
 _ADD = Script("""
 for i = 1, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 return 1

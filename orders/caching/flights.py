@@ -27,15 +27,17 @@ class Flight:
         is_over: nothing will change any more.
         body: the encoded value, if it brought one that others may take.
         error: what the function raised.
+        next: the flight that those who waited for this one joined.
     """
 
-    __slots__ = ("body", "error", "has_begun", "id", "is_over")
+    __slots__ = ("body", "error", "has_begun", "id", "is_over", "next")
 
     def __init__(self) -> None:
         self.id = secrets.token_hex(8)
         self.has_begun = self.is_over = False
         self.body: bytes | None = None
         self.error: Exception | None = None
+        self.next: Flight | None = None
 
 
 class Boarding(NamedTuple):
@@ -61,6 +63,18 @@ class Flights:
                 return Boarding(flight, leads=False, shares=not flight.has_begun)
             flight = self._under_way[place] = Flight()
             return Boarding(flight, leads=True, shares=False)
+
+    def join_next(self, place: Place, over: Flight) -> Boarding:
+        """The same for who waited for a flight that is over: all of them join one and the same.
+
+        It may be over as well by now. It began after the first one's end, so all may share it.
+        """
+        with self._lock:
+            if over.next:
+                return Boarding(over.next, leads=False, shares=True)
+            under_way = self._under_way.get(place)
+            over.next = under_way or self._under_way.setdefault(place, Flight())
+            return Boarding(over.next, leads=under_way is None, shares=True)
 
     def begin(self, flight: Flight) -> None:
         """From now on what the flight brings is not for those who come."""

@@ -152,8 +152,7 @@ class Reading(Generic[T]):
             if flight.is_over:
                 if shares and (flight.body is not None or flight.error):
                     return self._shared(flight)
-                # Whatever flies next begins after this call did.
-                (flight, leads, _), shares = self._flights.join(place), True
+                flight, leads, shares = self._flights.join_next(place, flight)
         return (yield from self._fly(place, flight))
 
     def _shared(self, flight: Flight) -> T:
