@@ -215,11 +215,12 @@ def _place_of_customer(name: str, arguments: Arguments) -> Placed:
         raise TypeError(f"{name}: its first argument has to be the customer's id, annotated as int")
 
     def placed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Place:
-        customer_id, *rest = arguments.values(args, kwargs)
+        values = arguments.values(args, kwargs)
+        customer_id = values[0]
         if type(customer_id) is not int:
             kind = type(customer_id).__qualname__
             raise TypeError(f"{name}: a customer's id is an int, and this is of type {kind}")
-        return Place(names.customer_cache(customer_id), field_of(name, tuple(rest)))
+        return Place(names.customer_cache(customer_id), field_of(name, values[1:]))
 
     return placed
 

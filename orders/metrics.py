@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from orders import names
-from orders.cache import READS, Count, cache_counts
+from orders.cache import READS, cache_counts
 from orders.database import make_engine, refusal
 from orders.imports.ledger import count_by_status
 from orders.messages import Verdict
@@ -267,10 +267,10 @@ def _queues(broker: Redis) -> list[Sample]:
 
 
 def _reads(counts: Mapping[str, int]) -> Iterator[Sample]:
-    refused = counts[Count.REFUSED]
+    refused = counts["refused"]
     yield Sample("orderworks_cache_refused_stores_total", refused, {})
     for result in READS:
-        yield Sample("orderworks_cache_reads_total", counts[result], {"result": result.value})
+        yield Sample("orderworks_cache_reads_total", counts[result], {"result": result})
 
 
 def _memory(client: Redis, server: str) -> list[Sample]:

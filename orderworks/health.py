@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from migrations import runner
 from orders import names
-from orders.cache import READS, Count, cache_counts
+from orders.cache import READS, cache_counts
 from orders.database import make_engine, unavailable
 from orders.errors import OrderworksError
 from orders.imports.ledger import count_by_status
@@ -178,7 +178,7 @@ class Examination:
     def _cached_reads(self) -> dict[str, float]:
         counts = cache_counts(self._cache)
         reads = sum(counts[each] for each in READS)
-        spared = counts[Count.HIT] + counts[Count.STALE]
+        spared = counts["hit"] + counts["stale"]
         return {**counts, "hit_rate": round(spared / reads, 3) if reads else 0.0}
 
 

@@ -5,8 +5,8 @@ A count is no reason to ask the server: a process tells what came together at mo
 
 import threading
 import time
-from collections import Counter
-from enum import StrEnum
+from collections import defaultdict
+from typing import Literal
 
 from orders import names
 from orders.caching.server import Script, Server
@@ -17,22 +17,18 @@ INTERVAL = 1.0
 """Seconds between two tellings of one process."""
 
 
-class Count(StrEnum):
-    """What is counted. A read is one of the first four; the last is one of the misses as well."""
+Count = Literal["hit", "stale", "miss", "error", "refused"]
+"""How a read went. These are strings and no enum, whose members are hashed too slowly for every read.
 
-    HIT = "hit"
-    """Answered from the cache, or with what another reader computed meanwhile."""
-    STALE = "stale"
-    """Answered from the cache with a value past its time, while another reader computed it anew."""
-    MISS = "miss"
-    """Computed."""
-    ERROR = "error"
-    """Computed without the cache, whose server did not answer."""
-    REFUSED = "refused"
-    """Computed, and not stored: the customer changed meanwhile, or the value cannot be cached."""
+* `hit`: answered from the cache, or with what another reader computed meanwhile;
+* `stale`: answered from the cache with a value past its time, while another reader computed it anew;
+* `miss`: computed;
+* `error`: computed without the cache, whose server did not answer;
+* `refused`, which is a miss too: not stored, because the customer changed meanwhile, or the value
+  cannot be cached.
+"""
 
-
-READS = (Count.HIT, Count.STALE, Count.MISS, Count.ERROR)
+READS: tuple[Count, ...] = ("hit", "stale", "miss", "error")
 """What becomes of reads: each is counted as one of these."""
 
 
@@ -47,7 +43,7 @@ class Counts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._untold: Counter[Count] = Counter()
+        self._untold: dict[Count, int] = defaultdict(int)
         self._next = 0.0
 
     def add(self, count: Count) -> None:
@@ -62,16 +58,17 @@ class Counts:
     def tell(self, server: Server) -> Steps[None]:
         """Add them to the sums of all processes; they are kept while the server is away."""
         with self._lock:
-            told, self._untold = self._untold, Counter()
+            told, self._untold = self._untold, defaultdict(int)
             self._next = time.monotonic() + INTERVAL
-        pairs = [part for count, number in told.items() for part in (count.value, number)]
+        pairs = [part for count, number in told.items() for part in (count, number)]
         if pairs and (yield from server.run(_ADD, (names.cache_counts(),), *pairs)) is None:
             with self._lock:
-                self._untold.update(told)
+                for count, number in told.items():
+                    self._untold[count] += number
 
 
 def cache_counts(client: Redis) -> dict[str, int]:
-    """How the cached reads of all processes went so far, by what `Count` says.
+    """How the cached reads of all processes went so far, by `Count`.
 
     What a process counted in its last second may be missing.
 
@@ -79,4 +76,4 @@ def cache_counts(client: Redis) -> dict[str, int]:
         redis.RedisError: the server cannot be asked.
     """
     found = client.hgetall(names.cache_counts())
-    return {count.value: int(found.get(count.value.encode(), 0)) for count in Count}
+    return {count: int(found.get(count.encode(), 0)) for count in (*READS, "refused")}

@@ -1,9 +1,9 @@
 """Flights: computations under way in this process, at most one for a value at a time.
 
 A reader that meets a flight does not compute. What the flight brings it may take directly only if the
-load began after the reader came: else there may have been an invalidation between the two, and the
-reader would get what is from before it. Then it looks into the cache, and at the latest it shares the
-next flight. So nobody waits for more than two.
+flight's work began after the reader came: else there may have been an invalidation between the two, and
+the reader would get what is from before it. Then it looks into the cache, and at the latest it shares
+the next flight. So nobody waits for more than two.
 """
 
 import secrets
@@ -23,7 +23,7 @@ class Flight:
 
     Attributes:
         id: random; it marks the flight's lease, which keeps other processes from computing.
-        has_begun: the function is being called, or was.
+        has_begun: the cache is being asked, or the function called, or both were.
         is_over: nothing will change any more.
         body: the encoded value, if it brought one that others may take.
         error: what the function raised.

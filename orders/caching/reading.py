@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from orders import names
-from orders.caching.counts import Count, Counts
+from orders.caching.counts import Counts
 from orders.caching.flights import Flight, Flights, Place
 from orders.caching.server import Script, Server
 from orders.caching.steps import Load, Pause, Steps, pauses
@@ -158,7 +158,7 @@ class Reading(Generic[T]):
     def _shared(self, flight: Flight) -> T:
         if flight.error:
             raise flight.error
-        self._counts.add(Count.HIT)
+        self._counts.add("hit")
         return self._codec.decode(flight.body or b"")
 
     def _fly(self, place: Place, flight: Flight) -> Steps[T]:
@@ -178,6 +178,8 @@ class Reading(Generic[T]):
 
     def _lead(self, place: Place, flight: Flight) -> Steps[T]:
         """Compute, or take what another process computed meanwhile."""
+        # From here on an answer may be from before an invalidation that a later reader knows of.
+        self._flights.begin(flight)
         for pause in pauses():
             begun = yield from self._begin(place, flight)
             if begun.found and (begun.found.is_fresh or not begun.leads):
@@ -200,8 +202,7 @@ class Reading(Generic[T]):
         return Begun(token, bool(leads), self._served(raw))
 
     def _compute(self, place: Place, flight: Flight, token: bytes | None) -> Steps[T]:
-        self._flights.begin(flight)
-        self._counts.add(Count.ERROR if token is None else Count.MISS)
+        self._counts.add("error" if token is None else "miss")
         value: T = yield Load()
         flight.body = self._codec.encode(value)
         if token is not None:
@@ -211,7 +212,7 @@ class Reading(Generic[T]):
     def _store(self, place: Place, flight: Flight, token: bytes, value: T) -> Steps[None]:
         """Store what the flight brings, unless the token has changed, and give the lease back."""
         if flight.body is None:
-            self._counts.add(Count.REFUSED)
+            self._counts.add("refused")
             yield from self._server.run(_RELEASE, _keys(place), flight.id)
             return
         fresh, stale = self._lives.of(value)
@@ -220,7 +221,7 @@ class Reading(Generic[T]):
         life = round((fresh + stale) * 1000)
         arguments = (flight.id, token, place.field, raw, life, MOST_FIELDS)
         if (yield from self._server.run(_STORE, _keys(place), *arguments)) == 0:
-            self._counts.add(Count.REFUSED)
+            self._counts.add("refused")
 
     def _served(self, raw: bytes | None) -> Found[T] | None:
         """What the hash has, if it may be served."""
@@ -238,7 +239,7 @@ class Reading(Generic[T]):
             return None
 
     def _taken(self, found: Found[T]) -> T:
-        self._counts.add(Count.HIT if found.is_fresh else Count.STALE)
+        self._counts.add("hit" if found.is_fresh else "stale")
         return found.value
 
 

@@ -7,7 +7,6 @@ functions here carry it out, one for threads and one for an event loop.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import redis.asyncio
@@ -52,17 +51,18 @@ def pauses() -> Iterator[float]:
 
 def carry_out(steps: Steps[T], client: Redis, load: Callable[[], object]) -> T:
     """Do the steps in this thread; what they return."""
-    go_on: Callable[[], Step] = partial(steps.send, None)
+    answer, error = None, None
     while True:
         try:
-            step = go_on()
+            step = steps.send(answer) if error is None else steps.throw(error)
         except StopIteration as end:
             returned: T = end.value
             return returned
+        answer, error = None, None
         try:
-            go_on = partial(steps.send, _do(step, client, load))
-        except BaseException as error:  # noqa: BLE001 - the steps decide, also if a person interrupts
-            go_on = partial(steps.throw, error)
+            answer = _do(step, client, load)
+        except BaseException as raised:  # noqa: BLE001 - the steps decide, also if a person interrupts
+            error = raised
 
 
 def _do(step: Step, client: Redis, load: Callable[[], object]) -> object:
@@ -79,17 +79,18 @@ async def carry_out_async(
     steps: Steps[T], client: redis.asyncio.Redis, load: Callable[[], Awaitable[object]]
 ) -> T:
     """Do the steps in this task; what they return."""
-    go_on: Callable[[], Step] = partial(steps.send, None)
+    answer, error = None, None
     while True:
         try:
-            step = go_on()
+            step = steps.send(answer) if error is None else steps.throw(error)
         except StopIteration as end:
             returned: T = end.value
             return returned
+        answer, error = None, None
         try:
-            go_on = partial(steps.send, await _do_async(step, client, load))
-        except BaseException as error:  # noqa: BLE001 - likewise, also if the task is cancelled
-            go_on = partial(steps.throw, error)
+            answer = await _do_async(step, client, load)
+        except BaseException as raised:  # noqa: BLE001 - likewise, also if the task is cancelled
+            error = raised
 
 
 async def _do_async(
