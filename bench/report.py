@@ -50,17 +50,28 @@ class Latency(msgspec.Struct, frozen=True):
         return self.fell_behind * 2 <= self.rounds
 
 
+class Load(msgspec.Struct, frozen=True):
+    """Queries that reached PostgreSQL of so many reads: in each round, and the median."""
+
+    name: str
+    reads: int
+    rounds: list[int]
+    queries: int
+
+
 class Figures(msgspec.Struct, frozen=True):
     """What one benchmark found, and what a reader has to know about the run."""
 
     benchmark: str
-    results: Sequence[Result | NotRun | Peak | Latency]
+    results: Sequence[Result | NotRun | Peak | Latency | Load]
     notes: list[str]
 
 
 def publish(figures: Figures, file: Path | None, picture: Path | None = None) -> None:
     """Print the table; write the document, and draw the picture, if a file is named for it."""
     console.print(_table(figures))
+    if loads := [each for each in figures.results if isinstance(each, Load)]:
+        console.print(_table_of_loads(loads))
     for each in figures.results:
         if isinstance(each, NotRun):
             console.print(Text(f"{each.name} was not run: {each.reason}"))
@@ -133,6 +144,14 @@ def _table_of_latencies(latencies: Sequence[Latency]) -> Table:
     for each in latencies:
         waits = (f"{each.p50:.1f}", f"{each.p99:.1f}") if each.kept_up else ("fell", "behind")
         lines.add_row(Text(each.name), f"{each.rate:,}", *waits, f"{each.reached:,.0f}")
+    return lines
+
+
+def _table_of_loads(loads: Sequence[Load]) -> Table:
+    right = ("reads", "queries")
+    lines = table("what", *right, right=right)
+    for each in loads:
+        lines.add_row(Text(each.name), f"{each.reads:,}", f"{each.queries:,}")
     return lines
 
 

@@ -1,185 +1,247 @@
-"""Cached reads that never outlive the data they came from.
+"""Cached reads that never outlive the data they came from, and their invalidation.
+
+    cache = Cache.from_settings()
+
+    @cache.per_customer(ttl=300, stale=60)
+    def open_orders(customer_id: int, limit: int = 20) -> list[Order]: ...
 
 All cached reads of a customer are fields of one Redis hash, beside a random token. A reader takes the
 token before it queries (making one if there is none); its answer is stored only if the same token is
 still there, in one server-side step. Invalidation removes the hash: so no slow reader can put old data
-back, nor can eviction.
+back, nor can eviction. What is read of all customers lies in one more hash, which goes with any of them.
 
 With Redis away, reads go on from the database.
 """
 
-import random
-import secrets
-from collections.abc import Callable, Collection
-from contextlib import suppress
-from datetime import datetime
-from decimal import Decimal
-from typing import Self, TypeVar
+import asyncio
+import inspect
+import re
+import weakref
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial, wraps
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
 
-import msgspec
-import redis
-import sqlalchemy as sa
+import redis.asyncio
 
 from orders import names
-from orders.database import make_engine
-from orders.redis import Redis, make_redis
-from orders.schema import customers, orders, uncounted_statuses
+from orders.caching.calls import Arguments, field_of
+from orders.caching.counts import READS, Count, Counts, cache_counts
+from orders.caching.flights import Flights, Place
+from orders.caching.reading import Lives, Reading
+from orders.caching.server import Server
+from orders.caching.steps import carry_out, carry_out_async
+from orders.caching.values import codec_of
+from orders.redis import Redis, make_async_redis, make_redis
 from orders.settings import Settings
+
+__all__ = ["READS", "Cache", "Count", "cache_counts", "invalidate"]
 
 UNLINK_KEYS = 1000
 """Keys in one UNLINK; the server answers others between two of them."""
 
+NAME = re.compile(r"[\w.<>-]+")
+
+P = ParamSpec("P")
 T = TypeVar("T")
-
-# The token of the hash; a new one, and with it the hash's time to live, if there is none.
-_BEGIN = """
-local token = redis.call('HGET', KEYS[1], 'token')
-if token then return token end
-redis.call('HSET', KEYS[1], 'token', ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-return ARGV[1]
-"""
-
-_STORE = """
-if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
-return 1
-"""
-
-
-class Customer(msgspec.Struct, frozen=True):
-    """A customer as reads give it."""
-
-    id: int
-    name: str
-    email: str | None
-    phone: str | None
-
-
-class Order(msgspec.Struct, frozen=True):
-    """An order as reads give it; `total` is money with two decimals."""
-
-    id: int
-    status: str
-    total: Decimal
-    created_at: datetime
-    updated_at: datetime
-
-
-class CustomerSummary(msgspec.Struct, frozen=True):
-    """How much a customer has ordered; `last_order_at` is None without an order."""
-
-    customer_id: int
-    orders: int
-    total: Decimal
-    last_order_at: datetime | None
 
 
 def invalidate(client: Redis, customer_ids: Collection[int]) -> None:
-    """Make every cached read of these customers disappear. Call it after the commit.
+    """Make every cached read of these customers, and all shared ones, disappear. After the commit.
 
     Raises:
         redis.RedisError: some may still be there.
     """
+    if not customer_ids:
+        return
     keys = [names.customer_cache(customer_id) for customer_id in customer_ids]
+    keys.append(names.shared_cache())
     for start in range(0, len(keys), UNLINK_KEYS):
         client.unlink(*keys[start : start + UNLINK_KEYS])
 
 
-class CustomerReads:
-    """Reads of one customer, cached until anything about the customer changes.
+class Decorator(Protocol):
+    """Makes a function's answers cached. It is called as before."""
 
-    Make one per process and share it among threads.
+    def __call__(self, function: Callable[P, T], /) -> Callable[P, T]:
+        """The cached function."""
+
+
+class Cache:
+    """The cached functions of a process. Make it after the fork; threads and event loops share it.
+
+    An argument names a cached value by its exact type and value: None, bool, int, str, bytes, Decimal,
+    date, datetime, UUID, enum members, and tuples of these. Values come back by the function's return
+    annotation: builtin types, Decimal, UUID, dates, enums, dataclasses, msgspec structs, and what is
+    built of these. What the function raises reaches its caller and is not cached.
+
+    A value is computed by one reader of a process at a time, and of all processes for as long as the
+    function takes no longer than 5 s. A function must not read itself with the same arguments.
     """
 
-    def __init__(self, engine: sa.Engine, client: Redis, ttl: int) -> None:
-        """`ttl` is the longest life of a cached read, in seconds."""
-        self._engine = engine
-        self._client = client
-        self._ttl = ttl
-        self._take_token = client.register_script(_BEGIN)
-        self._store = client.register_script(_STORE)
+    def __init__(self, url: str, timeout: float) -> None:
+        """`timeout` is for how long, in seconds, a read waits for an answer of the server at `url`."""
+        self._client = make_redis(url, timeout)
+        self._new_async_client = partial(make_async_redis, url, timeout)
+        self._async_clients: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, redis.asyncio.Redis
+        ] = weakref.WeakKeyDictionary()
+        self._server, self._flights, self._counts = Server(), Flights(), Counts()
+        self._names: set[tuple[str, bool]] = set()
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Self:
-        """Reads over connections of its own, addressed by the environment."""
+        """A cache on the server that the environment names."""
         settings = settings or Settings.load()
-        return cls(
-            make_engine(settings, "orderworks-reads"),
-            make_redis(settings.cache, settings.redis_timeout),
-            settings.cache_ttl,
+        return cls(settings.cache, settings.cache_timeout)
+
+    def per_customer(
+        self,
+        *,
+        ttl: float,
+        stale: float = 0,
+        negative_ttl: float | None = None,
+        name: str | None = None,
+    ) -> Decorator:
+        """Cache what a function returns, until anything about the customer changes.
+
+        The function's first argument is the customer's id. It may be a coroutine function.
+
+        Args:
+            ttl: seconds until a value is computed anew.
+            stale: seconds for which it may be served beyond that while one reader computes.
+            negative_ttl: seconds until the answer None is computed anew; as `ttl`, if not given.
+            name: what the values are kept under, if not the function's qualified name. A function for
+                threads and a coroutine function may have the same, and share the values.
+
+        Raises:
+            TypeError: the decorated function has no usable return annotation, or its first argument
+                is not annotated as an int.
+            ValueError: a time is out of range, or the name is taken.
+        """
+        lives = _lives(ttl, stale, negative_ttl)
+        return cast("Decorator", partial(self._cached, _place_of_customer, lives, name))
+
+    def shared(
+        self,
+        *,
+        ttl: float,
+        stale: float = 0,
+        negative_ttl: float | None = None,
+        name: str | None = None,
+    ) -> Decorator:
+        """Cache what a function returns, until anything about any customer changes.
+
+        Arguments and errors are those of `per_customer`, except that no argument is special.
+        """
+        lives = _lives(ttl, stale, negative_ttl)
+        return cast("Decorator", partial(self._cached, _shared_place, lives, name))
+
+    def close(self) -> None:
+        """Tell the server what was counted, and close the connections of threads."""
+        carry_out(self._counts.tell(self._server), self._client, _nothing)
+        self._client.close()
+
+    async def aclose(self) -> None:
+        """The same for the event loop that calls it."""
+        client = self._async_client()
+        await carry_out_async(self._counts.tell(self._server), client, _nothing_async)
+        await client.aclose()
+        self._async_clients.pop(asyncio.get_running_loop())
+
+    def _cached(
+        self,
+        place_of: "PlaceOf",
+        lives: Lives,
+        name: str | None,
+        function: Callable[..., Any],
+    ) -> Callable[..., Any]:
+        name = name or function.__qualname__.rpartition("<locals>.")[2]
+        self._register(name, function)
+        codec = codec_of(name, function)
+        reading = Reading(self._server, self._flights, self._counts, codec, lives)
+        place = place_of(name, Arguments(function))
+        if inspect.iscoroutinefunction(function):
+            return self._for_tasks(function, reading, place)
+        return self._for_threads(function, reading, place)
+
+    def _register(self, name: str, function: Callable[..., Any]) -> None:
+        """Take the name. A function for threads and one for tasks may share one, and the values."""
+        taken = (name, inspect.iscoroutinefunction(function))
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name}: a name has letters, digits, and . - _ < > only")
+        if taken in self._names:
+            raise ValueError(f"{name}: a function of this name is cached already: give a `name`")
+        self._names.add(taken)
+
+    def _for_threads(
+        self, function: Callable[..., T], reading: Reading[T], place_of: "Placed"
+    ) -> Callable[..., T]:
+        @wraps(function)
+        def read(*args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the decorator keeps the types
+            steps = reading.steps(place_of(args, kwargs))
+            return carry_out(steps, self._client, partial(function, *args, **kwargs))
+
+        return read
+
+    def _for_tasks(
+        self, function: Callable[..., Awaitable[T]], reading: Reading[T], place_of: "Placed"
+    ) -> Callable[..., Awaitable[T]]:
+        @wraps(function)
+        async def read(*args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - likewise
+            steps = reading.steps(place_of(args, kwargs))
+            load = partial(function, *args, **kwargs)
+            return await carry_out_async(steps, self._async_client(), load)
+
+        return read
+
+    def _async_client(self) -> redis.asyncio.Redis:
+        """The client of this event loop: connections belong to one."""
+        loop = asyncio.get_running_loop()
+        client = self._async_clients.get(loop)
+        if client is None:
+            client = self._async_clients[loop] = self._new_async_client()
+        return client
+
+
+Placed = Callable[[tuple[Any, ...], dict[str, Any]], Place]
+"""From the arguments of a call to the place of its value."""
+
+PlaceOf = Callable[[str, Arguments], Placed]
+
+
+def _place_of_customer(name: str, arguments: Arguments) -> Placed:
+    first = arguments.first
+    if first is None or first.annotation not in (int, "int"):
+        raise TypeError(f"{name}: its first argument has to be the customer's id, annotated as int")
+
+    def placed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Place:
+        values = arguments.values(args, kwargs)
+        customer_id = values[0]
+        if type(customer_id) is not int:
+            kind = type(customer_id).__qualname__
+            raise TypeError(f"{name}: a customer's id is an int, and this is of type {kind}")
+        return Place(names.customer_cache(customer_id), field_of(name, values[1:]))
+
+    return placed
+
+
+def _shared_place(name: str, arguments: Arguments) -> Placed:
+    key = names.shared_cache()
+    return lambda args, kwargs: Place(key, field_of(name, arguments.values(args, kwargs)))
+
+
+def _lives(ttl: float, stale: float, negative_ttl: float | None) -> Lives:
+    negative = ttl if negative_ttl is None else negative_ttl
+    if not 0 < negative <= ttl or stale < 0:
+        raise ValueError(
+            "ttl and negative_ttl are above 0, stale is not below 0, and None lives no longer"
         )
+    return Lives(ttl, stale, negative)
 
-    def customer(self, customer_id: int) -> Customer | None:
-        """The customer, or None if there is none with that id."""
-        return self._cached(
-            customer_id, "customer", Customer | None, lambda: self._load_customer(customer_id)
-        )
 
-    def customer_orders(self, customer_id: int, limit: int = 20) -> list[Order]:
-        """The customer's newest orders, newest first."""
-        return self._cached(
-            customer_id,
-            f"orders:{limit}",
-            list[Order],
-            lambda: self._load_orders(customer_id, limit),
-        )
+def _nothing() -> None:
+    """What is loaded where nothing is."""
 
-    def customer_summary(self, customer_id: int) -> CustomerSummary:
-        """Number, sum and latest date of the customer's orders that count in reports."""
-        return self._cached(
-            customer_id, "summary", CustomerSummary, lambda: self._load_summary(customer_id)
-        )
 
-    def _cached(self, customer_id: int, field: str, kind: object, load: Callable[[], T]) -> T:
-        """The cached field, or what `load` gives, stored unless the customer changed meanwhile."""
-        key = names.customer_cache(customer_id)
-        try:
-            token, found = self._client.hmget(key, "token", field)
-            if found is not None:
-                cached: T = msgspec.json.decode(found, type=kind)
-                return cached
-            token = token or self._new_token(key)
-        except redis.RedisError:
-            return load()
-        value = load()
-        with suppress(redis.RedisError):  # The value is right all the same.
-            self._store([key], [token, field, msgspec.json.encode(value)])
-        return value
-
-    def _new_token(self, key: str) -> bytes:
-        """Begin a generation. Its life is shortened at random so that many do not end at once."""
-        ttl = max(1, int(self._ttl * random.uniform(0.8, 1)))  # noqa: S311 - spreads load only
-        token: bytes = self._take_token([key], [secrets.token_hex(8), ttl])
-        return token
-
-    def _load_customer(self, customer_id: int) -> Customer | None:
-        query = sa.select(*customers.c["id", "name", "email", "phone"]).where(
-            customers.c.id == customer_id
-        )
-        with self._engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else Customer(*row)
-
-    def _load_orders(self, customer_id: int, limit: int) -> list[Order]:
-        query = (
-            sa.select(*orders.c["id", "status", "total", "created_at", "updated_at"])
-            .where(orders.c.customer_id == customer_id)
-            .order_by(orders.c.created_at.desc(), orders.c.id.desc())
-            .limit(limit)
-        )
-        with self._engine.connect() as connection:
-            return [Order(*row) for row in connection.execute(query)]
-
-    def _load_summary(self, customer_id: int) -> CustomerSummary:
-        query = sa.select(
-            sa.func.count(),
-            sa.func.coalesce(sa.func.sum(orders.c.total), 0),
-            sa.func.max(orders.c.created_at),
-        ).where(
-            orders.c.customer_id == customer_id,
-            orders.c.status.not_in(sa.select(uncounted_statuses.c.status)),
-        )
-        with self._engine.connect() as connection:
-            count, total, last = connection.execute(query).one()
-        return CustomerSummary(customer_id, count, total, last)
+async def _nothing_async() -> None:
+    """Likewise."""

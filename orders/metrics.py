@@ -1,11 +1,12 @@
 """Numbers for a metrics system, read where they are kept: in PostgreSQL, the streams, the broker.
 
 No process counts anything for them, so they are right whatever is restarted and however many workers
-there are. Needs `prometheus_client`, which the extra `worker` brings.
+there are. Cached reads are the exception: processes count them, and tell the cache's server each second.
+Needs `prometheus_client`, which the extra `worker` brings.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, Self
@@ -16,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from orders import names
+from orders.cache import READS, cache_counts
 from orders.database import make_engine, refusal
 from orders.imports.ledger import count_by_status
 from orders.messages import Verdict
@@ -65,6 +67,8 @@ DOCUMENTED = {
     "orderworks_import_rows": "Rows of the imports in the ledger by what became of them.",
     "orderworks_import_oldest_seconds": "Age of the oldest running import; 0 if none runs.",
     "orderworks_change_log_rows": "Changes that no refresh has folded; counted up to a million.",
+    "orderworks_cache_reads_total": "Cached reads by how they were answered.",
+    "orderworks_cache_refused_stores_total": "Computed values that were not stored, or could not be.",
     "orderworks_report_as_of_timestamp_seconds": "What was committed until then is in the report.",
     "orderworks_beat_last_success_timestamp_seconds": "When the entry of beat last ended well; if "
     "later, since when it is due in its present period.",
@@ -125,7 +129,7 @@ class Metrics(Collector):
         servers: dict[str, Callable[[], list[Sample]]] = {
             "postgresql": self._database,
             "stream": self._streams,
-            "cache": self._reports,
+            "cache": self._cached,
         }
         if self._broker:
             servers["broker"] = partial(_queues, self._broker)
@@ -159,8 +163,8 @@ class Metrics(Collector):
             samples.append(Sample("orderworks_stream_lag_seconds", lag, label))
         return samples + _memory(self._client, "stream")
 
-    def _reports(self) -> list[Sample]:
-        samples = _memory(self._cache, "cache")
+    def _cached(self) -> list[Sample]:
+        samples = [*_memory(self._cache, "cache"), *_reads(cache_counts(self._cache))]
         for window in Window:
             report = published_report(self._cache, window)
             if report:
@@ -262,6 +266,13 @@ def _queues(broker: Redis) -> list[Sample]:
         waiting = int(broker.llen(queue.value))
         samples.append(Sample("orderworks_queue_messages", waiting, {"queue": queue.value}))
     return samples
+
+
+def _reads(counts: Mapping[str, int]) -> Iterator[Sample]:
+    refused = counts["refused"]
+    yield Sample("orderworks_cache_refused_stores_total", refused, {})
+    for result in READS:
+        yield Sample("orderworks_cache_reads_total", counts[result], {"result": result})
 
 
 def _memory(client: Redis, server: str) -> list[Sample]:

@@ -84,6 +84,21 @@ def invalidation_delays(path: str) -> str:
     return f"orders:invalidation-delays:{path}"
 
 
+def shared_cache() -> str:
+    """The hash of cached reads that are of no one customer; any customer's change takes it along."""
+    return "orders:cache-shared"
+
+
+def cache_lease(key: str, field: str) -> str:
+    """Set while a process computes this field of this hash. The braces keep both together."""
+    return f"orders:cache-lease:{{{key}}}:{field}"
+
+
+def cache_counts() -> str:
+    """The hash of how cached reads of all processes went."""
+    return "orders:cache-counts"
+
+
 def top_customers_report(window: str) -> str:
     """The published top-customers report of one window."""
     return f"orders:report:top-customers:{window}"

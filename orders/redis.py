@@ -13,6 +13,9 @@ from orders.errors import ConfigurationError, Unavailable
 Redis = redis.Redis
 """What `make_redis` gives: answers are bytes."""
 
+THREADS, TASKS = 10_000, 64
+"""Connections of one client: of threads each has one while it asks, of more tasks some wait for one."""
+
 
 def make_redis(url: str, timeout: float) -> Redis:
     """A client with its own connection pool; connects on first use, never waits longer than `timeout` s.
@@ -24,18 +27,21 @@ def make_redis(url: str, timeout: float) -> Redis:
     """
     with _told_from_other_urls():
         never = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
-        return redis.Redis.from_url(url, retry=never, **_bounded(timeout))
+        return redis.Redis.from_url(url, retry=never, max_connections=THREADS, **_bounded(timeout))
 
 
 def make_async_redis(url: str, timeout: float) -> redis.asyncio.Redis:
-    """The same for one event loop.
+    """The same for one event loop. A task waits no longer than `timeout` s for a connection, either.
 
     Raises:
         ConfigurationError: `url` is not the URL of a Redis server.
     """
     with _told_from_other_urls():
         never = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
-        return redis.asyncio.Redis.from_url(url, retry=never, **_bounded(timeout))
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            url, retry=never, max_connections=TASKS, timeout=timeout, **_bounded(timeout)
+        )
+        return redis.asyncio.Redis.from_pool(pool)
 
 
 def _bounded(timeout: float) -> dict[str, Any]:

@@ -96,7 +96,10 @@ class Settings(BaseSettings):
     import_max_columns: int = Field(1000, ge=1, description="columns that it may have")
     chunk_attempts: int = Field(5, ge=1, description="starts of a chunk before it is quarantined")
 
-    cache_ttl: int = Field(300, ge=1, description="seconds a cached read lives at the most")
+    cache_ttl: int = Field(300, ge=1, description="seconds until a cached read is computed anew")
+    cache_timeout: float = Field(
+        0.5, gt=0, description="seconds a cached read waits for an answer of the cache"
+    )
     report_depth: int = Field(1000, ge=1, description="customers a published report lists")
     report_interval: float = Field(30, gt=0, description="seconds between two report refreshes")
     spool_retention_days: int = Field(7, ge=1, description="days that imported files are kept")

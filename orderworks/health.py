@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from migrations import runner
 from orders import names
+from orders.cache import READS, cache_counts
 from orders.database import make_engine, unavailable
 from orders.errors import OrderworksError
 from orders.imports.ledger import count_by_status
@@ -45,12 +46,15 @@ class Status(msgspec.Struct, frozen=True):
             accepted = applied + superseded + stale + duplicate + dead + parked. What waits in the
             outbox comes on top.
         imports: how many imports there are of each status.
+        cache: cached reads by how they went, refused stores, and the share of reads that needed no
+            query.
     """
 
     healthy: bool
     parts: list[Part]
     updates: dict[str, float]
     imports: dict[str, int]
+    cache: dict[str, float]
 
 
 class Examination:
@@ -81,6 +85,7 @@ class Examination:
             parts=parts,
             updates=_or_nothing(self._updates),
             imports=_or_nothing(self._imports),
+            cache=_or_nothing(self._cached_reads),
         )
 
     def _examine(self, name: str, look: Callable[[], str]) -> Part:
@@ -189,6 +194,12 @@ class Examination:
     def _imports(self) -> dict[str, int]:
         with self._engine.connect() as connection:
             return count_by_status(connection)
+
+    def _cached_reads(self) -> dict[str, float]:
+        counts = cache_counts(self._cache)
+        reads = sum(counts[each] for each in READS)
+        spared = counts["hit"] + counts["stale"]
+        return {**counts, "hit_rate": round(spared / reads, 3) if reads else 0.0}
 
 
 def _how_it_does(entry: Entry) -> str:

@@ -14,7 +14,7 @@ PICTURES = (".svg", ".png")
 commands = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Measure imports and updates beside the plain ways of doing the same (from a clone).",
+    help="Measure imports, updates and cached reads beside plain ways of doing the same (from a clone).",
 )
 
 
@@ -67,7 +67,7 @@ PlotFile = Annotated[
 
 @commands.callback()
 def bench() -> None:
-    """Measure imports and updates beside the plain ways of doing the same.
+    """Measure imports, updates and cached reads beside the plain ways of doing the same.
 
     Each benchmark starts a stack of its own and removes it with its data; no other is touched.
     """
@@ -175,6 +175,27 @@ def latency(
     from bench import report  # noqa: PLC0415 - likewise
 
     report.publish(benchmark.run(rows, seconds, rounds, peers=peers), json, plot)
+
+
+@commands.command()
+def cache(
+    *,
+    rows: Rows = 1_000_000,
+    values: Annotated[
+        int, typer.Option(min=1000, help="Cached values, of which a tenth is dropped.")
+    ] = 1_000_000,
+    reads: Annotated[
+        int, typer.Option(min=1000, help="Cached reads, and reads and updates of the mix.")
+    ] = 50_000,
+    rounds: Rounds = 5,
+    json: JsonFile = None,
+    plot: PlotFile = None,
+) -> None:
+    """Read through the cache, drop many customers, count the queries that are spared."""
+    from bench import caching as benchmark  # noqa: PLC0415 - only a clone has it
+    from bench import report  # noqa: PLC0415 - likewise
+
+    report.publish(benchmark.run(rows, values, reads, rounds), json, plot)
 
 
 @commands.command()

@@ -32,6 +32,10 @@ def _print(found: Status) -> None:
         detail = escape(part.detail)
         lines.add_row(sign, part.name, detail if part.healthy else f"[red]{detail}[/]")
     console.print(lines)
-    for name, counts in (("updates", found.updates), ("imports", found.imports)):
+    for name, counts in (
+        ("updates", found.updates),
+        ("imports", found.imports),
+        ("cached reads", found.cache),
+    ):
         shown = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in counts.items())
         say(f"{name}: {shown or 'none'}")

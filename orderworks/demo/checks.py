@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from orders import reports
-from orders.cache import CustomerReads, CustomerSummary
 from orders.messages import Verdict
+from orders.reads import CustomerReads, CustomerSummary
 from orders.redis import Redis
 from orders.schema import orders, uncounted_statuses
 from orders.windows import Window

@@ -5,7 +5,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from orders.cache import CustomerReads
+from orders.reads import CustomerReads
 
 
 class Readers:

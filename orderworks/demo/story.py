@@ -8,9 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orders.cache import CustomerReads
+from orders.cache import Cache
 from orders.database import make_engine
 from orders.errors import OrderworksError, WaitTimeout
+from orders.reads import CustomerReads
 from orders.redis import make_redis
 from orders.reports import published_report
 from orders.schema import customers, update_shards
@@ -43,7 +44,7 @@ class Demo:
         self._cache = make_redis(settings.cache, settings.redis_timeout)
         self._redis = make_redis(settings.stream, settings.redis_timeout)
         self._stream = UpdateStream(self._redis, settings.update_shards, settings.stream_limit)
-        self._reads = CustomerReads(self._engine, self._cache, settings.cache_ttl)
+        self._reads = CustomerReads(self._engine, Cache.from_settings(settings), settings.cache_ttl)
         self._seen: set[int] = set()
 
     def run(self, order_count: int) -> list[Check]:

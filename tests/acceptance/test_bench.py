@@ -34,6 +34,16 @@ SIDES_OF_ENQUEUE = {
 }
 
 
+SIDES_OF_CACHE = {
+    "bare HGET": 1000,
+    "cached read": 1000,
+    "bare UNLINK of as many keys": 100,
+    "invalidate": 100,
+    "one SCAN over all keys": 100,
+    "KEYS a customer": 3,
+}
+
+
 SIDES_OF_DRAINS = {"1 drain": 5000, "2 drains": 5000, "4 drains": 5000}
 
 
@@ -74,6 +84,30 @@ def test_it_measures_on_servers_of_its_own_and_writes_json(
         assert each["name"] in done.stdout
         assert f"round 1 of 1: {each['name']} … " in done.stderr
     assert figures["results"][0]["ratio"] == 1
+
+
+@pytest.mark.timeout(300)
+def test_reads_are_measured_with_drops_and_the_queries_that_they_spare(tmp_path: Path) -> None:
+    file, picture = tmp_path / "figures.json", tmp_path / "figures.svg"
+    size = ["--rows", "2000", "--values", "10000", "--reads", "1000", "--rounds", "1"]
+    output = ["--json", str(file), "--plot", str(picture)]
+    done = subprocess.run(
+        [sys.executable, "-m", "orderworks", "bench", "cache", *size, *output],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results = {each["name"]: each for each in json.loads(file.read_bytes())["results"]}
+    counts = {name: each["count"] for name, each in results.items() if "count" in each}
+    assert counts == SIDES_OF_CACHE
+    without, with_cache = (results.pop(f"mix {how} cache") for how in ("without", "with"))
+    assert without["reads"] == without["queries"] == with_cache["reads"] == 950
+    assert 0 < with_cache["queries"] < 95
+    assert all(name in done.stdout and each["rate"] > 0 for name, each in results.items())
+    assert f"spares {1 - with_cache['queries'] / 950:.1%} of the queries" in done.stdout
+    assert picture.read_text().startswith("<?xml")
 
 
 @pytest.mark.timeout(300)

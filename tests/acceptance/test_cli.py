@@ -140,7 +140,10 @@ def test_json_is_one_document_and_nothing_else(run: Run) -> None:
     report = json.loads(run("report", "top-customers", "--json").out)
     assert report["window"] == "all"
     assert report["rows"] == []
-    assert json.loads(run("status", "--json").out)["healthy"] is False
+    status = json.loads(run("status", "--json").out)
+    assert status["healthy"] is False
+    reads = ("hit", "stale", "miss", "error", "refused", "hit_rate")
+    assert status["cache"] == dict.fromkeys(reads, 0)
 
 
 def test_a_name_is_printed_as_it_is(run: Run, engine: sa.Engine) -> None:

@@ -8,8 +8,9 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from orders.cache import CustomerReads
+from orders.cache import Cache
 from orders.messages import OrderUpdate
+from orders.reads import CustomerReads
 from orders.redis import Redis
 from orders.reports import Report, compute, published_report
 from orders.settings import Settings
@@ -52,9 +53,9 @@ def settle(settings: Settings) -> Callable[[], bool]:
 
 
 @pytest.fixture
-def reads(engine: sa.Engine, cache: Redis) -> CustomerReads:
+def reads(engine: sa.Engine, settings: Settings) -> CustomerReads:
     """Cached reads as apps have them."""
-    return CustomerReads(engine, cache, ttl=600)
+    return CustomerReads(engine, Cache.from_settings(settings), ttl=600)
 
 
 @pytest.fixture

@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from celery import Celery
 
 from orders import names
-from orders.cache import CustomerReads, CustomerSummary
+from orders.cache import Cache
 from orders.messages import OrderUpdate
 from orders.names import QUEUE_OF, TaskName
-from orders.redis import Redis, make_redis
+from orders.reads import CustomerReads, CustomerSummary
+from orders.redis import Redis
 from orders.schema import customer_changes
 from orders.settings import Settings
 from producer import Producer
@@ -50,7 +51,7 @@ def cache_server(
 def test_a_cache_that_was_away_is_true_after_one_refresh(
     engine: sa.Engine, oracle: Oracle, folder: Path, cache_server: Valkey, producer: Producer
 ) -> None:
-    reads = CustomerReads(engine, make_redis(cache_server.url, timeout=5), ttl=600)
+    reads = CustomerReads(engine, Cache(cache_server.url, timeout=5), ttl=600)
     old = summaries(reads)
     updates = [OrderUpdate(order_id=key, total=key, status="paid") for key in oracle.rows]
     oracle.take(updates)
@@ -74,10 +75,9 @@ def test_a_worker_killed_between_its_commit_and_the_rest_is_made_up_for(
     settings: Settings,
     oracle: Oracle,
     folder: Path,
-    cache: Redis,
     producer: Producer,
 ) -> None:
-    reads = CustomerReads(engine, cache, ttl=600)
+    reads = CustomerReads(engine, Cache.from_settings(settings), ttl=600)
     old = summaries(reads)
     updates = [OrderUpdate(order_id=key, total=key, status="paid") for key in oracle.rows]
     oracle.take(updates[:DOOMED])
@@ -116,8 +116,7 @@ def summaries(reads: CustomerReads) -> list[CustomerSummary]:
 
 def uncached(engine: sa.Engine) -> list[CustomerSummary]:
     """What the database says of everybody."""
-    nowhere = make_redis("redis://127.0.0.1:1/0", timeout=0.5)
-    return summaries(CustomerReads(engine, nowhere, ttl=1))
+    return summaries(CustomerReads(engine, Cache("redis://127.0.0.1:1/0", timeout=0.5), ttl=1))
 
 
 def sent(task: TaskName, worker: Service, ending: str, *arguments: int) -> Callable[[], bool]:
@@ -146,7 +145,7 @@ class SlowReads(CustomerReads):
 def test_slow_readers_among_many_writers_leave_no_old_value(
     engine: sa.Engine, settings: Settings, cache: Redis, producer: Producer, folder: Path
 ) -> None:
-    slow, over = SlowReads(engine, cache, ttl=600), threading.Event()
+    slow, over = SlowReads(engine, Cache.from_settings(settings), ttl=600), threading.Event()
     with running_worker(folder, "--concurrency=2"), ThreadPoolExecutor(READERS + 1) as pool:
         readers = [pool.submit(read_until, over, slow) for _reader in range(READERS)]
         pool.submit(write_orders_of_a_few, producer).result(timeout=60)
@@ -159,7 +158,7 @@ def test_slow_readers_among_many_writers_leave_no_old_value(
 
 def is_cached(customer_id: int, cache: Redis) -> bool:
     """Whether a cached summary of the customer is there."""
-    return bool(cache.hexists(names.customer_cache(customer_id), "summary"))
+    return bool(cache.hexists(names.customer_cache(customer_id), "customer_summary()"))
 
 
 def read_until(over: threading.Event, reads: CustomerReads) -> int:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from bench import dropping
 from bench.contenders import CELERY, CELERY_TUNED, FLOOR, Contender
 from bench.copying import copy
 from bench.peers.job import Connections
@@ -18,6 +19,7 @@ from bench.updates import run_contender
 from bench.waves import check, prepare, random_wave
 from bench.ways import WAYS, Way
 from bench.workers import open_arena
+from orders.cache import invalidate
 from orders.database import database_address
 from orders.errors import OrderworksError
 from orders.redis import Redis
@@ -124,6 +126,31 @@ def test_a_cached_read_that_was_left_is_found(shop: Shop, cache: Redis) -> None:
     cache.hset(kept, "token", "slow reader")
     with pytest.raises(OrderworksError, match="1 customers still have cached reads"):
         check(shop, wave)
+
+
+@pytest.mark.parametrize(
+    ("name", "dropped", "keys_each"),
+    [
+        (dropping.UNLINK, 10, 1),
+        (dropping.INVALIDATE, 10, 1),
+        (dropping.SCAN, 10, dropping.VALUES_EACH),
+        (dropping.KEYS, dropping.KEYS_ASKED, dropping.VALUES_EACH),
+    ],
+)
+def test_a_way_drops_the_customers_it_has_to_drop(
+    cache: Redis, name: str, dropped: int, keys_each: int
+) -> None:
+    (side,) = [each for each in dropping.sides(cache, 1000) if each.name == name]
+    assert side.count == dropped
+    assert side.run() > 0
+    assert cache.dbsize() == (100 - dropped) * keys_each
+
+
+def test_who_drops_too_little_is_found(cache: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dropping, "invalidate", lambda client, ids: invalidate(client, ids[1:]))
+    (side,) = [each for each in dropping.sides(cache, 1000) if each.name == dropping.INVALIDATE]
+    with pytest.raises(OrderworksError, match="90 keys should be left, and 91 are"):
+        side.run()
 
 
 def test_of_a_worker_that_ends_it_is_known_what_it_said_last(shop: Shop) -> None:

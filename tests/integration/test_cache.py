@@ -9,9 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from orders import names
-from orders.cache import Customer, CustomerReads, CustomerSummary, Order, invalidate
-from orders.redis import Redis, make_redis
+from orders.cache import Cache, invalidate
+from orders.reads import STALE, Customer, CustomerReads, CustomerSummary, Order
+from orders.redis import Redis
 from orders.schema import customers, orders
+from orders.settings import Settings
 
 MOMENT = datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
 ADA = Customer(1, "Ada", "ada@shop.example", None)
@@ -34,9 +36,9 @@ def ada(engine: sa.Engine) -> None:
 
 
 @pytest.fixture
-def reads(engine: sa.Engine, cache: Redis) -> CustomerReads:
+def reads(engine: sa.Engine, settings: Settings) -> CustomerReads:
     """Cached reads."""
-    return CustomerReads(engine, cache, ttl=60)
+    return CustomerReads(engine, Cache.from_settings(settings), ttl=60)
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def test_invalidating_nobody_or_thousands_works(reads: CustomerReads, cache: Red
 
 @pytest.mark.parametrize("meanwhile", ["invalidated", "evicted and read by another"])
 def test_a_slow_reader_cannot_put_old_data_back(
-    engine: sa.Engine, reads: CustomerReads, cache: Redis, meanwhile: str
+    engine: sa.Engine, settings: Settings, reads: CustomerReads, cache: Redis, meanwhile: str
 ) -> None:
     queried, go_on = threading.Event(), threading.Event()
 
@@ -111,7 +113,9 @@ def test_a_slow_reader_cannot_put_old_data_back(
             assert go_on.wait(10)
             return found
 
-    slow = threading.Thread(target=lambda: SlowReads(engine, cache, ttl=60).customer(1))
+    slow = threading.Thread(
+        target=lambda: SlowReads(engine, Cache.from_settings(settings), 60).customer(1)
+    )
     slow.start()
     assert queried.wait(10), "the reader stands between its query and its store"
     with engine.begin() as connection:
@@ -127,10 +131,10 @@ def test_a_slow_reader_cannot_put_old_data_back(
 
 
 def test_reads_go_on_from_the_database_while_redis_is_away(engine: sa.Engine) -> None:
-    nowhere = make_redis("redis://127.0.0.1:1/0", timeout=0.5)
+    nowhere = Cache("redis://127.0.0.1:1/0", timeout=0.5)
     assert CustomerReads(engine, nowhere, ttl=60).customer(1) == ADA
 
 
 def test_every_cached_read_ends_some_day(reads: CustomerReads, cache: Redis) -> None:
     reads.customer(1)
-    assert 0 < cache.ttl(names.customer_cache(1)) <= 60
+    assert 0 < cache.ttl(names.customer_cache(1)) <= 60 + STALE

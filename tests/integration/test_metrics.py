@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orders import names
+from orders.cache import Cache
 from orders.drain import Drained
 from orders.imports.flow import Importer
 from orders.imports.options import Options
@@ -225,6 +226,24 @@ def test_entries_of_beat_are_told_by_their_last_success_and_their_period(
     assert of("orderworks_beat_period_seconds", entry="purge") not in found, (
         "paused, it owes nothing"
     )
+
+
+def test_cached_reads_are_told_by_how_they_were_answered(
+    settings: Settings, told: Callable[..., Told]
+) -> None:
+    reads = Cache.from_settings(settings)
+    read = reads.per_customer(ttl=60)(len_of)
+    for _read in range(3):
+        read(1, "abc")
+    reads.close()
+    found = told()
+    for result, count in {"hit": 2, "stale": 0, "miss": 1, "error": 0}.items():
+        assert found[of("orderworks_cache_reads_total", result=result)] == count
+    assert found["orderworks_cache_refused_stores_total"] == 0
+
+
+def len_of(customer_id: int, text: str) -> int:
+    return len(text)
 
 
 def test_every_metric_is_documented_and_told(

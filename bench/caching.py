@@ -1,0 +1,91 @@
+"""Cached reads: what one costs, what it costs to drop many, and the queries that they spare.
+
+**A cached read** is measured beside a bare HGET of the same value by redis-py, over a connection each.
+**Dropping** is told in `dropping.py`, the **queries** of a mix of reads and updates in `mix.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import median
+
+from bench import dropping
+from bench.mix import Mix
+from bench.report import Figures, Load
+from bench.shop import Shop, open_shop
+from bench.sides import Result, Side, compare, stopwatch, take_turns
+from orders import names
+from orders.cache import Cache
+from orders.reads import CustomerReads
+from orders.redis import Redis, make_redis
+
+HGET, HIT = "bare HGET", "cached read"
+WITHOUT, WITH = "mix without cache", "mix with cache"
+
+NOWHERE = "redis://127.0.0.1:1/0"
+"""Nobody answers here: reads go to the database, as they do with the cache away."""
+
+ROOM = "2gb"
+"""Memory of the benchmark's own cache: a million values have to fit, or it would evict some."""
+
+PATIENCE = 60
+"""Seconds to wait for an answer of the cache."""
+
+
+def run(rows: int, values: int, reads: int, rounds: int) -> Figures:
+    """All of it. `values` lie in the cache when customers are dropped; the mix has so many `reads`."""
+    with open_shop(rows) as shop, make_redis(shop.settings.cache, PATIENCE) as client:
+        client.config_set("maxmemory", ROOM)
+        shop.with_orders()
+        hits = compare(rounds, *_hits(shop, client, reads))
+        drops = compare(rounds, *dropping.sides(client, values))
+        client.flushdb()
+        loads = _loads(shop, rounds, reads)
+        return Figures("cache", [*hits, *drops, *loads], [*compared(hits, drops), spared(loads)])
+
+
+def compared(hits: Sequence[Result], drops: Sequence[Result]) -> list[str]:
+    """How a cached read and `invalidate` stand to those that they are measured by."""
+    cost = {result.name: 1 / result.rate for result in [*hits, *drops]}
+    ours = cost[dropping.INVALIDATE]
+    return [
+        f"a {HIT} takes {cost[HIT] / cost[HGET]:.2f} times a {HGET}",
+        f"{dropping.INVALIDATE} takes {ours / cost[dropping.UNLINK]:.2f} times a {dropping.UNLINK}",
+        f"{dropping.SCAN} takes {cost[dropping.SCAN] / ours:,.0f} times {dropping.INVALIDATE}",
+        (
+            f"{dropping.KEYS} would take {cost[dropping.KEYS] / ours:,.0f} times {dropping.INVALIDATE}, "
+            f"by the time of {dropping.KEYS_ASKED} customers"
+        ),
+    ]
+
+
+def spared(loads: Sequence[Load]) -> str:
+    """The share of queries that the cache spares."""
+    queries = {load.name: load.queries for load in loads}
+    share = 1 - queries[WITH] / queries[WITHOUT]
+    return f"the cache spares {share:.1%} of the queries"
+
+
+def _hits(shop: Shop, client: Redis, count: int) -> list[Side]:
+    reads = CustomerReads(shop.engine, Cache.from_settings(shop.settings), ttl=3600)
+    customer_id = int(shop.sample.orders["customer_id"][0])
+    reads.customer_summary(customer_id)
+    key, field = names.customer_cache(customer_id), "customer_summary()"
+    return [
+        Side(HGET, count, partial(_repeat, count, partial(client.hget, key, field))),
+        Side(HIT, count, partial(_repeat, count, partial(reads.customer_summary, customer_id))),
+    ]
+
+
+def _repeat(count: int, read: Callable[[], object]) -> float:
+    with stopwatch() as elapsed:
+        for _read in range(count):
+            read()
+        return elapsed()
+
+
+def _loads(shop: Shop, rounds: int, count: int) -> list[Load]:
+    """Queries of the mix without the cache and with it: medians."""
+    mix = Mix(shop, count)
+    runs = {WITHOUT: partial(mix.queries, NOWHERE), WITH: partial(mix.queries, shop.settings.cache)}
+    taken, _ = take_turns(rounds, runs, lambda queries: f"{queries:,} queries")
+    return [Load(name, mix.reads, queries, int(median(queries))) for name, queries in taken.items()]

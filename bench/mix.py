@@ -1,0 +1,117 @@
+"""Reads and updates as a shop has them: most are reads, few customers are read often.
+
+Who is read, and whose order is updated, follows a Zipf distribution over the same customers. The stack's
+own worker applies the updates and drops the cached reads; before the next reads it has done so.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import accumulate, islice
+
+import sqlalchemy as sa
+
+from bench.shop import Shop
+from bench.streams import is_empty
+from orders.cache import Cache
+from orders.database import make_engine
+from orders.errors import OrderworksError
+from orders.reads import CustomerReads
+from orders.redis import make_redis
+from orders.stream import UpdateStream
+from producer import OrderUpdate, Producer
+
+VISITORS = 10_000
+"""Customers that are read at all."""
+
+ZIPF = 1.0
+"""The exponent: the second customer is read half as often as the first."""
+
+TURN, UPDATES = 200, 10
+"""Reads and updates of one turn, and the updates among them: 5 %."""
+
+STUCK = 60
+"""Seconds after which the worker has got stuck."""
+
+
+class Mix:
+    """The same reads and updates in every run.
+
+    Attributes:
+        reads: how many reads there are.
+    """
+
+    def __init__(self, shop: Shop, count: int) -> None:
+        """`count` is of reads and updates together."""
+        self._shop = shop
+        pairs = shop.sample.orders.select("customer_id", "id").iter_rows()
+        self._order_of = dict(islice(dict(pairs).items(), VISITORS))
+        self._turns = list(_drawn([*self._order_of], max(1, count // TURN)))
+        self.reads = len(self._turns) * (TURN - UPDATES)
+
+    def queries(self, cache_url: str) -> int:
+        """How many queries of the reads reach PostgreSQL, once every customer was read before."""
+        settings = self._shop.settings
+        engine = make_engine(settings, "orderworks-bench-reads")
+        with (
+            closing(Cache(cache_url, settings.cache_timeout)) as cache,
+            _updates(self._shop) as apply,
+        ):
+            reads = CustomerReads(engine, cache, settings.cache_ttl)
+            for customer_id in self._order_of:
+                reads.customer_summary(customer_id)
+            with _counted(engine) as queries:
+                for drawn in self._turns:
+                    apply([self._order_of[customer_id] for customer_id in drawn[:UPDATES]])
+                    for customer_id in drawn[UPDATES:]:
+                        reads.customer_summary(customer_id)
+        engine.dispose()
+        return len(queries)
+
+
+def _drawn(customer_ids: list[int], turns: int) -> Iterator[list[int]]:
+    dice = random.Random(turns)  # noqa: S311 - the same each time
+    weights = list(accumulate(rank**-ZIPF for rank in range(1, len(customer_ids) + 1)))
+    for _turn in range(turns):
+        yield dice.choices(customer_ids, cum_weights=weights, k=TURN)
+
+
+class Apply:
+    """Gives updates of orders to the worker, and waits until they are applied."""
+
+    def __init__(self, producer: Producer, stream: UpdateStream) -> None:
+        self._producer = producer
+        self._stream = stream
+        self._total = 0
+
+    def __call__(self, order_ids: list[int]) -> None:
+        """Each of these orders gets another total, and its customer's cached reads are gone."""
+        self._total += 1
+        updates = [OrderUpdate(order_id=each, total=self._total) for each in order_ids]
+        self._producer.update_many(updates)
+        deadline = time.monotonic() + STUCK
+        while not is_empty(self._stream):
+            if time.monotonic() > deadline:
+                raise OrderworksError(f"updates are not applied within {STUCK} s")
+            time.sleep(0.001)
+
+
+@contextmanager
+def _updates(shop: Shop) -> Iterator[Apply]:
+    settings = shop.settings
+    with make_redis(settings.stream, 5) as client, Producer.from_settings() as producer:
+        yield Apply(producer, UpdateStream(client, settings.update_shards, settings.stream_limit))
+
+
+@contextmanager
+def _counted(engine: sa.Engine) -> Iterator[list[str]]:
+    """The statements that are sent while the block lasts."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    sa.event.remove(engine, "before_cursor_execute", note)

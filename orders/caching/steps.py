@@ -1,0 +1,105 @@
+"""What a cached read may do, as plain data: ask the server, load, pause. And two ways of doing it.
+
+What a read does is written once, as a generator of these steps without any I/O (`reading.py`); the
+functions here carry it out, one for threads and one for an event loop.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import redis.asyncio
+
+from orders.redis import Redis
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
+"""Seconds between two looks at what another reader computes: the first pause, and what they grow to."""
+
+T = TypeVar("T")
+
+
+class Ask(NamedTuple):
+    """Send the server one command. The answer comes back, or its error is raised at this place."""
+
+    command: tuple[Any, ...]
+
+
+class Pause(NamedTuple):
+    """Wait so many seconds."""
+
+    seconds: float
+
+
+class Load(NamedTuple):
+    """Call the decorated function. What it returns comes back, or what it raises is raised here."""
+
+
+Step: TypeAlias = Ask | Pause | Load
+
+Steps: TypeAlias = Generator[Step, Any, T]
+"""Returns what the caller gets."""
+
+
+def pauses() -> Iterator[float]:
+    """Growing pauses, in seconds, without end."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+
+
+def carry_out(steps: Steps[T], client: Redis, load: Callable[[], object]) -> T:
+    """Do the steps in this thread; what they return."""
+    answer, error = None, None
+    while True:
+        try:
+            step = steps.send(answer) if error is None else steps.throw(error)
+        except StopIteration as end:
+            returned: T = end.value
+            return returned
+        answer, error = None, None
+        try:
+            answer = _do(step, client, load)
+        except BaseException as raised:  # noqa: BLE001 - the steps decide, also if a person interrupts
+            error = raised
+
+
+def _do(step: Step, client: Redis, load: Callable[[], object]) -> object:
+    if isinstance(step, Ask):
+        answer: object = client.execute_command(*step.command)  # type: ignore[no-untyped-call]
+        return answer
+    if isinstance(step, Load):
+        return load()
+    time.sleep(step.seconds)
+    return None
+
+
+async def carry_out_async(
+    steps: Steps[T], client: redis.asyncio.Redis, load: Callable[[], Awaitable[object]]
+) -> T:
+    """Do the steps in this task; what they return."""
+    answer, error = None, None
+    while True:
+        try:
+            step = steps.send(answer) if error is None else steps.throw(error)
+        except StopIteration as end:
+            returned: T = end.value
+            return returned
+        answer, error = None, None
+        try:
+            answer = await _do_async(step, client, load)
+        except BaseException as raised:  # noqa: BLE001 - likewise, also if the task is cancelled
+            error = raised
+
+
+async def _do_async(
+    step: Step, client: redis.asyncio.Redis, load: Callable[[], Awaitable[object]]
+) -> object:
+    if isinstance(step, Ask):
+        answer: object = await client.execute_command(*step.command)  # type: ignore[no-untyped-call]
+        return answer
+    if isinstance(step, Load):
+        return await load()
+    await asyncio.sleep(step.seconds)
+    return None

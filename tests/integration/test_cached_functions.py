@@ -1,0 +1,480 @@
+"""Cached functions: computed once, for as long as they may be, by one reader at a time."""
+
+import asyncio
+import inspect
+import logging
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from orders import names
+from orders.cache import READS, Cache, cache_counts, invalidate
+from orders.caching import reading
+from orders.redis import Redis
+from orders.settings import Settings
+from tests.processes import eventually
+
+PATIENCE = 20
+"""Seconds until a test gives up waiting."""
+
+READERS = 10
+
+HEADER = struct.Struct("<dd")
+
+KEY, FIELD = names.customer_cache(1), "load(0)"
+LEASE = names.cache_lease(KEY, FIELD)
+
+
+@pytest.fixture
+def cached(settings: Settings) -> Iterator[Cache]:
+    """What makes functions cached."""
+    made = Cache.from_settings(settings)
+    yield made
+    made.close()
+
+
+class Source:
+    """A function to be cached: gives the number of the call, and can be held while it computes."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int]] = []
+        self._go_on = threading.Event()
+        self._go_on.set()
+
+    def load(self, customer_id: int, kind: int = 0) -> int:
+        """The number of this call."""
+        self.calls.append((customer_id, kind))
+        mine = len(self.calls)
+        assert self._go_on.wait(PATIENCE)
+        return mine
+
+    def hold(self) -> threading.Event:
+        """Calls that are under way from now on do not return until the event is set."""
+        self._go_on = threading.Event()
+        return self._go_on
+
+
+@pytest.fixture
+def source() -> Source:
+    """What is computed."""
+    return Source()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads of readers."""
+    with ThreadPoolExecutor(READERS + 1) as made:
+        yield made
+
+
+def stored(cache: Redis, field: str) -> bytes:
+    """What is cached in a field, with the moments in front."""
+    (raw,) = cache.hmget(KEY, field)
+    assert isinstance(raw, bytes)
+    return raw
+
+
+def age(cache: Redis, seconds: float) -> None:
+    """Make the cached value older."""
+    raw = stored(cache, FIELD)
+    moments = (moment - seconds for moment in HEADER.unpack_from(raw))
+    cache.hset(KEY, FIELD, HEADER.pack(*moments) + raw[HEADER.size :])
+
+
+def looks(cache: Redis) -> int:
+    """How often anybody looked for a cached value."""
+    return int(cache.info("commandstats").get("cmdstat_hget", {"calls": 0})["calls"])
+
+
+def read_and_wait(
+    pool: ThreadPoolExecutor, read: Callable[[int], int], cache: Redis
+) -> list[Future[int]]:
+    """Readers that have met a computation under way, and look for its outcome again and again."""
+    come: list[int] = []
+
+    def come_and_read() -> int:
+        come.append(1)
+        return read(1)
+
+    readers = [pool.submit(come_and_read) for _reader in range(READERS)]
+    eventually(lambda: len(come) == READERS, PATIENCE)
+    before = looks(cache)
+    eventually(lambda: looks(cache) >= before + 5 * READERS, PATIENCE, "they do not wait")
+    return readers
+
+
+def test_what_was_computed_is_not_computed_again(cached: Cache, source: Source) -> None:
+    read = cached.per_customer(ttl=60)(source.load)
+    assert [read(1), read(1, 0), read(1, kind=0), read(kind=0, customer_id=1)] == [1, 1, 1, 1]
+    assert [read(2), read(1, 5), read(1)] == [2, 3, 1]
+    assert source.calls == [(1, 0), (2, 0), (1, 5)]
+
+
+def test_a_cached_function_keeps_its_signature_and_its_word(cached: Cache) -> None:
+    @cached.per_customer(ttl=60)
+    def visits(customer_id: int, since: int = 3) -> int:
+        """How often they came."""
+        return customer_id + since
+
+    assert visits(1, since=4) == 5
+    assert visits.__doc__ == "How often they came."
+    assert str(inspect.signature(visits)) == "(customer_id: int, since: int = 3) -> int"
+
+
+def test_threads_and_tasks_share_what_is_cached_under_one_name(
+    cached: Cache, source: Source
+) -> None:
+    read = cached.per_customer(ttl=60, name="load")(source.load)
+
+    @cached.per_customer(ttl=60, name="load")
+    async def read_async(customer_id: int, kind: int = 0) -> int:
+        return source.load(customer_id, kind)
+
+    async def run() -> list[int]:
+        found = [await read_async(1), await read_async(2)]
+        await cached.aclose()
+        return found
+
+    assert read(1) == 1
+    assert asyncio.run(run()) == [1, 2]
+    assert asyncio.run(run()) == [1, 2], "each event loop has connections of its own"
+    assert read(2) == 2
+
+
+def test_what_is_of_all_customers_goes_with_any_of_them(
+    cached: Cache, source: Source, cache: Redis
+) -> None:
+    @cached.shared(ttl=60)
+    def best(limit: int) -> list[int]:
+        return [source.load(limit)]
+
+    assert [best(3), best(3), best(limit=3)] == [[1], [1], [1]]
+    invalidate(cache, [])
+    assert best(3) == [1]
+    invalidate(cache, [4711])
+    assert best(3) == [2]
+
+
+def test_values_are_spread_over_a_fifth_of_their_time(
+    cached: Cache, source: Source, cache: Redis
+) -> None:
+    read = cached.per_customer(ttl=1000, stale=100)(source.load)
+    began = time.time()
+    for kind in range(20):
+        read(1, kind)
+    lives = []
+    for kind in range(20):
+        fresh, stale = HEADER.unpack_from(stored(cache, f"Source.load({kind})"))
+        assert stale == pytest.approx(fresh + 100)
+        lives.append(fresh - began)
+    assert 800 <= min(lives) < max(lives) <= 1000 + time.time() - began
+    assert len(set(lives)) > 10
+    assert 0 < cache.ttl(KEY) <= 1100
+
+
+def test_a_stale_value_is_given_to_all_but_the_one_who_computes(
+    cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor
+) -> None:
+    read = cached.per_customer(ttl=60, stale=30, name="load")(source.load)
+    assert read(1) == 1
+    age(cache, 60)
+    go_on = source.hold()
+    computing = pool.submit(read, 1)
+    eventually(lambda: len(source.calls) == 2, PATIENCE)
+    assert [read(1) for _reader in range(READERS)] == [1] * READERS
+    go_on.set()
+    assert computing.result(PATIENCE) == 2
+    assert read(1) == 2
+    cached.close()
+    assert cache_counts(cache) == {"hit": 1, "stale": READERS, "miss": 2, "error": 0, "refused": 0}
+
+
+def test_a_stale_value_is_given_while_another_process_computes(
+    cached: Cache, source: Source, cache: Redis
+) -> None:
+    read = cached.per_customer(ttl=60, stale=30, name="load")(source.load)
+    assert read(1) == 1
+    age(cache, 60)
+    cache.set(LEASE, "another process")
+    assert read(1) == 1
+    cache.delete(LEASE)
+    assert read(1) == 2
+
+
+@pytest.mark.parametrize("gone", ["past its bound", "invalidated"])
+def test_a_value_that_is_too_old_or_gone_is_given_to_nobody(
+    cached: Cache, source: Source, cache: Redis, gone: str
+) -> None:
+    read = cached.per_customer(ttl=60, stale=30, name="load")(source.load)
+    assert read(1) == 1
+    age(cache, 60 if gone == "invalidated" else 90)
+    if gone == "invalidated":
+        invalidate(cache, [1])
+    assert read(1) == 2
+
+
+def test_the_answer_none_is_cached_for_a_shorter_time(cached: Cache, cache: Redis) -> None:
+    answers = [None, 5]
+
+    @cached.per_customer(ttl=60, stale=30, negative_ttl=10, name="load")
+    def read(customer_id: int, kind: int = 0) -> int | None:
+        return answers.pop(0)
+
+    assert [read(1), read(1)] == [None, None]
+    age(cache, 10)
+    assert [read(1), read(1)] == [5, 5], "and it is never stale"
+    age(cache, 10)
+    assert read(1) == 5
+
+
+def test_an_error_reaches_the_caller_and_is_not_cached(cached: Cache, cache: Redis) -> None:
+    outcomes: list[Exception | int] = [ValueError("away"), 7]
+
+    @cached.per_customer(ttl=60, name="load")
+    def read(customer_id: int, kind: int = 0) -> int:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    with pytest.raises(ValueError, match="away"):
+        read(1)
+    assert not cache.exists(LEASE), "nobody waits for it"
+    assert [read(1), read(1)] == [7, 7]
+
+
+def test_many_readers_of_one_value_wait_for_one_computation(
+    cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor
+) -> None:
+    read = cached.per_customer(ttl=60)(source.load)
+    go_on = source.hold()
+    first = pool.submit(read, 1)
+    eventually(lambda: source.calls, PATIENCE)
+    waiting = read_and_wait(pool, read, cache)
+    go_on.set()
+    assert {reader.result(PATIENCE) for reader in [first, *waiting]} == {1}
+
+
+def test_many_tasks_wait_for_one_computation(cached: Cache) -> None:
+    calls = 0
+
+    @cached.per_customer(ttl=60)
+    async def read(customer_id: int) -> int:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0.05)
+        return calls
+
+    async def run() -> list[int]:
+        found = await asyncio.gather(*(read(1) for _task in range(200)))
+        await cached.aclose()
+        return found
+
+    assert asyncio.run(run()) == [1] * 200
+
+
+def test_who_waits_shares_the_next_computation_if_the_first_was_overtaken(
+    cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor
+) -> None:
+    read = cached.per_customer(ttl=60, name="load")(source.load)
+    first_goes_on = source.hold()
+    first = pool.submit(read, 1)
+    eventually(lambda: source.calls, PATIENCE)
+    go_on = source.hold()
+    waiting = read_and_wait(pool, read, cache)
+    invalidate(cache, [1])
+    first_goes_on.set()
+    assert first.result(PATIENCE) == 1, "its own caller gets what it read"
+    eventually(lambda: len(source.calls) == 2, PATIENCE)
+    invalidate(cache, [1])
+    go_on.set()
+    assert {reader.result(PATIENCE) for reader in waiting} == {2}, "what was stored is gone again"
+    assert not cache.hexists(KEY, FIELD)
+    cached.close()
+    assert cache_counts(cache)["refused"] == 2
+
+
+def test_of_readers_that_wait_for_a_failure_each_is_told_of_one(
+    cached: Cache, cache: Redis, pool: ThreadPoolExecutor
+) -> None:
+    go_on, calls = threading.Event(), []
+
+    @cached.per_customer(ttl=60)
+    def read(customer_id: int) -> int:
+        calls.append(customer_id)
+        mine = len(calls)
+        assert go_on.wait(PATIENCE)
+        raise ValueError(mine)
+
+    first = pool.submit(read, 1)
+    eventually(lambda: calls, PATIENCE)
+    waiting = read_and_wait(pool, read, cache)
+    go_on.set()
+    assert [str(reader.exception(PATIENCE)) for reader in [first, *waiting]] == ["1"] + [
+        "2"
+    ] * READERS
+    assert len(calls) == 2, "one that was under way, and one for all who waited"
+
+
+def test_a_cancelled_reader_leaves_nobody_waiting(cached: Cache, cache: Redis) -> None:
+    begun, computes = 0, asyncio.Event()
+
+    @cached.per_customer(ttl=60, name="load")
+    async def read(customer_id: int, kind: int = 0) -> int:
+        nonlocal begun
+        begun += 1
+        computes.set()
+        if begun == 1:
+            await asyncio.sleep(10 * PATIENCE)
+        return begun
+
+    async def run() -> int:
+        first = asyncio.create_task(read(1))
+        await computes.wait()
+        second = asyncio.create_task(read(1))
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        found = await second
+        await cached.aclose()
+        return found
+
+    assert asyncio.run(run()) == 2
+    assert not cache.exists(LEASE)
+
+
+def test_a_lease_ends_by_itself_and_is_taken_back_by_its_owner_only(
+    cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor
+) -> None:
+    read = cached.per_customer(ttl=60, name="load")(source.load)
+    cache.set(LEASE, "of a process that died", px=300)
+    go_on = source.hold()
+    reader = pool.submit(read, 1)
+    eventually(lambda: source.calls, PATIENCE, "nobody computes")
+    assert 0 < cache.pttl(LEASE) <= 1000 * reading.LEASE
+    cache.set(LEASE, "of another process meanwhile")
+    go_on.set()
+    assert reader.result(PATIENCE) == 1
+    assert cache.get(LEASE) == b"of another process meanwhile"
+    assert read(1) == 1
+
+
+def test_a_hash_that_is_full_is_begun_anew_under_its_token(
+    cached: Cache, source: Source, cache: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MOST_FIELDS", 3)
+    read = cached.per_customer(ttl=60, name="load")(source.load)
+    tokens = set()
+    for kind in range(10):
+        read(1, kind)
+        assert cache.hlen(KEY) <= 4, "three fields and the token"
+        tokens.add(cache.hget(KEY, "token"))
+    assert len(tokens) == 1
+    assert read(1, 9) == 10, "and the newest is there"
+
+
+@pytest.mark.parametrize("left", [b"", b"short", HEADER.pack(9e9, 9e9) + b'{"other": 1}'])
+def test_what_another_release_left_is_computed_anew(
+    cached: Cache, source: Source, cache: Redis, left: bytes
+) -> None:
+    read = cached.per_customer(ttl=60, name="load")(source.load)
+    assert read(1) == 1
+    cache.hset(KEY, FIELD, left)
+    assert [read(1), read(1)] == [2, 2]
+
+
+def test_a_value_that_cannot_be_cached_is_given_all_the_same(
+    cached: Cache, cache: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    @cached.per_customer(ttl=60, name="load")
+    def read(customer_id: int, kind: int = 0) -> int:
+        return "no number"  # type: ignore[return-value]
+
+    with caplog.at_level(logging.ERROR):
+        assert [str(read(1)), str(read(1))] == ["no number"] * 2
+    assert "value_not_cached function=load" in caplog.text
+    assert not cache.exists(LEASE)
+    cached.close()
+    assert cache_counts(cache) == {"hit": 0, "stale": 0, "miss": 2, "error": 0, "refused": 2}
+
+
+def test_scripts_that_the_server_forgot_are_sent_again(
+    cached: Cache, source: Source, cache: Redis
+) -> None:
+    read = cached.per_customer(ttl=60)(source.load)
+    for kind in range(3):
+        cache.script_flush()
+        assert [read(1, kind), read(1, kind)] == [kind + 1] * 2
+
+
+def test_a_server_that_refuses_is_asked_on(
+    cached: Cache, source: Source, cache: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    read = cached.per_customer(ttl=60)(source.load)
+    cache.set(KEY, "no hash")
+    assert [read(1), read(1)] == [1, 2]
+    assert [read(2), read(2)] == [3, 3]
+    assert "cache_not_used error=WRONGTYPE" in caplog.text
+
+
+def test_processes_add_up_what_they_counted(settings: Settings, cache: Redis) -> None:
+    for _process in range(2):
+        mine = Cache.from_settings(settings)
+        read = mine.per_customer(ttl=60)(Source().load)
+        for _read in range(3):
+            read(1)
+        mine.close()
+    counts = cache_counts(cache)
+    assert counts == {"hit": 5, "stale": 0, "miss": 1, "error": 0, "refused": 0}
+    assert sum(counts[each] for each in READS) == 6
+
+
+def undecodable(customer_id: int) -> object:
+    raise AssertionError
+
+
+def of_nobody() -> int:
+    raise AssertionError
+
+
+def of_a_name(customer: str) -> int:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("function", [undecodable, of_nobody, of_a_name, Source.load])
+def test_a_function_that_cannot_be_cached_is_refused_by_name(
+    cached: Cache, function: Callable[..., object]
+) -> None:
+    with pytest.raises(TypeError, match=f"^{function.__qualname__}: "):
+        cached.per_customer(ttl=60)(function)
+
+
+def test_two_functions_of_one_name_are_refused(cached: Cache, source: Source) -> None:
+    cached.per_customer(ttl=60)(source.load)
+    with pytest.raises(ValueError, match="^Source.load: .* give a `name`"):
+        cached.shared(ttl=60)(source.load)
+    with pytest.raises(ValueError, match="a name has letters"):
+        cached.shared(ttl=60, name="load(0)")(source.load)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "stale", "negative"), [(0, 0, None), (1, -1, None), (1, 0, 2), (1, 0, 0)]
+)
+def test_times_out_of_range_are_refused(
+    cached: Cache, ttl: float, stale: float, negative: float | None
+) -> None:
+    with pytest.raises(ValueError, match="ttl"):
+        cached.per_customer(ttl=ttl, stale=stale, negative_ttl=negative)
+
+
+@pytest.mark.parametrize("customer_id", [True, "1", 1.0, None])
+def test_a_customer_id_that_is_no_int_is_refused(
+    cached: Cache, source: Source, customer_id: object
+) -> None:
+    read = cached.per_customer(ttl=60)(source.load)
+    with pytest.raises(TypeError, match="a customer's id is an int"):
+        read(customer_id)  # type: ignore[arg-type]

@@ -1,0 +1,148 @@
+"""A call is named exactly: one name however it is spelled, another name for every other call."""
+
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
+from enum import Enum, IntEnum
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orders.caching.calls import LONGEST, Arguments, field_of
+
+NOON = datetime(2026, 3, 1, 12)  # noqa: DTZ001 - zones are put in below
+
+
+class Color(Enum):
+    """Members are named by their class."""
+
+    RED = "r"
+
+
+class Size(IntEnum):
+    """A member equals the number 1, and is not it."""
+
+    ONE = 1
+
+
+def page(customer_id: int, limit: int = 20, *, before: int | None = None) -> list[int]:
+    raise AssertionError("it is not called")
+
+
+def plain(customer_id: int, limit: int = 20) -> list[int]:
+    raise AssertionError("it is not called")
+
+
+def many(*ids: int, **flags: bool) -> list[int]:
+    raise AssertionError("it is not called")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        Arguments(plain).values((1,), {}),
+        Arguments(plain).values((1, 20), {}),
+        Arguments(plain).values((1,), {"limit": 20}),
+        Arguments(plain).values((), {"limit": 20, "customer_id": 1}),
+    ],
+)
+def test_all_spellings_of_a_call_give_the_same_values(values: tuple[object, ...]) -> None:
+    assert values == (1, 20)
+
+
+def test_arguments_by_keyword_only_are_among_the_values() -> None:
+    assert Arguments(page).values((1,), {}) == (1, 20, None)
+    assert Arguments(page).values((1,), {"before": 7}) == (1, 20, 7)
+
+
+@pytest.mark.parametrize(("args", "kwargs"), [((), {}), ((1, 2, 3), {}), ((1,), {"limits": 2})])
+def test_a_call_that_the_function_would_refuse_is_refused(
+    args: tuple[int, ...], kwargs: dict[str, int]
+) -> None:
+    with pytest.raises(TypeError, match="argument"):
+        Arguments(plain).values(args, kwargs)
+
+
+def test_any_number_of_arguments_is_one_value() -> None:
+    assert field_of("many", Arguments(many).values((1, 2), {})[:1]) == "many((1,2,))"
+    with pytest.raises(TypeError, match="type dict"):
+        field_of("many", Arguments(many).values((1,), {"odd": True}))
+
+
+DIFFERENT = [
+    (),
+    (None,),
+    (1,),
+    (True,),
+    ("1",),
+    (b"1",),
+    (Decimal(1),),
+    (Decimal("1.0"),),
+    (Size.ONE,),
+    (Color.RED,),
+    ("Color.RED",),
+    ("",),
+    ("a,b",),
+    ("a", "b"),
+    ("a','b",),
+    (("a", "b"),),
+    (("a",), "b"),
+    ((),),
+    (date(2026, 3, 1),),
+    (NOON,),
+    (NOON.replace(tzinfo=UTC),),
+    (NOON.replace(tzinfo=timezone(timedelta(hours=1))),),
+    (NOON.replace(tzinfo=ZoneInfo("Europe/Berlin")),),
+    (NOON.replace(tzinfo=ZoneInfo("Europe/Berlin"), fold=1),),
+    (UUID(int=1),),
+]
+
+
+def test_calls_that_differ_have_names_that_differ() -> None:
+    fields = [field_of("read", values) for values in DIFFERENT]
+    assert len(set(fields)) == len(fields)
+    assert "token" not in fields
+
+
+EXACT = st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.decimals()
+VALUES = st.tuples(EXACT | st.tuples(EXACT, EXACT), EXACT)
+
+
+@given(VALUES, VALUES)
+def test_names_are_equal_only_if_values_are(
+    one: tuple[object, ...], other: tuple[object, ...]
+) -> None:
+    fields = [field_of("read", values) for values in (one, other)]
+    assert (fields[0] == fields[1]) == (repr(one) == repr(other))
+    assert all(len(field.encode()) <= 4 * LONGEST for field in fields)
+
+
+def test_long_calls_are_digested() -> None:
+    fields = {field_of("read", ("x" * LONGEST + end,)) for end in "ab"}
+    assert len(fields) == 2
+    assert all(len(field) < LONGEST for field in fields)
+
+
+class Place(tzinfo):
+    """A time zone whose `repr` is its address in memory."""
+
+    def utcoffset(self, _moment: datetime | None) -> timedelta:
+        """As in UTC."""
+        return timedelta(0)
+
+    def dst(self, _moment: datetime | None) -> None:
+        """None."""
+
+    def tzname(self, _moment: datetime | None) -> str:
+        """No zone of the database."""
+        return "here"
+
+
+@pytest.mark.parametrize(
+    "value", [1.5, [1], {1}, object(), (1, [2]), NOON.replace(tzinfo=Place())], ids=repr
+)
+def test_what_does_not_name_a_call_exactly_is_refused_by_type(value: object) -> None:
+    with pytest.raises(TypeError, match="^read: an argument of type .* does not name"):
+        field_of("read", (value,))
