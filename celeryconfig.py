@@ -65,7 +65,7 @@ worker_max_memory_per_child = 600_000  # KiB; replaced after the task that cross
 worker_send_task_events = True  # Flower shows what runs
 task_send_sent_event = True
 worker_hijack_root_logger = False  # worker/logs.py owns logging
-imports = ("tasks.updates", "tasks.imports", "tasks.reports", "tasks.upkeep")
+imports = ("tasks.updates", "tasks.imports", "tasks.reports", "tasks.rollups", "tasks.upkeep")
 
 # --- Beat ---------------------------------------------------------------------------------------
 beat_scheduler = "redbeat.RedBeatScheduler"  # any number of beats; one leads
@@ -84,6 +84,11 @@ beat_schedule = {
         "task": TaskName.SWEEP.value,
         "schedule": timedelta(seconds=settings.sweep_interval),
         "options": {"expires": 4 * settings.sweep_interval},
+    },
+    "check-rollups": {
+        "task": TaskName.CHECK_ROLLUPS.value,
+        "schedule": timedelta(days=1),
+        "options": {"expires": 3600},
     },
     "purge-expired": {
         "task": TaskName.PURGE_EXPIRED.value,

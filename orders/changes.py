@@ -11,11 +11,14 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from orders.locks import Lock, try_lock
+from orders.locks import Lock, wait_for_lock
 from orders.schema import customer_changes, customer_daily, customer_totals
 
 FOLD_ROWS = 50_000
 """Log rows folded in one transaction, so that no fold holds row locks for longer than a moment."""
+
+PATIENCE = 2
+"""Seconds to wait for a range that is recounted; another fold usually takes longer."""
 
 Invalidate = Callable[[Collection[int]], None]
 
@@ -54,7 +57,7 @@ def fold(engine: sa.Engine, invalidate: Invalidate) -> Folded | None:
     rows = 0
     while True:
         with engine.begin() as connection:
-            if not try_lock(connection, Lock.FOLD):
+            if not wait_for_lock(connection, Lock.FOLD, PATIENCE):
                 return None
             as_of: datetime = connection.execute(sa.select(sa.func.now())).scalar_one()
             taken = connection.execute(_fold_pass()).all()
