@@ -16,18 +16,25 @@ class Rebuilt(msgspec.Struct, frozen=True):
     """What was counted and found.
 
     Attributes:
-        counted: orders, customers, and rows that had drifted. None where that cannot be told, because
+        drift: what was counted, and the rows that had drifted. None where that cannot be told, because
             an earlier recount was broken off.
-        statuses: those in force before, and after.
         recounted_for: statuses whose orders count now and did not, or the reverse.
-        recounted: what was counted then, and the rows that changed by it.
+        recounted: what was counted then, and the rows that changed by it; None if that was not needed.
+        in_force: statuses that no report counts in the end.
+        wanted: those that the setting names.
     """
 
-    counted: Counted | None
-    statuses: tuple[tuple[str, ...], tuple[str, ...]]
+    drift: Counted | None
     recounted_for: tuple[str, ...]
     recounted: Counted | None
+    in_force: tuple[str, ...]
+    wanted: tuple[str, ...]
     seconds: float
+
+    @property
+    def has_drifted(self) -> bool:
+        """Whether anything had."""
+        return self.drift is not None and self.drift.differed > 0
 
 
 OnStep = Callable[[str, Counted], None]
@@ -53,16 +60,14 @@ class Rebuild:
         """
         began = time.monotonic()
         with self._engine.begin() as connection:
-            before = statuses.in_force(connection)
             is_mixed = bool(checks.unfinished_change(connection))
             place = None if is_mixed else checks.begin(connection)
-        drifted = self._to_the_end(place, "compared") if place else None
+        drift = self._to_the_end(place, "compared") if place else None
         changed, recounted = self._change(wanted)
-        seconds = round(time.monotonic() - began, 3)
-        return Rebuilt(drifted, (before, wanted), changed, recounted, seconds)
+        return Rebuilt(drift, changed, recounted, wanted, wanted, _since(began))
 
-    def check(self) -> Rebuilt:
-        """What had drifted, by the statuses in force. Nothing is changed."""
+    def check(self, wanted: tuple[str, ...]) -> Rebuilt:
+        """What has drifted, by the statuses in force. Nothing is changed."""
         began = time.monotonic()
         with self._engine.connect() as connection:
             force = statuses.in_force(connection)
@@ -72,7 +77,7 @@ class Rebuild:
             customer, counted = checks.rehearse(self._engine, customer)
             total += counted
             self._on_step("compared", total)
-        return Rebuilt(total, (force, force), (), None, round(time.monotonic() - began, 3))
+        return Rebuilt(total, (), None, force, wanted, _since(began))
 
     def _change(self, wanted: tuple[str, ...]) -> tuple[tuple[str, ...], Counted | None]:
         """Recount for statuses that are not in force; for which, and what that found."""
@@ -97,3 +102,7 @@ class Rebuild:
             total += counted
             self._on_step(what, total)
         return total
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 3)

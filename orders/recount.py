@@ -44,6 +44,9 @@ class Span(NamedTuple):
         return customer_id.between(self.first, self.last)
 
 
+ROLLUPS = ("customer_daily", "customer_totals", "customer_windows")
+
+
 class Counted(msgspec.Struct, frozen=True):
     """What was counted, and what of each rollup was not as it had to be.
 
@@ -65,9 +68,14 @@ class Counted(msgspec.Struct, frozen=True):
         return Counted(*(mine + theirs for mine, theirs in pairs))
 
     @property
+    def by_table(self) -> dict[str, int]:
+        """Rows that differed, by rollup."""
+        return {table: getattr(self, table) for table in ROLLUPS}
+
+    @property
     def differed(self) -> int:
         """Rows that differed, of all rollups."""
-        return self.customer_daily + self.customer_totals + self.customer_windows
+        return sum(self.by_table.values())
 
 
 def keep_folds_out(connection: sa.Connection) -> bool:
