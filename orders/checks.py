@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from orders import statuses
 from orders.database import retry_transient
 from orders.errors import RebuildStopped
-from orders.recount import FIRST, LAST, Counted, keep_folds_out, recount, span_from, tell_of
+from orders.recount import FIRST, LAST, Counted, keep_folds_out, log_owners, recount, span_from
 from orders.schema import customer_changes, rollup_checks
 
 LOG_ROWS = 500_000
@@ -100,7 +100,7 @@ def step(engine: sa.Engine, fold_log: FoldLog, place: Place) -> tuple[Place, Cou
         span = span_from(connection, found.next_customer)
         counted = recount(connection, span)
         if found.statuses:
-            tell_of(connection, span, found.statuses)
+            log_owners(connection, span, found.statuses)
         following = None if span.last == LAST else span.last + 1
         connection.execute(_moved(place.run, following, counted))
     return Place(place.run, following), counted

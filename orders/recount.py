@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from orders.locks import Lock, wait_for_lock
 from orders.schema import (
@@ -102,20 +102,29 @@ def recount(connection: sa.Connection, span: Span) -> Counted:
     Nobody else may change the rollups meanwhile (`keep_folds_out`). Whoever differed is put into the
     log, so that the next refresh looks at him again.
     """
-    counted, owners, days = connection.execute(_mended_days(span)).one()
-    totals = connection.execute(_mended_sums(customer_totals, span)).scalar_one()
-    windows = connection.execute(_mended_sums(customer_windows, span)).scalar_one()
+    counted, owners, days, of_days = connection.execute(_mended_days(span)).one()
+    totals, of_totals = connection.execute(_mended_sums(customer_totals, span)).one()
+    windows, of_windows = connection.execute(_mended_sums(customer_windows, span)).one()
     for table in (customer_daily, customer_totals, customer_windows):
         connection.execute(_without_orders(table, span))
+    mended = {customer for ids in (of_days, of_totals, of_windows) for customer in ids or ()}
+    _log(connection, mended)
     return Counted(int(counted), owners, days, totals, windows)
 
 
-def tell_of(connection: sa.Connection, span: Span, statuses: list[str]) -> None:
+def log_owners(connection: sa.Connection, span: Span, statuses: list[str]) -> None:
     """Put those who have orders of these statuses into the log: their cached reads may be others now."""
     owners = sa.select(orders.c.customer_id).where(
         span.has(orders.c.customer_id), orders.c.status.in_(statuses)
     )
-    connection.execute(_logged(owners.subquery("owners")))
+    _log(connection, set(connection.scalars(owners.distinct())))
+
+
+def _log(connection: sa.Connection, customers: set[int]) -> None:
+    """Let the next fold look at these customers. An insert without rows would call for it as well."""
+    if customers:
+        rows = [{"customer_id": each, "orders": 0, "total": 0} for each in sorted(customers)]
+        connection.execute(sa.insert(customer_changes), rows)
 
 
 _ALL_DAYS: sa.ColumnElement[int] = sa.literal_column("0", sa.SmallInteger)
@@ -147,7 +156,7 @@ def _mended_days(span: Span) -> sa.Select[Any]:
         sa.func.coalesce(sa.func.sum(counted.c.orders), 0),
         sa.func.count(counted.c.customer_id.distinct()),
     )
-    return _and_log(what, mended)
+    return _with_mended(what, mended)
 
 
 def _counted(span: Span) -> sa.Select[Any]:
@@ -201,7 +210,7 @@ def _mended_sums(table: sa.Table, span: Span) -> sa.Select[Any]:
     mended = statement.on_conflict_do_update(
         index_elements=key, set_={name: statement.excluded[name] for name in values}
     ).returning(table.c.customer_id)
-    return _and_log(sa.select(), mended)
+    return _with_mended(sa.select(), mended)
 
 
 def _compared(table: sa.Table, span: Span) -> sa.Select[Any]:
@@ -271,16 +280,13 @@ def _differs(compared: sa.Subquery) -> sa.ColumnElement[bool]:
     )
 
 
-def _and_log(what: sa.Select[Any], mended: Any) -> sa.Select[Any]:  # noqa: ANN401 - an INSERT that returns
-    """Mend, put those who were mended into the log, and select how many rows it were besides."""
+def _with_mended(what: sa.Select[Any], mended: Any) -> sa.Select[Any]:  # noqa: ANN401 - it returns
+    """Mend, and select besides how many rows it were, and whose; None if nobody's."""
     rows = mended.cte("mended")
-    number = sa.select(sa.func.count()).select_from(rows).scalar_subquery()
-    return what.add_columns(number).add_cte(_logged(rows).cte("logged"))
-
-
-def _logged(whose: sa.FromClause) -> Insert:
-    customers = sa.select(whose.c.customer_id, sa.literal(0), sa.literal(0)).distinct()
-    return insert(customer_changes).from_select(["customer_id", "orders", "total"], customers)
+    aggregates = sa.func.count(), sa.func.array_agg(rows.c.customer_id.distinct())
+    return what.add_columns(
+        *(sa.select(each).select_from(rows).scalar_subquery() for each in aggregates)
+    )
 
 
 def _without_orders(table: sa.Table, span: Span) -> sa.Delete:
