@@ -119,6 +119,7 @@ def work(
     return None
 
 
+@retry_transient
 def rehearse(engine: sa.Engine, customer: int) -> tuple[int | None, Counted]:
     """What a step from this customer on would find, and from which customer it would go on.
 

@@ -19,7 +19,7 @@ from orders.database import make_engine
 from orders.errors import RebuildStopped
 from orders.locks import Lock, try_lock
 from orders.rebuild import OnStep, Rebuild, Rebuilt
-from orders.recount import Counted
+from orders.recount import Counted, keep_folds_out
 from orders.redis import Redis
 from orders.reports import Window, compute, published_report, refresh
 from orders.schema import customers, orders
@@ -321,6 +321,19 @@ def test_a_range_waits_for_a_fold_to_end(
             eventually(lambda: waiters(engine), 10, "the range waits")
             assert not rebuilt.done()
         assert drift(rebuilt.result(20)) == {}
+
+
+def test_a_fold_waits_for_a_range_to_end(
+    engine: sa.Engine, other_engine: sa.Engine, cache: Redis, shop: None
+) -> None:
+    run(engine, "UPDATE orders SET total = total + 1 WHERE customer_id = 1")
+    with ThreadPoolExecutor(1) as pool:
+        with other_engine.begin() as other:
+            assert keep_folds_out(other)
+            folded = pool.submit(fold_log, engine, cache)
+            eventually(lambda: waiters(engine), 10, "the fold waits")
+        folded.result(20)
+    assert rows(engine, "TABLE customer_changes") == []
 
 
 def test_a_fold_that_never_ends_is_told(
