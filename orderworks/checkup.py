@@ -118,7 +118,7 @@ def _statuses(connection: sa.Connection, wanted: tuple[str, ...]) -> Finding:
     return Finding(
         "reports leave out the orders that UNCOUNTED_STATUSES says",
         in_force == wanted,
-        f"they leave out {statuses.listed(in_force)}; it is {statuses.listed(wanted)}",
+        f"they leave out {statuses.listed(in_force)}; it says {statuses.listed(wanted)}",
         "set UNCOUNTED_STATUSES everywhere to what they leave out, or run `orderworks rebuild`",
     )
 

@@ -88,7 +88,7 @@ def _document(found: Rebuilt) -> dict[str, object]:
 
 def _print(found: Rebuilt, conclude: Callable[[Rebuilt], Iterator[str]]) -> None:
     if found.drift:
-        what = f"drift: {_rows(found.drift)}" if found.has_drifted else "no drift"
+        what = f"{_rows(found.drift)} had drifted" if found.has_drifted else "no drift"
         say(f"Compared {_amount(found.drift)}: {what}.")
     if found.recounted:
         say(

@@ -74,7 +74,7 @@ def test_it_counts_what_drifted_and_mends_it(run: Run, right: None, engine: sa.E
     for _twice in range(2):
         found = run("rebuild", "--check")
         assert found.status == 1
-        assert "drift: 2 rows of customer_daily" in found.out
+        assert "2 rows of customer_daily had drifted" in found.out
         assert "Nothing is changed: `orderworks rebuild` mends it." in found.out
     assert json.loads(run("rebuild", "--check", "--json").out)["drift"]["customer_daily"] == 2
     done = run("rebuild", "--json")
