@@ -67,7 +67,7 @@ worker_max_memory_per_child = 600_000  # KiB; replaced after the task that cross
 worker_send_task_events = True  # Flower shows what runs
 task_send_sent_event = True
 worker_hijack_root_logger = False  # worker/logs.py owns logging
-imports = ("tasks.updates", "tasks.imports", "tasks.reports", "tasks.upkeep")
+imports = ("tasks.updates", "tasks.imports", "tasks.reports", "tasks.rollups", "tasks.upkeep")
 
 # --- Beat ---------------------------------------------------------------------------------------
 beat_scheduler = "worker.scheduler.Scheduler"  # any number of beats; one leads
@@ -93,6 +93,7 @@ beat_schedule = {
     for name, seconds, task in (
         ("refresh-top-customers", settings.report_interval, TaskName.REFRESH_TOP_CUSTOMERS),
         ("sweep", settings.sweep_interval, TaskName.SWEEP),
+        ("check-rollups", _DAY, TaskName.CHECK_ROLLUPS),
         ("purge-expired", _DAY, TaskName.PURGE_EXPIRED),
     )
 }

@@ -14,6 +14,7 @@ OrderworksError
 ├── EntryNotFound           beat has no entry of that name
 ├── ReplayStopped           dead updates were replayed part way: says how many
 ├── ReshardStopped          the streams' layout was not changed: says what it waited for
+├── RebuildStopped          the rollups are not compared to the end: says why
 ├── WrongState              the import is not in a state in which this can be done to it
 ├── ImportFailed            what was accepted cannot be loaded, now or later: says why
 ├── DataMissing             the spool, as this host sees it, lacks data; another host may see them
@@ -140,6 +141,10 @@ class ReplayStopped(OrderworksError):
 
 class ReshardStopped(OrderworksError):
     """The layout of the streams is as it was: it cannot be changed now, or not in the time given."""
+
+
+class RebuildStopped(OrderworksError):
+    """The rollups are not compared with the orders to the end; what was mended until then stays so."""
 
 
 class WrongState(OrderworksError):

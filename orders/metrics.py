@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from orders import names
+from orders import checks, names
 from orders.cache import READS, cache_counts
 from orders.database import make_engine, refusal
 from orders.imports.ledger import count_by_status
@@ -69,6 +69,8 @@ DOCUMENTED = {
     "orderworks_change_log_rows": "Changes that no refresh has folded; counted up to a million.",
     "orderworks_cache_reads_total": "Cached reads by how they were answered.",
     "orderworks_cache_refused_stores_total": "Computed values that were not stored, or could not be.",
+    "orderworks_rollup_drift_rows": "Rows that the last check of the rollups found wrong, and mended.",
+    "orderworks_last_rollup_check_timestamp_seconds": "When the last check of the rollups ended.",
     "orderworks_report_as_of_timestamp_seconds": "What was committed until then is in the report.",
     "orderworks_beat_last_success_timestamp_seconds": "When the entry of beat last ended well; if "
     "later, since when it is due in its present period.",
@@ -150,6 +152,7 @@ class Metrics(Collector):
                 *_chunks(snapshot),
                 Sample("orderworks_change_log_rows", _log_rows(snapshot), {}),
                 *_beat(snapshot),
+                *_rollups(snapshot),
             ]
 
     def _streams(self) -> list[Sample]:
@@ -252,6 +255,16 @@ def _chunks(connection: sa.Connection) -> Iterator[Sample]:
 def _log_rows(connection: sa.Connection) -> int:
     some = sa.select(sa.literal(1)).select_from(customer_changes).limit(MOST_COUNTED).subquery()
     return connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one()
+
+
+def _rollups(connection: sa.Connection) -> Iterator[Sample]:
+    """What the last check found; nothing before the first one."""
+    last = checks.last_check(connection)
+    if last:
+        for table, rows in last.counted.by_table.items():
+            yield Sample("orderworks_rollup_drift_rows", rows, {"table": table})
+        ended = last.finished_at.timestamp()
+        yield Sample("orderworks_last_rollup_check_timestamp_seconds", ended, {})
 
 
 def _age(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:

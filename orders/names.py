@@ -21,7 +21,7 @@ class Queue(StrEnum):
     IMPORTS = "imports"
     """Planning an import and loading its chunks: seconds each."""
     REPORTS = "reports"
-    """Refreshing the published reports."""
+    """Refreshing the published reports, and comparing what they are read from with the orders."""
     UPKEEP = "upkeep"
     """The sweep that finds work whose message was lost, and the daily purge."""
 
@@ -34,6 +34,7 @@ class TaskName(StrEnum):
     PLAN_IMPORT = "tasks.imports.plan_import"
     LOAD_CHUNK = "tasks.imports.load_chunk"
     REFRESH_TOP_CUSTOMERS = "tasks.reports.refresh_top_customers"
+    CHECK_ROLLUPS = "tasks.rollups.check_rollups"
     SWEEP = "tasks.upkeep.sweep"
     PURGE_EXPIRED = "tasks.upkeep.purge_expired"
 
@@ -44,6 +45,7 @@ QUEUE_OF: dict[TaskName, Queue] = {
     TaskName.PLAN_IMPORT: Queue.IMPORTS,
     TaskName.LOAD_CHUNK: Queue.IMPORTS,
     TaskName.REFRESH_TOP_CUSTOMERS: Queue.REPORTS,
+    TaskName.CHECK_ROLLUPS: Queue.REPORTS,
     TaskName.SWEEP: Queue.UPKEEP,
     TaskName.PURGE_EXPIRED: Queue.UPKEEP,
 }

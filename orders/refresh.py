@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from orders import delays, ranking, rollups
 from orders.changes import Pass, fold_some
-from orders.locks import Lock, try_lock
+from orders.locks import Lock, wait_for_lock
 from orders.publishing import publish
 from orders.redis import Redis
 from orders.reports import Report, TopCustomer
@@ -23,8 +23,8 @@ TIME_SLICE = 30
 """Seconds after which a refresh that has still more to fold lets others go on; it is to be called
 again."""
 
-PAUSE = 0.02
-"""Seconds between two looks whether another refresh is over."""
+PATIENCE = 2.0
+"""Seconds to wait for a range that is recounted; another refresh usually takes longer."""
 
 Invalidate = Callable[[Collection[int]], None]
 
@@ -50,7 +50,11 @@ class _Step(NamedTuple):
 
 
 def refresh(
-    engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int, patience: float = 0
+    engine: sa.Engine,
+    client: Redis,
+    invalidate: Invalidate,
+    depth: int,
+    patience: float = PATIENCE,
 ) -> Refreshed | None:
     """Fold the change log, then publish every window; None if another refresh is at it.
 
@@ -76,19 +80,14 @@ def refresh(
 def _next_step(
     engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int, patience: float
 ) -> _Step | None:
-    """One pass in one transaction; None if another refresh did not end in time."""
-    deadline = time.monotonic() + patience
-    while True:
-        with engine.begin() as connection:
-            # What a crash takes back of it stands in the log still.
-            connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
-            if try_lock(connection, Lock.FOLD):
-                step = _fold(connection, invalidate, depth)
-                stale = delays.since(connection, step.taken.stale_since)
-                break
-        if time.monotonic() > deadline:
+    """One pass in one transaction; None if whoever holds the lock did not let go in time."""
+    with engine.begin() as connection:
+        # What a crash takes back of it stands in the log still.
+        connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
+        if not wait_for_lock(connection, Lock.FOLD, patience):
             return None
-        time.sleep(PAUSE)
+        step = _fold(connection, invalidate, depth)
+        stale = delays.since(connection, step.taken.stale_since)
     delays.note(client, delays.Path.LOG, stale)
     return step
 

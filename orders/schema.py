@@ -4,7 +4,7 @@
 """
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import INT8RANGE, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, INT8RANGE, JSONB
 
 metadata = sa.MetaData(
     naming_convention={
@@ -292,6 +292,26 @@ uncounted_statuses = sa.Table(
     "uncounted_statuses",
     metadata,
     sa.Column("status", sa.Text, primary_key=True),
+)
+
+# Comparisons of the rollups with the orders table, and how far each has come.
+rollup_checks = sa.Table(
+    "rollup_checks",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    # For which statuses, after a change of those that no report counts. What differs then is no drift.
+    sa.Column("statuses", ARRAY(sa.Text)),
+    sa.Column("started_at", Moment, nullable=False, server_default=NOW),
+    sa.Column("moved_at", Moment, nullable=False, server_default=NOW),
+    sa.Column("finished_at", Moment),
+    # The first customer who is not compared; null at the end.
+    sa.Column("next_customer", sa.BigInteger),
+    sa.Column("orders", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.Column("customers", sa.BigInteger, nullable=False, server_default=ZERO),
+    # How many rows of each rollup were not what they had to be.
+    sa.Column("customer_daily", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.Column("customer_totals", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.Column("customer_windows", sa.BigInteger, nullable=False, server_default=ZERO),
 )
 
 # What beat asks for, an entry a row: its task and its period, the slot that was run last, and what

@@ -8,13 +8,20 @@ embedded stack under `ORDERWORKS_HOME`, which leaves them in a state file while 
 import json
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from orders.errors import ConfigurationError
+from orders.messages import MAX_STATUS
 
 STATE_FILE = "state.json"
 
@@ -102,11 +109,31 @@ class Settings(BaseSettings):
     )
     report_depth: int = Field(1000, ge=1, description="customers a published report lists")
     report_interval: float = Field(30, gt=0, description="seconds between two report refreshes")
+    uncounted_statuses: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("cancelled",),
+        description="statuses of orders that count in no report, with commas between them; "
+        "`orderworks rebuild` puts a change in force; empty: all count",
+    )
     spool_retention_days: int = Field(7, ge=1, description="days that imported files are kept")
     ledger_retention_days: int = Field(
         90, ge=1, description="days that ended imports, their rejects, and dead updates are kept"
     )
     sweep_interval: float = Field(5, gt=0, description="seconds between two sweeps")
+
+    @field_validator("uncounted_statuses", mode="before")
+    @classmethod
+    def _split(cls, given: object) -> object:
+        """The statuses in order, each once."""
+        if not isinstance(given, str):
+            return given
+        found = sorted({status.strip() for status in given.split(",")} if given.strip() else ())
+        if not all(0 < len(status) <= MAX_STATUS for status in found):
+            raise PydanticCustomError(
+                "statuses",
+                "give statuses of 1 to {most} characters with commas between them",
+                {"most": MAX_STATUS},
+            )
+        return tuple(found)
 
     @classmethod
     def load(cls, **overrides: str | Path) -> Self:
@@ -134,6 +161,7 @@ class Settings(BaseSettings):
         """Arguments first, then the environment, then secret files, then the embedded stack."""
         return (
             init_settings,
+            SaidEmpty(settings_cls),
             env_settings,
             SecretFiles(settings_cls),
             EmbeddedStack(settings_cls),
@@ -172,6 +200,21 @@ class Settings(BaseSettings):
                 "set it, or start the stack with `orderworks up`"
             )
         return value
+
+
+class SaidEmpty(PydanticBaseSettingsSource):
+    """Reads `UNCOUNTED_STATUSES=`: a list that is set and empty, where other settings are not set."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Nothing, as text, if the variable is set and empty."""
+        is_empty = os.environ.get(field_name.upper()) == ""
+        return ("" if is_empty else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The one setting that may be empty."""
+        name = "uncounted_statuses"
+        value, _name, _complex = self.get_field_value(self.settings_cls.model_fields[name], name)
+        return {} if value is None else {name: value}
 
 
 class SecretFiles(PydanticBaseSettingsSource):

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 import celeryconfig
 from migrations import runner
+from orders import statuses
 from orders.database import make_engine
 from orders.layout import Layout, read_layout
 from orders.redis import Redis, make_redis
@@ -46,6 +47,7 @@ def checkup(settings: Settings) -> list[Finding]:
             *_broker(make_redis(settings.broker, settings.redis_timeout)),
             _cache_apart(settings),
             _schema(connection),
+            _statuses(connection, settings.uncounted_statuses),
             _pool_budget(connection, settings),
             _clocks(connection, settings),
             _time_limits(),
@@ -108,6 +110,16 @@ def _schema(connection: sa.Connection) -> Finding:
     at, head = runner.current(connection), runner.head()
     return Finding(
         "the schema is the newest", at == head, f"at {at}", "run `orderworks db upgrade`"
+    )
+
+
+def _statuses(connection: sa.Connection, wanted: tuple[str, ...]) -> Finding:
+    in_force = statuses.in_force(connection)
+    return Finding(
+        "reports leave out the orders that UNCOUNTED_STATUSES says",
+        in_force == wanted,
+        f"they leave out {statuses.listed(in_force)}; it says {statuses.listed(wanted)}",
+        "set UNCOUNTED_STATUSES everywhere to what they leave out, or run `orderworks rebuild`",
     )
 
 

@@ -11,8 +11,9 @@ import redis
 import sqlalchemy as sa
 
 from migrations import runner
-from orders import names
+from orders import checks, names, statuses
 from orders.cache import READS, cache_counts
+from orders.checks import Check
 from orders.database import make_engine, unavailable
 from orders.errors import OrderworksError
 from orders.imports.ledger import count_by_status
@@ -28,6 +29,9 @@ from worker.celery import app
 
 WORKER_PATIENCE = 1.0
 """Seconds that workers have to answer a ping."""
+
+CHECK_PATIENCE = 2.5 * 86_400
+"""Seconds that the newest check of the rollups may be old."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -77,6 +81,7 @@ class Examination:
             *self._queues(),
             *self._beat(),
             self._examine("report", self._report),
+            self._examine("rollups", self._rollups),
         ]
         if self._settings.flower_url:
             parts.append(self._examine("flower", self._flower))
@@ -169,6 +174,25 @@ class Examination:
         )
         return next(of_refresh, self._settings.report_interval)
 
+    def _rollups(self) -> str:
+        """They leave out what the setting says, and were compared with the orders lately."""
+        with self._engine.connect() as connection:
+            in_force = statuses.in_force(connection)
+            unfinished = checks.unfinished_change(connection)
+            last = checks.last_check(connection)
+        wanted = self._settings.uncounted_statuses
+        if in_force != wanted:
+            raise OrderworksError(
+                f"reports leave out {statuses.listed(in_force)}; UNCOUNTED_STATUSES is "
+                f"{statuses.listed(wanted)}: run `orderworks rebuild`"
+            )
+        if unfinished:
+            raise OrderworksError(
+                f"a recount for {statuses.listed(sorted(unfinished))} has not ended: if no "
+                "`orderworks rebuild` is at work, run it"
+            )
+        return _of_check(last)
+
     def _flower(self) -> str:
         url = f"{self._settings.flower_url}/healthcheck"
         with urlopen(url, timeout=3) as answer:  # noqa: S310 - the operator's own address
@@ -211,6 +235,18 @@ def _how_it_does(entry: Entry) -> str:
 
 
 _COUNTS = ("accepted", "applied", "superseded", "stale", "duplicate", "dead")
+
+
+def _of_check(last: Check | None) -> str:
+    """The newest check; two that did not come are one too many."""
+    if last is None:
+        return "not compared with the orders yet; beat asks for that once a day"
+    old = (datetime.now(UTC) - last.finished_at).total_seconds()
+    if old > CHECK_PATIENCE:
+        raise OrderworksError(f"compared with the orders {span(old)} ago; beat asks once a day")
+    drift = last.counted.differed
+    what = f"{drift:,} rows had drifted and were mended" if drift else "no drift"
+    return f"compared with the orders {span(old)} ago, {what}"
 
 
 def _ping(client: Redis) -> str:

@@ -5,16 +5,16 @@ from typing import Any
 from celery.signals import worker_ready
 
 from orders.names import TaskName
-from orders.refresh import refresh
+from orders.refresh import PATIENCE, refresh
 from tasks.task import summary, task
 from worker.lifecycle import current
 
 
 @task(TaskName.REFRESH_TOP_CUSTOMERS)
-def refresh_top_customers(patience: float = 0) -> dict[str, Any] | None:
+def refresh_top_customers(patience: float = PATIENCE) -> dict[str, Any] | None:
     """Publish the top-customers report of every window; nothing if another refresh is at it.
 
-    With `patience`, it waits so many seconds for that one to end. Failing half way: the log that is not
+    For that one to end it waits `patience` seconds. Failing half way: the log that is not
     folded stays for the next refresh; readers keep the last published report with its age.
     """
     process = current()

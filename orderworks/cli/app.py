@@ -8,6 +8,7 @@ from orderworks.cli.demo import demo
 from orderworks.cli.doctor import doctor
 from orderworks.cli.failures import clear_failures
 from orderworks.cli.metrics import metrics
+from orderworks.cli.rebuild import rebuild
 from orderworks.cli.reshard import reshard
 from orderworks.cli.status import status
 
@@ -38,6 +39,7 @@ app.command()(status)
 app.command()(metrics)
 app.command()(stack.env)
 app.command()(doctor)
+app.command()(rebuild)
 app.command()(reshard)
 app.add_typer(database.commands, name="db")
 app.add_typer(bench.commands, name="bench")

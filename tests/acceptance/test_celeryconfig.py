@@ -81,4 +81,9 @@ def test_a_killed_childs_message_comes_again_soon_and_not_for_ever(app: Celery) 
 
 def test_beat_asks_only_for_tasks_that_exist(app: Celery) -> None:
     asked = {entry["task"] for entry in app.conf.beat_schedule.values()}
-    assert asked == {TaskName.REFRESH_TOP_CUSTOMERS, TaskName.SWEEP, TaskName.PURGE_EXPIRED}
+    assert asked == {
+        TaskName.REFRESH_TOP_CUSTOMERS,
+        TaskName.CHECK_ROLLUPS,
+        TaskName.SWEEP,
+        TaskName.PURGE_EXPIRED,
+    }

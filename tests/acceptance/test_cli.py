@@ -21,7 +21,8 @@ from tests.processes import eventually
 
 COMMANDS = (
     *("demo", "up", "import", "imports", "rejects", "pause", "resume", "cancel", "retry"),
-    *("update", "dead", "report", "beat", "status", "metrics", "env", "doctor", "reshard", "db"),
+    *("update", "dead", "report", "beat", "status", "metrics", "env", "doctor", "rebuild"),
+    *("reshard", "db"),
 )
 
 

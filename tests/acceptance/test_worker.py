@@ -80,6 +80,7 @@ def test_a_message_that_comes_twice_more_changes_nothing(
         TaskName.PLAN_IMPORT: (job.id,),
         TaskName.LOAD_CHUNK: (job.id, 0),
         TaskName.REFRESH_TOP_CUSTOMERS: (),
+        TaskName.CHECK_ROLLUPS: (),
         TaskName.SWEEP: (),
         TaskName.PURGE_EXPIRED: (),
     }

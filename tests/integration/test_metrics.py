@@ -19,6 +19,7 @@ from orders.imports.options import Options
 from orders.imports.spool import Spool
 from orders.messages import OrderUpdate
 from orders.metrics import DOCUMENTED, Metrics
+from orders.rebuild import Rebuild
 from orders.redis import Redis, make_redis
 from orders.refresh import refresh
 from orders.schedule import Planned, pause, register
@@ -246,12 +247,34 @@ def len_of(customer_id: int, text: str) -> int:
     return len(text)
 
 
+def test_drift_is_that_of_the_last_check(
+    seed: Callable[[Rows], None],
+    engine: sa.Engine,
+    cache: Redis,
+    settings: Settings,
+    told: Callable[..., Told],
+) -> None:
+    assert of("orderworks_rollup_drift_rows", table="customer_daily") not in told()
+    seed({2: (1, "new", Decimal(1), 10)})
+    refresh(engine, cache, lambda _ids: None, depth=10)
+    for drift in (1, 0):
+        with engine.begin() as connection:
+            connection.execute(sa.text(f"UPDATE customer_daily SET total = total + {drift}"))
+        rebuild = Rebuild(engine, lambda: None, lambda _what, _counted: None)
+        rebuild.run(settings.uncounted_statuses)
+        assert told()[of("orderworks_rollup_drift_rows", table="customer_daily")] == drift
+    ended = told()["orderworks_last_rollup_check_timestamp_seconds"]
+    assert time.time() - 60 < ended < time.time() + 60
+
+
 def test_every_metric_is_documented_and_told(
     engine: sa.Engine, cache: Redis, settings: Settings
 ) -> None:
     refresh(engine, cache, lambda _ids: None, depth=10)
     with engine.begin() as connection:
         register(connection, [Planned("sweep", "tasks.upkeep.sweep", 5)])
+
+    Rebuild(engine, lambda: None, lambda _what, _counted: None).run(settings.uncounted_statuses)
     families = [*Metrics.from_settings(settings).collect()]
     told = [each.name + ("_total" if each.type == "counter" else "") for each in families]
     assert told == list(DOCUMENTED)

@@ -48,7 +48,7 @@ def test_up_down_up_gives_an_equal_schema(empty: str) -> None:
 
 
 def test_each_revision_goes_back_to_exactly_the_one_before(empty: str) -> None:
-    revisions = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010"]
+    revisions = [f"{number:04}" for number in range(1, 12)]
     assert revisions[-1] == runner.head()
     before = []
     for revision in revisions:

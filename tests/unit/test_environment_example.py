@@ -18,8 +18,13 @@ TAKEN_BY_COMPOSE = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", FILE.read_text(encod
 
 def test_every_setting_stands_there_with_its_meaning_and_default() -> None:
     for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else str(field.default)
+        default = "" if field.default is None else said(field.default)
         assert ENTRIES[name.upper()] == (field.description, default)
+
+
+def said(default: object) -> str:
+    """A value as a variable of the environment has it."""
+    return ",".join(default) if isinstance(default, tuple) else str(default)
 
 
 def test_every_variable_of_the_compose_file_stands_there_with_its_default() -> None:

@@ -35,6 +35,39 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
     assert Settings.load().db_pool_size == Settings.model_fields["db_pool_size"].default
 
 
+@pytest.mark.parametrize(
+    ("given", "statuses"),
+    [
+        ("refunded", ("refunded",)),
+        ("refunded, cancelled,refunded", ("cancelled", "refunded")),
+        ("", ()),
+        (" ", ()),
+    ],
+)
+def test_statuses_that_count_in_no_report_are_a_list(
+    monkeypatch: pytest.MonkeyPatch, given: str, statuses: tuple[str, ...]
+) -> None:
+    assert Settings.load().uncounted_statuses == ("cancelled",)
+    monkeypatch.setenv("UNCOUNTED_STATUSES", given)
+    assert Settings.load().uncounted_statuses == statuses
+
+
+def test_statuses_come_from_a_file_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    named = tmp_path / "statuses"
+    named.write_text("void,cancelled\n")
+    monkeypatch.setenv("UNCOUNTED_STATUSES_FILE", str(named))
+    assert Settings.load().uncounted_statuses == ("cancelled", "void")
+
+
+@pytest.mark.parametrize("given", ["cancelled,,refunded", ",", "x" * 65])
+def test_statuses_that_no_order_can_have_are_refused(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("UNCOUNTED_STATUSES", given)
+    with pytest.raises(ConfigurationError, match=r"^UNCOUNTED_STATUSES: give statuses of 1 to 64"):
+        Settings.load()
+
+
 def test_a_secret_comes_from_the_file_that_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

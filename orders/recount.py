@@ -1,0 +1,295 @@
+"""Comparing the rollups with the orders table, a range of customers at a time, and mending them.
+
+At any one snapshot, orders by customer and day = `customer_daily` + what waits in the log. Triggers keep
+that so, whoever writes; folds do too, and whoever recounts keeps folds out. So a range is compared in
+one statement while others write, and what differs is drift. Which run compares which range when is in
+`rollup_checks`.
+"""
+
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from orders.locks import Lock, wait_for_lock
+from orders.schema import (
+    customer_changes,
+    customer_daily,
+    customer_totals,
+    customer_windows,
+    orders,
+    report_windows,
+    uncounted_statuses,
+)
+
+RANGE_ROWS = 50_000
+"""Orders in a range, about; a third of a second. Folds wait for as long as a range takes."""
+
+PATIENCE = 30
+"""Seconds to wait for folds. A pass of theirs takes less than one; a frozen one is cut off after 15."""
+
+FIRST, LAST = -(2**63), 2**63 - 1
+"""The least and the greatest id. Ranges cover all, for what is left of customers that are gone."""
+
+
+class Span(NamedTuple):
+    """Customers from an id to an id, both of them included."""
+
+    first: int
+    last: int
+
+    def has(self, customer_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+        """Whether the customer is in it."""
+        return customer_id.between(self.first, self.last)
+
+
+ROLLUPS = ("customer_daily", "customer_totals", "customer_windows")
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """What was counted, and what of each rollup was not as it had to be.
+
+    Attributes:
+        orders: those that count in reports.
+        customers: those who have such orders.
+        customer_daily, customer_totals, customer_windows: rows that differed.
+    """
+
+    orders: int = 0
+    customers: int = 0
+    customer_daily: int = 0
+    customer_totals: int = 0
+    customer_windows: int = 0
+
+    def __add__(self, other: "Counted") -> "Counted":
+        """Both together."""
+        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        return Counted(*(mine + theirs for mine, theirs in pairs))
+
+    @property
+    def by_table(self) -> dict[str, int]:
+        """Rows that differed, by rollup."""
+        return {table: getattr(self, table) for table in ROLLUPS}
+
+    @property
+    def differed(self) -> int:
+        """Rows that differed, of all rollups."""
+        return sum(self.by_table.values())
+
+
+def keep_folds_out(connection: sa.Connection) -> bool:
+    """Keep the rollups from being changed by others until the transaction ends.
+
+    False if folds were at it all the time.
+    """
+    return wait_for_lock(connection, Lock.FOLD, PATIENCE)
+
+
+def span_from(connection: sa.Connection, first: int) -> Span:
+    """A range from this customer on, with about `RANGE_ROWS` rows at the most in each table.
+
+    All orders of a customer are in one range, however many.
+    """
+    cuts = [_nth(table, first) for table in (orders, customer_daily, customer_totals)]
+    cut = connection.scalar(sa.select(sa.func.least(*cuts)))
+    return Span(first, LAST if cut is None else max(first, cut - 1))
+
+
+def recount(connection: sa.Connection, span: Span) -> Counted:
+    """Compare the rollups of these customers with their orders, and make them right.
+
+    Nobody else may change the rollups meanwhile (`keep_folds_out`). Whoever differed is put into the
+    log, so that the next refresh looks at him again.
+    """
+    counted, owners, days, of_days = connection.execute(_mended_days(span)).one()
+    totals, of_totals = connection.execute(_mended_sums(customer_totals, span)).one()
+    windows, of_windows = connection.execute(_mended_sums(customer_windows, span)).one()
+    for table in (customer_daily, customer_totals, customer_windows):
+        connection.execute(_without_orders(table, span))
+    mended = {customer for ids in (of_days, of_totals, of_windows) for customer in ids or ()}
+    _log(connection, mended)
+    return Counted(int(counted), owners, days, totals, windows)
+
+
+def log_owners(connection: sa.Connection, span: Span, statuses: list[str]) -> None:
+    """Put those who have orders of these statuses into the log: their cached reads may be others now."""
+    owners = sa.select(orders.c.customer_id).where(
+        span.has(orders.c.customer_id), orders.c.status.in_(statuses)
+    )
+    _log(connection, set(connection.scalars(owners.distinct())))
+
+
+def _log(connection: sa.Connection, customers: set[int]) -> None:
+    """Let the next fold look at these customers. An insert without rows would call for it as well."""
+    if customers:
+        rows = [{"customer_id": each, "orders": 0, "total": 0} for each in sorted(customers)]
+        connection.execute(sa.insert(customer_changes), rows)
+
+
+_ALL_DAYS: sa.ColumnElement[int] = sa.literal_column("0", sa.SmallInteger)
+"""The window of 0 days has no bound: it is that of `customer_totals`."""
+
+
+def _nth(table: sa.Table, first: int) -> sa.ScalarSelect[int]:
+    """Whose is the row after the first `RANGE_ROWS`, by customer. Read from an index alone."""
+    customer_id = table.c.customer_id
+    rows = sa.select(customer_id).where(customer_id >= first).order_by(customer_id)
+    return rows.offset(RANGE_ROWS).limit(1).scalar_subquery()
+
+
+def _mended_days(span: Span) -> sa.Select[Any]:
+    """One statement, so one snapshot: compare, correct by the difference, say how much there was."""
+    counted = _counted(span).cte("counted")
+    differing = _differing_days(counted, span).subquery("differing")
+    statement = insert(customer_daily).from_select(
+        ["customer_id", "day", "orders", "total"],
+        sa.select(differing).order_by(differing.c.customer_id, differing.c.day),
+    )
+    corrected = {
+        name: customer_daily.c[name] + statement.excluded[name] for name in ("orders", "total")
+    }
+    mended = statement.on_conflict_do_update(
+        index_elements=["customer_id", "day"], set_=corrected
+    ).returning(customer_daily.c.customer_id)
+    what = sa.select(
+        sa.func.coalesce(sa.func.sum(counted.c.orders), 0),
+        sa.func.count(counted.c.customer_id.distinct()),
+    )
+    return _with_mended(what, mended)
+
+
+def _counted(span: Span) -> sa.Select[Any]:
+    """The orders by customer and day, as the log counts them."""
+    day = sa.cast(sa.func.timezone("UTC", orders.c.created_at), sa.Date)
+    return (
+        sa.select(
+            orders.c.customer_id,
+            day.label("day"),
+            sa.func.count().label("orders"),
+            sa.func.sum(orders.c.total).label("total"),
+        )
+        .where(span.has(orders.c.customer_id))
+        .where(orders.c.status.not_in(sa.select(uncounted_statuses.c.status)))
+        .group_by(orders.c.customer_id, day)
+    )
+
+
+def _differing_days(counted: sa.CTE, span: Span) -> sa.Select[Any]:
+    """What is missing in the rollup and the log together; negative where there is too much."""
+    parts = sa.union_all(
+        sa.select(counted),
+        _taken_away(customer_daily, span),
+        _taken_away(customer_changes, span).where(customer_changes.c.day.is_not(None)),
+    ).subquery("parts")
+    count, total = sa.func.sum(parts.c.orders), sa.func.sum(parts.c.total)
+    return (
+        sa.select(parts.c.customer_id, parts.c.day, count.label("orders"), total.label("total"))
+        .group_by(parts.c.customer_id, parts.c.day)
+        .having((count != 0) | (total != 0))
+    )
+
+
+def _taken_away(table: sa.Table, span: Span) -> sa.Select[Any]:
+    rows = sa.select(table.c.customer_id, table.c.day, -table.c.orders, -table.c.total)
+    return rows.where(span.has(table.c.customer_id))
+
+
+def _mended_sums(table: sa.Table, span: Span) -> sa.Select[Any]:
+    """Make those rows right that are not the sum of the days; how many there were."""
+    compared = _compared(table, span).subquery("compared")
+    key = [column.name for column in table.primary_key]
+    due = sa.case((compared.c.is_due, compared.c.total)).label("ranked")
+    wrong = (
+        sa.select(*compared.c[(*key, "orders", "total")], due)
+        .where(_differs(compared))
+        .order_by(*compared.c[tuple(key)])
+    )
+    values = ("orders", "total", "ranked")
+    statement = insert(table).from_select([*key, *values], wrong)
+    mended = statement.on_conflict_do_update(
+        index_elements=key, set_={name: statement.excluded[name] for name in values}
+    ).returning(table.c.customer_id)
+    return _with_mended(sa.select(), mended)
+
+
+def _compared(table: sa.Table, span: Span) -> sa.Select[Any]:
+    """Each customer's sums of the days beside those that the rollup has, zeros where one is missing.
+
+    `is_due` says whether the customer has to be ranked.
+    """
+    right = _sums(table, span).subquery("right")
+    found = _found(table, span).subquery("found")
+    same = (right.c.days == found.c.days) & (right.c.customer_id == found.c.customer_id)
+    days = sa.func.coalesce(right.c.days, found.c.days)
+    count, total = (sa.func.coalesce(right.c[name], 0) for name in ("orders", "total"))
+    floor = report_windows.c.floor
+    return sa.select(
+        days.label("days"),
+        sa.func.coalesce(right.c.customer_id, found.c.customer_id).label("customer_id"),
+        count.label("orders"),
+        total.label("total"),
+        ((count > 0) & (floor.is_(None) | (total >= floor))).label("is_due"),
+        sa.func.coalesce(found.c.orders, 0).label("found_orders"),
+        sa.func.coalesce(found.c.total, 0).label("found_total"),
+        found.c.ranked,
+    ).select_from(
+        right.join(found, same, full=True).outerjoin(report_windows, report_windows.c.days == days)
+    )
+
+
+def _sums(table: sa.Table, span: Span) -> sa.Select[Any]:
+    """What the rollup has to be."""
+    rows = customer_daily
+    days = _ALL_DAYS
+    source: sa.FromClause = rows
+    if table is customer_windows:
+        days = report_windows.c.days
+        begin = sa.tuple_(report_windows.c.first_day, report_windows.c.first_customer)
+        within = sa.tuple_(rows.c.day, rows.c.customer_id) >= begin
+        source = rows.join(report_windows, within & (days > 0))
+    return (
+        sa.select(
+            days.label("days"),
+            rows.c.customer_id,
+            sa.func.sum(rows.c.orders).label("orders"),
+            sa.func.sum(rows.c.total).label("total"),
+        )
+        .select_from(source)
+        .where(span.has(rows.c.customer_id))
+        .group_by(sa.text("1"), rows.c.customer_id)
+    )
+
+
+def _found(table: sa.Table, span: Span) -> sa.Select[Any]:
+    days = table.c.get("days", _ALL_DAYS)
+    columns = table.c["customer_id", "orders", "total", "ranked"]
+    return sa.select(days.label("days"), *columns).where(span.has(table.c.customer_id))
+
+
+def _differs(compared: sa.Subquery) -> sa.ColumnElement[bool]:
+    """Whether a row is wrong. Who need not be ranked may be, with the right total, if he has orders."""
+    wrongly_ranked = sa.case(
+        (compared.c.ranked.is_(None), compared.c.is_due),
+        else_=(compared.c.orders <= 0) | (compared.c.ranked != compared.c.total),
+    )
+    return (
+        (compared.c.found_orders != compared.c.orders)
+        | (compared.c.found_total != compared.c.total)
+        | wrongly_ranked
+    )
+
+
+def _with_mended(what: sa.Select[Any], mended: Any) -> sa.Select[Any]:  # noqa: ANN401 - it returns
+    """Mend, and select besides how many rows it were, and whose; None if nobody's."""
+    rows = mended.cte("mended")
+    aggregates = sa.func.count(), sa.func.array_agg(rows.c.customer_id.distinct())
+    return what.add_columns(
+        *(sa.select(each).select_from(rows).scalar_subquery() for each in aggregates)
+    )
+
+
+def _without_orders(table: sa.Table, span: Span) -> sa.Delete:
+    """What says no more than a row that is missing."""
+    nothing = (table.c.orders == 0) & (table.c.total == 0)
+    return sa.delete(table).where(span.has(table.c.customer_id), nothing)

@@ -1,0 +1,56 @@
+"""The nightly check of the rollups that reports are read from."""
+
+from typing import Any
+
+import structlog
+
+from orders import checks
+from orders.checks import Place
+from orders.names import TaskName
+from orders.refresh import refresh
+from tasks.task import summary, task
+from worker.lifecycle import current
+
+log = structlog.get_logger()
+
+SLICE = 3.0
+"""Seconds of comparing until others have the worker."""
+
+
+@task(TaskName.CHECK_ROLLUPS)
+def check_rollups(run: int | None = None, customer: int | None = None) -> dict[str, Any] | None:
+    """Compare the rollups with the orders, and mend them; what this slice found, or nothing.
+
+    Beat's message begins a run, unless there was one within the hour. Each slice sends the next one,
+    with the customer that the run has come to. Twice: the run is elsewhere by then, so it does nothing.
+    Killed: the range it was at never was; a message that is lost ends the run, and the next night
+    begins another.
+    """
+    engine = current().engine
+    if run is None:
+        with engine.begin() as connection:
+            place = checks.begin_if_due(connection)
+    else:
+        place = Place(run, customer)
+    worked = checks.work(engine, _fold_log, place, SLICE) if place else None
+    if worked is None:
+        return None
+    following, counted = worked
+    if following.customer is None:
+        _tell(following.run)
+    else:
+        check_rollups.delay(*following)
+    return summary(counted)
+
+
+def _fold_log() -> None:
+    process = current()
+    depth = process.settings.report_depth
+    refresh(process.engine, process.cache, process.invalidate, depth)
+
+
+def _tell(run: int) -> None:
+    with current().engine.connect() as connection:
+        found = checks.found_by(connection, run)
+    tell = log.warning if found.differed else log.info
+    tell("rollups_checked", **summary(found), drift=found.differed)
