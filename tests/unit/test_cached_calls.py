@@ -141,7 +141,9 @@ class Place(tzinfo):
 
 
 @pytest.mark.parametrize(
-    "value", [1.5, [1], {1}, object(), (1, [2]), NOON.replace(tzinfo=Place())], ids=repr
+    "value",
+    [1.5, [1], {1}, object(), (1, [2]), NOON.replace(tzinfo=Place())],
+    ids=["float", "list", "set", "object", "tuple with a list", "moment of an unknown zone"],
 )
 def test_what_does_not_name_a_call_exactly_is_refused_by_type(value: object) -> None:
     with pytest.raises(TypeError, match="^read: an argument of type .* does not name"):

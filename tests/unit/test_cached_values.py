@@ -207,7 +207,7 @@ def test_a_function_whose_answers_cannot_be_decoded_is_refused_by_name(
         (Decimal, Decimal("sNaN")),
         (Money, Line(1, None, [])),
         (datetime, datetime(2026, 1, 1, tzinfo=timezone(timedelta(seconds=10)))),
-        (int, object()),
+        pytest.param(int, object(), id="object"),
     ],
     ids=repr,
 )
