@@ -55,8 +55,10 @@ def invalidate(client: Redis, customer_ids: Collection[int]) -> None:
         return
     keys = [names.customer_cache(customer_id) for customer_id in customer_ids]
     keys.append(names.shared_cache())
-    for start in range(0, len(keys), UNLINK_KEYS):
-        client.unlink(*keys[start : start + UNLINK_KEYS])
+    with client.pipeline(transaction=False) as pipeline:
+        for start in range(0, len(keys), UNLINK_KEYS):
+            pipeline.unlink(*keys[start : start + UNLINK_KEYS])
+        pipeline.execute()
 
 
 class Decorator(Protocol):
