@@ -98,7 +98,7 @@ def _fold(connection: sa.Connection, invalidate: Invalidate, depth: int) -> _Ste
     Whatever fails, nothing is folded: the cached reads are gone before the commit.
     """
     taken = fold_some(connection)
-    is_done = taken.is_last and rollups.move_windows(connection, taken.as_of)
+    is_done = taken.is_last and rollups.move_windows(connection, taken.as_of, depth)
     lists = _lists(connection, depth) if is_done else {}
     invalidate(taken.customers)
     return _Step(taken, lists)
