@@ -89,8 +89,8 @@ def move_windows(connection: sa.Connection, as_of: datetime, depth: int) -> bool
     """Take days that are over out of the windows, a bounded number of rows.
 
     If the clock was set back, days come into them again. When all begin where they should, seen from
-    `as_of`, customers are ranked anew, which is once a day, for lists as deep as `depth`. Returns whether
-    they do.
+    `as_of`, which is once a day, customers are ranked anew for lists as deep as `depth`. Returns
+    whether they do.
     """
     rows = connection.execute(sa.select(report_windows)).all()
     starts = {row.days: Start(row.first_day, row.first_customer) for row in rows}
