@@ -9,7 +9,7 @@ from typing import Any
 from kombu import Exchange
 from kombu import Queue as KombuQueue
 
-from orders.names import BEAT_PREFIX, QUEUE_OF, Queue, TaskName
+from orders.names import BEAT_PREFIX, QUEUE_OF, REFRESH_ENTRY, Queue, TaskName
 from orders.settings import Settings
 from orders.slots import Slot, message_options
 
@@ -91,7 +91,7 @@ _DAY = 24 * 3600
 beat_schedule = {
     name: _every(seconds, name, task)
     for name, seconds, task in (
-        ("refresh-top-customers", settings.report_interval, TaskName.REFRESH_TOP_CUSTOMERS),
+        (REFRESH_ENTRY, settings.report_interval, TaskName.REFRESH_TOP_CUSTOMERS),
         ("sweep", settings.sweep_interval, TaskName.SWEEP),
         ("check-rollups", _DAY, TaskName.CHECK_ROLLUPS),
         ("purge-expired", _DAY, TaskName.PURGE_EXPIRED),

@@ -105,7 +105,7 @@ def _fold(shop: Shop) -> float:
     with make_redis(shop.settings.cache, 30) as client, stopwatch() as taken:
         while True:
             depth = shop.settings.report_depth
-            done = refresh(shop.engine, client, partial(invalidate, client), depth, patience=10)
+            done = refresh(shop.engine, client, partial(invalidate, client), depth)
             if done and not done.more:
                 return taken()
 

@@ -13,9 +13,6 @@ import sqlalchemy as sa
 from orders import rollups
 from orders.schema import customer_changes
 
-CHANNEL = "customer_changes"
-"""PostgreSQL notifies here when somebody changed orders who invalidates nothing himself."""
-
 FOLD_ROWS = 50_000
 """Log rows folded in one transaction, so that no fold holds row locks for longer than a moment."""
 
@@ -32,9 +29,12 @@ def touched_customers(connection: sa.Connection) -> list[int]:
     return list(connection.scalars(_TOUCHED).all())
 
 
-def waits(connection: sa.Connection) -> bool:
-    """Whether the log holds anything that is not folded."""
-    return bool(connection.scalar(sa.select(sa.exists().select_from(customer_changes))))
+def leaves_stale(connection: sa.Connection) -> bool:
+    """Whether somebody changed orders or customers who does not make cached reads disappear himself."""
+    return bool(connection.scalar(_STALE))
+
+
+_STALE = sa.select(sa.exists().where(customer_changes.c.stale_since.is_not(None)))
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Pass:
         stale_since: for each of them whom nobody has made disappear from the cache yet, since when.
         as_of: the pass saw whatever was committed before this moment,
         watermark: and of the transactions, exactly those that this snapshot shows (`pg_snapshot`).
+        number: higher than that of every pass before, whatever clocks do.
     """
 
     rows: int
@@ -54,6 +55,7 @@ class Pass:
     stale_since: list[datetime]
     as_of: datetime
     watermark: str
+    number: int
 
     @property
     def is_last(self) -> bool:
@@ -98,6 +100,8 @@ def _fold_pass() -> sa.Select[Any]:
         sa.func.array(stale.scalar_subquery()),
         sa.func.statement_timestamp(),
         sa.cast(sa.func.pg_current_snapshot(), sa.Text),
+        # Given under the lock, so passes have rising ones.
+        sa.cast(sa.cast(sa.func.pg_current_xact_id(), sa.Text), sa.BigInteger),
     ).add_cte(*rollups.added(taken))
 
 

@@ -58,11 +58,20 @@ def begin(connection: sa.Connection, for_statuses: set[str] | None = None) -> Pl
 
 
 def begin_if_due(connection: sa.Connection) -> Place | None:
-    """A new run, unless there was one lately, or statuses were changed and not recounted yet."""
-    recent = rollup_checks.c.moved_at > sa.func.now() - RECENT
-    if unfinished_change(connection) or connection.scalar(sa.select(sa.exists().where(recent))):
+    """A new run, unless there was one lately, or statuses were changed and not recounted yet.
+
+    One that moved lately and did not end is gone on with: the message that began it may have been
+    delivered again, as its child was killed. If its own messages are under way after all, each step is
+    done once all the same.
+    """
+    if unfinished_change(connection):
         return None
-    return begin(connection)
+    columns = rollup_checks.c["id", "next_customer", "finished_at"]
+    recent = sa.select(*columns).where(rollup_checks.c.moved_at > sa.func.now() - RECENT)
+    last = connection.execute(recent.order_by(rollup_checks.c.id.desc()).limit(1)).one_or_none()
+    if last is None:
+        return begin(connection)
+    return None if last.finished_at else Place(last.id, last.next_customer)
 
 
 def begin_change(connection: sa.Connection, wanted: tuple[str, ...]) -> Place | None:
@@ -126,6 +135,8 @@ def rehearse(engine: sa.Engine, customer: int) -> tuple[int | None, Counted]:
     All that it mends is rolled back.
     """
     with engine.connect() as connection, connection.begin() as transaction:
+        if _is_long(connection):
+            raise RebuildStopped("The change log is too long to be compared: wait for a refresh")
         if not keep_folds_out(connection):
             raise RebuildStopped("Folds of the change log are at work all the time")
         span = span_from(connection, customer)
@@ -191,8 +202,16 @@ def _moved(run: int, following: int | None, counted: Counted) -> sa.Update:
 
 
 def _shorten_log(engine: sa.Engine, fold_log: FoldLog) -> None:
-    beyond = sa.select(sa.literal(1)).select_from(customer_changes).offset(LOG_ROWS).limit(1)
-    with engine.connect() as connection:
-        is_long = connection.scalar(beyond)
-    if is_long:
+    """Fold the log if it is long; raise if it stays so, because others fold it at this time."""
+    for wait in (0, 2, 10):
+        with engine.connect() as connection:
+            if not _is_long(connection):
+                return
+        time.sleep(wait)
         fold_log()
+    raise RebuildStopped("The change log is too long: refreshes are folding it. Try again later")
+
+
+def _is_long(connection: sa.Connection) -> bool:
+    some = sa.select(sa.literal(1)).select_from(customer_changes)
+    return bool(connection.scalar(some.offset(LOG_ROWS).limit(1)))

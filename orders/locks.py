@@ -15,6 +15,7 @@ class Lock(IntEnum):
     FOLD = 7303
     SWEEP = 7304
     RESHARD = 7305
+    REFRESH = 7306
 
 
 SILENCE = 15
@@ -45,7 +46,7 @@ def wait_for_lock(connection: sa.Connection, lock: Lock, seconds: float, key: in
     Those who wait have their turn in the order in which they came. So two that take a lock again and
     again, each for a moment, take it by turns.
     """
-    connection.execute(_BOUND_WAIT, {"bound": f"{seconds * 1000:.0f}ms"})
+    connection.execute(_BOUND_WAIT, {"bound": f"{max(1, seconds * 1000):.0f}ms"})
     try:
         with savepoint(connection):
             connection.execute(_WAIT, {"lock": int(lock), "key": key})

@@ -6,6 +6,9 @@ UPDATE_STREAMS = "orders:updates"
 BEAT_PREFIX = "orders:beat:"
 """What all keys of beat's schedule begin with."""
 
+REFRESH_ENTRY = "refresh-top-customers"
+"""Beat's entry for the refresh of the reports."""
+
 OUTBOX = -1
 """The number under which the outbox is drained, locked and counted, as if it were a shard."""
 
@@ -77,7 +80,7 @@ def customer_cache(customer_id: int) -> str:
 
 
 def refresh_nudge() -> str:
-    """Set while a refresh was just asked for, because somebody changed orders past the workers."""
+    """Set while a message is on its way, because somebody changed orders past the workers."""
     return "orders:refresh-nudge"
 
 

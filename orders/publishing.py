@@ -5,34 +5,41 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import structlog
 
 from orders import names
 from orders.redis import Redis
 from orders.reports import PAGES, Head, Report, page_of
 
-# Nothing is put over what is as of later. Where the lines are those that are there, only the head is
-# replaced; where they are others and do not come along, nothing is.
+log = structlog.get_logger()
+
+# Nothing is put over what a later pass gave. Where the lines are those that are there, only the head is
+# replaced; where they are others and do not come along, nothing is. What the release before left goes.
 _PUBLISH = """
-local known = redis.call('HGET', KEYS[1], 'fence')
+local known = redis.call('HGET', KEYS[1], 'pass')
 if known and tonumber(known) > tonumber(ARGV[1]) then return 'newer' end
 if redis.call('HGET', KEYS[1], 'digest') ~= ARGV[3] then
   if #ARGV == 3 then return 'differs' end
   redis.call('HSET', KEYS[1], 'digest', ARGV[3], unpack(ARGV, 4))
+  redis.call('HDEL', KEYS[1], 'fence', 'body')
 end
-redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'head', ARGV[2])
+redis.call('HSET', KEYS[1], 'pass', ARGV[1], 'head', ARGV[2])
 return 'published'
 """
 
 
-def publish(client: Redis, reports: Sequence[Report]) -> int:
-    """Publish reports unless newer ones are there; how many of them brought other lines.
+def publish(client: Redis, reports: Sequence[Report], number: int) -> int:
+    """Publish reports unless those of a later pass are there; how many of them brought other lines.
 
-    One whose lines are those already published costs its new head only.
+    `number` is that of the pass. A report whose lines are those already published costs its new head
+    only.
     """
-    said = _send(client, [(report, _stamp(report)) for report in reports])
+    said = _send(client, [(report, _stamp(report, number)) for report in reports])
+    if b"newer" in said:
+        log.warning("reports_overtaken", number=number)
     others = [report for report, answer in zip(reports, said, strict=True) if answer == b"differs"]
-    said = _send(client, [(report, [*_stamp(report), *_pages(report)]) for report in others])
-    return said.count(b"published")
+    whole = [(report, [*_stamp(report, number), *_pages(report)]) for report in others]
+    return _send(client, whole).count(b"published")
 
 
 def _send(client: Redis, calls: Sequence[tuple[Report, list[Any]]]) -> list[bytes]:
@@ -46,12 +53,11 @@ def _send(client: Redis, calls: Sequence[tuple[Report, list[Any]]]) -> list[byte
         return pipeline.execute()
 
 
-def _stamp(report: Report) -> list[Any]:
-    """Fence, head and digest."""
-    fence = int(report.as_of.timestamp() * 1_000_000)
+def _stamp(report: Report, number: int) -> list[Any]:
+    """The pass, the head and the digest."""
     head = Head(report.as_of, report.watermark, report.seconds, len(report.rows), report.complete)
     digest = hashlib.blake2b(_lines(report), digest_size=16).hexdigest()
-    return [fence, msgspec.json.encode(head), digest]
+    return [number, msgspec.json.encode(head), digest]
 
 
 def _pages(report: Report) -> list[Any]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from orders import delays, ranking, rollups
 from orders.changes import Pass, fold_some
-from orders.locks import Lock, wait_for_lock
+from orders.locks import Lock, try_lock, wait_for_lock
 from orders.publishing import publish
 from orders.redis import Redis
 from orders.reports import Report, TopCustomer
@@ -23,8 +23,8 @@ TIME_SLICE = 30
 """Seconds after which a refresh that has still more to fold lets others go on; it is to be called
 again."""
 
-PATIENCE = 2.0
-"""Seconds to wait for a range that is recounted; another refresh usually takes longer."""
+PATIENCE = 5.0
+"""Seconds to wait for a range of customers that is recounted; a third of one is usual."""
 
 Invalidate = Callable[[Collection[int]], None]
 
@@ -50,41 +50,40 @@ class _Step(NamedTuple):
 
 
 def refresh(
-    engine: sa.Engine,
-    client: Redis,
-    invalidate: Invalidate,
-    depth: int,
-    patience: float = PATIENCE,
+    engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int
 ) -> Refreshed | None:
-    """Fold the change log, then publish every window; None if another refresh is at it.
+    """Fold the change log, then publish every window; None if another refresh is at it, or came to be.
 
-    For that one to end it waits `patience` seconds. Running it twice publishes the same; an older
-    refresh that ends late overwrites nothing.
+    Running it twice publishes the same; an older refresh that ends late overwrites nothing.
 
     Raises:
         redis.RedisError: the cache is away. What is not folded stays in the log.
     """
     began = time.perf_counter()
     folded = 0
-    while True:
-        step = _next_step(engine, client, invalidate, depth, patience)
-        if step is None:
-            return None
+    while step := _next_step(engine, client, invalidate, depth):
         folded += step.taken.rows
         seconds = time.perf_counter() - began
         if step.lists or seconds > TIME_SLICE:
-            published = publish(client, _reports(step, seconds, depth))
+            published = publish(client, _reports(step, seconds, depth), step.taken.number)
             return Refreshed(folded, published, step.taken.as_of, more=not step.lists)
+    return None
 
 
 def _next_step(
-    engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int, patience: float
+    engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int
 ) -> _Step | None:
-    """One pass in one transaction; None if whoever holds the lock did not let go in time."""
+    """One pass in one transaction; None if another refresh, or a recount, does not let it.
+
+    A second refresh is sent away and not waited for: it would fold by turns with this one, and keep one
+    more worker busy with the same log.
+    """
     with engine.begin() as connection:
         # What a crash takes back of it stands in the log still.
         connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
-        if not wait_for_lock(connection, Lock.FOLD, patience):
+        if not try_lock(connection, Lock.REFRESH):
+            return None
+        if not wait_for_lock(connection, Lock.FOLD, PATIENCE):
             return None
         step = _fold(connection, invalidate, depth)
         stale = delays.since(connection, step.taken.stale_since)

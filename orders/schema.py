@@ -227,6 +227,11 @@ customer_changes = sa.Table(
             "THEN NULL ELSE clock_timestamp() END"
         ),
     ),
+    sa.Index(
+        "ix_customer_changes_stale_since",
+        "stale_since",
+        postgresql_where=sa.text("stale_since IS NOT NULL"),
+    ),
 )
 
 customer_daily = sa.Table(

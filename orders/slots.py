@@ -17,8 +17,9 @@ from orders.schema import beat_runs
 HEADER = "orderworks-beat"
 """The header of beat's messages. One without it is a nudge, and is not guarded."""
 
-LIFE = 2
-"""Periods that a message of beat waits for a worker; the ones after it do its work by then."""
+LIFE, SHORTEST_LIFE = 2, 60.0
+"""Periods, and seconds at the least, that a message of beat waits for a worker: the ones after it do its
+work by then. It ends by the sender's clock, which may be behind that of the worker."""
 
 
 class Slot(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -36,7 +37,10 @@ class Slot(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def message_options(slot: Slot, every: float) -> dict[str, Any]:
     """Options of the messages that ask for a slot, for an entry of so many seconds."""
-    return {"expires": LIFE * every, "headers": {HEADER: msgspec.to_builtins(slot)}}
+    return {
+        "expires": max(SHORTEST_LIFE, LIFE * every),
+        "headers": {HEADER: msgspec.to_builtins(slot)},
+    }
 
 
 def slot_of(headers: Mapping[str, Any] | None) -> Slot | None:

@@ -29,6 +29,9 @@ from worker.celery import app
 
 Name = TypeVar("Name", bound=str)
 
+CLOCKS = 5
+"""Seconds that the clocks of two hosts may differ without anybody saying so."""
+
 WORKER_PATIENCE = 1.0
 """Seconds that workers have to answer a ping."""
 
@@ -165,6 +168,10 @@ class Examination:
                 f"{self._settings.report_interval:.0f} s of beat's start"
             )
         old = (datetime.now(UTC) - report.as_of).total_seconds()
+        if old < -CLOCKS:
+            raise OrderworksError(
+                f"as of {span(-old)} from now: the clock of PostgreSQL is not that of this host"
+            )
         if old > 30 + 2 * self._refresh_period():
             raise OrderworksError(f"as of {old:.0f} s ago")
         return f"as of {old:.0f} s ago"

@@ -54,8 +54,13 @@ class GuardedTask(Task[P, R]):
             _note(partial(slots.note_failure, entry=slot.entry, error=_said(error)))
             raise
         if result is not None:
-            _note(partial(slots.note_success, entry=slot.entry))
+            note_success(slot.entry)
         return result
+
+
+def note_success(entry: str) -> None:
+    """Note that what the entry is for was done now."""
+    _note(partial(slots.note_success, entry=entry))
 
 
 def _note(write: Callable[[sa.Connection], None]) -> None:

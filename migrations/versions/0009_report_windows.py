@@ -1,6 +1,6 @@
-"""Rollups a report window, and who has to be told of what the change log holds.
+"""Rollups a report window, and who of the customers is ranked.
 
-Revision 0009, after 0008.
+Revision 0009, after 0008. Refreshes wait for it, writers do not: it touches rollups only.
 """
 
 from datetime import date
@@ -12,22 +12,16 @@ DAYS = (365, 90, 30, 7, 1)
 ALL = 0
 RANKED = sa.text("ranked IS NOT NULL")
 
-# Whoever makes cached reads disappear himself says so in his session. For all others the log does.
-INVALIDATES = "current_setting('orderworks.invalidates', true) IS NOT DISTINCT FROM 'on'"
-STALE_SINCE = f"CASE WHEN {INVALIDATES} THEN NULL ELSE clock_timestamp() END"
+# Windows begin on the last day, and so have next to nothing. The first refresh moves them to where they
+# belong; it also finds out who is to be ranked, which is nobody until then.
+LAST_DAY = date.max
+NOBODY = sa.text("'Infinity'")
 
-# One notification a transaction, however many statements: PostgreSQL drops repeated ones.
-NOTIFY = """
-CREATE FUNCTION notify_customer_changes() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  NOTIFY customer_changes;
-  RETURN NULL;
-END $$
-"""
-
-TELL = f"""
-CREATE TRIGGER tell_insert AFTER INSERT ON customer_changes
-FOR EACH STATEMENT WHEN (NOT ({INVALIDATES})) EXECUTE FUNCTION notify_customer_changes()
+FILL = f"""
+INSERT INTO customer_windows (days, customer_id, orders, total, ranked)
+SELECT days, customer_id, sum(orders), sum(total), CASE WHEN sum(orders) > 0 THEN sum(total) END
+FROM customer_daily CROSS JOIN report_windows WHERE day >= '{LAST_DAY}' AND days > 0
+GROUP BY days, customer_id
 """
 
 revision = "0009"
@@ -38,12 +32,8 @@ depends_on = None
 
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
-    op.execute("SET LOCAL statement_timeout = '60s'")
-    # In two steps: a default that comes with its column would be computed for all rows.
-    op.add_column("customer_changes", sa.Column("stale_since", sa.DateTime(timezone=True)))
-    op.alter_column("customer_changes", "stale_since", server_default=sa.text(STALE_SINCE))
-    op.execute(NOTIFY)
-    op.execute(TELL)
+    # An index over all days of all customers is built.
+    op.execute("SET LOCAL statement_timeout = '30min'")
     op.create_table(
         "customer_windows",
         sa.Column("days", sa.SmallInteger(), autoincrement=False, nullable=False),
@@ -68,14 +58,11 @@ def upgrade() -> None:
         sa.Column("floor", sa.Numeric()),
         sa.PrimaryKeyConstraint("days", name=op.f("pk_report_windows")),
     )
-    # They begin after all days, and so are empty. The first refresh moves them to where they belong.
-    op.bulk_insert(
-        windows,
-        [{"days": each, "first_day": date.max, "first_customer": 0} for each in DAYS]
-        + [{"days": ALL, "first_day": date.min, "first_customer": 0}],
-    )
+    first = {"first_customer": -(1 << 63)}
+    op.bulk_insert(windows, [{"days": each, "first_day": LAST_DAY, **first} for each in DAYS])
+    op.execute(windows.insert().values(days=ALL, first_day=date.min, floor=NOBODY, **first))
+    op.execute(FILL)
     op.add_column("customer_totals", sa.Column("ranked", sa.Numeric()))
-    op.execute("UPDATE customer_totals SET ranked = total WHERE orders > 0")
     op.drop_index("ix_customer_totals_total", "customer_totals")
     op.create_index(
         "ix_customer_totals_ranked",
@@ -91,7 +78,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
-    op.execute("SET LOCAL statement_timeout = '60s'")
+    op.execute("SET LOCAL statement_timeout = '30min'")
     op.drop_index("ix_customer_daily_day_customer_id", "customer_daily")
     op.create_index("ix_customer_daily_day", "customer_daily", ["day"])
     for table in ("customer_daily", "customer_totals"):
@@ -103,6 +90,3 @@ def downgrade() -> None:
     op.drop_column("customer_totals", "ranked")
     op.drop_table("report_windows")
     op.drop_table("customer_windows")
-    op.execute("DROP TRIGGER tell_insert ON customer_changes")
-    op.execute("DROP FUNCTION notify_customer_changes()")
-    op.drop_column("customer_changes", "stale_since")

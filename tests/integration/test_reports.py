@@ -149,9 +149,36 @@ def test_an_older_refresh_that_ends_late_overwrites_nothing(cache: Redis) -> Non
     ada = TopCustomer(1, "Ada", 1, Decimal("1.00"))
     report = Report(Window.ALL, now, "1:1:", 0.5, [ada], complete=True)
     older = msgspec.structs.replace(report, as_of=now - timedelta(seconds=1), rows=[])
-    assert publish(cache, [report]) == 1
-    assert publish(cache, [older]) == 0
+    assert publish(cache, [report], number=8) == 1
+    assert publish(cache, [older], number=7) == 0
     assert published_report(cache, Window.ALL) == report
+
+
+def test_a_clock_that_was_ahead_keeps_nothing_from_being_published(
+    engine: sa.Engine, cache: Redis, refreshed: Refresh
+) -> None:
+    refreshed()
+    ahead = published_report(cache, Window.ALL)
+    assert ahead
+    ahead = msgspec.structs.replace(ahead, as_of=ahead.as_of + timedelta(hours=1), rows=[])
+    number = int(cache.hget(names.top_customers_report(Window.ALL), "pass") or 0)
+    assert publish(cache, [ahead], number) == 1
+    refreshed()
+
+
+def test_a_second_refresh_is_sent_away_between_the_passes_of_the_first(
+    engine: sa.Engine, cache: Redis, shop: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orders.changes.FOLD_ROWS", 10)
+    second: list[object] = []
+
+    def meanwhile(_ids: object) -> None:
+        second.append(refresh(engine, cache, lambda _ids: None, DEPTH))
+
+    first = refresh(engine, cache, meanwhile, DEPTH)
+    assert first
+    assert len(second) > 5
+    assert second == [None] * len(second)
 
 
 def test_a_refresh_that_changes_no_list_moves_on_its_age_alone(
@@ -178,7 +205,7 @@ def test_a_refresh_that_changes_no_list_moves_on_its_age_alone(
 
 def test_two_refreshes_at_once_are_one(engine: sa.Engine, cache: Redis, shop: None) -> None:
     with engine.begin() as other:
-        assert try_lock(other, Lock.FOLD)
+        assert try_lock(other, Lock.REFRESH)
         assert refresh(engine, cache, lambda _ids: None, DEPTH) is None
 
 

@@ -115,7 +115,7 @@ def test_two_that_begin_it_are_one(
     engine: sa.Engine, check: Task[..., Any], slices: Slices
 ) -> None:
     assert check() is not None
-    assert check() is None
+    assert check() is not None, "it goes on with the run: its child may have been killed"
     work_off(check, slices)
     assert check() is None
     assert state(engine).orders == 2 * CUSTOMERS

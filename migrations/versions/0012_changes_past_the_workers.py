@@ -1,0 +1,40 @@
+"""Since when cached reads may be stale, for changes that no worker made.
+
+Revision 0012, after 0011.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+# Whoever makes cached reads disappear himself says so in his session. For all others the log does.
+STALE_SINCE = (
+    "CASE WHEN current_setting('orderworks.invalidates', true) IS NOT DISTINCT FROM 'on' "
+    "THEN NULL ELSE clock_timestamp() END"
+)
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    op.execute("SET LOCAL statement_timeout = '60s'")
+    # In two steps: a default that comes with its column would be computed for all rows.
+    op.add_column("customer_changes", sa.Column("stale_since", sa.DateTime(timezone=True)))
+    op.alter_column("customer_changes", "stale_since", server_default=sa.text(STALE_SINCE))
+    # The log is short, and none of its rows is in the index yet.
+    op.create_index(
+        "ix_customer_changes_stale_since",
+        "customer_changes",
+        ["stale_since"],
+        postgresql_where=sa.text("stale_since IS NOT NULL"),
+    )
+
+
+def downgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    op.execute("SET LOCAL statement_timeout = '60s'")
+    op.drop_index("ix_customer_changes_stale_since", "customer_changes")
+    op.drop_column("customer_changes", "stale_since")
