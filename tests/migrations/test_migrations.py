@@ -7,10 +7,15 @@ import pytest
 import sqlalchemy as sa
 
 from migrations import runner
+from orders.redis import Redis
+from orders.refresh import refresh
+from orders.reports import compute, published_report
 from orders.settings import Settings
+from orders.windows import Window
 from orderworks.embedded.binaries import postgresql_binaries
 from orderworks.embedded.stack import Stack
 from tests.conftest import make_database
+from tests.watching import run
 
 PG_DUMP = postgresql_binaries(None) / "pg_dump"
 
@@ -48,7 +53,7 @@ def test_up_down_up_gives_an_equal_schema(empty: str) -> None:
 
 
 def test_each_revision_goes_back_to_exactly_the_one_before(empty: str) -> None:
-    revisions = [f"{number:04}" for number in range(1, 12)]
+    revisions = [f"{number:04}" for number in range(1, 13)]
     assert revisions[-1] == runner.head()
     before = []
     for revision in revisions:
@@ -94,4 +99,31 @@ def test_orders_that_stood_before_the_change_log_are_counted(empty: str) -> None
     with engine.connect() as connection:
         logged = connection.execute(sa.text("SELECT sum(orders), sum(total) FROM customer_changes"))
         assert logged.one() == (2, 15)
+    engine.dispose()
+
+
+def test_rollups_of_before_are_ranked_and_windowed_by_the_first_refresh(
+    cache: Redis, empty: str
+) -> None:
+    runner.upgrade("0008")
+    engine = sa.create_engine(empty.replace("postgresql://", "postgresql+psycopg2://"))
+    run(
+        engine,
+        "INSERT INTO customers (id, name) SELECT key, 'Customer ' || key FROM generate_series(1, 9) key",
+        "INSERT INTO orders (id, customer_id, total, created_at) "
+        "SELECT key, key % 9 + 1, key, now() - key * interval '1 day' FROM generate_series(1, 400) key",
+        # Some mark what is to come like this.
+        "INSERT INTO orders (id, customer_id, total, created_at) VALUES (401, 3, 7, '9999-12-31')",
+        "INSERT INTO customer_daily SELECT customer_id, day, orders, total FROM customer_changes "
+        "WHERE day IS NOT NULL",
+        "INSERT INTO customer_totals SELECT customer_id, sum(orders), sum(total) "
+        "FROM customer_daily GROUP BY customer_id",
+        "TRUNCATE customer_changes",
+    )
+    runner.upgrade()
+    assert refresh(engine, cache, lambda _ids: None, depth=5)
+    for window in Window:
+        published = published_report(cache, window)
+        assert published is not None
+        assert published.rows == compute(engine, window, 5).rows
     engine.dispose()
