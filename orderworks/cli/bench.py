@@ -216,7 +216,7 @@ def drains(
 @commands.command()
 def reports(
     rows: Annotated[
-        list[int] | None, typer.Option(min=20_000, help="Orders; may be repeated.")
+        list[int] | None, typer.Option(min=1000, help="Orders; may be repeated.")
     ] = None,
     changes: Annotated[int, typer.Option(min=1, help="Orders that change.")] = 10_000,
     rounds: Rounds = 5,
@@ -227,7 +227,10 @@ def reports(
     from bench import report  # noqa: PLC0415 - only a clone has it
     from bench import reports as benchmark  # noqa: PLC0415 - likewise
 
-    report.publish(benchmark.run(rows or [1_000_000], changes, rounds), json, plot)
+    sizes = rows or [1_000_000]
+    if changes > min(sizes):
+        raise InvalidInput(f"--changes {changes}: there are {min(sizes):,} orders")
+    report.publish(benchmark.run(sizes, changes, rounds), json, plot)
 
 
 @commands.command()

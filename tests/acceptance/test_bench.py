@@ -44,6 +44,24 @@ SIDES_OF_CACHE = {
 }
 
 
+SIDES_OF_REPORTS = {
+    "2,000 orders: refresh": 1,
+    "2,000 orders: GROUP BY, all windows": 1,
+    "2,000 orders: materialized view, refreshed": 1,
+    "2,000 orders: materialized view, refreshed concurrently": 1,
+    "2,000 orders: one report by its query": 1,
+    "2,000 orders: one report as published": 2000,
+}
+
+SIDES_OF_THE_LOG = {
+    "drain without the log": 5000,
+    "drain": 5000,
+    "fold of the log that a drain left": 5000,
+    "drain, and folds beside it until the log is empty": 5000,
+    "import without the log": 2000,
+    "import": 2000,
+}
+
 SIDES_OF_DRAINS = {"1 drain": 5000, "2 drains": 5000, "4 drains": 5000}
 
 
@@ -54,6 +72,8 @@ SIDES_OF_DRAINS = {"1 drain": 5000, "2 drains": 5000, "4 drains": 5000}
         ("updates", ["--updates", "5000"], SIDES_OF_UPDATES),
         ("enqueue", ["--updates", "5000"], SIDES_OF_ENQUEUE),
         ("drains", ["--updates", "5000"], SIDES_OF_DRAINS),
+        ("reports", ["--changes", "100"], SIDES_OF_REPORTS),
+        ("changelog", ["--updates", "5000"], SIDES_OF_THE_LOG),
     ],
 )
 def test_it_measures_on_servers_of_its_own_and_writes_json(
