@@ -1,6 +1,7 @@
 """A cache that was away, and many readers among many writers: no old value is left behind."""
 
 import random
+import re
 import socket
 import threading
 import time
@@ -60,12 +61,13 @@ def test_a_cache_that_was_away_is_true_after_one_refresh(
         producer.update_many(updates)
         eventually(lambda: is_drained(Settings.load()), 30, "updates do not go on")
         assert not differences(read_orders(engine), oracle.rows)
-        eventually(sent(TaskName.REFRESH_TOP_CUSTOMERS, worker, "raised"), 10)
+        eventually(a_refresh_raised(worker), 10, "no refresh misses the cache")
         assert waits_to_be_folded(engine), "a refresh that cannot invalidate takes nothing"
         cache_server.start()
         assert summaries(reads) == old, "the cache has come back with what it held"
         eventually(sent(TaskName.REFRESH_TOP_CUSTOMERS, worker, "succeeded"), 10)
-    assert not waits_to_be_folded(engine)
+        # Another one may have been at it.
+        eventually(lambda: not waits_to_be_folded(engine), 10)
     assert summaries(reads) == uncached(engine)
     assert summaries(reads) != old
 
@@ -94,6 +96,7 @@ def test_a_worker_killed_between_its_commit_and_the_rest_is_made_up_for(
         for shard in range(settings.update_shards):
             eventually(sent(TaskName.DRAIN_UPDATES, worker, "succeeded", shard), 20)
         eventually(sent(TaskName.REFRESH_TOP_CUSTOMERS, worker, "succeeded"), 10)
+        eventually(lambda: not waits_to_be_folded(engine), 10)
     assert waiting_entries(settings) == 0
     assert not differences(read_orders(engine), oracle.rows)
     assert read_verdicts(engine) == oracle.verdicts
@@ -124,6 +127,23 @@ def sent(task: TaskName, worker: Service, ending: str, *arguments: int) -> Calla
     with Celery(broker=Settings.load().broker, set_as_current=False) as app:
         message = app.send_task(task.value, args=arguments, queue=QUEUE_OF[task].value)
     return lambda: f"[{message.id}] {ending}" in worker.said()
+
+
+def a_refresh_raised(worker: Service) -> Callable[[], bool]:
+    """Ask for refreshes until one raises: of two at once, one only does anything."""
+    ended: list[Callable[[], bool]] = []
+
+    def look() -> bool:
+        if not ended or ended[-1]():
+            ended.append(sent(TaskName.REFRESH_TOP_CUSTOMERS, worker, "succeeded"))
+        return "tasks.reports.refresh_top_customers" in raised(worker.said())
+
+    return look
+
+
+def raised(said: str) -> list[str]:
+    """The tasks that raised something."""
+    return re.findall(r"Task ([\w.]+)\[[^\]]*\] raised", said)
 
 
 def waits_to_be_folded(engine: sa.Engine) -> bool:
