@@ -67,7 +67,7 @@ def worker(folder: Path) -> Iterator[Service]:
         yield service
 
 
-def wait_for_runs(engine: sa.Engine, more: int, within: float = 15) -> None:
+def wait_for_runs(engine: sa.Engine, more: int, within: float = 30) -> None:
     """Wait until so many more slots were run."""
     wanted = len(runs(engine, REFRESH)) + more
     eventually(lambda: len(runs(engine, REFRESH)) >= wanted, within, "no run")
