@@ -13,20 +13,17 @@ back, nor can eviction. What is read of all customers lies in one more hash, whi
 With Redis away, reads go on from the database.
 """
 
-import asyncio
 import inspect
 import re
-import weakref
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial, wraps
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
-
-import redis.asyncio
 
 from orders import names
 from orders.caching.calls import Arguments, field_of
 from orders.caching.counts import READS, Count, Counts, cache_counts
 from orders.caching.flights import Flights, Place
+from orders.caching.loops import LoopClients
 from orders.caching.reading import Lives, Reading
 from orders.caching.server import Server
 from orders.caching.steps import carry_out, carry_out_async
@@ -77,16 +74,17 @@ class Cache:
     built of these. What the function raises reaches its caller and is not cached.
 
     A value is computed by one reader of a process at a time, and of all processes for as long as the
-    function takes no longer than 5 s. A function must not read itself with the same arguments.
+    function takes no longer than 5 s. But nobody waits for the others of its process for longer than
+    60 s, or where the last value could not be cached. And plain code that reads while its thread's event
+    loop runs waits for nobody: it would stop the tasks that it waits for, so it computes.
+
+    A function must not read itself with the same arguments.
     """
 
     def __init__(self, url: str, timeout: float) -> None:
         """`timeout` is for how long, in seconds, a read waits for an answer of the server at `url`."""
         self._client = make_redis(url, timeout)
-        self._new_async_client = partial(make_async_redis, url, timeout)
-        self._async_clients: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, redis.asyncio.Redis
-        ] = weakref.WeakKeyDictionary()
+        self._async_clients = LoopClients(partial(make_async_redis, url, timeout))
         self._server, self._flights, self._counts = Server(), Flights(), Counts()
         self._names: set[tuple[str, bool]] = set()
 
@@ -112,8 +110,9 @@ class Cache:
             ttl: seconds until a value is computed anew.
             stale: seconds for which it may be served beyond that while one reader computes.
             negative_ttl: seconds until the answer None is computed anew; as `ttl`, if not given.
-            name: what the values are kept under, if not the function's qualified name. A function for
-                threads and a coroutine function may have the same, and share the values.
+            name: what the values are kept under, if not the function's qualified name with its module's,
+                which is `__main__` for what a program's own file defines. A function for threads and a
+                coroutine function may have the same, and share the values.
 
         Raises:
             TypeError: the decorated function has no usable return annotation, or its first argument
@@ -144,11 +143,10 @@ class Cache:
         self._client.close()
 
     async def aclose(self) -> None:
-        """The same for the event loop that calls it."""
-        client = self._async_client()
+        """The same for the event loop that calls it. `asyncio.run` closes them by itself at its end."""
+        client = await self._async_clients.of_this_loop()
         await carry_out_async(self._counts.tell(self._server), client, _nothing_async)
-        await client.aclose()
-        self._async_clients.pop(asyncio.get_running_loop())
+        await self._async_clients.close()
 
     def _cached(
         self,
@@ -157,7 +155,7 @@ class Cache:
         name: str | None,
         function: Callable[..., Any],
     ) -> Callable[..., Any]:
-        name = name or function.__qualname__.rpartition("<locals>.")[2]
+        name = name or _full_name(function)
         self._register(name, function)
         codec = codec_of(name, function)
         reading = Reading(self._server, self._flights, self._counts, codec, lives)
@@ -192,23 +190,20 @@ class Cache:
         async def read(*args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - likewise
             steps = reading.steps(place_of(args, kwargs))
             load = partial(function, *args, **kwargs)
-            return await carry_out_async(steps, self._async_client(), load)
+            return await carry_out_async(steps, await self._async_clients.of_this_loop(), load)
 
         return read
-
-    def _async_client(self) -> redis.asyncio.Redis:
-        """The client of this event loop: connections belong to one."""
-        loop = asyncio.get_running_loop()
-        client = self._async_clients.get(loop)
-        if client is None:
-            client = self._async_clients[loop] = self._new_async_client()
-        return client
 
 
 Placed = Callable[[tuple[Any, ...], dict[str, Any]], Place]
 """From the arguments of a call to the place of its value."""
 
 PlaceOf = Callable[[str, Arguments], Placed]
+
+
+def _full_name(function: Callable[..., Any]) -> str:
+    """The function's name and its module's, so that functions of two modules never share values."""
+    return f"{function.__module__}.{function.__qualname__.rpartition('<locals>.')[2]}"
 
 
 def _place_of_customer(name: str, arguments: Arguments) -> Placed:

@@ -24,6 +24,9 @@ STALE = 60.0
 NEGATIVE_TTL = 60.0
 """Seconds until it is looked again whether a customer is there. One that is made is found at once."""
 
+MOST_ORDERS = 1000
+"""Orders of one page, which is cached as a whole."""
+
 Cursor = tuple[datetime, int]
 """The place of an order among those of its customer: `created_at` and id."""
 
@@ -84,8 +87,11 @@ class CustomerReads:
         """The customer's orders, newest first, those of one moment by id; at most `limit`.
 
         `before` is `(created_at, id)` of the last order of the page before.
+
+        Raises:
+            ValueError: `limit` is below 1 or above 1,000.
         """
-        return self._orders(customer_id, limit, before)
+        return self._orders(customer_id, _bounded(limit), before)
 
     def customer_summary(self, customer_id: int) -> CustomerSummary:
         """Number, sum and latest date of the customer's orders that count in reports."""
@@ -138,8 +144,11 @@ class AsyncCustomerReads:
         """The customer's orders, newest first, those of one moment by id; at most `limit`.
 
         `before` is `(created_at, id)` of the last order of the page before.
+
+        Raises:
+            ValueError: `limit` is below 1 or above 1,000.
         """
-        return await self._orders(customer_id, limit, before)
+        return await self._orders(customer_id, _bounded(limit), before)
 
     async def customer_summary(self, customer_id: int) -> CustomerSummary:
         """Number, sum and latest date of the customer's orders that count in reports."""
@@ -186,6 +195,12 @@ class Statement:
 
 def _lives(ttl: float) -> dict[str, float]:
     return {"ttl": ttl, "stale": min(ttl, STALE), "negative_ttl": min(ttl, NEGATIVE_TTL)}
+
+
+def _bounded(limit: int) -> int:
+    if not 1 <= limit <= MOST_ORDERS:
+        raise ValueError(f"limit: a page has from 1 to {MOST_ORDERS:,} orders, not {limit:,}")
+    return limit
 
 
 def _page(

@@ -101,10 +101,13 @@ class TopCustomers:
         """The first `limit` customers of at least `min_orders` orders.
 
         They are those of the published report, however old it is. What it cannot answer is computed from
-        the orders, by one reader for all; while PostgreSQL is away it is what the published one has.
+        the orders, by one reader for all; while PostgreSQL is away, or all connections are taken, it is
+        what the published one has. A server that is frozen is waited for: what bounds a query is the
+        server's own `statement_timeout`, and its host goes on to acknowledge what is sent.
 
         Raises:
-            sqlalchemy.exc.DBAPIError: nothing is published, and PostgreSQL is away.
+            sqlalchemy.exc.SQLAlchemyError: nothing is published, and PostgreSQL is away or has no
+                connection to give.
         """
         published = self._published(window, limit)
         found = published and published.sliced(limit, min_orders)
@@ -115,7 +118,7 @@ class TopCustomers:
             return found
         try:
             return self._computed(window.value, limit, min_orders)
-        except sa.exc.DBAPIError:
+        except sa.exc.SQLAlchemyError:
             if published is None:
                 raise
             return published.cut(limit, min_orders)

@@ -24,8 +24,8 @@ Count = Literal["hit", "stale", "miss", "error", "refused"]
 * `stale`: answered from the cache with a value past its time, while another reader computed it anew;
 * `miss`: computed;
 * `error`: computed without the cache, whose server did not answer;
-* `refused`, which is a miss too: not stored, because the customer changed meanwhile, or the value
-  cannot be cached.
+* `refused`, which is a miss too: not stored, because the customer changed meanwhile, the value cannot be
+  cached, or its reader could not wait for the one who stores it.
 """
 
 READS: tuple[Count, ...] = ("hit", "stale", "miss", "error")

@@ -10,6 +10,8 @@ that an invalidation does not let a second computation begin.
 import random
 import struct
 import time
+from collections.abc import Iterator
+from itertools import takewhile
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -26,6 +28,12 @@ LEASE = 5.0
 
 TOKEN_LIFE = 60.0
 """Seconds that a computation may take and still be stored, if nothing is cached beside it."""
+
+LONGEST_WAIT = 60.0
+"""Seconds after which a reader gives up waiting for the others of its process, and computes for itself.
+
+Much longer than the lease: where all are of one process, a slow function is no sign that one died.
+"""
 
 MOST_FIELDS = 500
 """Fields of one hash. Calls with cursors and search words would make fields without end."""
@@ -120,40 +128,71 @@ class Reading(Generic[T]):
 
     def steps(self, place: Place) -> Steps[T]:
         """What the caller gets of this place."""
-        found = self._served((yield from self._server.ask("HGET", place.key, place.field)))
-        if found is None:
-            value = yield from self._wait(place)
-        elif found.is_fresh:
+        found = yield from self._look(place)
+        if found and found.is_fresh:
             value = self._taken(found)
         else:
-            value = yield from self._renew(place, found)
+            value = yield from self._miss(place, found)
         if self._counts.are_due():
             yield from self._counts.tell(self._server)
         return value
 
-    def _renew(self, place: Place, old: Found[T]) -> Steps[T]:
-        """One reader computes anew what is stale, the others get the old."""
-        flight, leads, _ = self._flights.join(place)
-        return (yield from self._fly(place, flight)) if leads else self._taken(old)
+    def _look(self, place: Place) -> Steps[Found[T] | None]:
+        return self._served((yield from self._server.ask("HGET", place.key, place.field)))
 
-    def _wait(self, place: Place) -> Steps[T]:
+    def _miss(self, place: Place, old: Found[T] | None) -> Steps[T]:
+        """Join flights. However this ends, the next one can begin."""
+        mine = Flight()
+        try:
+            if old:
+                return (yield from self._renew(place, old, mine))
+            return (yield from self._wait(place, mine))
+        finally:
+            # No call comes before it: a signal, which may come with any call, finds the flight over.
+            mine.is_over = True
+            self._flights.forget(place, mine)
+
+    def _renew(self, place: Place, old: Found[T], mine: Flight) -> Steps[T]:
+        """One reader computes anew what is stale, the others get the old."""
+        leads = self._flights.join(place, mine).leads
+        return (yield from self._fly(place, mine)) if leads else self._taken(old)
+
+    def _wait(self, place: Place, mine: Flight) -> Steps[T]:
         """What the flight under way brings, if that is not from before this call; else the next one.
 
         Looking into the cache is never wrong: an invalidation would have taken what is old.
         """
-        flight, leads, shares = self._flights.join(place)
-        pause = pauses()
+        if self._flights.are_grounded(place):
+            return (yield from self._alone())
+        flight, leads, shares = self._flights.join(place, mine)
+        patience = _patience()
         while not leads:
-            yield Pause(next(pause))
-            if not shares:
-                found = self._served((yield from self._server.ask("HGET", place.key, place.field)))
-                if found:
-                    return self._taken(found)
+            if not (yield from self._stay(place, flight, patience)):
+                return (yield from self._alone())
+            if not shares and (found := (yield from self._look(place))):
+                return self._taken(found)
             if flight.is_over:
                 if shares and (flight.body is not None or flight.error):
                     return self._shared(flight)
-                flight, leads, shares = self._flights.join_next(place, flight)
-        return (yield from self._fly(place, flight))
+                flight, leads, shares = self._flights.join_next(place, flight, mine)
+        return (yield from self._fly(place, mine))
+
+    def _stay(self, place: Place, flight: Flight, patience: Iterator[float]) -> Steps[bool]:
+        """Wait a moment for a flight; whether it is worth it to go on."""
+        pause = next(patience, None)
+        if pause is None:
+            # Its reader may be stuck for ever, or wait for this one in ways that nobody sees.
+            self._flights.forget(place, flight)
+            return False
+        could_pause: bool = yield Pause(pause)
+        return could_pause and not flight.is_unsharable
+
+    def _alone(self) -> Steps[T]:
+        """Compute for this reader only, without waiting for anybody."""
+        self._counts.add("miss")
+        self._counts.add("refused")
+        value: T = yield Load()
+        return value
 
     def _shared(self, flight: Flight) -> T:
         if flight.error:
@@ -162,7 +201,7 @@ class Reading(Generic[T]):
         return self._codec.decode(flight.body or b"")
 
     def _fly(self, place: Place, flight: Flight) -> Steps[T]:
-        """Lead a flight. However it ends, the next one can begin."""
+        """Lead a flight. If it fails, other processes need not wait for the end of its lease."""
         try:
             return (yield from self._lead(place, flight))
         except GeneratorExit:
@@ -173,8 +212,6 @@ class Reading(Generic[T]):
             flight.error = error if isinstance(error, Exception) else None
             yield from self._server.run(_RELEASE, _keys(place), flight.id)
             raise
-        finally:
-            self._flights.end(place, flight)
 
     def _lead(self, place: Place, flight: Flight) -> Steps[T]:
         """Compute, or take what another process computed meanwhile."""
@@ -187,9 +224,8 @@ class Reading(Generic[T]):
                 if begun.leads:
                     yield from self._server.run(_RELEASE, _keys(place), flight.id)
                 return self._taken(begun.found)
-            if begun.leads:
+            if begun.leads or not (yield Pause(pause)):
                 return (yield from self._compute(place, flight, begun.token))
-            yield Pause(pause)
         raise AssertionError("pauses do not end")
 
     def _begin(self, place: Place, flight: Flight) -> Steps[Begun[T]]:
@@ -205,6 +241,9 @@ class Reading(Generic[T]):
         self._counts.add("error" if token is None else "miss")
         value: T = yield Load()
         flight.body = self._codec.encode(value)
+        if flight.body is None:
+            self._flights.ground(place)
+            flight.is_unsharable = True
         if token is not None:
             yield from self._store(place, flight, token, value)
         return value
@@ -241,6 +280,12 @@ class Reading(Generic[T]):
     def _taken(self, found: Found[T]) -> T:
         self._counts.add("hit" if found.is_fresh else "stale")
         return found.value
+
+
+def _patience() -> Iterator[float]:
+    """Pauses until a reader has waited long enough."""
+    until = time.monotonic() + LONGEST_WAIT
+    return takewhile(lambda _pause: time.monotonic() < until, pauses())
 
 
 def _keys(place: Place) -> tuple[str, str]:

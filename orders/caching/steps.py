@@ -7,6 +7,7 @@ functions here carry it out, one for threads and one for an event loop.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import redis.asyncio
@@ -26,7 +27,10 @@ class Ask(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """Wait so many seconds."""
+    """Wait so many seconds. The answer is whether that was possible.
+
+    Plain code in a thread whose event loop runs must not: it would stop the tasks that it waits for.
+    """
 
     seconds: float
 
@@ -51,6 +55,12 @@ def pauses() -> Iterator[float]:
 
 def carry_out(steps: Steps[T], client: Redis, load: Callable[[], object]) -> T:
     """Do the steps in this thread; what they return."""
+    # Closed at once, wherever this is interrupted: the traceback would keep the steps alive.
+    with closing(steps):
+        return _carried_out(steps, client, load)
+
+
+def _carried_out(steps: Steps[T], client: Redis, load: Callable[[], object]) -> T:
     answer, error = None, None
     while True:
         try:
@@ -71,14 +81,30 @@ def _do(step: Step, client: Redis, load: Callable[[], object]) -> object:
         return answer
     if isinstance(step, Load):
         return load()
-    time.sleep(step.seconds)
-    return None
+    return _slept(step.seconds)
+
+
+def _slept(seconds: float) -> bool:
+    """Whether the thread could sleep."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        time.sleep(seconds)
+        return True
+    return False
 
 
 async def carry_out_async(
     steps: Steps[T], client: redis.asyncio.Redis, load: Callable[[], Awaitable[object]]
 ) -> T:
     """Do the steps in this task; what they return."""
+    with closing(steps):
+        return await _carried_out_async(steps, client, load)
+
+
+async def _carried_out_async(
+    steps: Steps[T], client: redis.asyncio.Redis, load: Callable[[], Awaitable[object]]
+) -> T:
     answer, error = None, None
     while True:
         try:
@@ -102,4 +128,4 @@ async def _do_async(
     if isinstance(step, Load):
         return await load()
     await asyncio.sleep(step.seconds)
-    return None
+    return True

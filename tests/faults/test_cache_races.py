@@ -181,9 +181,9 @@ def test_fifty_readers_among_writers_leave_no_old_value(
         readers = [pool.submit(read_until, over, reads) for _thread in range(THREADS)]
         readers += [pool.submit(read_elsewhere_until, over) for _process in range(PROCESSES)]
         readers.append(pool.submit(run_tasks_until, over, settings, shared, watched))
-        flusher = pool.submit(flush_until, written, cache)
         if cache_is == "left alone":
             written.set()
+        flusher = pool.submit(flush_until, written, cache)
         writers = [pool.submit(write_some, engine, cache) for _writer in range(WRITERS)]
         for writer in writers:
             writer.result(100)

@@ -1,19 +1,27 @@
 """Cached functions: computed once, for as long as they may be, by one reader at a time."""
 
 import asyncio
+import gc
 import inspect
 import logging
+import math
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
 
+import psutil
 import pytest
 
 from orders import names
 from orders.cache import READS, Cache, cache_counts, invalidate
-from orders.caching import reading
+from orders.caching import flights, reading
 from orders.redis import Redis
 from orders.settings import Settings
 from tests.processes import eventually
@@ -27,6 +35,10 @@ HEADER = struct.Struct("<dd")
 
 KEY, FIELD = names.customer_cache(1), "load(0)"
 LEASE = names.cache_lease(KEY, FIELD)
+
+CACHING = str(Path(reading.__file__).parent)
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -91,12 +103,12 @@ def looks(cache: Redis) -> int:
 
 
 def read_and_wait(
-    pool: ThreadPoolExecutor, read: Callable[[int], int], cache: Redis
-) -> list[Future[int]]:
+    pool: ThreadPoolExecutor, read: Callable[[int], T], cache: Redis
+) -> list[Future[T]]:
     """Readers that have met a computation under way, and look for its outcome again and again."""
     come: list[int] = []
 
-    def come_and_read() -> int:
+    def come_and_read() -> T:
         come.append(1)
         return read(1)
 
@@ -145,6 +157,38 @@ def test_threads_and_tasks_share_what_is_cached_under_one_name(
     assert read(2) == 2
 
 
+def test_event_loops_leave_no_connection_behind(cached: Cache) -> None:
+    @cached.per_customer(ttl=60)
+    async def read(customer_id: int) -> int:
+        return customer_id
+
+    async def run() -> int:
+        return await read(1)
+
+    before = psutil.Process().num_fds()
+    assert [asyncio.run(run()) for _request in range(50)] == [1] * 50
+    assert psutil.Process().num_fds() <= before
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_of_loops_closed_by_hand_no_connection_outlives_the_next(cached: Cache) -> None:
+    @cached.per_customer(ttl=60)
+    async def read(customer_id: int) -> int:
+        return customer_id
+
+    async def run() -> int:
+        return await read(1)
+
+    before = psutil.Process().num_fds()
+    for _request in range(20):
+        with closing(asyncio.new_event_loop()) as loop:
+            assert loop.run_until_complete(run()) == 1
+    del loop
+    assert asyncio.run(run()) == 1
+    gc.collect()
+    assert psutil.Process().num_fds() <= before
+
+
 def test_what_is_of_all_customers_goes_with_any_of_them(
     cached: Cache, source: Source, cache: Redis
 ) -> None:
@@ -168,7 +212,7 @@ def test_values_are_spread_over_a_fifth_of_their_time(
         read(1, kind)
     lives = []
     for kind in range(20):
-        fresh, stale = HEADER.unpack_from(stored(cache, f"Source.load({kind})"))
+        fresh, stale = HEADER.unpack_from(stored(cache, f"{__name__}.Source.load({kind})"))
         assert stale == pytest.approx(fresh + 100)
         lives.append(fresh - began)
     assert 800 <= min(lives) < max(lives) <= 1000 + time.time() - began
@@ -347,6 +391,127 @@ def test_a_cancelled_reader_leaves_nobody_waiting(cached: Cache, cache: Redis) -
     assert not cache.exists(LEASE)
 
 
+def in_a_thread(run: Callable[[], T]) -> T:
+    """What it returns; a thread that never ends does not keep the tests from ending."""
+    outcome: Future[T] = Future()
+
+    def settle() -> None:
+        try:
+            outcome.set_result(run())
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            outcome.set_exception(error)
+
+    threading.Thread(target=settle, daemon=True).start()
+    return outcome.result(PATIENCE)
+
+
+def test_plain_code_never_waits_for_a_task_that_it_stops(cached: Cache, source: Source) -> None:
+    read = cached.per_customer(ttl=60, name="load")(source.load)
+    computes, goes_on = asyncio.Event(), asyncio.Event()
+
+    @cached.per_customer(ttl=60, name="load")
+    async def read_async(customer_id: int, kind: int = 0) -> int:
+        computes.set()
+        await goes_on.wait()
+        return 100
+
+    async def run() -> tuple[int, int]:
+        task = asyncio.create_task(read_async(1))
+        await computes.wait()
+        mine = read(1)
+        goes_on.set()
+        return mine, await task
+
+    assert in_a_thread(lambda: asyncio.run(run())) == (1, 100)
+    assert read(1) == 100, "the flight went on to its store"
+
+
+@pytest.mark.parametrize("other", ["thread", "process"])
+def test_plain_code_in_an_event_loop_waits_for_nobody(
+    cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor, other: str
+) -> None:
+    read = cached.per_customer(ttl=60, name="load")(source.load)
+    go_on = source.hold()
+    if other == "process":
+        cache.set(LEASE, "of a process that computes")
+    else:
+        pool.submit(read, 1)
+        eventually(lambda: source.calls, PATIENCE)
+    source.hold().set()
+
+    async def run() -> int:
+        return read(1)
+
+    try:
+        assert in_a_thread(lambda: asyncio.run(run())) == len(source.calls)
+    finally:
+        go_on.set()
+
+
+def test_who_waited_long_enough_computes_and_who_comes_after_need_not_wait(
+    cached: Cache,
+    source: Source,
+    cache: Redis,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "LONGEST_WAIT", 0.2)
+    read = cached.per_customer(ttl=60, name="load")(source.load)
+    go_on = source.hold()
+    stuck = pool.submit(read, 1)
+    eventually(lambda: source.calls, PATIENCE)
+    source.hold().set()
+    try:
+        assert in_a_thread(lambda: read(1)) == 2
+        cache.delete(LEASE)  # as if its time were over
+        assert in_a_thread(lambda: (read(1), read(1))) == (3, 3)
+    finally:
+        go_on.set()
+    assert stuck.result(PATIENCE) == 1, "its own caller gets what it read"
+
+
+class Interruption(BaseException):
+    """As it comes from a signal, at any call."""
+
+
+def interrupt(read: Callable[[int], int], moment: int) -> bool:
+    """Raise at the so manieth time that a plain function of a read begins or ends; whether it came."""
+    left = moment
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:  # noqa: ANN401 - it is itself
+        nonlocal left
+        code = frame.f_code
+        if CACHING not in code.co_filename or code.co_flags & inspect.CO_GENERATOR:
+            return None
+        left -= event in {"call", "return"}
+        if left == 0:
+            sys.settrace(None)
+            raise Interruption
+        return trace
+
+    sys.settrace(trace)
+    try:
+        read(1)
+    except Interruption:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+def test_a_reader_interrupted_anywhere_leaves_nobody_waiting(
+    cached: Cache, source: Source, cache: Redis
+) -> None:
+    read = cached.per_customer(ttl=60, name="load")(source.load)
+    moment = 1
+    while interrupt(read, moment):
+        cache.delete(KEY, LEASE)  # A lease ends by itself, so nobody would wait for ever.
+        assert in_a_thread(lambda: read(1)) == len(source.calls)
+        cache.delete(KEY)
+        moment += 1
+    assert moment > 30, "it was interrupted in many places"
+
+
 def test_a_lease_ends_by_itself_and_is_taken_back_by_its_owner_only(
     cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor
 ) -> None:
@@ -402,6 +567,51 @@ def test_a_value_that_cannot_be_cached_is_given_all_the_same(
     assert cache_counts(cache) == {"hit": 0, "stale": 0, "miss": 2, "error": 0, "refused": 2}
 
 
+@pytest.mark.parametrize("come", ["while it is computed", "soon after"])
+def test_readers_of_what_cannot_be_cached_compute_at_once_and_side_by_side(
+    cached: Cache, cache: Redis, pool: ThreadPoolExecutor, come: str
+) -> None:
+    source, meet = Source(), threading.Barrier(READERS)
+
+    @cached.per_customer(ttl=60, name="load")
+    def load(customer_id: int, kind: int = 0) -> float:
+        if source.load(customer_id) > 1:
+            meet.wait(PATIENCE)
+        return math.nan
+
+    def read(customer_id: int) -> float:
+        return load(customer_id)
+
+    go_on = source.hold()
+    first = pool.submit(read, 1)
+    eventually(lambda: source.calls, PATIENCE)
+    source.hold().set()
+    if come == "soon after":
+        go_on.set()
+        assert math.isnan(first.result(PATIENCE))
+        cache.set(LEASE, "of another process that tries once more")
+        readers = [pool.submit(read, 1) for _reader in range(READERS)]
+    else:
+        readers = read_and_wait(pool, read, cache)
+        go_on.set()
+    assert all(math.isnan(reader.result(PATIENCE)) for reader in readers)
+    assert len(source.calls) == 1 + READERS
+
+
+def test_what_could_not_be_cached_is_tried_again_after_a_while(
+    cached: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flights, "GROUNDED", 0.0)
+    values = [math.nan, 1.0]
+
+    @cached.per_customer(ttl=60)
+    def read(customer_id: int) -> float:
+        return values.pop(0)
+
+    assert math.isnan(read(1))
+    assert [read(1), read(1)] == [1.0, 1.0]
+
+
 def test_scripts_that_the_server_forgot_are_sent_again(
     cached: Cache, source: Source, cache: Redis
 ) -> None:
@@ -449,13 +659,29 @@ def of_a_name(customer: str) -> int:
 def test_a_function_that_cannot_be_cached_is_refused_by_name(
     cached: Cache, function: Callable[..., object]
 ) -> None:
-    with pytest.raises(TypeError, match=f"^{function.__qualname__}: "):
+    with pytest.raises(TypeError, match=f"^{__name__}.{function.__qualname__}: "):
         cached.per_customer(ttl=60)(function)
+
+
+def test_functions_of_one_name_in_two_modules_share_nothing(
+    settings: Settings, source: Source
+) -> None:
+    found = []
+    for module in ("shop.visits", "shop.offers"):
+
+        def count(customer_id: int) -> int:
+            return source.load(customer_id)
+
+        count.__module__ = module
+        application = Cache.from_settings(settings)
+        found.append(application.per_customer(ttl=60)(count)(1))
+        application.close()
+    assert found == [1, 2]
 
 
 def test_two_functions_of_one_name_are_refused(cached: Cache, source: Source) -> None:
     cached.per_customer(ttl=60)(source.load)
-    with pytest.raises(ValueError, match="^Source.load: .* give a `name`"):
+    with pytest.raises(ValueError, match=f"^{__name__}.Source.load: .* give a `name`"):
         cached.shared(ttl=60)(source.load)
     with pytest.raises(ValueError, match="a name has letters"):
         cached.shared(ttl=60, name="load(0)")(source.load)

@@ -92,6 +92,18 @@ def test_pages_of_an_event_loop_are_the_same(settings: Settings) -> None:
     assert asked(settings, run) == expected()
 
 
+@pytest.mark.parametrize("limit", [-1, 0, 1001, 10**9])
+def test_a_page_out_of_bounds_is_refused_and_one_at_the_bound_is_given(
+    reads: CustomerReads, settings: Settings, limit: int
+) -> None:
+    with pytest.raises(ValueError, match=r"limit: a page has from 1 to 1,000 orders"):
+        reads.customer_orders(1, limit)
+    with pytest.raises(ValueError, match=r"limit: a page has from 1 to 1,000 orders"):
+        asked(settings, lambda reads: reads.customer_orders(1, limit))
+    assert len(reads.customer_orders(1, 1000)) == COUNT
+    assert len(asked(settings, lambda reads: reads.customer_orders(1, 1))) == 1
+
+
 def test_an_event_loop_finds_what_a_thread_has_cached_and_the_other_way_round(
     engine: sa.Engine, settings: Settings, reads: CustomerReads, cache: Redis
 ) -> None:

@@ -262,6 +262,22 @@ def test_with_postgresql_away_the_last_good_one_is_given_with_its_age(
         reads.read(Window.ALL, 2)
 
 
+def test_with_every_connection_taken_the_last_good_one_is_given(
+    engine: sa.Engine, settings: Settings, cache: Redis, shop: None
+) -> None:
+    refresh(engine, cache, lambda _ids: None, depth=3)
+    narrow = sa.create_engine(engine.url, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    reads = TopCustomers(narrow, cache, Cache.from_settings(settings))
+    published = published_report(cache, Window.ALL)
+    assert published
+    with narrow.connect():
+        assert reads.read(Window.ALL, 10).rows == published.rows
+        cache.flushdb()
+        with pytest.raises(sa.exc.TimeoutError):
+            reads.read(Window.ALL, 10)
+    narrow.dispose()
+
+
 def test_with_the_cache_away_the_answer_comes_from_the_orders(
     engine: sa.Engine, shop: None
 ) -> None:
