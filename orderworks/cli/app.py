@@ -7,6 +7,7 @@ from orderworks.cli.dead import dead
 from orderworks.cli.demo import demo
 from orderworks.cli.doctor import doctor
 from orderworks.cli.failures import clear_failures
+from orderworks.cli.gateway import gateway
 from orderworks.cli.metrics import metrics
 from orderworks.cli.rebuild import rebuild
 from orderworks.cli.reshard import reshard
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(stack.up)
+app.command()(gateway)
 app.command("import")(imports.import_file)
 app.command()(imports.imports)
 app.command()(imports.rejects)

@@ -1,0 +1,14 @@
+"""What the gateway answers to, a module a topic."""
+
+from fastapi import APIRouter
+
+from orderworks.gateway.routes import health, orders
+
+ROUTERS: tuple[APIRouter, ...] = (
+    orders.router,
+    health.router,
+)
+"""In the order in which the documentation lists them."""
+
+STREAMED = frozenset({"/v1/orders:batch", "/v1/imports"})
+"""Paths whose bodies are read piece by piece, under limits of their own, instead of at once."""
