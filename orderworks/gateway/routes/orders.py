@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from orders.messages import MAX_BIGINT, Money, OrderUpdate
 from orderworks.gateway.answers import answer, read_json
 from orderworks.gateway.auth import Scope, allowed
+from orderworks.gateway.describe import gives, takes
 from orderworks.gateway.state import State, state_of
 
 router = APIRouter(prefix="/v1", tags=["orders"])
@@ -25,11 +26,20 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int | None = None
 
 
+class Enqueued(msgspec.Struct, frozen=True):
+    """The receipt for one update: its entry, by which its verdict can be asked for if it is tracked."""
+
+    entry: str
+    order_id: int
+
+
 @router.post(
     "/orders/{order_id}",
     operation_id="update_order",
     status_code=202,
     dependencies=[Depends(allowed(Scope.ENQUEUE))],
+    openapi_extra=takes(Change, {"total": "19.99", "status": "paid"}),
+    responses=gives(202, "It is accepted.", Enqueued, {"entry": "1795704831018-0", "order_id": 42}),
 )
 async def update_order(
     order_id: OrderId, request: Request, state: Annotated[State, Depends(state_of)]
@@ -38,4 +48,4 @@ async def update_order(
     change = await read_json(request, Change)
     update = OrderUpdate(order_id=order_id, **msgspec.structs.asdict(change))
     entry = await state.producer.update(update)
-    return answer({"entry": entry, "order_id": order_id}, 202)
+    return answer(Enqueued(entry, order_id), 202)

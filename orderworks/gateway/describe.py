@@ -1,0 +1,95 @@
+"""How routes describe themselves in the OpenAPI document: schemas of msgspec types, with examples.
+
+@router.post("/customers:lookup", operation_id="lookup_customers",
+             openapi_extra=takes(Lookup, {"ids": [7, 8]}),
+             responses=gives(200, "The customers", Found, {"customers": []}))
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from orderworks.gateway.problems import MEDIA_TYPE, TYPES, FieldError
+
+REFERENCE = "#/components/schemas/{name}"
+
+Responses = dict[int | str, dict[str, Any]]
+
+_PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "What is wrong, as RFC 9457 has it; there may be more members.",
+    "properties": {
+        "type": {"type": "string", "examples": [f"{TYPES}invalid"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldError"}},
+    },
+    "required": ["type", "title", "status", "detail"],
+}
+
+_components: dict[str, Any] = {"Problem": _PROBLEM}
+
+
+def schema_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - any type that msgspec knows
+    """The schema of a type; what it is made of goes among the document's components."""
+    (schema,), components = msgspec.json.schema_components((kind,), ref_template=REFERENCE)
+    for name, component in components.items():
+        # The first sentence says it; the rest of a docstring is for readers of the code.
+        text = component.get("description", "").partition("\n\n")[0]
+        _components[name] = {**component, "description": text}
+    return schema
+
+
+def takes(
+    kind: Any,  # noqa: ANN401 - likewise
+    example: Any,  # noqa: ANN401 - any document
+    media_type: str = "application/json",
+) -> dict[str, Any]:
+    """The `openapi_extra` of a route whose body is of this kind."""
+    content = {media_type: {"schema": schema_of(kind), "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def gives(
+    status: int,
+    description: str,
+    kind: Any,  # noqa: ANN401 - likewise
+    example: Any,  # noqa: ANN401 - likewise
+    media_type: str = "application/json",
+) -> Responses:
+    """One of the `responses` of a route; join several by `|`."""
+    content = {media_type: {"schema": schema_of(kind), "example": example}}
+    return {status: {"description": description, "content": content}}
+
+
+PROBLEMS: Responses = {
+    "default": {
+        "description": "A problem; its `type` says which.",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+}
+"""Among the `responses` of every route."""
+
+schema_of(FieldError)
+
+
+def describe(app: FastAPI) -> Mapping[str, Any]:
+    """The OpenAPI document of the application, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            description=app.description,
+            tags=app.openapi_tags,
+            routes=app.routes,
+        )
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(_components)
+        app.openapi_schema = document
+    return app.openapi_schema
