@@ -106,6 +106,11 @@ def top_customers_report(window: str) -> str:
     return f"orders:report:top-customers:{window}"
 
 
+def gateway_rate(token: str) -> str:
+    """What is left of the requests that a token may make, by its name."""
+    return f"orders:gateway-rate:{token}"
+
+
 def import_nudge(import_id: str) -> str:
     """Set while a message of the sweep to plan this import is on its way."""
     return f"orders:import-nudge:{import_id}"
