@@ -111,6 +111,11 @@ def gateway_rate(token: str) -> str:
     return f"orders:gateway-rate:{token}"
 
 
+def gateway_answer(token: str, key: str) -> str:
+    """The answer to a request of this token that came with an Idempotency-Key, by the key's hash."""
+    return f"orders:gateway-answer:{token}:{key}"
+
+
 def import_nudge(import_id: str) -> str:
     """Set while a message of the sweep to plan this import is on its way."""
     return f"orders:import-nudge:{import_id}"

@@ -137,9 +137,10 @@ class Settings(BaseSettings):
         100, gt=0, description="requests a second that a token may make, if it names no rate"
     )
     gateway_max_body: int = Field(
-        1 << 20,
-        ge=1,
-        description="bytes of a request to the gateway; batches and files have others",
+        1 << 20, ge=1, description="bytes of a request to the gateway, or of a line of a batch"
+    )
+    gateway_max_batch: int = Field(
+        256 << 20, ge=1, description="bytes of a batch of updates to the gateway"
     )
 
     @field_validator("gateway_hosts", mode="before")

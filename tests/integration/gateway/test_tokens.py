@@ -94,7 +94,7 @@ def test_no_other_word_lets_in(settings: Settings, make: Making, given: str) -> 
     make("first", Scope.ENQUEUE)
     with running_gateway(settings) as address, client_of(address) as client:
         refused = client.post(
-            "/v1/orders/1", json=PAID, headers={"Authorization": given.encode("latin-1")}
+            "/v1/orders/1", json=PAID, headers={b"Authorization": given.encode("latin-1")}
         )
     assert refused.status_code == 401
 
