@@ -157,17 +157,16 @@ def test_a_claim_is_held_as_long_as_the_work_takes(
         seen.append(stream.pttl("a-key"))
         return seen[-1] > min(seen) > 0
 
-    async def hold() -> None:
-        client = make_async_redis(settings.stream, 5)
-        claim = replays.Claim(client, "a-key")
-        await claim.take()
-        with pytest.raises(LookupError):
+    async def fail_late() -> None:
+        async with make_async_redis(settings.stream, 5) as client:
+            claim = replays.Claim(client, "a-key")
+            await claim.take()
             async with claim.held():
                 await asyncio.to_thread(eventually, renewed, within=20)
                 raise LookupError("the work failed")
-        await client.aclose()
 
-    asyncio.run(hold())
+    with pytest.raises(LookupError):
+        asyncio.run(fail_late())
     assert not stream.exists("a-key")
 
 
