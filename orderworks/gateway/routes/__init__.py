@@ -2,11 +2,12 @@
 
 from fastapi import APIRouter
 
-from orderworks.gateway.routes import health, orders
+from orderworks.gateway.routes import docs, health, orders
 
 ROUTERS: tuple[APIRouter, ...] = (
     orders.router,
     health.router,
+    docs.router,
 )
 """In the order in which the documentation lists them."""
 
