@@ -1,8 +1,8 @@
 """The gateway beside what it is a door to.
 
-**A batch** of updates by HTTP is measured beside `update_many`, both into streams that nobody drains. The
-one has its lines ready, as a client has that reads them from a file; the other makes and validates an
-`OrderUpdate` of each within the time.
+**A batch** of updates by HTTP is measured beside `update_many`, both into streams that nobody drains.
+The one has its lines ready, as a client has that reads them from a file; the other makes and validates
+an `OrderUpdate` of each within the time.
 """
 
 import http.client
