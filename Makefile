@@ -55,7 +55,7 @@ migrate: $(READY) ## bring the configured database to the newest schema
 	@$(BIN)/orderworks db upgrade
 
 lock: $(READY) ## resolve the locks again, with hashes (UPGRADE=--upgrade for newer releases)
-	@for extra in dev worker; do \
+	@for extra in dev gateway; do \
 	  $(LOCK) --extra $$extra --output-file requirements/$$extra.txt $(UPGRADE) pyproject.toml; \
 	done
 	@echo 'hatchling>=1.27' | $(LOCK) --constraint requirements/dev.txt --output-file requirements/build.txt -

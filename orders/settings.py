@@ -54,6 +54,7 @@ class Settings(BaseSettings):
         description="where import files wait: file:///… or s3://…; default ORDERWORKS_HOME/spool",
     )
     flower_url: str | None = Field(None, description="where Flower answers, for `status`")
+    gateway_url: str | None = Field(None, description="where the gateway answers, for `status`")
 
     db_pool_size: int = Field(2, ge=1, description="connections that a process keeps open")
     db_max_overflow: int = Field(1, ge=0, description="connections that it may open beyond those")
@@ -119,6 +120,36 @@ class Settings(BaseSettings):
         90, ge=1, description="days that ended imports, their rejects, and dead updates are kept"
     )
     sweep_interval: float = Field(5, gt=0, description="seconds between two sweeps")
+
+    gateway_host: str = Field(
+        "127.0.0.1",
+        description="address that the gateway listens at; off the loopback it needs tokens",
+    )
+    gateway_port: int = Field(8000, ge=0, le=65_535, description="port that the gateway listens at")
+    gateway_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("localhost", "127.0.0.1", "[::1]"),
+        description="names that the gateway answers to, with commas between them",
+    )
+    gateway_pool_size: int = Field(
+        10, ge=1, description="connections to PostgreSQL that a gateway process may open"
+    )
+    gateway_rate: float = Field(
+        100, gt=0, description="requests a second that a token may make, if it names no rate"
+    )
+    gateway_max_body: int = Field(
+        1 << 20, ge=1, description="bytes of a request to the gateway, or of a line of a batch"
+    )
+    gateway_max_batch: int = Field(
+        256 << 20, ge=1, description="bytes of a batch of updates to the gateway"
+    )
+
+    @field_validator("gateway_hosts", mode="before")
+    @classmethod
+    def _names(cls, given: object) -> object:
+        """The names as they are compared: in small letters, without spaces."""
+        if not isinstance(given, str):
+            return given
+        return tuple(name.strip().lower() for name in given.split(",") if name.strip())
 
     @field_validator("uncounted_statuses", mode="before")
     @classmethod

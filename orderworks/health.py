@@ -94,6 +94,8 @@ class Examination:
         ]
         if self._settings.flower_url:
             parts.append(self._examine("flower", self._flower))
+        if self._settings.gateway_url:
+            parts.append(self._examine("gateway", self._gateway))
         return Status(
             healthy=all(part.healthy for part in parts),
             parts=parts,
@@ -212,6 +214,12 @@ class Examination:
         with urlopen(url, timeout=3) as answer:  # noqa: S310 - the operator's own address
             answer.read()
         return f"answers at {self._settings.flower_url}"
+
+    def _gateway(self) -> str:
+        url = f"{self._settings.gateway_url}/readyz"
+        with urlopen(url, timeout=5) as answer:  # noqa: S310 - the operator's own address
+            answer.read()
+        return f"answers at {self._settings.gateway_url}"
 
     def _updates(self) -> dict[str, float]:
         now = time.time()

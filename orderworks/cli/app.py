@@ -2,11 +2,22 @@
 
 import typer
 
-from orderworks.cli import beat, bench, database, import_control, imports, reports, stack, updates
+from orderworks.cli import (
+    beat,
+    bench,
+    database,
+    import_control,
+    imports,
+    reports,
+    stack,
+    tokens,
+    updates,
+)
 from orderworks.cli.dead import dead
 from orderworks.cli.demo import demo
 from orderworks.cli.doctor import doctor
 from orderworks.cli.failures import clear_failures
+from orderworks.cli.gateway import gateway
 from orderworks.cli.metrics import metrics
 from orderworks.cli.rebuild import rebuild
 from orderworks.cli.reshard import reshard
@@ -24,6 +35,8 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(stack.up)
+app.command()(gateway)
+app.add_typer(tokens.commands, name="token")
 app.command("import")(imports.import_file)
 app.command()(imports.imports)
 app.command()(imports.rejects)

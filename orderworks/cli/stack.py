@@ -17,7 +17,7 @@ from orderworks.embedded.view import Board, Lines, view
 
 
 def up() -> None:
-    """Run everything here until Ctrl-C: servers, migrations, workers, beat and Flower.
+    """Run everything here until Ctrl-C: servers, migrations, workers, beat, Flower, gateway.
 
     PostgreSQL and Valkey are real servers from Python packages, on loopback ports, with passwords;
     their data stay in ORDERWORKS_HOME (default .orderworks) for the next time. A part whose address

@@ -40,7 +40,7 @@ def make_plan(
     # The spool is named too: an app that runs in another folder has to use the same one.
     environment = {**_addresses(ports, passwords), **given, "SPOOL_URL": settings.spool}
     parts = _servers(home, place, passwords, ports)
-    parts += services.service_parts(home, environment, ports.get(services.FLOWER))
+    parts += services.service_parts(home, environment, ports)
     admin = postgresql.NAME in ports
     return Plan(
         [part for part in parts if only is None or part.name in only],
@@ -58,6 +58,7 @@ def _given(settings: Settings) -> dict[str, str]:
         "CELERY_BROKER_URL": settings.celery_broker_url,
         "FLOWER_URL": settings.flower_url,
         "FLOWER_BASIC_AUTH": os.environ.get("FLOWER_BASIC_AUTH"),
+        "GATEWAY_URL": settings.gateway_url,
     }
     return {name: value for name, value in values.items() if value}
 
@@ -69,6 +70,7 @@ def _embedded(given: Collection[str]) -> set[str]:
         valkey.VALKEY: "REDIS_URL" not in given,
         valkey.CACHE: not {"REDIS_URL", "CACHE_REDIS_URL"} & set(given),
         services.FLOWER: "FLOWER_URL" not in given,
+        services.GATEWAY: "GATEWAY_URL" not in given,
     }
     return {name for name, is_ours in ours.items() if is_ours}
 
@@ -86,6 +88,8 @@ def _addresses(ports: dict[str, int], passwords: Passwords) -> dict[str, str]:
     if port := ports.get(services.FLOWER):
         addresses["FLOWER_URL"] = f"http://{LOOPBACK}:{port}"
         addresses["FLOWER_BASIC_AUTH"] = f"orderworks:{passwords.flower}"
+    if port := ports.get(services.GATEWAY):
+        addresses["GATEWAY_URL"] = f"http://{LOOPBACK}:{port}"
     return addresses
 
 

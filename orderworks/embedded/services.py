@@ -1,4 +1,4 @@
-"""What runs beside the servers: migrations, workers, beat and Flower, as a user would type them."""
+"""What runs beside the servers, as a user would type it: migrations, workers, beat, Flower, gateway."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from orderworks.embedded.parts import Part, Stage
 from orderworks.embedded.ports import LOOPBACK
 from orderworks.embedded.process import HOME_VARIABLE, PART_VARIABLE
 
-MIGRATIONS, BEAT, FLOWER = "migrations", "beat", "flower"
+MIGRATIONS, BEAT, FLOWER, GATEWAY = "migrations", "beat", "flower", "gateway"
 WORKERS = {
     "updates": (Queue.UPDATES, Queue.REPORTS, Queue.UPKEEP),
     "imports": (Queue.IMPORTS,),
@@ -25,12 +25,18 @@ CELERY = (sys.executable, "-m", "celery", "--app", "worker")
 INFO = "--loglevel=INFO"  # Below it, neither worker nor beat would say that they are ready.
 
 
-def service_parts(home: Home, addresses: Mapping[str, str], flower_port: int | None) -> list[Part]:
-    """The parts that run the project's own code against `addresses`. No Flower without a port."""
+def service_parts(home: Home, addresses: Mapping[str, str], ports: Mapping[str, int]) -> list[Part]:
+    """The parts that run the project's own code against `addresses`.
+
+    Flower and the gateway are among them if they have a port.
+    """
     parts = [_migrations(home, addresses)]
     parts += [_worker(home, addresses, name, queues) for name, queues in WORKERS.items()]
     parts += [_beat(home, addresses)]
-    return [*parts, *([_flower(home, addresses, flower_port)] if flower_port else [])]
+    listening = {FLOWER: _flower, GATEWAY: _gateway}
+    return parts + [
+        make(home, addresses, ports[name]) for name, make in listening.items() if name in ports
+    ]
 
 
 def _migrations(home: Home, addresses: Mapping[str, str]) -> Part:
@@ -86,6 +92,20 @@ def _flower(home: Home, addresses: Mapping[str, str], port: int) -> Part:
         mark="celery",
         is_healthy=health.serves(f"http://{LOOPBACK}:{port}/healthcheck"),
         environment=environment,
+        folder=_folder(home),
+        address=f"http://{LOOPBACK}:{port}",
+    )
+
+
+def _gateway(home: Home, addresses: Mapping[str, str], port: int) -> Part:
+    arguments = ("gateway", "--host", LOOPBACK, "--port", str(port))
+    return Part(
+        name=GATEWAY,
+        stage=Stage.SERVICES,
+        command=(sys.executable, "-m", "orderworks", *arguments),
+        mark="orderworks",
+        is_healthy=health.serves(f"http://{LOOPBACK}:{port}/healthz"),
+        environment=_environment(home, addresses, GATEWAY),
         folder=_folder(home),
         address=f"http://{LOOPBACK}:{port}",
     )

@@ -34,7 +34,8 @@ class Stack:
     Attributes:
         home: its folder.
         environment: the variables that lead to it: DATABASE_URL, REDIS_URL, CELERY_BROKER_URL,
-            CACHE_REDIS_URL, SPOOL_URL, and with Flower FLOWER_URL and FLOWER_BASIC_AUTH.
+            CACHE_REDIS_URL, SPOOL_URL, with Flower FLOWER_URL and FLOWER_BASIC_AUTH, with the gateway
+            GATEWAY_URL.
         admin_url: PostgreSQL's superuser, who may make databases; None if that server is not ours.
     """
 

@@ -61,6 +61,8 @@ SIDES_OF_THE_LOG = {
     "import without the log": 2000,
     "import": 2000,
 }
+SIDES_OF_GATEWAY = {"update_many": 5000, "POST /v1/orders:batch": 5000}
+
 
 SIDES_OF_DRAINS = {"1 drain": 5000, "2 drains": 5000, "4 drains": 5000}
 
@@ -71,6 +73,7 @@ SIDES_OF_DRAINS = {"1 drain": 5000, "2 drains": 5000, "4 drains": 5000}
         ("imports", [], SIDES),
         ("updates", ["--updates", "5000"], SIDES_OF_UPDATES),
         ("enqueue", ["--updates", "5000"], SIDES_OF_ENQUEUE),
+        ("gateway", ["--updates", "5000"], SIDES_OF_GATEWAY),
         ("drains", ["--updates", "5000"], SIDES_OF_DRAINS),
         ("reports", ["--changes", "100"], SIDES_OF_REPORTS),
         ("changelog", ["--updates", "5000"], SIDES_OF_THE_LOG),

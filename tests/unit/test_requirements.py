@@ -17,7 +17,7 @@ from tests.composition import ROOT
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 
-every_lock = pytest.mark.parametrize("name", ["dev", "worker", "build"])
+every_lock = pytest.mark.parametrize("name", ["dev", "gateway", "build"])
 
 
 def lock(name: str) -> Path:
@@ -89,7 +89,7 @@ def test_every_locked_package_is_pinned_and_hashed(name: str) -> None:
     assert text.count("--hash=sha256:") >= len(entries)
 
 
-@pytest.mark.parametrize("name", ["worker", "build"])
+@pytest.mark.parametrize("name", ["gateway", "build"])
 def test_the_image_installs_what_the_tests_run(name: str) -> None:
     tested = locked("dev")
     for package, entry in locked(name).items():

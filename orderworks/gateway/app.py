@@ -1,0 +1,51 @@
+"""The application: routes, manners, and connections that live as long as it runs."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from orders.settings import Settings
+from orderworks.gateway.describe import describe
+from orderworks.gateway.manners import Manners
+from orderworks.gateway.problems import answer_problem
+from orderworks.gateway.routes import ROUTERS, STREAMED
+from orderworks.gateway.state import State
+from worker import logs
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """The gateway for the servers that the settings name. It opens nothing before it is started."""
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        async with State.running(settings) as state:
+            app.state.gateway = state
+            yield
+
+    app = FastAPI(
+        title="Orderworks",
+        version=version("orderworks"),
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers={
+            HTTPException: answer_problem,
+            RequestValidationError: answer_problem,
+        },
+    )
+    app.openapi = lambda: dict(describe(app))  # type: ignore[method-assign]  # FastAPI's own way
+    app.add_middleware(Manners, settings=settings, streamed=STREAMED)
+    for router in ROUTERS:
+        # What FastAPI includes it matches twice for each request; routes of its own, once.
+        app.router.routes.extend(router.routes)
+    return app
+
+
+def app_of_environment() -> FastAPI:
+    """The gateway for the servers that the environment names: what each server process calls."""
+    logs.configure()
+    return make_app(Settings.load())

@@ -1,0 +1,104 @@
+"""Connections to PostgreSQL for an event loop: asyncpg's pool, with every wait bounded."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import asyncpg
+
+from orders.database import TRANSIENT_STATES, database_address
+from orders.errors import Unavailable
+from orders.settings import Settings
+
+CLOSING = 3.0
+"""Seconds that queries under way have when the pool is closed."""
+
+CANCELED = "57014"
+"""The state of a statement that took longer than it may."""
+
+
+class Pool:
+    """A pool of asyncpg. It opens connections when they are needed, so PostgreSQL may be away."""
+
+    def __init__(self, pool: "asyncpg.Pool", settings: Settings) -> None:
+        self._pool = pool
+        self._patience = settings.db_pool_timeout
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Self:
+        """A pool for the event loop that calls it. Its sessions are as those of `make_engine`."""
+        milliseconds = {
+            "statement_timeout": settings.db_statement_timeout * 1000,
+            "lock_timeout": settings.db_lock_timeout * 1000,
+            "idle_in_transaction_session_timeout": 60_000,
+            "client_connection_check_interval": 10_000,
+        }
+        pool = await asyncpg.create_pool(
+            address(settings),
+            min_size=0,
+            max_size=settings.gateway_pool_size,
+            max_inactive_connection_lifetime=max(0, settings.db_pool_recycle),
+            timeout=settings.db_connect_timeout,
+            # PostgreSQL ends a statement itself; this is for one that does not answer any more.
+            command_timeout=settings.db_statement_timeout + settings.db_connect_timeout,
+            server_settings={
+                "application_name": f"orderworks-gateway:{os.getpid()}",
+                "timezone": "UTC",
+                **{name: str(value) for name, value in milliseconds.items()},
+            },
+        )
+        return cls(pool, settings)
+
+    async def close(self) -> None:
+        """Close the connections; queries that take too long to end are cut off."""
+        try:
+            await asyncio.wait_for(self._pool.close(), CLOSING)
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator["asyncpg.pool.PoolConnectionProxy"]:
+        """A connection for the length of a block.
+
+        Raises:
+            Unavailable: PostgreSQL cannot be reached, went away, or did not answer in time; or all
+                connections are in use for too long.
+        """
+        try:
+            async with self._pool.acquire(timeout=self._patience) as connection:
+                yield connection
+        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+            if not is_away(error):
+                raise
+            raise Unavailable(f"PostgreSQL cannot be used: {reason(error)}") from error
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Sequence[Any]]:  # noqa: ANN401 - asyncpg's own
+        """All rows of a query.
+
+        Raises:
+            Unavailable: as `connection` says.
+        """
+        async with self.connection() as connection:
+            rows: Sequence[Sequence[Any]] = await connection.fetch(query, *args)
+            return rows
+
+
+def address(settings: Settings) -> str:
+    """What asyncpg takes as an address, from any spelling that the setting may have."""
+    url = database_address(settings.database).set(drivername="postgresql")
+    return url.render_as_string(hide_password=False)
+
+
+def is_away(error: Exception) -> bool:
+    """Whether doing the same again later can succeed; a `TimeoutError` is an `OSError`."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state in (*TRANSIENT_STATES, CANCELED) or state.startswith("08")
+    return True
+
+
+def reason(error: Exception) -> str:
+    """The first line of what went wrong; time that is over says nothing by itself."""
+    return (str(error) or "it did not answer in time").splitlines()[0]
