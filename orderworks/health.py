@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.request import urlopen
 
 import msgspec
@@ -11,7 +11,7 @@ import redis
 import sqlalchemy as sa
 
 from migrations import runner
-from orders import checks, names, statuses
+from orders import checks, delays, names, statuses
 from orders.cache import READS, cache_counts
 from orders.checks import Check
 from orders.database import make_engine, unavailable
@@ -26,6 +26,8 @@ from orders.stream import UpdateStream
 from orders.windows import Window
 from orderworks.spans import span
 from worker.celery import app
+
+Name = TypeVar("Name", bound=str)
 
 WORKER_PATIENCE = 1.0
 """Seconds that workers have to answer a ping."""
@@ -52,6 +54,9 @@ class Status(msgspec.Struct, frozen=True):
         imports: how many imports there are of each status.
         cache: cached reads by how they went, refused stores, and the share of reads that needed no
             query.
+        invalidation: how long cached reads outlived the change that made them old, in seconds, of the
+            last ones that workers made disappear after their commits, and the fold of the change log
+            after changes of all others.
     """
 
     healthy: bool
@@ -59,6 +64,7 @@ class Status(msgspec.Struct, frozen=True):
     updates: dict[str, float]
     imports: dict[str, int]
     cache: dict[str, float]
+    invalidation: dict[delays.Path, delays.Delays]
 
 
 class Examination:
@@ -93,6 +99,7 @@ class Examination:
             updates=_or_nothing(self._updates),
             imports=_or_nothing(self._imports),
             cache=_or_nothing(self._cached_reads),
+            invalidation=_or_nothing(lambda: delays.read(self._cache)),
         )
 
     def _examine(self, name: str, look: Callable[[], str]) -> Part:
@@ -153,7 +160,7 @@ class Examination:
 
     def _report(self) -> str:
         """A report is stale when two refreshes in a row did not publish it."""
-        report = published_report(self._cache, Window.ALL)
+        report = published_report(self._cache, Window.ALL, most=1)
         if report is None:
             raise OrderworksError(
                 "none is published yet: the first refresh comes within "
@@ -264,7 +271,7 @@ def _ping(client: Redis) -> str:
     return f"answers, version {server.get('valkey_version', server['redis_version'])}"
 
 
-def _or_nothing(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _or_nothing(look: Callable[[], dict[Name, Any]]) -> dict[Name, Any]:
     try:
         return look()
     except (sa.exc.DBAPIError, redis.RedisError):
