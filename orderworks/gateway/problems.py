@@ -55,6 +55,7 @@ class Kind(Enum):
     WRONG_METHOD = (405, "wrong-method")
     WRONG_STATE = (409, "wrong-state")
     IN_PROGRESS = (409, "in-progress")
+    TOO_SLOW = (408, "too-slow")
     TOO_LARGE = (413, "too-large")
     WRONG_TYPE = (415, "wrong-media-type")
     WRONG_HOST = (421, "wrong-host")
