@@ -18,6 +18,7 @@ from orders.redis import make_async_redis
 from orders.settings import Settings
 from orderworks.gateway.blocking import Blocking
 from orderworks.gateway.feeds import Feeds
+from orderworks.gateway.leaving import at_stop
 from orderworks.gateway.looks import Recent
 from orderworks.gateway.pool import Pool
 from orderworks.gateway.uploads import Uploads
@@ -80,6 +81,8 @@ class State:
             stack.push_async_callback(cache.aclose)
             producer = await stack.enter_async_context(_producer(settings))
             blocking = stack.enter_context(Blocking.running(settings, engine, cache))
+            feeds = Feeds()
+            stack.enter_context(at_stop(feeds.close))
             yield cls(
                 settings=settings,
                 pool=pool,
@@ -93,7 +96,7 @@ class State:
                 followers=CapacityLimiter(FOLLOWERS),
                 threads=CapacityLimiter(settings.db_pool_size + settings.db_max_overflow),
                 blocking=blocking,
-                feeds=Feeds(),
+                feeds=feeds,
                 status=Recent(blocking.examination.status, STATUS_SECONDS),
             )
 
