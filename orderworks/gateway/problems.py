@@ -197,7 +197,7 @@ _PROBLEMS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (Problem, lambda error: error),
     (InvalidUpdate, _of_update),
     (InvalidInput, lambda error: Problem(Kind.INVALID, str(error))),
-    ((ImportNotFound), lambda error: not_found(str(error))),
+    (ImportNotFound, lambda error: not_found(str(error))),
     (DeadUpdateNotFound, lambda error: not_found(str(error))),
     (EntryNotFound, lambda error: not_found(str(error))),
     (WrongState, lambda error: Problem(Kind.WRONG_STATE, str(error))),

@@ -17,23 +17,16 @@ from orders.reads import AsyncCustomerReads
 from orders.redis import make_async_redis
 from orders.settings import Settings
 from orderworks.gateway.blocking import Blocking
-from orderworks.gateway.feeds import Feeds
 from orderworks.gateway.leaving import at_stop
-from orderworks.gateway.looks import Recent
 from orderworks.gateway.pool import Pool
+from orderworks.gateway.rates import Rates
+from orderworks.gateway.shared import Shared
+from orderworks.gateway.tokens import Tokens
 from orderworks.gateway.uploads import Uploads
-from orderworks.health import Status
 from producer import AsyncProducer
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-FOLLOWERS = 1
-"""Looks at imports under way at a time, of however many are followed."""
-
-STATUS_SECONDS = 2.0
-"""For so long an answer of `status` is good: it asks all workers."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +41,7 @@ class State:
         stream: the Redis of updates and progress.
         published: the Redis of reports and cached reads.
         blocking: what only `in_thread` may use.
-        followers: the threads that look at imports which somebody follows.
-        feeds: what streams of events tell.
-        status: what `orderworks status` says.
+        shared: looks that serve many.
     """
 
     settings: Settings
@@ -62,11 +53,11 @@ class State:
     stream: redis.asyncio.Redis
     published: redis.asyncio.Redis
     threads: CapacityLimiter
+    tokens: Tokens
+    rates: Rates
     uploads: Uploads
     blocking: Blocking
-    followers: CapacityLimiter
-    feeds: Feeds
-    status: Recent[Status]
+    shared: Shared
 
     @classmethod
     @asynccontextmanager
@@ -79,10 +70,11 @@ class State:
             stack.callback(engine.dispose)
             cache = Cache.from_settings(settings)
             stack.push_async_callback(cache.aclose)
+            published = _client(stack, settings, settings.cache)
             producer = await stack.enter_async_context(_producer(settings))
             blocking = stack.enter_context(Blocking.running(settings, engine, cache))
-            feeds = Feeds()
-            stack.enter_context(at_stop(feeds.close))
+            shared = Shared(blocking)
+            stack.enter_context(at_stop(shared.close))
             yield cls(
                 settings=settings,
                 pool=pool,
@@ -91,13 +83,13 @@ class State:
                 cache=cache,
                 reads=AsyncCustomerReads(pool, cache, settings.cache_ttl),
                 stream=_client(stack, settings, settings.stream),
-                published=_client(stack, settings, settings.cache),
-                uploads=Uploads(producer),
-                followers=CapacityLimiter(FOLLOWERS),
+                published=published,
                 threads=CapacityLimiter(settings.db_pool_size + settings.db_max_overflow),
+                tokens=Tokens(pool),
+                rates=Rates(published, settings.cache_timeout),
+                uploads=Uploads(producer),
                 blocking=blocking,
-                feeds=feeds,
-                status=Recent(blocking.examination.status, STATUS_SECONDS),
+                shared=shared,
             )
 
     async def in_thread(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -16,7 +16,6 @@ from orderworks.gateway.auth import Scope, allowed
 from orderworks.gateway.describe import gives
 from orderworks.gateway.downloads import csv_of, download, json_lines
 from orderworks.gateway.events import EventStream, encoded, streams
-from orderworks.gateway.following import follow
 from orderworks.gateway.pages import page, place_of
 from orderworks.gateway.problems import FieldError, Kind, Problem
 from orderworks.gateway.state import State, state_of
@@ -266,10 +265,8 @@ async def import_events(import_id: ImportId, state: Here) -> Response:
     `progress` has the import whenever that moved, `end` has it as it stays, and is the last event.
     `away` says why nobody can tell just now; the stream goes on.
     """
-    known = state.blocking.imports
-    await state.in_thread(known.find, import_id)
-    source = lambda: follow(known, import_id, state.followers)  # noqa: E731 - begun by the feed
-    return EventStream(state.feeds.listen(f"import {import_id}", source))
+    await state.in_thread(state.blocking.imports.find, import_id)
+    return EventStream(state.shared.import_events(import_id))
 
 
 @router.get(
