@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from orderworks.gateway.routes import (
     customers,
     dead,
+    docs,
     health,
     imports,
     metrics,
@@ -22,6 +23,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     overview.router,
     health.router,
     metrics.router,
+    docs.router,
 )
 """In the order in which the documentation lists them."""
 

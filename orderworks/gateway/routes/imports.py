@@ -111,10 +111,10 @@ IMPORT = {
 
 REASONS = {
     "column": "total",
-    "code": "not_money",
+    "code": "bad_number",
     "rows": 12,
     "first_line": 3,
-    "reason": "'1,5' is no plain decimal number",
+    "reason": "total: '1,5' is not a number",
 }
 
 UPLOAD = {
