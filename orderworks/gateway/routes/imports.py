@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from orders.errors import ConfigurationError
 from orders.imports.ledger import list_imports
@@ -17,7 +17,7 @@ from orders.settings import Settings
 from orderworks.gateway.answers import answer
 from orderworks.gateway.auth import Scope, allowed
 from orderworks.gateway.bodies import Body
-from orderworks.gateway.describe import KEY, gives
+from orderworks.gateway.describe import KEY, Responses, gives
 from orderworks.gateway.downloads import csv_of, download, json_lines
 from orderworks.gateway.events import EventStream, encoded, streams
 from orderworks.gateway.pages import page, place_of
@@ -115,6 +115,24 @@ REASONS = {
     "rows": 12,
     "first_line": 3,
     "reason": "total: '1,5' is not a number",
+}
+
+REJECTS: Responses = {
+    200: {
+        "description": "The rejected rows.",
+        "content": {
+            "text/csv": {
+                "schema": {"type": "string"},
+                "example": "id,customer_id,total,line,column,code,reason,raw\n"
+                "43,8,x,3,total,bad_number,total: 'x' is not a number,\n",
+            },
+            "application/x-ndjson": {
+                "schema": {"type": "string"},
+                "example": '{"line":3,"column":"total","code":"bad_number",'
+                '"reason":"total: \'x\' is not a number","raw":"43,8,x"}\n',
+            },
+        },
+    }
 }
 
 UPLOAD = {
@@ -277,6 +295,7 @@ async def one_import(import_id: ImportId, state: Here) -> Response:
     "/imports/{import_id}/events",
     operation_id="import_events",
     dependencies=READ,
+    response_class=StreamingResponse,
     responses=streams(
         "Events `progress`, `away` and `end`.", Summary, encoded("progress", 1, IMPORT)
     ),
@@ -295,15 +314,8 @@ async def import_events(import_id: ImportId, state: Here) -> Response:
     "/imports/{import_id}/rejects",
     operation_id="rejects",
     dependencies=READ,
-    responses={
-        200: {
-            "description": "The rejected rows.",
-            "content": {
-                "text/csv": {"schema": {"type": "string"}},
-                "application/x-ndjson": {"schema": {"type": "string"}},
-            },
-        }
-    },
+    response_class=Response,
+    responses=REJECTS,
 )
 async def rejects(
     import_id: ImportId,

@@ -11,15 +11,18 @@ from orderworks.gateway.state import State, state_of
 
 router = APIRouter(tags=["health"])
 
+EXAMPLE = 'orderworks_up{server="postgresql"} 1.0\norderworks_parked_updates 0.0\n'
+
 
 @router.get(
     "/metrics",
     operation_id="metrics",
     dependencies=[Depends(allowed(Scope.READ))],
+    response_class=Response,
     responses={
         200: {
             "description": "The metrics.",
-            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": EXAMPLE}},
         }
     },
 )

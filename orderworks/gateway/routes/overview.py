@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from orderworks.gateway.answers import answer
 from orderworks.gateway.auth import Scope, allowed
@@ -53,6 +53,7 @@ async def status(state: Here) -> Response:
 @router.get(
     "/overview/events",
     operation_id="overview_events",
+    response_class=StreamingResponse,
     responses=streams("Events `overview`.", Overview, encoded("overview", 1, OVERVIEW)),
 )
 async def overview_events(state: Here) -> Response:
