@@ -103,8 +103,8 @@ def test_a_lookup_finds_those_that_there_are_and_names_the_others(http: httpx.Cl
         ({"ids": list(range(1, 1002))}, "ids"),
         ({"ids": [0]}, "ids[0]"),
         ({"ids": ["7"]}, "ids[0]"),
-        ({}, "body"),
-        ({"ids": [1], "id": 1}, "body"),
+        ({}, "ids"),
+        ({"ids": [1], "id": 1}, "id"),
     ],
 )
 def test_a_lookup_that_cannot_be_is_refused_by_name(

@@ -1,13 +1,16 @@
-"""Streams of events of a gateway in a process of its own: many that nobody reads, and when it stops."""
+"""What a gateway in a process of its own costs: streams that nobody reads, large files, its end."""
 
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -26,6 +29,14 @@ MOST_MEMORY = 100 << 20
 
 LINE = b"event: overview"
 
+CSV = {"Content-Type": "text/csv"}
+
+LARGE = 256 << 20
+"""Bytes of a large file."""
+
+MOST_FOR_A_FILE = 64 << 20
+"""Bytes of memory that it may take: parts on their way to the spool."""
+
 
 @pytest.fixture
 def port(tmp_path: Path) -> int:
@@ -34,7 +45,18 @@ def port(tmp_path: Path) -> int:
 
 
 @pytest.fixture
-def process(settings: Settings, port: int, tmp_path: Path) -> Iterator[psutil.Process]:
+def many_files() -> Iterator[None]:
+    """This process, and those that it starts, may open more files than there are streams."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * STREAMS)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def process(
+    settings: Settings, port: int, tmp_path: Path, many_files: None
+) -> Iterator[psutil.Process]:
     """The gateway, when it answers."""
     command = (sys.executable, "-m", "orderworks", "gateway", "--port", str(port))
     with (tmp_path / "gateway.log").open("wb") as log, subprocess.Popen(command, stderr=log) as run:
@@ -104,6 +126,47 @@ def quickest_of(port: int, count: int) -> float:
             assert httpx.get(f"http://{LOOPBACK}:{port}/healthz", timeout=30).is_success
             took.append(time.monotonic() - began)
     return min(took)
+
+
+def test_a_large_file_takes_little_memory(
+    process: psutil.Process, port: int, settings: Settings
+) -> None:
+    url = f"http://{LOOPBACK}:{port}/v1/imports"
+    httpx.post(url, content=file_of(1 << 20), headers=CSV, timeout=30)
+    before, most = process.memory_info().rss, [0]
+    with watched(process, most):
+        accepted = httpx.post(url, content=file_of(LARGE), headers=CSV, timeout=60)
+    assert accepted.status_code == 202
+    print(f"{(most[0] - before) >> 20} MiB for a file of {LARGE >> 20} MiB")  # noqa: T201
+    assert most[0] - before < MOST_FOR_A_FILE
+    (data,) = Path(urlsplit(settings.spool).path).glob(f"data/{accepted.json()['id']}")
+    assert data.stat().st_size >= LARGE
+
+
+def file_of(size: int) -> Iterator[bytes]:
+    """A file of orders that has so many bytes, or somewhat more, made while it is sent."""
+    yield b"id,customer_id,total\n"
+    piece = b"1234567,42,19.99\n" * 4096
+    for _ in range(size // len(piece) + 1):
+        yield piece
+
+
+@contextmanager
+def watched(process: psutil.Process, most: list[int]) -> Iterator[None]:
+    """Note the most memory that a process has while the block lasts."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            most[0] = max(most[0], process.memory_info().rss)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
