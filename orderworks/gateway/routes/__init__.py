@@ -25,7 +25,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     metrics.router,
     docs.router,
 )
-"""In the order in which the documentation lists them."""
+"""In the order in which a path is looked for: what is asked most comes first."""
 
 STREAMED = frozenset({"/v1/orders:batch", "/v1/imports"})
 """Paths whose bodies are read piece by piece, under limits of their own, instead of at once."""

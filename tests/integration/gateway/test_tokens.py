@@ -1,5 +1,6 @@
 """Who gets in, for what, and how often."""
 
+import re
 import socket
 from collections.abc import Callable
 
@@ -87,6 +88,17 @@ def test_a_token_lets_in_for_its_scopes_only(settings: Settings, make: Making) -
     assert "enqueue" in refused.json()["detail"]
     assert 'scope="enqueue"' in refused.headers["WWW-Authenticate"]
     assert unknown.status_code == 401
+
+
+def test_every_operation_of_the_interface_needs_a_token(settings: Settings, make: Making) -> None:
+    make("first", Scope.READ)
+    with running_gateway(settings) as address, client_of(address) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        asked = [(method, path) for path in paths for method in paths[path] if "/v1/" in path]
+        assert ("post", "/v1/orders:batch") in asked
+        for method, path in asked:
+            answer = client.request(method, re.sub(r"\{\w+\}", "1", path), headers=JSON)
+            assert answer.status_code == 401, (method, path)
 
 
 @pytest.mark.parametrize("given", ["Basic abc", "Bearer", "Bearer \xe9", "x"])
