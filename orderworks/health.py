@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from migrations import runner
 from orders import checks, delays, names, statuses
-from orders.cache import READS, cache_counts
+from orders.accounts import read_totals
+from orders.cache import cache_counts, hit_rate
 from orders.checks import Check
 from orders.database import make_engine, unavailable
 from orders.errors import OrderworksError
@@ -20,7 +21,6 @@ from orders.imports.ledger import count_by_status
 from orders.redis import Redis, make_redis, redis_unavailable
 from orders.reports import published_report
 from orders.schedule import Entry, read_entries
-from orders.schema import parked_updates, update_outbox, update_shards
 from orders.settings import Settings
 from orders.stream import UpdateStream
 from orders.windows import Window
@@ -79,6 +79,12 @@ class Examination:
         self._redis = make_redis(settings.stream, settings.redis_timeout)
         self._cache = make_redis(settings.cache, settings.redis_timeout)
         self._stream = UpdateStream(self._redis, settings.update_shards, settings.stream_limit)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+        self._redis.close()
+        self._cache.close()
 
     def status(self) -> Status:
         """Look at everything."""
@@ -228,14 +234,8 @@ class Examination:
             "waiting": sum(map(self._stream.length, shards)),
             "lag_seconds": round(max(self._stream.lag(shard, now) for shard in shards), 3),
         }
-        sums = [sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0) for name in _COUNTS]
-        rows = [
-            sa.select(sa.func.count()).select_from(table).scalar_subquery()
-            for table in (parked_updates, update_outbox)
-        ]
         with self._engine.connect() as connection:
-            counted = connection.execute(sa.select(*sums, *rows)).one()
-        return waiting | dict(zip((*_COUNTS, "parked", "outbox"), map(int, counted), strict=True))
+            return waiting | read_totals(connection)
 
     def _imports(self) -> dict[str, int]:
         with self._engine.connect() as connection:
@@ -243,9 +243,7 @@ class Examination:
 
     def _cached_reads(self) -> dict[str, float]:
         counts = cache_counts(self._cache)
-        reads = sum(counts[each] for each in READS)
-        spared = counts["hit"] + counts["stale"]
-        return {**counts, "hit_rate": round(spared / reads, 3) if reads else 0.0}
+        return {**counts, "hit_rate": hit_rate(counts) or 0.0}
 
 
 def _how_it_does(entry: Entry) -> str:
@@ -254,9 +252,6 @@ def _how_it_does(entry: Entry) -> str:
         last = f"last success {span((datetime.now(UTC) - entry.succeeded_at).total_seconds())} ago"
     pace = "paused" if entry.paused else f"every {span(entry.every)}"
     return f"{last}, {pace}" + (f", failed since: {entry.error}" if entry.has_failed else "")
-
-
-_COUNTS = ("accepted", "applied", "superseded", "stale", "duplicate", "dead")
 
 
 def _of_check(last: Check | None) -> str:

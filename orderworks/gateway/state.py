@@ -16,9 +16,13 @@ from orders.database import make_engine
 from orders.reads import AsyncCustomerReads
 from orders.redis import make_async_redis
 from orders.settings import Settings
+from orderworks.gateway.blocking import Blocking
+from orderworks.gateway.leaving import at_stop
 from orderworks.gateway.pool import Pool
 from orderworks.gateway.rates import Rates
+from orderworks.gateway.shared import Shared
 from orderworks.gateway.tokens import Tokens
+from orderworks.gateway.uploads import Uploads
 from producer import AsyncProducer
 
 P = ParamSpec("P")
@@ -36,6 +40,8 @@ class State:
         cache: the cached functions; `reads` are those of customers.
         stream: the Redis of updates and progress.
         published: the Redis of reports and cached reads.
+        blocking: what only `in_thread` may use.
+        shared: looks that serve many.
     """
 
     settings: Settings
@@ -49,6 +55,9 @@ class State:
     threads: CapacityLimiter
     tokens: Tokens
     rates: Rates
+    uploads: Uploads
+    blocking: Blocking
+    shared: Shared
 
     @classmethod
     @asynccontextmanager
@@ -62,11 +71,15 @@ class State:
             cache = Cache.from_settings(settings)
             stack.push_async_callback(cache.aclose)
             published = _client(stack, settings, settings.cache)
+            producer = await stack.enter_async_context(_producer(settings))
+            blocking = stack.enter_context(Blocking.running(settings, engine, cache))
+            shared = Shared(blocking)
+            stack.enter_context(at_stop(shared.close))
             yield cls(
                 settings=settings,
                 pool=pool,
                 engine=engine,
-                producer=await stack.enter_async_context(_producer(settings)),
+                producer=producer,
                 cache=cache,
                 reads=AsyncCustomerReads(pool, cache, settings.cache_ttl),
                 stream=_client(stack, settings, settings.stream),
@@ -74,6 +87,9 @@ class State:
                 threads=CapacityLimiter(settings.db_pool_size + settings.db_max_overflow),
                 tokens=Tokens(pool),
                 rates=Rates(published, settings.cache_timeout),
+                uploads=Uploads(producer),
+                blocking=blocking,
+                shared=shared,
             )
 
     async def in_thread(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

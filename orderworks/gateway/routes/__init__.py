@@ -2,11 +2,27 @@
 
 from fastapi import APIRouter
 
-from orderworks.gateway.routes import docs, health, orders
+from orderworks.gateway.routes import (
+    customers,
+    dead,
+    docs,
+    health,
+    imports,
+    metrics,
+    orders,
+    overview,
+    reports,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     orders.router,
+    imports.router,
+    customers.router,
+    reports.router,
+    dead.router,
+    overview.router,
     health.router,
+    metrics.router,
     docs.router,
 )
 """In the order in which a path is looked for: what is asked most comes first."""
