@@ -2,11 +2,12 @@
 
 from fastapi import APIRouter
 
-from orderworks.gateway.routes import health, orders
+from orderworks.gateway.routes import health, orders, page
 
 ROUTERS: tuple[APIRouter, ...] = (
     orders.router,
     health.router,
+    page.router,
 )
 """In the order in which the documentation lists them."""
 
