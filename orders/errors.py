@@ -11,6 +11,7 @@ OrderworksError
 ├── PartlyAccepted          `update_many` stopped part way: says how many were accepted
 ├── ImportNotFound          no import has that id
 ├── DeadUpdateNotFound      no dead update has that id
+├── TokenNotFound           no token has that name
 ├── EntryNotFound           beat has no entry of that name
 ├── ReplayStopped           dead updates were replayed part way: says how many
 ├── ReshardStopped          the streams' layout was not changed: says what it waited for
@@ -113,6 +114,10 @@ class DeadUpdateNotFound(OrderworksError):
     def __init__(self, ids: Sequence[int]) -> None:
         named = ", ".join(map(str, ids))
         super().__init__(f"no dead update has the id {named}; `orderworks dead` lists them")
+
+
+class TokenNotFound(OrderworksError):
+    """No token has that name."""
 
 
 class EntryNotFound(OrderworksError):

@@ -106,6 +106,16 @@ def top_customers_report(window: str) -> str:
     return f"orders:report:top-customers:{window}"
 
 
+def gateway_rate(token: str) -> str:
+    """What is left of the requests that a token may make, by its name."""
+    return f"orders:gateway-rate:{token}"
+
+
+def gateway_answer(token: str, key: str) -> str:
+    """The answer to a request of this token that came with an Idempotency-Key, by the key's hash."""
+    return f"orders:gateway-answer:{token}:{key}"
+
+
 def import_nudge(import_id: str) -> str:
     """Set while a message of the sweep to plan this import is on its way."""
     return f"orders:import-nudge:{import_id}"

@@ -314,6 +314,21 @@ rollup_checks = sa.Table(
     sa.Column("customer_windows", sa.BigInteger, nullable=False, server_default=ZERO),
 )
 
+# Who may use the gateway. Of the token itself there is a hash only.
+api_tokens = sa.Table(
+    "api_tokens",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("scopes", ARRAY(sa.Text), nullable=False),
+    # Requests a second; null stands for what the gateway has as default.
+    sa.Column("rate", sa.Float),
+    sa.Column("created_at", Moment, nullable=False, server_default=NOW),
+    sa.Column("revoked_at", Moment),
+    sa.CheckConstraint("rate > 0", name="rate"),
+)
+
 # What beat asks for, an entry a row: its task and its period, the slot that was run last, and what
 # became of that. Beat writes the first, whoever steers it the second, workers the rest.
 beat_runs = sa.Table(

@@ -121,6 +121,11 @@ class Settings(BaseSettings):
     )
     sweep_interval: float = Field(5, gt=0, description="seconds between two sweeps")
 
+    gateway_host: str = Field(
+        "127.0.0.1",
+        description="address that the gateway listens at; off the loopback it needs tokens",
+    )
+    gateway_port: int = Field(8000, ge=0, le=65_535, description="port that the gateway listens at")
     gateway_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         ("localhost", "127.0.0.1", "[::1]"),
         description="names that the gateway answers to, with commas between them",
@@ -128,10 +133,14 @@ class Settings(BaseSettings):
     gateway_pool_size: int = Field(
         10, ge=1, description="connections to PostgreSQL that a gateway process may open"
     )
+    gateway_rate: float = Field(
+        100, gt=0, description="requests a second that a token may make, if it names no rate"
+    )
     gateway_max_body: int = Field(
-        1 << 20,
-        ge=1,
-        description="bytes of a request to the gateway; batches and files have others",
+        1 << 20, ge=1, description="bytes of a request to the gateway, or of a line of a batch"
+    )
+    gateway_max_batch: int = Field(
+        256 << 20, ge=1, description="bytes of a batch of updates to the gateway"
     )
 
     @field_validator("gateway_hosts", mode="before")

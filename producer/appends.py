@@ -59,7 +59,11 @@ class Appends:
 
     def shard_of(self, update: OrderUpdate) -> int:
         """The shard that has the updates of this one's order."""
-        return shard_of(update.order_id, self._shards)
+        return self.shard_of_order(update.order_id)
+
+    def shard_of_order(self, order_id: int) -> int:
+        """The shard that has the updates of this order."""
+        return shard_of(order_id, self._shards)
 
     def ready(self, wanted: Wanted) -> Steps[None]:
         """Make sure that what is wanted can be had, before anything is taken or accepted.

@@ -110,8 +110,11 @@ class AsyncProducer:
         """Accept one update; its entry id, or a receipt. As `Producer.update`, errors included."""
         wanted = Wanted(wait_for_room, durable, track)
         entry = await self._carry_out(self._appends.one(update, wanted))
-        shard = self._appends.shard_of(update)
-        return AsyncReceipt(entry, shard, self._carry_out) if track else entry
+        return self.receipt(update.order_id, entry) if track else entry
+
+    def receipt(self, order_id: int, entry: str) -> AsyncReceipt:
+        """The receipt for a tracked update, from its entry id. As `Producer.receipt`."""
+        return AsyncReceipt(entry, self._appends.shard_of_order(order_id), self._carry_out)
 
     async def update_many(
         self,

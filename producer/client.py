@@ -127,7 +127,11 @@ class Producer:
         """
         wanted = Wanted(wait_for_room, durable, track)
         entry = self._carry_out(self._appends.one(update, wanted))
-        return Receipt(entry, self._appends.shard_of(update), self._carry_out) if track else entry
+        return self.receipt(update.order_id, entry) if track else entry
+
+    def receipt(self, order_id: int, entry: str) -> Receipt:
+        """The receipt for a tracked update, from its entry id: for others than who handed it over."""
+        return Receipt(entry, self._appends.shard_of_order(order_id), self._carry_out)
 
     def update_many(
         self,

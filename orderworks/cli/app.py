@@ -2,7 +2,17 @@
 
 import typer
 
-from orderworks.cli import beat, bench, database, import_control, imports, reports, stack, updates
+from orderworks.cli import (
+    beat,
+    bench,
+    database,
+    import_control,
+    imports,
+    reports,
+    stack,
+    tokens,
+    updates,
+)
 from orderworks.cli.dead import dead
 from orderworks.cli.demo import demo
 from orderworks.cli.doctor import doctor
@@ -26,6 +36,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(stack.up)
 app.command()(gateway)
+app.add_typer(tokens.commands, name="token")
 app.command("import")(imports.import_file)
 app.command()(imports.imports)
 app.command()(imports.rejects)

@@ -18,6 +18,7 @@ from orders.errors import (
     ImportNotFound,
     InvalidInput,
     OrderworksError,
+    TokenNotFound,
 )
 from orders.redis import redis_unavailable
 from orders.settings import Settings
@@ -31,6 +32,7 @@ _USERS_OWN = (
     ImportNotFound,
     DeadUpdateNotFound,
     EntryNotFound,
+    TokenNotFound,
 )
 
 _UNDEFINED_TABLE = "42P01"

@@ -7,12 +7,16 @@ import typer
 
 from orders.errors import ConfigurationError
 from orders.settings import Settings
-from worker import logs
 
 
 def gateway(
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen at.")] = 8000,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen at [GATEWAY_HOST, 127.0.0.1].")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Port to listen at [GATEWAY_PORT, 8000]."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
 ) -> None:
     """Answer HTTP requests until Ctrl-C: updates, files, cached reads, reports, and a page.
@@ -21,12 +25,12 @@ def gateway(
     Elsewhere it refuses to start without one.
     """
     serve = _server()
-    Settings.load()  # What is wrong is said here, once, and not by each process.
-    logs.configure()
-    serve(host, port, workers)
+    given = {"gateway_host": host, "gateway_port": None if port is None else str(port)}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    serve(Settings.load(**overrides), workers)
 
 
-def _server() -> Callable[[str, int, int], None]:
+def _server() -> Callable[[Settings, int], None]:
     """What serves, where the extra that it needs is installed."""
     try:
         from orderworks.gateway.server import serve  # noqa: PLC0415 - only this command needs it

@@ -14,6 +14,7 @@ from orderworks.gateway.manners import Manners
 from orderworks.gateway.problems import answer_problem
 from orderworks.gateway.routes import ROUTERS, STREAMED
 from orderworks.gateway.state import State
+from worker import logs
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -45,5 +46,6 @@ def make_app(settings: Settings) -> FastAPI:
 
 
 def app_of_environment() -> FastAPI:
-    """The gateway for the servers that the environment names: what a server process calls."""
+    """The gateway for the servers that the environment names: what each server process calls."""
+    logs.configure()
     return make_app(Settings.load())

@@ -1,39 +1,84 @@
-"""Who may do what."""
+"""Who may do what, and how often.
+
+Off the loopback everybody has a token. On it, whoever is on this machine may do everything until the
+first token is made.
+"""
 
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
-from ipaddress import ip_address
+from typing import Annotated, cast
 
-from fastapi import Request
+import structlog
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 
-from orderworks.gateway.problems import Kind, Problem
+from orders.tokens import Scope
+from orderworks.gateway.loopback import is_loopback
+from orderworks.gateway.problems import Kind, Problem, try_again
+from orderworks.gateway.state import State, state_of
+from orderworks.gateway.tokens import ANYBODY_HERE, Caller
+
+__all__ = ["Scope", "allowed", "caller_of"]
+
+bearer = HTTPBearer(
+    auto_error=False,
+    description="A token of `orderworks token create`. On the loopback it is needed once there is one.",
+)
 
 
-class Scope(StrEnum):
-    """What a token may be for."""
-
-    READ = "read"
-    """Customers, orders, reports, imports and dead letters, to look at."""
-    ENQUEUE = "enqueue"
-    """Handing over updates and files."""
-    OPERATE = "operate"
-    """Steering imports, replaying dead letters."""
-
-
-def allowed(scope: Scope) -> Callable[[Request], Awaitable[None]]:
-    """A dependency of routes: who asks may do what this scope is for.
+def allowed(scope: Scope) -> Callable[[Request, State], Awaitable[None]]:
+    """A dependency of routes: who asks may do what this scope is for, and not too often.
 
     Raises:
-        Problem: they may not.
+        Problem: they may not; Unavailable: the database cannot say.
     """
 
-    async def check(request: Request) -> None:
-        if not is_local(request):
-            raise Problem(Kind.FORBIDDEN, f"this needs a token with the scope {scope}")
+    async def check(request: Request, state: Annotated[State, Depends(state_of)]) -> None:
+        caller = await _identify(request, state)
+        request.state.caller = caller
+        if scope not in caller.scopes:
+            lacking = f'Bearer error="insufficient_scope", scope="{scope}"'
+            raise Problem(
+                Kind.FORBIDDEN,
+                f"the token {caller.name} has no scope {scope}",
+                headers={"WWW-Authenticate": lacking},
+            )
+        await _slow_down(caller, state)
 
     return check
 
 
-def is_local(request: Request) -> bool:
-    """Whether the client is on this machine."""
-    return request.client is not None and ip_address(request.client.host).is_loopback
+def caller_of(request: Request) -> Caller:
+    """Who asks, where `allowed` has let them."""
+    return cast("Caller", request.state.caller)
+
+
+async def _identify(request: Request, state: State) -> Caller:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if not scheme:
+        if is_local(request, state) and not await state.tokens.needed():
+            return ANYBODY_HERE
+        raise _unauthorized("this needs a token: Authorization: Bearer …", "")
+    caller = await state.tokens.caller(token.strip()) if scheme.lower() == "bearer" else None
+    if caller is None:
+        raise _unauthorized("the token is not valid", ', error="invalid_token"')
+    structlog.contextvars.bind_contextvars(token=caller.name)
+    return caller
+
+
+def _unauthorized(detail: str, error: str) -> Problem:
+    challenge = f'Bearer realm="orderworks"{error}'
+    return Problem(Kind.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})
+
+
+async def _slow_down(caller: Caller, state: State) -> None:
+    if caller is ANYBODY_HERE:
+        return
+    rate = caller.rate or state.settings.gateway_rate
+    if wait := await state.rates.wait_before(caller.name, rate):
+        raise try_again(Kind.TOO_MANY, f"the token may make {rate:g} requests a second", wait)
+
+
+def is_local(request: Request, state: State) -> bool:
+    """Whether the gateway listens on the loopback only, and so does the client ask from there."""
+    client = request.client.host if request.client else ""
+    return is_loopback(state.settings.gateway_host) and is_loopback(client)

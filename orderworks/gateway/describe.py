@@ -49,10 +49,24 @@ def takes(
     kind: Any,  # noqa: ANN401 - likewise
     example: Any,  # noqa: ANN401 - any document
     media_type: str = "application/json",
+    *,
+    header: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The `openapi_extra` of a route whose body is of this kind."""
+    """The `openapi_extra` of a route whose body is of this kind, and that reads a header itself."""
     content = {media_type: {"schema": schema_of(kind), "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
+    body = {"requestBody": {"required": True, "content": content}}
+    return body | ({"parameters": [header]} if header else {})
+
+
+KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same request under the same key is done once, and answered as the first time, "
+    "for 24 hours.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "example": "b3d9c2f4-order-42",
+}
+"""A header of routes that hand something over."""
 
 
 def gives(

@@ -3,6 +3,7 @@
 Pure ASGI, around the whole application: it sees each byte that comes in and goes out.
 """
 
+import asyncio
 import re
 import time
 import uuid
@@ -26,6 +27,9 @@ CONTENT_TYPES = frozenset(
 )
 """What a write may bring. No page of another host can send one of these without asking first, so none
 can use a gateway that its reader's browser reaches."""
+
+PATIENCE = 30.0
+"""Seconds to wait for the next piece of a body."""
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 """A request id that is taken over from the client."""
@@ -81,6 +85,7 @@ class Manners:
         if scope["method"] not in WRITES:
             return receive
         _check_type(headers.get(b"content-type", b""))
+        receive = _in_time(receive)
         if scope["path"] in self._streamed:
             return receive
         return _bounded(receive, self._most, headers.get(b"content-length", b""))
@@ -146,6 +151,26 @@ def _check_type(content_type: bytes) -> None:
     if name not in CONTENT_TYPES:
         wanted = ", ".join(sorted(CONTENT_TYPES))
         raise Problem(Kind.WRONG_TYPE, f"give the Content-Type of the body, one of {wanted}")
+
+
+def _in_time(receive: Receive) -> Receive:
+    """The body, if something of it comes every now and then. What comes after it may take its time."""
+    is_whole = False
+
+    async def in_time() -> Message:
+        nonlocal is_whole
+        if is_whole:
+            return await receive()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                message = await receive()
+        except TimeoutError:
+            slow = f"nothing of the body came for {PATIENCE:g} s"
+            raise Problem(Kind.TOO_SLOW, slow, headers={"Connection": "close"}) from None
+        is_whole = not message.get("more_body", False)
+        return message
+
+    return in_time
 
 
 def _bounded(receive: Receive, most: int, length: bytes) -> Receive:

@@ -55,6 +55,7 @@ class Kind(Enum):
     WRONG_METHOD = (405, "wrong-method")
     WRONG_STATE = (409, "wrong-state")
     IN_PROGRESS = (409, "in-progress")
+    TOO_SLOW = (408, "too-slow")
     TOO_LARGE = (413, "too-large")
     WRONG_TYPE = (415, "wrong-media-type")
     WRONG_HOST = (421, "wrong-host")
@@ -196,7 +197,7 @@ _PROBLEMS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (Problem, lambda error: error),
     (InvalidUpdate, _of_update),
     (InvalidInput, lambda error: Problem(Kind.INVALID, str(error))),
-    ((ImportNotFound), lambda error: not_found(str(error))),
+    (ImportNotFound, lambda error: not_found(str(error))),
     (DeadUpdateNotFound, lambda error: not_found(str(error))),
     (EntryNotFound, lambda error: not_found(str(error))),
     (WrongState, lambda error: Problem(Kind.WRONG_STATE, str(error))),

@@ -17,6 +17,8 @@ from orders.reads import AsyncCustomerReads
 from orders.redis import make_async_redis
 from orders.settings import Settings
 from orderworks.gateway.pool import Pool
+from orderworks.gateway.rates import Rates
+from orderworks.gateway.tokens import Tokens
 from producer import AsyncProducer
 
 P = ParamSpec("P")
@@ -45,6 +47,8 @@ class State:
     stream: redis.asyncio.Redis
     published: redis.asyncio.Redis
     threads: CapacityLimiter
+    tokens: Tokens
+    rates: Rates
 
     @classmethod
     @asynccontextmanager
@@ -57,6 +61,7 @@ class State:
             stack.callback(engine.dispose)
             cache = Cache.from_settings(settings)
             stack.push_async_callback(cache.aclose)
+            published = _client(stack, settings, settings.cache)
             yield cls(
                 settings=settings,
                 pool=pool,
@@ -65,8 +70,10 @@ class State:
                 cache=cache,
                 reads=AsyncCustomerReads(pool, cache, settings.cache_ttl),
                 stream=_client(stack, settings, settings.stream),
-                published=_client(stack, settings, settings.cache),
+                published=published,
                 threads=CapacityLimiter(settings.db_pool_size + settings.db_max_overflow),
+                tokens=Tokens(pool),
+                rates=Rates(published, settings.cache_timeout),
             )
 
     async def in_thread(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -22,7 +22,7 @@ from tests.processes import eventually
 COMMANDS = (
     *("demo", "up", "import", "imports", "rejects", "pause", "resume", "cancel", "retry"),
     *("update", "dead", "report", "beat", "status", "metrics", "env", "doctor", "rebuild"),
-    *("reshard", "db"),
+    *("reshard", "db", "gateway", "token"),
 )
 
 

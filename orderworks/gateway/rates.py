@@ -1,0 +1,81 @@
+"""How many requests a token may make, counted over all gateway processes.
+
+A token bucket in Redis: it holds what may be asked in a second, and fills up at the token's rate. A
+process takes some permits at a time, for what it is asked within the next moment, so that tokens with
+high rates do not cost a round trip a request. While Redis is away everybody is let through.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+import redis.asyncio
+import structlog
+
+from orders import names
+
+log = structlog.get_logger(__name__)
+
+AHEAD = 0.02
+"""Seconds for which a process takes permits at once; unused ones are lost after `KEPT` seconds."""
+
+KEPT = 0.1
+
+QUIET = 1.0
+"""Seconds for which a server that did not answer is not asked again."""
+
+# The bucket is kept as what is in it and when that was. The server's clock fills it: it is one for all.
+TAKE = """
+local rate, most, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+local known = redis.call('HMGET', KEYS[1], 'left', 'at')
+local left, at = tonumber(known[1] or most), tonumber(known[2] or now)
+left = math.min(most, left + math.max(0, now - at) * rate)
+local given = math.min(wanted, math.floor(left))
+left = left - given
+redis.call('HSET', KEYS[1], 'left', tostring(left), 'at', string.format('%.6f', now))
+redis.call('PEXPIRE', KEYS[1], math.ceil(1000 * most / rate) + 1000)
+if given > 0 then return {given, '0'} end
+return {0, string.format('%.3f', (1 - left) / rate)}
+"""
+
+
+class Rates:
+    """The limits of all tokens, as one process keeps to them."""
+
+    def __init__(self, client: redis.asyncio.Redis, patience: float) -> None:
+        """`patience` is the seconds that a request waits for the server."""
+        self._take = client.register_script(TAKE)
+        self._patience = patience
+        self._purses: dict[str, tuple[int, float]] = {}
+        self._quiet_until = 0.0
+
+    async def wait_before(self, name: str, rate: float) -> float:
+        """Seconds that the token has to wait before it may ask; 0 if it may now, which is counted."""
+        now = time.monotonic()
+        left, until = self._purses.get(name, (0, 0.0))
+        if left and now < until:
+            self._purses[name] = (left - 1, until)
+            return 0.0
+        if now < self._quiet_until:
+            return 0.0
+        return await self._draw(name, rate)
+
+    async def _draw(self, name: str, rate: float) -> float:
+        """Take permits for a moment; how long to wait if there is none."""
+        wanted, most = max(1, int(rate * AHEAD)), max(1.0, rate)
+        call = self._take(keys=[names.gateway_rate(name)], args=[rate, most, wanted])
+        try:
+            given, wait = await asyncio.wait_for(_answer(call), self._patience)
+        except (redis.RedisError, OSError) as error:
+            self._quiet_until = time.monotonic() + QUIET
+            log.warning("rate_not_limited", error=str(error))
+            return 0.0
+        if int(given):
+            self._purses[name] = (int(given) - 1, time.monotonic() + KEPT)
+        return float(wait)
+
+
+async def _answer(call: Any) -> Any:  # noqa: ANN401 - the client says neither
+    return await call

@@ -1,0 +1,87 @@
+"""`orderworks gateway` and `orderworks token` as a person types them."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from orders.settings import Settings
+from orderworks.embedded.home import open_home
+from orderworks.embedded.ports import LOOPBACK, port_of
+from tests.commands import Run
+from tests.processes import eventually
+
+COMMAND = (sys.executable, "-m", "orderworks", "gateway")
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> int:
+    """A port that is free."""
+    return port_of(open_home(tmp_path), "gateway")
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command, in a process of its own; killed if it did not end before the block does."""
+    with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def answers(address: str) -> bool:
+    """Whether a gateway there says that all its servers answer."""
+    try:
+        return httpx.get(f"{address}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_answers_and_ends_in_good_order(settings: Settings, port: int, workers: str) -> None:
+    address = f"http://{LOOPBACK}:{port}"
+    with started("--port", str(port), "--workers", workers) as process:
+        eventually(lambda: answers(address), within=30)
+        accepted = httpx.post(f"{address}/v1/orders/1", json={"status": "paid"})
+        assert accepted.status_code == 202
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr
+        lines = [json.loads(line) for line in process.stderr.read().splitlines()]
+        process.wait(timeout=20)
+    asked = [line for line in lines if line["event"] == "request" and line["method"] == "POST"]
+    assert [(line["path"], line["status"]) for line in asked] == [("/v1/orders/1", 202)]
+    assert asked[0]["request_id"] == accepted.headers["X-Request-ID"]
+    assert not answers(address)
+
+
+def test_off_the_loopback_it_needs_a_token(run: Run, port: int) -> None:
+    everywhere = ("--host", "0.0.0.0", "--port", str(port))  # noqa: S104 - what is tested
+    refused = run("gateway", *everywhere)
+    assert refused.status == 2
+    assert "orderworks token create" in refused.err
+    run("token", "create", "shop", "--scope", "enqueue")
+    with started(*everywhere):
+        eventually(lambda: answers(f"http://{LOOPBACK}:{port}"), within=30)
+
+
+def test_tokens_are_made_listed_and_revoked(run: Run) -> None:
+    token = run("token", "create", "a", "--scope", "read", "--scope", "enqueue").out.strip()
+    assert token.startswith("ow_")
+    assert run("token", "create", "a", "--scope", "read").status == 2
+    assert run("token", "create", "other").status == 2
+    made = json.loads(run("token", "create", "b", "--scope", "read", "--rate", "5", "--json").out)
+    assert made["name"] == "b"
+    assert run("token", "revoke", "a").status == 0
+    assert run("token", "revoke", "nobody").status == 2
+    listed = run("token", "list")
+    assert token not in listed.out
+    documents = json.loads(run("token", "list", "--json").out)["tokens"]
+    valid = {each["name"]: each["revoked_at"] is None for each in documents}
+    assert (valid["a"], valid["b"]) == (False, True)

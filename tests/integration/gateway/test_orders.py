@@ -1,0 +1,210 @@
+"""Updates handed over by HTTP: one, and batches of which every line is accounted for."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import httpx
+import pytest
+
+from orders.drain import Drained
+from orders.messages import OrderUpdate
+from orders.settings import Settings
+from orders.stream import UpdateStream
+from orderworks.gateway import batches
+from tests.gateways import client_of, running_gateway
+
+Rows = dict[int, tuple[int, str, Decimal, int]]
+"""Orders by id: customer, status, total, version."""
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+@pytest.fixture
+def waiting(updates: UpdateStream) -> Callable[[], list[OrderUpdate]]:
+    """The updates that wait, those of one shard after those of another."""
+
+    def read() -> list[OrderUpdate]:
+        entries = [entry for shard in updates.every_shard() for entry in updates.read(shard, 10**6)]
+        return [OrderUpdate.decode(entry.payload) for entry in entries]
+
+    return read
+
+
+def batch(http: httpx.Client, *lines: str, **query: str) -> httpx.Response:
+    """Send lines as a batch."""
+    body = "".join(f"{line}\n" for line in lines)
+    return http.post("/v1/orders:batch", content=body, headers=NDJSON, params=query)
+
+
+def paid(*ids: int) -> list[str]:
+    """Lines that say that these orders are paid."""
+    return [json.dumps({"order_id": each, "status": "paid"}) for each in ids]
+
+
+def test_an_update_is_accepted_with_all_that_it_says(
+    http: httpx.Client, waiting: Callable[[], list[OrderUpdate]]
+) -> None:
+    said = {"total": "19.99", "status": "paid", "customer_id": 7, "version": 3}
+    answer = http.post("/v1/orders/42", json=said)
+    assert answer.status_code == 202
+    assert answer.json() == {"entry": answer.json()["entry"], "order_id": 42}
+    assert waiting() == [
+        OrderUpdate(order_id=42, total="19.99", status="paid", customer_id=7, version=3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("order", "said", "field"),
+    [
+        ("1", {}, "update"),
+        ("1", {"status": ""}, "status"),
+        ("1", {"status": 7}, "status"),
+        ("1", {"total": "1.005"}, "total"),
+        ("1", {"total": "NaN"}, "total"),
+        ("1", {"total": 1, "price": 2}, "body"),
+        ("1", {"customer_id": 0}, "customer_id"),
+        ("1", {"version": 2**63}, "version"),
+        ("0", {"status": "paid"}, "order_id"),
+        ("x", {"status": "paid"}, "order_id"),
+        (str(2**63), {"status": "paid"}, "order_id"),
+    ],
+)
+def test_what_is_no_update_names_the_field(
+    http: httpx.Client,
+    waiting: Callable[[], list[OrderUpdate]],
+    order: str,
+    said: object,
+    field: str,
+) -> None:
+    answer = http.post(f"/v1/orders/{order}", json=said)
+    assert answer.status_code == 422
+    assert [each["field"] for each in answer.json()["errors"]] == [field]
+    assert not waiting()
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 200_000, b'{"status":"a"} x'])
+def test_what_is_no_json_is_malformed(http: httpx.Client, body: bytes) -> None:
+    answer = http.post("/v1/orders/1", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert answer.json()["type"] in {
+        "urn:orderworks:problem:malformed",
+        "urn:orderworks:problem:invalid",
+    }
+
+
+def test_a_tracked_update_tells_its_verdict(
+    http: httpx.Client, seed: Callable[[Rows], None], drain: Callable[[], Sequence[Drained]]
+) -> None:
+    seed({1: (7, "new", Decimal("5.00"), 0)})
+    answer = http.post("/v1/orders/1", json={"status": "paid"}, params={"track": "true"}).json()
+    verdict = f"/v1/orders/1/updates/{answer['entry']}"
+    for wait in ("0", "0.05"):
+        assert http.get(verdict, params={"wait": wait}).json()["verdict"] is None
+    drain()
+    told = http.get(verdict, params={"wait": "30"})
+    assert told.json() == {**answer, "verdict": "applied", "reason": ""}
+
+
+def test_one_can_wait_for_a_verdict_that_comes_meanwhile(
+    http: httpx.Client, seed: Callable[[Rows], None], drain: Callable[[], Sequence[Drained]]
+) -> None:
+    seed({1: (7, "new", Decimal("5.00"), 0)})
+    answer = http.post("/v1/orders/1", json={"status": "paid"}, params={"track": "true"}).json()
+    verdict = f"/v1/orders/1/updates/{answer['entry']}"
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(http.get, verdict, params={"wait": "30"})
+        drain()
+        assert told.result().json()["verdict"] == "applied"
+
+
+@pytest.mark.parametrize(
+    "asked", ["1/updates/none", "1/updates/1-0?wait=31", "1/updates/1-0?wait=-1"]
+)
+def test_a_question_that_is_none_is_refused(http: httpx.Client, asked: str) -> None:
+    assert http.get(f"/v1/orders/{asked}").status_code == 422
+
+
+def test_a_durable_update_is_on_disk(http: httpx.Client) -> None:
+    answer = http.post("/v1/orders/1", json={"status": "paid"}, params={"durable": "true"})
+    assert answer.status_code == 202
+    assert answer.json() == {"entry": answer.json()["entry"], "order_id": 1}
+
+
+def test_a_batch_is_accepted_in_order(
+    http: httpx.Client, waiting: Callable[[], list[OrderUpdate]]
+) -> None:
+    answer = batch(http, *paid(*range(2, 5002, 2)))
+    assert answer.status_code == 202
+    assert answer.json() == {"lines": 2500, "accepted": 2500, "rejected_count": 0, "rejected": []}
+    assert [each.order_id for each in waiting()] == list(range(2, 5002, 2))
+
+
+def test_a_bad_line_is_rejected_by_itself(
+    http: httpx.Client, waiting: Callable[[], list[OrderUpdate]]
+) -> None:
+    good = '{"order_id":3,"total":5}\r'
+    answer = batch(http, *paid(1), "nonsense", "", '{"order_id":2,"total":"x"}', good, "  ")
+    account = answer.json()
+    assert (account["lines"], account["accepted"], account["rejected_count"]) == (4, 2, 2)
+    assert [(each["line"], each["field"]) for each in account["rejected"]] == [
+        (2, "update"),
+        (4, "total"),
+    ]
+    assert sorted(each.order_id for each in waiting()) == [1, 3]
+
+
+def test_only_the_first_rejects_are_listed(http: httpx.Client) -> None:
+    account = batch(http, *["nonsense"] * (batches.LISTED + 50)).json()
+    assert account["rejected_count"] == batches.LISTED + 50
+    assert [each["line"] for each in account["rejected"]] == list(range(1, batches.LISTED + 1))
+
+
+def test_a_line_that_is_too_long_is_rejected_however_it_comes(settings: Settings) -> None:
+    """It is never held in memory as a whole, and what comes after it is read."""
+    small = settings.model_copy(update={"gateway_max_body": 1000})
+    long = '{"order_id":2,"status":"' + "x" * 300_000 + '"}'
+    whole = "\n".join([*paid(1), long, *paid(3), long]).encode()
+
+    def pieces(size: int) -> Iterator[bytes]:
+        yield from (whole[start : start + size] for start in range(0, len(whole), size))
+
+    with running_gateway(small) as address, client_of(address) as client:
+        for size in (7_001, 100_003, len(whole)):
+            account = client.post("/v1/orders:batch", content=pieces(size), headers=NDJSON).json()
+            assert (account["lines"], account["accepted"]) == (4, 2)
+            assert [each["line"] for each in account["rejected"]] == [2, 4]
+
+
+def test_a_full_shard_stops_a_batch_with_an_exact_account(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One shard is full, the other is not: of the chunk in which that shows, half is accepted."""
+    monkeypatch.setenv("STREAM_LIMIT", "1000")
+    lines = [*paid(*range(2, 2002, 2)), *paid(*range(1, 401))]
+    with running_gateway(Settings.load()) as address, client_of(address) as client:
+        answer = batch(client, *lines, *["nonsense"] * 5)
+    account = answer.json()
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert account["type"] == "urn:orderworks:problem:backpressure"
+    assert account["accepted"] == 1200
+    assert account["refused"] == list(range(1002, 1401, 2)), "the even orders among the last 400"
+    assert account["uncertain"] == []
+    assert account["lines"] == (
+        account["accepted"] + len(account["refused"]) + account["rejected_count"]
+    )
+    assert account["next_line"] == account["lines"] + 1
+
+
+def test_a_batch_that_is_too_large_says_what_was_accepted(settings: Settings) -> None:
+    small = settings.model_copy(update={"gateway_max_batch": 100_000})
+    lines = [f"{line}\n".encode() for line in paid(*range(1, 5001))]
+    with running_gateway(small) as address, client_of(address) as client:
+        told = client.post("/v1/orders:batch", content=b"".join(lines), headers=NDJSON)
+        untold = client.post("/v1/orders:batch", content=iter(lines), headers=NDJSON)
+    assert (told.status_code, untold.status_code) == (413, 413)
+    assert "accepted" not in told.json()
+    assert untold.json()["accepted"] == untold.json()["lines"] == untold.json()["next_line"] - 1
+    assert untold.json()["accepted"] > 1000
