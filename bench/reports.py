@@ -17,11 +17,11 @@ from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.sides import Result, Side, compare, stopwatch
 from orders import cache as cached
-from orders import ranking
 from orders.errors import OrderworksError
+from orders.rebuild import Rebuild
 from orders.redis import Redis, make_redis
 from orders.refresh import refresh
-from orders.reports import TopCustomer, compute, published_report, top_customers
+from orders.reports import TopCustomer, TopCustomers, compute, published_report
 from orders.windows import BOUNDED, Window
 
 QUERIES = "GROUP BY, all windows"
@@ -142,18 +142,19 @@ def _query(bench: Bench) -> float:
 
 
 def _read(bench: Bench) -> float:
+    reads = TopCustomers.from_settings(bench.shop.settings)
     with stopwatch() as taken:
         for _ in range(READS):
-            top_customers(bench.shop.engine, bench.cache, Window.ALL, 10)
+            reads.read(Window.ALL, 10)
         return taken()
 
 
 def _settle(bench: Bench) -> None:
-    """Fold what loading left, and do what is done in the night."""
+    """Fold what loading left, and do what is done once a day."""
     _refresh(bench)
-    with bench.shop.engine.begin() as connection:
-        for window in Window:
-            ranking.rank(connection, window, bench.depth)
+    rebuild = Rebuild(bench.shop.engine, partial(_refresh, bench), lambda _what, _counted: None)
+    if rebuild.run(bench.shop.settings.uncounted_statuses).has_drifted:
+        raise OrderworksError("the rollups are not what the orders say")
     for table in ("customer_changes", "customer_daily", "customer_totals", "customer_windows"):
         bench.shop.settle(table)
 

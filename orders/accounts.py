@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orders.messages import Verdict
-from orders.schema import parked_updates, tracked_verdicts, update_shards
+from orders.schema import parked_updates, tracked_verdicts, update_outbox, update_shards
 
 FINAL = [verdict for verdict in Verdict if verdict is not Verdict.PARKED]
 
@@ -42,6 +42,18 @@ _READ = sa.select(
 def read_account(connection: sa.Connection, shard: int) -> Account:
     """Ask after the lock is taken, not in one statement with it: the last batch has to be seen."""
     return Account(*connection.execute(_READ, {"of_shard": shard}).one())
+
+
+def read_totals(connection: sa.Connection) -> dict[str, int]:
+    """The accounts of all shards together, what is parked, and what waits in the outbox."""
+    names = ("accepted", *(verdict.value for verdict in FINAL))
+    sums = [sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0).label(name) for name in names]
+    rows = [
+        sa.select(sa.func.count()).select_from(table).scalar_subquery().label(name)
+        for name, table in (("parked", parked_updates), ("outbox", update_outbox))
+    ]
+    counted = connection.execute(sa.select(*sums, *rows)).one()
+    return {name: int(value) for name, value in counted._mapping.items()}  # noqa: SLF001 - public
 
 
 _insert = insert(update_shards)

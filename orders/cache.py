@@ -25,7 +25,7 @@ import redis.asyncio
 
 from orders import names
 from orders.caching.calls import Arguments, field_of
-from orders.caching.counts import READS, Count, Counts, cache_counts
+from orders.caching.counts import READS, Count, Counts, cache_counts, hit_rate
 from orders.caching.flights import Flights, Place
 from orders.caching.reading import Lives, Reading
 from orders.caching.server import Server
@@ -34,7 +34,7 @@ from orders.caching.values import codec_of
 from orders.redis import Redis, make_async_redis, make_redis
 from orders.settings import Settings
 
-__all__ = ["READS", "Cache", "Count", "cache_counts", "invalidate"]
+__all__ = ["READS", "Cache", "Count", "cache_counts", "hit_rate", "invalidate"]
 
 UNLINK_KEYS = 1000
 """Keys in one UNLINK; the server answers others between two of them."""

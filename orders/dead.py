@@ -85,8 +85,12 @@ class Found(msgspec.Struct, frozen=True):
     dead: list[Letter]
 
 
-def find_dead(connection: sa.Connection, wanted: Wanted, limit: int | None) -> Found:
+def find_dead(
+    connection: sa.Connection, wanted: Wanted, limit: int | None, before: int | None = None
+) -> Found:
     """The dead updates that are wanted, newest first, at most `limit`; and how many there are.
+
+    `before` is the id of the last one of the page before.
 
     Raises:
         DeadUpdateNotFound: one that is named does not exist; names it.
@@ -95,8 +99,17 @@ def find_dead(connection: sa.Connection, wanted: Wanted, limit: int | None) -> F
     conditions = wanted.conditions()
     count = sa.select(sa.func.count()).select_from(dead_updates).where(*conditions)
     query = sa.select(dead_updates).where(*conditions).order_by(dead_updates.c.id.desc())
+    if before is not None:
+        query = query.where(dead_updates.c.id < before)
     found = [_letter(row) for row in connection.execute(query.limit(limit))]
     return Found(connection.scalar(count) or 0, found)
+
+
+def count_waiting(connection: sa.Connection) -> int:
+    """How many dead updates nobody replayed."""
+    waiting = Wanted(replayed=False).conditions()
+    query = sa.select(sa.func.count()).select_from(dead_updates).where(*waiting)
+    return connection.scalar(query) or 0
 
 
 def refuse_unknown(connection: sa.Connection, ids: Collection[int]) -> None:

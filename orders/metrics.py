@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from orders import checks, names
+from orders import checks, delays, names
 from orders.cache import READS, cache_counts
 from orders.database import make_engine, refusal
 from orders.imports.ledger import count_by_status
@@ -68,6 +68,8 @@ DOCUMENTED = {
     "orderworks_import_oldest_seconds": "Age of the oldest running import; 0 if none runs.",
     "orderworks_change_log_rows": "Changes that no refresh has folded; counted up to a million.",
     "orderworks_cache_reads_total": "Cached reads by how they were answered.",
+    "orderworks_invalidation_seconds": "How long cached reads outlived a change, of the last ones: "
+    "by workers after their commits, and by the change log after those of all others.",
     "orderworks_cache_refused_stores_total": "Computed values that were not stored, or could not be.",
     "orderworks_rollup_drift_rows": "Rows that the last check of the rollups found wrong, and mended.",
     "orderworks_last_rollup_check_timestamp_seconds": "When the last check of the rollups ended.",
@@ -167,9 +169,13 @@ class Metrics(Collector):
         return samples + _memory(self._client, "stream")
 
     def _cached(self) -> list[Sample]:
-        samples = [*_memory(self._cache, "cache"), *_reads(cache_counts(self._cache))]
+        samples = [
+            *_memory(self._cache, "cache"),
+            *_reads(cache_counts(self._cache)),
+            *_delays(delays.read(self._cache)),
+        ]
         for window in Window:
-            report = published_report(self._cache, window)
+            report = published_report(self._cache, window, most=1)
             if report:
                 as_of, label = report.as_of.timestamp(), {"window": window.value}
                 samples.append(Sample("orderworks_report_as_of_timestamp_seconds", as_of, label))
@@ -286,6 +292,13 @@ def _reads(counts: Mapping[str, int]) -> Iterator[Sample]:
     yield Sample("orderworks_cache_refused_stores_total", refused, {})
     for result in READS:
         yield Sample("orderworks_cache_reads_total", counts[result], {"result": result})
+
+
+def _delays(read: Mapping[delays.Path, delays.Delays]) -> Iterator[Sample]:
+    for path, last in read.items():
+        for quantile, seconds in (("0.5", last.p50), ("0.99", last.p99), ("1", last.longest)):
+            label = {"path": path.value, "quantile": quantile}
+            yield Sample("orderworks_invalidation_seconds", seconds, label)
 
 
 def _memory(client: Redis, server: str) -> list[Sample]:

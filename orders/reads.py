@@ -4,7 +4,7 @@ Both kinds cache the same values under the same names, so what one has computed 
 Needs SQLAlchemy, which the extra `worker` brings.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol, Self
@@ -51,6 +51,18 @@ class CustomerSummary(msgspec.Struct, frozen=True):
     """How much a customer has ordered; `last_order_at` is None without an order."""
 
     customer_id: int
+    orders: int
+    total: Decimal
+    last_order_at: datetime | None
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A customer and how much they have ordered, as a lookup of many gives them."""
+
+    id: int
+    name: str
+    email: str | None
+    phone: str | None
     orders: int
     total: Decimal
     last_order_at: datetime | None
@@ -145,6 +157,15 @@ class AsyncCustomerReads:
         """Number, sum and latest date of the customer's orders that count in reports."""
         return await self._summary(customer_id)
 
+    async def lookup(self, customer_ids: Collection[int]) -> list[Known]:
+        """Those of these customers that there are, by id: straight from the database, by one query.
+
+        Not cached: MEASURED
+        """
+        return [
+            Known(*row) for row in await self._fetch(_LOOKUP, {"customer_ids": [*customer_ids]})
+        ]
+
     async def _load_customer(self, customer_id: int) -> Customer | None:
         rows = await self._fetch(_CUSTOMER, {"customer_id": customer_id})
         return Customer(*rows[0]) if rows else None
@@ -219,13 +240,21 @@ _CUSTOMER = Statement(
     sa.select(*customers.c["id", "name", "email", "phone"]).where(customers.c.id == _ID)
 )
 
-_SUMMARY = Statement(
-    sa.select(
-        sa.func.count(),
-        sa.func.coalesce(sa.func.sum(orders.c.total), 0),
-        sa.func.max(orders.c.created_at),
-    ).where(
-        orders.c.customer_id == _ID,
-        orders.c.status.not_in(sa.select(uncounted_statuses.c.status)),
-    )
+_COUNTED = orders.c.status.not_in(sa.select(uncounted_statuses.c.status))
+_SUMS = (
+    sa.func.count(),
+    sa.func.coalesce(sa.func.sum(orders.c.total), sa.cast(0, orders.c.total.type)),
+    sa.func.max(orders.c.created_at),
+)
+
+_SUMMARY = Statement(sa.select(*_SUMS).where(orders.c.customer_id == _ID, _COUNTED))
+
+_OF_EACH = sa.select(*_SUMS).where(orders.c.customer_id == customers.c.id, _COUNTED).lateral()
+
+# The sums customer by customer, from the index: a hash of them would read all orders there are.
+_LOOKUP = Statement(
+    sa.select(*customers.c["id", "name", "email", "phone"], *_OF_EACH.c)
+    .join(_OF_EACH, sa.true())
+    .where(customers.c.id == sa.any_(sa.bindparam("customer_ids", type_=sa.ARRAY(sa.BigInteger))))
+    .order_by(customers.c.id)
 )

@@ -107,6 +107,8 @@ def recount(connection: sa.Connection, span: Span) -> Counted:
     windows, of_windows = connection.execute(_mended_sums(customer_windows, span)).one()
     for table in (customer_daily, customer_totals, customer_windows):
         connection.execute(_without_orders(table, span))
+    for table in (customer_totals, customer_windows):
+        connection.execute(_without_rank(table, span))
     mended = {customer for ids in (of_days, of_totals, of_windows) for customer in ids or ()}
     _log(connection, mended)
     return Counted(int(counted), owners, days, totals, windows)
@@ -287,6 +289,13 @@ def _with_mended(what: sa.Select[Any], mended: Any) -> sa.Select[Any]:  # noqa: 
     return what.add_columns(
         *(sa.select(each).select_from(rows).scalar_subquery() for each in aggregates)
     )
+
+
+def _without_rank(table: sa.Table, span: Span) -> sa.Update:
+    """Who came to be below the floor since it was ranked; that is no drift."""
+    days = table.c.get("days", _ALL_DAYS)
+    below = (report_windows.c.days == days) & (table.c.ranked < report_windows.c.floor)
+    return sa.update(table).where(span.has(table.c.customer_id), below).values(ranked=None)
 
 
 def _without_orders(table: sa.Table, span: Span) -> sa.Delete:

@@ -4,7 +4,7 @@ It costs in proportion to what changed, not to what there is.
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ class _Step(NamedTuple):
     """A pass over the log; and after the last one every window's list, as deep as asked for."""
 
     taken: Pass
-    lists: dict[Window, Sequence[TopCustomer]]
+    lists: dict[Window, list[TopCustomer]]
 
 
 def refresh(
@@ -98,13 +98,13 @@ def _fold(connection: sa.Connection, invalidate: Invalidate, depth: int) -> _Ste
     Whatever fails, nothing is folded: the cached reads are gone before the commit.
     """
     taken = fold_some(connection)
-    is_done = taken.is_last and rollups.move_windows(connection, taken.as_of)
+    is_done = taken.is_last and rollups.move_windows(connection, taken.as_of, depth)
     lists = _lists(connection, depth) if is_done else {}
     invalidate(taken.customers)
     return _Step(taken, lists)
 
 
-def _lists(connection: sa.Connection, depth: int) -> dict[Window, Sequence[TopCustomer]]:
+def _lists(connection: sa.Connection, depth: int) -> dict[Window, list[TopCustomer]]:
     return {
         window: [TopCustomer(*each) for each in ranking.top(connection, window, depth)]
         for window in Window

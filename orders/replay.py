@@ -41,10 +41,11 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """How many were replayed, and which cannot be."""
+    """How many were replayed, which cannot be, and how many are left beyond the limit."""
 
     replayed: int
     unreadable: list[Unreadable]
+    left: int = 0
 
 
 class Pace:
@@ -107,7 +108,8 @@ class Replay:
             DeadUpdateNotFound: one that is named does not exist. Nothing is replayed.
             ReplayStopped: a stream stayed full, or a server is away; says how many were replayed.
         """
-        planned, unreadable = self._plan(wanted, limit)
+        all_planned, unreadable = self._plan(wanted)
+        planned = all_planned[:limit]
         replayed = seen = 0
         for shard, ids in self._batches(planned):
             try:
@@ -116,9 +118,18 @@ class Replay:
                 raise ReplayStopped(replayed, len(planned) - seen, error) from error
             seen += len(ids)
             on_progress(seen, len(planned))
-        return Replayed(replayed, unreadable)
+        return Replayed(replayed, unreadable, len(all_planned) - len(planned))
 
-    def _plan(self, wanted: Wanted, limit: int | None) -> tuple[list[_Planned], list[Unreadable]]:
+    def rehearse(self, wanted: Wanted) -> Replayed:
+        """What a run would find: all that it would replay is left, and nothing is changed.
+
+        Raises:
+            DeadUpdateNotFound: one that is named does not exist.
+        """
+        planned, unreadable = self._plan(wanted)
+        return Replayed(0, unreadable, len(planned))
+
+    def _plan(self, wanted: Wanted) -> tuple[list[_Planned], list[Unreadable]]:
         """What there is now, oldest version first: what dies meanwhile is not replayed again.
 
         Not by entry: what was replayed in vain has a late entry and its early version.
@@ -134,7 +145,7 @@ class Replay:
                 else:
                     to = self._stream.shard_of(update.order_id)
                     planned.append(_Planned(update.version or 0, letter_id, to))
-        return sorted(planned)[:limit], unreadable
+        return sorted(planned), unreadable
 
     def _batches(self, planned: Sequence[_Planned]) -> Iterator[tuple[int, list[int]]]:
         """Shard by shard the ids of a batch, when its turn has come."""

@@ -4,19 +4,24 @@ Orders whose status stands in `uncounted_statuses` count in no report.
 """
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
+from typing import Self
 
 import msgspec
 import redis
 import sqlalchemy as sa
 
 from orders import names
-from orders.redis import Redis
+from orders.cache import Cache
+from orders.database import make_engine
+from orders.redis import Redis, make_redis
 from orders.schema import customers, orders, uncounted_statuses
+from orders.settings import Settings
 from orders.windows import Window
+
+COMPUTED_TTL = 30.0
+"""Seconds that a report is given which had to be computed, if no order changes before."""
 
 PAGES = (10, 100)
 """So many of the first lines are published once more apart: few readers want them all."""
@@ -47,14 +52,17 @@ class Report(msgspec.Struct, frozen=True):
     as_of: datetime
     watermark: str
     seconds: float
-    rows: Sequence[TopCustomer]
+    rows: list[TopCustomer]
     complete: bool
 
     def sliced(self, limit: int, min_orders: int) -> "Report | None":
         """The first `limit` customers of at least `min_orders` orders; None if some are not listed."""
+        found = self.cut(limit, min_orders)
+        return found if len(found.rows) == limit or self.complete else None
+
+    def cut(self, limit: int, min_orders: int) -> "Report":
+        """The first `limit` of those that are listed and have at least `min_orders` orders."""
         rows = [row for row in self.rows if row.orders >= min_orders][:limit]
-        if len(rows) < limit and not self.complete:
-            return None
         return msgspec.structs.replace(self, rows=rows, complete=False)
 
 
@@ -72,17 +80,54 @@ _LINES = msgspec.json.Decoder(list[TopCustomer])
 _HEAD = msgspec.json.Decoder(Head)
 
 
-def top_customers(
-    engine: sa.Engine, client: Redis, window: Window, limit: int = 10, min_orders: int = 1
-) -> Report:
-    """The published report, however old; straight from the orders table where none can answer."""
-    with suppress(redis.RedisError):
-        for most in (limit, None):
-            published = published_report(client, window, most)
+class TopCustomers:
+    """Reads of the report. Make one per process and share it among threads."""
+
+    def __init__(self, engine: sa.Engine, client: Redis, cache: Cache) -> None:
+        """`client` is for what is published, `cache` for what has to be computed."""
+        self._engine = engine
+        self._client = client
+        self._computed = cache.shared(ttl=COMPUTED_TTL, name="top_customers")(self._compute)
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None) -> Self:
+        """Reads over connections of its own, addressed by the environment."""
+        settings = settings or Settings.load()
+        engine = make_engine(settings, "orderworks-reads")
+        client = make_redis(settings.cache, settings.cache_timeout)
+        return cls(engine, client, Cache.from_settings(settings))
+
+    def read(self, window: Window, limit: int = 10, min_orders: int = 1) -> Report:
+        """The first `limit` customers of at least `min_orders` orders.
+
+        They are those of the published report, however old it is. What it cannot answer is computed from
+        the orders, by one reader for all; while PostgreSQL is away it is what the published one has.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: nothing is published, and PostgreSQL is away.
+        """
+        published = self._published(window, limit)
+        found = published and published.sliced(limit, min_orders)
+        if published and not found:
+            published = self._published(window)
             found = published and published.sliced(limit, min_orders)
-            if found:
-                return found
-    return compute(engine, window, limit, min_orders)
+        if found:
+            return found
+        try:
+            return self._computed(window.value, limit, min_orders)
+        except sa.exc.DBAPIError:
+            if published is None:
+                raise
+            return published.cut(limit, min_orders)
+
+    def _published(self, window: Window, most: int | None = None) -> Report | None:
+        try:
+            return published_report(self._client, window, most)
+        except redis.RedisError:
+            return None
+
+    def _compute(self, window: str, limit: int, min_orders: int) -> Report:
+        return compute(self._engine, Window(window), limit, min_orders)
 
 
 def published_report(client: Redis, window: Window, most: int | None = None) -> Report | None:

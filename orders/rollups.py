@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from orders.ranking import rank_of
+from orders.ranking import rank, rank_of
 from orders.schema import customer_daily, customer_totals, customer_windows, report_windows
 from orders.windows import BOUNDED, Window
 
@@ -85,24 +85,27 @@ def _upserted(rollup: sa.Table, sums: sa.Select[Any]) -> Insert:
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
-def move_windows(connection: sa.Connection, as_of: datetime) -> bool:
+def move_windows(connection: sa.Connection, as_of: datetime, depth: int) -> bool:
     """Take days that are over out of the windows, a bounded number of rows.
 
-    If the clock was set back, days come into them again. Returns whether all begin where they should,
-    seen from `as_of`.
+    If the clock was set back, days come into them again. When all begin where they should, seen from
+    `as_of`, which is once a day, customers are ranked anew for lists as deep as `depth`. Returns
+    whether they do.
     """
     rows = connection.execute(sa.select(report_windows)).all()
     starts = {row.days: Start(row.first_day, row.first_customer) for row in rows}
-    return all(
-        _move(connection, window, starts[window.days], Start(window.first_day(as_of), FIRST_ID))
-        for window in BOUNDED
-    )
+    goals = {window: Start(window.first_day(as_of), FIRST_ID) for window in BOUNDED}
+    moving = [window for window in BOUNDED if starts[window.days] != goals[window]]
+    if not all(_move(connection, each, starts[each.days], goals[each]) for each in moving):
+        return False
+    if moving:
+        for window in Window:
+            rank(connection, window, depth)
+    return True
 
 
 def _move(connection: sa.Connection, window: Window, start: Start, goal: Start) -> bool:
     """Let the window begin elsewhere; whether it has come to its goal."""
-    if start == goal:
-        return True
     stop = _next_stop(connection, start, goal)
     first, last = sorted((start, stop))
     _shift(connection, window, _between(first, last), -1 if start < stop else 1)

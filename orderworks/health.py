@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.request import urlopen
 
 import msgspec
@@ -11,8 +11,9 @@ import redis
 import sqlalchemy as sa
 
 from migrations import runner
-from orders import checks, names, statuses
-from orders.cache import READS, cache_counts
+from orders import checks, delays, names, statuses
+from orders.accounts import read_totals
+from orders.cache import cache_counts, hit_rate
 from orders.checks import Check
 from orders.database import make_engine, unavailable
 from orders.errors import OrderworksError
@@ -20,12 +21,13 @@ from orders.imports.ledger import count_by_status
 from orders.redis import Redis, make_redis, redis_unavailable
 from orders.reports import published_report
 from orders.schedule import Entry, read_entries
-from orders.schema import parked_updates, update_outbox, update_shards
 from orders.settings import Settings
 from orders.stream import UpdateStream
 from orders.windows import Window
 from orderworks.spans import span
 from worker.celery import app
+
+Name = TypeVar("Name", bound=str)
 
 WORKER_PATIENCE = 1.0
 """Seconds that workers have to answer a ping."""
@@ -52,6 +54,9 @@ class Status(msgspec.Struct, frozen=True):
         imports: how many imports there are of each status.
         cache: cached reads by how they went, refused stores, and the share of reads that needed no
             query.
+        invalidation: how long cached reads outlived the change that made them old, in seconds, of the
+            last ones that workers made disappear after their commits, and the fold of the change log
+            after changes of all others.
     """
 
     healthy: bool
@@ -59,6 +64,7 @@ class Status(msgspec.Struct, frozen=True):
     updates: dict[str, float]
     imports: dict[str, int]
     cache: dict[str, float]
+    invalidation: dict[delays.Path, delays.Delays]
 
 
 class Examination:
@@ -70,6 +76,12 @@ class Examination:
         self._redis = make_redis(settings.stream, settings.redis_timeout)
         self._cache = make_redis(settings.cache, settings.redis_timeout)
         self._stream = UpdateStream(self._redis, settings.update_shards, settings.stream_limit)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+        self._redis.close()
+        self._cache.close()
 
     def status(self) -> Status:
         """Look at everything."""
@@ -93,6 +105,7 @@ class Examination:
             updates=_or_nothing(self._updates),
             imports=_or_nothing(self._imports),
             cache=_or_nothing(self._cached_reads),
+            invalidation=_or_nothing(lambda: delays.read(self._cache)),
         )
 
     def _examine(self, name: str, look: Callable[[], str]) -> Part:
@@ -153,7 +166,7 @@ class Examination:
 
     def _report(self) -> str:
         """A report is stale when two refreshes in a row did not publish it."""
-        report = published_report(self._cache, Window.ALL)
+        report = published_report(self._cache, Window.ALL, most=1)
         if report is None:
             raise OrderworksError(
                 "none is published yet: the first refresh comes within "
@@ -214,14 +227,8 @@ class Examination:
             "waiting": sum(map(self._stream.length, shards)),
             "lag_seconds": round(max(self._stream.lag(shard, now) for shard in shards), 3),
         }
-        sums = [sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0) for name in _COUNTS]
-        rows = [
-            sa.select(sa.func.count()).select_from(table).scalar_subquery()
-            for table in (parked_updates, update_outbox)
-        ]
         with self._engine.connect() as connection:
-            counted = connection.execute(sa.select(*sums, *rows)).one()
-        return waiting | dict(zip((*_COUNTS, "parked", "outbox"), map(int, counted), strict=True))
+            return waiting | read_totals(connection)
 
     def _imports(self) -> dict[str, int]:
         with self._engine.connect() as connection:
@@ -229,9 +236,7 @@ class Examination:
 
     def _cached_reads(self) -> dict[str, float]:
         counts = cache_counts(self._cache)
-        reads = sum(counts[each] for each in READS)
-        spared = counts["hit"] + counts["stale"]
-        return {**counts, "hit_rate": round(spared / reads, 3) if reads else 0.0}
+        return {**counts, "hit_rate": hit_rate(counts) or 0.0}
 
 
 def _how_it_does(entry: Entry) -> str:
@@ -240,9 +245,6 @@ def _how_it_does(entry: Entry) -> str:
         last = f"last success {span((datetime.now(UTC) - entry.succeeded_at).total_seconds())} ago"
     pace = "paused" if entry.paused else f"every {span(entry.every)}"
     return f"{last}, {pace}" + (f", failed since: {entry.error}" if entry.has_failed else "")
-
-
-_COUNTS = ("accepted", "applied", "superseded", "stale", "duplicate", "dead")
 
 
 def _of_check(last: Check | None) -> str:
@@ -264,7 +266,7 @@ def _ping(client: Redis) -> str:
     return f"answers, version {server.get('valkey_version', server['redis_version'])}"
 
 
-def _or_nothing(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _or_nothing(look: Callable[[], dict[Name, Any]]) -> dict[Name, Any]:
     try:
         return look()
     except (sa.exc.DBAPIError, redis.RedisError):

@@ -23,6 +23,11 @@ _HOLDERS = sa.text(
     "AND locktype = 'advisory' AND granted AND classid = :lock"
 )
 
+_HELD = sa.text(
+    f"SELECT {_CLIENT} FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE {_OURS} "
+    "AND locktype = 'advisory' AND NOT granted AND classid = 0 AND objid = :number"
+)
+
 _CUT = sa.text(f"SELECT state FROM pg_stat_activity WHERE {_OURS} AND pg_terminate_backend(pid)")
 
 _WAITING = sa.text(f"SELECT {_CLIENT} FROM pg_stat_activity WHERE {_OURS} AND wait_event = :event")
@@ -98,7 +103,8 @@ class Gate:
 
     def held(self) -> list[int]:
         """The worker processes that wait at the gate."""
-        return waiting(self._engine, "advisory")
+        with self._engine.connect() as connection:
+            return list(connection.scalars(_HELD, {"number": self.NUMBER}))
 
 
 _MAKE_FUNCTION = f"""

@@ -6,6 +6,7 @@ A count is no reason to ask the server: a process tells what came together at mo
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Literal
 
 from orders import names
@@ -65,6 +66,12 @@ class Counts:
             with self._lock:
                 for count, number in told.items():
                     self._untold[count] += number
+
+
+def hit_rate(counts: Mapping[str, int]) -> float | None:
+    """The share of the reads that needed no query; None if nothing was read."""
+    reads = sum(counts[each] for each in READS)
+    return round((counts["hit"] + counts["stale"]) / reads, 3) if reads else None
 
 
 def cache_counts(client: Redis) -> dict[str, int]:

@@ -19,6 +19,9 @@ from orders.imports.progress import COUNTS, Summary
 from orders.imports.spool import Manifest
 from orders.schema import import_chunks, import_rejects, imports
 
+Cursor = tuple[datetime, str]
+"""The place of an import among all: `accepted_at` and id."""
+
 
 def placed_in_parent(connection: sa.Connection, manifest: Manifest) -> Manifest:
     """The manifest; with its parent's version, if it brings rejects of a parent.
@@ -178,9 +181,30 @@ def next_summary(connection: sa.Connection, import_id: str) -> Summary:
     return import_summary(connection, import_id)
 
 
-def list_imports(connection: sa.Connection, limit: int = 50) -> list[Summary]:
-    """The summaries of the imports, the one accepted last first."""
-    query = _summaries().order_by(imports.c.accepted_at.desc(), imports.c.id.desc()).limit(limit)
+def list_imports(
+    connection: sa.Connection, limit: int = 50, before: Cursor | None = None
+) -> list[Summary]:
+    """The summaries of the imports, the one accepted last first.
+
+    `before` is `(accepted_at, id)` of the last import of the page before.
+    """
+    return _listed(connection, _page(_summaries(), before).limit(limit))
+
+
+def list_unended(connection: sa.Connection, limit: int) -> list[Summary]:
+    """The summaries of those that are running or paused, the one accepted last first."""
+    unended = _summaries().where(imports.c.status.in_(("running", "paused")))
+    return _listed(connection, _page(unended, None).limit(limit))
+
+
+def _page(query: sa.Select[Any], before: Cursor | None) -> sa.Select[Any]:
+    place = sa.tuple_(imports.c.accepted_at, imports.c.id)
+    if before:
+        query = query.where(place < sa.tuple_(*before))
+    return query.order_by(imports.c.accepted_at.desc(), imports.c.id.desc())
+
+
+def _listed(connection: sa.Connection, query: sa.Select[Any]) -> list[Summary]:
     return [_summary(row) for row in connection.execute(query)]
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from orders.errors import ImportNotFound
 from orders.imports.fields import read_records
@@ -60,7 +61,45 @@ def iter_rejects(connection: sa.Connection, import_id: str) -> Iterator[Reject]:
 
 def iter_unmended(connection: sa.Connection, import_id: str) -> Iterator[Reject]:
     """As `iter_rejects`, without those that another import brought again, mended."""
-    return _streamed(connection, _rejects(import_id).where(import_rejects.c.mended_by.is_(None)))
+    return _streamed(connection, _unmended(import_id))
+
+
+class Reasons(msgspec.Struct, frozen=True):
+    """Rejects with one column and code: how many, the first line, and the reason of that one."""
+
+    column: str
+    code: str
+    rows: int
+    first_line: int
+    reason: str
+
+
+def page_of_unmended(
+    connection: sa.Connection, import_id: str, after: int, limit: int
+) -> list[Reject]:
+    """At most `limit` of what `iter_unmended` gives, of the lines after that one."""
+    return _page(connection, _unmended(import_id), after, limit)
+
+
+def page_of_rejects(
+    connection: sa.Connection, import_id: str, after: int, limit: int
+) -> list[Reject]:
+    """At most `limit` of what `iter_rejects` gives, of the lines after that one."""
+    return _page(connection, _rejects(import_id), after, limit)
+
+
+def count_reasons(connection: sa.Connection, import_id: str) -> list[Reasons]:
+    """What the rows that are not mended were rejected for, most rows first."""
+    reject, count = import_rejects.c, sa.func.count()
+    first = sa.func.min(reject.line)
+    reason = sa.func.array_agg(aggregate_order_by(reject.reason, reject.line))[1]
+    query = (
+        sa.select(reject["column"], reject.code, count, first, reason)
+        .where(reject.import_id == import_id, reject.mended_by.is_(None))
+        .group_by(reject["column"], reject.code)
+        .order_by(count.desc(), first)
+    )
+    return [Reasons(*row) for row in connection.execute(query)]
 
 
 def as_csv(rejects: Iterable[Reject], layout: Layout) -> Iterator[str]:
@@ -123,10 +162,18 @@ def _rejects(import_id: str) -> sa.Select[Any]:
         sa.select(*import_rejects.c[COLUMNS])
         .where(import_rejects.c.import_id == import_id)
         .order_by(import_rejects.c.line)
-        .execution_options(yield_per=1000)
     )
 
 
+def _unmended(import_id: str) -> sa.Select[Any]:
+    return _rejects(import_id).where(import_rejects.c.mended_by.is_(None))
+
+
 def _streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Reject]:
-    for row in connection.execute(query):
+    for row in connection.execute(query.execution_options(yield_per=1000)):
         yield Reject(*row)
+
+
+def _page(connection: sa.Connection, query: sa.Select[Any], after: int, limit: int) -> list[Reject]:
+    page = query.where(import_rejects.c.line > after).limit(limit)
+    return [Reject(*row) for row in connection.execute(page)]

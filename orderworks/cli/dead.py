@@ -17,8 +17,8 @@ from orders.settings import Settings
 from orders.stream import UpdateStream
 from orderworks.cli.dead_views import print_letter, print_list, print_replayed, progress_bar
 from orderworks.cli.failures import FAILED
-from orderworks.cli.moments import moment
 from orderworks.cli.output import print_json
+from orderworks.moments import moment
 from producer.nudges import Nudges
 
 LISTED = 50

@@ -4,17 +4,9 @@ from typing import Annotated
 
 import typer
 
-from orders.database import make_engine
-from orders.errors import ImportNotFound
-from orders.imports import control
-from orders.imports.progress import Summary
-from orders.names import TaskName
-from orders.redis import make_redis
-from orders.settings import Settings
-from orderworks.cli.import_lookup import AsJson, not_in_ledger
 from orderworks.cli.import_views import print_summary
-from orderworks.cli.output import print_json
-from producer.nudges import Nudges
+from orderworks.cli.output import AsJson, print_json
+from orderworks.imports import Imports, Steer
 
 ImportId = Annotated[str, typer.Argument(help="The import, by its id in `orderworks imports`.")]
 
@@ -25,14 +17,12 @@ def pause(import_id: ImportId, *, as_json: AsJson = False) -> None:
     Chunks that are being loaded are loaded to their end. `orderworks resume` goes on with the rest, and
     the file is kept until then.
     """
-    _show(_carried_out(control.pause, import_id), as_json)
+    _steer(import_id, Steer.PAUSE, as_json)
 
 
 def resume(import_id: ImportId, *, as_json: AsJson = False) -> None:
     """Let a paused import go on."""
-    summary = _carried_out(control.resume, import_id)
-    _nudge(import_id)
-    _show(summary, as_json)
+    _steer(import_id, Steer.RESUME, as_json)
 
 
 def cancel(import_id: ImportId, *, as_json: AsJson = False) -> None:
@@ -40,7 +30,7 @@ def cancel(import_id: ImportId, *, as_json: AsJson = False) -> None:
 
     What is loaded stays loaded. Chunks that are being loaded are loaded to their end.
     """
-    _show(_carried_out(control.cancel, import_id), as_json)
+    _steer(import_id, Steer.CANCEL, as_json)
 
 
 def retry(import_id: ImportId, *, as_json: AsJson = False) -> None:
@@ -48,32 +38,12 @@ def retry(import_id: ImportId, *, as_json: AsJson = False) -> None:
 
     For when what was in their way is mended: a constraint of the database, a host without the spool.
     """
-    summary = _carried_out(control.retry, import_id)
-    settings = Settings.load()
-    with make_redis(settings.stream, settings.redis_timeout) as stream:
-        control.forget_forgiven(stream, import_id)
-    _nudge(import_id)
-    _show(summary, as_json)
+    _steer(import_id, Steer.RETRY, as_json)
 
 
-def _carried_out(change: control.Change, import_id: str) -> Summary:
-    settings = Settings.load()
-    engine = make_engine(settings, "orderworks-cli")
-    with make_redis(settings.stream, settings.redis_timeout) as stream:
-        try:
-            return control.carry_out(engine, stream, change, import_id)
-        except ImportNotFound:
-            raise not_in_ledger(stream, import_id) from None
-
-
-def _nudge(import_id: str) -> None:
-    """Ask for the chunks that are not done. A nudge that is lost is made up for by the sweep."""
-    nudges = Nudges(Settings.load().broker)
-    nudges.send(TaskName.PLAN_IMPORT, import_id)
-    nudges.close()
-
-
-def _show(summary: Summary, as_json: bool) -> None:  # noqa: FBT001 - how to show it
+def _steer(import_id: str, steer: Steer, as_json: bool) -> None:  # noqa: FBT001 - how to show it
+    with Imports.of_environment() as imports:
+        summary = imports.steer(import_id, steer)
     if as_json:
         print_json(summary)
     else:

@@ -8,27 +8,17 @@ from enum import StrEnum
 from typing import Annotated, BinaryIO
 
 import msgspec
-import sqlalchemy as sa
 import typer
 
-from orders.errors import ImportNotFound, InvalidInput, Unavailable
+from orders.errors import InvalidInput, Unavailable
 from orders.imports.columns import parse_mapping
 from orders.imports.ledger import list_imports
 from orders.imports.progress import ENDED, Summary
-from orders.imports.rejects import Reject, as_csv, iter_rejects, iter_unmended, layout_of
-from orders.redis import make_redis
-from orders.settings import Settings
+from orders.imports.rejects import Reject, as_csv, iter_rejects, iter_unmended
 from orderworks.cli.failures import FAILED
-from orderworks.cli.import_lookup import (
-    AsJson,
-    find_import,
-    not_in_ledger,
-    open_ledger,
-    remind_of,
-    waits_for_updates,
-)
 from orderworks.cli.import_views import print_list, print_summary, progress_bar, would_stop
-from orderworks.cli.output import print_json, say
+from orderworks.cli.output import AsJson, print_json, say
+from orderworks.imports import Imports
 from producer import ImportJob, Producer
 
 LOOK_EVERY = 0.5
@@ -129,7 +119,8 @@ def import_file(  # noqa: PLR0913 - all that can be said of a file
     """
     mapping = parse_mapping(map_) if map_ else None
     if parent and not (kind and mapping):
-        remind_of(parent)
+        with Imports.of_environment() as known:
+            known.remind_of(parent)
     with Producer.from_settings() as producer:
         job = producer.import_file(
             _standard_input() if file == "-" else file,
@@ -165,22 +156,15 @@ def imports(
     Of one that is running also: rows, bytes and chunks done, rows a second, the time left, and whether
     it is kept back because order updates wait.
     """
-    if import_id is None:
+    if import_id is None and follow:
+        raise InvalidInput("--follow shows one import: give its id")
+    with Imports.of_environment() as known:
+        if import_id is None:
+            _list(known, as_json)
+            return
         if follow:
-            raise InvalidInput("--follow shows one import: give its id")
-        _list(as_json)
-        return
-    with open_ledger().connect() as connection:
-        summary = find_import(connection, import_id)
-    if follow:
-        summary = _followed(import_id, as_json)
-    held_up = summary["status"] == "running" and waits_for_updates()
-    if as_json:
-        print_json({**summary, "waits_for_updates": held_up})
-        return
-    print_summary(summary)
-    if held_up:
-        say("It is kept back until the order updates that wait are applied.")
+            _follow(known, import_id, as_json)
+        _show(known.look(import_id), as_json)
 
 
 def rejects(
@@ -205,15 +189,16 @@ def rejects(
     line as it is, then `orderworks import bad.csv --parent ID`. A cell that begins like a formula has
     a ' before it, for spreadsheets; the import takes it away.
     """
-    with open_ledger().connect() as connection:
-        _refuse_unplanned(connection, import_id)
-        found = (iter_rejects if all_ else iter_unmended)(connection, import_id)
-        if as_json:
-            print_json([each._asdict() for each in found])
-        elif format_ is Format.JSONL:
-            sys.stdout.writelines(_json_lines(found))
-        else:
-            sys.stdout.writelines(as_csv(found, layout_of(connection, import_id)))
+    with Imports.of_environment() as known:
+        layout = known.layout(import_id)
+        with known.ledger.connect() as connection:
+            found = (iter_rejects if all_ else iter_unmended)(connection, import_id)
+            if as_json:
+                print_json([each._asdict() for each in found])
+            elif format_ is Format.JSONL:
+                sys.stdout.writelines(_json_lines(found))
+            else:
+                sys.stdout.writelines(as_csv(found, layout))
 
 
 def _standard_input() -> BinaryIO:
@@ -224,8 +209,8 @@ def _standard_input() -> BinaryIO:
     return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
 
 
-def _list(as_json: bool) -> None:  # noqa: FBT001 - how it is shown
-    with open_ledger().connect() as connection:
+def _list(known: Imports, as_json: bool) -> None:  # noqa: FBT001 - how it is shown
+    with known.ledger.connect() as connection:
         found = list_imports(connection, LISTED + 1)
     shown = found[:LISTED]
     print_json(shown) if as_json else print_list(shown)
@@ -263,32 +248,31 @@ def _say_accepted(job: ImportJob, as_json: bool) -> None:  # noqa: FBT001
         say(f"Accepted as import {job.id}. Follow it with `orderworks imports {job.id} --follow`.")
 
 
-def _followed(import_id: str, as_json: bool) -> Summary:  # noqa: FBT001
-    """The last summary of an import, which is shown until it ended."""
+def _show(summary: Summary, as_json: bool) -> None:  # noqa: FBT001
     if as_json:
-        return _watched(import_id, lambda _summary: None)
+        print_json(summary)
+        return
+    print_summary(summary)
+    if summary["waits_for_updates"]:
+        say("It is kept back until the order updates that wait are applied.")
+
+
+def _follow(known: Imports, import_id: str, as_json: bool) -> None:  # noqa: FBT001
+    """Wait until an import ended, and show how far it is."""
+    if as_json:
+        _watch(known, import_id, lambda _summary: None)
+        return
     with progress_bar() as show:
-        return _watched(import_id, show)
+        _watch(known, import_id, show)
 
 
-def _watched(import_id: str, show: Callable[[Summary], None]) -> Summary:
-    engine = open_ledger()
+def _watch(known: Imports, import_id: str, show: Callable[[Summary], None]) -> None:
     while True:
-        with engine.connect() as connection:
-            summary = find_import(connection, import_id)
+        summary = known.find(import_id)
         show(summary)
         if summary["status"] in ENDED:
-            return summary
+            return
         time.sleep(LOOK_EVERY)
-
-
-def _refuse_unplanned(connection: sa.Connection, import_id: str) -> None:
-    try:
-        layout_of(connection, import_id)
-    except ImportNotFound:
-        settings = Settings.load()
-        with make_redis(settings.stream, settings.redis_timeout) as stream:
-            raise not_in_ledger(stream, import_id) from None
 
 
 def _json_lines(found: Iterable[Reject]) -> Iterable[str]:

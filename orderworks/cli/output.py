@@ -1,11 +1,14 @@
 """What commands print: tables and sentences for people, one JSON document for programs."""
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 # A pipe has no width, and should not get a table cut to that of a terminal.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)

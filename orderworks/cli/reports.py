@@ -8,11 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from orders import reports
-from orders.database import make_engine
-from orders.redis import make_redis
-from orders.reports import Report
-from orders.settings import Settings
+from orders.reports import Report, TopCustomers
 from orders.windows import Window
 from orderworks.cli.output import console, print_json, say, table
 from orderworks.report_page import render
@@ -51,22 +47,25 @@ def top_customers(
         raise typer.BadParameter("give either --json or --html")
     found = _read(window, limit, min_orders)
     if as_json:
-        print_json({"window": found.window, "as_of": found.as_of, "rows": found.rows})
+        print_json(_document(found))
     elif html:
         _write_page(found, html)
     else:
         print_report(found)
 
 
+def _document(found: Report) -> dict[str, object]:
+    return {
+        "window": found.window,
+        "as_of": found.as_of,
+        "watermark": found.watermark,
+        "seconds": round(found.seconds, 3),
+        "rows": found.rows,
+    }
+
+
 def _read(window: Window, limit: int = LIMIT, min_orders: int = 1) -> Report:
-    settings = Settings.load()
-    return reports.top_customers(
-        make_engine(settings, "orderworks-cli"),
-        make_redis(settings.cache, settings.redis_timeout),
-        window,
-        limit,
-        min_orders,
-    )
+    return TopCustomers.from_settings().read(window, limit, min_orders)
 
 
 def _write_page(found: Report, file: Path) -> None:

@@ -5,10 +5,16 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from orders.delays import Path
 from orders.settings import Settings
 from orderworks.cli.failures import FAILED
 from orderworks.cli.output import console, print_json, say, table
 from orderworks.health import Examination, Status
+
+WHO = {
+    Path.WORKER: "after a worker's commit",
+    Path.LOG: "after a change past the workers",
+}
 
 
 def status(
@@ -39,3 +45,9 @@ def _print(found: Status) -> None:
     ):
         shown = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in counts.items())
         say(f"{name}: {shown or 'none'}")
+    for path, last in found.invalidation.items():
+        times = (
+            f"{name} {1000 * seconds:,.1f} ms"
+            for name, seconds in (("p50", last.p50), ("p99", last.p99), ("max", last.longest))
+        )
+        say(f"cached reads gone {WHO[path]}: {', '.join(times)} (last {last.count:,})")

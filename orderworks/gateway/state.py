@@ -16,13 +16,25 @@ from orders.database import make_engine
 from orders.reads import AsyncCustomerReads
 from orders.redis import make_async_redis
 from orders.settings import Settings
+from orderworks.gateway.blocking import Blocking
+from orderworks.gateway.feeds import Feeds
+from orderworks.gateway.looks import Recent
 from orderworks.gateway.pool import Pool
 from orderworks.gateway.rates import Rates
 from orderworks.gateway.tokens import Tokens
+from orderworks.gateway.uploads import Uploads
+from orderworks.health import Status
 from producer import AsyncProducer
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+FOLLOWERS = 1
+"""Looks at imports under way at a time, of however many are followed."""
+
+STATUS_SECONDS = 2.0
+"""For so long an answer of `status` is good: it asks all workers."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,10 @@ class State:
         cache: the cached functions; `reads` are those of customers.
         stream: the Redis of updates and progress.
         published: the Redis of reports and cached reads.
+        blocking: what only `in_thread` may use.
+        followers: the threads that look at imports which somebody follows.
+        feeds: what streams of events tell.
+        status: what `orderworks status` says.
     """
 
     settings: Settings
@@ -49,6 +65,11 @@ class State:
     threads: CapacityLimiter
     tokens: Tokens
     rates: Rates
+    uploads: Uploads
+    blocking: Blocking
+    followers: CapacityLimiter
+    feeds: Feeds
+    status: Recent[Status]
 
     @classmethod
     @asynccontextmanager
@@ -62,18 +83,25 @@ class State:
             cache = Cache.from_settings(settings)
             stack.push_async_callback(cache.aclose)
             published = _client(stack, settings, settings.cache)
+            producer = await stack.enter_async_context(_producer(settings))
+            blocking = stack.enter_context(Blocking.running(settings, engine, cache))
             yield cls(
                 settings=settings,
                 pool=pool,
                 engine=engine,
-                producer=await stack.enter_async_context(_producer(settings)),
+                producer=producer,
                 cache=cache,
                 reads=AsyncCustomerReads(pool, cache, settings.cache_ttl),
                 stream=_client(stack, settings, settings.stream),
                 published=published,
-                threads=CapacityLimiter(settings.db_pool_size + settings.db_max_overflow),
                 tokens=Tokens(pool),
                 rates=Rates(published, settings.cache_timeout),
+                uploads=Uploads(producer),
+                followers=CapacityLimiter(FOLLOWERS),
+                threads=CapacityLimiter(settings.db_pool_size + settings.db_max_overflow),
+                blocking=blocking,
+                feeds=Feeds(),
+                status=Recent(blocking.examination.status, STATUS_SECONDS),
             )
 
     async def in_thread(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -18,7 +18,7 @@ from orders.messages import OrderUpdate
 from orders.names import Queue
 from orders.schema import customers
 from orders.settings import Settings
-from orderworks.cli.import_lookup import waits_for_updates
+from orderworks.imports import Imports
 from producer import Producer
 from tests.commands import Run
 from tests.holding import AT_A_ROW, attempts, chunks_at_work, held_by, orders_taken
@@ -317,7 +317,8 @@ def test_chunks_wait_while_updates_wait_and_load_once_they_are_applied(
         assert app.control.cancel_consumer(Queue.UPDATES.value, reply=True, limit=1, timeout=5)
         with Producer.from_settings() as producer:
             producer.update(OrderUpdate(order_id=1, status="waits"))
-        eventually(waits_for_updates, 5, "the update is not old")
+        with Imports.of_environment() as imports:
+            eventually(imports.wait_for_updates, 5, "the update is not old")
         import_id = send(file.text())
         # Each of the four goes back to the end of the queue, and comes again.
         all_looked_at(3 * CHUNKS)

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orders import names
 from orders.cache import Cache
+from orders.delays import Path, note
 from orders.drain import Drained
 from orders.imports.flow import Importer
 from orders.imports.options import Options
@@ -267,10 +268,22 @@ def test_drift_is_that_of_the_last_check(
     assert time.time() - 60 < ended < time.time() + 60
 
 
+def test_delays_of_invalidation_are_told_by_path_and_quantile(
+    cache: Redis, told: Callable[..., Told]
+) -> None:
+    note(cache, Path.LOG, [number / 100 for number in range(1, 101)])
+    found, metric = told(), "orderworks_invalidation_seconds"
+    assert found[of(metric, path="log", quantile="0.5")] == pytest.approx(0.505)
+    assert found[of(metric, path="log", quantile="0.99")] == pytest.approx(0.9901)
+    assert found[of(metric, path="log", quantile="1")] == 1
+    assert of(metric, path="worker", quantile="1") not in found, "there was none"
+
+
 def test_every_metric_is_documented_and_told(
     engine: sa.Engine, cache: Redis, settings: Settings
 ) -> None:
     refresh(engine, cache, lambda _ids: None, depth=10)
+    note(cache, Path.WORKER, [0.001])
     with engine.begin() as connection:
         register(connection, [Planned("sweep", "tasks.upkeep.sweep", 5)])
 

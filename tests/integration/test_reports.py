@@ -1,7 +1,9 @@
 """Reports: whatever happens to the orders, the published list is what SQL over them says."""
 
 import random
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -11,11 +13,13 @@ import sqlalchemy as sa
 
 from orders import cache as cached
 from orders import names
+from orders.cache import Cache
+from orders.database import make_engine
 from orders.locks import Lock, try_lock
 from orders.publishing import publish
 from orders.redis import Redis, make_redis
 from orders.refresh import refresh
-from orders.reports import Report, TopCustomer, compute, published_report, top_customers
+from orders.reports import Report, TopCustomer, TopCustomers, compute, published_report
 from orders.schema import customer_changes, customers, orders
 from orders.settings import Settings
 from orders.windows import Window
@@ -178,26 +182,73 @@ def test_two_refreshes_at_once_are_one(engine: sa.Engine, cache: Redis, shop: No
         assert refresh(engine, cache, lambda _ids: None, DEPTH) is None
 
 
-def test_with_none_published_the_answer_comes_from_the_orders(
-    engine: sa.Engine, cache: Redis, shop: None
+@pytest.fixture
+def reads(settings: Settings) -> TopCustomers:
+    """Reads of the report."""
+    return TopCustomers.from_settings(settings)
+
+
+def test_with_none_published_one_reader_computes_for_all(
+    engine: sa.Engine, settings: Settings, cache: Redis, shop: None
 ) -> None:
     assert published_report(cache, Window.ALL) is None
-    assert top_customers(engine, cache, Window.ALL, 5).rows == compute(engine, Window.ALL, 5).rows
+    slow = make_engine(settings, "orderworks-test")
+    queries: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "GROUP BY" in statement:
+            queries.append(statement)
+            time.sleep(0.2)  # The others come meanwhile.
+
+    sa.event.listen(slow, "before_cursor_execute", note)
+    reads = TopCustomers(slow, cache, Cache.from_settings(settings))
+    with ThreadPoolExecutor(10) as pool:
+        found = [*pool.map(lambda _n: reads.read(Window.ALL, 5), range(10))]
+    slow.dispose()
+    assert len(queries) == 1
+    assert all(each.rows == compute(engine, Window.ALL, 5).rows for each in found)
+
+
+def test_what_was_computed_is_gone_with_any_change(
+    engine: sa.Engine, reads: TopCustomers, cache: Redis, shop: None
+) -> None:
+    before = reads.read(Window.ALL, 5)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE orders SET total = total + 1"))
+    cached.invalidate(cache, [1])
+    assert before.rows != reads.read(Window.ALL, 5).rows == compute(engine, Window.ALL, 5).rows
+
+
+def test_with_postgresql_away_the_last_good_one_is_given_with_its_age(
+    engine: sa.Engine, settings: Settings, cache: Redis, shop: None
+) -> None:
+    refresh(engine, cache, lambda _ids: None, depth=3)
+    nowhere = sa.create_engine("postgresql+psycopg2://nobody@127.0.0.1:1/nothing")
+    reads = TopCustomers(nowhere, cache, Cache.from_settings(settings))
+    published = published_report(cache, Window.ALL)
+    assert published
+    deeper = reads.read(Window.ALL, 10)
+    assert (deeper.rows, deeper.as_of) == (published.rows, published.as_of)
+    assert reads.read(Window.ALL, 2).rows == published.rows[:2]
+    cache.flushdb()
+    with pytest.raises(sa.exc.DBAPIError):
+        reads.read(Window.ALL, 2)
 
 
 def test_with_the_cache_away_the_answer_comes_from_the_orders(
     engine: sa.Engine, shop: None
 ) -> None:
-    nowhere = make_redis("redis://127.0.0.1:1/0", timeout=0.5)
-    assert len(top_customers(engine, nowhere, Window.ALL, 5).rows) == 5
+    nowhere = "redis://127.0.0.1:1/0"
+    reads = TopCustomers(engine, make_redis(nowhere, 0.5), Cache(nowhere, 0.5))
+    assert len(reads.read(Window.ALL, 5).rows) == 5
 
 
 def test_slices_deeper_than_the_published_list_come_from_the_orders(
-    engine: sa.Engine, cache: Redis, shop: None
+    engine: sa.Engine, cache: Redis, reads: TopCustomers, shop: None
 ) -> None:
     refresh(engine, cache, lambda _ids: None, depth=3)
     for limit, min_orders in ((2, 1), (10, 1), (2, 20)):
-        found = top_customers(engine, cache, Window.ALL, limit, min_orders)
+        found = reads.read(Window.ALL, limit, min_orders)
         assert found.rows == compute(engine, Window.ALL, limit, min_orders).rows
 
 

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import typer
 
-from orderworks.cli.moments import moment
+from orders.errors import InvalidInput
+from orderworks.moments import moment
 
 
 @pytest.mark.parametrize(
@@ -38,5 +38,5 @@ def test_an_age_is_so_long_ago(text: str, span: timedelta) -> None:
 
 @pytest.mark.parametrize("text", ["", "2", "h", "-2h", "2 years", "2026-13-01", "999999999w"])
 def test_what_is_neither_is_refused(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match="neither a time"):
+    with pytest.raises(InvalidInput, match="neither a time"):
         moment(text)

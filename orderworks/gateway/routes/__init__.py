@@ -2,11 +2,27 @@
 
 from fastapi import APIRouter
 
-from orderworks.gateway.routes import health, orders, page
+from orderworks.gateway.routes import (
+    customers,
+    dead,
+    health,
+    imports,
+    metrics,
+    orders,
+    overview,
+    page,
+    reports,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     orders.router,
+    imports.router,
+    customers.router,
+    reports.router,
+    dead.router,
+    overview.router,
     health.router,
+    metrics.router,
     page.router,
 )
 """In the order in which the documentation lists them."""

@@ -197,7 +197,7 @@ class Histories(RuleBasedStateMachine):
     def windows_are_of_another_day(self, days: int) -> None:
         """As after an outage of that many days, or with a clock that was set back."""
         with self.folding() as connection:
-            rollups.move_windows(connection, datetime.now(UTC) + timedelta(days=days))
+            rollups.move_windows(connection, datetime.now(UTC) + timedelta(days=days), DEPTH)
 
     @rule()
     def night(self) -> None:

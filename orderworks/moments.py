@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-import typer
+from orders.errors import InvalidInput
 
 _AGE = re.compile(r"([0-9]{1,9})\s*(s|min|m|h|d|w)")
 _UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -13,7 +13,7 @@ def moment(text: str) -> datetime:
     """The moment that `2026-11-22T19:00`, `2h` or `3d` means; in UTC where it names no zone.
 
     Raises:
-        typer.BadParameter: it is neither a moment nor an age.
+        InvalidInput: it is neither a moment nor an age.
     """
     age = _AGE.fullmatch(text.strip())
     try:
@@ -21,7 +21,7 @@ def moment(text: str) -> datetime:
             return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
         named = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError):
-        raise typer.BadParameter(
+        raise InvalidInput(
             f"{text!r} is neither a time such as 2026-11-22T19:00 nor an age such as 2h or 3d"
         ) from None
     return named if named.tzinfo else named.replace(tzinfo=UTC)

@@ -1,0 +1,118 @@
+"""Feeds of events: each has one source, shared by all who listen, so that a thousand cost one look.
+
+Who is slow misses events and gets the newest one: nothing is queued for anybody.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT = 15.0
+"""Seconds without an event after which a comment is sent, so that no proxy takes the stream for dead."""
+
+RETRY = b"retry: 2000\n\n"
+"""What a stream begins with: after how many milliseconds to come again if it breaks."""
+
+STILL_HERE = b": still here\n\n"
+
+Source = Callable[[], AsyncIterator[bytes]]
+"""What begins a source: events, encoded. When there are no more, the feed is over."""
+
+
+class Feeds:
+    """The feeds of a process by their names. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._feeds: dict[str, Feed] = {}
+        self._closed = False
+
+    async def listen(self, name: str, source: Source) -> AsyncGenerator[bytes, None]:
+        """What a stream of the feed sends: the newest event at once, then those that come.
+
+        The source is begun for the first who listens, and ends with the last.
+        """
+        feed = self._feeds.get(name) or self._begin(name, source)
+        feed.listeners += 1
+        try:
+            yield RETRY
+            seen = 0
+            while heard := await feed.after(seen):
+                seen, event = heard
+                yield event
+        finally:
+            feed.listeners -= 1
+            if not feed.listeners:
+                self._end(name, feed)
+
+    def close(self) -> None:
+        """End all streams, those that begin from now on too: the process is about to stop."""
+        self._closed = True
+        for name, feed in [*self._feeds.items()]:
+            self._end(name, feed)
+
+    def _begin(self, name: str, source: Source) -> "Feed":
+        feed = self._feeds[name] = Feed(source())
+        if self._closed:
+            feed.end()
+        return feed
+
+    def _end(self, name: str, feed: "Feed") -> None:
+        feed.end()
+        if self._feeds.get(name) is feed:
+            del self._feeds[name]
+
+
+class Feed:
+    """The events of one source, which runs until `end`.
+
+    Attributes:
+        listeners: how many there are.
+    """
+
+    def __init__(self, source: AsyncIterator[bytes]) -> None:
+        self.listeners = 0
+        self._newest, self._told, self._over = b"", 0, False
+        self._news = asyncio.Event()
+        self._run = asyncio.create_task(self._tell(source))
+
+    async def after(self, seen: int) -> tuple[int, bytes] | None:
+        """The newest event and its number, once that is above `seen`; None if none will come.
+
+        After a while without one, a comment under the old number.
+        """
+        if self._told == seen and not self._over and not await self._news_come():
+            return seen, STILL_HERE
+        return (self._told, self._newest) if self._told > seen else None
+
+    def end(self) -> None:
+        """Let no further event come."""
+        self._run.cancel()
+        self._over = True
+        self._wake()
+
+    async def _tell(self, source: AsyncIterator[bytes]) -> None:
+        try:
+            async for event in source:
+                self._newest, self._told = event, self._told + 1
+                self._wake()
+        except Exception:
+            # Those who listen come again by themselves.
+            log.exception("feed_failed")
+        finally:
+            self._over = True
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let all who wait look; who waits from now on waits for what comes next."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def _news_come(self) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEARTBEAT):
+                return await self._news.wait()
+        return False

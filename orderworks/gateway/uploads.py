@@ -1,0 +1,109 @@
+"""Files that come as the body of a request, handed on as they come: never on disk or in memory here."""
+
+import asyncio
+from typing import Unpack
+
+from fastapi import Request
+
+from orderworks.gateway.manners import too_large
+from orderworks.gateway.problems import Kind, Problem, try_again
+from producer import AsyncProducer, ImportJob
+from producer.async_client import ImportOptions
+
+AT_ONCE = 4
+"""Uploads that a process takes at a time. Each has a thread of the event loop's own few, which have to
+suffice for everything else that the producer does in one."""
+
+QUIET = 30.0
+"""Seconds without a byte after which an upload is given up."""
+
+BUSY = 5.0
+"""Seconds after which to come again when there are too many."""
+
+
+class Upload:
+    """The body of a request, as a file for the thread that reads it.
+
+    The next piece of the body is asked for when it is needed, and only then does the server take more
+    from the client.
+
+    Attributes:
+        name: what the file is called.
+        failure: why it could not be read to its end, if so.
+    """
+
+    def __init__(self, request: Request, name: str, most: int) -> None:
+        """For the event loop that calls it.
+
+        Raises:
+            Problem: the body is larger than `most` bytes, and says so.
+        """
+        length = request.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) > most:
+            raise too_large(most)
+        self.name = name
+        self.failure: BaseException | None = None
+        self._loop = asyncio.get_running_loop()
+        self._pieces = request.stream()
+        self._left, self._most = most, most
+        self._rest = b""
+
+    def read(self, size: int, /) -> bytes:
+        """Some bytes, or none at the end. Not in the event loop's thread.
+
+        Raises:
+            Problem: the body is too large, or nothing came for too long.
+            ClientDisconnect: the client went away.
+        """
+        if not self._rest:
+            self._rest = self._next()
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return taken
+
+    def _next(self) -> bytes:
+        try:
+            return asyncio.run_coroutine_threadsafe(self._pull(), self._loop).result()
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    async def _pull(self) -> bytes:
+        try:
+            async with asyncio.timeout(QUIET):
+                piece = await anext(self._pieces, b"")
+        except TimeoutError:
+            raise Problem(
+                Kind.TOO_SLOW, f"nothing of the file came for {QUIET:g} s: it is not imported"
+            ) from None
+        self._left -= len(piece)
+        if self._left < 0:
+            raise too_large(self._most)
+        return piece
+
+
+class Uploads:
+    """The uploads of a process."""
+
+    def __init__(self, producer: AsyncProducer) -> None:
+        self._producer = producer
+        self._under_way = 0
+
+    async def accept(self, upload: Upload, **options: Unpack[ImportOptions]) -> ImportJob:
+        """Import a file while it comes. Of one that does not come whole nothing is left.
+
+        Raises:
+            Problem: there are too many uploads just now, or this one is too large, or too slow.
+            InvalidInput, Unavailable: as `AsyncProducer.import_file`.
+        """
+        if self._under_way >= AT_ONCE:
+            raise try_again(Kind.TOO_MANY, f"{AT_ONCE} uploads are under way already", BUSY)
+        self._under_way += 1
+        try:
+            return await self._producer.import_file(upload, **options)
+        except Exception:
+            # The spool's client may have made another error of it.
+            if upload.failure:
+                raise upload.failure from None
+            raise
+        finally:
+            self._under_way -= 1

@@ -1,0 +1,164 @@
+"""Imports as people find and steer them, from a terminal or through the gateway.
+
+What an import is, and what may be done to it, is in `orders/imports/`.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from typing import Self
+
+import redis
+import sqlalchemy as sa
+
+from orders.database import make_engine
+from orders.errors import ImportNotFound, OrderworksError, WrongState
+from orders.imports import control
+from orders.imports.layout import Layout
+from orders.imports.ledger import import_summary
+from orders.imports.progress import Summary, accepted_summary, mirror, read_progress
+from orders.imports.rejects import layout_of
+from orders.imports.spool import Spool
+from orders.names import TaskName
+from orders.redis import Redis, make_redis
+from orders.settings import Settings
+from orders.stream import UpdateStream
+from producer.nudges import Nudges
+
+
+class Steer(StrEnum):
+    """What may be done to an import that is under way."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    RETRY = "retry"
+
+
+_CHANGES = {
+    Steer.PAUSE: control.pause,
+    Steer.RESUME: control.resume,
+    Steer.CANCEL: control.cancel,
+    Steer.RETRY: control.retry,
+}
+
+
+class Imports:
+    """The imports of one ledger, and those that are not in it yet. Threads may share it.
+
+    Attributes:
+        ledger: the database that has the ledger.
+    """
+
+    def __init__(
+        self, ledger: sa.Engine, client: Redis, nudges: Nudges, settings: Settings
+    ) -> None:
+        """`client` is the server of the streams, where producers are told how far their imports are."""
+        self.ledger = ledger
+        self._client = client
+        self._nudges = nudges
+        self._spool = Spool.from_settings(settings)
+        self._updates = UpdateStream(client, settings.update_shards, settings.stream_limit)
+        self._most_lag = settings.import_yield_lag
+
+    @classmethod
+    @contextmanager
+    def of_environment(cls) -> Iterator[Self]:
+        """The imports that the environment names, over connections that end with the block."""
+        settings = Settings.load()
+        ledger, nudges = make_engine(settings, "orderworks-cli"), Nudges(settings.broker)
+        with make_redis(settings.stream, settings.redis_timeout) as client:
+            try:
+                yield cls(ledger, client, nudges, settings)
+            finally:
+                nudges.close()
+                ledger.dispose()
+
+    def find(self, import_id: str) -> Summary:
+        """What the ledger says, else what was told the producer, else what that left in the spool.
+
+        Raises:
+            ImportNotFound: nobody knows it.
+        """
+        with self.ledger.connect() as connection, suppress(ImportNotFound):
+            return import_summary(connection, import_id)
+        accepted = self._accepted(import_id)
+        if accepted is None:
+            raise _unknown(import_id)
+        return accepted
+
+    def look(self, import_id: str) -> Summary:
+        """The same, and as `waits_for_updates` whether it is kept back just now.
+
+        Raises:
+            ImportNotFound: nobody knows it.
+        """
+        found = self.find(import_id)
+        kept_back = found["status"] == "running" and self.wait_for_updates()
+        return {**found, "waits_for_updates": kept_back}
+
+    def layout(self, import_id: str) -> Layout:
+        """The form of the import's records.
+
+        Raises:
+            ImportNotFound, WrongState: the ledger does not have it; says why.
+        """
+        with self.ledger.connect() as connection, suppress(ImportNotFound):
+            return layout_of(connection, import_id)
+        raise self._not_in_ledger(import_id)
+
+    def steer(self, import_id: str, steer: Steer) -> Summary:
+        """Pause, resume, cancel or retry an import; how far it is then.
+
+        Raises:
+            ImportNotFound: nobody knows it.
+            WrongState: it is not in a state for that.
+        """
+        try:
+            summary = control.carry_out(self.ledger, self._client, _CHANGES[steer], import_id)
+        except ImportNotFound:
+            raise self._not_in_ledger(import_id) from None
+        if steer is Steer.RETRY:
+            control.forget_forgiven(self._client, import_id)
+        if steer in (Steer.RESUME, Steer.RETRY):
+            # A nudge that is lost is made up for by the sweep.
+            self._nudges.send(TaskName.PLAN_IMPORT, import_id)
+        return summary
+
+    def remind_of(self, import_id: str) -> None:
+        """Let Redis know again of an import that only the ledger knows any more, if that does."""
+        if read_progress(self._client, import_id) is None:
+            with self.ledger.connect() as connection, suppress(ImportNotFound):
+                mirror(self._client, import_summary(connection, import_id))
+
+    def wait_for_updates(self) -> bool:
+        """Whether workers keep imports back just now, because order updates waited for too long."""
+        with suppress(redis.RedisError):
+            now, shards = time.time(), self._updates.every_shard()
+            return any(self._updates.lag(shard, now) > self._most_lag for shard in shards)
+        return False
+
+    def _accepted(self, import_id: str) -> Summary | None:
+        """What is known of an import that is not planned."""
+        told = read_progress(self._client, import_id)
+        if told:
+            return told
+        manifest = self._spool.manifest(import_id)
+        return accepted_summary(manifest) if manifest else None
+
+    def _not_in_ledger(self, import_id: str) -> OrderworksError:
+        """Why nothing can be done to an import that the ledger does not have."""
+        accepted = self._accepted(import_id)
+        if accepted is None:
+            return _unknown(import_id)
+        if accepted["dry_run"]:
+            return WrongState(f"import {import_id} is a dry run, of which nothing is kept")
+        return WrongState(
+            f"import {import_id} is {accepted['status']} and not planned yet; try again in a "
+            "moment, as soon as a worker has read the file"
+        )
+
+
+def _unknown(import_id: str) -> ImportNotFound:
+    return ImportNotFound(f"no import has the id {import_id}; `orderworks imports` lists them")
