@@ -44,7 +44,9 @@ def validate(cells: pl.DataFrame, fields: Sequence[Field], version: int) -> Vali
 
 def reject(rows: pl.DataFrame, column: str, code: str, reason: pl.Expr) -> pl.DataFrame:
     """Rejects of rows that have a `line`."""
-    return rows.select(
+    # What is left of a filtered frame may have empty parts between others: polars 2.1 panics at a text
+    # that it puts together from such columns.
+    return rows.rechunk().select(
         "line",
         pl.lit(column).alias("column"),
         pl.lit(code).alias("code"),
@@ -75,7 +77,9 @@ def _part_plain(rows: pl.DataFrame, fields: Sequence[Field]) -> tuple[pl.DataFra
     """The rows that can be seen at a glance to be good, nearly all in most files; and the others."""
     plain = pl.all_horizontal(is_plain(column, pl.col(column.name)) for column, _place in fields)
     found = rows.select(plain.alias("plain"))["plain"]
-    return (rows, rows.clear()) if found.all() else (rows.filter(found), rows.filter(~found))
+    if found.all():
+        return rows, rows.clear()
+    return rows.filter(found), rows.filter(~found).rechunk()  # for its rejects: see `reject`
 
 
 def _emptied(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from orders.imports.columns import COLUMNS, Kind, locate_fields
 from orders.imports.layout import Layout
 from orders.imports.loading.parse import parse
 from orders.imports.loading.rules import accepts, cleaned, is_plain
-from orders.imports.loading.validate import Validated, validate
+from orders.imports.loading.validate import Validated, quoted, reject, validate
 
 GOOD: dict[Kind, dict[str, str]] = {
     "orders": {
@@ -187,3 +187,17 @@ def test_what_looks_plain_is_accepted_as_it_stands(texts: list[str]) -> None:
         judged = plain.select("cell", kept.alias("kept"), accepts(column, kept).alias("taken"))
         assert judged["taken"].all()
         assert judged["kept"].equals(judged["cell"].alias("kept"))
+
+
+def test_rejects_that_stand_far_apart_in_a_large_chunk_have_their_reasons() -> None:
+    """Such a frame comes in parts, and some of them are empty when only the bad rows are left."""
+    first, *others = (pl.Series("customer_id", ids) for ids in ([7, 404], [8, 9], [404, 9]))
+    for each in others:
+        first.append(each)
+    whole = pl.DataFrame({"line": range(2, 8)}).with_columns(first)
+    bad = whole.filter(pl.col("customer_id").is_in(pl.Series([404]).implode()))
+    assert [len(each) for each in bad["customer_id"].get_chunks()] == [1, 0, 1]
+    reason = quoted("customer_id", pl.col("customer_id").cast(pl.String), "is no customer's id")
+    found = reject(bad, "customer_id", "unknown_customer", reason)
+    assert found["line"].to_list() == [3, 6]
+    assert found["reason"].to_list() == ["customer_id: '404' is no customer's id"] * 2
