@@ -2,7 +2,8 @@
 
 import { get } from "./api.js";
 import { byId, el, fill, say } from "./dom.js";
-import { ago, count, money } from "./format.js";
+import { count, money } from "./format.js";
+import { timeAgo } from "./times.js";
 
 const WINDOWS = { all: "All", "365d": "Year", "90d": "90 d", "30d": "30 d", "7d": "7 d", "1d": "Today" };
 const LISTED = 10;
@@ -10,7 +11,6 @@ const LISTED = 10;
 const chart = byId("customer-chart");
 
 let chosen = "all";
-let report = null;
 let shown = null;
 
 /** Offer the windows; a choice is shown at once. */
@@ -25,7 +25,6 @@ export function showCustomers(published) {
     shown = known;
     refresh();
   }
-  tellAge();
 }
 
 function choice([name, label]) {
@@ -44,13 +43,12 @@ async function refresh() {
     if (wanted === chosen) draw(found);
   } catch (error) {
     shown = null; // it is tried again with the next look
-    if (!report) chart.replaceChildren(el("p", { class: "problem" }, error.message));
+    if (!chart.children.length) chart.replaceChildren(el("p", { class: "problem" }, error.message));
   }
 }
 
 function draw(found) {
-  report = found;
-  tellAge();
+  tellAge(found.as_of);
   if (!found.rows.length) {
     const nobody = "No customer has counted orders in this window. Import a file of orders to see them here.";
     chart.replaceChildren(el("p", { class: "empty" }, nobody));
@@ -84,6 +82,6 @@ function write(line, row, highest) {
   fill(track.firstChild, highest ? Number(row.total) / highest : 0);
 }
 
-function tellAge() {
-  say(byId("freshness"), report ? `as of ${ago(report.as_of)}` : "");
+function tellAge(asOf) {
+  byId("freshness").replaceChildren("as of ", timeAgo(asOf));
 }

@@ -2,7 +2,8 @@
 
 import { get, post } from "./api.js";
 import { button, byId, el, say } from "./dom.js";
-import { ago, count, counted, moment } from "./format.js";
+import { count, counted } from "./format.js";
+import { timeAgo } from "./times.js";
 
 const LISTED = 25;
 const AT_ONCE = 1000; // of all that wait, a request replays so many
@@ -64,8 +65,8 @@ function row(letter) {
   };
   const id = `letter-${letter.id}`;
   const box = el("input", { type: "checkbox", id, checked: chosen.has(letter.id), onchange: change });
-  const tries = `${counted(letter.attempts, "try", "tries")}, ${ago(letter.died_at)}`;
-  const head = el("span", { class: "line" }, el("strong", {}, order), el("span", { title: moment(letter.died_at) }, tries));
+  const tries = el("span", {}, `${counted(letter.attempts, "try", "tries")}, `, timeAgo(letter.died_at));
+  const head = el("span", { class: "line" }, el("strong", {}, order), tries);
   const payload = el("code", { title: letter.payload }, letter.payload);
   const told = el("span", { class: "told" }, head, el("span", { class: "reason" }, letter.reason), payload);
   return el("li", {}, el("label", {}, box, told));

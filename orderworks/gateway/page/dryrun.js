@@ -27,7 +27,7 @@ export function dryRun({ would, max_rejects: most, strict }) {
     warning(would, most, strict),
     el("p", {}, effects(would)),
     first("First differences", would.differences),
-    first("First rejected rows", would.rejects),
+    first("First rejected rows", would.rejects.map(({ code, ...told }) => told)),
   );
 }
 

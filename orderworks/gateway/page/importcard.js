@@ -2,7 +2,8 @@
 
 import { download, get, post } from "./api.js";
 import { button, el, fill, say, table } from "./dom.js";
-import { ago, count, counted, moment, short, size, span } from "./format.js";
+import { count, counted, short, size, span } from "./format.js";
+import { timeAgo } from "./times.js";
 
 const ENDED = ["done", "failed", "cancelled"];
 const COUNTS = ["applied", "unchanged", "stale", "superseded", "rejected"];
@@ -18,7 +19,6 @@ const ACTIONS = {
 export function importCard(first) {
   const parts = {
     status: el("span", { class: "status" }),
-    when: el("time"),
     ended: el("span"),
     bar: el("span", { class: "bar" }),
     way: el("p", { class: "way" }),
@@ -29,7 +29,7 @@ export function importCard(first) {
   };
   parts.track = el("div", { class: "track", role: "progressbar", "aria-label": `progress of ${first.source}` }, parts.bar);
   const head = el("header", {}, el("strong", { title: first.id }, first.source), parts.status);
-  const what = el("p", { class: "what" }, el("span", {}, `${first.kind} · `, parts.when, parts.ended), el("span", { class: "id" }, first.id));
+  const what = el("p", { class: "what" }, el("span", {}, `${first.kind} · `, timeAgo(first.accepted_at), parts.ended), el("span", { class: "id" }, first.id));
   const { track, way, counts, error, rejects, actions } = parts;
   const node = el("li", { class: "card" }, head, what, track, way, counts, error, rejects, actions);
   const card = { node, parts, steps: -1, update: (document) => update(card, document) };
@@ -38,8 +38,6 @@ export function importCard(first) {
 
 function update(card, document) {
   const { parts } = card;
-  say(parts.when, ago(document.accepted_at));
-  parts.when.title = moment(document.accepted_at);
   if (document.steps < card.steps) return; // news may overtake each other
   card.steps = document.steps;
   card.node.dataset.status = document.status;

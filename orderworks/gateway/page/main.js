@@ -11,15 +11,17 @@ import { offerImport } from "./newimport.js";
 import { showBeat, showNoParts, showParts } from "./parts.js";
 import { offerSignOut } from "./signin.js";
 import { showTiles } from "./tiles.js";
+import { keepTimes } from "./times.js";
 
 const SERVERS = { postgresql: "PostgreSQL", stream: "The Redis of the updates", cache: "The Redis of the cache" };
+const LISTS = { imports: "import-list", dead: "dead-list", beat: "beat-list" };
 const LOOK = 10_000; // milliseconds between two looks at all parts: each asks all workers
 
 function hear(_name, overview) {
   setClock(overview.at);
   showTiles(overview);
   showCustomers(overview.report);
-  for (const id of ["imports", "dead", "beat"]) byId(id).classList.toggle("away", !overview[id]);
+  for (const [section, list] of Object.entries(LISTS)) byId(list).classList.toggle("away", !overview[section]);
   if (overview.imports) showImports(overview.imports);
   if (overview.beat) showBeat(overview.beat);
   if (overview.dead) showDead(overview.dead);
@@ -49,6 +51,7 @@ async function lookAtParts() {
   setTimeout(lookAtParts, LOOK);
 }
 
+keepTimes();
 offerSignOut();
 offerWindows();
 offerImport();

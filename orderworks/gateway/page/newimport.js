@@ -77,11 +77,11 @@ async function tried(file, query, back) {
 
 /** The last that is heard of a dry run. */
 async function outcome(id, way) {
-  way.working("Trying it");
   let last = null;
   await follow(`v1/imports/${encodeURIComponent(id)}/events`, (name, document) => {
     if (way.signal.aborted) return true;
     if (name === "end") last = document;
+    way.working(document.waits_for_updates ? "Order updates go first; then it is tried" : "Trying it");
     return name === "end";
   });
   if (!last) throw new DOMException("called off", "AbortError");

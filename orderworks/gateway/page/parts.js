@@ -1,7 +1,8 @@
 // Whether each part is well, and what runs by the clock.
 
 import { byId, el, say, table } from "./dom.js";
-import { ago, count, span } from "./format.js";
+import { count, span } from "./format.js";
+import { timeAgo } from "./times.js";
 
 /** Show the parts, those that are not well first; and what the top of the page says of them. */
 export function showParts({ healthy, parts }) {
@@ -40,7 +41,7 @@ function clock(entries) {
   const lines = entries.map((each) => [
     el("span", { title: each.task }, each.entry),
     span(each.every),
-    each.succeeded_at ? ago(each.succeeded_at) : "never",
+    each.succeeded_at ? timeAgo(each.succeeded_at) : "never",
     state(each),
   ]);
   return table(["Entry", "Every", "Last success", "Next"], lines);
@@ -50,5 +51,5 @@ function state(entry) {
   if (entry.error) return el("span", { class: "bad", title: entry.error }, "failed");
   if (entry.overdue) return el("span", { class: "bad" }, "overdue");
   if (entry.paused) return el("span", { class: "warn" }, "paused");
-  return entry.due_in > 0 ? `in ${span(entry.due_in)}` : "due";
+  return entry.due_in < 1 ? "now" : `in ${span(entry.due_in)}`;
 }

@@ -67,6 +67,6 @@ function showCache(reads) {
 function showLetters(dead, updates) {
   say(letters.figure, count(dead.not_replayed));
   letters.node.classList.toggle("bad", dead.not_replayed > 0);
-  say(letters.say, dead.not_replayed ? "look at them" : "none was given up");
+  say(letters.say, dead.not_replayed ? "Look at them" : "None waits");
   say(letters.foot, updates ? `${count(updates.dead)} ever` : "");
 }
