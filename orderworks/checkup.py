@@ -23,6 +23,9 @@ PROCESSES_A_HOST = 4
 LISTENERS_A_HOST = 1
 """Workers that listen to the outbox, with a connection each."""
 
+GATEWAYS_A_HOST = 1
+"""Gateway processes, each with a pool for what is awaited beside the usual one."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -125,13 +128,14 @@ def _statuses(connection: sa.Connection, wanted: tuple[str, ...]) -> Finding:
 
 def _pool_budget(connection: sa.Connection, settings: Settings) -> Finding:
     limit = int(connection.execute(sa.text("SHOW max_connections")).scalar_one())
-    pools = PROCESSES_A_HOST * (settings.db_pool_size + settings.db_max_overflow)
-    need = pools + LISTENERS_A_HOST
+    processes = PROCESSES_A_HOST + GATEWAYS_A_HOST
+    pools = processes * (settings.db_pool_size + settings.db_max_overflow)
+    need = pools + LISTENERS_A_HOST + GATEWAYS_A_HOST * settings.gateway_pool_size
     return Finding(
-        "a host's worker processes fit into max_connections",
+        "a host's processes fit into max_connections",
         need <= 0.8 * limit,
-        f"{PROCESSES_A_HOST} processes may open {need} of {limit}",
-        "lower DB_POOL_SIZE and DB_MAX_OVERFLOW, or raise max_connections",
+        f"{processes} processes may open {need} of {limit}",
+        "lower DB_POOL_SIZE, DB_MAX_OVERFLOW and GATEWAY_POOL_SIZE, or raise max_connections",
     )
 
 

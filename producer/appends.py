@@ -3,6 +3,7 @@
 Steps without I/O, which the sync and the async client carry out alike.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ class Appends:
 
     def shard_of(self, update: OrderUpdate) -> int:
         """The shard that has the updates of this one's order."""
-        return self.shard_of_order(update.order_id)
+        return shard_of(update.order_id, self._shards)
 
     def shard_of_order(self, order_id: int) -> int:
         """The shard that has the updates of this order."""
@@ -124,9 +125,9 @@ class Appends:
 
     def _split(self, updates: Sequence[OrderUpdate], wanted: Wanted) -> list[Part]:
         """The updates by shard, those of one order in their order."""
-        shares: dict[int, list[OrderUpdate]] = {}
+        shares: defaultdict[int, list[OrderUpdate]] = defaultdict(list)
         for update in updates:
-            shares.setdefault(self.shard_of(update), []).append(update)
+            shares[shard_of(update.order_id, self._shards)].append(update)
         return [self._part(shard, share, wanted) for shard, share in shares.items()]
 
     def _of(self, parts: Sequence[Part], chunk: Chunk) -> list[OrderUpdate]:

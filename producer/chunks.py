@@ -52,13 +52,17 @@ async def async_chunks(
         return
     iterator = aiter(updates)
     failure: Exception | None = None
-    while failure is None:
+    ended = False
+    while not ended and failure is None:
         taken: list[OrderUpdate] = []
         try:
-            while len(taken) < size:
-                taken.append(checked(await anext(iterator)))
-        except Exception as error:  # noqa: BLE001 - as above; StopAsyncIteration is the end
+            async for update in iterator:
+                taken.append(checked(update))
+                if len(taken) == size:
+                    break
+            else:
+                ended = True
+        except Exception as error:  # noqa: BLE001 - as above
             failure = error
-        ended = isinstance(failure, StopAsyncIteration)
-        if taken or not ended:
-            yield Chunk(taken, None if ended else failure)
+        if taken or failure:
+            yield Chunk(taken, failure)

@@ -162,6 +162,7 @@ class Composition:
             "/spool": str(self._place("", "spool")),
             "0.0.0.0": LOOPBACK,  # noqa: S104 - likewise
             "5555": str(self.ports.get("flower", 0)),
+            "8000": str(self.ports.get("gateway", 0)),
         }
         pattern = re.compile(rf"(?:{'|'.join(map(re.escape, places))})(?!\w)")
         return [pattern.sub(lambda found: places[found[0]], str(word)) for word in words]

@@ -199,6 +199,21 @@ def cache(
 
 
 @commands.command()
+def gateway(
+    rows: Rows = 1_000_000,
+    count: Annotated[int, typer.Option("--updates", min=1000, help="Updates a batch.")] = 200_000,
+    rounds: Rounds = 5,
+    json: JsonFile = None,
+    plot: PlotFile = None,
+) -> None:
+    """Enqueue by HTTP, beside `update_many`."""
+    from bench import gateway as benchmark  # noqa: PLC0415 - only a clone has it
+    from bench import report  # noqa: PLC0415 - likewise
+
+    report.publish(benchmark.run(rows, count, rounds), json, plot)
+
+
+@commands.command()
 def drains(
     rows: Rows = 1_000_000,
     count: Annotated[int, typer.Option("--updates", min=1000, help="Updates.")] = 200_000,

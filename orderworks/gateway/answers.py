@@ -1,5 +1,6 @@
 """JSON out and in: documents are msgspec's, totals are strings, times ISO 8601."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -36,10 +37,16 @@ def decoded(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        field = path.rstrip("`").lstrip(".") or "body"
-        raise Problem(
-            Kind.INVALID, f"{field}: {problem}", errors=[FieldError(field, problem)]
-        ) from None
+        wrong = _field_error(str(error))
+        detail = f"{wrong.field}: {wrong.detail}"
+        raise Problem(Kind.INVALID, detail, errors=[wrong]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(Kind.MALFORMED, f"the body is no JSON: {error}") from None
+
+
+def _field_error(said: str) -> FieldError:
+    """What the decoder says, with the field that it is about."""
+    problem, _, path = said.partition(" - at `$")
+    of_object = re.search(r"(?:unknown|required) field `(.+)`$", problem)
+    names = [path.rstrip("`").lstrip("."), of_object[1] if of_object else ""]
+    return FieldError(".".join(filter(None, names)) or "body", problem)

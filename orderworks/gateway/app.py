@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from orders.settings import Settings
-from orderworks.gateway.describe import PROBLEMS, describe
+from orderworks.gateway.describe import describe
 from orderworks.gateway.manners import Manners
 from orderworks.gateway.problems import answer_problem
 from orderworks.gateway.routes import ROUTERS, STREAMED
@@ -30,7 +30,6 @@ def make_app(settings: Settings) -> FastAPI:
         title="Orderworks",
         version=version("orderworks"),
         lifespan=life,
-        responses=PROBLEMS,
         docs_url=None,
         redoc_url=None,
         exception_handlers={
@@ -41,7 +40,8 @@ def make_app(settings: Settings) -> FastAPI:
     app.openapi = lambda: dict(describe(app))  # type: ignore[method-assign]  # FastAPI's own way
     app.add_middleware(Manners, settings=settings, streamed=STREAMED)
     for router in ROUTERS:
-        app.include_router(router)
+        # What FastAPI includes it matches twice for each request; routes of its own, once.
+        app.router.routes.extend(router.routes)
     return app
 
 

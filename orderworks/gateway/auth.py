@@ -5,34 +5,29 @@ first token is made.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, cast
+from typing import cast
 
 import structlog
-from fastapi import Depends, Request
-from fastapi.security import HTTPBearer
+from fastapi import Request
 
 from orders.tokens import Scope
 from orderworks.gateway.loopback import is_loopback
 from orderworks.gateway.problems import Kind, Problem, try_again
-from orderworks.gateway.state import State, state_of
+from orderworks.gateway.state import State, current_state
 from orderworks.gateway.tokens import ANYBODY_HERE, Caller
 
 __all__ = ["Scope", "allowed", "caller_of"]
 
-bearer = HTTPBearer(
-    auto_error=False,
-    description="A token of `orderworks token create`. On the loopback it is needed once there is one.",
-)
 
-
-def allowed(scope: Scope) -> Callable[[Request, State], Awaitable[None]]:
+def allowed(scope: Scope) -> Callable[[Request], Awaitable[None]]:
     """A dependency of routes: who asks may do what this scope is for, and not too often.
 
     Raises:
         Problem: they may not; Unavailable: the database cannot say.
     """
 
-    async def check(request: Request, state: Annotated[State, Depends(state_of)]) -> None:
+    async def check(request: Request) -> None:
+        state = current_state(request)
         caller = await _identify(request, state)
         request.state.caller = caller
         if scope not in caller.scopes:

@@ -5,7 +5,8 @@ on its way.
 """
 
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Collection
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,8 +17,8 @@ from producer.appends import DURABLE_CHUNK
 LISTED = 100
 """Lines that an answer names with what is wrong with them."""
 
-Block = list[tuple[int, OrderUpdate | InvalidUpdate]]
-"""Lines by number with what they say."""
+Line = OrderUpdate | InvalidUpdate | None
+"""What a line says, or why it is no update; None if it is blank."""
 
 
 class Reject(msgspec.Struct, frozen=True):
@@ -28,79 +29,98 @@ class Reject(msgspec.Struct, frozen=True):
     detail: str
 
 
+class Block(NamedTuple):
+    """Lines that came together: the number of the first one, and what they say."""
+
+    first: int
+    lines: Sequence[Line]
+
+
 class Batch:
     """The updates of a body.
 
     Attributes:
-        lines: how many were taken; blank ones do not count.
-        last: the number of the last line that was taken, blank ones included.
-        rejected: the first of those that are no updates.
+        last: the number of the last line that was taken.
+        rejected: the first of the lines that are no updates.
         rejected_count: how many are none.
     """
 
     def __init__(self, body: AsyncIterable[bytes], longest: int) -> None:
         """`longest` is the number of bytes that a line may have."""
-        self.lines = self.last = self.rejected_count = 0
+        self.last = self.rejected_count = 0
         self.rejected: list[Reject] = []
         self._body, self._longest = body, longest
+        self._blank = 0
         self._recent: deque[Block] = deque()
         self._held = 0
+
+    @property
+    def lines(self) -> int:
+        """How many lines were taken; blank ones do not count."""
+        return self.last - self._blank
 
     async def updates(self) -> AsyncIterator[OrderUpdate]:
         """The updates; lines that are none are put down."""
         async for lines in split(self._body, self._longest):
-            for number, update in self._remembered(read(lines, self._longest)):
-                self.lines += 1
-                self.last = number
-                if isinstance(update, InvalidUpdate):
-                    self._reject(number, update)
+            block = Block(self.last + 1, read(lines, self._longest))
+            self._remember(block)
+            for self.last, line in enumerate(block.lines, block.first):
+                if isinstance(line, OrderUpdate):
+                    yield line
                 else:
-                    yield update
+                    self._reject(line)
 
     def lines_of(self, updates: Collection[object]) -> list[int]:
         """The numbers of the lines that these updates of the last chunk came in."""
         wanted = set(map(id, updates))
-        return [line for block in self._recent for line, update in block if id(update) in wanted]
+        return [
+            number
+            for block in self._recent
+            for number, line in enumerate(block.lines, block.first)
+            if id(line) in wanted
+        ]
 
-    def _remembered(self, block: Block) -> Block:
-        """The block, which is kept for as long as its updates can be part of a chunk."""
+    def _remember(self, block: Block) -> None:
+        """Keep the block for as long as its updates can be part of a chunk."""
         self._recent.append(block)
-        self._held += len(block)
-        while self._held - len(self._recent[0]) >= DURABLE_CHUNK:
-            self._held -= len(self._recent.popleft())
-        return block
+        self._held += len(block.lines)
+        while self._held - len(self._recent[0].lines) >= DURABLE_CHUNK:
+            self._held -= len(self._recent.popleft().lines)
 
-    def _reject(self, line: int, problem: InvalidUpdate) -> None:
+    def _reject(self, line: InvalidUpdate | None) -> None:
+        """Put down the last line, which is no update."""
+        if line is None:
+            self._blank += 1
+            return
         self.rejected_count += 1
         if len(self.rejected) < LISTED:
-            self.rejected.append(Reject(line, problem.field, problem.problem))
+            self.rejected.append(Reject(self.last, line.field, line.problem))
 
 
-Lines = list[tuple[int, bytes]]
-"""Lines by number."""
-
-
-async def split(body: AsyncIterable[bytes], longest: int) -> AsyncIterator[Lines]:
+async def split(body: AsyncIterable[bytes], longest: int) -> AsyncIterator[list[bytes]]:
     """The lines of a body, as many at a time as a piece of it ends.
 
     Of a line that is longer than `longest` bytes there is the beginning, which is longer too.
     """
-    rest, number = bytearray(), 1
+    rest = bytearray()
     async for piece in body:
         rest += piece
         if b"\n" in piece:
             *lines, tail = bytes(rest).split(b"\n")
-            yield list(enumerate(lines, number))
-            number += len(lines)
+            yield lines
             rest = bytearray(tail)
         del rest[longest + 1 :]
     if rest:
-        yield [(number, bytes(rest))]
+        yield [bytes(rest)]
 
 
-def read(lines: Lines, longest: int) -> Block:
-    """What the lines say, or why they say nothing; blank ones are left out."""
-    said = [(number, line) for number, line in lines if line.strip()]
-    whole = iter(decode_updates([line for _number, line in said if len(line) <= longest]))
+def read(lines: Sequence[bytes], longest: int) -> Sequence[Line]:
+    """What each line says."""
+    said = decode_updates([line if len(line) <= longest else b"" for line in lines])
+    if not any(isinstance(each, InvalidUpdate) for each in said):
+        return said
     too_long = InvalidUpdate("update", f"the line is longer than {longest:,} bytes")
-    return [(number, next(whole) if len(line) <= longest else too_long) for number, line in said]
+    return [
+        too_long if len(line) > longest else each if line.strip() else None
+        for line, each in zip(lines, said, strict=True)
+    ]

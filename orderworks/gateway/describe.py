@@ -5,7 +5,7 @@
              responses=gives(200, "The customers", Found, {"customers": []}))
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -81,13 +81,18 @@ def gives(
     return {status: {"description": description, "content": content}}
 
 
-PROBLEMS: Responses = {
-    "default": {
-        "description": "A problem; its `type` says which.",
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
+TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A token of `orderworks token create`; on the loopback, once there is one.",
 }
-"""Among the `responses` of every route."""
+"""What every operation under /v1 asks for."""
+
+PROBLEM = {
+    "description": "A problem; its `type` says which.",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+"""Among the answers of every operation, in place of what FastAPI would answer itself."""
 
 schema_of(FieldError)
 
@@ -103,7 +108,18 @@ def describe(app: FastAPI) -> Mapping[str, Any]:
             tags=app.openapi_tags,
             routes=app.routes,
         )
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(_components)
+        for path, operation in _operations(document):
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = PROBLEM
+            if path.startswith("/v1/"):
+                operation["security"] = [{"token": []}]
+        document["components"] = {"schemas": _components, "securitySchemes": {"token": TOKEN}}
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All operations with their paths."""
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            yield path, operation

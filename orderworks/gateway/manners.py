@@ -17,8 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orders.settings import Settings
 from orderworks.gateway.problems import Kind, Problem, problem_of
+from worker import logs
 
 log = structlog.get_logger(__name__)
+
+access_log = logs.lines(__name__)
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -129,7 +132,7 @@ class Exchange:
         """Write the line of the access log."""
         milliseconds = round((time.perf_counter() - self._began) * 1000, 1)
         asked = {"method": self._scope["method"], "path": self._scope["path"]}
-        log.info("request", **asked, status=self.status, ms=milliseconds)
+        access_log.info("request", **asked, status=self.status, ms=milliseconds)
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:

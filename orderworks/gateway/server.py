@@ -1,6 +1,8 @@
 """The server processes: uvicorn, with our logs, and never an open door to other machines."""
 
 import os
+import signal
+import sys
 
 import sqlalchemy as sa
 import uvicorn
@@ -30,6 +32,8 @@ def serve(settings: Settings, workers: int) -> None:
     logs.configure()
     # Each process reads its settings from the environment; this one's may be an option's.
     os.environ["GATEWAY_HOST"] = settings.gateway_host
+    # uvicorn hands the signal on when it has shut down; that is a good end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         APP,
         factory=True,

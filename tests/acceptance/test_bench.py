@@ -44,6 +44,9 @@ SIDES_OF_CACHE = {
 }
 
 
+SIDES_OF_GATEWAY = {"update_many": 5000, "POST /v1/orders:batch": 5000}
+
+
 SIDES_OF_DRAINS = {"1 drain": 5000, "2 drains": 5000, "4 drains": 5000}
 
 
@@ -53,6 +56,7 @@ SIDES_OF_DRAINS = {"1 drain": 5000, "2 drains": 5000, "4 drains": 5000}
         ("imports", [], SIDES),
         ("updates", ["--updates", "5000"], SIDES_OF_UPDATES),
         ("enqueue", ["--updates", "5000"], SIDES_OF_ENQUEUE),
+        ("gateway", ["--updates", "5000"], SIDES_OF_GATEWAY),
         ("drains", ["--updates", "5000"], SIDES_OF_DRAINS),
     ],
 )

@@ -14,16 +14,18 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import httpx
 import psutil
 import pytest
 import redis
 import sqlalchemy as sa
 
-from orders import schedule
+from orders import names, schedule
 from orders.database import database_address
 from orders.messages import OrderUpdate
 from orders.redis import Redis, make_redis
 from orders.schema import orders
+from orders.tokens import Scope, create_token
 from orderworks.embedded.ports import LOOPBACK
 from orderworks.embedded.stack import Stack
 from producer import Producer
@@ -46,7 +48,7 @@ GRACE = 45
 @pytest.fixture
 def composition(tmp_path: Path) -> Composition:
     """The services, none of which runs yet."""
-    return Composition(tmp_path, free_ports("valkey", "cache", "flower"))
+    return Composition(tmp_path, free_ports("valkey", "cache", "flower", "gateway"))
 
 
 @pytest.fixture
@@ -147,6 +149,26 @@ def test_the_services_turn_healthy_do_their_work_and_end_in_time(
             process.terminate()
         assert {process.wait(timeout=GRACE) for process in processes.values()} == {0}
     assert not [path for name in SERVICES for path in composition.left_behind(name)]
+
+
+def test_the_gateway_turns_healthy_takes_an_update_and_ends_in_time(
+    composition: Composition, valkeys: dict[str, Process], migrated: sa.Engine
+) -> None:
+    with migrated.begin() as connection:
+        token = create_token(connection, "shop", [Scope.ENQUEUE])
+    address = f"http://{LOOPBACK}:{composition.ports['gateway']}/v1/orders/7"
+    with running(composition, "gateway") as processes, client(composition, "redis_url") as stream:
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "once"}
+        for _time in range(2):
+            said = httpx.post(address, json={"status": "paid"}, headers=headers, timeout=10)
+            assert said.status_code == 202
+        assert stream.xlen(names.update_stream(7 % 2)) == 1
+        with frozen(processes["gateway"]):
+            assert not composition.is_healthy("gateway")
+        processes["gateway"].terminate()
+        assert processes["gateway"].wait(timeout=15) == 0
+    assert "no permissions" not in composition.log("gateway").read_text("utf-8")
+    assert not composition.left_behind("gateway")
 
 
 def apply_an_import_and_an_update(composition: Composition, database: sa.Engine) -> None:

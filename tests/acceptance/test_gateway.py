@@ -54,7 +54,7 @@ def test_it_answers_and_ends_in_good_order(settings: Settings, port: int, worker
         process.send_signal(signal.SIGTERM)
         assert process.stderr
         lines = [json.loads(line) for line in process.stderr.read().splitlines()]
-        process.wait(timeout=20)
+        assert process.wait(timeout=20) == 0
     asked = [line for line in lines if line["event"] == "request" and line["method"] == "POST"]
     assert [(line["path"], line["status"]) for line in asked] == [("/v1/orders/1", 202)]
     assert asked[0]["request_id"] == accepted.headers["X-Request-ID"]

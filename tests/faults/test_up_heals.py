@@ -1,9 +1,13 @@
 """Any process of `up` may be killed: it is back within 30 s, and nothing of the old one is left."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
+import httpx
 import psutil
 import pytest
 from celery import Celery
@@ -13,7 +17,7 @@ from orderworks.embedded.plan import SERVERS
 from orderworks.embedded.process import is_alive
 from tests.running_up import Up, new_home, up, wait_until
 
-SERVICES = ("worker-updates", "worker-imports", "beat", "flower")
+SERVICES = ("worker-updates", "worker-imports", "beat", "flower", "gateway")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,19 @@ def test_workers_answer_again_after_their_broker_died(everything: Up) -> None:
     os.kill(everything.pid("valkey"), signal.SIGKILL)
     with Celery(broker=everything.environment()["CELERY_BROKER_URL"]) as app:
         wait_until(lambda: answers(app) >= 2, 30)
+
+
+@pytest.mark.xdist_group("up")
+def test_its_gateway_takes_updates_and_is_seen_by_status(everything: Up) -> None:
+    address = everything.environment()["GATEWAY_URL"]
+    accepted = httpx.post(f"{address}/v1/orders/1", json={"total": "5.00", "customer_id": 1})
+    assert accepted.status_code == 202
+    command = [sys.executable, "-m", "orderworks", "status", "--json"]
+    environment = {**os.environ, "ORDERWORKS_HOME": str(everything.home)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    parts = {part["name"]: part for part in json.loads(done.stdout)["parts"]}
+    assert parts["gateway"]["healthy"], parts
+    assert address in parts["gateway"]["detail"]
 
 
 def answers(app: Celery) -> int:

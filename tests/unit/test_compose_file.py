@@ -16,7 +16,7 @@ from tests.composition import FILE, ROOT, services
 TEXT = FILE.read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES = services()
-OURS = ["migrate", "worker-updates", "worker-imports", "beat", "flower"]
+OURS = ["migrate", "worker-updates", "worker-imports", "beat", "flower", "gateway"]
 SERVERS = ["postgres", "valkey", "cache"]
 
 every_service = pytest.mark.parametrize("name", SERVICES)
@@ -65,7 +65,7 @@ def test_a_service_waits_until_what_it_needs_is_healthy(name: str) -> None:
 
 
 def test_nothing_works_on_an_old_schema() -> None:
-    for name in ("worker-updates", "worker-imports", "beat"):
+    for name in ("worker-updates", "worker-imports", "beat", "gateway"):
         assert "migrate" in SERVICES[name]["depends_on"]
 
 
@@ -81,15 +81,19 @@ def test_a_worker_has_time_to_hand_its_messages_back(name: str) -> None:
     assert SERVICES[name]["stop_grace_period"] == "45s"
 
 
-def test_only_flower_is_published_and_only_to_this_host() -> None:
+def test_only_what_people_use_is_published_and_only_to_this_host() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"flower": ["127.0.0.1:5555:5555"]}
+    assert published == {
+        "flower": ["127.0.0.1:5555:5555"],
+        "gateway": ["127.0.0.1:8000:8000"],
+    }
     assert "--read_only" in SERVICES["flower"]["command"]
 
 
 def test_data_cannot_be_reached_from_outside() -> None:
     assert all(COMPOSE["networks"][name]["internal"] for name in ("database", "broker"))
-    assert [name for name in SERVICES if "front" in SERVICES[name]["networks"]] == ["flower"]
+    reachable = [name for name in SERVICES if "front" in SERVICES[name]["networks"]]
+    assert reachable == ["flower", "gateway"]
     assert "database" not in SERVICES["flower"]["networks"]
 
 

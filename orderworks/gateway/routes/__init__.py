@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from orderworks.gateway.routes import (
     customers,
     dead,
+    docs,
     health,
     imports,
     metrics,
@@ -24,8 +25,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     metrics.router,
     page.router,
+    docs.router,
 )
-"""In the order in which the documentation lists them."""
+"""In the order in which a path is looked for: what is asked most comes first."""
 
 STREAMED = frozenset({"/v1/orders:batch", "/v1/imports"})
 """Paths whose bodies are read piece by piece, under limits of their own, instead of at once."""

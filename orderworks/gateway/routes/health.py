@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from orderworks.gateway.answers import answer
+from orderworks.gateway.describe import gives
 from orderworks.gateway.state import State, state_of
 
 router = APIRouter(tags=["health"])
@@ -15,14 +17,43 @@ router = APIRouter(tags=["health"])
 PATIENCE = 2.0
 """Seconds that a server has to answer."""
 
+ANSWERING = {"postgresql": "ok", "stream": "ok", "cache": "ok"}
 
-@router.get("/healthz", operation_id="healthz")
+
+class Alive(msgspec.Struct, frozen=True):
+    """The process lives."""
+
+    status: str
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Whether each server answers: "ok" or "away"."""
+
+    status: str
+    servers: dict[str, str]
+
+
+@router.get(
+    "/healthz",
+    operation_id="read_liveness",
+    responses=gives(200, "It lives.", Alive, {"status": "ok"}),
+)
 async def healthz() -> Response:
     """Whether the process lives. It asks no server."""
-    return answer({"status": "ok"})
+    return answer(Alive("ok"))
 
 
-@router.get("/readyz", operation_id="readyz")
+@router.get(
+    "/readyz",
+    operation_id="read_readiness",
+    responses=gives(200, "All answer.", Ready, {"status": "ok", "servers": ANSWERING})
+    | gives(
+        503,
+        "Some do not.",
+        Ready,
+        {"status": "unavailable", "servers": {**ANSWERING, "postgresql": "away"}},
+    ),
+)
 async def readyz(state: Annotated[State, Depends(state_of)]) -> Response:
     """Whether all servers that requests need answer; 503 names those that do not."""
     names = ("postgresql", "stream", "cache")
@@ -30,8 +61,7 @@ async def readyz(state: Annotated[State, Depends(state_of)]) -> Response:
     found = dict(zip(names, await asyncio.gather(*map(_answers, asked)), strict=True))
     ready = all(found.values())
     servers = {name: "ok" if well else "away" for name, well in found.items()}
-    document = {"status": "ok" if ready else "unavailable", "servers": servers}
-    return answer(document, 200 if ready else 503)
+    return answer(Ready("ok" if ready else "unavailable", servers), 200 if ready else 503)
 
 
 async def _answers(asked: Awaitable[object]) -> bool:

@@ -1,0 +1,73 @@
+"""The gateway beside what it is a door to.
+
+**A batch** of updates by HTTP is measured beside `update_many`, both into streams that nobody drains.
+The one has its lines ready, as a client has that reads them from a file; the other makes and validates
+an `OrderUpdate` of each within the time.
+"""
+
+import http.client
+from collections.abc import Iterator, Sequence
+from functools import partial
+from urllib.parse import urlsplit
+
+import msgspec
+
+from bench.report import Figures
+from bench.shop import Shop, open_shop
+from bench.sides import Result, Side, SideFailed, compare, stopwatch
+from bench.streams import undrained
+from producer import OrderUpdate, Producer
+
+UPDATE_MANY, BATCH = "update_many", "POST /v1/orders:batch"
+
+GOAL = 0.5
+"""Of the rate of `update_many`, at the least."""
+
+
+def run(rows: int, count: int, rounds: int) -> Figures:
+    """All of it, with so many updates a batch."""
+    with open_shop(rows) as shop:
+        batches = compare(rounds, *_enqueueing(shop, count))
+        return Figures("gateway", batches, compared(batches))
+
+
+def compared(batches: Sequence[Result]) -> list[str]:
+    """How the gateway stands to what it is measured by."""
+    rates = {result.name: result.rate for result in batches}
+    ratio = rates[BATCH] / rates[UPDATE_MANY]
+    return [f"{BATCH} does {ratio:.2f} times {UPDATE_MANY} (goal: {GOAL})"]
+
+
+def _enqueueing(shop: Shop, count: int) -> list[Side]:
+    lines = b"".join(each.encode() + b"\n" for each in _updates(count))
+    return [
+        Side(UPDATE_MANY, count, partial(_update_many, shop, count)),
+        Side(BATCH, count, partial(_batch, shop, count, lines)),
+    ]
+
+
+def _updates(count: int) -> Iterator[OrderUpdate]:
+    for key in range(1, count + 1):
+        yield OrderUpdate(order_id=key, total=f"{key % 1000}.99", status="paid")
+
+
+def _update_many(shop: Shop, count: int) -> float:
+    with undrained(shop.settings), Producer.from_settings() as producer:
+        producer.update(OrderUpdate(order_id=1, status="first"))
+        with stopwatch() as elapsed:
+            producer.update_many(_updates(count))
+            return elapsed()
+
+
+def _batch(shop: Shop, count: int, lines: bytes) -> float:
+    place = urlsplit(str(shop.settings.gateway_url))
+    connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=300)
+    with undrained(shop.settings), stopwatch() as elapsed:
+        headers = {"Content-Type": "application/x-ndjson"}
+        connection.request("POST", "/v1/orders:batch", lines, headers)
+        answer = msgspec.json.decode(connection.getresponse().read())
+        seconds = elapsed()
+    connection.close()
+    if answer.get("accepted") != count:
+        raise SideFailed(f"not all was accepted: {answer}")
+    return seconds
