@@ -36,6 +36,16 @@ class TopCustomer(msgspec.Struct, frozen=True):
     total: Decimal
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """A report as a JSON document; its attributes are those of `Report`, to the millisecond."""
+
+    window: Window
+    as_of: datetime
+    watermark: str
+    seconds: float
+    rows: list[TopCustomer]
+
+
 class Report(msgspec.Struct, frozen=True):
     """A report, published or computed.
 
@@ -64,6 +74,10 @@ class Report(msgspec.Struct, frozen=True):
         """The first `limit` of those that are listed and have at least `min_orders` orders."""
         rows = [row for row in self.rows if row.orders >= min_orders][:limit]
         return msgspec.structs.replace(self, rows=rows, complete=False)
+
+    def shown(self) -> Shown:
+        """What a program is shown of it."""
+        return Shown(self.window, self.as_of, self.watermark, round(self.seconds, 3), self.rows)
 
 
 class Head(msgspec.Struct, frozen=True):

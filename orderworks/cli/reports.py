@@ -47,21 +47,11 @@ def top_customers(
         raise typer.BadParameter("give either --json or --html")
     found = _read(window, limit, min_orders)
     if as_json:
-        print_json(_document(found))
+        print_json(found.shown())
     elif html:
         _write_page(found, html)
     else:
         print_report(found)
-
-
-def _document(found: Report) -> dict[str, object]:
-    return {
-        "window": found.window,
-        "as_of": found.as_of,
-        "watermark": found.watermark,
-        "seconds": round(found.seconds, 3),
-        "rows": found.rows,
-    }
 
 
 def _read(window: Window, limit: int = LIMIT, min_orders: int = 1) -> Report:

@@ -17,24 +17,16 @@ from orders.reads import AsyncCustomerReads
 from orders.redis import make_async_redis
 from orders.settings import Settings
 from orderworks.gateway.blocking import Blocking
-from orderworks.gateway.feeds import Feeds
-from orderworks.gateway.looks import Recent
+from orderworks.gateway.leaving import at_stop
 from orderworks.gateway.pool import Pool
 from orderworks.gateway.rates import Rates
+from orderworks.gateway.shared import Shared
 from orderworks.gateway.tokens import Tokens
 from orderworks.gateway.uploads import Uploads
-from orderworks.health import Status
 from producer import AsyncProducer
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-FOLLOWERS = 1
-"""Looks at imports under way at a time, of however many are followed."""
-
-STATUS_SECONDS = 2.0
-"""For so long an answer of `status` is good: it asks all workers."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +41,7 @@ class State:
         stream: the Redis of updates and progress.
         published: the Redis of reports and cached reads.
         blocking: what only `in_thread` may use.
-        followers: the threads that look at imports which somebody follows.
-        feeds: what streams of events tell.
-        status: what `orderworks status` says.
+        shared: looks that serve many.
     """
 
     settings: Settings
@@ -67,9 +57,7 @@ class State:
     rates: Rates
     uploads: Uploads
     blocking: Blocking
-    followers: CapacityLimiter
-    feeds: Feeds
-    status: Recent[Status]
+    shared: Shared
 
     @classmethod
     @asynccontextmanager
@@ -85,6 +73,8 @@ class State:
             published = _client(stack, settings, settings.cache)
             producer = await stack.enter_async_context(_producer(settings))
             blocking = stack.enter_context(Blocking.running(settings, engine, cache))
+            shared = Shared(blocking)
+            stack.enter_context(at_stop(shared.close))
             yield cls(
                 settings=settings,
                 pool=pool,
@@ -94,14 +84,12 @@ class State:
                 reads=AsyncCustomerReads(pool, cache, settings.cache_ttl),
                 stream=_client(stack, settings, settings.stream),
                 published=published,
+                threads=CapacityLimiter(settings.db_pool_size + settings.db_max_overflow),
                 tokens=Tokens(pool),
                 rates=Rates(published, settings.cache_timeout),
                 uploads=Uploads(producer),
-                followers=CapacityLimiter(FOLLOWERS),
-                threads=CapacityLimiter(settings.db_pool_size + settings.db_max_overflow),
                 blocking=blocking,
-                feeds=Feeds(),
-                status=Recent(blocking.examination.status, STATUS_SECONDS),
+                shared=shared,
             )
 
     async def in_thread(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -110,14 +98,9 @@ class State:
         return await to_thread.run_sync(call, limiter=self.threads)
 
 
-def current_state(request: Request) -> State:
-    """The state of the process that answers the request."""
+def state_of(request: Request) -> State:
+    """The state of the process that answers the request: a dependency of routes."""
     return cast("State", request.app.state.gateway)
-
-
-async def state_of(request: Request) -> State:
-    """The same as a dependency of routes; async, or FastAPI would run it in a thread."""
-    return current_state(request)
 
 
 def _producer(settings: Settings) -> AsyncProducer:

@@ -3,19 +3,14 @@
 import asyncio
 from typing import Unpack
 
-from fastapi import Request
-
-from orderworks.gateway.manners import too_large
-from orderworks.gateway.problems import Kind, Problem, try_again
+from orderworks.gateway.bodies import Body
+from orderworks.gateway.problems import Kind, try_again
 from producer import AsyncProducer, ImportJob
 from producer.async_client import ImportOptions
 
 AT_ONCE = 4
 """Uploads that a process takes at a time. Each has a thread of the event loop's own few, which have to
 suffice for everything else that the producer does in one."""
-
-QUIET = 30.0
-"""Seconds without a byte after which an upload is given up."""
 
 BUSY = 5.0
 """Seconds after which to come again when there are too many."""
@@ -32,28 +27,19 @@ class Upload:
         failure: why it could not be read to its end, if so.
     """
 
-    def __init__(self, request: Request, name: str, most: int) -> None:
-        """For the event loop that calls it.
-
-        Raises:
-            Problem: the body is larger than `most` bytes, and says so.
-        """
-        length = request.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) > most:
-            raise too_large(most)
+    def __init__(self, body: Body, name: str) -> None:
+        """For the event loop that calls it."""
         self.name = name
         self.failure: BaseException | None = None
         self._loop = asyncio.get_running_loop()
-        self._pieces = request.stream()
-        self._left, self._most = most, most
+        self._pieces = aiter(body)
         self._rest = b""
 
     def read(self, size: int, /) -> bytes:
         """Some bytes, or none at the end. Not in the event loop's thread.
 
         Raises:
-            Problem: the body is too large, or nothing came for too long.
-            ClientDisconnect: the client went away.
+            Problem, ClientDisconnect: as `Body`.
         """
         if not self._rest:
             self._rest = self._next()
@@ -68,17 +54,7 @@ class Upload:
             raise
 
     async def _pull(self) -> bytes:
-        try:
-            async with asyncio.timeout(QUIET):
-                piece = await anext(self._pieces, b"")
-        except TimeoutError:
-            raise Problem(
-                Kind.TOO_SLOW, f"nothing of the file came for {QUIET:g} s: it is not imported"
-            ) from None
-        self._left -= len(piece)
-        if self._left < 0:
-            raise too_large(self._most)
-        return piece
+        return await anext(self._pieces, b"")
 
 
 class Uploads:

@@ -1,10 +1,5 @@
-"""The walk through the HTTP interface in docs/gateway.md, line by line, by curl."""
+"""The walks through the HTTP interface in the documentation, line by line, by curl."""
 
-import os
-import re
-import shutil
-import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,36 +7,43 @@ import sqlalchemy as sa
 
 from orders.schema import customers, orders
 from orders.settings import Settings
-from tests.composition import ROOT
 from tests.gateways import running_gateway
 from tests.processes import Service, eventually
-
-BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from tests.walks import walk
 
 
 def test_the_walk_in_the_documentation_goes_where_it_says(
-    settings: Settings, engine: sa.Engine, worker: Service
+    settings: Settings, engine: sa.Engine, worker: Service, tmp_path: Path
 ) -> None:
     assert worker.process.poll() is None
-    script = "\n".join(BLOCK.findall((ROOT / "docs/gateway.md").read_text(encoding="utf-8")))
+    empty(engine)
     with engine.begin() as connection:
         connection.execute(sa.insert(customers).values(id=7, name="Seven"))
     with running_gateway(settings) as address:
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        done = subprocess.run(
-            [str(shutil.which("bash")), "-euo", "pipefail", "-c", script],
-            env={**os.environ, "PATH": path, "GATEWAY": address},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=100,
-        )
-    assert done.returncode == 0, done.stdout + done.stderr
-    query = sa.select(*orders.c["id", "status", "total"]).order_by(orders.c.id)
-
-    def found() -> list[tuple[int, str, Decimal]]:
-        with engine.connect() as connection:
-            return [tuple(row) for row in connection.execute(query)]
-
+        walk("docs/gateway.md", address, tmp_path)
     wanted = [(42, "sent", Decimal("19.99")), (43, "new", Decimal("5.00"))]
-    eventually(lambda: found() == wanted, within=30)
+    eventually(lambda: found(engine) == wanted, within=30)
+
+
+def test_the_walk_with_files_goes_where_it_says(
+    settings: Settings, engine: sa.Engine, worker: Service, tmp_path: Path
+) -> None:
+    assert worker.process.poll() is None
+    empty(engine)
+    with running_gateway(settings) as address:
+        walk("docs/gateway-reads.md", address, tmp_path)
+    assert found(engine) == [(42, "new", Decimal("19.99")), (43, "new", Decimal("5.00"))]
+
+
+def empty(engine: sa.Engine) -> None:
+    """Take away what the other walk left: the tests of a module share a database."""
+    with engine.begin() as connection:
+        connection.execute(sa.delete(orders))
+        connection.execute(sa.delete(customers))
+
+
+def found(engine: sa.Engine) -> list[tuple[int, str, Decimal]]:
+    """The orders that there are."""
+    query = sa.select(*orders.c["id", "status", "total"]).order_by(orders.c.id)
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(query)]

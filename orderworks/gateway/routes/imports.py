@@ -8,17 +8,21 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 
+from orders.errors import ConfigurationError
 from orders.imports.ledger import list_imports
+from orders.imports.presets import read_preset
 from orders.imports.progress import Summary
 from orders.imports.rejects import Reasons, count_reasons, page_of_rejects, page_of_unmended
+from orders.settings import Settings
 from orderworks.gateway.answers import answer
 from orderworks.gateway.auth import Scope, allowed
-from orderworks.gateway.describe import gives
+from orderworks.gateway.bodies import Body
+from orderworks.gateway.describe import KEY, gives
 from orderworks.gateway.downloads import csv_of, download, json_lines
 from orderworks.gateway.events import EventStream, encoded, streams
-from orderworks.gateway.following import follow
 from orderworks.gateway.pages import page, place_of
 from orderworks.gateway.problems import FieldError, Kind, Problem
+from orderworks.gateway.replays import once
 from orderworks.gateway.state import State, state_of
 from orderworks.gateway.uploads import Upload
 from orderworks.imports import Steer
@@ -107,13 +111,14 @@ IMPORT = {
 
 REASONS = {
     "column": "total",
-    "code": "not_money",
+    "code": "bad_number",
     "rows": 12,
     "first_line": 3,
-    "reason": "'1,5' is no plain decimal number",
+    "reason": "total: '1,5' is not a number",
 }
 
 UPLOAD = {
+    "parameters": [KEY],
     "requestBody": {
         "required": True,
         "description": "The file: CSV with a header line, JSON Lines or Parquet, plain or packed by "
@@ -125,7 +130,7 @@ UPLOAD = {
             },
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
-    }
+    },
 }
 
 
@@ -200,22 +205,38 @@ async def import_file(  # noqa: PLR0913, PLR0917 - all that can be said of a fil
 
     Orders need the columns id, customer_id and total; customers id and name.
     """
+    if preset is not None:
+        await state.in_thread(_check_preset, state.settings, preset)
     if parent and not (kind and mapping):
         await state.in_thread(state.blocking.imports.remind_of, parent)
-    job = await state.uploads.accept(
-        Upload(request, filename, state.settings.import_max_bytes),
-        kind=kind and kind.value,
-        mapping=mapping,
-        delimiter=delimiter,
-        preset=preset,
-        strict=strict,
-        max_rejects=max_rejects,
-        create_customers=create_customers,
-        parent=parent,
-        again=again,
-        dry_run=dry_run,
-    )
-    return answer(Accepted(job.id, job.repeated), 202, {"Location": f"/v1/imports/{job.id}"})
+    body = Body(request, state.settings.import_max_bytes)
+
+    async def hand_over() -> Response:
+        job = await state.uploads.accept(
+            Upload(body, filename),
+            kind=kind and kind.value,
+            mapping=mapping,
+            delimiter=delimiter,
+            preset=preset,
+            strict=strict,
+            max_rejects=max_rejects,
+            create_customers=create_customers,
+            parent=parent,
+            again=again,
+            dry_run=dry_run,
+        )
+        return answer(Accepted(job.id, job.repeated), 202, {"Location": f"/v1/imports/{job.id}"})
+
+    return await once(request, state, body, hand_over)
+
+
+def _check_preset(settings: Settings, name: str) -> None:
+    """Say that it is the client's mistake, if there is no such preset."""
+    try:
+        read_preset(settings.import_presets, name)
+    except ConfigurationError as error:
+        errors = [FieldError("preset", str(error))]
+        raise Problem(Kind.INVALID, f"preset: {error}", errors=errors) from None
 
 
 @router.get(
@@ -266,10 +287,8 @@ async def import_events(import_id: ImportId, state: Here) -> Response:
     `progress` has the import whenever that moved, `end` has it as it stays, and is the last event.
     `away` says why nobody can tell just now; the stream goes on.
     """
-    known = state.blocking.imports
-    await state.in_thread(known.find, import_id)
-    source = lambda: follow(known, import_id, state.followers)  # noqa: E731 - begun by the feed
-    return EventStream(state.feeds.listen(f"import {import_id}", source))
+    await state.in_thread(state.blocking.imports.find, import_id)
+    return EventStream(state.shared.import_events(import_id))
 
 
 @router.get(

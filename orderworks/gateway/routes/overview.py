@@ -9,7 +9,7 @@ from orderworks.gateway.answers import answer
 from orderworks.gateway.auth import Scope, allowed
 from orderworks.gateway.describe import gives
 from orderworks.gateway.events import EventStream, encoded, streams
-from orderworks.gateway.overview import Overview, overviews
+from orderworks.gateway.overview import Overview
 from orderworks.gateway.state import State, state_of
 from orderworks.health import Status
 
@@ -46,7 +46,7 @@ OVERVIEW = {
 )
 async def status(state: Here) -> Response:
     """What `orderworks status --json` says, at most two seconds ago (`Age`); 200 whether well or not."""
-    age, found = await state.status()
+    age, found = await state.shared.status()
     return answer(found, headers={"Age": str(round(age))})
 
 
@@ -60,4 +60,4 @@ async def overview_events(state: Here) -> Response:
 
     While a server is away, what it would tell is null, and `away` names it.
     """
-    return EventStream(state.feeds.listen("overview", lambda: overviews(state.blocking)))
+    return EventStream(state.shared.overview())

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response
 
-from orders.reports import Report, TopCustomer
+from orders.reports import Report, Shown
 from orders.windows import Window
 from orderworks.gateway.auth import Scope, allowed
 from orderworks.gateway.describe import gives
@@ -17,16 +17,6 @@ from orderworks.gateway.state import State, state_of
 router = APIRouter(prefix="/v1", tags=["reports"], dependencies=[Depends(allowed(Scope.READ))])
 
 MOST = 1000
-
-
-class TopCustomersReport(msgspec.Struct, frozen=True):
-    """The report: what was committed before `as_of` is in it, and what `watermark` shows of the rest."""
-
-    window: Window
-    as_of: datetime
-    watermark: str
-    seconds: float
-    rows: list[TopCustomer]
 
 
 EXAMPLE = {
@@ -42,7 +32,7 @@ EXAMPLE = {
     "/reports/top-customers",
     operation_id="top_customers",
     responses={
-        **gives(200, "The report.", TopCustomersReport, EXAMPLE),
+        **gives(200, "The report.", Shown, EXAMPLE),
         304: {"description": "It is still the one that `If-None-Match` names."},
     },
 )
@@ -60,17 +50,12 @@ async def top_customers(
     While PostgreSQL is away it is the one that was published last.
     """
     report = await state.in_thread(state.blocking.reports.read, window, limit, min_orders)
-    body = msgspec.json.encode(_document(report))
+    body = msgspec.json.encode(report.shown())
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Age": str(_age(report)), "Cache-Control": "private, no-cache"}
     if _names(if_none_match, tag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
-
-
-def _document(report: Report) -> TopCustomersReport:
-    seconds = round(report.seconds, 3)
-    return TopCustomersReport(report.window, report.as_of, report.watermark, seconds, report.rows)
 
 
 def _age(report: Report) -> int:

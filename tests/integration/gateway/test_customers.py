@@ -1,0 +1,115 @@
+"""Customers through the gateway: from the cache one by one, from the database many at once."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from orders.cache import invalidate
+from orders.redis import Redis
+from orders.schema import orders
+from tests.integration.conftest import Rows
+
+SHOP: Rows = {
+    1: (7, "paid", Decimal("19.99"), 1),
+    2: (7, "cancelled", Decimal("5.00"), 1),
+    3: (7, "paid", Decimal("0.01"), 1),
+    4: (8, "paid", Decimal("1.50"), 1),
+}
+
+
+@pytest.fixture(autouse=True)
+def shop(seed: Callable[[Rows], None]) -> None:
+    """Two customers, one with a cancelled order."""
+    seed(SHOP)
+
+
+def test_a_customer_and_what_they_ordered(http: httpx.Client) -> None:
+    assert http.get("/v1/customers/7").json() == {
+        "id": 7,
+        "name": "Customer 7",
+        "email": None,
+        "phone": None,
+    }
+    summary = http.get("/v1/customers/7/summary").json()
+    assert (summary["orders"], summary["total"]) == (2, "20.00")
+    assert summary["last_order_at"]
+
+
+@pytest.mark.parametrize("path", ["/v1/customers/9", "/v1/customers/9/summary"])
+def test_a_customer_that_is_not_there_is_a_problem(http: httpx.Client, path: str) -> None:
+    answer = http.get(path)
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "urn:orderworks:problem:not-found"
+
+
+def test_reads_are_those_of_the_cache_and_go_with_an_invalidation(
+    http: httpx.Client, engine: sa.Engine, cache: Redis
+) -> None:
+    def status() -> str:
+        page = http.get("/v1/customers/8/orders").json()
+        return str(page["orders"][0]["status"])
+
+    assert status() == "paid"
+    with engine.begin() as connection:
+        connection.execute(sa.update(orders).where(orders.c.id == 4).values(status="sent"))
+    assert status() == "paid", "it is cached"
+    invalidate(cache, [8])
+    assert status() == "sent"
+
+
+def test_pages_leave_nothing_out_and_repeat_nothing(http: httpx.Client, engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        # Orders of one moment, so that the id decides.
+        made = [
+            {"id": number, "customer_id": 8, "total": "1.00", "status": "paid"}
+            for number in range(100, 123)
+        ]
+        connection.execute(sa.insert(orders), made)
+    seen: list[int] = []
+    path = "/v1/customers/8/orders?limit=10"
+    while path:
+        answer = http.get(path)
+        seen += [order["id"] for order in answer.json()["orders"]]
+        path = str(answer.links.get("next", {}).get("url", ""))
+        assert bool(path) == bool(answer.json()["next"])
+    assert seen == [*range(122, 99, -1), 4]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "WzEsMl0", "WyIyMDI2LTExLTI2VDE1OjAwOjAwIiwyXQ", "é"])
+def test_a_cursor_that_is_none_is_refused_by_name(http: httpx.Client, cursor: str) -> None:
+    """The last but one has a time without a zone, which the database would take for another one."""
+    answer = http.get("/v1/customers/8/orders", params={"cursor": cursor})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "cursor"
+
+
+def test_a_lookup_finds_those_that_there_are_and_names_the_others(http: httpx.Client) -> None:
+    found = http.post("/v1/customers:lookup", json={"ids": [9, 8, 7, 7, 10]}).json()
+    assert [each["id"] for each in found["customers"]] == [7, 8]
+    assert found["missing"] == [9, 10]
+    for each in found["customers"]:
+        summary = http.get(f"/v1/customers/{each['id']}/summary").json()
+        assert {name: each[name] for name in ("orders", "total", "last_order_at")} == {
+            name: summary[name] for name in ("orders", "total", "last_order_at")
+        }
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"ids": list(range(1, 1002))}, "ids"),
+        ({"ids": [0]}, "ids[0]"),
+        ({"ids": ["7"]}, "ids[0]"),
+        ({}, "body"),
+        ({"ids": [1], "id": 1}, "body"),
+    ],
+)
+def test_a_lookup_that_cannot_be_is_refused_by_name(
+    http: httpx.Client, body: dict[str, object], field: str
+) -> None:
+    answer = http.post("/v1/customers:lookup", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == field

@@ -1,0 +1,132 @@
+"""Dead letters through the gateway: listed page by page, replayed by name or by a filter."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from orders.messages import OrderUpdate
+from orders.schema import dead_updates
+from orders.stream import UpdateStream
+
+FILLED = 1_795_375_608_079 << 20
+"""The place in the order of acceptance of the first one."""
+
+
+@pytest.fixture
+def buried(engine: sa.Engine) -> list[int]:
+    """The ids of five dead updates, of which the last is none; the first two died of something else."""
+    payloads = [
+        OrderUpdate(order_id=each, total="1.00", status="paid").encode() for each in range(1, 5)
+    ]
+    with engine.begin() as connection:
+        made = [
+            {
+                "shard": 0,
+                "entry": FILLED + number,
+                "payload": payload,
+                "reason": "no such customer" if number < 2 else "order does not exist",
+                "first_seen": datetime.now(UTC),
+                "attempts": 3,
+            }
+            for number, payload in enumerate([*payloads, b"{"])
+        ]
+        query = sa.insert(dead_updates).returning(dead_updates.c.id)
+        return [connection.execute(query, each).scalar_one() for each in made]
+
+
+@pytest.fixture
+def count(updates: UpdateStream) -> Callable[[], int]:
+    """How many updates wait."""
+    return lambda: sum(map(updates.length, updates.every_shard()))
+
+
+def test_they_are_listed_newest_first_page_by_page(http: httpx.Client, buried: list[int]) -> None:
+    seen: list[int] = []
+    path = "/v1/dead?limit=2"
+    while path:
+        answer = http.get(path)
+        assert answer.json()["total"] == 5
+        seen += [letter["id"] for letter in answer.json()["dead"]]
+        path = str(answer.links.get("next", {}).get("url", ""))
+    assert seen == buried[::-1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [
+        ({"reason": "CUSTOMER"}, [1, 0]),
+        ({"order": "3"}, [2]),
+        ({"since": "1h"}, [4, 3, 2, 1, 0]),
+        ({"until": "1h"}, []),
+        ({"replayed": "true"}, []),
+        ({"reason": "order", "replayed": "false"}, [4, 3, 2]),
+    ],
+)
+def test_they_are_found_by_what_is_known_of_them(
+    http: httpx.Client, buried: list[int], wanted: dict[str, str], numbers: list[int]
+) -> None:
+    found = http.get("/v1/dead", params=wanted).json()
+    assert [letter["id"] for letter in found["dead"]] == [buried[each] for each in numbers]
+
+
+def test_those_that_are_named_are_given(http: httpx.Client, buried: list[int]) -> None:
+    found = http.get("/v1/dead", params={"id": [str(buried[3]), str(buried[0])]}).json()
+    assert [letter["order_id"] for letter in found["dead"]] == [4, 1]
+    assert http.get("/v1/dead", params={"id": "999"}).status_code == 404
+
+
+def test_a_dry_run_replays_nothing(
+    http: httpx.Client, buried: list[int], count: Callable[[], int]
+) -> None:
+    asked = {"filter": {}, "dry_run": True}
+    would = http.post("/v1/dead:replay", json=asked).json()
+    assert (would["replayed"], would["left"]) == (0, 4)
+    assert [each["id"] for each in would["unreadable"]] == [buried[4]]
+    assert count() == 0
+
+
+def test_they_are_replayed_by_a_filter_or_by_name_once(
+    http: httpx.Client, buried: list[int], count: Callable[[], int]
+) -> None:
+    def replay(**asked: object) -> tuple[int, int]:
+        done = http.post("/v1/dead:replay", json=asked).json()
+        return done["replayed"], done["left"]
+
+    assert replay(filter={"reason": "customer"}) == (2, 0)
+    assert replay(filter={}, limit=1) == (1, 1)
+    assert replay(filter={}) == (1, 0)
+    assert replay(filter={}) == (0, 0)
+    assert count() == 4
+    assert replay(ids=buried[:1]) == (1, 0), "by name also what was replayed before"
+    assert replay(ids=[]) == (0, 0)
+    assert count() == 5
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"ids": [1], "filter": {}},
+        {"ids": ["1"]},
+        {"filter": {"since": "soon"}},
+        {"filter": {"reason": "\0"}},
+        {"filter": {"order": -1}},
+        {"filter": {}, "limit": 0},
+        {"all": True},
+    ],
+)
+def test_what_is_unclear_replays_nothing(
+    http: httpx.Client, buried: list[int], count: Callable[[], int], asked: dict[str, object]
+) -> None:
+    assert http.post("/v1/dead:replay", json=asked).status_code == 422
+    assert count() == 0
+
+
+def test_an_id_that_is_unknown_replays_nothing(
+    http: httpx.Client, buried: list[int], count: Callable[[], int]
+) -> None:
+    assert http.post("/v1/dead:replay", json={"ids": [buried[0], 999]}).status_code == 404
+    assert count() == 0

@@ -1,0 +1,269 @@
+"""Imports through the gateway: handed over, found, followed, steered, and their rejects."""
+
+import csv
+import json
+import threading
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from orders.imports.flow import Importer
+from orders.imports.spool import Spool
+from orders.names import import_progress
+from orders.redis import Redis
+from orders.settings import Settings
+from orderworks.gateway import downloads
+from tests.gateways import JSON
+from tests.integration.conftest import Rows
+
+CSV = {"Content-Type": "text/csv"}
+FILE = b"id,customer_id,total\n1,7,19.99\n2,7,x\n3,8,1.5\n4,99,1.00\n5,8,y\n"
+"""Three rows that are good, two with a total that is none."""
+
+
+@pytest.fixture(autouse=True)
+def people(seed: Callable[[Rows], None]) -> None:
+    """The customers of the file, each with an order."""
+    seed({100 + each: (each, "paid", Decimal(1), 1) for each in (7, 8, 99)})
+
+
+@pytest.fixture
+def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
+    """A worker's, with chunks of three lines."""
+    small = settings.model_copy(update={"import_chunk_rows": 3})
+    return Importer(engine, Spool(settings.spool), stream, cache, small)
+
+
+def upload(http: httpx.Client, content: bytes = FILE, **options: str) -> str:
+    """Hand a file over; the import's id."""
+    answer = http.post("/v1/imports", content=content, params=options, headers=CSV)
+    assert answer.status_code == 202, answer.text
+    import_id = str(answer.json()["id"])
+    assert answer.headers["Location"] == f"/v1/imports/{import_id}"
+    return import_id
+
+
+def load(importer: Importer, import_id: str) -> None:
+    """Do all that workers would."""
+    for number in importer.plan(import_id):
+        importer.load_chunk(import_id, number)
+
+
+def events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, object]]]:
+    """Names and data of server-sent events."""
+    name = ""
+    for line in lines:
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            yield name, json.loads(value)
+
+
+def test_a_file_is_imported_as_its_options_say(http: httpx.Client, importer: Importer) -> None:
+    content = FILE.replace(b"total", b"o;t").replace(b",", b";").replace(b"o;t", b"o:t")
+    options = {"filename": "orders.csv", "map": "total:o:t", "delimiter": ";", "max_rejects": "2"}
+    import_id = upload(http, content, **options)
+    waiting = http.get(f"/v1/imports/{import_id}").json()
+    assert (waiting["status"], waiting["source"]) == ("accepted", "orders.csv")
+    assert waiting["mapping"]["total"] == "o:t"
+    load(importer, import_id)
+    done = http.get(f"/v1/imports/{import_id}").json()
+    assert (done["status"], done["applied"], done["rejected"]) == ("done", 3, 2)
+    assert (done["max_rejects"], done["waits_for_updates"]) == (2, False)
+
+
+def test_the_same_content_is_one_import_unless_asked_for_again(http: httpx.Client) -> None:
+    import_id = upload(http)
+    same = http.post("/v1/imports", content=FILE, headers=CSV).json()
+    assert same == {"id": import_id, "repeated": True}
+    assert upload(http, again="true") != import_id
+
+
+def test_a_request_with_a_key_is_done_once(http: httpx.Client) -> None:
+    headers = {**CSV, "Idempotency-Key": "file-1"}
+    first, second = (
+        http.post("/v1/imports?again=true", content=FILE, headers=headers) for _ in range(2)
+    )
+    assert second.json() == first.json()
+    assert second.headers["Idempotency-Replayed"] == "true"
+    other = http.post("/v1/imports?again=true", content=FILE + b"6,7,1\n", headers=headers)
+    assert other.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("options", "content", "said"),
+    [
+        ({}, b"", "is empty"),
+        ({}, b"id,customer_id\n1,7\n", "total"),
+        ({"map": "total"}, FILE, "map"),
+        ({"map": ":total"}, FILE, "map"),
+        ({"kind": "people"}, FILE, "kind"),
+        ({"max_rejects": "-1"}, FILE, "max_rejects"),
+        ({"strict": "true", "max_rejects": "1"}, FILE, "strict and max_rejects"),
+        ({"delimiter": "::"}, FILE, "delimiter"),
+        ({"preset": "none"}, FILE, "preset"),
+        ({"parent": "20260101-000000-00000000"}, FILE, "parent"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused_and_leaves_nothing(
+    http: httpx.Client,
+    settings: Settings,
+    options: dict[str, str],
+    content: bytes,
+    said: str,
+) -> None:
+    answer = http.post("/v1/imports", content=content, params=options, headers=CSV)
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+    assert Spool(settings.spool).waiting() == []
+    assert http.get("/v1/imports").json()["imports"] == []
+
+
+def test_an_import_that_only_its_manifest_tells_of_is_found(
+    http: httpx.Client, stream: Redis
+) -> None:
+    import_id = upload(http)
+    stream.delete(import_progress(import_id))
+    assert http.get(f"/v1/imports/{import_id}").json()["status"] == "accepted"
+    assert http.get("/v1/imports/20260101-000000-00000000").status_code == 404
+
+
+def test_imports_are_listed_page_by_page(http: httpx.Client, importer: Importer) -> None:
+    made = [upload(http, again="true") for _ in range(5)]
+    for each in made:
+        load(importer, each)
+    seen: list[str] = []
+    path = "/v1/imports?limit=2"
+    while path:
+        answer = http.get(path)
+        seen += [each["id"] for each in answer.json()["imports"]]
+        path = str(answer.links.get("next", {}).get("url", ""))
+    assert seen == made[::-1]
+
+
+def test_its_events_tell_each_move_and_end_with_the_last(
+    http: httpx.Client, importer: Importer
+) -> None:
+    import_id = upload(http)
+    with http.stream("GET", f"/v1/imports/{import_id}/events") as stream:
+        assert stream.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        told = events(stream.iter_lines())
+        name, first = next(told)
+        assert (name, first["status"]) == ("progress", "accepted")
+        load(importer, import_id)
+        rest = list(told)
+    assert [name for name, _ in rest[:-1]] == ["progress"] * (len(rest) - 1)
+    name, last = rest[-1]
+    assert (name, last["status"], last["applied"]) == ("end", "done", 3)
+
+
+def test_events_of_one_that_ended_are_its_end_whatever_was_read_before(
+    http: httpx.Client, importer: Importer
+) -> None:
+    import_id = upload(http)
+    load(importer, import_id)
+    headers = {b"Last-Event-ID": b"7\xe9"}
+    with http.stream("GET", f"/v1/imports/{import_id}/events", headers=headers) as stream:
+        assert [name for name, _ in events(stream.iter_lines())] == ["end"]
+    assert http.get("/v1/imports/20260101-000000-00000000/events").status_code == 404
+
+
+def test_a_dry_run_tells_at_its_end_what_would_be(http: httpx.Client, importer: Importer) -> None:
+    import_id = upload(http, dry_run="true")
+    with http.stream("GET", f"/v1/imports/{import_id}/events") as stream:
+        told = events(stream.iter_lines())
+        next(told)
+        importer.plan(import_id)
+        name, last = list(told)[-1]
+    would = last["would"]
+    assert name == "end"
+    assert isinstance(would, dict)
+    assert (would["insert"], would["rejected"]) == (3, 2)
+    assert http.get("/v1/imports").json()["imports"] == []
+    assert http.post(f"/v1/imports/{import_id}:cancel", headers=JSON).status_code == 409
+
+
+def test_rejects_are_a_file_to_mend_and_to_hand_over_again(
+    http: httpx.Client, importer: Importer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "PAGE", 1)
+    import_id = upload(http)
+    load(importer, import_id)
+    file = http.get(f"/v1/imports/{import_id}/rejects")
+    assert file.headers["Content-Type"].startswith("text/csv")
+    assert f"rejects-{import_id}.csv" in file.headers["Content-Disposition"]
+    rows = list(csv.DictReader(file.text.splitlines()))
+    assert [(row["id"], row["total"], row["line"]) for row in rows] == [
+        ("2", "x", "3"),
+        ("5", "y", "6"),
+    ]
+    lines = http.get(f"/v1/imports/{import_id}/rejects", params={"format": "jsonl"})
+    assert [json.loads(line)["line"] for line in lines.text.splitlines()] == [3, 6]
+    mended = file.content.replace(b"2,7,x", b"2,7,2.00")
+    load(importer, upload(http, mended, parent=import_id))
+    left = list(csv.DictReader(http.get(f"/v1/imports/{import_id}/rejects").text.splitlines()))
+    assert [row["id"] for row in left] == ["5"]
+    everything = http.get(f"/v1/imports/{import_id}/rejects", params={"all": "true"})
+    assert everything.content == file.content
+
+
+def test_an_import_without_rejects_has_a_file_with_a_header(
+    http: httpx.Client, importer: Importer
+) -> None:
+    import_id = upload(http, b"id,customer_id,total\n1,7,1.00\n")
+    assert http.get(f"/v1/imports/{import_id}/rejects").status_code == 409, "not planned yet"
+    load(importer, import_id)
+    file = http.get(f"/v1/imports/{import_id}/rejects").text
+    assert file == "id,customer_id,total,line,column,code,reason,raw\n"
+    assert http.get(f"/v1/imports/{import_id}/rejects/reasons").json() == {"reasons": []}
+
+
+def test_reasons_are_counted_by_column_and_code(http: httpx.Client, importer: Importer) -> None:
+    import_id = upload(http, FILE + b"z,7,1.00\n")
+    load(importer, import_id)
+    first, second = http.get(f"/v1/imports/{import_id}/rejects/reasons").json()["reasons"]
+    assert (first["column"], first["rows"], first["first_line"]) == ("total", 2, 3)
+    assert (second["column"], second["rows"], second["first_line"]) == ("id", 1, 7)
+    assert "x" in first["reason"]
+
+
+def test_an_import_is_paused_resumed_and_cancelled(http: httpx.Client, importer: Importer) -> None:
+    import_id = upload(http)
+    importer.plan(import_id)
+    steps = [("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")]
+    for steer, status in steps:
+        answer = http.post(f"/v1/imports/{import_id}:{steer}", headers=JSON)
+        assert (answer.status_code, answer.json()["status"]) == (200, status)
+    for steer in ("pause", "resume", "cancel", "retry"):
+        answer = http.post(f"/v1/imports/{import_id}:{steer}", headers=JSON)
+        assert (answer.status_code, "cancelled" in answer.json()["detail"]) == (409, True)
+    unknown = http.post("/v1/imports/20260101-000000-00000000:pause", headers=JSON)
+    assert unknown.status_code == 404
+    assert http.post(f"/v1/imports/{import_id}:explode", headers=JSON).status_code == 422
+
+
+def test_streams_of_one_import_share_its_looks_and_each_gets_the_end(
+    http: httpx.Client, gateway: str, importer: Importer
+) -> None:
+    import_id = upload(http)
+    begun, ends = threading.Barrier(21), list[str]()
+
+    def listen() -> None:
+        with httpx.stream("GET", f"{gateway}/v1/imports/{import_id}/events", timeout=30) as stream:
+            told = events(stream.iter_lines())
+            next(told)
+            begun.wait(20)
+            ends.append(list(told)[-1][0])
+
+    listeners = [threading.Thread(target=listen) for _ in range(20)]
+    for each in listeners:
+        each.start()
+    begun.wait(20)
+    load(importer, import_id)
+    for each in listeners:
+        each.join(20)
+    assert ends == ["end"] * 20

@@ -1,0 +1,122 @@
+"""How all is, as the page sees it: events, the status, the metrics."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import sqlalchemy as sa
+
+from orders.cache import invalidate
+from orders.drain import Drained
+from orders.messages import OrderUpdate
+from orders.redis import Redis
+from orders.refresh import refresh
+from orders.schedule import Planned, pause, register
+from orders.tokens import Scope, create_token
+from tests.gateways import client_of
+from tests.integration.conftest import Rows
+
+PATH = "/v1/overview/events"
+
+
+@contextmanager
+def overviews(http: httpx.Client) -> Iterator[Iterator[dict[str, Any]]]:
+    """The data of its events, as they come."""
+    with http.stream("GET", PATH) as stream:
+        lines = stream.iter_lines()
+        yield (
+            json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")
+        )
+
+
+def test_it_tells_of_every_part(
+    http: httpx.Client,
+    engine: sa.Engine,
+    cache: Redis,
+    seed: Callable[[Rows], None],
+    accept: Callable[[Sequence[OrderUpdate]], list[str]],
+    drain: Callable[..., list[Drained]],
+) -> None:
+    seed({each: (each, "paid", Decimal(each), 1) for each in range(1, 6)})
+    refresh(engine, cache, lambda ids: invalidate(cache, ids), 100)
+    with engine.begin() as connection:
+        register(connection, [Planned("a", "sweep", 5.0), Planned("b", "purge", 60.0)])
+        pause(connection, "b")
+    with overviews(http) as told:
+        first = next(told)
+        assert (first["away"], first["updates"]["per_second"]) == ([], None)
+        assert (first["updates"]["accepted"], first["stream"]["waiting"]) == (0, 0)
+        assert first["report"]["age_seconds"] >= 0
+        assert [each["entry"] for each in first["beat"]] == ["a", "b"]
+        assert first["beat"][1] == {
+            "entry": "b",
+            "task": "purge",
+            "every": 60.0,
+            "paused": True,
+            "overdue": False,
+            "succeeded_at": None,
+            "error": None,
+            "due_in": None,
+        }
+        accept([OrderUpdate(order_id=each, status="sent") for each in range(1, 6)])
+        assert next(each for each in told if each["stream"]["waiting"])["stream"]["waiting"] == 5
+        drain()
+        counted = next(each for each in told if each["updates"]["accepted"])
+        assert (counted["updates"]["applied"], counted["updates"]["dead"]) == (5, 0)
+        assert counted["updates"]["per_second"] > 0
+        assert next(told)["updates"]["per_second"] == 0
+
+
+def test_all_who_watch_are_told_by_one_look(http: httpx.Client, gateway: str) -> None:
+    with overviews(http) as told, client_of(gateway) as other, overviews(other) as same:
+        seen = {next(told)["at"] for _ in range(4)}
+        assert len(seen & {next(same)["at"] for _ in range(4)}) >= 2
+
+
+def test_a_status_is_looked_at_once_for_all_who_ask_within_seconds(http: httpx.Client) -> None:
+    began = time.monotonic()
+    first = http.get("/v1/status")
+    looked = time.monotonic() - began
+    assert not first.json()["healthy"], "there are no workers"
+    assert {"name": "schema", "healthy": True, "detail": first.json()["parts"][1]["detail"]} in (
+        first.json()["parts"]
+    )
+    began = time.monotonic()
+    again = http.get("/v1/status")
+    assert again.json() == first.json()
+    assert time.monotonic() - began < looked / 2, "workers have a second to answer each look"
+
+
+def test_metrics_are_those_of_the_command(http: httpx.Client) -> None:
+    answer = http.get("/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert 'orderworks_up{server="postgresql"} 1.0' in answer.text
+    assert "orderworks_updates_total" in answer.text
+
+
+def test_each_thing_needs_its_scope(gateway: str, engine: sa.Engine, http: httpx.Client) -> None:
+    with engine.begin() as connection:
+        tokens = {scope: create_token(connection, scope.value, [scope]) for scope in Scope}
+    asked: dict[tuple[str, str], Scope] = {
+        ("GET", "/v1/customers/7"): Scope.READ,
+        ("POST", "/v1/customers:lookup"): Scope.READ,
+        ("GET", "/v1/reports/top-customers"): Scope.READ,
+        ("GET", "/v1/imports"): Scope.READ,
+        ("GET", "/v1/imports/x/rejects"): Scope.READ,
+        ("GET", "/v1/dead"): Scope.READ,
+        ("GET", "/v1/status"): Scope.READ,
+        ("GET", "/metrics"): Scope.READ,
+        ("POST", "/v1/imports"): Scope.ENQUEUE,
+        ("POST", "/v1/imports/x:pause"): Scope.OPERATE,
+        ("POST", "/v1/dead:replay"): Scope.OPERATE,
+    }
+    for scope, token in tokens.items():
+        with client_of(gateway, token) as client:
+            for (method, path), needed in asked.items():
+                headers = {"Content-Type": "application/json"} if method == "POST" else {}
+                answer = client.request(method, path, headers=headers)
+                assert (answer.status_code == 403) == (scope is not needed), (scope, method, path)

@@ -1,0 +1,134 @@
+"""Files as the body of a request: whatever becomes of it, the spool is clean and memory bounded."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from orders.imports.spool import Spool
+from orders.settings import Settings
+from orderworks.gateway import manners, uploads
+from tests.gateways import client_of, running_gateway
+from tests.processes import eventually
+
+CSV = {"Content-Type": "text/csv"}
+HEADER = b"id,customer_id,total\n"
+PIECE = b"".join(b"%d,1,9.99\n" % (1_000_000 + each) for each in range(5000))
+
+
+def left(settings: Settings) -> list[Path]:
+    """Files in the spool."""
+    folder = Path(urlsplit(settings.spool).path)
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
+def endless() -> Iterator[bytes]:
+    """A file without an end."""
+    yield HEADER
+    while True:
+        yield PIECE
+
+
+@pytest.fixture
+def small(settings: Settings) -> Iterator[httpx.Client]:
+    """A client of a gateway that takes files of a megabyte."""
+    limited = settings.model_copy(update={"import_max_bytes": 1_000_000})
+    with running_gateway(limited) as address, client_of(address) as client:
+        yield client
+
+
+def test_a_file_that_says_it_is_too_large_is_refused_unread(
+    small: httpx.Client, settings: Settings
+) -> None:
+    """Of the 5 GB that it announces not a byte is sent."""
+    url = small.base_url
+    with socket.create_connection((url.host, url.port or 80), timeout=10) as connection:
+        asked = (
+            f"POST /v1/imports HTTP/1.1\r\nHost: {url.host}\r\nContent-Type: text/csv\r\n"
+            "Content-Length: 5000000000\r\n\r\n"
+        )
+        connection.sendall(asked.encode())
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert left(settings) == []
+
+
+def test_a_file_that_does_not_end_is_cut_off_and_leaves_nothing(
+    small: httpx.Client, settings: Settings
+) -> None:
+    answer = small.post("/v1/imports", content=endless(), headers=CSV)
+    assert answer.status_code == 413
+    assert answer.json()["type"] == "urn:orderworks:problem:too-large"
+    assert left(settings) == []
+    assert small.post("/v1/imports", content=HEADER + b"1,1,1\n", headers=CSV).status_code == 202
+
+
+def begin(url: str) -> socket.socket:
+    """Begin to send a file, and leave it at that."""
+    parts = urlsplit(url)
+    connection = socket.create_connection((parts.hostname or "", parts.port or 80), timeout=20)
+    asked = (
+        f"POST /v1/imports HTTP/1.1\r\nHost: {parts.hostname}\r\nContent-Type: text/csv\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n"
+    )
+    content = HEADER + 50 * PIECE
+    connection.sendall(asked.encode() + f"{len(content):x}\r\n".encode() + content + b"\r\n")
+    return connection
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing_and_is_no_import(
+    gateway: str, http: httpx.Client, settings: Settings
+) -> None:
+    with begin(gateway):
+        eventually(lambda: left(settings), 10, "nothing of it has come")
+    eventually(lambda: not left(settings), 10, "it left something behind")
+    assert Spool(settings.spool).waiting() == []
+    assert http.get("/v1/imports").json()["imports"] == []
+
+
+def test_an_upload_that_stalls_is_given_up(
+    gateway: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manners, "PATIENCE", 0.5)
+    with begin(gateway) as connection:
+        assert connection.makefile("rb").readline().startswith(b"HTTP/1.1 408 ")
+    assert left(settings) == []
+
+
+def test_more_uploads_than_there_are_threads_for_come_again_and_hold_up_nobody(
+    gateway: str, http: httpx.Client, settings: Settings
+) -> None:
+    begun = [begin(gateway) for _ in range(uploads.AT_ONCE)]
+    eventually(lambda: len(left(settings)) == uploads.AT_ONCE, 10, "they have not all begun")
+    refused = http.post("/v1/imports", content=HEADER + b"1,1,1\n", headers=CSV)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "6")
+    assert http.post("/v1/orders/1", json={"status": "paid"}).status_code == 202
+    assert http.get("/v1/imports").status_code == 200
+    for each in begun:
+        each.close()
+    eventually(lambda: not left(settings), 10, "they left something behind")
+    accepted = http.post("/v1/imports", content=HEADER + b"1,1,1\n", headers=CSV)
+    assert accepted.status_code == 202
+
+
+def test_files_that_come_at_once_are_all_whole(http: httpx.Client, settings: Settings) -> None:
+    contents = [HEADER + b"%d,1,1.00\n" % each + 20 * PIECE for each in range(uploads.AT_ONCE)]
+    found: dict[int, str] = {}
+
+    def send(number: int) -> None:
+        answer = http.post("/v1/imports", content=contents[number], headers=CSV)
+        found[number] = answer.json()["id"]
+
+    threads = [threading.Thread(target=send, args=(each,)) for each in range(len(contents))]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(30)
+    spool = Spool(settings.spool)
+    assert {key: b"".join(spool.stream(each)) for key, each in found.items()} == dict(
+        enumerate(contents)
+    )
