@@ -98,9 +98,14 @@ class State:
         return await to_thread.run_sync(call, limiter=self.threads)
 
 
-def state_of(request: Request) -> State:
-    """The state of the process that answers the request: a dependency of routes."""
+def current_state(request: Request) -> State:
+    """The state of the process that answers the request."""
     return cast("State", request.app.state.gateway)
+
+
+async def state_of(request: Request) -> State:
+    """The same as a dependency of routes; async, or FastAPI would run it in a thread."""
+    return current_state(request)
 
 
 def _producer(settings: Settings) -> AsyncProducer:
