@@ -32,13 +32,13 @@ class File(NamedTuple):
 
 
 @router.api_route("/", methods=READ)
-def page(request: Request) -> Response:
+async def page(request: Request) -> Response:
     """The page itself. Whoever opens it needs no token: all that it shows, it asks for."""
     return _sent(request, _files()["index.html"])
 
 
 @router.api_route("/page/{name}", methods=READ)
-def part(name: str, request: Request) -> Response:
+async def part(name: str, request: Request) -> Response:
     """A script, a sheet or a picture of the page."""
     found = _files().get(name)
     if found is None:
