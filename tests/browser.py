@@ -114,8 +114,13 @@ class Browser:
     def downloaded(self, name: str, within: float = 15) -> str:
         """What is in a file that the page let the reader save, once it is whole."""
         file = self.downloads / name
-        eventually(file.exists, within, f"nothing was saved but {[*self.downloads.iterdir()]}")
-        return file.read_text("utf-8")
+
+        def whole() -> str:
+            # An empty file takes the name first; what comes is under another one until it is whole.
+            under_way = any(self.downloads.glob("*.crdownload"))
+            return file.read_text("utf-8") if file.exists() and not under_way else ""
+
+        return eventually(whole, within, f"{name} is not saved")
 
     def complaints(self) -> list[str]:
         """What stands in the console since this was asked last."""
