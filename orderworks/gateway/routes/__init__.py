@@ -11,6 +11,7 @@ from orderworks.gateway.routes import (
     metrics,
     orders,
     overview,
+    page,
     reports,
 )
 
@@ -23,6 +24,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     overview.router,
     health.router,
     metrics.router,
+    page.router,
     docs.router,
 )
 """In the order in which a path is looked for: what is asked most comes first."""

@@ -1,0 +1,162 @@
+// A new import, step by step: a file is dropped, its columns are mapped, it is tried, it is imported.
+
+import { upload } from "./api.js";
+import { announce, button, byId, el, fill, say } from "./dom.js";
+import { dryRun, rowsOf } from "./dryrun.js";
+import { follow } from "./events.js";
+import { counted, percent, size } from "./format.js";
+import { readFront } from "./header.js";
+import { watchImport } from "./imports.js";
+import { mappingForm } from "./mapping.js";
+
+const place = byId("new-import");
+
+/** Offer to take a file, anywhere on the panel. */
+export function offerImport() {
+  const panel = byId("imports");
+  const over = (event) => {
+    event.preventDefault();
+    panel.classList.toggle("dropping", event.type === "dragenter" || event.type === "dragover");
+  };
+  for (const name of ["dragenter", "dragover", "dragleave", "drop"]) panel.addEventListener(name, over);
+  panel.addEventListener("drop", (event) => taken(event.dataTransfer.files[0]));
+  // A file that misses the panel shall not take the page's place.
+  for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
+  begin();
+}
+
+function begin() {
+  const input = el("input", { type: "file", id: "file", class: "hidden", tabindex: "-1", onchange: () => taken(input.files[0]) });
+  const choose = el("button", { type: "button", class: "drop", onclick: () => input.click() });
+  choose.append(
+    el("strong", {}, "Drop a file of orders or customers here"),
+    el("span", {}, "or choose one: CSV, TSV, JSON Lines or Parquet, also packed by gzip or zstd"),
+  );
+  show(choose, el("label", { for: "file", class: "hidden" }, "File to import"), input);
+}
+
+async function taken(file, delimiter) {
+  if (!file) return;
+  try {
+    const front = await readFront(file, delimiter);
+    mapped(file, front);
+  } catch (error) {
+    failed(file, error, begin);
+  }
+}
+
+/** The step in which columns are mapped; what was chosen stays while it is tried. */
+function mapped(file, front, problem = "") {
+  const form = mappingForm(front, (delimiter) => taken(file, delimiter));
+  const step = el("div");
+  const back = () => {
+    show(...parts);
+    focusIn(step);
+  };
+  const check = async () => {
+    const query = form.answers();
+    if (query) await tried(file, query, back);
+  };
+  step.append(form.node, el("div", { class: "actions" }, button("Try it: nothing is changed yet", check, "main"), button("Put it away", begin)));
+  const parts = [title(file, "which column is which?"), problem && el("p", { class: "problem" }, problem), step];
+  show(...parts);
+  focusIn(step);
+}
+
+async function tried(file, query, back) {
+  const way = progress(file, "Uploading to try it");
+  try {
+    const asked = new URLSearchParams([...query, ["filename", file.name], ["dry_run", "true"]]);
+    const { id } = await upload(`v1/imports?${asked}`, file, way.uploading, way.signal);
+    const ended = await outcome(id, way);
+    ended.would ? judged(file, query, ended, back) : failed(file, { message: ended.error }, back);
+  } catch (error) {
+    if (error.name !== "AbortError") failed(file, error, back);
+  }
+}
+
+/** The last that is heard of a dry run. */
+async function outcome(id, way) {
+  let last = null;
+  await follow(`v1/imports/${encodeURIComponent(id)}/events`, (name, document) => {
+    if (way.signal.aborted) return true;
+    if (name === "end") last = document;
+    way.working(document.waits_for_updates ? "Order updates go first; then it is tried" : "Trying it");
+    return name === "end";
+  });
+  if (!last) throw new DOMException("called off", "AbortError");
+  return last;
+}
+
+function judged(file, query, ended, back) {
+  const rows = rowsOf(ended.would);
+  const refused = ended.would.rejected;
+  announce(`${counted(rows, "row")} tried, ${counted(refused, "row")} would be rejected.`);
+  const go = button(`Import ${counted(rows - refused, "row")}`, () => imported(file, query, back), "main");
+  const actions = el("div", { class: "actions" }, go, button("Back to the columns", back), button("Put it away", begin));
+  show(title(file, "what it would do"), dryRun(ended), actions);
+  go.focus();
+}
+
+async function imported(file, query, back) {
+  const way = progress(file, "Uploading");
+  try {
+    const asked = new URLSearchParams([...query, ["filename", file.name]]);
+    const { id, repeated } = await upload(`v1/imports?${asked}`, file, way.uploading, way.signal);
+    if (repeated) return again(file, query, id, back);
+    begin();
+    watchImport(id);
+  } catch (error) {
+    if (error.name !== "AbortError") failed(file, error, back);
+  }
+}
+
+function again(file, query, id, back) {
+  const anew = new URLSearchParams([...query, ["again", "true"]]);
+  const actions = el(
+    "div",
+    { class: "actions" },
+    button("Import it again", () => imported(file, anew, back), "main"),
+    button("Leave it", () => (begin(), watchImport(id))),
+  );
+  show(title(file, "was imported before"), el("p", {}, `The same content came as import ${id}.`), actions);
+}
+
+function failed(file, error, back) {
+  const actions = el("div", { class: "actions" }, button("Back", back, "main"), button("Put it away", begin));
+  show(title(file, "cannot be taken"), el("p", { class: "problem", role: "alert" }, error.message), actions);
+}
+
+/** A bar for what takes its time, with a way to call it off. */
+function progress(file, doing) {
+  const control = new AbortController();
+  const bar = el("span", { class: "bar" });
+  const track = el("div", { class: "track", role: "progressbar", "aria-label": doing }, bar);
+  const said = el("p", { class: "quiet-text" }, `${doing} …`);
+  const stop = button("Call it off", () => (control.abort(), begin()));
+  show(title(file), track, said, el("div", { class: "actions" }, stop));
+  const uploading = (share) => {
+    fill(bar, share);
+    track.setAttribute("aria-valuenow", Math.round(100 * share));
+    say(said, `${doing}: ${percent(share)}`);
+  };
+  const working = (what) => {
+    track.classList.add("busy");
+    track.removeAttribute("aria-valuenow");
+    say(said, `${what} …`);
+  };
+  return { uploading, working, signal: control.signal };
+}
+
+function title(file, rest = "") {
+  const name = el("strong", {}, file.name);
+  return el("h3", {}, name, el("span", {}, rest ? `${size(file.size)}, ${rest}` : size(file.size)));
+}
+
+function show(...parts) {
+  place.replaceChildren(el("div", { class: "step" }, parts.filter(Boolean)));
+}
+
+function focusIn(node) {
+  node.querySelector("select, input, button")?.focus({ preventScroll: true });
+}

@@ -1,0 +1,37 @@
+// A line of the last two minutes, as wide as there is room.
+
+import { svg } from "./dom.js";
+
+const KEPT = 120;
+const WIDTH = 120;
+const HEIGHT = 32;
+
+/** A function that takes the next value, or null where there is none, and draws what it has so far. */
+export function sparkline(node, label) {
+  const values = [];
+  const area = svg("path", { class: "area" });
+  const line = svg("path", { class: "line", "vector-effect": "non-scaling-stroke" });
+  node.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  node.setAttribute("preserveAspectRatio", "none");
+  node.append(area, line);
+  return (value) => {
+    values.push(value ?? 0);
+    values.splice(0, values.length - KEPT);
+    const path = drawn(values);
+    const first = WIDTH - (values.length - 1) * (WIDTH / (KEPT - 1));
+    line.setAttribute("d", path);
+    area.setAttribute("d", `${path} L${WIDTH} ${HEIGHT} L${first} ${HEIGHT} Z`);
+    node.setAttribute("aria-label", label(Math.max(...values)));
+  };
+}
+
+/** The newest value stands at the right; the highest reaches the top. */
+function drawn(values) {
+  const highest = Math.max(...values, Number.MIN_VALUE);
+  const step = WIDTH / (KEPT - 1);
+  const points = values.map((value, index) => {
+    const x = WIDTH - (values.length - 1 - index) * step;
+    return `${x.toFixed(2)} ${(HEIGHT - 1 - (value / highest) * (HEIGHT - 3)).toFixed(2)}`;
+  });
+  return `M${points.join(" L")}`;
+}
