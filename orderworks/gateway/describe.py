@@ -86,7 +86,9 @@ TOKEN = {
     "scheme": "bearer",
     "description": "A token of `orderworks token create`; on the loopback, once there is one.",
 }
-"""What every operation under /v1 asks for."""
+"""What operations ask for whose paths begin with one of `NEED_TOKEN`."""
+
+NEED_TOKEN = ("/v1/", "/metrics")
 
 PROBLEM = {
     "description": "A problem; its `type` says which.",
@@ -111,9 +113,13 @@ def describe(app: FastAPI) -> Mapping[str, Any]:
         for path, operation in _operations(document):
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = PROBLEM
-            if path.startswith("/v1/"):
+            if path.startswith(NEED_TOKEN):
                 operation["security"] = [{"token": []}]
-        document["components"] = {"schemas": _components, "securitySchemes": {"token": TOKEN}}
+        # Enums of parameters are FastAPI's; its errors are answered as problems.
+        made = document.get("components", {}).get("schemas", {})
+        enums = {name: schema for name, schema in made.items() if "enum" in schema}
+        schemas = enums | _components
+        document["components"] = {"schemas": schemas, "securitySchemes": {"token": TOKEN}}
         app.openapi_schema = document
     return app.openapi_schema
 
