@@ -62,6 +62,7 @@ def test_a_cache_that_was_away_is_true_after_one_refresh(
         eventually(lambda: is_drained(Settings.load()), 30, "updates do not go on")
         assert not differences(read_orders(engine), oracle.rows)
         eventually(a_refresh_raised(worker), 10, "no refresh misses the cache")
+        eventually(lambda: all_have_ended(worker), 10, "one is under way still")
         assert waits_to_be_folded(engine), "a refresh that cannot invalidate takes nothing"
         cache_server.start()
         assert summaries(reads) == old, "the cache has come back with what it held"
@@ -139,6 +140,12 @@ def a_refresh_raised(worker: Service) -> Callable[[], bool]:
         return "tasks.reports.refresh_top_customers" in raised(worker.said())
 
     return look
+
+
+def all_have_ended(worker: Service) -> bool:
+    """Whether no task is at work that the worker has received."""
+    said = worker.said()
+    return said.count("] received") == said.count("] succeeded") + len(raised(said))
 
 
 def raised(said: str) -> list[str]:
