@@ -144,8 +144,10 @@ class Imports:
         told = read_progress(self._client, import_id)
         if told:
             return told
-        manifest = self._spool.manifest(import_id)
-        return accepted_summary(manifest) if manifest else None
+        with suppress(ImportNotFound):  # What can be no id is looked for nowhere.
+            manifest = self._spool.manifest(import_id)
+            return accepted_summary(manifest) if manifest else None
+        return None
 
     def _not_in_ledger(self, import_id: str) -> OrderworksError:
         """Why nothing can be done to an import that the ledger does not have."""
