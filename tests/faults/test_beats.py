@@ -36,8 +36,9 @@ PERIOD = timedelta(seconds=1)
 TAKEOVER = 28
 """Seconds: less than the half minute that is promised, gaps of a period included."""
 
-HEALED_WITHIN = 10
-"""Seconds after which beat goes on with a broker that is back, or empty: some looks of 2 s each."""
+HEALED_WITHIN = 20
+"""Seconds after which beat goes on with a broker that is back, or empty: some looks of 2 s each, and the
+12 s of a lead that has to run out before."""
 
 
 @pytest.fixture(autouse=True)
