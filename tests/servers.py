@@ -1,5 +1,6 @@
 """A Valkey of a test's own, to be killed, frozen and started again with the data it had."""
 
+import random
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from tests.processes import eventually
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction")
 """As the embedded server that must lose nothing is configured."""
+
+
+PORTS = (33_000, 37_999)
 
 
 @dataclass
@@ -39,6 +43,7 @@ class Valkey:
             start_new_session=True,
         )
         eventually(lambda: answers_ping(self.url)(""), 20, "Valkey does not answer")
+        assert self.process.poll() is None, "another server has the port"
 
     def kill(self) -> None:
         """Kill it, as the kernel does when memory is short."""
@@ -55,7 +60,9 @@ class Valkey:
 def running_valkey(folder: Path) -> Iterator[Valkey]:
     """A durable server, gone at the end."""
     folder.mkdir()
-    server = Valkey(folder, next(port for port in range(33_000, 34_000) if is_free(port)))
+    # At random: tests at the same time, and ones whose server is killed for a while, must not meet.
+    ports = iter(lambda: random.randint(*PORTS), None)
+    server = Valkey(folder, next(filter(is_free, ports)))
     server.start()
     try:
         yield server

@@ -36,9 +36,8 @@ PERIOD = timedelta(seconds=1)
 TAKEOVER = 28
 """Seconds: less than the half minute that is promised, gaps of a period included."""
 
-HEALED_WITHIN = 20
-"""Seconds after which beat goes on with a broker that is back, or empty: some looks of 2 s each, and the
-12 s of a lead that has to run out before."""
+HEALED_WITHIN = 10
+"""Seconds after which beat goes on with a broker that is back, or empty: some looks of 2 s each."""
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +67,7 @@ def worker(folder: Path) -> Iterator[Service]:
         yield service
 
 
-def wait_for_runs(engine: sa.Engine, more: int, within: float = 30) -> None:
+def wait_for_runs(engine: sa.Engine, more: int, within: float = 15) -> None:
     """Wait until so many more slots were run."""
     wanted = len(runs(engine, REFRESH)) + more
     eventually(lambda: len(runs(engine, REFRESH)) >= wanted, within, "no run")
