@@ -27,6 +27,20 @@ from orders.stream import UpdateStream
 from producer.nudges import Nudges
 
 
+class FileKind(StrEnum):
+    """What a file holds."""
+
+    ORDERS = "orders"
+    CUSTOMERS = "customers"
+
+
+class Format(StrEnum):
+    """How rejects are written."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
 class Steer(StrEnum):
     """What may be done to an import that is under way."""
 

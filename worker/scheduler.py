@@ -16,8 +16,8 @@ from redis.exceptions import RedisError
 
 from orders.schedule import Entry, Planned
 from orders.slots import Slot, message_options, slot_of
-from worker.changes import Changes
 from worker.lead import Lead
+from worker.schedule import Changes
 
 Pace = tuple[float, bool]
 """How an entry is asked for: every so many seconds, or, if it is paused, not at all."""

@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from enum import StrEnum
 from typing import Annotated, BinaryIO
 
 import msgspec
@@ -18,7 +17,7 @@ from orders.imports.rejects import Reject, as_csv, iter_rejects, iter_unmended
 from orderworks.cli.failures import FAILED
 from orderworks.cli.import_views import print_list, print_summary, progress_bar, would_stop
 from orderworks.cli.output import AsJson, print_json, say
-from orderworks.imports import Imports
+from orderworks.imports import FileKind, Format, Imports
 from producer import ImportJob, Producer
 
 LOOK_EVERY = 0.5
@@ -26,20 +25,6 @@ LOOK_EVERY = 0.5
 
 LISTED = 50
 """Imports that the list has at the most."""
-
-
-class Kind(StrEnum):
-    """What a file holds."""
-
-    ORDERS = "orders"
-    CUSTOMERS = "customers"
-
-
-class Format(StrEnum):
-    """How rejects are written."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
 
 
 def import_file(  # noqa: PLR0913 - all that can be said of a file
@@ -52,7 +37,7 @@ def import_file(  # noqa: PLR0913 - all that can be said of a file
     ],
     *,
     kind: Annotated[
-        Kind | None,
+        FileKind | None,
         typer.Option(help="What the file holds: orders, unless --preset or --parent say else."),
     ] = None,
     map_: Annotated[

@@ -1,7 +1,6 @@
 """Imports: files handed over, followed, steered; and the rows that were rejected."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -25,7 +24,7 @@ from orderworks.gateway.problems import FieldError, Kind, Problem
 from orderworks.gateway.replays import once
 from orderworks.gateway.state import State, state_of
 from orderworks.gateway.uploads import Upload
-from orderworks.imports import Steer
+from orderworks.imports import FileKind, Format, Steer
 
 router = APIRouter(prefix="/v1", tags=["imports"])
 
@@ -39,20 +38,6 @@ ImportId = Annotated[str, Path(pattern=ID, description="The import's id.")]
 _PLACE = msgspec.json.Decoder(
     tuple[Annotated[datetime, msgspec.Meta(tz=True)], Annotated[str, msgspec.Meta(pattern=ID)]]
 )
-
-
-class Kinds(StrEnum):
-    """What a file holds."""
-
-    ORDERS = "orders"
-    CUSTOMERS = "customers"
-
-
-class Format(StrEnum):
-    """How rejects are written."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -193,7 +178,8 @@ async def import_file(  # noqa: PLR0913, PLR0917 - all that can be said of a fil
         str, Query(min_length=1, max_length=255, description="Its name, for people.")
     ] = "upload",
     kind: Annotated[
-        Kinds | None, Query(description="What it holds: orders, unless preset or parent say else.")
+        FileKind | None,
+        Query(description="What it holds: orders, unless preset or parent say else."),
     ] = None,
     delimiter: Annotated[
         str | None, Query(description="What parts the fields of CSV; found out if not given.")
