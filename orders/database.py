@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -14,8 +13,6 @@ from orders.settings import Settings
 
 CONNECTIONS = 2
 """That one thread of a worker may hold at the same time."""
-
-EMPTY: Mapping[str, str] = MappingProxyType({})
 
 INVALIDATES = {"orderworks.invalidates": "on"}
 """What sessions set whose process makes cached reads disappear itself, right after its commits. For
@@ -43,7 +40,7 @@ def database_address(url: str) -> URL:
 
 
 def make_engine(
-    settings: Settings, application_name: str, session: Mapping[str, str] = EMPTY
+    settings: Settings, application_name: str, session: Mapping[str, str] | None = None
 ) -> sa.Engine:
     """A pooled engine. Its connections are opened on first use; make it after the fork.
 
@@ -61,7 +58,7 @@ def make_engine(
         "idle_in_transaction_session_timeout": 60_000,
         "client_connection_check_interval": 10_000,
     }
-    options = [f"-c {name}={value}" for name, value in (milliseconds | {**session}).items()]
+    options = [f"-c {name}={value}" for name, value in (milliseconds | {**(session or {})}).items()]
     return sa.create_engine(
         database_address(settings.database),
         pool_size=settings.db_pool_size,

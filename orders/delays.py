@@ -7,8 +7,8 @@ else writes, the fold of the change log does; that delay begins with the stateme
 import random
 import statistics
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 
@@ -17,6 +17,7 @@ import redis
 import sqlalchemy as sa
 
 from orders import names
+from orders.cache import invalidate
 from orders.redis import Redis
 
 KEPT = 1000
@@ -42,12 +43,17 @@ class Delays(msgspec.Struct, frozen=True):
     longest: float
 
 
-@contextmanager
-def measured(client: Redis, path: Path) -> Iterator[None]:
-    """Note how long the block takes, if it succeeds."""
+def invalidate_at_once(client: Redis, customer_ids: Collection[int]) -> None:
+    """What a worker does right after its commit; notes how long it took, if there was anything to do.
+
+    Raises:
+        redis.RedisError: some reads may still be there.
+    """
+    if not customer_ids:
+        return
     began = time.perf_counter()
-    yield
-    note(client, path, [time.perf_counter() - began])
+    invalidate(client, customer_ids)
+    note(client, Path.WORKER, [time.perf_counter() - began])
 
 
 def since(connection: sa.Connection, moments: Sequence[datetime]) -> list[float]:

@@ -15,13 +15,13 @@ import redis
 import sqlalchemy as sa
 import structlog
 
-from orders import delays, letters, verdicts
+from orders import letters, verdicts
 from orders.accepted import Accepted, Arrival, Candidate, read_accepted
 from orders.accounts import Account, add_to_account, read_account
 from orders.backlog import Backlog
-from orders.cache import invalidate
 from orders.changes import touched_customers
 from orders.database import retry_transient
+from orders.delays import invalidate_at_once
 from orders.linger import GLANCE, Linger, gather
 from orders.locks import Lock, try_lock
 from orders.messages import Outcome, Verdict
@@ -182,11 +182,10 @@ class Drain:
         verdicts.keep(connection, self._shard, settled)
         return verdicts.untold(connection, self._shard)
 
-    def _invalidate(self, customer_ids: Iterable[int]) -> None:
+    def _invalidate(self, customer_ids: Collection[int]) -> None:
         """The fast path. The change log is the guarantee, so a cache that is away stops nothing."""
         try:
-            with delays.measured(self._cache, delays.Path.WORKER):
-                invalidate(self._cache, list(customer_ids))
+            invalidate_at_once(self._cache, customer_ids)
         except redis.RedisError as error:
             log.warning("invalidation_left_to_fold", shard=self._shard, error=str(error))
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, cast
 import redis
 import sqlalchemy as sa
 
-from orders import cache, changes, delays
+from orders import changes
 from orders.database import is_transient, refusal, retry_transient
+from orders.delays import invalidate_at_once
 from orders.errors import ImportFailed, ImportNotFound, Unavailable
 from orders.imports import claims, latecomers, ledger
 from orders.imports.claims import Work
@@ -110,8 +111,8 @@ class Importer:
             self._finish_if_running(import_id)
             return None
         # The fast path. With the cache away, the fold of the change log makes it certain.
-        with suppress(redis.RedisError), delays.measured(self.cache, delays.Path.WORKER):
-            cache.invalidate(self.cache, touched)
+        with suppress(redis.RedisError):
+            invalidate_at_once(self.cache, touched)
         return self.finish(import_id)
 
     @retry_transient

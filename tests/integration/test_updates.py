@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from orders import delays
 from orders.accepted import Candidate
 from orders.backlog import StreamBacklog
 from orders.drain import Drain, Drained
@@ -554,3 +555,16 @@ def make_due(engine: sa.Engine) -> None:
     """Let the time pass that parked updates wait for."""
     with engine.begin() as connection:
         connection.execute(sa.update(parked_updates).values(next_attempt_at=sa.func.now()))
+
+
+def test_only_batches_that_touched_somebody_have_a_delay_of_invalidation(
+    seed: Callable[[Rows], None], accept: Accept, drain: DrainAll, cache: Redis
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 10)})
+    drain()
+    accept([OrderUpdate(order_id=1, total="2", version=9)])
+    drain()
+    assert delays.read(cache) == {}, "nothing waited, then nothing changed"
+    accept([OrderUpdate(order_id=1, total="2", version=11)])
+    drain()
+    assert delays.read(cache)[delays.Path.WORKER].count == 1
