@@ -19,7 +19,7 @@ from orderworks.demo.data import Sample, generate
 from orderworks.embedded.stack import temporary_stack
 
 TABLES = (
-    "orders, customers, customer_changes, customer_daily, customer_totals, customer_windows, "
+    "orders, customers, change_log, customer_daily, customer_totals, customer_windows, "
     "update_shards"
 )
 
@@ -65,7 +65,7 @@ class Shop:
     def forget_changes(self) -> None:
         """Empty the log, as a refresh of the reports would."""
         with self.engine.begin() as connection:
-            connection.execute(sa.text("TRUNCATE customer_changes"))
+            connection.execute(sa.text("TRUNCATE change_log"))
 
     def transaction(self) -> int:
         """The number of a transaction of now."""

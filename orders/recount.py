@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orders.locks import Lock, wait_for_lock
 from orders.schema import (
+    change_log,
     customer_changes,
     customer_daily,
     customer_totals,
@@ -125,8 +126,8 @@ def log_owners(connection: sa.Connection, span: Span, statuses: list[str]) -> No
 def _log(connection: sa.Connection, customers: set[int]) -> None:
     """Let the next fold look at these customers. An insert without rows would call for it as well."""
     if customers:
-        rows = [{"customer_id": each, "orders": 0, "total": 0} for each in sorted(customers)]
-        connection.execute(sa.insert(customer_changes), rows)
+        ids = sorted(customers)
+        connection.execute(sa.insert(change_log).values(entries=len(ids), customer_ids=ids))
 
 
 _ALL_DAYS: sa.ColumnElement[int] = sa.literal_column("0", sa.SmallInteger)
@@ -192,7 +193,7 @@ def _differing_days(counted: sa.CTE, span: Span) -> sa.Select[Any]:
     )
 
 
-def _taken_away(table: sa.Table, span: Span) -> sa.Select[Any]:
+def _taken_away(table: sa.FromClause, span: Span) -> sa.Select[Any]:
     rows = sa.select(table.c.customer_id, table.c.day, -table.c.orders, -table.c.total)
     return rows.where(span.has(table.c.customer_id))
 

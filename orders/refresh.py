@@ -30,7 +30,7 @@ Invalidate = Callable[[Collection[int]], None]
 
 
 class Refreshed(msgspec.Struct, frozen=True):
-    """What a refresh did: log rows folded, windows with other lines, and how fresh they are.
+    """What a refresh did: entries of the log folded, windows with other lines, and how fresh they are.
 
     Attributes:
         more: the time slice was over before the log was folded, so nothing is published.
@@ -62,7 +62,7 @@ def refresh(
     began = time.perf_counter()
     folded = 0
     while step := _next_step(engine, client, invalidate, depth):
-        folded += step.taken.rows
+        folded += step.taken.entries
         seconds = time.perf_counter() - began
         if step.lists or seconds > TIME_SLICE:
             published = publish(client, _reports(step, seconds, depth), step.taken.number)

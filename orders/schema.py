@@ -202,8 +202,10 @@ update_outbox = sa.Table(
 
 # The change log, written by triggers in the writer's own transaction, and what is folded from it.
 
-customer_changes = sa.Table(
-    "customer_changes",
+# A row a statement, and of large statements some: arrays, with an entry for each row of orders that came
+# (1 order, and its total) or went (-1); 0 and 0 if its status is not counted.
+change_log = sa.Table(
+    "change_log",
     metadata,
     # The writer's transaction. A worker finds the customers that it touched by it.
     sa.Column(
@@ -213,12 +215,7 @@ customer_changes = sa.Table(
         index=True,
         server_default=sa.text("(pg_current_xact_id()::text)::bigint"),
     ),
-    sa.Column("customer_id", sa.BigInteger, nullable=False),
-    # Null where only the customer's own row changed.
-    sa.Column("day", sa.Date),
-    sa.Column("orders", sa.BigInteger, nullable=False),
-    sa.Column("total", sa.Numeric, nullable=False),
-    # When it was written, if the writer does not make the customer's cached reads disappear himself.
+    # When it was written, if the writer does not make the customers' cached reads disappear himself.
     sa.Column(
         "stale_since",
         Moment,
@@ -227,11 +224,28 @@ customer_changes = sa.Table(
             "THEN NULL ELSE clock_timestamp() END"
         ),
     ),
+    sa.Column("entries", sa.Integer, nullable=False),
+    sa.Column("customer_ids", ARRAY(sa.BigInteger), nullable=False),
+    # These three are null where only customers' own rows changed.
+    sa.Column("days", ARRAY(sa.Date)),
+    sa.Column("orders", ARRAY(sa.Integer)),
+    sa.Column("totals", ARRAY(sa.Numeric)),
     sa.Index(
-        "ix_customer_changes_stale_since",
+        "ix_change_log_stale_since",
         "stale_since",
         postgresql_where=sa.text("stale_since IS NOT NULL"),
     ),
+)
+
+# A view: the log with a row an entry.
+customer_changes = sa.table(
+    "customer_changes",
+    sa.column("xact", sa.BigInteger),
+    sa.column("customer_id", sa.BigInteger),
+    sa.column("day", sa.Date),
+    sa.column("orders", sa.BigInteger),
+    sa.column("total", sa.Numeric),
+    sa.column("stale_since", Moment),
 )
 
 customer_daily = sa.Table(

@@ -34,23 +34,23 @@ def shop(engine: sa.Engine) -> None:
     """Thirty customers, six hundred orders over the last four hundred days, some of them cancelled."""
     dice = random.Random(7)
     now = datetime.now(UTC)
+    placed = [
+        {
+            "id": key,
+            "customer_id": dice.randint(1, 30),
+            "total": Decimal(dice.randint(0, 10**6)) / 100,
+            "status": dice.choice(["new", "paid", "cancelled"]),
+            "created_at": now - timedelta(days=dice.randint(0, 400)),
+        }
+        for key in range(1, 601)
+    ]
     with engine.begin() as connection:
         connection.execute(
             sa.insert(customers), [{"id": key, "name": f"Customer {key}"} for key in range(1, 31)]
         )
-        connection.execute(
-            sa.insert(orders),
-            [
-                {
-                    "id": key,
-                    "customer_id": dice.randint(1, 30),
-                    "total": Decimal(dice.randint(0, 10**6)) / 100,
-                    "status": dice.choice(["new", "paid", "cancelled"]),
-                    "created_at": now - timedelta(days=dice.randint(0, 400)),
-                }
-                for key in range(1, 601)
-            ],
-        )
+        # The log gets a row for each statement.
+        for first in range(0, len(placed), 10):
+            connection.execute(sa.insert(orders), placed[first : first + 10])
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_a_clock_that_was_ahead_keeps_nothing_from_being_published(
 def test_a_second_refresh_is_sent_away_between_the_passes_of_the_first(
     engine: sa.Engine, cache: Redis, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.changes.FOLD_ROWS", 10)
+    monkeypatch.setattr("orders.changes.FOLD_ENTRIES", 10)
     second: list[object] = []
 
     def meanwhile(_ids: object) -> None:
@@ -314,5 +314,5 @@ def test_a_fold_waits_for_the_cache_to_be_invalidated(
 def test_folding_in_many_passes_gives_the_same(
     engine: sa.Engine, refreshed: Refresh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.changes.FOLD_ROWS", 7)
+    monkeypatch.setattr("orders.changes.FOLD_ENTRIES", 7)
     refreshed()

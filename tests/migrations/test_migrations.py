@@ -1,6 +1,7 @@
 """The schema: every revision goes up and down, and the code's tables are what the revisions build."""
 
 import subprocess
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -53,7 +54,7 @@ def test_up_down_up_gives_an_equal_schema(empty: str) -> None:
 
 
 def test_each_revision_goes_back_to_exactly_the_one_before(empty: str) -> None:
-    revisions = [f"{number:04}" for number in range(1, 14)]
+    revisions = [f"{number:04}" for number in range(1, 15)]
     assert revisions[-1] == runner.head()
     before = []
     for revision in revisions:
@@ -99,6 +100,34 @@ def test_orders_that_stood_before_the_change_log_are_counted(empty: str) -> None
     with engine.connect() as connection:
         logged = connection.execute(sa.text("SELECT sum(orders), sum(total) FROM customer_changes"))
         assert logged.one() == (2, 15)
+    engine.dispose()
+
+
+def test_what_waits_in_the_log_is_packed_and_unpacked(empty: str) -> None:
+    runner.upgrade("0013")
+    engine = sa.create_engine(empty.replace("postgresql://", "postgresql+psycopg2://"))
+    run(
+        engine,
+        "INSERT INTO customers (id, name) SELECT key, 'Customer ' || key FROM generate_series(1, 9) key",
+        "INSERT INTO orders (id, customer_id, total) SELECT key, key % 9 + 1, key "
+        "FROM generate_series(1, 25000) key",
+        "UPDATE customers SET name = 'Ada' WHERE id < 3",
+    )
+    query = sa.text(
+        "SELECT xact, customer_id, day, orders, total, stale_since FROM customer_changes "
+        "ORDER BY xact, customer_id, day NULLS FIRST, stale_since"
+    )
+
+    def logged() -> list[sa.Row[Any]]:
+        with engine.connect() as connection:
+            return [*connection.execute(query)]
+
+    before = logged()
+    assert len(before) > 10
+    runner.upgrade()
+    assert logged() == before
+    runner.downgrade("0013")
+    assert logged() == before
     engine.dispose()
 
 

@@ -27,7 +27,7 @@ def run(importer: Importer, import_id: str) -> Summary:
     return importer.finish(import_id).summary
 
 
-def count_of(engine: sa.Engine, table: sa.Table) -> int:
+def count_of(engine: sa.Engine, table: sa.FromClause) -> int:
     with engine.connect() as connection:
         return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
 

@@ -28,7 +28,7 @@ PEOPLE = range(1, 10)
 ORDERS = range(1, 31)
 
 TABLES = (
-    "orders, customers, customer_changes, customer_daily, customer_totals, customer_windows, imports, "
+    "orders, customers, change_log, customer_daily, customer_totals, customer_windows, imports, "
     "import_chunks, import_rejects"
 )
 
@@ -262,7 +262,7 @@ def test_after_each_refresh_every_report_and_rollup_equals_sql(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Small enough for a handful of orders to need several passes, and more contenders than there are.
-    monkeypatch.setattr("orders.changes.FOLD_ROWS", 5)
+    monkeypatch.setattr("orders.changes.FOLD_ENTRIES", 5)
     monkeypatch.setattr("orders.rollups.MOVED_ROWS", 2)
     monkeypatch.setattr("orders.ranking.CONTENDERS", 1)
 

@@ -16,7 +16,7 @@ from orders.imports.flow import Importer
 from orders.imports.loading.upsert import Upsert
 from orders.imports.progress import Summary
 from orders.messages import OrderUpdate
-from orders.schema import customer_changes, orders, parked_updates
+from orders.schema import change_log, customer_changes, orders, parked_updates
 from orders.stream import UpdateStream
 
 Load = Callable[..., Summary]
@@ -51,7 +51,7 @@ def totals(engine: sa.Engine) -> dict[int, int]:
 def test_same_file_again_writes_nothing(engine: sa.Engine, load: Load) -> None:
     load(FILE)
     with engine.begin() as connection:
-        connection.execute(sa.delete(customer_changes))
+        connection.execute(sa.delete(change_log))
     before = physically(engine)
     assert load(FILE)["unchanged"] == 7
     assert physically(engine) == before
