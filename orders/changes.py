@@ -6,6 +6,7 @@ the fold makes the customer's reads disappear. Reports: the rollups are the sum 
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,20 +23,12 @@ _ENTRY = ("customer_id", "day", "orders", "total")
 
 _place: sa.ColumnElement[object] = sa.literal_column("ctid")
 _THIS_TRANSACTION = sa.text("(pg_current_xact_id_if_assigned()::text)::bigint")
-# An array, because a row a customer takes the client longer than the server.
-_TOUCHED = sa.select(
-    sa.func.array(
-        sa.select(customer_changes.c.customer_id)
-        .distinct()
-        .where(customer_changes.c.xact == _THIS_TRANSACTION)
-        .scalar_subquery()
-    )
-)
+_TOUCHED = sa.select(change_log.c.customer_ids).where(change_log.c.xact == _THIS_TRANSACTION)
 
 
 def touched_customers(connection: sa.Connection) -> list[int]:
     """The ids of all customers whose row or orders this transaction has changed so far."""
-    return list(connection.execute(_TOUCHED).scalar_one())
+    return list(set(chain.from_iterable(connection.scalars(_TOUCHED))))
 
 
 def leaves_stale(connection: sa.Connection) -> bool:
@@ -95,6 +88,7 @@ def _fold_pass() -> sa.Select[Any]:
     )
     return sa.select(
         sa.select(sa.func.count()).select_from(taken).scalar_subquery(),
+        # An array, because a row a customer takes the client longer than the server.
         sa.func.array(sa.select(taken.c.customer_id).distinct().scalar_subquery()),
         sa.func.array(stale.scalar_subquery()),
         sa.func.statement_timestamp(),
