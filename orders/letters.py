@@ -1,6 +1,7 @@
 """Updates that could not be applied: parked ones that are tried again, dead ones that are kept."""
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
 from typing import Any, TypeGuard
 
 import sqlalchemy as sa
@@ -76,6 +77,23 @@ def _is_parked(accepted: Accepted) -> TypeGuard[Candidate]:
     return accepted.verdict is Verdict.PARKED and not accepted.brought_along
 
 
+_ROW = insert(parked_updates).values(
+    **{
+        name: sa.bindparam(name)
+        for name in ("shard", "entry", "order_id", "payload", "reason", "tracked")
+    },
+    next_attempt_at=sa.func.now() + sa.bindparam("pause", type_=sa.Interval),
+)
+_PARK = _ROW.on_conflict_do_update(
+    index_elements=["shard", "entry"],
+    set_={
+        "attempts": parked_updates.c.attempts + 1,
+        "reason": _ROW.excluded.reason,
+        "next_attempt_at": _ROW.excluded.next_attempt_at,
+    },
+)
+
+
 def _park(connection: sa.Connection, shard: int, candidates: Iterable[Candidate]) -> None:
     rows = [
         {
@@ -84,29 +102,13 @@ def _park(connection: sa.Connection, shard: int, candidates: Iterable[Candidate]
             "order_id": each.update.order_id,
             "payload": each.payload,
             "reason": each.reason,
-            "next_attempt_at": sa.func.now() + _pause(each.attempts),
+            "pause": timedelta(seconds=min(2 ** min(each.attempts, 10), LONGEST_PAUSE)),
             "tracked": each.tracked,
         }
         for each in candidates
     ]
-    if not rows:
-        return
-    statement = insert(parked_updates).values(rows)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["shard", "entry"],
-            set_={
-                "attempts": parked_updates.c.attempts + 1,
-                "reason": statement.excluded.reason,
-                "next_attempt_at": statement.excluded.next_attempt_at,
-            },
-        )
-    )
-
-
-def _pause(attempts: int) -> sa.Function[object]:
-    seconds = min(2 ** min(attempts, 10), LONGEST_PAUSE)
-    return sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+    if rows:
+        connection.execute(_PARK, rows)
 
 
 def bury(connection: sa.Connection, shard: int, dead: Iterable[Accepted]) -> int:
