@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from orders.ranking import rank, rank_of
+from orders.ranking import rank_all, rank_of
 from orders.recount import ALL_DAYS, FIRST_KEPT, add_days
 from orders.schema import customer_daily, customer_totals, customer_windows, report_windows
 from orders.windows import BOUNDED, Window
@@ -108,8 +108,7 @@ def move_windows(connection: sa.Connection, as_of: datetime, depth: int) -> bool
     if not all(_move(connection, each, starts[each.days], goals[each]) for each in moving):
         return False
     if moving:
-        for window in Window:
-            rank(connection, window, depth)
+        rank_all(connection, depth)
     if kept < first:
         _keep_from(connection, first)
     _forget_days(connection)

@@ -209,8 +209,7 @@ class Histories(RuleBasedStateMachine):
     def night(self) -> None:
         """Ranks are found anew."""
         with self.folding() as connection:
-            for window in Window:
-                ranking.rank(connection, window, DEPTH)
+            ranking.rank_all(connection, DEPTH)
 
     @rule()
     def cache_is_flushed(self) -> None:
