@@ -17,6 +17,9 @@ CONTENDERS = 4
 """Times the length of a report: with so many customers ranked, few refreshes find too few of them."""
 
 
+NOBODY = sa.literal(Decimal("Infinity"), sa.Numeric)
+
+
 class Ranked(NamedTuple):
     """A customer on the list of a window. The name may be newer than the rest."""
 
@@ -56,6 +59,12 @@ def read_top(connection: sa.Connection, window: Window, depth: int) -> list[Rank
     return found
 
 
+def rank_all(connection: sa.Connection, depth: int) -> None:
+    """Rank the customers of every window anew."""
+    for window in Window:
+        rank(connection, window, depth)
+
+
 def rank(connection: sa.Connection, window: Window, depth: int) -> None:
     """Find anew from what total on customers are ranked, for reports of so many; and rank those.
 
@@ -66,8 +75,12 @@ def rank(connection: sa.Connection, window: Window, depth: int) -> None:
     counted = belongs & (rollup.c.orders > 0)
     by_total = sa.select(rollup.c.total).where(counted).order_by(rollup.c.total.desc())
     floor = by_total.offset(CONTENDERS * depth).limit(1).scalar_subquery()
+    anybody = sa.exists().where(counted)
     connection.execute(
-        sa.update(report_windows).where(report_windows.c.days == window.days).values(floor=floor)
+        sa.update(report_windows)
+        .where(report_windows.c.days == window.days)
+        # In an empty window nobody is ranked before its list is read: a shop's first import may come.
+        .values(floor=sa.case((anybody, floor), else_=NOBODY))
     )
     right = rank_of(sa.literal(window.days), rollup.c.orders, rollup.c.total)
     left_out = counted & rollup.c.ranked.is_(None) & right.is_not(None)

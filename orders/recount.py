@@ -1,16 +1,20 @@
 """Comparing the rollups with the orders table, a range of customers at a time, and mending them.
 
-At any one snapshot, orders by customer and day = `customer_daily` + what waits in the log. Triggers keep
+At any one snapshot, orders by customer and day = `customer_daily` + what waits in the log, from the day
+on that `customer_daily` begins with; and by customer alone, = `customer_totals` + the log. Triggers keep
 that so, whoever writes; folds do too, and whoever recounts keeps folds out. So a range is compared in
 one statement while others write, and what differs is drift. Which run compares which range when is in
 `rollup_checks`.
 """
 
+from collections.abc import Callable
+from datetime import date
 from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.dml import ReturningInsert
 
 from orders.locks import Lock, wait_for_lock
 from orders.schema import (
@@ -32,6 +36,11 @@ PATIENCE = 30
 
 FIRST, LAST = -(2**63), 2**63 - 1
 """The least and the greatest id. Ranges cover all, for what is left of customers that are gone."""
+
+
+Condition = sa.ColumnElement[bool]
+Within = Callable[[sa.ColumnElement[int], sa.ColumnElement[date]], Condition]
+"""Whether a row of this customer and day is among those that are compared."""
 
 
 class Span(NamedTuple):
@@ -103,9 +112,9 @@ def recount(connection: sa.Connection, span: Span) -> Counted:
     Nobody else may change the rollups meanwhile (`keep_folds_out`). Whoever differed is put into the
     log, so that the next refresh looks at him again.
     """
-    counted, owners, days, of_days = connection.execute(_mended_days(span)).one()
-    totals, of_totals = connection.execute(_mended_sums(customer_totals, span)).one()
-    windows, of_windows = connection.execute(_mended_sums(customer_windows, span)).one()
+    row = connection.execute(_mended_from_orders(span)).one()
+    counted, owners, days, of_days, totals, of_totals = row
+    windows, of_windows = connection.execute(_mended_windows(span)).one()
     for table in (customer_daily, customer_totals, customer_windows):
         connection.execute(_without_orders(table, span))
     for table in (customer_totals, customer_windows):
@@ -113,6 +122,19 @@ def recount(connection: sa.Connection, span: Span) -> Counted:
     mended = {customer for ids in (of_days, of_totals, of_windows) for customer in ids or ()}
     _log(connection, mended)
     return Counted(int(counted), owners, days, totals, windows)
+
+
+def add_days(connection: sa.Connection, first: date, until: date) -> None:
+    """Give `customer_daily` the days from the first one until another, which it has: from all orders.
+
+    What is left there of days that were forgotten is corrected. For who holds `Lock.FOLD`.
+    """
+
+    def between(_customer_id: sa.ColumnElement[int], day: sa.ColumnElement[date]) -> Condition:
+        return (day >= first) & (day < until)
+
+    expected = _without_log(_counted(between).cte("counted"), between).cte("expected")
+    connection.execute(_corrected_days(expected, between))
 
 
 def log_owners(connection: sa.Connection, span: Span, statuses: list[str]) -> None:
@@ -130,8 +152,13 @@ def _log(connection: sa.Connection, customers: set[int]) -> None:
         connection.execute(sa.insert(change_log).values(entries=len(ids), customer_ids=ids))
 
 
-_ALL_DAYS: sa.ColumnElement[int] = sa.literal_column("0", sa.SmallInteger)
+ALL_DAYS: sa.ColumnElement[int] = sa.literal_column("0", sa.SmallInteger)
 """The window of 0 days has no bound: it is that of `customer_totals`."""
+
+FIRST_KEPT = (
+    sa.select(report_windows.c.first_day).where(report_windows.c.days == ALL_DAYS).scalar_subquery()
+)
+"""The day that `customer_daily` begins with. What is left of days before it is read by nobody."""
 
 
 def _nth(table: sa.Table, first: int) -> sa.ScalarSelect[int]:
@@ -141,28 +168,37 @@ def _nth(table: sa.Table, first: int) -> sa.ScalarSelect[int]:
     return rows.offset(RANGE_ROWS).limit(1).scalar_subquery()
 
 
-def _mended_days(span: Span) -> sa.Select[Any]:
+def _mended_from_orders(span: Span) -> sa.Select[Any]:
     """One statement, so one snapshot: compare, correct by the difference, say how much there was."""
-    counted = _counted(span).cte("counted")
-    differing = _differing_days(counted, span).subquery("differing")
-    statement = insert(customer_daily).from_select(
-        ["customer_id", "day", "orders", "total"],
-        sa.select(differing).order_by(differing.c.customer_id, differing.c.day),
-    )
-    corrected = {
-        name: customer_daily.c[name] + statement.excluded[name] for name in ("orders", "total")
-    }
-    mended = statement.on_conflict_do_update(
-        index_elements=["customer_id", "day"], set_=corrected
-    ).returning(customer_daily.c.customer_id)
+
+    def within(customer_id: sa.ColumnElement[int], _day: sa.ColumnElement[date]) -> Condition:
+        return span.has(customer_id)
+
+    counted = _counted(within).cte("counted")
+    expected = _without_log(counted, within).cte("expected")
     what = sa.select(
         sa.func.coalesce(sa.func.sum(counted.c.orders), 0),
         sa.func.count(counted.c.customer_id.distinct()),
     )
-    return _with_mended(what, mended)
+    by_customer = _summed(expected, ALL_DAYS)
+    totals = _mended_sums(customer_totals, by_customer, span)
+    return _with_mended(_with_mended(what, _corrected_days(expected, within)), totals)
 
 
-def _counted(span: Span) -> sa.Select[Any]:
+def _mended_windows(span: Span) -> sa.Select[Any]:
+    """Make those rows right that are not the sum of their window's days."""
+    begin = sa.tuple_(report_windows.c.first_day, report_windows.c.first_customer)
+    within = sa.tuple_(customer_daily.c.day, customer_daily.c.customer_id) >= begin
+    days = report_windows.c.days
+    by_window = (
+        _summed(customer_daily, days)
+        .select_from(customer_daily.join(report_windows, within & (days > ALL_DAYS)))
+        .where(span.has(customer_daily.c.customer_id))
+    )
+    return _with_mended(sa.select(), _mended_sums(customer_windows, by_window, span))
+
+
+def _counted(within: Within) -> sa.Select[Any]:
     """The orders by customer and day, as the log counts them."""
     day = sa.cast(sa.func.timezone("UTC", orders.c.created_at), sa.Date)
     return (
@@ -172,35 +208,59 @@ def _counted(span: Span) -> sa.Select[Any]:
             sa.func.count().label("orders"),
             sa.func.sum(orders.c.total).label("total"),
         )
-        .where(span.has(orders.c.customer_id))
+        .where(within(orders.c.customer_id, day))
         .where(orders.c.status.not_in(sa.select(uncounted_statuses.c.status)))
         .group_by(orders.c.customer_id, day)
     )
 
 
-def _differing_days(counted: sa.CTE, span: Span) -> sa.Select[Any]:
-    """What is missing in the rollup and the log together; negative where there is too much."""
-    parts = sa.union_all(
-        sa.select(counted),
-        _taken_away(customer_daily, span),
-        _taken_away(customer_changes, span).where(customer_changes.c.day.is_not(None)),
-    ).subquery("parts")
+def _without_log(counted: sa.CTE, within: Within) -> sa.CompoundSelect[Any]:
+    """What the rollups have to add up to: the orders, and with the opposite sign what waits."""
+    waiting = _taken_away(customer_changes, within).where(customer_changes.c.day.is_not(None))
+    return sa.union_all(sa.select(counted), waiting)
+
+
+def _corrected_days(expected: sa.CTE, within: Within) -> ReturningInsert[Any]:
+    """Add to `customer_daily` what is missing in it; negative where there is too much."""
+    found = _taken_away(customer_daily, within)
+    parts = sa.union_all(sa.select(expected), found).subquery("parts")
     count, total = sa.func.sum(parts.c.orders), sa.func.sum(parts.c.total)
-    return (
-        sa.select(parts.c.customer_id, parts.c.day, count.label("orders"), total.label("total"))
+    differing = (
+        sa.select(parts.c.customer_id, parts.c.day, count, total)
+        .where(parts.c.day >= FIRST_KEPT)
         .group_by(parts.c.customer_id, parts.c.day)
         .having((count != 0) | (total != 0))
+        .order_by(parts.c.customer_id, parts.c.day)
     )
+    statement = insert(customer_daily).from_select(
+        ["customer_id", "day", "orders", "total"], differing
+    )
+    corrected = {
+        name: customer_daily.c[name] + statement.excluded[name] for name in ("orders", "total")
+    }
+    return statement.on_conflict_do_update(
+        index_elements=["customer_id", "day"], set_=corrected
+    ).returning(customer_daily.c.customer_id)
 
 
-def _taken_away(table: sa.FromClause, span: Span) -> sa.Select[Any]:
+def _taken_away(table: sa.FromClause, within: Within) -> sa.Select[Any]:
     rows = sa.select(table.c.customer_id, table.c.day, -table.c.orders, -table.c.total)
-    return rows.where(span.has(table.c.customer_id))
+    return rows.where(within(table.c.customer_id, table.c.day))
 
 
-def _mended_sums(table: sa.Table, span: Span) -> sa.Select[Any]:
-    """Make those rows right that are not the sum of the days; how many there were."""
-    compared = _compared(table, span).subquery("compared")
+def _summed(rows: sa.FromClause, days: sa.ColumnElement[int]) -> sa.Select[Any]:
+    """The rows' sums by window and customer."""
+    return sa.select(
+        days.label("days"),
+        rows.c.customer_id,
+        sa.func.sum(rows.c.orders).label("orders"),
+        sa.func.sum(rows.c.total).label("total"),
+    ).group_by(sa.text("1"), rows.c.customer_id)
+
+
+def _mended_sums(table: sa.Table, right: sa.Select[Any], span: Span) -> ReturningInsert[Any]:
+    """Make those rows of a rollup right that are not these sums."""
+    compared = _compared(table, right.subquery("right"), span).subquery("compared")
     key = [column.name for column in table.primary_key]
     due = sa.case((compared.c.is_due, compared.c.total)).label("ranked")
     wrong = (
@@ -210,18 +270,16 @@ def _mended_sums(table: sa.Table, span: Span) -> sa.Select[Any]:
     )
     values = ("orders", "total", "ranked")
     statement = insert(table).from_select([*key, *values], wrong)
-    mended = statement.on_conflict_do_update(
+    return statement.on_conflict_do_update(
         index_elements=key, set_={name: statement.excluded[name] for name in values}
     ).returning(table.c.customer_id)
-    return _with_mended(sa.select(), mended)
 
 
-def _compared(table: sa.Table, span: Span) -> sa.Select[Any]:
-    """Each customer's sums of the days beside those that the rollup has, zeros where one is missing.
+def _compared(table: sa.Table, right: sa.Subquery, span: Span) -> sa.Select[Any]:
+    """Each customer's sums beside those that the rollup has, zeros where one is missing.
 
     `is_due` says whether the customer has to be ranked.
     """
-    right = _sums(table, span).subquery("right")
     found = _found(table, span).subquery("found")
     same = (right.c.days == found.c.days) & (right.c.customer_id == found.c.customer_id)
     days = sa.func.coalesce(right.c.days, found.c.days)
@@ -241,31 +299,8 @@ def _compared(table: sa.Table, span: Span) -> sa.Select[Any]:
     )
 
 
-def _sums(table: sa.Table, span: Span) -> sa.Select[Any]:
-    """What the rollup has to be."""
-    rows = customer_daily
-    days = _ALL_DAYS
-    source: sa.FromClause = rows
-    if table is customer_windows:
-        days = report_windows.c.days
-        begin = sa.tuple_(report_windows.c.first_day, report_windows.c.first_customer)
-        within = sa.tuple_(rows.c.day, rows.c.customer_id) >= begin
-        source = rows.join(report_windows, within & (days > 0))
-    return (
-        sa.select(
-            days.label("days"),
-            rows.c.customer_id,
-            sa.func.sum(rows.c.orders).label("orders"),
-            sa.func.sum(rows.c.total).label("total"),
-        )
-        .select_from(source)
-        .where(span.has(rows.c.customer_id))
-        .group_by(sa.text("1"), rows.c.customer_id)
-    )
-
-
 def _found(table: sa.Table, span: Span) -> sa.Select[Any]:
-    days = table.c.get("days", _ALL_DAYS)
+    days = table.c.get("days", ALL_DAYS)
     columns = table.c["customer_id", "orders", "total", "ranked"]
     return sa.select(days.label("days"), *columns).where(span.has(table.c.customer_id))
 
@@ -283,9 +318,9 @@ def _differs(compared: sa.Subquery) -> sa.ColumnElement[bool]:
     )
 
 
-def _with_mended(what: sa.Select[Any], mended: Any) -> sa.Select[Any]:  # noqa: ANN401 - it returns
+def _with_mended(what: sa.Select[Any], mended: ReturningInsert[Any]) -> sa.Select[Any]:
     """Mend, and select besides how many rows it were, and whose; None if nobody's."""
-    rows = mended.cte("mended")
+    rows = mended.cte()
     aggregates = sa.func.count(), sa.func.array_agg(rows.c.customer_id.distinct())
     return what.add_columns(
         *(sa.select(each).select_from(rows).scalar_subquery() for each in aggregates)
@@ -294,7 +329,7 @@ def _with_mended(what: sa.Select[Any], mended: Any) -> sa.Select[Any]:  # noqa: 
 
 def _without_rank(table: sa.Table, span: Span) -> sa.Update:
     """Who came to be below the floor since it was ranked; that is no drift."""
-    days = table.c.get("days", _ALL_DAYS)
+    days = table.c.get("days", ALL_DAYS)
     below = (report_windows.c.days == days) & (table.c.ranked < report_windows.c.floor)
     return sa.update(table).where(span.has(table.c.customer_id), below).values(ranked=None)
 

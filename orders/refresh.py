@@ -61,7 +61,7 @@ def refresh(
     """
     began = time.perf_counter()
     folded = 0
-    while step := _next_step(engine, client, invalidate, depth):
+    while step := _next_step(engine, client, invalidate, depth, is_first=not folded):
         folded += step.taken.entries
         seconds = time.perf_counter() - began
         if step.lists or seconds > TIME_SLICE:
@@ -71,7 +71,7 @@ def refresh(
 
 
 def _next_step(
-    engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int
+    engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int, *, is_first: bool
 ) -> _Step | None:
     """One pass in one transaction; None if another refresh, or a recount, does not let it.
 
@@ -85,19 +85,25 @@ def _next_step(
             return None
         if not wait_for_lock(connection, Lock.FOLD, PATIENCE):
             return None
-        step = _fold(connection, invalidate, depth)
+        step = _fold(connection, invalidate, depth, is_first=is_first)
         stale = delays.since(connection, step.taken.stale_since)
     delays.note(client, delays.Path.LOG, stale)
     return step
 
 
-def _fold(connection: sa.Connection, invalidate: Invalidate, depth: int) -> _Step:
+def _fold(
+    connection: sa.Connection, invalidate: Invalidate, depth: int, *, is_first: bool
+) -> _Step:
     """Fold some of the log, and read the lists from the same state if that was all.
 
     Whatever fails, nothing is folded: the cached reads are gone before the commit.
     """
     taken = fold_some(connection)
     is_done = taken.is_last and rollups.move_windows(connection, taken.as_of, depth)
+    if is_done and not is_first:
+        # After so many changes, an import's for one, far too many may be ranked: in an empty shop
+        # everybody is. Then each change of theirs would change the index too, until the next day.
+        ranking.rank_all(connection, depth)
     lists = _lists(connection, depth) if is_done else {}
     invalidate(taken.customers)
     return _Step(taken, lists)

@@ -1,24 +1,29 @@
 """The rollups: sums of the counted orders a customer and day, a customer, and a customer and window.
 
-Whoever holds `Lock.FOLD` writes them, nobody else: a fold adds what the change log holds, and takes the
-days that are over out of the windows. Writers of orders never wait for it.
+Days are kept for as long as a window may need them; sums of all time need none. Whoever holds
+`Lock.FOLD` writes them, nobody else: a fold adds what the change log holds, and takes the days that are
+over out of the windows. Writers of orders never wait for it.
 """
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from orders.ranking import rank, rank_of
+from orders.ranking import rank_all, rank_of
+from orders.recount import ALL_DAYS, FIRST_KEPT, add_days
 from orders.schema import customer_daily, customer_totals, customer_windows, report_windows
 from orders.windows import BOUNDED, Window
 
 MOVED_ROWS = 50_000
-"""Rows of a customer and day that one transaction takes out of a window."""
+"""Rows of a customer and day that one transaction takes out of a window, or forgets."""
+
+KEPT_DAYS = 400
+"""Days that `customer_daily` has: the 365 of the longest window, and five weeks, by which a clock may be
+set back without a look at the orders."""
 
 FIRST_ID = -(1 << 63)
-ALL_DAYS = sa.literal(Window.ALL.days)
 
 
 class Start(NamedTuple):
@@ -45,7 +50,7 @@ def added(taken: sa.CTE) -> list[sa.CTE]:
         .where(report_windows.c.days > 0, sums.c.day >= starts.scalar_subquery())
     )
     return [
-        _upserted(customer_daily, sa.select(sums)).cte("daily"),
+        _upserted(customer_daily, sa.select(sums).where(sums.c.day >= FIRST_KEPT)).cte("daily"),
         _upserted(customer_totals, by_customer).cte("totals"),
         _upserted(customer_windows, by_window).cte("windows"),
     ]
@@ -86,22 +91,56 @@ def _upserted(rollup: sa.Table, sums: sa.Select[Any]) -> Insert:
 
 
 def move_windows(connection: sa.Connection, as_of: datetime, depth: int) -> bool:
-    """Take days that are over out of the windows, a bounded number of rows.
+    """Take days that are over out of the windows, and forget those that none needs: some rows at a time.
 
-    If the clock was set back, days come into them again. When all begin where they should, seen from
-    `as_of`, which is once a day, customers are ranked anew for lists as deep as `depth`. Returns
+    If the clock was set back, days come into the windows again. When all begin where they should, seen
+    from `as_of`, which is once a day, customers are ranked anew for lists as deep as `depth`. Returns
     whether they do.
     """
     rows = connection.execute(sa.select(report_windows)).all()
     starts = {row.days: Start(row.first_day, row.first_customer) for row in rows}
     goals = {window: Start(window.first_day(as_of), FIRST_ID) for window in BOUNDED}
+    kept, first = starts[Window.ALL.days].day, _first_to_keep(as_of)
+    if min(goals.values()).day < kept:
+        _keep_from(connection, first)
+        add_days(connection, first, kept)
     moving = [window for window in BOUNDED if starts[window.days] != goals[window]]
     if not all(_move(connection, each, starts[each.days], goals[each]) for each in moving):
         return False
     if moving:
-        for window in Window:
-            rank(connection, window, depth)
+        rank_all(connection, depth)
+    if kept < first:
+        _keep_from(connection, first)
+    _forget_days(connection)
     return True
+
+
+def _first_to_keep(as_of: datetime) -> date:
+    return as_of.astimezone(UTC).date() - timedelta(days=KEPT_DAYS)
+
+
+def _keep_from(connection: sa.Connection, first: date) -> None:
+    """Let `customer_daily` begin with this day. No window begins before it."""
+    begins = sa.update(report_windows).where(report_windows.c.days == Window.ALL.days)
+    connection.execute(begins.values(first_day=first))
+
+
+def _forget_days(connection: sa.Connection) -> None:
+    """Delete rows of days before those that are kept, the oldest first.
+
+    They are in use by nobody, so what is left of them may stay for other transactions. Without any,
+    it is a look at the beginning of the index.
+    """
+    place: sa.ColumnElement[object] = sa.literal_column("ctid")
+    old = (
+        sa.select(place)
+        .select_from(customer_daily)
+        .where(customer_daily.c.day < FIRST_KEPT)
+        .order_by(customer_daily.c.day, customer_daily.c.customer_id)
+        .limit(MOVED_ROWS)
+    )
+    places = sa.func.any(sa.func.array(old.scalar_subquery()))
+    connection.execute(sa.delete(customer_daily).where(place == places))
 
 
 def _move(connection: sa.Connection, window: Window, start: Start, goal: Start) -> bool:

@@ -248,6 +248,8 @@ customer_changes = sa.table(
     sa.column("stale_since", Moment),
 )
 
+# Only of the days that a window may need: from `report_windows.first_day` of 0 days on. Rows of days
+# before are left over from before they were forgotten.
 customer_daily = sa.Table(
     "customer_daily",
     metadata,
@@ -297,7 +299,8 @@ customer_windows = sa.Table(
 )
 
 # Where each window begins: it is the sum of all of `customer_daily` from this day and customer on.
-# Whoever has at least `floor` is ranked in it; everybody, if that is null. 0 days stands for no bound.
+# Whoever has at least `floor` is ranked in it; everybody, if that is null. 0 days stands for no bound:
+# that window is all of `customer_totals`, and its first day the one that `customer_daily` begins with.
 report_windows = sa.Table(
     "report_windows",
     metadata,

@@ -36,8 +36,11 @@ DEPTH = 50
 COUNTED = "status NOT IN (SELECT status FROM uncounted_statuses)"
 DAY = "(created_at AT TIME ZONE 'UTC')::date"
 
+FIRST_KEPT = "(SELECT first_day FROM report_windows WHERE days = 0)"
+
 RIGHT_DAYS = f"""
-    SELECT customer_id, {DAY}, count(*), sum(total) FROM orders WHERE {COUNTED} GROUP BY 1, 2
+    SELECT customer_id, {DAY}, count(*), sum(total) FROM orders
+    WHERE {COUNTED} AND {DAY} >= {FIRST_KEPT} GROUP BY 1, 2
 """
 RIGHT_TOTALS = f"SELECT customer_id, count(*), sum(total) FROM orders WHERE {COUNTED} GROUP BY 1"
 RIGHT_WINDOWS = f"""
@@ -45,11 +48,11 @@ RIGHT_WINDOWS = f"""
     ON days > 0 AND ({DAY}, customer_id) >= (first_day, first_customer)
     WHERE {COUNTED} GROUP BY 1, 2
 """
-FOUND_DAYS = """
+FOUND_DAYS = f"""
     SELECT customer_id, day, sum(orders), sum(total)
     FROM (TABLE customer_daily UNION ALL
           SELECT customer_id, day, orders, total FROM customer_changes WHERE day IS NOT NULL) AS rows
-    GROUP BY 1, 2 HAVING sum(orders) <> 0 OR sum(total) <> 0
+    WHERE day >= {FIRST_KEPT} GROUP BY 1, 2 HAVING sum(orders) <> 0 OR sum(total) <> 0
 """
 FOUND_TOTALS = "SELECT customer_id, orders, total FROM customer_totals"
 FOUND_WINDOWS = "SELECT days, customer_id, orders, total FROM customer_windows"
@@ -91,7 +94,7 @@ def rebuild(engine: sa.Engine, cache: Redis) -> DoRebuild:
 
 @pytest.fixture
 def shop(engine: sa.Engine, cache: Redis, rebuild: DoRebuild) -> None:
-    """Customers with orders over the last four hundred days, in rollups that are right.
+    """Customers with orders over the last eight hundred days, in rollups that are right.
 
     Windows begin at all sorts of places; in some of them not everybody is ranked.
     """
@@ -120,13 +123,13 @@ def some_orders() -> list[dict[str, object]]:
 
 
 def new_order(dice: random.Random, key: int) -> dict[str, object]:
-    """A random order of the last 400 days."""
+    """A random order of the last 800 days, half of which are too old to be kept as days."""
     return {
         "id": key,
         "customer_id": dice.randint(1, CUSTOMERS),
         "total": Decimal(dice.randint(0, 10**6)) / 100,
         "status": dice.choice(["new", "paid", "refunded", "cancelled"]),
-        "created_at": datetime.now(UTC) - timedelta(days=dice.randint(0, 400)),
+        "created_at": datetime.now(UTC) - timedelta(days=dice.randint(0, 800)),
     }
 
 
@@ -166,7 +169,7 @@ DRIFTS = [
     ("customer_daily", "UPDATE customer_daily SET orders = 0, total = 0 WHERE customer_id = 3"),
     ("customer_daily", "DELETE FROM customer_daily WHERE customer_id % 2 = 0"),
     ("customer_daily", "INSERT INTO customer_daily VALUES (999, current_date, 2, 10)"),
-    ("customer_daily", "INSERT INTO customer_daily VALUES (-5, '0044-03-15 BC', 2, 10)"),
+    ("customer_daily", "INSERT INTO customer_daily VALUES (-5, 'infinity', 2, 10)"),
     ("customer_totals", "UPDATE customer_totals SET total = total + 1 WHERE customer_id % 7 = 0"),
     ("customer_totals", "UPDATE customer_totals SET orders = 0, total = 0, ranked = NULL"),
     ("customer_totals", "DELETE FROM customer_totals WHERE customer_id % 2 = 0"),
@@ -241,6 +244,27 @@ def test_rows_without_orders_go_and_are_no_drift(
     assert drift(rebuild()) == {}
     assert rows(engine, FOUND_TOTALS + " WHERE customer_id = 999") == []
     assert rows(engine, FOUND_WINDOWS + " WHERE customer_id = 999") == []
+
+
+def test_what_is_left_of_forgotten_days_is_no_drift(
+    engine: sa.Engine, shop: None, rebuild: DoRebuild
+) -> None:
+    run(engine, "INSERT INTO customer_daily VALUES (3, '0044-03-15 BC', 2, 10)")
+    assert drift(rebuild()) == {}
+    assert is_right(engine)
+
+
+def test_an_old_order_written_past_the_triggers_is_missed_in_the_totals_only(
+    engine: sa.Engine, shop: None, rebuild: DoRebuild
+) -> None:
+    run(
+        engine,
+        "ALTER TABLE orders DISABLE TRIGGER USER",
+        "INSERT INTO orders (id, customer_id, total, created_at) VALUES (7000, 3, 5, '2001-01-01')",
+        "ALTER TABLE orders ENABLE TRIGGER USER",
+    )
+    assert drift(rebuild()) == {"customer_totals": 1}
+    assert is_right(engine)
 
 
 def test_what_waits_in_the_log_is_no_drift(
@@ -497,7 +521,9 @@ def test_drift_is_told_apart_from_what_other_statuses_change(
     assert (found.in_force, found.recounted_for) == (("cancelled", "refunded"), ("refunded",))
     assert found.recounted is not None
     assert [(found.recounted.customer_daily,)] == rows(
-        engine, f"SELECT count(DISTINCT (customer_id, {DAY})) FROM orders WHERE status = 'refunded'"
+        engine,
+        f"SELECT count(DISTINCT (customer_id, {DAY})) FROM orders "
+        f"WHERE status = 'refunded' AND {DAY} >= {FIRST_KEPT}",
     )
     assert is_right(engine)
 

@@ -23,6 +23,7 @@ from orders.reports import Report, TopCustomer, TopCustomers, compute, published
 from orders.schema import customer_changes, customers, orders
 from orders.settings import Settings
 from orders.windows import Window
+from tests.watching import run
 
 DEPTH = 50
 
@@ -201,6 +202,44 @@ def test_a_refresh_that_changes_no_list_moves_on_its_age_alone(
     assert (again.published, after.rows) == (0, before.rows)
     assert after.as_of > before.as_of
     assert cache.hget(key, "lines:10") == b"[]", "no line was written again"
+
+
+FLOOR = "SELECT floor FROM report_windows WHERE days = 0"
+RANKED = "SELECT count(ranked) FROM customer_totals"
+
+
+@pytest.fixture
+def bring(engine: sa.Engine, cache: Redis, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Bring an order each of customers from one to another, and refresh in passes of ten log rows."""
+    monkeypatch.setattr("orders.ranking.CONTENDERS", 2)
+    monkeypatch.setattr("orders.changes.FOLD_ENTRIES", 10)
+    people = "SELECT g, 'Customer' FROM generate_series(1, 30) g"
+    run(engine, f"INSERT INTO customers (id, name) {people}")
+
+    def do(first: int, last: int) -> None:
+        lines = f"SELECT g, g, g FROM generate_series({first}, {last}) g"
+        run(engine, f"INSERT INTO orders (id, customer_id, total) {lines}")
+        assert refresh(engine, cache, lambda _ids: None, depth=3)
+
+    return do
+
+
+def test_of_a_first_import_those_alone_are_ranked_who_may_be_listed(
+    engine: sa.Engine, bring: Callable[..., None]
+) -> None:
+    bring(1, 0)
+    bring(1, 30)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text(RANKED)) == 2 * 3 + 1
+
+
+def test_after_an_import_it_is_found_anew_who_is_to_be_ranked(
+    engine: sa.Engine, bring: Callable[..., None]
+) -> None:
+    bring(1, 2)
+    bring(3, 30)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text(FLOOR)) == 30 - 2 * 3
 
 
 def test_two_refreshes_at_once_are_one(engine: sa.Engine, cache: Redis, shop: None) -> None:

@@ -38,11 +38,17 @@ RECOUNT = """
     FROM orders WHERE status NOT IN (SELECT status FROM uncounted_statuses) GROUP BY 1, 2
 """
 
+KEPT_DAYS = (
+    "SELECT 1 + (now() AT TIME ZONE 'UTC')::date - first_day FROM report_windows WHERE days = 0"
+)
+KEPT = "day >= (SELECT first_day FROM report_windows WHERE days = 0)"
+
 # Each gives what one side has and the other has not.
 DRIFTS = (
-    f"""SELECT customer_id, day, orders, total FROM customer_daily WHERE orders <> 0 OR total <> 0
-        EXCEPT SELECT * FROM ({RECOUNT})""",
-    f"""({RECOUNT}) EXCEPT SELECT customer_id, day, orders, total FROM customer_daily""",
+    f"""SELECT customer_id, day, orders, total FROM customer_daily
+        WHERE {KEPT} AND (orders <> 0 OR total <> 0) EXCEPT SELECT * FROM ({RECOUNT})""",
+    f"""SELECT * FROM ({RECOUNT}) WHERE {KEPT}
+        EXCEPT SELECT customer_id, day, orders, total FROM customer_daily""",
     f"""SELECT customer_id, orders, total FROM customer_totals WHERE orders <> 0 OR total <> 0
         EXCEPT SELECT customer_id, sum(orders), sum(total) FROM ({RECOUNT}) GROUP BY 1""",
     """SELECT days, customer_id, orders, total FROM customer_windows WHERE orders <> 0 OR total <> 0
@@ -57,8 +63,8 @@ DRIFTS = (
 money = st.integers(0, 500).map(lambda cents: Decimal(cents) / 100)
 people, ids = st.sampled_from(PEOPLE), st.sampled_from(ORDERS)
 statuses = st.sampled_from(["new", "paid", "cancelled"])
-# The first and the last days of the windows, and a day that is to come.
-ages = st.sampled_from([-1, 0, 1, 6, 7, 29, 30, 89, 90, 364, 365, 400])
+# The first and the last days of the windows and of what is kept, and a day that is to come.
+ages = st.sampled_from([-1, 0, 1, 6, 7, 29, 30, 89, 90, 364, 365, 400, 401, 440, 800])
 
 
 class Killed(Exception):
@@ -108,7 +114,7 @@ class Histories(RuleBasedStateMachine):
         """Another status; one of them does not count."""
         self.write("UPDATE orders SET status = :s WHERE id = :id", {"id": order_id, "s": status})
 
-    @rule(order_id=ids, days=st.integers(-40, 40))
+    @rule(order_id=ids, days=st.integers(-40, 40) | st.sampled_from([-430, 430]))
     def redate(self, order_id: int, days: int) -> None:
         """The order turns out to be of another day."""
         self.write(
@@ -203,8 +209,7 @@ class Histories(RuleBasedStateMachine):
     def night(self) -> None:
         """Ranks are found anew."""
         with self.folding() as connection:
-            for window in Window:
-                ranking.rank(connection, window, DEPTH)
+            ranking.rank_all(connection, DEPTH)
 
     @rule()
     def cache_is_flushed(self) -> None:
@@ -228,6 +233,9 @@ class Histories(RuleBasedStateMachine):
                 ] == expected
             for drift in DRIFTS:
                 assert connection.execute(sa.text(drift)).all() == []
+            kept = connection.scalar(sa.text(KEPT_DAYS))
+            assert kept is not None
+            assert Window.YEAR.days <= kept <= rollups.KEPT_DAYS + 1
 
     def teardown(self) -> None:
         """Whatever happened, one more refresh makes it right."""
