@@ -107,7 +107,7 @@ def time_of(number: int) -> float:
 
 def drain(shard: int, shards: int, together: Any) -> None:  # noqa: ANN401 - a barrier of processes
     """Drain one shard until it is empty; the start and the end are common to all."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     settings = Settings.load()
     engine = make_engine(settings, "orderworks-bench")
     stream, cache = make_redis(settings.stream, 5), make_redis(settings.cache, 5)

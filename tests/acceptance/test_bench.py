@@ -55,6 +55,7 @@ SIDES_OF_REPORTS = {
 
 SIDES_OF_THE_LOG = {
     "drain without the log": 5000,
+    "drain that drops no cached reads": 5000,
     "drain": 5000,
     "fold of the log that a drain left": 5000,
     "drain, and folds beside it until the log is empty": 5000,
