@@ -25,8 +25,13 @@ appendonly no
 save ""
 maxmemory 256mb
 maxmemory-policy allkeys-lfu
+hash-max-listpack-value 2048
 """
-"""Cached reads: the least used ones go when it is full; all are gone after a restart."""
+"""Cached reads: the least used ones go when it is full; all are gone after a restart.
+
+A hash with values of more than 64 bytes, which cached reads are, is no piece of memory but many, by
+default: dropping it takes four times as long, and a third more memory.
+"""
 
 
 def redis_url(port: int, password: str, number: int = 0) -> str:

@@ -122,6 +122,8 @@ def test_a_valkey_keeps_what_it_must_lets_in_whom_it_must_and_shows_when_it_hang
 ) -> None:
     with running(composition, name) as processes, client(composition, secret) as app:
         assert app.config_get("maxmemory-policy") == {"maxmemory-policy": policy}
+        pieces = app.config_get("hash-max-listpack-value")["hash-max-listpack-value"]
+        assert keeps or pieces == "2048", "cached reads are longer than the default"
         app.set("kept", "yes")
         with pytest.raises(redis.exceptions.NoPermissionError):
             app.flushall()
