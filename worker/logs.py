@@ -5,6 +5,7 @@ import logging.config
 import sys
 from typing import Any, cast
 
+import msgspec
 import structlog
 from celery import Task
 from celery.signals import setup_logging, task_postrun, task_prerun
@@ -54,11 +55,15 @@ def lines(name: str) -> structlog.typing.FilteringBoundLogger:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _renderer(),
+            structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else _encoded,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )
     return cast("structlog.typing.FilteringBoundLogger", logger.bind(logger=name))
+
+
+def _encoded(_logger: object, _name: str, event: structlog.typing.EventDict) -> str:
+    return msgspec.json.encode(event, enc_hook=repr).decode()
 
 
 class _StandardError:
