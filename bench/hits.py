@@ -27,8 +27,8 @@ def measured(shop: Shop, token: str, count: int, rounds: int) -> list[Result]:
     with served("-m", "bench.empty") as port:
         return compare(
             rounds,
-            Side(EMPTY, count, partial(_ask, f"http://{LOOPBACK}:{port}/", token, count)),
-            Side(HIT, count, partial(_ask, hit, token, count)),
+            Side(EMPTY, count, partial(ask, f"http://{LOOPBACK}:{port}/", token, count)),
+            Side(HIT, count, partial(ask, hit, token, count)),
         )
 
 
@@ -38,8 +38,12 @@ def compared(results: list[Result]) -> str:
     return f"{HIT}, does {rates[HIT] / rates[EMPTY]:.2f} times an {EMPTY} (goal: {GOAL})"
 
 
-def _ask(url: str, token: str, count: int) -> float:
-    """Seconds that the client took."""
+def ask(url: str, token: str, count: int) -> float:
+    """Seconds that so many requests took, all of which had the same answer.
+
+    Raises:
+        SideFailed: one had not.
+    """
     command = [sys.executable, "-m", "bench.asking", url, token, str(count)]
     done = subprocess.run(  # noqa: S603 - ours
         command, cwd=ROOT, capture_output=True, text=True, check=False

@@ -1,5 +1,6 @@
 """The application: routes, manners, and connections that live as long as it runs."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -48,4 +49,7 @@ def make_app(settings: Settings) -> FastAPI:
 def app_of_environment() -> FastAPI:
     """The gateway for the servers that the environment names: what each server process calls."""
     logs.configure()
-    return make_app(Settings.load())
+    app = make_app(Settings.load())
+    # What is there by now stays: the collector need not look through it again and again.
+    gc.freeze()
+    return app

@@ -20,7 +20,7 @@ from worker import logs
 
 log = structlog.get_logger(__name__)
 
-access_log = logs.lines(__name__)
+access_log = logs.Lines(__name__)
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
