@@ -17,6 +17,9 @@ from orderworks.gateway.routes import ROUTERS, STREAMED
 from orderworks.gateway.state import State
 from worker import logs
 
+COLLECTED = 10_000
+"""Objects more than before, when the collector looks for new ones in cycles; Python's default is 700."""
+
 
 def make_app(settings: Settings) -> FastAPI:
     """The gateway for the servers that the settings name. It opens nothing before it is started."""
@@ -50,6 +53,8 @@ def app_of_environment() -> FastAPI:
     """The gateway for the servers that the environment names: what each server process calls."""
     logs.configure()
     app = make_app(Settings.load())
-    # What is there by now stays: the collector need not look through it again and again.
+    # What is there by now stays, and few requests leave cycles behind: looking for these as often as by
+    # default took 7 % of a cached read's time.
     gc.freeze()
+    gc.set_threshold(COLLECTED)
     return app
