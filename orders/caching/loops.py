@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 import redis.asyncio
 
+from orders.caching.pipelined import Pipelined
+
 
 class Opened(NamedTuple):
     """The client of a loop, and the generator that closes it."""
 
-    client: redis.asyncio.Redis
-    life: AsyncGenerator[redis.asyncio.Redis]
+    client: Pipelined
+    life: AsyncGenerator[Pipelined]
 
 
 class LoopClients:
@@ -27,7 +29,7 @@ class LoopClients:
         self._make = make
         self._opened: dict[asyncio.AbstractEventLoop, Opened] = {}
 
-    async def of_this_loop(self) -> redis.asyncio.Redis:
+    async def of_this_loop(self) -> Pipelined:
         """The client of the loop that runs."""
         opened = self._opened.get(asyncio.get_running_loop())
         return opened.client if opened else await self._open()
@@ -38,7 +40,7 @@ class LoopClients:
         if opened:
             await opened.life.aclose()
 
-    async def _open(self) -> redis.asyncio.Redis:
+    async def _open(self) -> Pipelined:
         for loop in list(self._opened):
             if loop.is_closed():
                 self._opened.pop(loop, None)
@@ -47,10 +49,10 @@ class LoopClients:
         self._opened[asyncio.get_running_loop()] = Opened(client, life)
         return client
 
-    async def _live(self) -> AsyncGenerator[redis.asyncio.Redis]:
+    async def _live(self) -> AsyncGenerator[Pipelined]:
         client = self._make()
         try:
-            yield client
+            yield Pipelined(client)
         finally:
             self._opened.pop(asyncio.get_running_loop(), None)
             await client.aclose()

@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import closing
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-import redis.asyncio
-
+from orders.caching.pipelined import Pipelined
 from orders.redis import Redis
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
@@ -95,7 +94,7 @@ def _slept(seconds: float) -> bool:
 
 
 async def carry_out_async(
-    steps: Steps[T], client: redis.asyncio.Redis, load: Callable[[], Awaitable[object]]
+    steps: Steps[T], client: Pipelined, load: Callable[[], Awaitable[object]]
 ) -> T:
     """Do the steps in this task; what they return."""
     with closing(steps):
@@ -103,7 +102,7 @@ async def carry_out_async(
 
 
 async def _carried_out_async(
-    steps: Steps[T], client: redis.asyncio.Redis, load: Callable[[], Awaitable[object]]
+    steps: Steps[T], client: Pipelined, load: Callable[[], Awaitable[object]]
 ) -> T:
     answer, error = None, None
     while True:
@@ -119,12 +118,9 @@ async def _carried_out_async(
             error = raised
 
 
-async def _do_async(
-    step: Step, client: redis.asyncio.Redis, load: Callable[[], Awaitable[object]]
-) -> object:
+async def _do_async(step: Step, client: Pipelined, load: Callable[[], Awaitable[object]]) -> object:
     if isinstance(step, Ask):
-        answer: object = await client.execute_command(*step.command)  # type: ignore[no-untyped-call]
-        return answer
+        return await client.execute_command(*step.command)
     if isinstance(step, Load):
         return await load()
     await asyncio.sleep(step.seconds)

@@ -200,17 +200,19 @@ def cache(
 
 @commands.command()
 def gateway(
+    *,
     rows: Rows = 1_000_000,
     count: Annotated[int, typer.Option("--updates", min=1000, help="Updates a batch.")] = 200_000,
+    reads: Annotated[int, typer.Option(min=1000, help="Cached reads.")] = 50_000,
     rounds: Rounds = 5,
     json: JsonFile = None,
     plot: PlotFile = None,
 ) -> None:
-    """Enqueue by HTTP, beside `update_many`."""
+    """Enqueue by HTTP, read one customer, look up 1,000, beside the plain ways."""
     from bench import gateway as benchmark  # noqa: PLC0415 - only a clone has it
     from bench import report  # noqa: PLC0415 - likewise
 
-    report.publish(benchmark.run(rows, count, rounds), json, plot)
+    report.publish(benchmark.run(rows, count, reads, rounds), json, plot)
 
 
 @commands.command()

@@ -1,5 +1,6 @@
 """The application: routes, manners, and connections that live as long as it runs."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -15,6 +16,9 @@ from orderworks.gateway.problems import answer_problem
 from orderworks.gateway.routes import ROUTERS, STREAMED
 from orderworks.gateway.state import State
 from worker import logs
+
+COLLECTED = 10_000
+"""Objects more than before, when the collector looks for new ones in cycles; Python's default is 700."""
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -48,4 +52,9 @@ def make_app(settings: Settings) -> FastAPI:
 def app_of_environment() -> FastAPI:
     """The gateway for the servers that the environment names: what each server process calls."""
     logs.configure()
-    return make_app(Settings.load())
+    app = make_app(Settings.load())
+    # What is there by now stays, and few requests leave cycles behind: looking for these as often as by
+    # default took 7 % of a cached read's time.
+    gc.freeze()
+    gc.set_threshold(COLLECTED)
+    return app

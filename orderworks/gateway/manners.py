@@ -5,13 +5,12 @@ Pure ASGI, around the whole application: it sees each byte that comes in and goe
 
 import asyncio
 import re
+import secrets
 import time
-import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from typing import cast
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,7 +20,7 @@ from worker import logs
 
 log = structlog.get_logger(__name__)
 
-access_log = logs.lines(__name__)
+access_log = logs.Lines(__name__)
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -37,18 +36,23 @@ PATIENCE = 30.0
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 """A request id that is taken over from the client."""
 
+Headers = Mapping[bytes, bytes]
+"""What a request brings, by lower-case name."""
+
 CLOSED = 499
 """Logged where the client went away before there was an answer."""
 
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-store",
-}
+POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", POLICY),
+    (b"cache-control", b"no-store"),
+)
 """What every answer carries unless its route says otherwise."""
 
 
@@ -67,9 +71,10 @@ class Manners:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(scope, send)
+        headers = dict(scope["headers"])
+        exchange = Exchange(scope, send, _request_id(headers))
         try:
-            await self._app(scope, self._looked_at(scope, receive), exchange.send)
+            await self._app(scope, self._looked_at(scope, headers, receive), exchange.send)
         except ClientDisconnect:
             exchange.status = exchange.status or CLOSED
         except Exception as error:  # noqa: BLE001 - whatever it is becomes an answer
@@ -77,13 +82,12 @@ class Manners:
         finally:
             exchange.note()
 
-    def _looked_at(self, scope: Scope, receive: Receive) -> Receive:
+    def _looked_at(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
         """Where the application gets the body from, if it may have it.
 
         Raises:
             Problem: it may not.
         """
-        headers = dict(scope["headers"])
         _check_host(headers.get(b"host", b""), self._hosts)
         if scope["method"] not in WRITES:
             return receive
@@ -101,21 +105,20 @@ class Exchange:
         status: the answer's; 0 until it begins.
     """
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
         self.status = 0
-        self._scope, self._send = scope, send
+        self._scope, self._send, self._id = scope, send, request_id
         self._began = time.perf_counter()
-        self._id = _request_id(scope["headers"])
-        structlog.contextvars.bind_contextvars(request_id=self._id)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
 
     async def send(self, message: Message) -> None:
         """Pass on what the application says, with the headers that every answer has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-ID"] = self._id
-            for name, value in HEADERS.items():
-                headers.setdefault(name, value)
+            headers = message["headers"]
+            said = {name for name, _ in headers}
+            ours = [each for each in HEADERS if each[0] not in said]
+            message["headers"] = [*headers, (b"x-request-id", self._id.encode()), *ours]
         await self._send(message)
 
     async def fail(self, error: Exception, receive: Receive) -> None:
@@ -135,9 +138,9 @@ class Exchange:
         access_log.info("request", **asked, status=self.status, ms=milliseconds)
 
 
-def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    given = next((value for name, value in headers if name == b"x-request-id"), b"")
-    return given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+def _request_id(headers: Headers) -> str:
+    given = headers.get(b"x-request-id", b"")
+    return given.decode() if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
 
 
 def _check_host(host: bytes, known: Collection[str]) -> None:

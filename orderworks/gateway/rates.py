@@ -7,6 +7,7 @@ high rates do not cost a round trip a request. While Redis is away everybody is 
 
 import asyncio
 import time
+from collections import defaultdict
 from typing import Any
 
 import redis.asyncio
@@ -49,18 +50,25 @@ class Rates:
         self._take = client.register_script(TAKE)
         self._patience = patience
         self._purses: dict[str, tuple[int, float]] = {}
+        self._drawing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._quiet_until = 0.0
 
     async def wait_before(self, name: str, rate: float) -> float:
         """Seconds that the token has to wait before it may ask; 0 if it may now, which is counted."""
+        if self._passes(name):
+            return 0.0
+        # One draws for all who wait.
+        async with self._drawing[name]:
+            return 0.0 if self._passes(name) else await self._draw(name, rate)
+
+    def _passes(self, name: str) -> bool:
+        """Whether there is a permit, which is spent, or nobody to ask for one."""
         now = time.monotonic()
         left, until = self._purses.get(name, (0, 0.0))
         if left and now < until:
             self._purses[name] = (left - 1, until)
-            return 0.0
-        if now < self._quiet_until:
-            return 0.0
-        return await self._draw(name, rate)
+            return True
+        return now < self._quiet_until
 
     async def _draw(self, name: str, rate: float) -> float:
         """Take permits for a moment; how long to wait if there is none."""

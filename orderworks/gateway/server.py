@@ -34,11 +34,16 @@ def serve(settings: Settings, workers: int) -> None:
     os.environ["GATEWAY_HOST"] = settings.gateway_host
     # uvicorn hands the signal on when it has shut down; that is a good end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    run(APP, settings.gateway_host, settings.gateway_port, workers)
+
+
+def run(app: str, host: str, port: int, workers: int) -> None:
+    """Answer by the application that the factory of this name makes, as the gateway answers."""
     uvicorn.run(
-        APP,
+        app,
         factory=True,
-        host=settings.gateway_host,
-        port=settings.gateway_port,
+        host=host,
+        port=port,
         workers=workers,
         log_config=None,
         access_log=False,

@@ -62,7 +62,19 @@ SIDES_OF_THE_LOG = {
     "import without the log": 2000,
     "import": 2000,
 }
-SIDES_OF_GATEWAY = {"update_many": 5000, "POST /v1/orders:batch": 5000}
+SIDES_OF_GATEWAY = {
+    "update_many": 5000,
+    "POST /v1/orders:batch": 5000,
+    "empty endpoint of FastAPI": 1000,
+    "GET /v1/customers/{id}, cached": 1000,
+}
+
+SIDES_OF_LOOKUPS = (
+    "psycopg2, one after another",
+    "asyncpg, one after another",
+    "asyncpg, gathered over a pool",
+    "POST /v1/customers:lookup",
+)
 
 
 SIDES_OF_DRAINS = {"1 drain": 5000, "2 drains": 5000, "4 drains": 5000}
@@ -74,7 +86,6 @@ SIDES_OF_DRAINS = {"1 drain": 5000, "2 drains": 5000, "4 drains": 5000}
         ("imports", [], SIDES),
         ("updates", ["--updates", "5000"], SIDES_OF_UPDATES),
         ("enqueue", ["--updates", "5000"], SIDES_OF_ENQUEUE),
-        ("gateway", ["--updates", "5000"], SIDES_OF_GATEWAY),
         ("drains", ["--updates", "5000"], SIDES_OF_DRAINS),
         ("reports", ["--changes", "100"], SIDES_OF_REPORTS),
         ("changelog", ["--updates", "5000"], SIDES_OF_THE_LOG),
@@ -132,6 +143,26 @@ def test_reads_are_measured_with_drops_and_the_queries_that_they_spare(tmp_path:
     assert all(name in done.stdout and each["rate"] > 0 for name, each in results.items())
     assert f"spares {1 - with_cache['queries'] / 950:.1%} of the queries" in done.stdout
     assert picture.read_text().startswith("<?xml")
+
+
+@pytest.mark.timeout(300)
+def test_the_gateway_is_measured_near_and_far(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    size = ["--rows", "2000", "--updates", "5000", "--reads", "1000", "--rounds", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "orderworks", "bench", "gateway", *size, "--json", str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results = {each["name"]: each for each in json.loads(file.read_bytes())["results"]}
+    assert {name: results.pop(name)["count"] for name in SIDES_OF_GATEWAY} == SIDES_OF_GATEWAY
+    assert [*results] == [f"{ms} ms: {side}" for ms in (0, 1, 2, 5) for side in SIDES_OF_LOOKUPS]
+    for name, each in results.items():
+        round_trips = each["count"] if "one after another" in name else 1
+        assert each["seconds"] > round_trips * int(name.partition(" ")[0]) / 1000
 
 
 @pytest.mark.timeout(300)

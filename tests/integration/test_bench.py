@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from bench import dropping
 from bench.contenders import CELERY, CELERY_TUNED, FLOOR, Contender
 from bench.copying import copy
+from bench.hits import ask
 from bench.peers.job import Connections
+from bench.serving import linked, served
 from bench.shop import Shop
 from bench.sides import SideFailed
 from bench.updates import run_contender
@@ -22,9 +24,11 @@ from bench.workers import open_arena
 from orders.cache import invalidate
 from orders.database import database_address
 from orders.errors import OrderworksError
-from orders.redis import Redis
+from orders.redis import Redis, make_redis
 from orders.settings import Settings
+from orders.tokens import Scope, create_token
 from orderworks.demo.data import generate
+from orderworks.embedded.ports import LOOPBACK
 from orderworks.embedded.stack import Stack
 
 CUSTOMERS = "id,name,phone,email\n1,Ada,,ada@shop.example\n"
@@ -163,3 +167,28 @@ def test_of_a_sender_that_fails_it_is_known_what_it_said_last(shop: Shop) -> Non
     unknown = msgspec.structs.replace(CELERY, module="nobody")
     with pytest.raises(SideFailed, match="its sender failed: .*nobody"):
         run_contender(open_arena(shop), unknown, 300)
+
+
+def test_a_link_takes_its_time_and_carries_as_much_as_without(settings: Settings) -> None:
+    with linked(settings.cache, 0.2) as url, make_redis(url, 10) as client:
+        client.ping()
+        began = time.monotonic()
+        client.ping()
+        assert 0.2 <= time.monotonic() - began < 0.4
+        with client.pipeline(transaction=False) as pipeline:
+            for _answer in range(50):
+                pipeline.echo("x" * (1 << 18))
+            began = time.monotonic()
+            assert len(pipeline.execute()) == 50
+            assert time.monotonic() - began < 5, "its two hundred pieces take their time at once"
+
+
+def test_an_answer_that_is_another_one_is_found(engine: sa.Engine, settings: Settings) -> None:
+    with engine.begin() as connection:
+        token = create_token(connection, "bench", [Scope.READ], 1_000_000)
+    with served("-m", "orderworks", "gateway", "--port", DATABASE_URL=settings.database) as port:
+        address = f"http://{LOOPBACK}:{port}"
+        assert ask(f"{address}/openapi.json", token, 64) > 0
+        with pytest.raises(SideFailed, match="it answered b'HTTP/1.1 200"):
+            # What was counted meanwhile is in it.
+            ask(f"{address}/metrics", token, 64)

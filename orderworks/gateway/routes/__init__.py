@@ -16,6 +16,7 @@ from orderworks.gateway.routes import (
 )
 
 ROUTERS: tuple[APIRouter, ...] = (
+    customers.by_id,
     orders.router,
     imports.router,
     customers.router,

@@ -12,11 +12,17 @@ from orders.reads import Customer, CustomerSummary, Known, Order
 from orderworks.gateway.answers import answer, read_json
 from orderworks.gateway.auth import Scope, allowed
 from orderworks.gateway.describe import gives, takes
+from orderworks.gateway.direct import Direct
 from orderworks.gateway.pages import page, place_of
 from orderworks.gateway.problems import Problem, not_found
-from orderworks.gateway.state import State, state_of
+from orderworks.gateway.state import State, current_state, state_of
 
-router = APIRouter(prefix="/v1", tags=["customers"], dependencies=[Depends(allowed(Scope.READ))])
+READERS = [Depends(allowed(Scope.READ))]
+
+by_id = APIRouter(prefix="/v1", tags=["customers"], dependencies=READERS, route_class=Direct)
+"""What is asked most of all."""
+
+router = APIRouter(prefix="/v1", tags=["customers"], dependencies=READERS)
 
 MOST = 1000
 """Customers of one lookup, and orders of one page."""
@@ -52,17 +58,30 @@ class Found(msgspec.Struct, frozen=True):
     missing: list[int]
 
 
-@router.get(
+@by_id.get(
     "/customers/{customer_id}",
     operation_id="customer",
     responses=gives(200, "The customer.", Customer, ADA),
 )
-async def customer(customer_id: CustomerId, state: Here) -> Response:
+async def customer(request: Request, customer_id: CustomerId) -> Response:
     """One customer."""
-    found = await state.reads.customer(customer_id)
+    found = await current_state(request).reads.customer(customer_id)
     if found is None:
         raise _unknown(customer_id)
     return answer(found)
+
+
+@by_id.get(
+    "/customers/{customer_id}/summary",
+    operation_id="customer_summary",
+    responses=gives(200, "How much they ordered.", CustomerSummary, {"customer_id": 7, **SUMS}),
+)
+async def customer_summary(request: Request, customer_id: CustomerId) -> Response:
+    """Number, sum and latest date of the customer's orders that count in reports."""
+    reads = current_state(request).reads
+    if await reads.customer(customer_id) is None:
+        raise _unknown(customer_id)
+    return answer(await reads.customer_summary(customer_id))
 
 
 @router.get(
@@ -97,18 +116,6 @@ async def customer_orders(
     before = place_of(cursor, _PLACE)
     found = await state.reads.customer_orders(customer_id, limit + 1, before)
     return page(request, "orders", found, limit, lambda order: (order.created_at, order.id))
-
-
-@router.get(
-    "/customers/{customer_id}/summary",
-    operation_id="customer_summary",
-    responses=gives(200, "How much they ordered.", CustomerSummary, {"customer_id": 7, **SUMS}),
-)
-async def customer_summary(customer_id: CustomerId, state: Here) -> Response:
-    """Number, sum and latest date of the customer's orders that count in reports."""
-    if await state.reads.customer(customer_id) is None:
-        raise _unknown(customer_id)
-    return answer(await state.reads.customer_summary(customer_id))
 
 
 @router.post(

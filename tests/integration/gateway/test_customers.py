@@ -45,6 +45,19 @@ def test_a_customer_that_is_not_there_is_a_problem(http: httpx.Client, path: str
     assert answer.json()["type"] == "urn:orderworks:problem:not-found"
 
 
+@pytest.mark.parametrize("path", ["/v1/customers/{}", "/v1/customers/{}/summary"])
+@pytest.mark.parametrize("given", ["0", "-7", "x", "7x", "9223372036854775808", "1" * 30])
+def test_what_is_no_id_is_refused_by_name(http: httpx.Client, path: str, given: str) -> None:
+    answer = http.get(path.format(given))
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "customer_id"
+
+
+@pytest.mark.parametrize("given", ["007", "7", "%2B7"])
+def test_an_id_is_one_however_it_is_spelled(http: httpx.Client, given: str) -> None:
+    assert http.get(f"/v1/customers/{given}").json()["name"] == "Customer 7"
+
+
 def test_reads_are_those_of_the_cache_and_go_with_an_invalidation(
     http: httpx.Client, engine: sa.Engine, cache: Redis
 ) -> None:

@@ -1,7 +1,9 @@
 """Who gets in, for what, and how often."""
 
+import asyncio
 import re
 import socket
+from asyncio import gather
 from collections.abc import Callable
 
 import httpx
@@ -9,11 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from orders.errors import InvalidInput, TokenNotFound
+from orders.redis import Redis, make_async_redis
 from orders.schema import api_tokens
 from orders.settings import Settings
 from orders.tokens import Scope, create_token, list_tokens, revoke_token
 from orderworks.gateway import tokens
 from orderworks.gateway.loopback import is_loopback
+from orderworks.gateway.rates import Rates
 from tests.gateways import JSON, client_of, running_gateway
 from tests.processes import eventually
 
@@ -123,6 +127,18 @@ def test_a_revoked_token_is_known_to_be_within_seconds(
             lambda: client.post("/v1/orders/1", json=PAID).status_code == 401,
             within=3 * tokens.FRESH,
         )
+
+
+def test_permits_are_drawn_once_for_all_who_wait(settings: Settings, cache: Redis) -> None:
+    async def ask() -> list[float]:
+        async with make_async_redis(settings.cache, 5) as client:
+            rates = Rates(client, patience=5)
+            return [*await gather(*[rates.wait_before("quick", 10_000) for _ in range(50)])]
+
+    cache.config_resetstat()
+    assert asyncio.run(ask()) == [0.0] * 50
+    calls = cache.info("commandstats")["cmdstat_evalsha"]["calls"]
+    assert calls <= 2, "once, and before it in vain if the server did not know the script"
 
 
 def test_a_rate_holds_over_all_gateways(settings: Settings, make: Making) -> None:

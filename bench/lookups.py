@@ -1,0 +1,210 @@
+"""Many customers at once: a lookup through the gateway, beside reads of one customer each.
+
+All sides answer the same, which is compared: the customer, and number, sum and latest date of the
+orders that count. **One after another**: a query a customer, by psycopg2 over one connection, and by
+asyncpg over one. **Gathered**: the same queries concurrently, over a pool like the gateway's. **The
+lookup**: one request, and one query. Between each of them and PostgreSQL lies a way of so many
+milliseconds, there and back. Connections are made, and have been used, before the clock starts.
+"""
+
+import asyncio
+import http.client
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
+from http import HTTPStatus
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import asyncpg
+import msgspec
+import psycopg2
+
+from bench.serving import linked, served
+from bench.shop import Shop
+from bench.sides import Result, Side, SideFailed, compare, stopwatch
+from orders.cache import Cache
+from orders.reads import AsyncCustomerReads, Known
+from orders.settings import Settings
+from orderworks.embedded.ports import LOOPBACK
+from orderworks.gateway.pool import Pool, address
+
+SEQUENTIAL, ONE = "psycopg2, one after another", "asyncpg, one after another"
+GATHERED, LOOKUP = "asyncpg, gathered over a pool", "POST /v1/customers:lookup"
+
+ROUND_TRIPS = (0, 1, 2, 5)
+"""Milliseconds to PostgreSQL and back, added to what the loopback takes."""
+
+GOALS = {0: 5, 2: 20}
+"""Times as fast as psycopg2, at the least, by round trip."""
+
+MOST = 1000
+"""Customers that are looked up: as many as one lookup takes."""
+
+READ = """
+SELECT c.id, c.name, c.email, c.phone, s.* FROM customers c CROSS JOIN LATERAL (
+  SELECT count(*), coalesce(sum(total), 0::numeric(14, 2)), max(created_at) FROM orders
+  WHERE customer_id = c.id AND status NOT IN (SELECT status FROM uncounted_statuses)
+) s WHERE c.id = %s
+"""
+"""What a lookup answers, of one customer."""
+
+
+class Answer(msgspec.Struct):
+    """What the gateway says."""
+
+    customers: list[Known]
+
+
+class Place(NamedTuple):
+    """From where who is read: settings with the way to PostgreSQL, a gateway that has them, ids."""
+
+    settings: Settings
+    gateway: str
+    token: str
+    ids: list[int]
+
+
+Read = tuple[float, list[Known]]
+"""Seconds that it took, and what was found."""
+
+
+def measured(shop: Shop, token: str, rounds: int) -> list[Result]:
+    """All sides at all round trips."""
+    return [
+        result
+        for milliseconds in ROUND_TRIPS
+        for result in _measured_at(shop, token, milliseconds, rounds)
+    ]
+
+
+def compared(results: Sequence[Result]) -> list[str]:
+    """How the lookup stands to psycopg2, and gathered reads to those over one connection."""
+    seconds = {result.name: result.seconds for result in results}
+    lines = []
+    for milliseconds in ROUND_TRIPS:
+        sequential, one, gathered, lookup = (
+            seconds[_named(milliseconds, side)] for side in (SEQUENTIAL, ONE, GATHERED, LOOKUP)
+        )
+        goal = f" (goal: {GOALS[milliseconds]})" if milliseconds in GOALS else ""
+        lines.append(
+            f"at {milliseconds} ms a lookup is {sequential / lookup:.1f} times as fast as "
+            f"psycopg2{goal}, reads gathered over a pool are {one / gathered:.1f} times as fast as "
+            "over one connection"
+        )
+    return lines
+
+
+def _named(milliseconds: int, side: str) -> str:
+    return f"{milliseconds} ms: {side}"
+
+
+def _measured_at(shop: Shop, token: str, milliseconds: int, rounds: int) -> list[Result]:
+    known = shop.sample.orders["customer_id"].unique().sort().to_list()
+    ids = sorted(random.Random(milliseconds).sample(known, min(MOST, len(known))))  # noqa: S311
+    _, expected = _sequential(Place(shop.settings, "", token, ids))
+    with _away(shop.settings, milliseconds) as (settings, gateway):
+        place = Place(settings, gateway, token, ids)
+        sides = [
+            Side(_named(milliseconds, side), len(ids), partial(_checked, run, place, expected))
+            for side, run in RUNS.items()
+        ]
+        return compare(rounds, *sides)
+
+
+def _checked(run: Callable[[Place], Read], place: Place, expected: list[Known]) -> float:
+    seconds, found = run(place)
+    if found != expected:
+        raise SideFailed("it does not answer what a query a customer does")
+    return seconds
+
+
+@contextmanager
+def _away(settings: Settings, milliseconds: int) -> Iterator[tuple[Settings, str]]:
+    """Settings that lead to PostgreSQL by a way so long, and a gateway that has them."""
+    if not milliseconds:
+        yield settings, str(settings.gateway_url)
+        return
+    with (
+        linked(settings.database, milliseconds / 1000) as url,
+        served("-m", "orderworks", "gateway", "--port", DATABASE_URL=url) as port,
+    ):
+        yield settings.model_copy(update={"database_url": url}), f"http://{LOOPBACK}:{port}"
+
+
+def _sequential(place: Place) -> Read:
+    found = []
+    with (
+        closing(psycopg2.connect(place.settings.database)) as connection,
+        connection.cursor() as cursor,
+    ):
+        connection.autocommit = True
+        cursor.execute(READ, (0,))
+        with stopwatch() as elapsed:
+            for customer_id in place.ids:
+                cursor.execute(READ, (customer_id,))
+                found += [Known(*row) for row in cursor.fetchall()]
+            return elapsed(), found
+
+
+def _one(place: Place) -> Read:
+    return asyncio.run(_over_one(place))
+
+
+async def _over_one(place: Place) -> Read:
+    connection = await asyncpg.connect(address(place.settings))
+    async with _reads(connection, place.settings) as reads:
+        await reads.lookup([])
+        with stopwatch() as elapsed:
+            found = [known for each in place.ids for known in await reads.lookup([each])]
+            seconds = elapsed()
+    await connection.close()
+    return seconds, found
+
+
+def _gathered(place: Place) -> Read:
+    return asyncio.run(_over_pool(place))
+
+
+async def _over_pool(place: Place) -> Read:
+    pool = await Pool.open(place.settings)
+    async with _reads(pool, place.settings) as reads:
+        await asyncio.gather(*[reads.lookup([]) for _each in place.ids])
+        with stopwatch() as elapsed:
+            found = await asyncio.gather(*[reads.lookup([each]) for each in place.ids])
+            seconds = elapsed()
+    await pool.close()
+    return seconds, [known for each in found for known in each]
+
+
+@asynccontextmanager
+async def _reads(pool: Any, settings: Settings) -> AsyncIterator[AsyncCustomerReads]:  # noqa: ANN401 - untyped
+    """Reads; a lookup never asks the cache."""
+    cache = Cache.from_settings(settings)
+    yield AsyncCustomerReads(pool, cache, settings.cache_ttl)
+    await cache.aclose()
+
+
+def _lookup(place: Place) -> Read:
+    gateway = urlsplit(place.gateway)
+    with closing(
+        http.client.HTTPConnection(str(gateway.hostname), gateway.port, timeout=60)
+    ) as client:
+        _look_up(client, place.token, [])
+        with stopwatch() as elapsed:
+            found = _look_up(client, place.token, place.ids)
+            return elapsed(), found
+
+
+def _look_up(client: http.client.HTTPConnection, token: str, ids: list[int]) -> list[Known]:
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    client.request("POST", "/v1/customers:lookup", msgspec.json.encode({"ids": ids}), headers)
+    answer = client.getresponse()
+    body = answer.read()
+    if answer.status != HTTPStatus.OK:
+        raise SideFailed(f"the gateway answered {body!r}")
+    return msgspec.json.decode(body, type=Answer).customers
+
+
+RUNS = {SEQUENTIAL: _sequential, ONE: _one, GATHERED: _gathered, LOOKUP: _lookup}

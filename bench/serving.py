@@ -1,0 +1,77 @@
+"""Programs that a benchmark runs beside its stack: HTTP servers, and a link to a server far away."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bench.sides import SideFailed
+from orderworks.embedded.ports import LOOPBACK
+
+ROOT = Path(__file__).parents[1]
+
+STARTING, STOPPING = 30.0, 10.0
+"""Seconds that a program may take to answer, and to end."""
+
+Process = subprocess.Popen[str]
+
+
+@contextmanager
+def served(*arguments: str, **environment: str) -> Iterator[int]:
+    """The port of a program that serves it: its last argument.
+
+    Raises:
+        SideFailed: it does not answer.
+    """
+    with socket.create_server((LOOPBACK, 0)) as door:
+        port = int(door.getsockname()[1])
+    with _running(*arguments, str(port), **environment) as process:
+        _wait(process, port)
+        yield port
+
+
+@contextmanager
+def linked(url: str, seconds: float) -> Iterator[str]:
+    """The address of a server by way of a link whose round trip takes so long.
+
+    Raises:
+        SideFailed: there is no link.
+    """
+    with _running("-m", "bench.link", url, str(seconds)) as process:
+        address = process.stdout.readline().strip() if process.stdout else ""
+        if not address:
+            raise SideFailed("the link to the server ended")
+        yield address
+
+
+@contextmanager
+def _running(*arguments: str, **environment: str) -> Iterator[Process]:
+    with subprocess.Popen(  # noqa: S603 - ours
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOPPING)
+            process.kill()
+
+
+def _wait(process: Process, port: int) -> None:
+    deadline = time.monotonic() + STARTING
+    while True:
+        with suppress(OSError), socket.create_connection((LOOPBACK, port)):
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SideFailed(f"nobody answers at port {port}")
+        time.sleep(0.02)
