@@ -15,7 +15,8 @@ PART = 10_000
 
 XACT = "(pg_current_xact_id()::text)::bigint"
 UNCOUNTED = "status = ANY (ARRAY(SELECT status FROM uncounted_statuses))"
-DAY = "(created_at AT TIME ZONE 'UTC')::date"
+# Of UTC. Looking that up by its name takes a third of the trigger's time.
+DAY = "(created_at AT TIME ZONE INTERVAL '0')::date"
 ARRAYS = ("customer_ids", "days", "orders", "totals")
 
 
