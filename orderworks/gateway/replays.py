@@ -45,11 +45,14 @@ return 1
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """An answer as it is kept, and the fingerprint of the request that it was given to."""
+    """An answer as it is kept, and the fingerprint of the request that it was given to.
+
+    `headers` are those that its route gave it, such as `Location`; the manners are put on anew.
+    """
 
     fingerprint: bytes
     status: int
-    media_type: str
+    headers: dict[str, str]
     body: bytes
 
 
@@ -119,8 +122,8 @@ class Claim:
 
     async def keep(self, fingerprint: bytes, response: Response) -> None:
         """Put the answer in the place of the claim. A Redis that is away now forgets the claim soon."""
-        media_type = response.media_type or ""
-        kept = Kept(fingerprint, response.status_code, media_type, bytes(response.body))
+        headers, body = dict(response.headers), bytes(response.body)
+        kept = Kept(fingerprint, response.status_code, headers, body)
         with suppress(redis.RedisError, OSError):
             await self._put(ANSWER + msgspec.msgpack.encode(kept), KEPT)
 
@@ -138,8 +141,8 @@ class Claim:
 async def _again(kept: Kept, body: Body) -> Response:
     if await body.fingerprint() != kept.fingerprint:
         raise Problem(Kind.KEY_REUSED, "another request came under this Idempotency-Key")
-    headers = {"Idempotency-Replayed": "true"}
-    return Response(kept.body, kept.status, headers=headers, media_type=kept.media_type)
+    headers = kept.headers | {"Idempotency-Replayed": "true"}
+    return Response(kept.body, kept.status, headers=headers)
 
 
 def _checked(key: str) -> str:

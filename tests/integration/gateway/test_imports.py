@@ -90,6 +90,8 @@ def test_a_request_with_a_key_is_done_once(http: httpx.Client) -> None:
     )
     assert second.json() == first.json()
     assert second.headers["Idempotency-Replayed"] == "true"
+    assert first.headers["Location"] == second.headers["Location"]
+    assert first.headers["Content-Type"] == second.headers["Content-Type"]
     other = http.post("/v1/imports?again=true", content=FILE + b"6,7,1\n", headers=headers)
     assert other.status_code == 422
 

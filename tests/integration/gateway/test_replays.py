@@ -101,6 +101,7 @@ def test_a_batch_that_stopped_part_way_is_not_done_again(
         )
     assert (first.status_code, first.json()["accepted"]) == (429, 1000)
     assert again.json() == first.json()
+    assert again.headers["Retry-After"] == first.headers["Retry-After"]
     assert count() == 1000
 
 
