@@ -19,6 +19,7 @@ from orderworks.gateway.bodies import Body
 from orderworks.gateway.describe import KEY, Responses, gives
 from orderworks.gateway.downloads import csv_of, download, json_lines
 from orderworks.gateway.events import EventStream, encoded, streams
+from orderworks.gateway.lasttold import look
 from orderworks.gateway.pages import page, place_of
 from orderworks.gateway.problems import FieldError, Kind, Problem
 from orderworks.gateway.replays import once
@@ -273,8 +274,13 @@ async def imports(
     responses=gives(200, "The import.", Summary, {**IMPORT, "waits_for_updates": False}),
 )
 async def one_import(import_id: ImportId, state: Here) -> Response:
-    """One import, also one that is accepted only, or a dry run: how far it is, what became of it."""
-    return answer(await state.in_thread(state.blocking.imports.look, import_id))
+    """One import, also one that is accepted only, or a dry run: how far it is, what became of it.
+
+    While PostgreSQL is away it is what workers said last: `Age` says how many seconds ago, and
+    `waits_for_updates` is null.
+    """
+    told = await look(state, import_id)
+    return answer(told.summary, headers={} if told.age is None else {"Age": str(told.age)})
 
 
 @router.get(
