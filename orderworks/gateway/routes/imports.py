@@ -14,7 +14,7 @@ from orders.imports.progress import Summary
 from orders.imports.rejects import Reasons, count_reasons, page_of_rejects, page_of_unmended
 from orders.settings import Settings
 from orderworks.gateway.answers import answer
-from orderworks.gateway.auth import Scope, allowed
+from orderworks.gateway.auth import Scope, allowed, welcome
 from orderworks.gateway.bodies import Body
 from orderworks.gateway.describe import KEY, Responses, gives
 from orderworks.gateway.downloads import csv_of, download, json_lines
@@ -292,14 +292,14 @@ async def one_import(import_id: ImportId, state: Here) -> Response:
         "Events `progress`, `away` and `end`.", Summary, encoded("progress", 1, IMPORT)
     ),
 )
-async def import_events(import_id: ImportId, state: Here) -> Response:
+async def import_events(import_id: ImportId, request: Request, state: Here) -> Response:
     """The way of an import as server-sent events, until it ended.
 
     `progress` has the import whenever that moved, `end` has it as it stays, and is the last event.
     `away` says why nobody can tell just now; the stream goes on.
     """
     await state.in_thread(state.blocking.imports.find, import_id)
-    return EventStream(state.shared.import_events(import_id))
+    return EventStream(state.shared.import_events(import_id), welcome(request, Scope.READ))
 
 
 @router.get(

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 from collections.abc import Callable
 
 import httpx
@@ -123,6 +124,19 @@ def test_a_revoked_token_is_known_to_be_within_seconds(
             lambda: client.post("/v1/orders/1", json=PAID).status_code == 401,
             within=3 * tokens.FRESH,
         )
+
+
+def test_with_the_first_token_the_streams_of_those_end_who_needed_none(
+    settings: Settings, make: Making
+) -> None:
+    with running_gateway(settings) as address, client_of(address) as client:
+        with client.stream("GET", "/v1/overview/events") as overview:
+            lines = overview.iter_lines()
+            assert next(line for line in lines if line.startswith("event: "))
+            make("first", Scope.READ)
+            began = time.monotonic()
+            assert all(time.monotonic() - began < 3 * tokens.FRESH for _ in lines)
+        assert client.get("/v1/overview/events").status_code == 401
 
 
 def test_a_rate_holds_over_all_gateways(settings: Settings, make: Making) -> None:
