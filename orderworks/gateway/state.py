@@ -42,6 +42,7 @@ class State:
         stream: the Redis of updates and progress.
         published: the Redis of reports and cached reads.
         blocking: what only `in_thread` may use.
+        replaying: who replays dead letters has it; a replay takes seconds, and a thread of its own.
         shared: looks that serve many.
     """
 
@@ -58,6 +59,7 @@ class State:
     rates: Rates
     uploads: Uploads
     blocking: Blocking
+    replaying: asyncio.Lock
     shared: Shared
 
     @classmethod
@@ -90,6 +92,7 @@ class State:
                 rates=Rates(published, settings.cache_timeout),
                 uploads=Uploads(producer),
                 blocking=blocking,
+                replaying=asyncio.Lock(),
                 shared=shared,
             )
 
