@@ -26,6 +26,7 @@ from orderworks.gateway.replays import once
 from orderworks.gateway.state import State, state_of
 from orderworks.gateway.uploads import Upload
 from orderworks.imports import FileKind, Format, Steer
+from producer import ImportJob
 
 router = APIRouter(prefix="/v1", tags=["imports"])
 
@@ -205,6 +206,9 @@ async def import_file(  # noqa: PLR0913, PLR0917 - all that can be said of a fil
     dry_run: Annotated[  # noqa: FBT002
         bool, Query(description="Change nothing: its events end with what would be.")
     ] = False,
+    keep: Annotated[  # noqa: FBT002
+        bool, Query(description="Keep the file of a dry run for six hours, to be imported.")
+    ] = False,
 ) -> Response:
     """Hand over a file, which is read as it comes: the workers load it in bulk.
 
@@ -229,8 +233,38 @@ async def import_file(  # noqa: PLR0913, PLR0917 - all that can be said of a fil
             parent=parent,
             again=again,
             dry_run=dry_run,
+            keep=keep,
         )
-        return answer(Accepted(job.id, job.repeated), 202, {"Location": f"/v1/imports/{job.id}"})
+        return _receipt(job)
+
+    return await once(request, state, body, hand_over)
+
+
+def _receipt(job: ImportJob) -> Response:
+    return answer(Accepted(job.id, job.repeated), 202, {"Location": f"/v1/imports/{job.id}"})
+
+
+@router.post(
+    "/imports/{import_id}:import",
+    operation_id="import_tried",
+    status_code=202,
+    dependencies=[Depends(allowed(Scope.ENQUEUE))],
+    openapi_extra={"parameters": [KEY]},
+    responses=gives(202, "It is accepted; `Location` is where to follow it.", Accepted, RECEIPT),
+)
+async def import_tried(
+    import_id: ImportId,
+    request: Request,
+    state: Here,
+    again: Annotated[  # noqa: FBT002
+        bool, Query(description="Although the same content was imported before.")
+    ] = False,
+) -> Response:
+    """Import the file that a dry run has kept (`keep`), as it was tried, under the same id."""
+    body = Body(request, state.settings.gateway_max_body)
+
+    async def hand_over() -> Response:
+        return _receipt(await state.producer.import_tried(import_id, again=again))
 
     return await once(request, state, body, hand_over)
 
