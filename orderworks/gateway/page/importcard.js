@@ -82,6 +82,9 @@ function way(document) {
 function showCounts(node, document) {
   const shown = COUNTS.filter((name) => document[name]);
   const items = shown.map((name) => el("li", {}, el("span", { class: `key ${name}` }), el("strong", {}, count(document[name])), ` ${name}`));
+  if (ENDED.includes(document.status) && document.rows_left) {
+    items.push(el("li", {}, el("span", { class: "key unchanged" }), el("strong", {}, count(document.rows_left)), " not loaded"));
+  }
   if (document.mended) items.push(el("li", { class: "good" }, `${count(document.mended)} of them mended`));
   if (document.quarantined) items.push(el("li", { class: "bad" }, `${counted(document.quarantined, "chunk")} given up`));
   node.replaceChildren(...items);
