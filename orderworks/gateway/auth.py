@@ -15,6 +15,7 @@ from orders.errors import Unavailable
 from orders.tokens import Scope
 from orderworks.gateway.loopback import is_loopback
 from orderworks.gateway.problems import Kind, Problem, try_again
+from orderworks.gateway.queries import refuse_unknown
 from orderworks.gateway.state import State, current_state
 from orderworks.gateway.tokens import ANYBODY_HERE, Caller
 
@@ -25,7 +26,7 @@ def allowed(scope: Scope) -> Callable[[Request], Awaitable[None]]:
     """A dependency of routes: who asks may do what this scope is for, and not too often.
 
     Raises:
-        Problem: they may not; Unavailable: the database cannot say.
+        Problem: they may not, or ask for something unknown; Unavailable: the database cannot say.
     """
 
     async def check(request: Request) -> None:
@@ -40,6 +41,7 @@ def allowed(scope: Scope) -> Callable[[Request], Awaitable[None]]:
                 headers={"WWW-Authenticate": lacking},
             )
         await _slow_down(caller, state)
+        refuse_unknown(request)
 
     return check
 

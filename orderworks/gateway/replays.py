@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -70,10 +70,10 @@ async def once(
         Problem: the key is none, came with another request, or that one is still under way.
         redis.RedisError: nothing was done.
     """
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
+    keys = request.headers.getlist("Idempotency-Key")
+    if not keys:
         return await work()
-    claim = Claim(state.stream, names.gateway_answer(caller_of(request).name, _checked(key)))
+    claim = Claim(state.stream, names.gateway_answer(caller_of(request).name, _checked(keys)))
     if kept := await claim.take():
         return await _again(kept, body)
     async with claim.held():
@@ -145,10 +145,11 @@ async def _again(kept: Kept, body: Body) -> Response:
     return Response(kept.body, kept.status, headers=headers)
 
 
-def _checked(key: str) -> str:
+def _checked(keys: Sequence[str]) -> str:
     """What the key is kept under."""
+    key = keys[0] if len(keys) == 1 else ""
     if not KEY.fullmatch(key):
-        wrong = "give 1 to 255 printable ASCII characters without spaces"
+        wrong = "give 1 to 255 printable ASCII characters without spaces, once"
         errors = [FieldError("Idempotency-Key", wrong)]
         raise Problem(Kind.INVALID, f"Idempotency-Key: {wrong}", errors=errors)
     return hashlib.sha256(key.encode()).hexdigest()

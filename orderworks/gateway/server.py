@@ -40,6 +40,7 @@ def serve(settings: Settings, workers: int) -> None:
         host=settings.gateway_host,
         port=settings.gateway_port,
         workers=workers,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

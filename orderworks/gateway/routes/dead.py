@@ -19,6 +19,7 @@ from orderworks.gateway.auth import Scope, allowed
 from orderworks.gateway.describe import gives, takes
 from orderworks.gateway.pages import page, place_of
 from orderworks.gateway.problems import FieldError, Kind, Problem, problem_of, try_again
+from orderworks.gateway.queries import NO_NUL
 from orderworks.gateway.state import State, state_of
 from orderworks.moments import moment
 
@@ -35,9 +36,6 @@ PATIENCE = 10.0
 Here = Annotated[State, Depends(state_of)]
 Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
 
-
-NO_NUL = "^[^\\x00]*$"
-"""What PostgreSQL takes as a text."""
 
 _PLACE = msgspec.json.Decoder(Id)
 

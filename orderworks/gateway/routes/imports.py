@@ -22,6 +22,7 @@ from orderworks.gateway.events import EventStream, encoded, streams
 from orderworks.gateway.lasttold import look
 from orderworks.gateway.pages import page, place_of
 from orderworks.gateway.problems import FieldError, Kind, Problem
+from orderworks.gateway.queries import NO_NUL
 from orderworks.gateway.replays import once
 from orderworks.gateway.state import State, state_of
 from orderworks.gateway.uploads import Upload
@@ -177,14 +178,19 @@ async def import_file(  # noqa: PLR0913, PLR0917 - all that can be said of a fil
     state: Here,
     mapping: Annotated[dict[str, str] | None, Depends(mapping_of)],
     filename: Annotated[
-        str, Query(min_length=1, max_length=255, description="Its name, for people.")
+        str,
+        Query(min_length=1, max_length=255, pattern=NO_NUL, description="Its name, for people."),
     ] = "upload",
     kind: Annotated[
         FileKind | None,
         Query(description="What it holds: orders, unless preset or parent say else."),
     ] = None,
     delimiter: Annotated[
-        str | None, Query(description="What parts the fields of CSV; found out if not given.")
+        str | None,
+        Query(
+            pattern="^[\\x01-\\x7f]$",
+            description="What parts the fields of CSV; found out if not given.",
+        ),
     ] = None,
     preset: Annotated[
         str | None, Query(description="A preset of the gateway's file IMPORT_PRESETS.")
