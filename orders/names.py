@@ -139,6 +139,11 @@ def import_progress(import_id: str) -> str:
     return f"orders:import:{import_id}"
 
 
+def import_tried(import_id: str) -> str:
+    """The manifest of a dry run whose file is kept, to be imported."""
+    return f"orders:import-tried:{import_id}"
+
+
 def import_content(fingerprint: str) -> str:
     """The id of the import that brought this content first, asked for in the same way."""
     return f"orders:import-content:{fingerprint}"

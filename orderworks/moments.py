@@ -20,8 +20,9 @@ def moment(text: str) -> datetime:
         if age:
             return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
         named = datetime.fromisoformat(text.strip())
+        # Towards the ends of the calendar there are times of other zones that UTC has not.
+        return named.astimezone(UTC) if named.tzinfo else named.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise InvalidInput(
             f"{text!r} is neither a time such as 2026-11-22T19:00 nor an age such as 2h or 3d"
         ) from None
-    return named if named.tzinfo else named.replace(tzinfo=UTC)

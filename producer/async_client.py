@@ -34,6 +34,7 @@ class ImportOptions(TypedDict, total=False):
     parent: str | None
     again: bool
     dry_run: bool
+    keep: bool
 
 
 class AsyncProducer:
@@ -141,6 +142,10 @@ class AsyncProducer:
         `await asyncio.to_thread(job.wait)` waits for it.
         """
         return await asyncio.to_thread(partial(self._importer.import_file, source, **options))
+
+    async def import_tried(self, import_id: str, *, again: bool = False) -> ImportJob:
+        """Import the file that a dry run has kept, in a thread; as `Producer.import_tried`."""
+        return await asyncio.to_thread(self._importer.import_tried, import_id, again=again)
 
     async def _carry_out(self, steps: Steps[T]) -> T:
         """Take the steps; what they return."""

@@ -15,7 +15,7 @@ from orders.redis import make_redis
 from orders.settings import Settings
 from producer.appends import Appends, Wanted
 from producer.chunks import chunks
-from producer.imports import ImportJob, Source, accept_import
+from producer.imports import ImportJob, Source, accept_import, accept_tried
 from producer.lines import Line, Lines
 from producer.nudges import Nudges
 from producer.options import known_kind, over_parent, refuse_unknown_parent
@@ -179,6 +179,7 @@ class Producer:
         parent: str | None = None,
         again: bool = False,
         dry_run: bool = False,
+        keep: bool = False,
     ) -> ImportJob:
         """Accept a file of orders or customers; the job to wait for.
 
@@ -200,6 +201,7 @@ class Producer:
             again: import it although the same content was imported in the same way before. Otherwise
                 the answer is the job of that import, and its `repeated` is true.
             dry_run: say what would be, and change nothing.
+            keep: keep the file of the dry run for six hours. `import_tried` imports it.
 
         Raises:
             InvalidInput: two of these contradict each other.
@@ -222,8 +224,23 @@ class Producer:
             parent=parent,
             again=again,
             dry_run=dry_run,
+            keep=keep,
         )
         return self._import(source, options)
+
+    def import_tried(self, import_id: str, *, again: bool = False) -> ImportJob:
+        """Import the file that a dry run has kept, as it was tried; the job, under the same id.
+
+        Its place in the order of all writes is that of now. `again` is as for `import_file`.
+
+        Raises:
+            WrongState: no file of such a dry run is kept: it is not done, was imported, or is too old.
+            Unavailable: the spool or Redis did not answer. Nothing is imported.
+        """
+        job = accept_tried(
+            import_id, again=again, spool=Spool(self._settings.spool), stream=self._redis
+        )
+        return self._nudged(job)
 
     def _usual(self, preset: str | None) -> Preset:
         """What counts where the caller says nothing."""
@@ -249,6 +266,9 @@ class Producer:
             stream=self._redis,
             settings=self._settings,
         )
+        return self._nudged(job)
+
+    def _nudged(self, job: ImportJob) -> ImportJob:
         if not job.repeated:
             self._nudges.send(TaskName.PLAN_IMPORT, job.id)
         return job

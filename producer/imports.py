@@ -7,9 +7,11 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+import msgspec
 import redis
 
-from orders.errors import InvalidFile, OrderworksError, Unavailable, WaitTimeout
+from orders.errors import InvalidFile, OrderworksError, Unavailable, WaitTimeout, WrongState
+from orders.imports import tried
 from orders.imports.columns import COLUMNS, CUSTOMER_NAME, PARENT_LINE, match_columns
 from orders.imports.options import Options
 from orders.imports.progress import ENDED, Summary, accepted_summary, mirror, read_progress
@@ -28,6 +30,9 @@ from producer.steps import pauses
 Source = ImportSource
 
 EPOCH = datetime.fromtimestamp(0, UTC)
+
+KEPT_SOON = 1.0
+"""Seconds that a worker has from the end of a dry run until its file can be imported."""
 
 
 def accept_import(
@@ -67,6 +72,46 @@ def accept_import(
     return ImportJob(import_id, stream)
 
 
+def accept_tried(import_id: str, *, again: bool, spool: Spool, stream: Redis) -> "ImportJob":
+    """The import of a file that a dry run has kept; as it was tried, but accepted now.
+
+    Raises:
+        WrongState: no file of such a dry run is kept.
+        Unavailable: the spool or Redis did not answer. Nothing is imported.
+    """
+    kept, now = _kept(import_id, stream), _server_time(stream)
+    manifest = msgspec.structs.replace(
+        kept, dry_run=False, keep=False, accepted_at=now, version=_version_at(now)
+    )
+    first = _announce(manifest, Options(again=again), spool, stream)
+    if first:
+        return ImportJob(first, stream, repeated=True)
+    with suppress(redis.RedisError):
+        tried.forget(stream, import_id)
+        # One step as the dry run's end, whose place it takes.
+        mirror(stream, {**accepted_summary(manifest), "steps": 1})
+        Content(stream, manifest).keep()
+    return ImportJob(import_id, stream)
+
+
+def _kept(import_id: str, stream: Redis) -> Manifest:
+    """The manifest of a dry run. It is there some moments after the word that the dry run ended."""
+    try:
+        for pause in pauses(KEPT_SOON):
+            if found := tried.find(stream, import_id):
+                return found
+            if not _was_tried(read_progress(stream, import_id)):
+                break
+            time.sleep(pause)
+    except redis.RedisError as error:
+        raise redis_unavailable(error) from error
+    raise WrongState(f"no file of a dry run {import_id} is kept: let the file come again")
+
+
+def _was_tried(summary: Summary | None) -> bool:
+    return summary is not None and summary["dry_run"] and summary["status"] == "done"
+
+
 class Accepted(NamedTuple):
     """What is decided about an import when it is accepted."""
 
@@ -103,7 +148,6 @@ def _name_column(opened: OpenSource, mapped: str | None) -> dict[str, str]:
 def make_manifest(accepted: Accepted, opened: OpenSource, uploaded: tuple[int, str]) -> Manifest:
     """The manifest of what was uploaded, of which `uploaded` is the size and the SHA-256."""
     size, sha256 = uploaded
-    milliseconds = (accepted.at - EPOCH) // timedelta(milliseconds=1)
     options = accepted.options
     return Manifest(
         id=accepted.id,
@@ -117,13 +161,14 @@ def make_manifest(accepted: Accepted, opened: OpenSource, uploaded: tuple[int, s
         data_line=opened.data_line,
         bytes=size,
         sha256=sha256,
-        version=milliseconds << SEQUENCE_BITS,
+        version=_version_at(accepted.at),
         accepted_at=accepted.at,
         strict=options.strict,
         max_rejects=options.max_rejects,
         create_customers=options.create_customers,
         parent=options.parent,
         dry_run=options.dry_run,
+        keep=options.keep,
     )
 
 
@@ -230,6 +275,11 @@ class ImportJob:
             if pause is None:
                 raise WaitTimeout(f"import {self.id} has not ended in {timeout:g} s; it goes on")
             time.sleep(pause)
+
+
+def _version_at(moment: datetime) -> int:
+    """The version of what is accepted at that moment."""
+    return (moment - EPOCH) // timedelta(milliseconds=1) << SEQUENCE_BITS
 
 
 def _new_id(now: datetime) -> str:

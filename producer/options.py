@@ -39,6 +39,7 @@ def check_options(options: Options) -> None:
     ):
         raise InvalidInput(f"parent: {options.parent!r} is the id of no import")
     contradictions = {
+        "keep: only a dry run's file can be kept": options.keep and not options.dry_run,
         "strict and max_rejects: strict already allows no reject": (
             options.strict and limit is not None
         ),

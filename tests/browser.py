@@ -111,6 +111,10 @@ class Browser:
         for kind in ("dragEnter", "dragOver", "drop"):
             self.command("Input.dispatchDragEvent", type=kind, data=data, **at)
 
+    def pick(self, file: Path, css: str) -> None:
+        """Choose a file, as the dialog does that a browser without a window cannot show."""
+        self.one(css).send_keys(str(file))
+
     def downloaded(self, name: str, within: float = 15) -> str:
         """What is in a file that the page let the reader save, once it is whole."""
         file = self.downloads / name

@@ -22,6 +22,8 @@ class Link:
         self._url = urlsplit(url)
         self._door = door
         self._to_lose = self._to_refuse = 0
+        self._speaks = threading.Event()
+        self._speaks.set()
 
     @property
     def url(self) -> str:
@@ -37,6 +39,15 @@ class Link:
     def refuse_connections(self, count: int = 1) -> None:
         """The next connections are closed before the server hears of them."""
         self._to_refuse = count
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Answers of the server wait until the block ends; nobody's connection is closed."""
+        self._speaks.clear()
+        try:
+            yield
+        finally:
+            self._speaks.set()
 
     def serve(self) -> None:
         """Take connections until the door is shut."""
@@ -59,6 +70,8 @@ class Link:
                     self._to_lose -= 1
                     self.lost += 1
                     break
+                if answers:
+                    self._speaks.wait()
                 target.sendall(said)
         for each in (source, target):
             with suppress(OSError):

@@ -19,7 +19,7 @@ from orders import changes
 from orders.database import is_transient, refusal, retry_transient
 from orders.delays import invalidate_at_once
 from orders.errors import ImportFailed, ImportNotFound, Unavailable
-from orders.imports import claims, latecomers, ledger
+from orders.imports import claims, latecomers, ledger, tried
 from orders.imports.claims import Work
 from orders.imports.plan import Chunk, Limits, cut_chunks
 from orders.imports.progress import ENDED, Summary, mirror, rehearsed_summary
@@ -191,19 +191,28 @@ class Importer:
         self.spool.withdraw_manifest(manifest.id)
 
     def _rehearse(self, connection: sa.Connection, manifest: Manifest) -> None:
-        """Say what the import would do. The ledger does not know of it, and the spool forgets it."""
+        """Say what the import would do. The ledger does not know of it, and the spool forgets it.
+
+        A file that is to be kept stays there: it can be imported once its manifest is gone.
+        """
+        kept = manifest.keep
         try:
             self._start_plan(manifest.id)
             chunks = planned_chunks(self.spool, manifest, self.settings, self._hold_nudge)
             would = self._play(connection, manifest, chunks)
             mirror(self.stream, rehearsed_summary(manifest, would))
         except ImportFailed as error:
+            kept = False
             mirror(self.stream, rehearsed_summary(manifest, None, str(error)))
         except Exception as error:
             self._note_plan(manifest.id, error)
             raise
         self.spool.withdraw_manifest(manifest.id)
-        self.spool.delete_data(manifest.id)
+        if kept:
+            self.stream.delete(import_plan(manifest.id))
+            tried.keep(self.stream, manifest)
+        else:
+            self.spool.delete_data(manifest.id)
 
     def _play(
         self, connection: sa.Connection, manifest: Manifest, chunks: list[Chunk]

@@ -18,6 +18,7 @@ class Options(NamedTuple):
         parent: the import whose rejects this file brings, mended.
         again: import it although the same content was imported before.
         dry_run: say what would be, and change nothing.
+        keep: keep the file of the dry run, to be imported as it is.
     """
 
     kind: Kind = "orders"
@@ -29,3 +30,4 @@ class Options(NamedTuple):
     parent: str | None = None
     again: bool = False
     dry_run: bool = False
+    keep: bool = False

@@ -63,7 +63,7 @@ class Manifest(msgspec.Struct, frozen=True):
         source: the file's base name, for people.
         mapping: target column to source column, for every column that is used.
         format, delimiter, header: as in `Layout`.
-        strict, max_rejects, create_customers, parent, dry_run: as in `Options`.
+        strict, max_rejects, create_customers, parent, dry_run, keep: as in `Options`.
         data_start: the byte that the first record begins at.
         data_line: the physical line that it begins on.
         version: the version of rows that bring none is this plus their line.
@@ -88,6 +88,7 @@ class Manifest(msgspec.Struct, frozen=True):
     create_customers: bool = False
     parent: str | None = None
     dry_run: bool = False
+    keep: bool = False
 
     @property
     def layout(self) -> Layout:

@@ -36,6 +36,8 @@ def make_app(settings: Settings) -> FastAPI:
         lifespan=life,
         docs_url=None,
         redoc_url=None,
+        # A redirection loses bodies, and no client of an interface for programs needs it.
+        redirect_slashes=False,
         exception_handlers={
             HTTPException: answer_problem,
             RequestValidationError: answer_problem,

@@ -5,25 +5,28 @@ first token is made.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import cast
 
 import structlog
 from fastapi import Request
 
+from orders.errors import Unavailable
 from orders.tokens import Scope
 from orderworks.gateway.loopback import is_loopback
 from orderworks.gateway.problems import Kind, Problem, try_again
+from orderworks.gateway.queries import refuse_unknown
 from orderworks.gateway.state import State, current_state
 from orderworks.gateway.tokens import ANYBODY_HERE, Caller
 
-__all__ = ["Scope", "allowed", "caller_of"]
+__all__ = ["Scope", "allowed", "caller_of", "welcome"]
 
 
 def allowed(scope: Scope) -> Callable[[Request], Awaitable[None]]:
     """A dependency of routes: who asks may do what this scope is for, and not too often.
 
     Raises:
-        Problem: they may not; Unavailable: the database cannot say.
+        Problem: they may not, or ask for something unknown; Unavailable: the database cannot say.
     """
 
     async def check(request: Request) -> None:
@@ -38,8 +41,20 @@ def allowed(scope: Scope) -> Callable[[Request], Awaitable[None]]:
                 headers={"WWW-Authenticate": lacking},
             )
         await _slow_down(caller, state)
+        refuse_unknown(request)
 
     return check
+
+
+def welcome(request: Request, scope: Scope) -> Callable[[], Awaitable[bool]]:
+    """Tells whether who asked may still do what the scope is for: for answers that take long."""
+
+    async def is_welcome() -> bool:
+        with suppress(Problem, Unavailable):
+            return scope in (await _identify(request, current_state(request))).scopes
+        return False
+
+    return is_welcome
 
 
 def caller_of(request: Request) -> Caller:

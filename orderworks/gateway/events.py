@@ -1,6 +1,6 @@
 """Server-sent events: how one is written, and the answer that is a stream of them."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 import msgspec
@@ -19,19 +19,28 @@ def encoded(name: str, number: int, document: object) -> bytes:
 
 
 class EventStream(StreamingResponse):
-    """An answer that goes on until its events end, or nobody reads them any more."""
+    """An answer that goes on until its events end, or who asked may not or does not read them."""
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+    def __init__(
+        self, events: AsyncGenerator[bytes, None], welcome: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """`welcome` is asked before each event whether who asked may still read it."""
         # Proxies that buffer would keep events for themselves.
-        super().__init__(events, headers={"X-Accel-Buffering": "no"})
-        self._events = events
+        super().__init__(self._told(), headers={"X-Accel-Buffering": "no"})
+        self._events, self._welcome = events, welcome
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events; whatever ends that, their generator ends with it."""
         async with aclosing(self._events):
             await super().__call__(scope, receive, send)
+
+    async def _told(self) -> AsyncIterator[bytes]:
+        async for event in self._events:
+            if not await self._welcome():
+                return
+            yield event
 
 
 def streams(description: str, kind: object, example: bytes) -> Responses:

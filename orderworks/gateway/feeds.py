@@ -11,8 +11,9 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-HEARTBEAT = 15.0
-"""Seconds without an event after which a comment is sent, so that no proxy takes the stream for dead."""
+HEARTBEAT = 5.0
+"""Seconds without an event after which a comment is sent, so that no proxy takes the stream for dead.
+With each one it is looked whether who listens still may."""
 
 RETRY = b"retry: 2000\n\n"
 """What a stream begins with: after how many milliseconds to come again if it breaks."""

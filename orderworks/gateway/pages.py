@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,12 +26,21 @@ def place_of(cursor: str | None, places: msgspec.json.Decoder[T]) -> T | None:
         return None
     try:
         padded = cursor.encode() + b"=" * (-len(cursor) % 4)
-        return places.decode(base64.b64decode(padded, altchars=b"-_", validate=True))
-    except (msgspec.DecodeError, binascii.Error, UnicodeError):
+        place = places.decode(base64.b64decode(padded, altchars=b"-_", validate=True))
+        _check_times(place)
+    except (msgspec.DecodeError, binascii.Error, UnicodeError, OverflowError):
         detail = "is not what `next` of the page before says"
         raise Problem(
             Kind.INVALID, f"cursor: {detail}", errors=[FieldError("cursor", detail)]
         ) from None
+    return place
+
+
+def _check_times(place: object) -> None:
+    """Raise OverflowError where a time is none in UTC."""
+    for each in place if isinstance(place, tuple) else ():
+        if isinstance(each, datetime):
+            each.astimezone(UTC)
 
 
 def cursor_of(place: object) -> str:

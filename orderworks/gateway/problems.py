@@ -4,6 +4,7 @@ One place knows which error of ours is which answer. What nobody thought of is 5
 the inside; the log has it whole.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from http import HTTPStatus
@@ -158,6 +159,13 @@ def _of_update(error: InvalidUpdate) -> Problem:
     return Problem(Kind.INVALID, str(error), errors=[FieldError(error.field, error.problem)])
 
 
+def _of_input(error: InvalidInput) -> Problem:
+    """What options contradict is told as `name: what`; errors of files begin with the file's name."""
+    option = re.match("([a-z_]+): (.*)", str(error)) if type(error) is InvalidInput else None
+    errors = [FieldError(*option.groups())] if option else []
+    return Problem(Kind.INVALID, str(error), errors=errors)
+
+
 def _of_http(error: HTTPException) -> Problem:
     """What the framework says: no such path, another method."""
     known = {kind.status: kind for kind in reversed(Kind)}
@@ -196,7 +204,7 @@ def _away(error: Exception) -> Problem:
 _PROBLEMS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (Problem, lambda error: error),
     (InvalidUpdate, _of_update),
-    (InvalidInput, lambda error: Problem(Kind.INVALID, str(error))),
+    (InvalidInput, _of_input),
     (ImportNotFound, lambda error: not_found(str(error))),
     (DeadUpdateNotFound, lambda error: not_found(str(error))),
     (EntryNotFound, lambda error: not_found(str(error))),

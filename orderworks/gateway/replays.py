@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -45,11 +45,14 @@ return 1
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """An answer as it is kept, and the fingerprint of the request that it was given to."""
+    """An answer as it is kept, and the fingerprint of the request that it was given to.
+
+    `headers` are those that its route gave it, such as `Location`; the manners are put on anew.
+    """
 
     fingerprint: bytes
     status: int
-    media_type: str
+    headers: dict[str, str]
     body: bytes
 
 
@@ -67,10 +70,10 @@ async def once(
         Problem: the key is none, came with another request, or that one is still under way.
         redis.RedisError: nothing was done.
     """
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
+    keys = request.headers.getlist("Idempotency-Key")
+    if not keys:
         return await work()
-    claim = Claim(state.stream, names.gateway_answer(caller_of(request).name, _checked(key)))
+    claim = Claim(state.stream, names.gateway_answer(caller_of(request).name, _checked(keys)))
     if kept := await claim.take():
         return await _again(kept, body)
     async with claim.held():
@@ -119,8 +122,8 @@ class Claim:
 
     async def keep(self, fingerprint: bytes, response: Response) -> None:
         """Put the answer in the place of the claim. A Redis that is away now forgets the claim soon."""
-        media_type = response.media_type or ""
-        kept = Kept(fingerprint, response.status_code, media_type, bytes(response.body))
+        headers, body = dict(response.headers), bytes(response.body)
+        kept = Kept(fingerprint, response.status_code, headers, body)
         with suppress(redis.RedisError, OSError):
             await self._put(ANSWER + msgspec.msgpack.encode(kept), KEPT)
 
@@ -138,14 +141,15 @@ class Claim:
 async def _again(kept: Kept, body: Body) -> Response:
     if await body.fingerprint() != kept.fingerprint:
         raise Problem(Kind.KEY_REUSED, "another request came under this Idempotency-Key")
-    headers = {"Idempotency-Replayed": "true"}
-    return Response(kept.body, kept.status, headers=headers, media_type=kept.media_type)
+    headers = kept.headers | {"Idempotency-Replayed": "true"}
+    return Response(kept.body, kept.status, headers=headers)
 
 
-def _checked(key: str) -> str:
+def _checked(keys: Sequence[str]) -> str:
     """What the key is kept under."""
+    key = keys[0] if len(keys) == 1 else ""
     if not KEY.fullmatch(key):
-        wrong = "give 1 to 255 printable ASCII characters without spaces"
+        wrong = "give 1 to 255 printable ASCII characters without spaces, once"
         errors = [FieldError("Idempotency-Key", wrong)]
         raise Problem(Kind.INVALID, f"Idempotency-Key: {wrong}", errors=errors)
     return hashlib.sha256(key.encode()).hexdigest()

@@ -45,6 +45,7 @@ def run(app: str, host: str, port: int, workers: int) -> None:
         host=host,
         port=port,
         workers=workers,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -1,5 +1,6 @@
 """What one gateway process owns while it runs: its connections to all servers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class State:
         stream: the Redis of updates and progress.
         published: the Redis of reports and cached reads.
         blocking: what only `in_thread` may use.
+        replaying: who replays dead letters has it; a replay takes seconds, and a thread of its own.
         shared: looks that serve many.
     """
 
@@ -57,6 +59,7 @@ class State:
     rates: Rates
     uploads: Uploads
     blocking: Blocking
+    replaying: asyncio.Lock
     shared: Shared
 
     @classmethod
@@ -89,6 +92,7 @@ class State:
                 rates=Rates(published, settings.cache_timeout),
                 uploads=Uploads(producer),
                 blocking=blocking,
+                replaying=asyncio.Lock(),
                 shared=shared,
             )
 
@@ -96,6 +100,27 @@ class State:
         """What a function gives that blocks. As many run at a time as `engine` has connections."""
         call = partial(function, *args, **kwargs)
         return await to_thread.run_sync(call, limiter=self.threads)
+
+    async def in_thread_within(
+        self, seconds: float, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The same, if it comes in time. Else the thread goes on, one of as many, until it ends.
+
+        Raises:
+            TimeoutError: it did not come, or no thread was free.
+        """
+        call, mine = partial(function, *args, **kwargs), object()
+
+        def end(ended: "asyncio.Future[T]") -> None:
+            self.threads.release_on_behalf_of(mine)
+            # Perhaps nobody waits for it any more.
+            _ = ended.cancelled() or ended.exception()
+
+        async with asyncio.timeout(seconds):
+            await self.threads.acquire_on_behalf_of(mine)
+            running = asyncio.ensure_future(to_thread.run_sync(call, limiter=CapacityLimiter(1)))
+            running.add_done_callback(end)
+            return await asyncio.shield(running)
 
 
 def current_state(request: Request) -> State:

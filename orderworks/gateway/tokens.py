@@ -97,9 +97,13 @@ class Remembered(Generic[K, V]):
             return known.value
         # Others go on with what is known while this one asks.
         known.due = now + FRESH
+        asking = asyncio.ensure_future(self._ask(key))
+        asking.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        # It goes on after that: a query that is called off waits for the server to say that it is.
+        done, _pending = await asyncio.wait([asking], timeout=PATIENCE)
         try:
-            return await asyncio.wait_for(self._ask(key), PATIENCE)
-        except (Unavailable, TimeoutError):
+            return asking.result() if done else known.value
+        except Unavailable:
             return known.value
 
     async def _ask(self, key: K) -> V:

@@ -4,8 +4,10 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import httpx
@@ -69,6 +71,43 @@ def test_off_the_loopback_it_needs_a_token(run: Run, port: int) -> None:
     run("token", "create", "shop", "--scope", "enqueue")
     with started(*everywhere):
         eventually(lambda: answers(f"http://{LOOPBACK}:{port}"), within=30)
+
+
+@contextmanager
+def followed(address: str, token: str, path: str) -> Iterator[Iterator[str]]:
+    """The lines of a stream of events that has begun."""
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.stream("GET", f"{address}{path}", headers=headers, timeout=30) as answer:
+        assert answer.status_code == 200
+        lines = answer.iter_lines()
+        assert next(lines).startswith("retry: ")
+        yield lines
+
+
+def test_a_stream_of_events_ends_soon_after_its_token_is_revoked(run: Run, port: int) -> None:
+    """One that tells something each second, and one on which nothing happens."""
+    address, scopes = f"http://{LOOPBACK}:{port}", ("--scope", "read", "--scope", "enqueue")
+    with started("--port", str(port)):
+        eventually(lambda: answers(address), within=30)
+        gone, stays = (
+            run("token", "create", f"to-{name}", *scopes).out.strip() for name in ("go", "stay")
+        )
+        accepted = httpx.post(
+            f"{address}/v1/imports",
+            content=b"id,name\n1,Ada\n",
+            params={"kind": "customers"},
+            headers={"Content-Type": "text/csv", "Authorization": f"Bearer {gone}"},
+        )
+        silent = f"{accepted.headers['Location']}/events"
+        with (
+            followed(address, gone, "/v1/overview/events") as overview,
+            followed(address, gone, silent) as following,
+            followed(address, stays, silent) as others,
+        ):
+            run("token", "revoke", "to-go")
+            began = time.monotonic()
+            assert all(time.monotonic() - began < 15 for _ in chain(overview, following))
+            assert next(line for line in others if line.startswith(": "))
 
 
 def test_tokens_are_made_listed_and_revoked(run: Run) -> None:

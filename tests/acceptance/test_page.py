@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
@@ -30,6 +29,17 @@ CHUNK = 500
 """Lines of a chunk: a small file has several."""
 
 HOSTILE = '<img src=x onerror="document.title=`stolen`">'
+
+NAMES = {
+    "id": "o_orderkey",
+    "customer_id": "o_custkey",
+    "total": "betrag",
+    "status": "o_orderstatus",
+}
+"""What the columns of `write_file` are."""
+
+FIRST = "#import-list .card:first-child"
+"""The newest import."""
 
 HELD = 991
 """The advisory lock that holds the row of `held_row`."""
@@ -117,6 +127,21 @@ def write_file(file: Path, rows: int) -> Path:
     return file
 
 
+def write_mended(file: Path, rejects: list[dict[str, str]]) -> Path:
+    """The rejects with what was wrong put right, in the columns that they were saved with."""
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        sheet = csv.DictWriter(opened, [*rejects[0]])
+        sheet.writeheader()
+        sheet.writerows({**each, "o_custkey": "2", "betrag": "5.00"} for each in rejects)
+    return file
+
+
+def uploads_of(browser: Browser) -> int:
+    """How many files the page has sent."""
+    sent = "performance.getEntriesByType('resource').filter(e => e.name.includes('filename='))"
+    return int(browser.run(f"return {sent}.length"))
+
+
 def bar_of(browser: Browser) -> int:
     """How far the newest import's bar is, in percent."""
     bar = browser.all("#import-list .card:first-child [role=progressbar]")
@@ -152,16 +177,16 @@ def test_a_file_is_dropped_tried_imported_watched_and_its_rejects_are_saved(
         browser.press("Import 1,995 rows", "#new-import")
         eventually(lambda: 0 < bar_of(browser) < 100, 30, "the bar does not move")
         holder.execute(sa.select(sa.func.pg_advisory_unlock(HELD)))
-    card = "#import-list .card:first-child"
-    browser.reads(f"{card} .status", "done", within=30)
-    assert "1,995 applied" in browser.text(card)
+    browser.reads(f"{FIRST} .status", "done", within=30)
+    assert "1,995 applied" in browser.text(FIRST)
     assert len(read_orders(engine)) == 4 * CHUNK - 5
+    assert uploads_of(browser) == 1, "the file was sent again to be imported"
 
-    browser.one(f"{card} summary").click()
-    reasons = browser.reads(f"{card} .rejects table", "customer_id")
+    browser.one(f"{FIRST} summary").click()
+    reasons = browser.reads(f"{FIRST} .rejects table", "customer_id")
     assert "twelve" in reasons or "1e400" in reasons
-    import_id = browser.text(f"{card} .id")
-    browser.press("Download them to mend", card)
+    import_id = browser.text(f"{FIRST} .id")
+    browser.press("Download them to mend", FIRST)
     saved = [*csv.DictReader(browser.downloaded(f"rejects-{import_id}.csv").splitlines())]
     assert {int(each["line"]) for each in saved} == {6, 7, 8, 1201, 1202}
 
@@ -175,6 +200,37 @@ def test_a_file_is_dropped_tried_imported_watched_and_its_rejects_are_saved(
     names = [each.text for each in browser.all(".bars .name")]
     assert sorted(names) == sorted([HOSTILE, "Two", "Three"])
     assert browser.driver.title == "Orderworks"
+
+
+def test_mended_rejects_are_handed_in_where_it_says_why_they_were_rejected(
+    browser: Browser, engine: sa.Engine, tmp_path: Path
+) -> None:
+    write_shop(engine)
+    file = write_file(tmp_path / "odd.csv", 10)
+    with Producer.from_settings() as producer:
+        import_id = producer.import_file(file, mapping=NAMES, again=True).id
+    browser.reads(FIRST, import_id)
+    browser.reads(f"{FIRST} .status", "done", within=30)
+    browser.one(f"{FIRST} summary").send_keys(Keys.ENTER)
+    browser.reads(f"{FIRST} .rejects table", "customer_id")
+    browser.one(f"{FIRST} summary").send_keys(Keys.TAB, Keys.TAB)
+    browser.one(f"{FIRST} .mend .drop:focus-visible")
+    browser.press("Download them to mend", FIRST)
+    saved = [*csv.DictReader(browser.downloaded(f"rejects-{import_id}.csv").splitlines())]
+
+    browser.pick(file, f"{FIRST} .mend input[type=file]")
+    browser.reads(f"{FIRST} .mend .problem", "column")
+    assert [each for each in browser.complaints() if " 422 " in each]
+
+    browser.drop(write_mended(tmp_path / "mended.csv", saved), f"{FIRST} .mend .drop")
+    browser.reads(f"{FIRST} header", "mended.csv", within=30)
+    browser.reads(f"{FIRST} .status", "done", within=30)
+    assert "3 applied" in browser.text(FIRST)
+    parent = "#import-list .card:nth-child(2)"
+    assert browser.text(f"{parent} .id") == import_id
+    browser.reads(parent, "3 of them mended")
+    assert browser.all(f"{parent} .rejects[hidden]"), "it still says why"
+    assert len(read_orders(engine)) == 10
 
 
 def test_the_chart_shows_the_window_that_is_chosen_and_follows_the_orders(
@@ -235,7 +291,7 @@ def test_on_a_phone_everything_is_within_reach(browser: Browser, tmp_path: Path)
     browser.resize(PHONE)
     file = write_file(tmp_path / "orders.csv", 10)
     browser.one("#new-import .drop")
-    browser.driver.find_element(By.ID, "file").send_keys(str(file))
+    browser.pick(file, "#new-import input[type=file]")
     browser.one(".mapping")
     browser.reads("#parts", "postgresql")
     assert browser.run("return scrollX + document.documentElement.scrollWidth <= innerWidth")

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import sqlalchemy as sa
 
 from orders.cache import invalidate
 from orders.imports.flow import Importer
+from orders.imports.progress import KEPT, read_progress
 from orders.imports.spool import Spool
+from orders.names import import_progress
 from orders.redis import Redis, make_redis
 from orders.refresh import refresh
 from orders.settings import Settings
@@ -114,6 +117,57 @@ def test_with_postgresql_away_what_is_cached_is_answered_and_the_rest_is_503(
             assert settings.database not in get(http, "/v1/imports").text
         eventually(lambda: is_well(http), 20, "it does not come back")
         assert 'orderworks_up{server="postgresql"} 1.0' in get(http, "/metrics").text
+
+
+def test_with_postgresql_away_an_import_is_as_its_producer_was_told_and_says_how_old_that_is(
+    engine: sa.Engine,
+    admin: sa.Engine,
+    settings: Settings,
+    link: Link,
+    stream: Redis,
+    cache: Redis,
+) -> None:
+    importer = Importer(engine, Spool(settings.spool), stream, cache, settings)
+    with (
+        running_gateway(settings.model_copy(update={"database_url": link.url})) as address,
+        client_of(address) as http,
+    ):
+        accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
+        path = accepted.headers["Location"]
+        importer.plan(accepted.json()["id"])
+        known = get(http, path)
+        assert (known.json()["status"], "Age" in known.headers) == ("running", False)
+        key = import_progress(accepted.json()["id"])
+        stream.expire(key, KEPT - 100)
+        with away(link, admin, settings):
+            told = get(http, path)
+            assert told.status_code == 200
+            assert 100 <= int(told.headers["Age"]) < 100 + BOUND
+            mirrored = read_progress(stream, accepted.json()["id"])
+            assert told.json() == {**(mirrored or {}), "waits_for_updates": None}
+            stream.delete(key)
+            assert is_unavailable(get(http, path))
+        eventually(lambda: "Age" not in get(http, path).headers, 20, "it does not come back")
+
+
+def test_a_postgresql_that_does_not_answer_keeps_nobody_from_what_was_told_of_an_import(
+    engine: sa.Engine, settings: Settings, link: Link
+) -> None:
+    """More ask than there are threads, and those that began are not given up before it answers."""
+    with (
+        running_gateway(settings.model_copy(update={"database_url": link.url})) as address,
+        client_of(address) as http,
+        ThreadPoolExecutor(10) as pool,
+    ):
+        accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
+        path = accepted.headers["Location"]
+        assert "Age" not in get(http, path).headers
+        with link.silence():
+            answers = [*pool.map(lambda _: get(http, path), range(30))]
+            assert {each.status_code for each in answers} == {200}
+            assert all("Age" in each.headers for each in answers)
+            assert is_unavailable(get(http, "/v1/imports/x"))
+        eventually(lambda: "Age" not in get(http, path).headers, 40, "it does not come back")
 
 
 def test_events_go_on_while_postgresql_is_away_and_say_so(

@@ -309,6 +309,7 @@ def test_what_a_producer_asks_is_in_the_manifest(producer: Producer, settings: S
         ({"strict": True, "max_rejects": 1}, "strict and max_rejects"),
         ({"kind": "customers", "create_customers": True}, "create_customers"),
         ({"parent": "x", "kind": "orders", "mapping": {}, "dry_run": True}, "parent and dry_run"),
+        ({"keep": True}, "keep"),
     ],
 )
 def test_what_makes_no_sense_together_is_refused_before_the_file_is_read(

@@ -36,7 +36,8 @@ export const rowsOf = (would) => Object.keys(OUTCOMES).reduce((sum, name) => sum
 
 function stacked(would) {
   const rows = rowsOf(would) || 1;
-  const bars = Object.keys(OUTCOMES).map((name) => {
+  const there = Object.keys(OUTCOMES).filter((name) => would[name]);
+  const bars = there.map((name) => {
     const bar = el("span", { class: name });
     fill(bar, would[name] / rows);
     return bar;

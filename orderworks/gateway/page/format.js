@@ -45,6 +45,12 @@ export function size(bytes) {
   return new Intl.NumberFormat(undefined, style).format(bytes / 1000 ** step);
 }
 
+/** A short wait, as a figure and its unit: `40 ms`, `2.5 s`, `3 min`. */
+export function wait(seconds) {
+  if (seconds > 0 && seconds < 1) return [whole.format(Math.ceil(1000 * seconds)), "ms"];
+  return seconds < 120 ? [short(seconds), "s"] : span(seconds).split(" ");
+}
+
 /** `3 s`, `2 min`, `5 h`: in the largest unit of which there are two. */
 export function span(seconds) {
   const [length, unit] = UNITS.find(([length]) => seconds >= 2 * length) ?? [1, "s"];

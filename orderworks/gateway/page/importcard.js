@@ -1,8 +1,9 @@
 // One import: its bar, what became of its rows, its rejects by reason, and how it is steered.
 
-import { download, get, post } from "./api.js";
-import { button, el, fill, say, table } from "./dom.js";
+import { post } from "./api.js";
+import { button, el, fill, say } from "./dom.js";
 import { count, counted, short, size, span } from "./format.js";
+import { showRejects } from "./mending.js";
 import { timeAgo } from "./times.js";
 
 const ENDED = ["done", "failed", "cancelled"];
@@ -15,8 +16,8 @@ const ACTIONS = {
   paused: ["resume", "cancel"],
 };
 
-/** The card of an import: its node, and `update(document)`. */
-export function importCard(first) {
+/** The card of an import: its node, and `update(document)`. `watch(id)` hears of one that mends it. */
+export function importCard(first, watch) {
   const parts = {
     status: el("span", { class: "status" }),
     ended: el("span"),
@@ -29,10 +30,10 @@ export function importCard(first) {
   };
   parts.track = el("div", { class: "track", role: "progressbar", "aria-label": `progress of ${first.source}` }, parts.bar);
   const head = el("header", {}, el("strong", { title: first.id }, first.source), parts.status);
-  const what = el("p", { class: "what" }, el("span", {}, `${first.kind} · `, timeAgo(first.accepted_at), parts.ended), el("span", { class: "id" }, first.id));
+  const what = el("p", { class: "what" }, el("span", {}, `${first.parent ? `mended ${first.kind}` : first.kind} · `, timeAgo(first.accepted_at), parts.ended), el("span", { class: "id" }, first.id));
   const { track, way, counts, error, rejects, actions } = parts;
   const node = el("li", { class: "card" }, head, what, track, way, counts, error, rejects, actions);
-  const card = { node, parts, steps: -1, update: (document) => update(card, document) };
+  const card = { node, parts, watch, steps: -1, update: (document) => update(card, document) };
   return card;
 }
 
@@ -81,6 +82,10 @@ function way(document) {
 function showCounts(node, document) {
   const shown = COUNTS.filter((name) => document[name]);
   const items = shown.map((name) => el("li", {}, el("span", { class: `key ${name}` }), el("strong", {}, count(document[name])), ` ${name}`));
+  if (ENDED.includes(document.status) && document.rows_left) {
+    items.push(el("li", {}, el("span", { class: "key unchanged" }), el("strong", {}, count(document.rows_left)), " not loaded"));
+  }
+  if (document.mended) items.push(el("li", { class: "good" }, `${count(document.mended)} of them mended`));
   if (document.quarantined) items.push(el("li", { class: "bad" }, `${counted(document.quarantined, "chunk")} given up`));
   node.replaceChildren(...items);
 }
@@ -102,36 +107,14 @@ function steering(card, id, verb) {
   });
 }
 
-function offerRejects({ parts }, document) {
+function offerRejects({ parts, watch }, document) {
   const left = document.rejected - document.mended;
   parts.rejects.hidden = left <= 0;
   if (left <= 0 || parts.rejects.dataset.left === String(left)) return;
   parts.rejects.dataset.left = left;
   const body = el("div", {}, "…");
-  const save = () => download(`v1/imports/${encodeURIComponent(document.id)}/rejects`, `rejects-${document.id}.csv`);
-  parts.rejects.replaceChildren(el("summary", {}, `Why ${counted(left, "row")} ${left === 1 ? "was" : "were"} rejected`), body);
-  parts.rejects.ontoggle = () => parts.rejects.open && showReasons(body, document.id, save);
-  if (parts.rejects.open) showReasons(body, document.id, save);
-}
-
-async function showReasons(node, id, save) {
-  try {
-    const { reasons } = await get(`v1/imports/${encodeURIComponent(id)}/rejects/reasons`);
-    node.replaceChildren(reasonTable(reasons), button("Download them to mend", () => saved(node, save)));
-  } catch (error) {
-    node.replaceChildren(el("p", { class: "problem" }, error.message));
-  }
-}
-
-async function saved(node, save) {
-  try {
-    await save();
-  } catch (error) {
-    node.append(el("p", { class: "problem" }, error.message));
-  }
-}
-
-function reasonTable(reasons) {
-  const lines = reasons.map(({ rows, column, reason, first_line: line }) => [count(rows), column || "the row", reason, count(line)]);
-  return table(["Rows", "Column", "Reason, for example", "First line"], lines, [0, 3]);
+  const why = `Why ${counted(left, "row")} ${left === 1 ? "was" : "were"} rejected`;
+  parts.rejects.replaceChildren(el("summary", {}, document.parent ? why : `${why}, and how to mend ${left === 1 ? "it" : "them"}`), body);
+  parts.rejects.ontoggle = () => parts.rejects.open && showRejects(body, document, watch);
+  if (parts.rejects.open) showRejects(body, document, watch);
 }

@@ -39,8 +39,15 @@ export async function watchImport(id) {
   }).finally(() => watched.delete(id));
 }
 
-function tellEnd({ source, status, applied, rejected }) {
+function tellEnd({ source, status, applied, rejected, parent }) {
   announce(`${source} is ${status}: ${counted(applied, "row")} applied, ${counted(rejected, "row")} rejected.`);
+  if (cards.has(parent)) lookAgain(parent);
+}
+
+/** Some of its rejects may be mended now. */
+async function lookAgain(id) {
+  const document = await get(`v1/imports/${encodeURIComponent(id)}`).catch(() => null);
+  if (document) cardOf(document).update(document);
 }
 
 async function refresh() {
@@ -61,7 +68,7 @@ function showPage(page) {
 /** The card of an import, at its place among the others: ids sort by time. */
 function cardOf(document) {
   if (!cards.has(document.id)) {
-    const card = importCard(document);
+    const card = importCard(document, watchImport);
     const ids = [...cards.keys(), document.id].sort().reverse();
     const after = cards.get(ids[ids.indexOf(document.id) + 1]);
     list.insertBefore(card.node, after?.node ?? null);

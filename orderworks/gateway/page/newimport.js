@@ -1,38 +1,28 @@
 // A new import, step by step: a file is dropped, its columns are mapped, it is tried, it is imported.
 
-import { upload } from "./api.js";
-import { announce, button, byId, el, fill, say } from "./dom.js";
+import { post, upload } from "./api.js";
+import { announce, button, byId, el } from "./dom.js";
 import { dryRun, rowsOf } from "./dryrun.js";
 import { follow } from "./events.js";
-import { counted, percent, size } from "./format.js";
+import { counted, size } from "./format.js";
 import { readFront } from "./header.js";
 import { watchImport } from "./imports.js";
 import { mappingForm } from "./mapping.js";
+import { picker, progressBar, takeDrops } from "./picker.js";
 
 const place = byId("new-import");
 
 /** Offer to take a file, anywhere on the panel. */
 export function offerImport() {
-  const panel = byId("imports");
-  const over = (event) => {
-    event.preventDefault();
-    panel.classList.toggle("dropping", event.type === "dragenter" || event.type === "dragover");
-  };
-  for (const name of ["dragenter", "dragover", "dragleave", "drop"]) panel.addEventListener(name, over);
-  panel.addEventListener("drop", (event) => taken(event.dataTransfer.files[0]));
+  takeDrops(byId("imports"), (file) => taken(file));
   // A file that misses the panel shall not take the page's place.
   for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
   begin();
 }
 
 function begin() {
-  const input = el("input", { type: "file", id: "file", class: "hidden", tabindex: "-1", onchange: () => taken(input.files[0]) });
-  const choose = el("button", { type: "button", class: "drop", onclick: () => input.click() });
-  choose.append(
-    el("strong", {}, "Drop a file of orders or customers here"),
-    el("span", {}, "or choose one: CSV, TSV, JSON Lines or Parquet, also packed by gzip or zstd"),
-  );
-  show(choose, el("label", { for: "file", class: "hidden" }, "File to import"), input);
+  const forms = "or choose one: CSV, TSV, JSON Lines or Parquet, also packed by gzip or zstd";
+  show(...picker("Drop a file of orders or customers here", forms, (file) => taken(file)));
 }
 
 async function taken(file, delimiter) {
@@ -66,7 +56,7 @@ function mapped(file, front, problem = "") {
 async function tried(file, query, back) {
   const way = progress(file, "Uploading to try it");
   try {
-    const asked = new URLSearchParams([...query, ["filename", file.name], ["dry_run", "true"]]);
+    const asked = new URLSearchParams([...query, ["filename", file.name], ["dry_run", "true"], ["keep", "true"]]);
     const { id } = await upload(`v1/imports?${asked}`, file, way.uploading, way.signal);
     const ended = await outcome(id, way);
     ended.would ? judged(file, query, ended, back) : failed(file, { message: ended.error }, back);
@@ -92,18 +82,17 @@ function judged(file, query, ended, back) {
   const rows = rowsOf(ended.would);
   const refused = ended.would.rejected;
   announce(`${counted(rows, "row")} tried, ${counted(refused, "row")} would be rejected.`);
-  const go = button(`Import ${counted(rows - refused, "row")}`, () => imported(file, query, back), "main");
+  const go = button(`Import ${counted(rows - refused, "row")}`, () => imported(file, query, ended.id, back), "main");
   const actions = el("div", { class: "actions" }, go, button("Back to the columns", back), button("Put it away", begin));
   show(title(file, "what it would do"), dryRun(ended), actions);
   go.focus();
 }
 
-async function imported(file, query, back) {
+async function imported(file, query, tried, back, anew = false) {
   const way = progress(file, "Uploading");
   try {
-    const asked = new URLSearchParams([...query, ["filename", file.name]]);
-    const { id, repeated } = await upload(`v1/imports?${asked}`, file, way.uploading, way.signal);
-    if (repeated) return again(file, query, id, back);
+    const { id, repeated } = await handedOver(file, query, tried, anew, way);
+    if (repeated) return again(file, query, tried, id, back);
     begin();
     watchImport(id);
   } catch (error) {
@@ -111,12 +100,24 @@ async function imported(file, query, back) {
   }
 }
 
-function again(file, query, id, back) {
-  const anew = new URLSearchParams([...query, ["again", "true"]]);
+/** The receipt for the file as it was tried. It comes again only if nobody has kept it for so long. */
+async function handedOver(file, query, tried, anew, way) {
+  const more = anew ? [["again", "true"]] : [];
+  try {
+    way.working("Handing it over");
+    return await post(`v1/imports/${encodeURIComponent(tried)}:import?${new URLSearchParams(more)}`);
+  } catch (error) {
+    if (error.status !== 409) throw error;
+  }
+  const asked = new URLSearchParams([...query, ["filename", file.name], ...more]);
+  return upload(`v1/imports?${asked}`, file, way.uploading, way.signal);
+}
+
+function again(file, query, tried, id, back) {
   const actions = el(
     "div",
     { class: "actions" },
-    button("Import it again", () => imported(file, anew, back), "main"),
+    button("Import it again", () => imported(file, query, tried, back, true), "main"),
     button("Leave it", () => (begin(), watchImport(id))),
   );
   show(title(file, "was imported before"), el("p", {}, `The same content came as import ${id}.`), actions);
@@ -127,25 +128,10 @@ function failed(file, error, back) {
   show(title(file, "cannot be taken"), el("p", { class: "problem", role: "alert" }, error.message), actions);
 }
 
-/** A bar for what takes its time, with a way to call it off. */
 function progress(file, doing) {
-  const control = new AbortController();
-  const bar = el("span", { class: "bar" });
-  const track = el("div", { class: "track", role: "progressbar", "aria-label": doing }, bar);
-  const said = el("p", { class: "quiet-text" }, `${doing} …`);
-  const stop = button("Call it off", () => (control.abort(), begin()));
-  show(title(file), track, said, el("div", { class: "actions" }, stop));
-  const uploading = (share) => {
-    fill(bar, share);
-    track.setAttribute("aria-valuenow", Math.round(100 * share));
-    say(said, `${doing}: ${percent(share)}`);
-  };
-  const working = (what) => {
-    track.classList.add("busy");
-    track.removeAttribute("aria-valuenow");
-    say(said, `${what} …`);
-  };
-  return { uploading, working, signal: control.signal };
+  const way = progressBar(doing, begin);
+  show(title(file), ...way.parts);
+  return way;
 }
 
 function title(file, rest = "") {

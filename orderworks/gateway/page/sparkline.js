@@ -6,7 +6,8 @@ const KEPT = 120;
 const WIDTH = 120;
 const HEIGHT = 32;
 
-/** A function that takes the next value, or null where there is none, and draws what it has so far. */
+/** A function that takes the next value, or null where there is none, and draws what it has so far;
+ *  it gives the highest of them, which is what the line's top stands for. */
 export function sparkline(node, label) {
   const values = [];
   const area = svg("path", { class: "area" });
@@ -21,7 +22,9 @@ export function sparkline(node, label) {
     const first = WIDTH - (values.length - 1) * (WIDTH / (KEPT - 1));
     line.setAttribute("d", path);
     area.setAttribute("d", `${path} L${WIDTH} ${HEIGHT} L${first} ${HEIGHT} Z`);
-    node.setAttribute("aria-label", label(Math.max(...values)));
+    const highest = Math.max(...values);
+    node.setAttribute("aria-label", label(highest));
+    return highest;
   };
 }
 

@@ -1,13 +1,13 @@
 // The four figures at the top. What nobody can tell just now keeps its last value, dimmed.
 
 import { byId, el, fill, say } from "./dom.js";
-import { count, counted, percent, short } from "./format.js";
+import { count, counted, percent, short, wait } from "./format.js";
 import { sparkline } from "./sparkline.js";
 
 const tile = (id) => {
   const node = byId(id);
   const part = (name) => node.querySelector(`[data-${name}]`);
-  return { node, figure: part("figure"), foot: part("foot"), say: part("say") };
+  return { node, figure: part("figure"), unit: part("unit"), foot: part("foot"), say: part("say") };
 };
 
 const throughput = tile("throughput");
@@ -22,7 +22,7 @@ const drawThroughput = sparkline(
 );
 const drawLag = sparkline(
   lag.node.querySelector("svg"),
-  (highest) => `stream lag in the last two minutes, ${short(highest)} seconds at the most`,
+  (highest) => `stream lag in the last two minutes, ${wait(highest).join(" ")} at the most`,
 );
 
 /** Show one look at everything. */
@@ -39,18 +39,24 @@ function show({ node }, section, draw) {
 }
 
 function showUpdates(updates) {
-  drawThroughput(updates.per_second);
+  const highest = drawThroughput(updates.per_second);
   say(throughput.figure, updates.per_second === null ? "–" : short(updates.per_second));
   const waiting = [updates.parked && `${count(updates.parked)} parked`];
   waiting.push(updates.outbox && `${count(updates.outbox)} in the outbox`);
-  say(throughput.foot, [`${count(updates.accepted)} so far`, ...waiting].filter(Boolean).join(" · "));
+  say(throughput.foot, [`${count(updates.accepted)} so far`, ...waiting, peak(highest, short(highest))].filter(Boolean).join(" · "));
 }
 
 function showLag(stream) {
-  drawLag(stream.lag_seconds);
-  say(lag.figure, short(stream.lag_seconds));
-  say(lag.foot, stream.waiting ? `${counted(stream.waiting, "update")} waiting` : "nothing waits");
+  const highest = drawLag(stream.lag_seconds);
+  const [figure, unit] = wait(stream.lag_seconds);
+  say(lag.figure, figure);
+  say(lag.unit, unit);
+  const waiting = stream.waiting ? `${counted(stream.waiting, "update")} waiting` : "nothing waits";
+  say(lag.foot, [waiting, peak(highest, wait(highest).join(" "))].filter(Boolean).join(" · "));
 }
+
+/** What the top of a line stands for. */
+const peak = (highest, said) => highest > 0 && `peak ${said}`;
 
 function showCache(reads) {
   const kinds = ["hit", "stale", "miss"];
@@ -59,7 +65,10 @@ function showCache(reads) {
   say(cache.foot, all ? `${count(all)} reads, ${count(reads.miss)} computed` : "no cached read yet");
   if (!all) return;
   if (!shares.children.length) shares.append(...kinds.map((kind) => el("span", { class: kind })));
-  kinds.forEach((kind, index) => fill(shares.children[index], reads[kind] / all));
+  kinds.forEach((kind, index) => {
+    shares.children[index].hidden = !reads[kind];
+    fill(shares.children[index], reads[kind] / all);
+  });
   const said = kinds.map((kind) => `${percent(reads[kind] / all)} ${kind}`);
   shares.setAttribute("aria-label", `reads: ${said.join(", ")}`);
 }
@@ -67,6 +76,6 @@ function showCache(reads) {
 function showLetters(dead, updates) {
   say(letters.figure, count(dead.not_replayed));
   letters.node.classList.toggle("bad", dead.not_replayed > 0);
-  say(letters.say, dead.not_replayed ? "Look at them" : "None waits");
-  say(letters.foot, updates ? `${count(updates.dead)} ever` : "");
+  letters.say.hidden = !dead.not_replayed;
+  say(letters.foot, updates ? `${count(updates.dead)} given up so far` : "");
 }

@@ -1,20 +1,25 @@
 """Dead letters: updates that were given up, listed and replayed."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import msgspec
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from orders.dead import Found, Letter, Wanted, find_dead
 from orders.errors import InvalidInput, ReplayStopped
 from orders.messages import MAX_BIGINT
-from orders.replay import Replayed, Unreadable
+from orders.replay import Replay, Replayed, Unreadable
 from orderworks.gateway.answers import answer, read_json
 from orderworks.gateway.auth import Scope, allowed
 from orderworks.gateway.describe import gives, takes
 from orderworks.gateway.pages import page, place_of
-from orderworks.gateway.problems import FieldError, Kind, Problem, problem_of
+from orderworks.gateway.problems import FieldError, Kind, Problem, problem_of, try_again
+from orderworks.gateway.queries import NO_NUL
 from orderworks.gateway.state import State, state_of
 from orderworks.moments import moment
 
@@ -26,14 +31,11 @@ MOST_REPLAYED = 10_000
 """Of one request: at the pace of a replay, some ten seconds."""
 
 PATIENCE = 10.0
-"""Seconds that a full stream is given to get room, until a request is answered."""
+"""Seconds that a full stream is given to get room, and other replays to end."""
 
 Here = Annotated[State, Depends(state_of)]
 Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
 
-
-NO_NUL = "^[^\\x00]*$"
-"""What PostgreSQL takes as a text."""
 
 _PLACE = msgspec.json.Decoder(Id)
 
@@ -156,16 +158,36 @@ async def replay_dead_letters(request: Request, state: Here) -> Response:
     wanted = _wanted(asked.filter or Filter(), asked.ids or ())
     if asked.ids == []:
         return answer(Outcome(asked.dry_run, 0, 0, []))
-    done = await state.in_thread(_replay, state, wanted, asked)
+    run = state.blocking.replay(PATIENCE)
+    if asked.dry_run:
+        done = await state.in_thread(run.rehearse, wanted)
+    else:
+        async with _turn(state):
+            # Not one of the threads that all others share: it sleeps for most of its time.
+            done = await to_thread.run_sync(_replay, run, wanted, asked.limit)
     return answer(Outcome(asked.dry_run, done.replayed, done.left, done.unreadable))
 
 
-def _replay(state: State, wanted: Wanted, asked: Replays) -> Replayed:
-    run = state.blocking.replay(PATIENCE)
-    if asked.dry_run:
-        return run.rehearse(wanted)
+@asynccontextmanager
+async def _turn(state: State) -> AsyncIterator[None]:
+    """One replay at a time.
+
+    Raises:
+        Problem: others took too long.
+    """
     try:
-        return run.run(wanted, asked.limit)
+        await asyncio.wait_for(state.replaying.acquire(), PATIENCE)
+    except TimeoutError:
+        raise try_again(Kind.TOO_MANY, "another replay is under way", PATIENCE) from None
+    try:
+        yield
+    finally:
+        state.replaying.release()
+
+
+def _replay(run: Replay, wanted: Wanted, limit: int) -> Replayed:
+    try:
+        return run.run(wanted, limit)
     except ReplayStopped as stopped:
         problem = problem_of(stopped.cause)
         more: dict[str, Any] = {"replayed": stopped.replayed, "left": stopped.left}

@@ -33,6 +33,7 @@ class Ready(msgspec.Struct, frozen=True):
     servers: dict[str, str]
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get(
     "/healthz",
     operation_id="read_liveness",
@@ -43,6 +44,7 @@ async def healthz() -> Response:
     return answer(Alive("ok"))
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     operation_id="read_readiness",

@@ -14,17 +14,20 @@ from orders.imports.progress import Summary
 from orders.imports.rejects import Reasons, count_reasons, page_of_rejects, page_of_unmended
 from orders.settings import Settings
 from orderworks.gateway.answers import answer
-from orderworks.gateway.auth import Scope, allowed
+from orderworks.gateway.auth import Scope, allowed, welcome
 from orderworks.gateway.bodies import Body
 from orderworks.gateway.describe import KEY, Responses, gives
 from orderworks.gateway.downloads import csv_of, download, json_lines
 from orderworks.gateway.events import EventStream, encoded, streams
+from orderworks.gateway.lasttold import look
 from orderworks.gateway.pages import page, place_of
 from orderworks.gateway.problems import FieldError, Kind, Problem
+from orderworks.gateway.queries import NO_NUL
 from orderworks.gateway.replays import once
 from orderworks.gateway.state import State, state_of
 from orderworks.gateway.uploads import Upload
 from orderworks.imports import FileKind, Format, Steer
+from producer import ImportJob
 
 router = APIRouter(prefix="/v1", tags=["imports"])
 
@@ -175,14 +178,19 @@ async def import_file(  # noqa: PLR0913, PLR0917 - all that can be said of a fil
     state: Here,
     mapping: Annotated[dict[str, str] | None, Depends(mapping_of)],
     filename: Annotated[
-        str, Query(min_length=1, max_length=255, description="Its name, for people.")
+        str,
+        Query(min_length=1, max_length=255, pattern=NO_NUL, description="Its name, for people."),
     ] = "upload",
     kind: Annotated[
         FileKind | None,
         Query(description="What it holds: orders, unless preset or parent say else."),
     ] = None,
     delimiter: Annotated[
-        str | None, Query(description="What parts the fields of CSV; found out if not given.")
+        str | None,
+        Query(
+            pattern="^[\\x01-\\x7f]$",
+            description="What parts the fields of CSV; found out if not given.",
+        ),
     ] = None,
     preset: Annotated[
         str | None, Query(description="A preset of the gateway's file IMPORT_PRESETS.")
@@ -203,6 +211,9 @@ async def import_file(  # noqa: PLR0913, PLR0917 - all that can be said of a fil
     ] = False,
     dry_run: Annotated[  # noqa: FBT002
         bool, Query(description="Change nothing: its events end with what would be.")
+    ] = False,
+    keep: Annotated[  # noqa: FBT002
+        bool, Query(description="Keep the file of a dry run for six hours, to be imported.")
     ] = False,
 ) -> Response:
     """Hand over a file, which is read as it comes: the workers load it in bulk.
@@ -228,8 +239,38 @@ async def import_file(  # noqa: PLR0913, PLR0917 - all that can be said of a fil
             parent=parent,
             again=again,
             dry_run=dry_run,
+            keep=keep,
         )
-        return answer(Accepted(job.id, job.repeated), 202, {"Location": f"/v1/imports/{job.id}"})
+        return _receipt(job)
+
+    return await once(request, state, body, hand_over)
+
+
+def _receipt(job: ImportJob) -> Response:
+    return answer(Accepted(job.id, job.repeated), 202, {"Location": f"/v1/imports/{job.id}"})
+
+
+@router.post(
+    "/imports/{import_id}:import",
+    operation_id="import_tried",
+    status_code=202,
+    dependencies=[Depends(allowed(Scope.ENQUEUE))],
+    openapi_extra={"parameters": [KEY]},
+    responses=gives(202, "It is accepted; `Location` is where to follow it.", Accepted, RECEIPT),
+)
+async def import_tried(
+    import_id: ImportId,
+    request: Request,
+    state: Here,
+    again: Annotated[  # noqa: FBT002
+        bool, Query(description="Although the same content was imported before.")
+    ] = False,
+) -> Response:
+    """Import the file that a dry run has kept (`keep`), as it was tried, under the same id."""
+    body = Body(request, state.settings.gateway_max_body)
+
+    async def hand_over() -> Response:
+        return _receipt(await state.producer.import_tried(import_id, again=again))
 
     return await once(request, state, body, hand_over)
 
@@ -273,8 +314,13 @@ async def imports(
     responses=gives(200, "The import.", Summary, {**IMPORT, "waits_for_updates": False}),
 )
 async def one_import(import_id: ImportId, state: Here) -> Response:
-    """One import, also one that is accepted only, or a dry run: how far it is, what became of it."""
-    return answer(await state.in_thread(state.blocking.imports.look, import_id))
+    """One import, also one that is accepted only, or a dry run: how far it is, what became of it.
+
+    While PostgreSQL is away it is what workers said last: `Age` says how many seconds ago, and
+    `waits_for_updates` is null.
+    """
+    told = await look(state, import_id)
+    return answer(told.summary, headers={} if told.age is None else {"Age": str(told.age)})
 
 
 @router.get(
@@ -286,14 +332,14 @@ async def one_import(import_id: ImportId, state: Here) -> Response:
         "Events `progress`, `away` and `end`.", Summary, encoded("progress", 1, IMPORT)
     ),
 )
-async def import_events(import_id: ImportId, state: Here) -> Response:
+async def import_events(import_id: ImportId, request: Request, state: Here) -> Response:
     """The way of an import as server-sent events, until it ended.
 
     `progress` has the import whenever that moved, `end` has it as it stays, and is the last event.
     `away` says why nobody can tell just now; the stream goes on.
     """
     await state.in_thread(state.blocking.imports.find, import_id)
-    return EventStream(state.shared.import_events(import_id))
+    return EventStream(state.shared.import_events(import_id), welcome(request, Scope.READ))
 
 
 @router.get(

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
 from orderworks.gateway.answers import answer
-from orderworks.gateway.auth import Scope, allowed
+from orderworks.gateway.auth import Scope, allowed, welcome
 from orderworks.gateway.describe import gives
 from orderworks.gateway.events import EventStream, encoded, streams
 from orderworks.gateway.overview import Overview
@@ -56,9 +56,9 @@ async def status(state: Here) -> Response:
     response_class=StreamingResponse,
     responses=streams("Events `overview`.", Overview, encoded("overview", 1, OVERVIEW)),
 )
-async def overview_events(state: Here) -> Response:
+async def overview_events(request: Request, state: Here) -> Response:
     """What goes on, as server-sent events: one at once, then one a second, for as long as it is read.
 
     While a server is away, what it would tell is null, and `away` names it.
     """
-    return EventStream(state.shared.overview())
+    return EventStream(state.shared.overview(), welcome(request, Scope.READ))

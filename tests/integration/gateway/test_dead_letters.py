@@ -1,6 +1,8 @@
 """Dead letters through the gateway: listed page by page, replayed by name or by a filter."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import httpx
@@ -9,7 +11,9 @@ import sqlalchemy as sa
 
 from orders.messages import OrderUpdate
 from orders.schema import dead_updates
+from orders.settings import Settings
 from orders.stream import UpdateStream
+from tests.gateways import client_of, running_gateway
 
 FILLED = 1_795_375_608_079 << 20
 """The place in the order of acceptance of the first one."""
@@ -130,3 +134,32 @@ def test_an_id_that_is_unknown_replays_nothing(
 ) -> None:
     assert http.post("/v1/dead:replay", json={"ids": [buried[0], 999]}).status_code == 404
     assert count() == 0
+
+
+def test_replays_that_wait_for_room_keep_nobody_else_waiting(
+    settings: Settings, updates: UpdateStream, buried: list[int], count: Callable[[], int]
+) -> None:
+    """More of them than there are threads, before a stream that is full."""
+    full = settings.model_copy(update={"stream_limit": 1})
+    for shard in updates.every_shard():
+        updates.append(shard, [OrderUpdate(order_id=9, status="paid").encode()])
+    waiting = count()
+    with (
+        running_gateway(full) as address,
+        client_of(address) as http,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        asked = [
+            pool.submit(http.post, "/v1/dead:replay", json={"ids": [each]})
+            for each in 2 * buried[:4]
+        ]
+        for _ in range(10):
+            began = time.monotonic()
+            assert http.get("/v1/dead").json()["total"] == 5
+            assert http.get("/v1/imports").status_code == 200
+            assert time.monotonic() - began < 2
+        assert not any(each.done() for each in asked)
+        answers = [each.result() for each in asked]
+    assert {each.status_code for each in answers} == {429}
+    assert all(int(each.headers["Retry-After"]) >= 1 for each in answers)
+    assert count() == waiting

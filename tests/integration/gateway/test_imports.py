@@ -90,8 +90,30 @@ def test_a_request_with_a_key_is_done_once(http: httpx.Client) -> None:
     )
     assert second.json() == first.json()
     assert second.headers["Idempotency-Replayed"] == "true"
+    assert first.headers["Location"] == second.headers["Location"]
+    assert first.headers["Content-Type"] == second.headers["Content-Type"]
     other = http.post("/v1/imports?again=true", content=FILE + b"6,7,1\n", headers=headers)
     assert other.status_code == 422
+
+
+def test_a_file_that_was_tried_is_imported_without_coming_again(
+    http: httpx.Client, importer: Importer, settings: Settings
+) -> None:
+    import_id = upload(http, dry_run="true", keep="true", filename="tried.csv")
+    path, headers = f"/v1/imports/{import_id}:import", {"Idempotency-Key": "go", **JSON}
+    early = http.post(path, headers=headers)
+    assert (early.status_code, early.json()["type"]) == (409, "urn:orderworks:problem:wrong-state")
+    load(importer, import_id)
+    assert http.get(f"/v1/imports/{import_id}").json()["would"]["insert"] == 3
+    first, second = (http.post(path, headers=headers) for _ in range(2))
+    assert first.json() == second.json() == {"id": import_id, "repeated": False}
+    assert (first.status_code, first.headers["Location"]) == (202, f"/v1/imports/{import_id}")
+    assert Spool(settings.spool).waiting() == [import_id]
+    load(importer, import_id)
+    done = http.get(f"/v1/imports/{import_id}").json()
+    assert (done["status"], done["source"], done["applied"]) == ("done", "tried.csv", 3)
+    assert http.post(path, headers=JSON).status_code == 409
+    assert http.post("/v1/imports/nobody:import", headers=JSON).status_code == 409
 
 
 @pytest.mark.parametrize(
@@ -105,6 +127,7 @@ def test_a_request_with_a_key_is_done_once(http: httpx.Client) -> None:
         ({"max_rejects": "-1"}, FILE, "max_rejects"),
         ({"strict": "true", "max_rejects": "1"}, FILE, "strict and max_rejects"),
         ({"delimiter": "::"}, FILE, "delimiter"),
+        ({"keep": "true"}, FILE, "keep"),
         ({"preset": "none"}, FILE, "preset"),
         ({"parent": "20260101-000000-00000000"}, FILE, "parent"),
     ],

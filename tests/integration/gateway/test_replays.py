@@ -101,6 +101,7 @@ def test_a_batch_that_stopped_part_way_is_not_done_again(
         )
     assert (first.status_code, first.json()["accepted"]) == (429, 1000)
     assert again.json() == first.json()
+    assert again.headers["Retry-After"] == first.headers["Retry-After"]
     assert count() == 1000
 
 
@@ -126,6 +127,31 @@ def test_of_two_at_once_one_is_told_to_wait(
     assert refused.json()["type"] == "urn:orderworks:problem:in-progress"
     assert int(refused.headers["Retry-After"]) >= 1
     assert count() == 2
+
+
+def test_however_many_come_again_meanwhile_others_are_answered(
+    http: httpx.Client, stream: Redis, count: Callable[[], int]
+) -> None:
+    goes_on = threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        assert goes_on.wait(30)
+        yield b'{"order_id":1,"status":"paid"}\n'
+
+    with ThreadPoolExecutor(31) as pool:
+        first = pool.submit(http.post, "/v1/orders:batch", content=slowly(), headers=KEY | NDJSON)
+        try:
+            eventually(lambda: list(stream.scan_iter("orders:gateway-answer:*")), within=20)
+            again = [
+                pool.submit(http.post, "/v1/orders/1", json=PAID, headers=KEY) for _ in range(30)
+            ]
+            assert http.get("/v1/imports").status_code == 200
+            assert http.get("/v1/dead").status_code == 200
+            assert {each.result().status_code for each in again} == {409}
+        finally:
+            goes_on.set()
+        assert first.result().json()["accepted"] == 1
+    assert count() == 1
 
 
 def test_a_claim_whose_process_died_ends_by_itself(

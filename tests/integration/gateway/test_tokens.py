@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import time
 from asyncio import gather
 from collections.abc import Callable
 
@@ -139,6 +140,19 @@ def test_permits_are_drawn_once_for_all_who_wait(settings: Settings, cache: Redi
     assert asyncio.run(ask()) == [0.0] * 50
     calls = cache.info("commandstats")["cmdstat_evalsha"]["calls"]
     assert calls <= 2, "once, and before it in vain if the server did not know the script"
+
+
+def test_with_the_first_token_the_streams_of_those_end_who_needed_none(
+    settings: Settings, make: Making
+) -> None:
+    with running_gateway(settings) as address, client_of(address) as client:
+        with client.stream("GET", "/v1/overview/events") as overview:
+            lines = overview.iter_lines()
+            assert next(line for line in lines if line.startswith("event: "))
+            make("first", Scope.READ)
+            began = time.monotonic()
+            assert all(time.monotonic() - began < 3 * tokens.FRESH for _ in lines)
+        assert client.get("/v1/overview/events").status_code == 401
 
 
 def test_a_rate_holds_over_all_gateways(settings: Settings, make: Making) -> None:

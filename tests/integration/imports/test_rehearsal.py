@@ -10,14 +10,18 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from orders import cache as cached
+from orders.errors import DataMissing, WrongState
 from orders.imports.flow import Importer
 from orders.imports.progress import COUNTS, Summary, read_progress
+from orders.imports.spool import Spool
 from orders.refresh import refresh
 from orders.schema import customers, metadata, orders
 from orders.windows import Window
+from producer.imports import ImportJob, accept_tried
 
 Accept = Callable[..., str]
 Load = Callable[..., Summary]
+Confirm = Callable[..., ImportJob]
 
 KNOWN = b"id,customer_id,total,status\n1,1,10,new\n2,2,20,new\n3,3,30,new\n"
 FILE = (
@@ -32,6 +36,16 @@ FILE = (
 )
 
 pytestmark = pytest.mark.usefixtures("people")
+
+
+@pytest.fixture
+def confirm(importer: Importer) -> Confirm:
+    """Import what a dry run has kept."""
+
+    def run(import_id: str, *, again: bool = False) -> ImportJob:
+        return accept_tried(import_id, again=again, spool=importer.spool, stream=importer.stream)
+
+    return run
 
 
 def rehearse(importer: Importer, import_id: str) -> Summary:
@@ -172,3 +186,65 @@ def test_new_name_of_a_listed_customer_would_change_reports(
     assert Window.ALL.value in other["reports"]
     unlisted = accept(b"id,name\n9,Ada\n", "customers", dry_run=True)
     assert rehearse(importer, unlisted)["would"]["reports"] == []
+
+
+def test_a_file_that_was_tried_and_kept_is_imported_as_it_is_once(
+    load: Load, accept: Accept, importer: Importer, confirm: Confirm
+) -> None:
+    """In the order of all writes it comes after what was written meanwhile."""
+    load(KNOWN)
+    import_id = accept(FILE, dry_run=True, keep=True, again=False, max_rejects=2)
+    would = rehearse(importer, import_id)["would"]
+    load(b"id,customer_id,total,status\n2,2,22,sent\n")
+    job = confirm(import_id)
+    assert (job.id, job.repeated) == (import_id, False)
+    told = read_progress(importer.stream, import_id) or {}
+    assert (told["status"], told["dry_run"], told["max_rejects"]) == ("accepted", False, 2)
+    for number in importer.plan(import_id):
+        importer.load_chunk(import_id, number)
+    done = read_progress(importer.stream, import_id) or {}
+    assert (done["status"], done["dry_run"], done["stale"]) == ("done", False, 0)
+    assert done["applied"] == would["insert"] + would["change"]
+    assert importer.spool.waiting() == []
+    with pytest.raises(WrongState, match="come again"):
+        confirm(import_id)
+
+
+def test_the_same_content_is_imported_once_however_often_it_was_tried(
+    accept: Accept, importer: Importer, confirm: Confirm
+) -> None:
+    first, second = (accept(KNOWN, dry_run=True, keep=True) for _ in range(2))
+    for each in (first, second):
+        rehearse(importer, each)
+    assert confirm(first).repeated is False
+    assert (confirm(second).id, confirm(second).repeated) == (first, True)
+    assert (confirm(second, again=True).id, importer.spool.waiting()) == (second, [first, second])
+
+
+def test_what_is_not_to_be_kept_is_not(
+    accept: Accept, importer: Importer, confirm: Confirm
+) -> None:
+    import_id = accept(KNOWN, dry_run=True)
+    rehearse(importer, import_id)
+    with pytest.raises(WrongState):
+        confirm(import_id)
+    with pytest.raises(DataMissing):
+        importer.spool.size(import_id)
+
+
+def test_a_worker_killed_after_a_dry_run_keeps_its_file_when_it_is_played_again(
+    accept: Accept, importer: Importer, confirm: Confirm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_id = accept(KNOWN, dry_run=True, keep=True)
+
+    def killed(_self: Spool, _id: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "withdraw_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            importer.plan(import_id)
+    with pytest.raises(WrongState):
+        confirm(import_id)
+    rehearse(importer, import_id)
+    assert confirm(import_id).id == import_id
