@@ -1,6 +1,7 @@
 """`orderworks demo`: everything at once, and the proof that it is right."""
 
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -35,6 +36,7 @@ def demo(
     runs, or starts one for its own time; the data stay in ORDERWORKS_HOME.
     """
     began = time.monotonic()
+    _end_in_order()
     with _stack(Settings.load().orderworks_home):
         settings = Settings.load()
         say(f"[green]✓[/] all parts are up after {time.monotonic() - began:.1f} s")
@@ -49,6 +51,16 @@ def demo(
         _say_where(settings, keep=keep)
     if not holds:
         raise typer.Exit(FAILED)
+
+
+def _end_in_order() -> None:
+    """Let being told to end interrupt the demo as Ctrl-C does, so that it takes its servers along.
+
+    A hangup that is ignored stays so.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
 
 
 @contextmanager
