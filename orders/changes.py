@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from orders import rollups
 from orders.schema import change_log, customer_changes
 
-FOLD_ENTRIES = 100_000
+FOLD_ENTRIES = 50_000
 """Entries of the log folded in one transaction, with the rest of the last row's: so no fold holds row
 locks for longer than a moment."""
 

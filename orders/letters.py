@@ -91,7 +91,8 @@ _PARK = _ROW.on_conflict_do_update(
         "reason": _ROW.excluded.reason,
         "next_attempt_at": _ROW.excluded.next_attempt_at,
     },
-)
+    # Something has to be returned: else SQLAlchemy sends a statement for each row.
+).returning(parked_updates.c.entry)
 
 
 def _park(connection: sa.Connection, shard: int, candidates: Iterable[Candidate]) -> None:

@@ -17,7 +17,10 @@ CONTENDERS = 4
 """Times the length of a report: with so many customers ranked, few refreshes find too few of them."""
 
 
-NOBODY = sa.literal(Decimal("Infinity"), sa.Numeric)
+CROWD = 4
+"""Times the contenders: with so many ranked, most changes of a total change the index too."""
+
+NOBODY = sa.literal_column("'Infinity'::numeric", sa.Numeric)
 
 
 class Ranked(NamedTuple):
@@ -63,6 +66,22 @@ def rank_all(connection: sa.Connection, depth: int) -> None:
     """Rank the customers of every window anew."""
     for window in Window:
         rank(connection, window, depth)
+
+
+def rank_crowded(connection: sa.Connection, depth: int) -> None:
+    """Rank anew where the floor lets in far more customers than a list comes to need."""
+    for window in Window:
+        if _is_crowded(connection, window, depth):
+            rank(connection, window, depth)
+
+
+def _is_crowded(connection: sa.Connection, window: Window, depth: int) -> bool:
+    rollup, belongs = rows_of(window)
+    ranked = sa.select(rollup.c.ranked).where(belongs, rollup.c.ranked.is_not(None))
+    crowd = ranked.order_by(rollup.c.ranked.desc()).offset(CROWD * CONTENDERS * depth).limit(1)
+    floor = _floor(sa.literal(window.days)).scalar_subquery()
+    last = crowd.scalar_subquery()
+    return bool(connection.scalar(sa.select(last >= sa.func.coalesce(floor, last))))
 
 
 def rank(connection: sa.Connection, window: Window, depth: int) -> None:

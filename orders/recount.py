@@ -32,7 +32,7 @@ RANGE_ROWS = 50_000
 """Orders in a range, about; a third of a second. Folds wait for as long as a range takes."""
 
 PATIENCE = 30
-"""Seconds to wait for folds. A pass of theirs takes less than one; a frozen one is cut off after 15."""
+"""Seconds to wait for folds. A pass of theirs takes one or two; a frozen one is cut off after 15."""
 
 FIRST, LAST = -(2**63), 2**63 - 1
 """The least and the greatest id. Ranges cover all, for what is left of customers that are gone."""

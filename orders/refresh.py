@@ -99,13 +99,13 @@ def _fold(
     Whatever fails, nothing is folded: the cached reads are gone before the commit.
     """
     taken = fold_some(connection)
+    invalidate(taken.customers)
     is_done = taken.is_last and rollups.move_windows(connection, taken.as_of, depth)
     if is_done and not is_first:
-        # After so many changes, an import's for one, far too many may be ranked: in an empty shop
-        # everybody is. Then each change of theirs would change the index too, until the next day.
-        ranking.rank_all(connection, depth)
+        # After so many changes, an import's for one, far too many may be ranked. Then each change of
+        # theirs would change the index too, until the next day.
+        ranking.rank_crowded(connection, depth)
     lists = _lists(connection, depth) if is_done else {}
-    invalidate(taken.customers)
     return _Step(taken, lists)
 
 

@@ -45,8 +45,8 @@ def logged(entries: str, rows: str) -> str:
 
 
 def part(rows: str) -> str:
-    """The part that a row belongs to."""
-    return f"id % (SELECT count(*) / {PART} + 1 FROM {rows})"
+    """The part that a row belongs to. By a hash, because ids may come in steps."""
+    return f"abs(hashint8(id) % (SELECT count(*) / {PART} + 1 FROM {rows}))"
 
 
 def own(rows: str) -> str:
@@ -110,8 +110,11 @@ depends_on = None
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("SET LOCAL statement_timeout = '5min'")
-    # Whoever is in the middle of a transaction would look for the table that goes.
-    op.execute("LOCK TABLE orders, customers IN SHARE ROW EXCLUSIVE MODE")
+    keep_others_out("customer_changes")
+    # Last, so that no temporary table is taken for one of ours. It would be first if it were not named.
+    op.execute(
+        "SELECT set_config('search_path', current_setting('search_path') || ', pg_temp', true)"
+    )
     op.create_table(
         "change_log",
         xact(),
@@ -136,7 +139,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("SET LOCAL statement_timeout = '5min'")
-    op.execute("LOCK TABLE orders, customers IN SHARE ROW EXCLUSIVE MODE")
+    keep_others_out("change_log")
     op.execute("ALTER VIEW customer_changes RENAME TO entries")
     op.create_table(
         "customer_changes",
@@ -154,6 +157,15 @@ def downgrade() -> None:
     op.drop_table("change_log")
     for create in (earlier("0006").LOG_ORDERS, earlier("0006").LOG_CUSTOMERS):
         op.execute(create.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
+
+
+def keep_others_out(log: str) -> None:
+    """Wait for those who are writing, and for a fold: what it takes would be packed once more.
+
+    Customers come first, as for those who write a customer and then his orders.
+    """
+    op.execute("LOCK TABLE customers, orders IN SHARE ROW EXCLUSIVE MODE")
+    op.execute(f"LOCK TABLE {log} IN ACCESS EXCLUSIVE MODE")
 
 
 def earlier(revision: str) -> ModuleType:

@@ -67,8 +67,14 @@ def test_whatever_came_and_went_is_logged(
     assert rows(engine, ENTRIES) == logged
 
 
-def test_a_large_statement_is_logged_in_parts(engine: sa.Engine, shop: None) -> None:
-    run(engine, "TRUNCATE orders", "TRUNCATE change_log", BULK)
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_large_statement_is_logged_in_parts(engine: sa.Engine, shop: None, step: int) -> None:
+    run(
+        engine,
+        "TRUNCATE orders",
+        "TRUNCATE change_log",
+        BULK.replace("SELECT key,", f"SELECT key * {step},"),
+    )
     parts = [entries for (entries,) in rows(engine, "SELECT entries FROM change_log")]
     assert sum(parts) == LARGE
     assert len(parts) == 3

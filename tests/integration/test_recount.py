@@ -332,7 +332,7 @@ def test_a_customer_of_more_orders_than_a_range_holds_is_compared(
 def test_a_long_log_is_folded_first(
     engine: sa.Engine, shop: None, rebuild: DoRebuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.checks.LOG_ROWS", 20)
+    monkeypatch.setattr("orders.checks.LOG_ENTRIES", 20)
     run(engine, "UPDATE orders SET customer_id = 1 WHERE customer_id = 2")
     assert len(rows(engine, "SELECT * FROM customer_changes")) > 20
     rebuild()

@@ -1,6 +1,7 @@
 """The schema: every revision goes up and down, and the code's tables are what the revisions build."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from orders.windows import Window
 from orderworks.embedded.binaries import postgresql_binaries
 from orderworks.embedded.stack import Stack
 from tests.conftest import make_database
+from tests.processes import eventually
 from tests.watching import run
 
 PG_DUMP = postgresql_binaries(None) / "pg_dump"
@@ -128,6 +130,40 @@ def test_what_waits_in_the_log_is_packed_and_unpacked(empty: str) -> None:
     assert logged() == before
     runner.downgrade("0013")
     assert logged() == before
+    engine.dispose()
+
+
+def somebody_waits(engine: sa.Engine) -> bool:
+    """Whether a session of this database waits for a table that another one has locked."""
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+        "WHERE datname = current_database() AND locktype = 'relation' AND NOT granted"
+    )
+    with engine.connect() as connection:
+        return bool(connection.scalar(sa.text(waiting)))
+
+
+@pytest.mark.parametrize(("before", "after"), [("0013", "0014"), ("0014", "0013")])
+def test_what_a_fold_takes_meanwhile_is_not_packed_again(
+    empty: str, before: str, after: str
+) -> None:
+    runner.upgrade(before)
+    engine = sa.create_engine(empty.replace("postgresql://", "postgresql+psycopg2://"))
+    log = "customer_changes" if before == "0013" else "change_log"
+    run(
+        engine,
+        "INSERT INTO customers (id, name) VALUES (1, 'Ada')",
+        "INSERT INTO orders (id, customer_id, total) VALUES (1, 1, 5)",
+    )
+    migrate = runner.upgrade if after > before else runner.downgrade
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as fold:
+            fold.execute(sa.text(f"DELETE FROM {log}"))
+            migrated = pool.submit(migrate, after)
+            eventually(lambda: somebody_waits(engine), 10, "the migration waits for the fold")
+        migrated.result(20)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM customer_changes")) == 0
     engine.dispose()
 
 
