@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 
-import structlog
 
 from bench import dropping
 from bench.mix import Mix
@@ -37,7 +36,7 @@ PATIENCE = 60
 def run(rows: int, values: int, reads: int, rounds: int) -> Figures:
     """All of it. `values` lie in the cache when customers are dropped; the mix has so many `reads`."""
     # Reads without a cache say every second that they go without; figures alone are to be printed.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    logging.getLogger("orders.caching").setLevel(logging.ERROR)
     with open_shop(rows) as shop, make_redis(shop.settings.cache, PATIENCE) as client:
         client.config_set("maxmemory", ROOM)
         shop.with_orders()

