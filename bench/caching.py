@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 
-
 from bench import dropping
 from bench.mix import Mix
 from bench.report import Figures, Load
