@@ -32,4 +32,5 @@ def test_a_demo_that_is_ended_leaves_no_process(home: Path, how: signal.Signals)
         assert demo.wait(60) != 0, "it has not shown what it is for"
     finally:
         demo.kill()
+        demo.wait()
     assert processes_of(home) == []
