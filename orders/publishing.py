@@ -34,11 +34,15 @@ def publish(client: Redis, reports: Sequence[Report], number: int) -> int:
     `number` is that of the pass. A report whose lines are those already published costs its new head
     only.
     """
-    said = _send(client, [(report, _stamp(report, number)) for report in reports])
+    stamped = [(report, _stamp(report, number)) for report in reports]
+    said = _send(client, stamped)
     if b"newer" in said:
         log.warning("reports_overtaken", number=number)
-    others = [report for report, answer in zip(reports, said, strict=True) if answer == b"differs"]
-    whole = [(report, [*_stamp(report, number), *_pages(report)]) for report in others]
+    whole = [
+        (report, [*stamp, *_pages(report)])
+        for (report, stamp), answer in zip(stamped, said, strict=True)
+        if answer == b"differs"
+    ]
     return _send(client, whole).count(b"published")
 
 

@@ -130,7 +130,7 @@ def _first(
         .order_by(*order)
         .limit(depth)
     )
-    return [Ranked(*row) for row in connection.execute(query)]
+    return [Ranked._make(row) for row in connection.execute(query).all()]
 
 
 def rows_of(window: Window) -> tuple[sa.Table, sa.ColumnElement[bool]]:

@@ -37,17 +37,21 @@ def added(taken: sa.CTE) -> list[sa.CTE]:
     """Statements that add rows taken from the change log to all rollups, in key order."""
     sums = _summed(taken, "customer_id", "day").where(taken.c.day.is_not(None)).cte("sums")
     by_customer = _summed(sums, "customer_id")
-    recent = sums.join(
-        report_windows,
-        sa.tuple_(sums.c.day, sums.c.customer_id)
-        >= sa.tuple_(report_windows.c.first_day, report_windows.c.first_customer),
-    )
-    # Most rows are too old for any window. One comparison tells, instead of one a window.
+    # Most rows are too old for any window. They are left out once, not once a window.
     starts = sa.select(sa.func.min(report_windows.c.first_day)).where(report_windows.c.days > 0)
+    recent = (
+        sa.select(sums)
+        .where(sums.c.day >= starts.scalar_subquery())
+        .cte("recent")
+        .prefix_with("MATERIALIZED")
+    )
+    within = sa.tuple_(recent.c.day, recent.c.customer_id) >= sa.tuple_(
+        report_windows.c.first_day, report_windows.c.first_customer
+    )
     by_window = (
-        _summed(sums, report_windows.c.days, "customer_id")
-        .select_from(recent)
-        .where(report_windows.c.days > 0, sums.c.day >= starts.scalar_subquery())
+        _summed(recent, report_windows.c.days, "customer_id")
+        .select_from(recent.join(report_windows, within))
+        .where(report_windows.c.days > 0)
     )
     return [
         _upserted(customer_daily, sa.select(sums).where(sums.c.day >= FIRST_KEPT)).cte("daily"),
