@@ -6,6 +6,7 @@ from orderworks.gateway.routes import (
     customers,
     dead,
     docs,
+    files,
     health,
     imports,
     metrics,
@@ -18,6 +19,7 @@ from orderworks.gateway.routes import (
 ROUTERS: tuple[APIRouter, ...] = (
     customers.by_id,
     orders.router,
+    files.router,
     imports.router,
     customers.router,
     reports.router,
