@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 
@@ -16,6 +17,12 @@ from orders.settings import Settings
 from orderworks.embedded.stack import SERVERS, Stack, temporary_stack
 
 TEMPLATE = "template_orders"
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile(
+    "orderworks", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("orderworks")
 
 _numbers = itertools.count(1)
 

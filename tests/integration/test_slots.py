@@ -139,7 +139,6 @@ def test_a_paused_entry_runs_only_by_hand(engine: sa.Engine, claim: Claim) -> No
 @given(gaps=st.lists(st.floats(0, 3 * PERIOD), min_size=1, max_size=30))
 @settings(
     max_examples=20,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_whenever_messages_come_there_is_no_run_too_many_and_none_too_few(

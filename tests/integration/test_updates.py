@@ -67,9 +67,7 @@ def one_by_one(rows: Rows, updates: Sequence[OrderUpdate]) -> Rows:
     return expected
 
 
-@hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(updates=some_updates, sizes=st.lists(st.integers(1, 10), min_size=25, max_size=25))
 def test_any_batches_have_the_effect_of_one_by_one(
     engine: sa.Engine, rows: Callable[[], Rows], updates: list[OrderUpdate], sizes: list[int]

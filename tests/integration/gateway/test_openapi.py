@@ -62,7 +62,6 @@ def try_out(cases: SearchStrategy[Any]) -> None:
         max_examples=EXAMPLES,
         derandomize=True,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

@@ -65,7 +65,6 @@ seeds = st.integers(0, 2**16)
 
 def any_table(examples: int) -> hypothesis_settings:
     return hypothesis_settings(
-        deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
         max_examples=examples,
         # To shrink an example takes longer than a test may.

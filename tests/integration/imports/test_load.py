@@ -252,9 +252,7 @@ texts = st.text(alphabet=st.characters(codec="utf-8"), max_size=8) | st.sampled_
 )
 
 
-@hypothesis_settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
-)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.lists(st.tuples(numbers, moments, texts), min_size=1, max_size=20))
 def test_database_takes_whatever_was_validated(
     importer: Importer, cells: list[tuple[str, str, str]]

@@ -144,9 +144,7 @@ lines = st.lists(
 )
 
 
-@hypothesis_settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25
-)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(st.dictionaries(keys, st.integers(1, 3)), lines)
 def test_any_import_does_what_its_dry_run_said(
     engine: sa.Engine,

@@ -285,7 +285,6 @@ def test_after_each_refresh_every_report_and_rollup_equals_sql(
         settings=settings(
             max_examples=40,
             stateful_step_count=25,
-            deadline=None,
             suppress_health_check=[*HealthCheck],
         ),
     )

@@ -161,9 +161,7 @@ ids = st.integers(1, 6)
 amounts = st.integers(1, 3)
 
 
-@hypothesis_settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40
-)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(
     st.dictionaries(ids, amounts),
     st.lists(st.tuples(ids, amounts), min_size=1, max_size=12),
