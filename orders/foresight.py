@@ -4,7 +4,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orders.ranking import Ranked, read_top, rows_of
+from orders.ranking import read_top, rows_of
+from orders.reports import TopCustomer
 from orders.schema import uncounted_statuses
 from orders.windows import BOUNDED, Window
 
@@ -72,7 +73,7 @@ def _would_change(connection: sa.Connection, window: Window, depth: int, sums: s
 
 
 def _reaches(
-    last: Ranked | None, total: sa.ColumnElement[Any], customer_id: sa.ColumnElement[int]
+    last: TopCustomer | None, total: sa.ColumnElement[Any], customer_id: sa.ColumnElement[int]
 ) -> sa.ColumnElement[bool]:
     """Whether a customer with this total stands on a list with this last place."""
     if last is None:

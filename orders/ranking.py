@@ -6,10 +6,11 @@ index. So most changes of a total touch no index, and the list is read from its 
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
+from orders.reports import TopCustomer
 from orders.schema import customer_totals, customer_windows, customers, report_windows
 from orders.windows import Window
 
@@ -23,15 +24,6 @@ CROWD = 4
 NOBODY = sa.literal_column("'Infinity'::numeric", sa.Numeric)
 
 
-class Ranked(NamedTuple):
-    """A customer on the list of a window. The name may be newer than the rest."""
-
-    customer_id: int
-    name: str
-    orders: int
-    total: Decimal
-
-
 def rank_of(
     days: sa.ColumnElement[int], count: sa.ColumnElement[Any], total: sa.ColumnElement[Any]
 ) -> sa.ColumnElement[Any]:
@@ -40,7 +32,7 @@ def rank_of(
     return sa.case(((count > 0) & (total >= sa.func.coalesce(floor, total)), total))
 
 
-def top(connection: sa.Connection, window: Window, depth: int) -> list[Ranked]:
+def top(connection: sa.Connection, window: Window, depth: int) -> list[TopCustomer]:
     """The customers with the highest totals, ties by id: as many as there are, `depth` at the most.
 
     Ranks more of them first if those that are ranked do not suffice: for who holds `Lock.FOLD`.
@@ -52,7 +44,7 @@ def top(connection: sa.Connection, window: Window, depth: int) -> list[Ranked]:
     return found or []
 
 
-def read_top(connection: sa.Connection, window: Window, depth: int) -> list[Ranked]:
+def read_top(connection: sa.Connection, window: Window, depth: int) -> list[TopCustomer]:
     """The same list, read only: from all customers if those that are ranked do not suffice."""
     found = _ranked(connection, window, depth)
     if found is None:
@@ -106,7 +98,7 @@ def rank(connection: sa.Connection, window: Window, depth: int) -> None:
     connection.execute(sa.update(rollup).where(left_out).values(ranked=rollup.c.total))
 
 
-def _ranked(connection: sa.Connection, window: Window, depth: int) -> list[Ranked] | None:
+def _ranked(connection: sa.Connection, window: Window, depth: int) -> list[TopCustomer] | None:
     """The list from the index; None if it may lack somebody, because too few are ranked."""
     rollup, belongs = rows_of(window)
     order = (rollup.c.ranked.desc(), rollup.c.customer_id)
@@ -122,7 +114,7 @@ def _first(
     where: sa.ColumnElement[bool],
     order: Sequence[sa.ColumnElement[Any]],
     depth: int,
-) -> list[Ranked]:
+) -> list[TopCustomer]:
     query = (
         sa.select(rollup.c.customer_id, customers.c.name, rollup.c.orders, rollup.c.total)
         .join(customers, customers.c.id == rollup.c.customer_id)
@@ -130,7 +122,7 @@ def _first(
         .order_by(*order)
         .limit(depth)
     )
-    return [Ranked._make(row) for row in connection.execute(query).all()]
+    return [TopCustomer(*row) for row in connection.execute(query).all()]
 
 
 def rows_of(window: Window) -> tuple[sa.Table, sa.ColumnElement[bool]]:

@@ -110,10 +110,7 @@ def _fold(
 
 
 def _lists(connection: sa.Connection, depth: int) -> dict[Window, list[TopCustomer]]:
-    return {
-        window: [TopCustomer(*each) for each in ranking.top(connection, window, depth)]
-        for window in Window
-    }
+    return {window: ranking.top(connection, window, depth) for window in Window}
 
 
 def _reports(step: _Step, seconds: float, depth: int) -> list[Report]:

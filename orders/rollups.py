@@ -35,26 +35,20 @@ class Start(NamedTuple):
 
 def added(taken: sa.CTE) -> list[sa.CTE]:
     """Statements that add rows taken from the change log to all rollups, in key order."""
-    sums = _summed(taken, "customer_id", "day").where(taken.c.day.is_not(None)).cte("sums")
-    by_customer = _summed(sums, "customer_id")
-    # Most rows are too old for any window. They are left out once, not once a window.
-    starts = sa.select(sa.func.min(report_windows.c.first_day)).where(report_windows.c.days > 0)
-    recent = (
-        sa.select(sums)
-        .where(sums.c.day >= starts.scalar_subquery())
-        .cte("recent")
-        .prefix_with("MATERIALIZED")
-    )
-    within = sa.tuple_(recent.c.day, recent.c.customer_id) >= sa.tuple_(
+    counted = taken.c.day.is_not(None)
+    by_customer = _summed(taken, "customer_id").where(counted)
+    # Most rows are too old for any window, whose days are all kept.
+    by_day = _summed(taken, "customer_id", "day").where(taken.c.day >= FIRST_KEPT).cte("by_day")
+    within = sa.tuple_(by_day.c.day, by_day.c.customer_id) >= sa.tuple_(
         report_windows.c.first_day, report_windows.c.first_customer
     )
     by_window = (
-        _summed(recent, report_windows.c.days, "customer_id")
-        .select_from(recent.join(report_windows, within))
+        _summed(by_day, report_windows.c.days, "customer_id")
+        .select_from(by_day.join(report_windows, within))
         .where(report_windows.c.days > 0)
     )
     return [
-        _upserted(customer_daily, sa.select(sums).where(sums.c.day >= FIRST_KEPT)).cte("daily"),
+        _upserted(customer_daily, sa.select(by_day)).cte("daily"),
         _upserted(customer_totals, by_customer).cte("totals"),
         _upserted(customer_windows, by_window).cte("windows"),
     ]
