@@ -50,8 +50,7 @@ def invalidate(client: Redis, customer_ids: Collection[int]) -> None:
     """
     if not customer_ids:
         return
-    keys = [names.customer_cache(customer_id) for customer_id in customer_ids]
-    keys.append(names.shared_cache())
+    keys = [*names.customer_caches(customer_ids), names.shared_cache()]
     with client.pipeline(transaction=False) as pipeline:
         for start in range(0, len(keys), UNLINK_KEYS):
             pipeline.unlink(*keys[start : start + UNLINK_KEYS])

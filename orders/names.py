@@ -1,7 +1,9 @@
 """The names that processes share: queues, tasks and every Redis key. No key is spelled elsewhere."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
+CUSTOMER_CACHES = "orders:cache:"
 UPDATE_STREAMS = "orders:updates"
 BEAT_PREFIX = "orders:beat:"
 """What all keys of beat's schedule begin with."""
@@ -76,7 +78,12 @@ def update_verdict(shard: int, entry_id: str) -> str:
 
 def customer_cache(customer_id: int) -> str:
     """The hash of all cached reads of one customer, with the token that guards it."""
-    return f"orders:cache:{customer_id}"
+    return f"{CUSTOMER_CACHES}{customer_id}"
+
+
+def customer_caches(customer_ids: Iterable[int]) -> list[str]:
+    """The same of many: an import touches them by the hundred thousand."""
+    return [f"{CUSTOMER_CACHES}{customer_id}" for customer_id in customer_ids]
 
 
 def refresh_nudge() -> str:

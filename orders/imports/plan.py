@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from orders.imports.records import Form, Run, plain_or_quoted
+from orders.imports.records import Form, Run, cut_run
 
 
 class Chunk(NamedTuple):
@@ -54,20 +54,14 @@ def divide(run: Run, room: Limits) -> tuple[Run | None, Run | None]:
         return run, None
     if run.form in (Form.SPANNING, Form.UNCLOSED):
         return None, run
-    return _cut_at(run, _end_of_lines(run.data, room))
+    return cut_run(run, _end_of_lines(run.data, room))
 
 
 def detach_record(run: Run) -> tuple[Run | None, Run | None]:
     """The run's first record, or blank line, and the rest."""
     if run.form in (Form.SPANNING, Form.UNCLOSED):
         return run, None
-    return _cut_at(run, run.data.find(b"\n") + 1 or len(run.data))
-
-
-def _cut_at(run: Run, end: int) -> tuple[Run | None, Run | None]:
-    parts = (run.data[:end], run.data[end:])
-    first, rest = (plain_or_quoted(run.form, part) if part else None for part in parts)
-    return first, rest
+    return cut_run(run, run.data.find(b"\n") + 1 or len(run.data))
 
 
 def _end_of_lines(data: bytes, room: Limits) -> int:

@@ -81,7 +81,10 @@ def _read_single(cut: Cut, layout: Layout, places: Sequence[int]) -> tuple[pl.Da
     if width == 1:
         # A blank line and a line with an empty cell look the same with a mark.
         return pl.DataFrame(), cut.numbers.to_list()
-    text = _without_doubtful(_marked(cut.single, layout.delimiter), layout.delimiter)
+    text = _marked(cut.single, layout.delimiter)
+    if b"\r" in text or MARK in cut.single:
+        text = _without_odd_bytes(text)
+    text = _without_misleading(text, layout.delimiter)
     table = _read_marked(text, width, layout.delimiter, places)
     whole = table["mark"].eq_missing(MARK.decode())
     table = table.select(cut.numbers.alias("line"), pl.exclude("mark"))
@@ -100,12 +103,14 @@ def _marked(data: bytes, delimiter: str) -> bytes:
     return MARK + b"\n" + ended.replace(b"\r\n", b"\n").replace(b"\n", mark + b"\n")
 
 
-def _without_doubtful(text: bytes, delimiter: str) -> bytes:
+def _without_odd_bytes(text: bytes) -> bytes:
+    """The lines, with those replaced that have a CR within, or a mark of their own."""
+    found = enumerate(text.split(b"\n"))
+    return _replace(text, (at for at, line in found if b"\r" in line or line.count(MARK) > 1))
+
+
+def _without_misleading(text: bytes, delimiter: str) -> bytes:
     """The lines, with those replaced that polars would stumble over or misread."""
-    # First, as a line that was replaced has no mark to count.
-    if b"\r" in text or text.count(MARK) > text.count(b"\n"):
-        found = enumerate(text.split(b"\n"))
-        text = _replace(text, (at for at, line in found if b"\r" in line or line.count(MARK) > 1))
     if not is_utf8(text):
         found = enumerate(text.split(b"\n"))
         text = _replace(text, (at for at, line in found if not is_utf8(line)))
