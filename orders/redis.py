@@ -7,6 +7,7 @@ from typing import Any
 import hiredis
 import redis
 import redis.asyncio
+from redis.maint_notifications import MaintNotificationsConfig
 
 from orders.errors import ConfigurationError, Unavailable
 
@@ -50,6 +51,9 @@ def _bounded(timeout: float) -> dict[str, Any]:
         "socket_connect_timeout": min(timeout, 3.0),
         "socket_keepalive": True,
         "health_check_interval": 30,
+        # With them on, as they are by default, a pool of redis-py hands out connections that the server
+        # has closed: each is found out by a command that fails. Only Redis Enterprise sends any.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
 
 

@@ -31,6 +31,7 @@ class Flight:
     Attributes:
         id: random; it marks the flight's lease, which keeps other processes from computing.
         has_begun: the cache is being asked, or the function called, or both were.
+        has_lease: other processes wait for it, until it gives its lease back.
         is_over: nothing will change any more. Its reader sets it without a call, as the last thing.
         body: the encoded value, if it brought one that others may take.
         is_unsharable: it brought a value that cannot be encoded. Others compute for themselves.
@@ -38,11 +39,20 @@ class Flight:
         next: the flight that those who waited for this one joined.
     """
 
-    __slots__ = ("body", "error", "has_begun", "id", "is_over", "is_unsharable", "next")
+    __slots__ = (
+        "body",
+        "error",
+        "has_begun",
+        "has_lease",
+        "id",
+        "is_over",
+        "is_unsharable",
+        "next",
+    )
 
     def __init__(self) -> None:
         self.id = secrets.token_hex(8)
-        self.has_begun = self.is_over = self.is_unsharable = False
+        self.has_begun = self.has_lease = self.is_over = self.is_unsharable = False
         self.body: bytes | None = None
         self.error: Exception | None = None
         self.next: Flight | None = None

@@ -210,7 +210,7 @@ class Reading(Generic[T]):
         except BaseException as error:
             # Who waits is told of failures, but not that this reader was interrupted or cancelled.
             flight.error = error if isinstance(error, Exception) else None
-            yield from self._server.run(_RELEASE, _keys(place), flight.id)
+            yield from self._release(place, flight)
             raise
 
     def _lead(self, place: Place, flight: Flight) -> Steps[T]:
@@ -221,8 +221,7 @@ class Reading(Generic[T]):
             begun = yield from self._begin(place, flight)
             if begun.found and (begun.found.is_fresh or not begun.leads):
                 flight.body = begun.found.body
-                if begun.leads:
-                    yield from self._server.run(_RELEASE, _keys(place), flight.id)
+                yield from self._release(place, flight)
                 return self._taken(begun.found)
             if begun.leads or not (yield Pause(pause)):
                 return (yield from self._compute(place, flight, begun.token))
@@ -231,10 +230,14 @@ class Reading(Generic[T]):
     def _begin(self, place: Place, flight: Flight) -> Steps[Begun[T]]:
         lives = (round(LEASE * 1000), round(TOKEN_LIFE * 1000))
         arguments = (flight.id, flight.id, *lives, place.field)
+        # It may be interrupted while the answer is on its way.
+        flight.has_lease = True
         answer = yield from self._server.run(_BEGIN, _keys(place), *arguments)
         if answer is None:
+            flight.has_lease = False
             return Begun(None, leads=True, found=None)
         token, leads, raw = answer
+        flight.has_lease = bool(leads)
         return Begun(token, bool(leads), self._served(raw))
 
     def _compute(self, place: Place, flight: Flight, token: bytes | None) -> Steps[T]:
@@ -252,15 +255,20 @@ class Reading(Generic[T]):
         """Store what the flight brings, unless the token has changed, and give the lease back."""
         if flight.body is None:
             self._counts.add("refused")
-            yield from self._server.run(_RELEASE, _keys(place), flight.id)
+            yield from self._release(place, flight)
             return
         fresh, stale = self._lives.of(value)
         until = time.time() + fresh
         raw = _HEADER.pack(until, until + stale) + flight.body
         life = round((fresh + stale) * 1000)
         arguments = (flight.id, token, place.field, raw, life, MOST_FIELDS)
-        if (yield from self._server.run(_STORE, _keys(place), *arguments)) == 0:
+        if (yield from self._server.give_back(_STORE, _keys(place), *arguments)) == 0:
             self._counts.add("refused")
+
+    def _release(self, place: Place, flight: Flight) -> Steps[None]:
+        """Give the lease back, if the flight has it: others need not wait for its end."""
+        if flight.has_lease:
+            yield from self._server.give_back(_RELEASE, _keys(place), flight.id)
 
     def _served(self, raw: bytes | None) -> Found[T] | None:
         """What the hash has, if it may be served."""

@@ -24,6 +24,7 @@ from orders.cache import READS, Cache, cache_counts, invalidate
 from orders.caching import flights, reading
 from orders.redis import Redis
 from orders.settings import Settings
+from tests.link import link_to
 from tests.processes import eventually
 
 PATIENCE = 20
@@ -526,6 +527,32 @@ def test_a_lease_ends_by_itself_and_is_taken_back_by_its_owner_only(
     assert reader.result(PATIENCE) == 1
     assert cache.get(LEASE) == b"of another process meanwhile"
     assert read(1) == 1
+
+
+@pytest.mark.parametrize("outcome", ["value", "error"])
+def test_a_lease_is_given_back_also_to_a_server_that_is_left_alone(
+    settings: Settings, cache: Redis, source: Source, pool: ThreadPoolExecutor, outcome: str
+) -> None:
+    def load(customer_id: int, kind: int = 0) -> int:
+        found = source.load(customer_id, kind)
+        if outcome == "error" and customer_id == 1:
+            raise LookupError
+        return found
+
+    with link_to(settings.cache) as link, closing(Cache(link.url, timeout=PATIENCE)) as cached:
+        read = cached.per_customer(ttl=60, name="load")(load)
+        goes_on = source.hold()
+        first = pool.submit(read, 1)
+        eventually(lambda: source.calls == [(1, 0)], PATIENCE)
+        link.lose_answers()
+        second = pool.submit(read, 2)
+        eventually(lambda: link.lost, PATIENCE)
+        eventually(lambda: len(source.calls) == 2, PATIENCE)
+        goes_on.set()
+        assert (first.exception() is None) == (outcome == "value")
+        assert second.result() == 2
+    assert not cache.exists(LEASE), "readers of other processes would wait for its end"
+    assert cache.hexists(KEY, FIELD) == (outcome == "value")
 
 
 def test_a_hash_that_is_full_is_begun_anew_under_its_token(

@@ -75,6 +75,20 @@ def test_a_lost_answer_is_everybodys_error_and_the_next_one_is_right(settings: S
     assert all(isinstance(each, redis.ConnectionError) for each in lost)
 
 
+def test_a_connection_that_the_server_closed_meanwhile_is_nobodys_error(
+    settings: Settings, cache: Redis
+) -> None:
+    async def ask(client: Pipelined) -> tuple[int, object]:
+        old = await client.execute_command("CLIENT", "ID")
+        cache.client_kill_filter(_id=old)
+        # The loop hears of it.
+        await asyncio.sleep(0.1)
+        return old, await client.execute_command("CLIENT", "ID")
+
+    old, new = asked(settings.cache, ask)
+    assert new != old
+
+
 def test_nobody_waits_longer_than_for_one_answer(settings: Settings, cache: Redis) -> None:
     async def ask(client: Pipelined) -> None:
         slow = [client.execute_command("BLPOP", "nothing", 0) for _task in range(3)]
