@@ -7,7 +7,6 @@ from typing import Annotated
 import sqlalchemy as sa
 import typer
 from kombu.exceptions import OperationalError
-from rich.markup import escape
 
 from orders import schedule
 from orders.database import make_engine
@@ -15,7 +14,7 @@ from orders.errors import Unavailable
 from orders.schedule import Entry
 from orders.settings import Settings
 from orders.slots import Slot, message_options
-from orderworks.cli.output import console, print_json, say, table
+from orderworks.cli.output import console, plain, print_json, say, table
 from orderworks.spans import span
 
 commands = typer.Typer(
@@ -86,7 +85,7 @@ def run(entry: EntryName, *, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     else:
-        say(f"Asked for {escape(found.task)}.")
+        say(f"Asked for {plain(found.task)}.")
 
 
 def _send(entry: Entry) -> None:
@@ -115,7 +114,7 @@ def _engine() -> sa.Engine:
 def _print(entries: list[Entry]) -> None:
     lines = table("entry", "task", "every", "last success", "next", right=("every",))
     for each in entries:
-        lines.add_row(escape(each.entry), escape(each.task), _every(each), _last(each), _next(each))
+        lines.add_row(plain(each.entry), plain(each.task), _every(each), _last(each), _next(each))
     console.print(lines)
 
 

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from orders.dead import Letter
 from orders.replay import Unreadable
-from orderworks.cli.output import console, say, table
+from orderworks.cli.output import console, plain, say, table
 from orderworks.spans import span
 
 SHOWN = 60
@@ -27,8 +26,8 @@ def print_list(found: Sequence[Letter]) -> None:
             _order(each),
             _when(each),
             str(each.attempts),
-            escape(_printable(each.reason)),
-            escape(_printable(_cut(each.payload))),
+            plain(each.reason),
+            plain(_cut(each.payload)),
         )
     console.print(lines)
 
@@ -40,8 +39,8 @@ def print_letter(letter: Letter) -> None:
         f"{letter.accepted_at:%Y-%m-%d %H:%M:%S} UTC as {letter.entry}, died {_when(letter)} "
         f"after {letter.attempts:,} attempts."
     )
-    say(f"Why: {escape(_printable(letter.reason))}")
-    say(f"The update: {escape(_printable(letter.payload))}")
+    say(f"Why: {plain(letter.reason)}")
+    say(f"The update: {plain(letter.payload)}")
     if letter.version is not None:
         say(f"Its version: {letter.version}")
 
@@ -51,7 +50,7 @@ def print_replayed(replayed: int, left: int, unreadable: Sequence[Unreadable]) -
     rest = f"; {left:,} are left" if left else ""
     say(f"Replayed {replayed:,} updates{rest}.")
     for each in unreadable:
-        reason = escape(_printable(each.reason))
+        reason = plain(each.reason)
         say(f"[red]Dead update {each.id} stays: it cannot be read: {reason}[/]")
 
 
@@ -81,8 +80,3 @@ def _when(letter: Letter) -> str:
 
 def _cut(payload: str) -> str:
     return payload if len(payload) <= SHOWN else f"{payload[: SHOWN - 1]}…"
-
-
-def _printable(text: str) -> str:
-    """Without what would steer the terminal: it comes from outside."""
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from orders.imports.progress import COUNTS, Summary
-from orderworks.cli.output import console, say, table
+from orderworks.cli.output import console, plain, say, table
 from orderworks.spans import span
 
 WOULD = ("insert", "change", "unchanged", "stale", "superseded", "rejected")
@@ -19,7 +18,7 @@ def print_list(found: Sequence[Summary]) -> None:
     lines = table("id", "kind", "source", "status", "rows", *COUNTS, right=("rows", *COUNTS))
     for each in found:
         counts = [f"{each[name]:,}" for name in ("rows", *COUNTS)]
-        lines.add_row(each["id"], each["kind"], escape(each["source"]), each["status"], *counts)
+        lines.add_row(each["id"], each["kind"], plain(each["source"]), each["status"], *counts)
     console.print(lines)
 
 
@@ -30,13 +29,13 @@ def print_summary(summary: Summary) -> None:
         return
     counts = ", ".join(f"{summary[name]:,} {name}" for name in COUNTS if summary[name])
     say(
-        f"Import {summary['id']} of {escape(summary['source'])}: {summary['status']}, "
+        f"Import {summary['id']} of {plain(summary['source'])}: {summary['status']}, "
         f"{summary['rows'] or 0:,} rows: {counts or 'nothing done'}."
     )
     if summary["status"] in ("running", "paused"):
         say(f"So far {way(summary)}.")
     if summary["error"]:
-        say(f"[red]{escape(summary['error'])}[/]")
+        say(f"[red]{plain(summary['error'])}[/]")
     _point_on(summary)
 
 
@@ -101,7 +100,7 @@ def _print_would(summary: Summary) -> None:
     would = summary["would"]
     counts = ", ".join(f"{would[name]:,} {name}" for name in WOULD if would[name])
     say(
-        f"Dry run of {escape(summary['source'])}, nothing was changed. "
+        f"Dry run of {plain(summary['source'])}, nothing was changed. "
         f"It has {sum(would[name] for name in WOULD):,} rows: {counts or 'none'}."
     )
     say(f"Customers whose cached reads would be dropped: {would['customers']:,}.")
@@ -120,7 +119,7 @@ def _print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
     say(title)
     lines = table(*rows[0])
     for row in rows:
-        lines.add_row(*("" if cell is None else escape(str(cell)) for cell in row.values()))
+        lines.add_row(*("" if cell is None else plain(str(cell)) for cell in row.values()))
     console.print(lines)
 
 

@@ -1,17 +1,27 @@
 """What commands print: tables and sentences for people, one JSON document for programs."""
 
+import re
 import sys
 from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 # A pipe has no width, and should not get a table cut to that of a terminal.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+STEERING = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+"""What a terminal would do instead of showing it: control characters, changes of direction."""
+
+
+def plain(text: str) -> str:
+    """Text from outside as it may be printed: no markup, and nothing that would steer the terminal."""
+    return escape(STEERING.sub(lambda found: ascii(found[0])[1:-1], text))
 
 
 def say(sentence: str) -> None:

@@ -8,7 +8,6 @@ from typing import Annotated
 import sqlalchemy as sa
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from orders import cache
@@ -20,7 +19,7 @@ from orders.refresh import refresh
 from orders.settings import Settings
 from orders.statuses import listed
 from orderworks.cli.failures import FAILED
-from orderworks.cli.output import print_json, say
+from orderworks.cli.output import plain, print_json, say
 
 
 def rebuild(
@@ -94,7 +93,7 @@ def _print(found: Rebuilt, conclude: Callable[[Rebuilt], Iterator[str]]) -> None
         say(f"Compared {_amount(found.drift)}: {what}.")
     if found.recounted:
         say(
-            f"Recounted {_amount(found.recounted)} for {escape(listed(found.recounted_for))}: "
+            f"Recounted {_amount(found.recounted)} for {plain(listed(found.recounted_for))}: "
             f"{_rows(found.recounted)}."
         )
     for sentence in conclude(found):
@@ -112,8 +111,8 @@ def _what_to_do(found: Rebuilt) -> Iterator[str]:
         yield "Nothing is changed: `orderworks rebuild` mends it."
     if found.in_force != found.wanted:
         yield (
-            f"Reports leave out {escape(listed(found.in_force))}; UNCOUNTED_STATUSES is "
-            f"{escape(listed(found.wanted))}: `orderworks rebuild` puts it in force."
+            f"Reports leave out {plain(listed(found.in_force))}; UNCOUNTED_STATUSES is "
+            f"{plain(listed(found.wanted))}: `orderworks rebuild` puts it in force."
         )
 
 

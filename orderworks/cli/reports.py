@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from orders.reports import Report, TopCustomers
 from orders.windows import Window
-from orderworks.cli.output import console, print_json, say, table
+from orderworks.cli.output import console, plain, print_json, say, table
 from orderworks.report_page import render
 from orderworks.spans import span
 
@@ -67,7 +66,7 @@ def _write_page(found: Report, file: Path) -> None:
         file.write_text(page, encoding="utf-8")
     except OSError as error:
         raise typer.BadParameter(f"cannot write {file}: {error.strerror}") from None
-    say(f"Wrote {escape(str(file))}: {len(found.rows)} customers, window {found.window}.")
+    say(f"Wrote {plain(str(file))}: {len(found.rows)} customers, window {found.window}.")
 
 
 def print_report(found: Report) -> None:
@@ -78,13 +77,13 @@ def print_report(found: Report) -> None:
         bar = "█" * max(1, round(BAR * float(row.total / highest)))
         lines.add_row(
             str(row.customer_id),
-            escape(row.name),
+            plain(row.name),
             f"{row.orders:,}",
             f"{row.total:,}",
             f"[cyan]{bar}[/]",
         )
     console.print(lines)
-    old = (datetime.now(UTC) - found.as_of).total_seconds()
+    old = max(0.0, (datetime.now(UTC) - found.as_of).total_seconds())
     say(
         f"[dim]window {found.window}, as of {span(old)} ago ({found.as_of:%Y-%m-%d %H:%M:%S} UTC)[/]"
     )

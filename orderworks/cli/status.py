@@ -3,12 +3,11 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from orders.delays import Path
 from orders.settings import Settings
 from orderworks.cli.failures import FAILED
-from orderworks.cli.output import console, print_json, say, table
+from orderworks.cli.output import console, plain, print_json, say, table
 from orderworks.health import Examination, Status
 
 WHO = {
@@ -35,7 +34,7 @@ def _print(found: Status) -> None:
     lines = table("", "part", "")
     for part in found.parts:
         sign = "[green]●[/]" if part.healthy else "[red]●[/]"
-        detail = escape(part.detail)
+        detail = plain(part.detail)
         lines.add_row(sign, part.name, detail if part.healthy else f"[red]{detail}[/]")
     console.print(lines)
     for name, counts in (

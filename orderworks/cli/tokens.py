@@ -4,12 +4,11 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from orders.database import make_engine
 from orders.settings import Settings
 from orders.tokens import Scope, Token, create_token, list_tokens, revoke_token
-from orderworks.cli.output import console, print_json, say, table
+from orderworks.cli.output import console, plain, print_json, say, table
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -59,14 +58,14 @@ def revoke(name: Annotated[str, typer.Argument(help="Which one.")]) -> None:
     """Let nobody in with a token any more, within 5 seconds. Its name is not given again."""
     with make_engine(Settings.load(), "orderworks-cli").begin() as connection:
         revoke_token(connection, name)
-    say(f"{name} is revoked; gateways know it within 5 s.")
+    say(f"{plain(name)} is revoked; gateways know it within 5 s.")
 
 
 def _print(found: list[Token]) -> None:
     lines = table("name", "scopes", "rate", "made", "revoked", right=("rate",))
     for each in found:
         lines.add_row(
-            escape(each.name),
+            plain(each.name),
             " ".join(each.scopes),
             f"{each.rate:g}" if each.rate else "",
             f"{each.created_at:%Y-%m-%d %H:%M}",

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from orders.errors import InvalidFile, InvalidUpdate
 from orderworks.cli.failures import FAILED
-from orderworks.cli.output import print_json, say
+from orderworks.cli.output import plain, print_json, say
 from producer import OrderUpdate, Producer, Receipt, Verdict
 
 
@@ -73,7 +72,7 @@ def _follow(receipt: Receipt, timeout: float | None, as_json: bool) -> None:  # 
     """Print the verdict when there is one, and end with a status that tells a dead update."""
     verdict, entry = receipt.wait(timeout), receipt.entry
     document = {"accepted": 1, "entry": entry, "verdict": verdict, "reason": receipt.reason}
-    because = f" ({escape(receipt.reason)})" if receipt.reason else ""
+    because = f" ({plain(receipt.reason)})" if receipt.reason else ""
     _say(document, f"Accepted as {entry}: {verdict}{because}.", as_json)
     if verdict is Verdict.DEAD:
         raise typer.Exit(FAILED)

@@ -1,0 +1,41 @@
+"""What comes from outside is shown to people as text, and does nothing else to their terminal."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from rich.text import Text
+
+from orders.reports import Report, TopCustomer
+from orders.windows import Window
+from orderworks.cli.output import plain
+from orderworks.cli.reports import print_report
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Ünal & Söhne", "Ünal & Söhne"),
+        ("山田\u3000太郎", "山田\u3000太郎"),
+        ("👩\u200d👧 a\u200cb", "👩\u200d👧 a\u200cb"),
+        ("[red]Red[/red] [/]", "[red]Red[/red] [/]"),
+        ("\x1b[31mred\x1b]0;title\x07", r"\x1b[31mred\x1b]0;title\x07"),
+        ("\x9b31mred\x7f", r"\x9b31mred\x7f"),
+        ("two\nlines\r", r"two\nlines\r"),
+        ("\u202egnp.exe\u2069\u2028", r"\u202egnp.exe\u2069\u2028"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_text_from_outside_neither_styles_nor_steers(text: str, shown: str) -> None:
+    found = Text.from_markup(plain(text))
+    assert found.plain == shown
+    assert not found.spans
+
+
+def test_a_name_stays_in_its_line_of_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=20)
+    row = TopCustomer(7, "\x1b[2J[bold]Eve\n", 1, Decimal("2.00"))
+    print_report(Report(Window.ALL, soon, "1:1:", 0.1, [row], complete=True))
+    _head, line, age = capsys.readouterr().out.splitlines()
+    assert line.split()[:3] == ["7", r"\x1b[2J[bold]Eve\n", "1"]
+    assert "as of 0 s ago" in age
