@@ -36,6 +36,9 @@ __all__ = ["READS", "Cache", "Count", "cache_counts", "hit_rate", "invalidate"]
 UNLINK_KEYS = 1000
 """Keys in one UNLINK; the server answers others between two of them."""
 
+LONGEST_LIFE = 365 * 24 * 3600.0
+"""Seconds that a value may be fresh, or stale. Much longer lives are refused by the server."""
+
 NAME = re.compile(r"[\w.<>-]+")
 
 P = ParamSpec("P")
@@ -228,9 +231,10 @@ def _shared_place(name: str, arguments: Arguments) -> Placed:
 
 def _lives(ttl: float, stale: float, negative_ttl: float | None) -> Lives:
     negative = ttl if negative_ttl is None else negative_ttl
-    if not 0 < negative <= ttl or stale < 0:
+    if not (0 < negative <= ttl <= LONGEST_LIFE and 0 <= stale <= LONGEST_LIFE):
         raise ValueError(
-            "ttl and negative_ttl are above 0, stale is not below 0, and None lives no longer"
+            "ttl and negative_ttl are above 0, stale is not below 0, and None lives no longer; "
+            "ttl and stale are a year at the most"
         )
     return Lives(ttl, stale, negative)
 

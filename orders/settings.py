@@ -104,7 +104,9 @@ class Settings(BaseSettings):
     import_max_columns: int = Field(1000, ge=1, description="columns that it may have")
     chunk_attempts: int = Field(5, ge=1, description="starts of a chunk before it is quarantined")
 
-    cache_ttl: int = Field(300, ge=1, description="seconds until a cached read is computed anew")
+    cache_ttl: int = Field(
+        300, ge=1, le=31_536_000, description="seconds until a cached read is computed anew"
+    )
     cache_timeout: float = Field(
         0.5, gt=0, description="seconds a cached read waits for an answer of the cache"
     )

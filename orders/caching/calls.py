@@ -28,6 +28,7 @@ class Arguments:
         parameters = self._signature.parameters.values()
         self.first = next(iter(parameters), None)
         plain = all(each.kind <= each.POSITIONAL_OR_KEYWORD for each in parameters)
+        self._rest = next((each.name for each in parameters if each.kind is each.VAR_KEYWORD), None)
         self._count = len(parameters) if plain else -1
         self._defaults = tuple(
             each.default for each in parameters if each.default is not each.empty
@@ -45,6 +46,9 @@ class Arguments:
             return args + self._defaults[len(self._defaults) - left_out :]
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
+        if self._rest is not None:
+            # What `**` takes has no order of its own.
+            bound.arguments[self._rest] = tuple(sorted(bound.arguments[self._rest].items()))
         return tuple(bound.arguments.values())
 
 

@@ -715,7 +715,17 @@ def test_two_functions_of_one_name_are_refused(cached: Cache, source: Source) ->
 
 
 @pytest.mark.parametrize(
-    ("ttl", "stale", "negative"), [(0, 0, None), (1, -1, None), (1, 0, 2), (1, 0, 0)]
+    ("ttl", "stale", "negative"),
+    [
+        (0, 0, None),
+        (1, -1, None),
+        (1, 0, 2),
+        (1, 0, 0),
+        (math.inf, 0, None),
+        (1, math.inf, None),
+        (1, math.nan, None),
+        (1e10, 0, None),
+    ],
 )
 def test_times_out_of_range_are_refused(
     cached: Cache, ttl: float, stale: float, negative: float | None

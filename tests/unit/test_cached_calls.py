@@ -66,9 +66,13 @@ def test_a_call_that_the_function_would_refuse_is_refused(
 
 
 def test_any_number_of_arguments_is_one_value() -> None:
-    assert field_of("many", Arguments(many).values((1, 2), {})[:1]) == "many((1,2,))"
-    with pytest.raises(TypeError, match="type dict"):
-        field_of("many", Arguments(many).values((1,), {"odd": True}))
+    assert field_of("many", Arguments(many).values((1, 2), {})) == "many((1,2,),())"
+    flags = ({"odd": True, "even": False}, {"even": False, "odd": True})
+    for each in flags:
+        field = field_of("many", Arguments(many).values((), each))
+        assert field == "many((),(('even',False,),('odd',True,),))"
+    with pytest.raises(TypeError, match="type list"):
+        field_of("many", Arguments(many).values((), {"odd": []}))
 
 
 DIFFERENT = [
