@@ -24,7 +24,7 @@ LOG_ENTRIES = 500_000
 """A log of more than these is folded before a range is compared, as each range reads all of it."""
 
 RECENT = timedelta(hours=1)
-"""A check that moved as lately is at work or has ended; no other one is begun in the background."""
+"""A check that moved as lately is at work, if it did not end."""
 
 KEPT = timedelta(days=90)
 
@@ -57,8 +57,8 @@ def begin(connection: sa.Connection, for_statuses: set[str] | None = None) -> Pl
     return Place(connection.execute(started).scalar_one(), FIRST)
 
 
-def begin_if_due(connection: sa.Connection) -> Place | None:
-    """A new run, unless there was one lately, or statuses were changed and not recounted yet.
+def begin_if_due(connection: sa.Connection, ended_within: timedelta) -> Place | None:
+    """A new run, unless one ended as lately, or statuses were changed and not recounted yet.
 
     One that moved lately and did not end is gone on with: the message that began it may have been
     delivered again, as its child was killed. If its own messages are under way after all, each step is
@@ -66,10 +66,11 @@ def begin_if_due(connection: sa.Connection) -> Place | None:
     """
     if unfinished_change(connection):
         return None
+    age = sa.func.now() - rollup_checks.c.moved_at
     columns = rollup_checks.c["id", "next_customer", "finished_at"]
-    recent = sa.select(*columns).where(rollup_checks.c.moved_at > sa.func.now() - RECENT)
-    last = connection.execute(recent.order_by(rollup_checks.c.id.desc()).limit(1)).one_or_none()
-    if last is None:
+    query = sa.select(*columns, age.label("age")).order_by(rollup_checks.c.id.desc()).limit(1)
+    last = connection.execute(query).one_or_none()
+    if last is None or last.age >= (ended_within if last.finished_at else RECENT):
         return begin(connection)
     return None if last.finished_at else Place(last.id, last.next_customer)
 

@@ -1,5 +1,6 @@
 """The nightly check of the rollups that reports are read from."""
 
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -8,10 +9,14 @@ from orders import checks
 from orders.checks import Place
 from orders.names import TaskName
 from orders.refresh import refresh
+from orders.slots import slot_of
 from tasks.task import summary, task
 from worker.lifecycle import current
 
 log = structlog.get_logger()
+
+ENOUGH = timedelta(hours=1)
+"""How lately a check has ended for a message that nothing guards to begin no other one."""
 
 SLICE = 3.0
 """Seconds of comparing until others have the worker."""
@@ -21,15 +26,17 @@ SLICE = 3.0
 def check_rollups(run: int | None = None, customer: int | None = None) -> dict[str, Any] | None:
     """Compare the rollups with the orders, and mend them; what this slice found, or nothing.
 
-    Beat's message begins a run, unless there was one within the hour. Each slice sends the next one,
-    with the customer that the run has come to. Twice: the run is elsewhere by then, so it does nothing.
+    Beat's message begins a run, as one a slot does; any other one only if none ended within the hour.
+    Each slice sends the next one, with the customer that the run has come to. Twice: the run is
+    elsewhere by then, so it does nothing.
     Killed: the range it was at never was; a message that is lost ends the run, and the next night
     begins another.
     """
     engine = current().engine
     if run is None:
         with engine.begin() as connection:
-            place = checks.begin_if_due(connection)
+            is_guarded = slot_of(check_rollups.request.headers) is not None
+            place = checks.begin_if_due(connection, timedelta() if is_guarded else ENOUGH)
     else:
         place = Place(run, customer)
     worked = checks.work(engine, _fold_log, place, SLICE) if place else None

@@ -14,8 +14,10 @@ from orders import checks
 from orders.names import Queue, TaskName
 from orders.redis import Redis
 from orders.refresh import refresh
+from orders.schedule import read_entries
 from orders.schema import rollup_checks
 from orders.settings import Settings
+from orders.slots import Slot, message_options
 from tests.integration.conftest import Rows
 from tests.watching import contents, run
 
@@ -119,6 +121,23 @@ def test_two_that_begin_it_are_one(
     work_off(check, slices)
     assert check() is None
     assert state(engine).orders == 2 * CUSTOMERS
+
+
+def test_each_slot_of_beat_has_a_check_of_its_own(
+    engine: sa.Engine, check: Task[..., Any], slices: Slices
+) -> None:
+    for slot in range(2):
+        run(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id = 2")
+        asked = Slot("check-rollups", every=60, forced=True)
+        check.push_request(id=f"slot-{slot}", **message_options(asked, 60))
+        assert check() is not None
+        check.pop_request()
+        work_off(check, slices)
+    with engine.connect() as connection:
+        found = connection.scalars(sa.select(rollup_checks.c.customer_daily)).all()
+        [entry] = read_entries(connection)
+    assert found == [1, 1]
+    assert entry.runs == 2
 
 
 def test_one_whose_message_was_lost_is_begun_anew_the_next_night(
