@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.bar import Bar
 
 from orders.reports import Report, TopCustomers
 from orders.windows import Window
@@ -16,6 +17,7 @@ from orderworks.spans import span
 commands = typer.Typer(rich_markup_mode="markdown")
 
 BAR = 24
+"""Characters of the longest bar, where they fit."""
 
 LIMIT = 10
 
@@ -72,15 +74,17 @@ def _write_page(found: Report, file: Path) -> None:
 def print_report(found: Report) -> None:
     """The report as a table with bars."""
     lines = table("customer", "name", "orders", "total", "", right=("customer", "orders", "total"))
-    highest = max((row.total for row in found.rows), default=None) or 1
+    lines.columns[-1].max_width = BAR
+    highest = float(max((row.total for row in found.rows), default=0)) or 1.0
     for row in found.rows:
-        bar = "█" * max(1, round(BAR * float(row.total / highest)))
+        # Drawn as wide as there is room: a bar that is cut off compares with no other one.
+        bar = Bar(highest, 0, max(float(row.total), highest / BAR), color="cyan")
         lines.add_row(
             str(row.customer_id),
             plain(row.name),
             f"{row.orders:,}",
             f"{row.total:,}",
-            f"[cyan]{bar}[/]",
+            bar,
         )
     console.print(lines)
     old = max(0.0, (datetime.now(UTC) - found.as_of).total_seconds())

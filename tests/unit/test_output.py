@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from rich.console import Console
 from rich.text import Text
 
 from orders.reports import Report, TopCustomer
@@ -39,3 +40,14 @@ def test_a_name_stays_in_its_line_of_the_report(capsys: pytest.CaptureFixture[st
     _head, line, age = capsys.readouterr().out.splitlines()
     assert line.split()[:3] == ["7", r"\x1b[2J[bold]Eve\n", "1"]
     assert "as of 0 s ago" in age
+
+
+@pytest.mark.parametrize("width", [40, 60, 200])
+def test_bars_compare_however_narrow_the_terminal(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderworks.cli.reports.console", Console(highlight=False, width=width))
+    rows = [TopCustomer(1, "x" * 500, 1, Decimal(100)), TopCustomer(2, "y", 1, Decimal(50))]
+    print_report(Report(Window.ALL, datetime.now(UTC), "1:1:", 0.1, rows, complete=True))
+    _head, longest, half, _age = capsys.readouterr().out.splitlines()
+    assert half.count("█") == longest.count("█") // 2 > 0
