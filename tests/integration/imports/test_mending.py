@@ -129,6 +129,30 @@ def test_row_that_waits_for_no_mending_is_rejected(
     assert codes == {"unknown_line"}
 
 
+@pytest.mark.parametrize(
+    ("line", "code", "reason"),
+    [
+        ("", "missing", "line is empty"),
+        ("parent_line", "bad_number", "line: 'parent_line' is not a"),
+    ],
+)
+def test_row_without_its_line_is_told_so_by_the_name_that_it_has_in_the_sheet(
+    engine: sa.Engine,
+    importer: Importer,
+    accept: Accept,
+    parent: str,
+    line: str,
+    code: str,
+    reason: str,
+) -> None:
+    row = {**mended(sheet(engine, parent))[0], "line": line}
+    child = load_child(importer, accept, as_file([row]), parent)
+    with engine.connect() as connection:
+        (reject,) = iter_unmended(connection, child["id"])
+    assert (reject.column, reject.code) == ("line", code)
+    assert reject.reason.startswith(reason)
+
+
 def test_child_of_nobody_fails_with_the_reason(
     importer: Importer, accept: Accept, parent: str, engine: sa.Engine
 ) -> None:
