@@ -181,11 +181,27 @@ def _open(source: Source, options: Options, settings: Settings) -> Iterator[Open
     with open_source(source, options.delimiter, limits_of(settings)) as opened:
         header = opened.header
         if options.parent is not None:
-            header = tuple(unguarded(name) for name in header)
+            header = _first_names(opened)
         if opened.format == "jsonl":
             header = tuple(dict.fromkeys([*header, *_optional_keys(options)]))
             refuse_unkeepable(opened.name, header)
         yield opened._replace(header=header)
+
+
+def _first_names(opened: OpenSource) -> tuple[str, ...]:
+    """The columns of mended rejects as the first file calls them.
+
+    Raises:
+        InvalidFile: they are keys of JSON Lines, which a worker finds only as they are written.
+    """
+    names = tuple(unguarded(name) for name in opened.header)
+    for key, name in zip(opened.header, names, strict=True):
+        if opened.format == "jsonl" and key != name:
+            raise InvalidFile(
+                f"{opened.name}: the key {key!r} is {name!r} in the first file: call it so, or hand "
+                "the mended rejects in as CSV"
+            )
+    return names
 
 
 def _optional_keys(options: Options) -> list[str]:
