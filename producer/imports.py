@@ -12,7 +12,13 @@ import redis
 
 from orders.errors import InvalidFile, OrderworksError, Unavailable, WaitTimeout, WrongState
 from orders.imports import tried
-from orders.imports.columns import COLUMNS, CUSTOMER_NAME, PARENT_LINE, match_columns
+from orders.imports.columns import (
+    COLUMNS,
+    CUSTOMER_NAME,
+    PARENT_LINE,
+    match_columns,
+    refuse_without_needed,
+)
 from orders.imports.options import Options
 from orders.imports.progress import ENDED, Summary, accepted_summary, mirror, read_progress
 from orders.imports.sheet import line_column, unguarded
@@ -183,6 +189,8 @@ def _open(source: Source, options: Options, settings: Settings) -> Iterator[Open
         if options.parent is not None:
             header = _first_names(opened)
         if opened.format == "jsonl":
+            # Now, while the header is what the file has: that is what the error lists.
+            refuse_without_needed(opened.name, options.kind, header, options.mapping)
             header = tuple(dict.fromkeys([*header, *_optional_keys(options)]))
             refuse_unkeepable(opened.name, header)
         yield opened._replace(header=header)
