@@ -13,7 +13,7 @@ import redis
 import sqlalchemy as sa
 
 from orders.database import make_engine
-from orders.errors import ImportNotFound, OrderworksError, WrongState
+from orders.errors import ImportNotFound, InvalidInput, OrderworksError, WrongState
 from orders.imports import control
 from orders.imports.layout import Layout
 from orders.imports.ledger import import_summary
@@ -140,11 +140,17 @@ class Imports:
             self._nudges.send(TaskName.PLAN_IMPORT, import_id)
         return summary
 
-    def remind_of(self, import_id: str) -> None:
-        """Let Redis know again of an import that only the ledger knows any more, if that does."""
-        if read_progress(self._client, import_id) is None:
-            with self.ledger.connect() as connection, suppress(ImportNotFound):
-                mirror(self._client, import_summary(connection, import_id))
+    def remind_of(self, parent: str) -> None:
+        """Let Redis know again of an import whose rejects are mended, if it has forgotten it.
+
+        Raises:
+            InvalidInput: nobody knows it.
+        """
+        if read_progress(self._client, parent) is None:
+            try:
+                mirror(self._client, self.find(parent))
+            except ImportNotFound as error:
+                raise InvalidInput(f"parent: {error}") from None
 
     def wait_for_updates(self) -> bool:
         """Whether workers keep imports back just now, because order updates waited for too long."""

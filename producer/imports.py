@@ -12,7 +12,13 @@ import redis
 
 from orders.errors import InvalidFile, OrderworksError, Unavailable, WaitTimeout, WrongState
 from orders.imports import tried
-from orders.imports.columns import COLUMNS, CUSTOMER_NAME, PARENT_LINE, match_columns
+from orders.imports.columns import (
+    COLUMNS,
+    CUSTOMER_NAME,
+    PARENT_LINE,
+    match_columns,
+    refuse_without_needed,
+)
 from orders.imports.options import Options
 from orders.imports.progress import ENDED, Summary, accepted_summary, mirror, read_progress
 from orders.imports.sheet import line_column, unguarded
@@ -181,11 +187,29 @@ def _open(source: Source, options: Options, settings: Settings) -> Iterator[Open
     with open_source(source, options.delimiter, limits_of(settings)) as opened:
         header = opened.header
         if options.parent is not None:
-            header = tuple(unguarded(name) for name in header)
+            header = _first_names(opened)
         if opened.format == "jsonl":
+            # Now, while the header is what the file has: that is what the error lists.
+            refuse_without_needed(opened.name, options.kind, header, options.mapping)
             header = tuple(dict.fromkeys([*header, *_optional_keys(options)]))
             refuse_unkeepable(opened.name, header)
         yield opened._replace(header=header)
+
+
+def _first_names(opened: OpenSource) -> tuple[str, ...]:
+    """The columns of mended rejects as the first file calls them.
+
+    Raises:
+        InvalidFile: they are keys of JSON Lines, which a worker finds only as they are written.
+    """
+    names = tuple(unguarded(name) for name in opened.header)
+    for key, name in zip(opened.header, names, strict=True):
+        if opened.format == "jsonl" and key != name:
+            raise InvalidFile(
+                f"{opened.name}: the key {key!r} is {name!r} in the first file: call it so, or hand "
+                "the mended rejects in as CSV"
+            )
+    return names
 
 
 def _optional_keys(options: Options) -> list[str]:

@@ -122,6 +122,16 @@ def match_columns(
     return matched
 
 
+def refuse_without_needed(
+    name: str, kind: Kind, header: Sequence[str], mapping: Mapping[str, str]
+) -> None:
+    """Raise InvalidFile if a column that every file of the kind needs is missing."""
+    for column in COLUMNS[kind]:
+        source = mapping.get(column.name, column.name)
+        if column.required and source not in header:
+            _refuse_missing(name, column.name, source, header)
+
+
 def locate_fields(
     kind: Kind, header: Sequence[str], matched: Mapping[str, str]
 ) -> tuple[Field, ...]:

@@ -200,7 +200,8 @@ class Importer:
             self._start_plan(manifest.id)
             chunks = planned_chunks(self.spool, manifest, self.settings, self._hold_nudge)
             would = self._play(connection, manifest, chunks)
-            mirror(self.stream, rehearsed_summary(manifest, would))
+            rows = sum(chunk.rows for chunk in chunks)
+            mirror(self.stream, rehearsed_summary(manifest, would, rows=rows))
         except ImportFailed as error:
             kept = False
             mirror(self.stream, rehearsed_summary(manifest, None, str(error)))

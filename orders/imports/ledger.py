@@ -119,8 +119,9 @@ def _finish() -> sa.Update:
 def _stop_if_over(connection: sa.Connection, import_id: str) -> None:
     """End an import that has more rejects than it may have; what is loaded stays."""
     rejected = _total("rejected")
-    than = sa.func.concat(" rows were rejected, more than ", imports.c.max_rejects)
-    reason = sa.func.concat(rejected, than, ": the rest was not loaded")
+    # How many they are in the end, the chunks say that are at work just now.
+    most = imports.c.max_rejects
+    reason = sa.func.concat("more than ", most, " rows were rejected: the rest was not loaded")
     connection.execute(
         sa.update(imports)
         .where(imports.c.id == import_id, imports.c.status == "running")

@@ -64,18 +64,20 @@ def accepted_summary(manifest: Manifest) -> Summary:
 
 
 def rehearsed_summary(
-    manifest: Manifest, would: dict[str, Any] | None, error: str | None = None
+    manifest: Manifest, would: dict[str, Any] | None, error: str | None = None, rows: int = 0
 ) -> Summary:
-    """The summary of a dry run that ended: with what the import would do, or with why it cannot."""
+    """The summary of a dry run that ended: with what the import would do, or with why it cannot.
+
+    `rows` is how many the file has.
+    """
     counts = {} if would is None else {name: would[name] for name in COUNTS if name in would}
     applied = 0 if would is None else would["insert"] + would["change"]
-    rows = applied + sum(counts.values())
     return {
         **accepted_summary(manifest),
         "status": "failed" if would is None else "done",
         "steps": 1,
         "rows": rows,
-        "rows_left": 0,
+        "rows_left": rows - applied - sum(counts.values()),
         "bytes_done": manifest.bytes,
         "applied": applied,
         **counts,

@@ -101,11 +101,13 @@ def _print_would(summary: Summary) -> None:
     counts = ", ".join(f"{would[name]:,} {name}" for name in WOULD if would[name])
     say(
         f"Dry run of {plain(summary['source'])}, nothing was changed. "
-        f"It has {sum(would[name] for name in WOULD):,} rows: {counts or 'none'}."
+        f"It has {summary['rows']:,} rows: {counts or 'none'}."
     )
     say(f"Customers whose cached reads would be dropped: {would['customers']:,}.")
     say(f"Reports that would change: {', '.join(would['reports']) or 'none'}.")
     say(f"The import would take about {span(would['seconds'])}.")
+    if summary["strict"] and would["rejected"]:
+        say("Nothing would be imported: the import is strict.")
     if would_stop(summary):
         say(f"The import would stop: more than {summary['max_rejects']:,} rows would be rejected.")
     _print_rows("The first differences:", would["differences"])

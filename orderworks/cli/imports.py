@@ -140,6 +140,8 @@ def imports(
 
     Of one that is running also: rows, bytes and chunks done, rows a second, the time left, and whether
     it is kept back because order updates wait.
+
+    Exit status: with --follow that of `orderworks import --follow`.
     """
     if import_id is None and follow:
         raise InvalidInput("--follow shows one import: give its id")
@@ -149,7 +151,10 @@ def imports(
             return
         if follow:
             _follow(known, import_id, as_json)
-        _show(known.look(import_id), as_json)
+        summary = known.look(import_id)
+        _show(summary, as_json)
+        if follow:
+            _end_like(summary)
 
 
 def rejects(
@@ -187,6 +192,8 @@ def rejects(
 
 
 def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise InvalidInput("standard input is closed: nothing can be read from it")
     if not sys.stdin.isatty():
         return sys.stdin.buffer
     sys.stderr.write("orderworks: the file is read from standard input, until Ctrl-D\n")
@@ -216,6 +223,11 @@ def _end_with(summary: Summary, job: ImportJob, as_json: bool) -> None:  # noqa:
         print_json({**summary, "repeated": job.repeated})
     else:
         print_summary(summary)
+    _end_like(summary)
+
+
+def _end_like(summary: Summary) -> None:
+    """End with the status that tells how the import ended."""
     rejected = (summary.get("would") or summary)["rejected"]
     impure = summary["strict"] and rejected
     if summary["status"] != "done" or impure or would_stop(summary):

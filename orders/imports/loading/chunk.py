@@ -76,7 +76,7 @@ def judge(connection: sa.Connection, spool: Spool, work: Work, chunk: Chunk) -> 
     good, rejects = validate(cells, fields, work.version)
     if work.parent:
         good, unknown = parents.place_in_parent(connection, work, good)
-        rejects = pl.concat([rejects, unknown])
+        rejects = pl.concat([parents.named_as_in_sheet(rejects), unknown])
     if work.kind == "orders" and not work.create_customers:
         good, unknown = refuse_strangers(connection, good)
         rejects = pl.concat([rejects, unknown])

@@ -34,6 +34,11 @@ NEGATIVE_ZERO = re.compile(rb"-0[\s,}]")
 """The only whole number that does not say, once read, how it was written."""
 
 
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+LONE_SURROGATE = re.compile(b"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
+"""Half a character, of which the decoder says that the line is cut off, or worse."""
+
+
 @dataclass
 class Decoded:
     """The objects of a chunk, which have an attribute for each cell, and the faults of other lines."""
@@ -80,14 +85,16 @@ def _decode(data: bytes, first_line: int, keys: Mapping[int, str]) -> Decoded:
             add_line(line)
         except (msgspec.DecodeError, RecursionError) as error:
             if text not in BLANK:
-                decoded.faults.append(_bad_json(line, error))
+                decoded.faults.append(_bad_json(line, text, error))
     if NEGATIVE_ZERO.search(data):
         _restore_negative_zeros(decoded, texts, first_line, keys)
     return decoded
 
 
-def _bad_json(line: int, error: Exception) -> Fault:
-    return Fault(line, "", "bad_json", f"the line is not a JSON object that can be read: {error}")
+def _bad_json(line: int, text: bytes, error: Exception) -> Fault:
+    lone = LONE_SURROGATE.search(text)
+    why = f"{lone[0].decode()} is a lone surrogate" if lone else str(error)
+    return Fault(line, "", "bad_json", f"the line is not a JSON object that can be read: {why}")
 
 
 def _decoder(keys: Mapping[int, str], kind: type, default: object) -> msgspec.json.Decoder[Any]:

@@ -52,6 +52,16 @@ def place_in_parent(
     return good.filter(is_known).with_columns(version.alias("version")), unknown
 
 
+def named_as_in_sheet(rejects: pl.DataFrame) -> pl.DataFrame:
+    """The rejects, with the column that tells a row's place called as the sheet of rejects calls it."""
+    place = pl.col("column") == PARENT_PLACE
+    reason = pl.col("reason").str.replace(PARENT_PLACE, PARENT_LINE, literal=True)
+    return rejects.with_columns(
+        pl.when(place).then(pl.lit(PARENT_LINE)).otherwise("column").alias("column"),
+        pl.when(place).then(reason).otherwise("reason").alias("reason"),
+    )
+
+
 def note_mended(
     connection: sa.Connection, work: Work, good: pl.DataFrame, rejects: Sequence[pl.DataFrame]
 ) -> None:

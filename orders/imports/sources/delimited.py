@@ -103,7 +103,7 @@ def _column_names(name: str, record: bytes, form: Form, delimiter: str) -> tuple
     if form is Form.UNCLOSED:
         raise InvalidFile(f"{name}: the header opens a quote and does not close it")
     text = _decoded(name, record).strip("\r\n")
-    if "\r" in text and form is Form.PLAIN:
+    if "\r" in re.sub(r'"[^"]*"', "", text):
         raise InvalidFile(f"{name}: its lines end in a lone CR; they must end in LF or CR LF")
     try:
         return tuple(column.strip() for column in next(csv.reader([text], delimiter=delimiter)))
@@ -115,4 +115,6 @@ def _decoded(name: str, record: bytes) -> str:
     try:
         return record.decode()
     except UnicodeDecodeError as error:
-        raise InvalidFile(f"{name}: the header is not UTF-8: {error.reason}") from None
+        raise InvalidFile(
+            f"{name}: the header is not UTF-8: {error.reason}; convert it to UTF-8"
+        ) from None

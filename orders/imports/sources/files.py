@@ -124,9 +124,11 @@ def _open_path(path: Path) -> BinaryIO:
             what = "a folder" if path.is_dir() else stream
             raise InvalidFile(f"{path}: is {what}")
         return path.open("rb")
-    except FileNotFoundError:
-        raise InvalidFile(f"{path}: there is no such file") from None
     except OSError as error:
+        if "\n" in str(path):
+            raise InvalidFile("a text is taken for a path: give content as bytes") from None
+        if isinstance(error, FileNotFoundError):
+            raise InvalidFile(f"{path}: there is no such file") from None
         raise InvalidFile(f"{path}: cannot be opened: {error.strerror}") from None
     except ValueError as error:
         raise InvalidFile(f"{str(path)!r}: is not a path: {error}") from None

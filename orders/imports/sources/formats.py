@@ -1,6 +1,7 @@
 """Which format a file has: by its name where that tells, else by its first bytes."""
 
 import codecs
+import re
 from pathlib import PurePath
 from typing import Literal
 
@@ -17,6 +18,9 @@ BY_EXTENSION: dict[str, Literal["csv", "jsonl", "parquet"]] = {
     ".json": "jsonl",
     ".parquet": "parquet",
 }
+
+_OBJECT = re.compile(rb"\s*(?:\[\s*)?\{")
+"""How JSON Lines begin, and an array of objects, of which `read_keys` says what to do."""
 
 
 def extension(name: str) -> str:
@@ -38,5 +42,4 @@ def find_format(name: str, start: bytes) -> Literal["csv", "jsonl", "parquet"]:
         raise InvalidFile(f"{name}: is not a Parquet file, although it is called one")
     if named:
         return named
-    first = start.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
-    return "jsonl" if first == b"{" else "csv"
+    return "jsonl" if _OBJECT.match(start.removeprefix(codecs.BOM_UTF8)) else "csv"

@@ -1,6 +1,7 @@
 """The front of JSON Lines: the keys that their first records have."""
 
 import codecs
+import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -11,6 +12,8 @@ from orders.imports.sources.text import first_blocks
 
 LOOKED_AT = 256 << 10
 """Bytes of the first records whose keys are the header, and always one whole record."""
+
+_ARRAY = re.compile(rb"\[\s*\{")
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -28,13 +31,15 @@ def read_keys(name: str, blocks: Iterator[bytes]) -> tuple[Front, list[bytes]]:
         seen.append(more)
     start = b"".join(seen)
     bom = len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0
-    lines = start[bom:].lstrip().split(b"\n")
+    text = start[bom:].lstrip()
     # In an array written over many lines, the last object would look like a line of its own.
-    if lines[0].rstrip() == b"[":
+    if _ARRAY.match(text):
         raise InvalidFile(f"{name}: is one JSON array; write its objects one a line, without it")
-    header = _keys(lines)
+    header = _keys(text.split(b"\n"))
     if not header:
-        raise InvalidFile(f"{name}: none of its first lines is a JSON object with keys")
+        raise InvalidFile(
+            f"{name}: none of its first lines is a JSON object with keys; write one object a line"
+        )
     return Front("", header, bom, 1), seen
 
 

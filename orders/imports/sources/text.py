@@ -14,6 +14,7 @@ FOREIGN = {
     codecs.BOM_UTF16_LE: "UTF-16; convert it to UTF-8",
     codecs.BOM_UTF16_BE: "UTF-16; convert it to UTF-8",
     b"PK\x03\x04": "a zip archive or a spreadsheet; save it as CSV",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet; save it as CSV",
 }
 """First bytes of what is often taken for text. UTF-32 is before UTF-16, whose mark it begins with."""
 

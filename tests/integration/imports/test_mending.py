@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orders.errors import ImportFailed
+from orders.errors import ImportFailed, InvalidFile
 from orders.imports import ledger
 from orders.imports.flow import Importer
 from orders.imports.progress import Summary, read_progress
@@ -129,6 +130,30 @@ def test_row_that_waits_for_no_mending_is_rejected(
     assert codes == {"unknown_line"}
 
 
+@pytest.mark.parametrize(
+    ("line", "code", "reason"),
+    [
+        ("", "missing", "line is empty"),
+        ("parent_line", "bad_number", "line: 'parent_line' is not a"),
+    ],
+)
+def test_row_without_its_line_is_told_so_by_the_name_that_it_has_in_the_sheet(
+    engine: sa.Engine,
+    importer: Importer,
+    accept: Accept,
+    parent: str,
+    line: str,
+    code: str,
+    reason: str,
+) -> None:
+    row = {**mended(sheet(engine, parent))[0], "line": line}
+    child = load_child(importer, accept, as_file([row]), parent)
+    with engine.connect() as connection:
+        (reject,) = iter_unmended(connection, child["id"])
+    assert (reject.column, reject.code) == ("line", code)
+    assert reject.reason.startswith(reason)
+
+
 def test_child_of_nobody_fails_with_the_reason(
     importer: Importer, accept: Accept, parent: str, engine: sa.Engine
 ) -> None:
@@ -149,6 +174,21 @@ def test_rejects_of_mended_rows_are_mended_in_the_first_file(
     child = load_child(importer, accept, as_file(rows), parent)
     with pytest.raises(ImportFailed, match=f"mends import {parent} itself"):
         load_child(importer, accept, as_file(rows), child["id"])
+
+
+def test_json_lines_with_names_from_the_sheet_lose_no_column(
+    load: Load, accept: Accept, importer: Importer, engine: sa.Engine
+) -> None:
+    mapping = {"status": "@status"}
+    parent = load(b"id,customer_id,total,@status\n1,1,x,paid\n", mapping=mapping)["id"]
+    (row,) = sheet(engine, parent)
+    as_in_sheet = json.dumps({**row, "total": "1"}).encode()
+    with pytest.raises(InvalidFile, match="is '@status' in the first file"):
+        accept(as_in_sheet, parent=parent, mapping=mapping)
+    import_id = accept(as_in_sheet.replace(b"'@", b"@"), parent=parent, mapping=mapping)
+    for number in importer.plan(import_id):
+        importer.load_chunk(import_id, number)
+    assert table(engine)[1] == (1, Decimal(1), "paid")
 
 
 def test_strict_file_of_mended_rows_closes_the_account_too(

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from orders.errors import ImportFailed
+from orders.errors import ImportFailed, InvalidFile
 from orders.imports import ledger
 from orders.imports.flow import Importer
 from tests.integration.imports.conftest import Accept
@@ -24,3 +24,11 @@ def test_import_whose_names_have_a_nul_fails_at_once_and_says_so(
         summary = ledger.import_summary(connection, import_id)
     assert (summary["status"], "NUL" in summary["error"]) == ("failed", True)
     assert import_id not in importer.spool.waiting()
+
+
+def test_json_lines_without_a_needed_key_are_refused_with_the_keys_that_they_have(
+    accept: Accept,
+) -> None:
+    said = r"has no column 'customer_id'; its columns are id, cust, total\. Map one"
+    with pytest.raises(InvalidFile, match=said):
+        accept(b'{"id": 1, "cust": 1, "total": 1}\n')

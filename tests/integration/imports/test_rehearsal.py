@@ -170,7 +170,14 @@ def test_strict_file_with_a_bad_row_would_do_nothing(
     engine: sa.Engine, load: Load, accept: Accept, importer: Importer
 ) -> None:
     load(KNOWN)
-    would = rehearse(importer, accept(FILE, dry_run=True, strict=True))["would"]
+    summary = rehearse(importer, accept(FILE, dry_run=True, strict=True))
+    would, import_id = summary["would"], accept(FILE, strict=True)
+    for number in importer.plan(import_id):
+        importer.load_chunk(import_id, number)
+    done = read_progress(importer.stream, import_id)
+    assert done
+    for name in ("rows", "rows_left", *COUNTS):
+        assert summary[name] == done[name], name
     counted = {name: would[name] for name in ("insert", "change", "unchanged", "rejected")}
     assert counted == {"insert": 0, "change": 0, "unchanged": 0, "rejected": 2}
 

@@ -47,6 +47,15 @@ def test_keys_count_by_name_and_the_last_of_a_name_wins() -> None:
     assert rows(read(data)) == [(1, "3", "1"), (4, None, None)]
 
 
+@pytest.mark.parametrize(
+    ("text", "lone"),
+    [(b"\\ud800", "\\ud800"), (b"a\\uDBffb", "\\uDBff"), (b"\\ud83d\\ude00\\ude01", "\\ude01")],
+)
+def test_half_a_character_is_called_a_lone_surrogate(text: bytes, lone: str) -> None:
+    (reason,) = read(b'{"id":"%b"}\n' % text).cells["reason"]
+    assert reason.endswith(f": {lone} is a lone surrogate")
+
+
 def test_text_is_taken_as_it_is() -> None:
     data = '{"id": " a\\u0000\\n\\"é", "total": "\\ud83d\\ude00"}\n{"id":"", "total":"\\u2028"}\n'
     assert rows(read(data.encode())) == [(1, ' a\0\n"é', "😀"), (2, "", "\u2028")]

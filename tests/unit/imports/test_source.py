@@ -66,6 +66,7 @@ def test_source_is_named_without_its_folder(tmp_path: Path) -> None:
         (b"\xef\xbb\xbfid,name\n1,Ann\n", 2),
         (b'"id"," name "\n1,Ann\n', 2),
         (b'id,"na\nme"\n1,Ann\n', 3),
+        (b'id,"na\rme"\n1,Ann\n', 2),
         (b"\n\r\nid,name\n1,Ann\n", 4),
     ],
 )
@@ -88,6 +89,8 @@ def test_what_is_not_a_file_is_refused_by_name(tmp_path: Path) -> None:
     assert refusal(tmp_path / "pipe") == (
         f"{tmp_path}/pipe: is not a regular file; give a stream as - on standard input"
     )
+    for content in ("id\n1\n", "id\n" + "1\n" * 5000):
+        assert refusal(content) == "a text is taken for a path: give content as bytes"
     text = io.StringIO("id\n")
     assert refusal(text) == "stream: gives text; open it for reading bytes"  # type: ignore[arg-type]
 
@@ -100,11 +103,19 @@ def test_what_is_not_a_file_is_refused_by_name(tmp_path: Path) -> None:
         (b"\xef\xbb\xbf", "bytes: has no header"),
         (b"id,name\r1,Ann\r", "bytes: its lines end in a lone CR; they must end in LF or CR LF"),
         (b'id,"name\n1,Ann\n', "bytes: the header opens a quote and does not close it"),
-        (b"i\x00d\xfe,", "bytes: the header is not UTF-8: invalid start byte"),
+        (
+            b'"id","na""me"\r"1","Ann"\r',
+            "bytes: its lines end in a lone CR; they must end in LF or CR LF",
+        ),
+        (
+            b"i\x00d\xfe,",
+            "bytes: the header is not UTF-8: invalid start byte; convert it to UTF-8",
+        ),
         ("id\n".encode("utf-16"), "bytes: is UTF-16; convert it to UTF-8"),
         ("id\n".encode("utf-32"), "bytes: is UTF-32; convert it to UTF-8"),
         (b"\xfe\xff\x00i\x00d", "bytes: is UTF-16; convert it to UTF-8"),
         (b"PK\x03\x04\x14\x00", "bytes: is a zip archive or a spreadsheet; save it as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "bytes: is a spreadsheet; save it as CSV"),
     ],
 )
 def test_content_whose_header_cannot_be_read_is_refused(content: bytes, problem: str) -> None:

@@ -41,6 +41,7 @@ def refusal(source: ImportSource, delimiter: str | None = None) -> str:
         ("a", b'\xef\xbb\xbf \n{"id": 1}\n', "jsonl"),
         ("a.data", b'{"id": 1}\n', "jsonl"),
         ("a.gz", b"id,name\n", "csv"),
+        ("a.txt", b"[id],[name]\n", "csv"),
     ],
 )
 def test_format_is_that_of_the_name_else_of_the_content(
@@ -117,17 +118,24 @@ def test_first_record_is_looked_at_whole() -> None:
 
 @pytest.mark.parametrize("content", [b"{\n", b"{}\n{}\n", b'{"a"\n"b"}\n', b"{" * 100_000])
 def test_json_lines_without_an_object_are_refused(content: bytes) -> None:
-    assert refusal(content) == "bytes: none of its first lines is a JSON object with keys"
-
-
-def test_json_array_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "orders.json"
-    path.write_bytes(b'[\n {"id": 1},\n {"id": 2}\n]\n')
-    assert refusal(path) == (
-        "orders.json: is one JSON array; write its objects one a line, without it"
+    assert refusal(content) == (
+        "bytes: none of its first lines is a JSON object with keys; write one object a line"
     )
-    path.write_bytes(b'[{"id": 1},\n {"id": 2}]\n')
-    assert "none of its first lines" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b'[\n {"id": 1},\n {"id": 2}\n]\n', b'[{"id": 1},\n {"id": 2}]', b'\n[{"id": 1}]']
+)
+def test_json_array_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "orders.json"
+    path.write_bytes(content)
+    said = "is one JSON array; write its objects one a line, without it"
+    assert refusal(path) == f"orders.json: {said}"
+    assert refusal(content) == f"bytes: {said}"
+
+
+def test_empty_json_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "orders.json"
     path.write_bytes(b"")
     assert refusal(path) == "orders.json: is empty"
 
