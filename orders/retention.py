@@ -6,7 +6,13 @@ import msgspec
 import sqlalchemy as sa
 
 from orders.imports.spool import Spool
-from orders.schema import dead_updates, import_chunks, import_rejects, imports
+from orders.schema import (
+    dead_updates,
+    import_chunks,
+    import_rejects,
+    import_writers,
+    imports,
+)
 from orders.settings import Settings
 
 
@@ -48,7 +54,7 @@ def _purge_imports(engine: sa.Engine, before: datetime) -> int:
         expired = list(
             connection.scalars(sa.select(imports.c.id).where(imports.c.finished_at < before))
         )
-        for table in (import_rejects, import_chunks):
+        for table in (import_writers, import_rejects, import_chunks):
             connection.execute(sa.delete(table).where(table.c.import_id.in_(expired)))
         connection.execute(sa.delete(imports).where(imports.c.id.in_(expired)))
     return len(expired)

@@ -110,6 +110,16 @@ import_chunks = sa.Table(
     sa.CheckConstraint("status IN ('pending', 'done', 'quarantined')", name="status"),
 )
 
+# A row for each (sub)transaction that wrote rows of a file which brings versions of its own: its `xmin`
+# is theirs too. `first_line` is the place of the chunk in the file. See `loading.writers`.
+import_writers = sa.Table(
+    "import_writers",
+    metadata,
+    # No foreign key: a dry run is in no ledger.
+    sa.Column("import_id", sa.Text, nullable=False, index=True),
+    sa.Column("first_line", sa.BigInteger, nullable=False),
+)
+
 import_rejects = sa.Table(
     "import_rejects",
     metadata,

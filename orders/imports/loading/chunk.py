@@ -88,7 +88,7 @@ def bring(connection: sa.Connection, work: Work, good: pl.DataFrame, *, renew: b
     if work.create_customers:
         create_strangers(connection, good)
     rows = good.drop(CUSTOMER_NAME, strict=False)
-    return load_rows(connection, Target(work.kind, work.version, renew), rows)
+    return load_rows(connection, Target(work.kind, work.version, work.import_id, renew), rows)
 
 
 def id_range(rows: pl.DataFrame) -> tuple[int, int] | None:

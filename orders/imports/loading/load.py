@@ -17,6 +17,7 @@ from orders.imports.columns import PARENT_PLACE, Kind
 from orders.imports.loading.copying import copy_rows
 from orders.imports.loading.upsert import UPDATED_AT, Upsert, staging_table
 from orders.imports.loading.validate import reject
+from orders.imports.loading.writers import Place, note_writer
 from orders.imports.progress import COUNTS
 from orders.schema import customers, import_rejects, orders
 
@@ -65,12 +66,16 @@ class Target(NamedTuple):
 
     Attributes:
         version: the import's: rows that brought none have this plus their line.
+        import_id: whose rows they are.
         renew: give rows that are equal to the table's their version all the same.
+        place: where they are in the file, if that decides among rows with the same version.
     """
 
     kind: Kind
     version: int
+    import_id: str
     renew: bool = False
+    place: Place | None = None
 
     @property
     def table(self) -> sa.Table:
@@ -87,7 +92,8 @@ def load_rows(connection: sa.Connection, target: Target, rows: pl.DataFrame) -> 
     loaded = Loaded()
     if not _brought_none(rows, target.version).all():
         # Where rows bring versions of their own, nobody knows which older ones may follow.
-        target = target._replace(renew=True)
+        place = Place(target.import_id, rows.select(pl.col("line").min()).item())
+        target = target._replace(renew=True, place=place)
     rows = fill_blanks(rows, target.version)
     while rows.height:
         newest, older = part_newest(rows)
@@ -144,7 +150,7 @@ def _write(
 ) -> list[Refused]:
     """Write the rows, sorted by id and each id once; those refused."""
     content = rows.drop("line", PARENT_PLACE, strict=False)
-    if _is_free(connection, target.table, content) and _copied(connection, target.table, content):
+    if _is_free(connection, target.table, content) and _copied(connection, target, content):
         loaded.applied += content.height
         return []
     return _write_staged(connection, target, content, loaded)
@@ -156,18 +162,21 @@ def _is_free(connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> 
     return not connection.scalar(sa.select(sa.exists().where(between)))
 
 
-def _copied(connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> bool:
+def _copied(connection: sa.Connection, target: Target, rows: pl.DataFrame) -> bool:
     """Copy rows straight into the table; False, and no effect, if they need more care.
 
     That is where a cell without a value wants the table's default, or the database refuses a row: also
     because somebody else wrote one of them meanwhile.
     """
+    table = target.table
     given = rows.select(name for name in rows.columns if rows[name].null_count() < rows.height)
     if any(given[name].null_count() and not table.c[name].nullable for name in given.columns):
         return False
     try:
         with savepoint(connection):
             copy_rows(connection, table, given)
+            if target.place:
+                note_writer(connection, target.place)
     except sa.exc.DBAPIError as error:
         if not is_refusal(error):
             raise
@@ -183,8 +192,8 @@ def _write_staged(
     staging.create(connection, checkfirst=False)
     copy_rows(connection, staging, rows)
     blank = [name for name in rows.columns if rows[name].null_count()]
-    upsert = Upsert(target.table, staging, blank)
-    writer = _Writer(connection, upsert, loaded, renew=target.renew)
+    upsert = Upsert(target.table, staging, blank, target.place)
+    writer = _Writer(connection, upsert, loaded, target)
     writer.write(rows["id"])
     staging.drop(connection, checkfirst=False)
     return writer.refused
@@ -194,13 +203,13 @@ class _Writer:
     """Writes staged rows by ranges of ids; where the database refuses, halves and tries again."""
 
     def __init__(
-        self, connection: sa.Connection, upsert: Upsert, loaded: Loaded, *, renew: bool
+        self, connection: sa.Connection, upsert: Upsert, loaded: Loaded, target: Target
     ) -> None:
         self._connection = connection
         self._execute = connection.execute
         self._upsert = upsert
         self._loaded = loaded
-        self._renew = renew
+        self._target = target
         self.refused: list[Refused] = []
 
     def write(self, ids: pl.Series) -> None:
@@ -225,14 +234,16 @@ class _Writer:
         if changed:
             applied += self._execute(upsert.update(first_id, last_id)).rowcount
         if new:
-            inserted = self._execute(upsert.insert(first_id, last_id)).rowcount
-            applied += inserted
-            if inserted < new:
-                applied += self._execute(upsert.update(first_id, last_id)).rowcount
+            applied += self._execute(upsert.insert(first_id, last_id)).rowcount
+        if applied < new + changed:
+            # Somebody wrote some of them meanwhile.
+            applied += self._execute(upsert.update(first_id, last_id)).rowcount
         # Where fewer were written than were due, an older writer made rows equal meanwhile.
-        renewed = (newer and self._renew) or applied < new + changed
+        renewed = (newer and self._target.renew) or applied < new + changed
         if renewed:
             self._execute(upsert.renew(first_id, last_id))
+        if applied and self._target.place:
+            note_writer(self._connection, self._target.place)
         return applied, equal, bool(newer) and not renewed
 
     def _isolate(self, ids: pl.Series, reason: str) -> None:

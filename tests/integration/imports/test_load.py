@@ -267,7 +267,7 @@ def test_database_takes_whatever_was_validated(
     good, bad = validate(parsed.cells, fields, version=1)
     assert good.height + bad.height == len(rows)
     with importer.engine.connect() as connection:
-        loaded = load_rows(connection, Target("orders", version=1), good)
+        loaded = load_rows(connection, Target("orders", version=1, import_id=""), good)
         assert loaded.applied == good.height
         stored = sa.select(orders.c.id, orders.c.status)
         written = {int(row[0]): row[4] for row in rows if row[4].strip(" \t")}

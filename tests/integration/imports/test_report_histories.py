@@ -29,7 +29,7 @@ ORDERS = range(1, 31)
 
 TABLES = (
     "orders, customers, change_log, customer_daily, customer_totals, customer_windows, imports, "
-    "import_chunks, import_rejects"
+    "import_chunks, import_rejects, import_writers"
 )
 
 RECOUNT = """

@@ -1,7 +1,10 @@
 """Rows that the table has already are left as they are, and the last word is still the file's."""
 
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,13 +14,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from orders import outbox
+from orders.database import make_engine
 from orders.imports import control
 from orders.imports.flow import Importer
 from orders.imports.loading.upsert import Upsert
 from orders.imports.progress import Summary
 from orders.messages import OrderUpdate
 from orders.schema import change_log, customer_changes, orders, parked_updates
+from orders.settings import Settings
 from orders.stream import UpdateStream
+from tests.processes import eventually
 
 Load = Callable[..., Summary]
 Accept = Callable[..., str]
@@ -249,3 +255,60 @@ def test_same_json_lines_again_write_nothing(engine: sa.Engine, load: Load) -> N
     before = physically(engine)
     assert load(lines)["unchanged"] == 2
     assert physically(engine) == before
+
+
+TIED = b"id,customer_id,total,version\n" + b"".join(
+    b"1,1,%d,5\n%d,1,0,5\n%d,1,0,5\n" % (total, 10 * total, 11 * total) for total in (1, 2, 3)
+)
+"""Three chunks, each with another total for the same order in the same version."""
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("before", [None, 4, 5, 6])
+def test_of_rows_with_one_version_the_last_in_the_file_wins_in_any_order_of_chunks(
+    order: Sequence[int], before: int | None, engine: sa.Engine, load: Load
+) -> None:
+    if before is not None:
+        load(b"id,customer_id,total,version\n1,1,9,%d\n" % before)
+    load(TIED, order=lambda _chunks: order)
+    is_older = before in (None, 4)
+    assert totals(engine)[1] == (3 if is_older else 9)
+    assert versions(engine)[0] == (before if before == 6 else 5)
+
+
+def test_of_rows_with_one_version_the_last_wins_in_a_strict_file(
+    engine: sa.Engine, load: Load
+) -> None:
+    load(TIED, strict=True)
+    assert totals(engine)[1] == 3
+
+
+@pytest.mark.parametrize("numbers", [(0, 2), (2, 0)])
+def test_of_rows_with_one_version_the_last_wins_over_one_that_is_written_at_the_same_time(
+    numbers: tuple[int, int], settings: Settings, load: Load, accept: Accept, importer: Importer
+) -> None:
+    load(b"id,customer_id,total,version\n1,1,9,4\n")
+    import_id = accept(TIED)
+    importer.plan(import_id)
+    other = make_engine(settings, "orderworks-test")
+    with ThreadPoolExecutor() as pool:
+        with other.begin() as holder:
+            holder.execute(sa.select(orders).where(orders.c.id == 1).with_for_update())
+            loads = []
+            for count, number in enumerate(numbers, start=1):
+                loads.append(pool.submit(importer.load_chunk, import_id, number))
+                eventually(partial(_wait, other, count), 10, "a chunk waits for the row")
+        for each in loads:
+            each.result(20)
+    assert totals(other)[1] == 3
+    other.dispose()
+
+
+def _wait(engine: sa.Engine, count: int) -> bool:
+    """Whether so many sessions of this database wait for a lock."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with engine.connect() as connection:
+        return connection.scalar(sa.text(waiting)) == count
