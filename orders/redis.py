@@ -28,7 +28,9 @@ def make_redis(url: str, timeout: float) -> Redis:
     """
     with _told_from_other_urls():
         never = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
-        return redis.Redis.from_url(url, retry=never, max_connections=THREADS, **_bounded(timeout))
+        return redis.Redis.from_url(
+            url, retry=never, max_connections=THREADS, **_bounded(url, timeout)
+        )
 
 
 def make_async_redis(url: str, timeout: float) -> redis.asyncio.Redis:
@@ -40,16 +42,17 @@ def make_async_redis(url: str, timeout: float) -> redis.asyncio.Redis:
     with _told_from_other_urls():
         never = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
         pool = redis.asyncio.BlockingConnectionPool.from_url(
-            url, retry=never, max_connections=TASKS, timeout=timeout, **_bounded(timeout)
+            url, retry=never, max_connections=TASKS, timeout=timeout, **_bounded(url, timeout)
         )
         return redis.asyncio.Redis.from_pool(pool)
 
 
-def _bounded(timeout: float) -> dict[str, Any]:
+def _bounded(url: str, timeout: float) -> dict[str, Any]:
+    # A socket of Unix is there or not: the library takes no such options for it.
+    over_network = {"socket_connect_timeout": min(timeout, 3.0), "socket_keepalive": True}
     return {
+        **({} if url.startswith("unix:") else over_network),
         "socket_timeout": timeout,
-        "socket_connect_timeout": min(timeout, 3.0),
-        "socket_keepalive": True,
         "health_check_interval": 30,
         # With them on, as they are by default, a pool of redis-py hands out connections that the server
         # has closed: each is found out by a command that fails. Only Redis Enterprise sends any.
