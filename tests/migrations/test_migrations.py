@@ -56,7 +56,7 @@ def test_up_down_up_gives_an_equal_schema(empty: str) -> None:
 
 
 def test_each_revision_goes_back_to_exactly_the_one_before(empty: str) -> None:
-    revisions = [f"{number:04}" for number in range(1, 15)]
+    revisions = [f"{number:04}" for number in range(1, 16)]
     assert revisions[-1] == runner.head()
     before = []
     for revision in revisions:

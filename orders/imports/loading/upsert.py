@@ -73,7 +73,7 @@ class Upsert:
         return (
             sa.select(
                 count.filter(~is_known),
-                count.filter(is_known & self._gives_way() & self._differs()),
+                count.filter(is_known & self._differs() & self._gives_way()),
                 count.filter(equal),
                 count.filter(equal & newer),
             )

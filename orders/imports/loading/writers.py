@@ -27,10 +27,13 @@ def note_writer(connection: sa.Connection, place: Place) -> None:
 
 def earlier_wrote(place: Place, table: sa.Table) -> sa.ColumnElement[bool]:
     """Whether a chunk of the same import that stands before this place wrote the table's row."""
-    # Core does not know of system columns.
-    row, writer = (sa.literal_column(f"{each.name}.xmin") for each in (table, import_writers))
     return sa.exists().where(
         import_writers.c.import_id == place.import_id,
         import_writers.c.first_line < place.first_line,
-        writer == row,
+        _xmin(import_writers) == _xmin(table),
     )
+
+
+def _xmin(table: sa.Table) -> sa.ColumnElement[object]:
+    """A system column, of which Core does not know."""
+    return sa.literal_column(f"{table.name}.xmin")

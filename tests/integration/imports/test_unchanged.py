@@ -311,4 +311,4 @@ def _wait(engine: sa.Engine, count: int) -> bool:
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
     with engine.connect() as connection:
-        return connection.scalar(sa.text(waiting)) == count
+        return bool(connection.scalar(sa.text(waiting)) == count)
