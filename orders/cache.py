@@ -29,15 +29,12 @@ from orders.caching.server import Server
 from orders.caching.steps import carry_out, carry_out_async
 from orders.caching.values import codec_of
 from orders.redis import Redis, make_async_redis, make_redis
-from orders.settings import Settings
+from orders.settings import LONGEST_LIFE, Settings
 
 __all__ = ["READS", "Cache", "Count", "cache_counts", "hit_rate", "invalidate"]
 
 UNLINK_KEYS = 1000
 """Keys in one UNLINK; the server answers others between two of them."""
-
-LONGEST_LIFE = 365 * 24 * 3600.0
-"""Seconds that a value may be fresh, or stale. Much longer lives are refused by the server."""
 
 NAME = re.compile(r"[\w.<>-]+")
 

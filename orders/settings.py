@@ -26,6 +26,10 @@ from orders.messages import MAX_STATUS
 STATE_FILE = "state.json"
 
 
+LONGEST_LIFE = 365 * 24 * 3600
+"""Seconds that a cached value may be fresh, or stale. Much longer lives are refused by the server."""
+
+
 class Settings(BaseSettings):
     """The settings of one process. `Settings.load()` reads them; fields are never changed after."""
 
@@ -105,7 +109,7 @@ class Settings(BaseSettings):
     chunk_attempts: int = Field(5, ge=1, description="starts of a chunk before it is quarantined")
 
     cache_ttl: int = Field(
-        300, ge=1, le=31_536_000, description="seconds until a cached read is computed anew"
+        300, ge=1, le=LONGEST_LIFE, description="seconds until a cached read is computed anew"
     )
     cache_timeout: float = Field(
         0.5, gt=0, description="seconds a cached read waits for an answer of the cache"

@@ -14,7 +14,7 @@ from orders.imports.options import Options
 from orders.imports.spool import Spool
 from orders.redis import Redis
 from orders.retention import Purged, purge_expired
-from orders.schema import dead_updates, import_chunks, imports
+from orders.schema import dead_updates, import_chunks, import_writers, imports
 from orders.settings import Settings
 from producer.imports import accept_import
 
@@ -88,6 +88,10 @@ def test_ledgers_and_dead_letters_go_when_they_are_old(
             sa.update(imports).where(imports.c.id == old).values(finished_at=LONG_AGO)
         )
         connection.execute(
+            sa.insert(import_writers),
+            [{"import_id": each, "first_line": 2} for each in (old, young)],
+        )
+        connection.execute(
             sa.insert(dead_updates),
             [
                 {**letter, "entry": 1, "died_at": LONG_AGO},
@@ -97,4 +101,5 @@ def test_ledgers_and_dead_letters_go_when_they_are_old(
     assert purge_expired(engine, importer.spool, settings) == Purged(0, 1, 1)
     with engine.connect() as connection:
         assert list(connection.scalars(sa.select(imports.c.id))) == [young]
-        assert list(connection.scalars(sa.select(import_chunks.c.import_id))) == [young]
+        for table in (import_chunks, import_writers):
+            assert list(connection.scalars(sa.select(table.c.import_id))) == [young]
