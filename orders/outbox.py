@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
     from sqlalchemy.orm import Session
 
+__all__ = ["enqueue"]
+
 CHANNEL = "update_outbox"
 """Where PostgreSQL says that a transaction that enqueued has committed."""
 

@@ -18,6 +18,8 @@ from orders.database import make_engine
 from orders.schema import customers, orders, uncounted_statuses
 from orders.settings import Settings
 
+__all__ = ["AsyncCustomerReads", "Customer", "CustomerReads", "CustomerSummary", "Order"]
+
 STALE = 60.0
 """Seconds for which a value past its time is served, unless the customer changed, while one computes."""
 

@@ -1,0 +1,86 @@
+"""What clients of the gateway and metrics systems rely on: it is what it was.
+
+`test_surface.py` says how the golden files are written anew.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from prometheus_client.parser import text_string_to_metric_families
+
+from orders.delays import Path, note
+from orders.rebuild import Rebuild
+from orders.redis import Redis
+from orders.refresh import refresh
+from orders.schedule import Planned, register
+from orders.settings import Settings
+from orderworks.cli.metrics import metrics as print_metrics
+from orderworks.gateway.app import make_app
+from tests.frozen import compare
+from tests.gateways import client_of, running_gateway
+
+PROSE = {"description", "summary", "title", "example", "examples"}
+"""Keys of the document that only people read."""
+
+NAMED = {"paths", "properties", "responses", "schemas", "securitySchemes"}
+"""Keys below which stand names, whatever they are."""
+
+
+def test_the_openapi_document_is_unchanged(settings: Settings) -> None:
+    document = make_app(settings).openapi()
+    del document["info"]
+    text = json.dumps(bare(document), indent=1, sort_keys=True)
+    compare("openapi.json", text.splitlines())
+
+
+def bare(node: Any, *, named: bool = False) -> Any:  # noqa: ANN401 - JSON
+    """The document without its prose; lists have no order there that means anything."""
+    if isinstance(node, dict):
+        kept = {key: each for key, each in node.items() if named or key not in PROSE}
+        return {key: bare(each, named=key in NAMED) for key, each in kept.items()}
+    if isinstance(node, list):
+        return sorted(map(bare, node), key=json.dumps)
+    return node
+
+
+@pytest.fixture
+def _told(engine: sa.Engine, cache: Redis, settings: Settings) -> None:
+    """Every metric has something to tell."""
+    refresh(engine, cache, lambda _ids: None, depth=10)
+    for path in Path:
+        note(cache, path, [0.001])
+    with engine.begin() as connection:
+        register(connection, [Planned("sweep", "tasks.upkeep.sweep", 5)])
+    Rebuild(engine, lambda: None, lambda _what, _counted: None).run(settings.uncounted_statuses)
+
+
+@pytest.fixture
+def http(settings: Settings) -> Iterator[httpx.Client]:
+    """A client of a gateway that runs."""
+    with running_gateway(settings) as address, client_of(address) as client:
+        yield client
+
+
+@pytest.mark.usefixtures("_told")
+def test_metrics_of_the_command_are_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
+    print_metrics()
+    compare("metrics.txt", metric_facts(capsys.readouterr().out))
+
+
+@pytest.mark.usefixtures("_told")
+def test_metrics_of_the_gateway_are_those_of_the_command(http: httpx.Client) -> None:
+    compare("metrics.txt", metric_facts(http.get("/metrics").text))
+
+
+def metric_facts(text: str) -> list[str]:
+    """Type and labels of each metric, without its help and its values."""
+    facts = {
+        f"{sample.name} {family.type} {{{', '.join(sorted(sample.labels))}}}"
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    return sorted(facts)
