@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from orders.errors import ConfigurationError, OrderworksError
-from orderworks.embedded.binaries import postgresql_binaries
+from orderworks_app.embedded.binaries import postgresql_binaries
 
 COLUMNS: Mapping[str, str] = {
     "customers": "id, name, phone, email",

@@ -7,8 +7,8 @@ import sys
 
 from fastapi import FastAPI
 
-from orderworks.embedded.ports import LOOPBACK
-from orderworks.gateway.server import run
+from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.gateway.server import run
 
 
 def make_app() -> FastAPI:

@@ -12,7 +12,7 @@ from bench.serving import ROOT, served
 from bench.shop import Shop
 from bench.sides import Result, Side, SideFailed, compare
 from bench.workers import last_line
-from orderworks.embedded.ports import LOOPBACK
+from orderworks_app.embedded.ports import LOOPBACK
 
 EMPTY, HIT = "empty endpoint of FastAPI", "GET /v1/customers/{id}, cached"
 

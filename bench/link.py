@@ -15,7 +15,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from urllib.parse import urlsplit
 
-from orderworks.embedded.ports import LOOPBACK
+from orderworks_app.embedded.ports import LOOPBACK
 
 PIECE = 1 << 16
 

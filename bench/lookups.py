@@ -27,8 +27,8 @@ from bench.sides import Result, Side, SideFailed, compare, stopwatch
 from orders.cache import Cache
 from orders.reads import AsyncCustomerReads, Known
 from orders.settings import Settings
-from orderworks.embedded.ports import LOOPBACK
-from orderworks.gateway.pool import Pool, address
+from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.gateway.pool import Pool, address
 
 SEQUENTIAL, ONE = "psycopg2, one after another", "asyncpg, one after another"
 GATHERED, LOOKUP = "asyncpg, gathered over a pool", "POST /v1/customers:lookup"
@@ -128,7 +128,7 @@ def _away(settings: Settings, milliseconds: int) -> Iterator[tuple[Settings, str
         return
     with (
         linked(settings.database, milliseconds / 1000) as url,
-        served("-m", "orderworks", "gateway", "--port", DATABASE_URL=url) as port,
+        served("-m", "orderworks_app", "gateway", "--port", DATABASE_URL=url) as port,
     ):
         yield settings.model_copy(update={"database_url": url}), f"http://{LOOPBACK}:{port}"
 

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from bench.copying import version_of
 from bench.sides import NotRun, Result
-from orderworks.cli.output import console, table
-from orderworks.embedded.binaries import postgresql_binaries
+from orderworks_app.cli.output import console, table
+from orderworks_app.embedded.binaries import postgresql_binaries
 
 
 class Peak(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.sides import SideFailed
-from orderworks.embedded.ports import LOOPBACK
+from orderworks_app.embedded.ports import LOOPBACK
 
 ROOT = Path(__file__).parents[1]
 

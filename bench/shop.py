@@ -15,8 +15,8 @@ from bench.sides import tell
 from orders.database import INVALIDATES, database_address, make_engine
 from orders.errors import OrderworksError
 from orders.settings import Settings
-from orderworks.demo.data import Sample, generate
-from orderworks.embedded.stack import temporary_stack
+from orderworks_app.demo.data import Sample, generate
+from orderworks_app.embedded.stack import temporary_stack
 
 TABLES = (
     "orders, customers, change_log, customer_daily, customer_totals, customer_windows, "

@@ -19,9 +19,9 @@ from typing import Any
 
 import yaml
 
-from orderworks.embedded.accounts import Account
-from orderworks.embedded.binaries import postgresql_binaries, valkey_binary
-from orderworks.embedded.ports import HIGHEST, LOOPBACK, LOWEST, is_free
+from orderworks_app.embedded.accounts import Account
+from orderworks_app.embedded.binaries import postgresql_binaries, valkey_binary
+from orderworks_app.embedded.ports import HIGHEST, LOOPBACK, LOWEST, is_free
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docker-compose.yml"

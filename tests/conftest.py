@@ -14,7 +14,7 @@ from migrations import runner
 from orders.database import database_address, make_engine
 from orders.redis import Redis, make_redis
 from orders.settings import Settings
-from orderworks.embedded.stack import SERVERS, Stack, temporary_stack
+from orderworks_app.embedded.stack import SERVERS, Stack, temporary_stack
 
 TEMPLATE = "template_orders"
 

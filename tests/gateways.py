@@ -9,8 +9,8 @@ import httpx
 import uvicorn
 
 from orders.settings import Settings
-from orderworks.embedded.ports import LOOPBACK
-from orderworks.gateway.app import make_app
+from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.gateway.app import make_app
 from tests.processes import eventually
 
 JSON = {"Content-Type": "application/json"}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit, urlunsplit
 
-from orderworks.embedded.ports import LOOPBACK
+from orderworks_app.embedded.ports import LOOPBACK
 
 
 class Link:

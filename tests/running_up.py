@@ -17,15 +17,15 @@ from typing import Any
 import psutil
 
 from orders.settings import STATE_FILE, Settings
-from orderworks.embedded.stack import SERVERS, Stack, discard
+from orderworks_app.embedded.stack import SERVERS, Stack, discard
 
 ROOT = Path(__file__).parents[1]
 
 # `up` itself runs everything; this is the same code with the parts named.
 SOME_PARTS = (
     "import sys; from pathlib import Path;"
-    "from orderworks.cli.failures import clear_failures;"
-    "from orderworks.cli.stack import run_until_stopped\n"
+    "from orderworks_app.cli.failures import clear_failures;"
+    "from orderworks_app.cli.stack import run_until_stopped\n"
     "with clear_failures(): run_until_stopped(Path(sys.argv[1]), sys.argv[2:])"
 )
 
@@ -82,7 +82,7 @@ def up(
     output = home.with_name(f"{home.name}.out")
     command = [python, "-c", SOME_PARTS, str(home), *sorted(parts or ())]
     if parts is None:
-        command = [python, "-m", "orderworks", "up"]
+        command = [python, "-m", "orderworks_app", "up"]
     options = {"env": bare_environment(home), "cwd": ROOT, **options}
     with output.open("wb") as file:
         where = file if terminal is None else terminal

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from orderworks.embedded.ports import LOOPBACK
+from orderworks_app.embedded.ports import LOOPBACK
 from tests.processes import eventually
 
 _numbers = itertools.count(1)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orders.redis import make_redis
-from orderworks.embedded.binaries import valkey_binary
-from orderworks.embedded.health import answers_ping
-from orderworks.embedded.ports import LOOPBACK, is_free
+from orderworks_app.embedded.binaries import valkey_binary
+from orderworks_app.embedded.health import answers_ping
+from orderworks_app.embedded.ports import LOOPBACK, is_free
 from tests.processes import eventually
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction")

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from orders.settings import Settings
-from orderworks.cli.app import run as run_command
-from orderworks.embedded.stack import Stack
+from orderworks_app.cli.app import run as run_command
+from orderworks_app.embedded.stack import Stack
 from tests.commands import Done, Run
 from tests.conftest import fresh_settings
 from tests.processes import Service, running_worker, worker_and_beat

@@ -144,7 +144,7 @@ def test_a_period_that_is_none_is_wrong_usage(run: Run, arguments: tuple[str, ..
 
 
 def test_a_run_that_no_broker_takes_is_not_said_to_be_asked_for() -> None:
-    command = [sys.executable, "-m", "orderworks", "beat", "run", "sweep"]
+    command = [sys.executable, "-m", "orderworks_app", "beat", "run", "sweep"]
     away = {**os.environ, "CELERY_BROKER_URL": "redis://127.0.0.1:1/0"}
     done = subprocess.run(command, capture_output=True, text=True, env=away, check=False)
     assert (done.returncode, done.stdout) == (1, "")

@@ -101,7 +101,7 @@ def test_it_measures_on_servers_of_its_own_and_writes_json(
         "REDIS_URL": "redis://127.0.0.1:1",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "orderworks", "bench", benchmark, *size],
+        [sys.executable, "-m", "orderworks_app", "bench", benchmark, *size],
         cwd=ROOT,
         env={**os.environ, **nowhere},
         capture_output=True,
@@ -127,7 +127,7 @@ def test_reads_are_measured_with_drops_and_the_queries_that_they_spare(tmp_path:
     size = ["--rows", "2000", "--values", "10000", "--reads", "1000", "--rounds", "1"]
     output = ["--json", str(file), "--plot", str(picture)]
     done = subprocess.run(
-        [sys.executable, "-m", "orderworks", "bench", "cache", *size, *output],
+        [sys.executable, "-m", "orderworks_app", "bench", "cache", *size, *output],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -150,7 +150,7 @@ def test_the_gateway_is_measured_near_and_far(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     size = ["--rows", "2000", "--updates", "5000", "--reads", "1000", "--rounds", "1"]
     done = subprocess.run(
-        [sys.executable, "-m", "orderworks", "bench", "gateway", *size, "--json", str(file)],
+        [sys.executable, "-m", "orderworks_app", "bench", "gateway", *size, "--json", str(file)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -171,7 +171,7 @@ def test_latencies_are_those_of_commits_and_are_drawn(tmp_path: Path) -> None:
     size = ["--rows", "4000", "--seconds", "0.3", "--rounds", "1"]
     output = ["--json", str(file), "--plot", str(picture)]
     done = subprocess.run(
-        [sys.executable, "-m", "orderworks", "bench", "latency", *size, *output],
+        [sys.executable, "-m", "orderworks_app", "bench", "latency", *size, *output],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -191,7 +191,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
 ) -> None:
     file = tmp_path / "nowhere" / "figures.json"
     done = subprocess.run(
-        [sys.executable, "-m", "orderworks", "bench", "imports", "--json", str(file)],
+        [sys.executable, "-m", "orderworks_app", "bench", "imports", "--json", str(file)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -34,7 +34,7 @@ def accepted(stream: Redis) -> Callable[[], int]:
 
 def test_it_starts_as_a_command_and_as_a_module() -> None:
     beside_python = str(Path(sys.executable).parent / "orderworks")
-    for command in ([beside_python], [sys.executable, "-m", "orderworks"]):
+    for command in ([beside_python], [sys.executable, "-m", "orderworks_app"]):
         done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
         assert "Background jobs for an orders database" in done.stdout
 
@@ -262,7 +262,7 @@ def test_metrics_are_told_also_of_a_server_that_is_away(run: Run) -> None:
     assert "\n# TYPE orderworks_updates_total counter\n" in done.out
     # As a process of its own: what is logged within the tests goes to pytest.
     away = subprocess.run(
-        [sys.executable, "-m", "orderworks", "metrics"],
+        [sys.executable, "-m", "orderworks_app", "metrics"],
         env={**os.environ, "DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/orders"},
         capture_output=True,
         text=True,

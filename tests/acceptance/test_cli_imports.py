@@ -75,7 +75,7 @@ def planned(importer: Importer, accepted: str) -> str:
 @contextmanager
 def started(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """The command at work, its output to be read."""
-    command = [sys.executable, "-m", "orderworks", *arguments]
+    command = [sys.executable, "-m", "orderworks_app", *arguments]
     with subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -194,7 +194,7 @@ def test_a_parent_that_redis_forgot_is_found_in_the_ledger(
 
 def test_a_terminal_is_told_that_it_is_read(run: Run, folder: Path) -> None:
     ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "orderworks", "import", "-", "--kind", "customers"]
+    command = [sys.executable, "-m", "orderworks_app", "import", "-", "--kind", "customers"]
     try:
         with subprocess.Popen(
             command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -211,7 +211,16 @@ def test_a_terminal_is_told_that_it_is_read(run: Run, folder: Path) -> None:
 
 
 def test_a_file_comes_from_standard_input_too(run: Run, settings: Settings, folder: Path) -> None:
-    command = [sys.executable, "-m", "orderworks", "import", "-", "--kind", "customers", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "orderworks_app",
+        "import",
+        "-",
+        "--kind",
+        "customers",
+        "--json",
+    ]
     text = f"id,name\n1,{uuid4()}\n"
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
     manifest = Spool(settings.spool).manifest(json.loads(done.stdout)["id"])
@@ -220,7 +229,7 @@ def test_a_file_comes_from_standard_input_too(run: Run, settings: Settings, fold
 
 
 def test_no_standard_input_is_wrong_usage(run: Run) -> None:
-    command = f"exec {sys.executable} -m orderworks import - <&-"
+    command = f"exec {sys.executable} -m orderworks_app import - <&-"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "orderworks: standard input is closed: nothing can be read from it\n"

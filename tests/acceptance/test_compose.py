@@ -26,8 +26,8 @@ from orders.messages import OrderUpdate
 from orders.redis import Redis, make_redis
 from orders.schema import orders
 from orders.tokens import Scope, create_token
-from orderworks.embedded.ports import LOOPBACK
-from orderworks.embedded.stack import Stack
+from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.composition import Composition, free_ports
 from tests.conftest import make_database

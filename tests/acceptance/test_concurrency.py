@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from orders.messages import OrderUpdate
 from orders.settings import Settings
-from orderworks.embedded.stack import Stack
+from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.conftest import fresh_settings
 from tests.oracle import Oracle, differences, make_rows, read_orders, read_verdicts, write_orders

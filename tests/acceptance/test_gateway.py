@@ -14,12 +14,12 @@ import httpx
 import pytest
 
 from orders.settings import Settings
-from orderworks.embedded.home import open_home
-from orderworks.embedded.ports import LOOPBACK, port_of
+from orderworks_app.embedded.home import open_home
+from orderworks_app.embedded.ports import LOOPBACK, port_of
 from tests.commands import Run
 from tests.processes import eventually
 
-COMMAND = (sys.executable, "-m", "orderworks", "gateway")
+COMMAND = (sys.executable, "-m", "orderworks_app", "gateway")
 
 
 @pytest.fixture

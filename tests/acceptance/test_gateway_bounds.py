@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from orders.settings import Settings
-from orderworks.embedded.home import open_home
-from orderworks.embedded.ports import LOOPBACK, port_of
-from orderworks.gateway.server import GRACE
+from orderworks_app.embedded.home import open_home
+from orderworks_app.embedded.ports import LOOPBACK, port_of
+from orderworks_app.gateway.server import GRACE
 from tests.processes import eventually
 
 STREAMS = 1000
@@ -58,7 +58,7 @@ def process(
     settings: Settings, port: int, tmp_path: Path, many_files: None
 ) -> Iterator[psutil.Process]:
     """The gateway, when it answers."""
-    command = (sys.executable, "-m", "orderworks", "gateway", "--port", str(port))
+    command = (sys.executable, "-m", "orderworks_app", "gateway", "--port", str(port))
     with (tmp_path / "gateway.log").open("wb") as log, subprocess.Popen(command, stderr=log) as run:
         try:
             eventually(lambda: answers(port), 30, "it does not answer")

@@ -40,7 +40,7 @@ MEGABYTES = 100
 
 # The command, which notes at its end how much memory it ever held.
 MEASURED = (
-    "import sys; from pathlib import Path; from orderworks.cli.app import run\n"
+    "import sys; from pathlib import Path; from orderworks_app.cli.app import run\n"
     "peak = Path(sys.argv.pop())\n"
     "try: run()\n"
     "finally: peak.write_text(Path('/proc/self/status').read_text())\n"

@@ -18,7 +18,7 @@ from orders.messages import OrderUpdate
 from orders.names import Queue
 from orders.schema import customers
 from orders.settings import Settings
-from orderworks.imports import Imports
+from orderworks_app.imports import Imports
 from producer import Producer
 from tests.commands import Run
 from tests.holding import AT_A_ROW, attempts, chunks_at_work, held_by, orders_taken

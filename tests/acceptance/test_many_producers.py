@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from orders.settings import Settings
-from orderworks.embedded.stack import Stack
+from orderworks_app.embedded.stack import Stack
 from tests.conftest import fresh_settings
 from tests.oracle import Rows, differences, make_rows, read_orders, read_verdicts, write_orders
 from tests.processes import ROOT, Service, eventually, running_worker

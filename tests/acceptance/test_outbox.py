@@ -11,7 +11,7 @@ from orders import outbox
 from orders.messages import OrderUpdate
 from orders.schema import orders
 from orders.settings import Settings
-from orderworks.embedded.stack import Stack
+from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.conftest import fresh_settings
 from tests.oracle import make_rows, write_orders

@@ -15,7 +15,7 @@ from orders.reports import compute
 from orders.settings import Settings
 from orders.tokens import Scope, create_token, revoke_token
 from orders.windows import Window
-from orderworks.embedded.stack import Stack
+from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.browser import PHONE, Browser, Installed, find_browser, running_browser
 from tests.conftest import fresh_settings

@@ -13,7 +13,7 @@ from orders.redis import Redis
 from orders.reports import published_report
 from orders.settings import Settings
 from orders.windows import Window
-from orderworks.embedded.stack import Stack
+from orderworks_app.embedded.stack import Stack
 from tests.conftest import fresh_settings
 from tests.oracle import make_rows, write_orders
 from tests.processes import eventually, running_worker

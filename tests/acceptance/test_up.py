@@ -18,11 +18,11 @@ import pytest
 import redis
 
 from orders.errors import ConfigurationError
-from orderworks.embedded.accounts import OUTSIDE, Account, can_reach
-from orderworks.embedded.home import open_home
-from orderworks.embedded.passwords import passwords_of
-from orderworks.embedded.ports import LOOPBACK
-from orderworks.embedded.stack import SERVERS, discard, running_stack
+from orderworks_app.embedded.accounts import OUTSIDE, Account, can_reach
+from orderworks_app.embedded.home import open_home
+from orderworks_app.embedded.passwords import passwords_of
+from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.embedded.stack import SERVERS, discard, running_stack
 from tests.running_up import ROOT, bare_environment, new_home, processes_of, up, wait_until
 
 NOBODY = 65534
@@ -38,7 +38,7 @@ def home() -> Iterator[Path]:
 
 def run(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """A command of ours against this home."""
-    command = [sys.executable, "-m", "orderworks", *arguments]
+    command = [sys.executable, "-m", "orderworks_app", *arguments]
     environment = bare_environment(home)
     return subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from orders.settings import Settings
-from orderworks.embedded.stack import Stack
+from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.chunked import CHUNK
 from tests.conftest import fresh_settings

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from orders.messages import OrderUpdate
 from orders.settings import Settings
-from orderworks.embedded.stack import Stack
+from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.chunked import FILE, FIRST, ROWS, finish, in_file
 from tests.oracle import Oracle, differences, make_updates, read_orders, read_verdicts

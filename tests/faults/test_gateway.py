@@ -20,9 +20,9 @@ import pytest
 from orders.redis import Redis
 from orders.settings import Settings
 from orders.stream import UpdateStream
-from orderworks.embedded.home import open_home
-from orderworks.embedded.ports import LOOPBACK, port_of
-from orderworks.gateway import manners, replays, tokens
+from orderworks_app.embedded.home import open_home
+from orderworks_app.embedded.ports import LOOPBACK, port_of
+from orderworks_app.gateway import manners, replays, tokens
 from tests.gateways import client_of, running_gateway
 from tests.link import link_to
 from tests.processes import eventually
@@ -46,7 +46,7 @@ def process(tmp_path: Path, **environment: str) -> Iterator[tuple[str, psutil.Pr
     """A gateway in a process of its own, and its address; killed at the end."""
     port = port_of(open_home(tmp_path), "gateway")
     address = f"http://{LOOPBACK}:{port}"
-    command = [sys.executable, "-m", "orderworks", "gateway", "--port", str(port)]
+    command = [sys.executable, "-m", "orderworks_app", "gateway", "--port", str(port)]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from orders.imports.progress import ENDED, Summary
 from orders.schema import import_rejects
-from orderworks.embedded.stack import Stack
+from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from producer.imports import ImportJob
 from tests.chunked import CHUNK, FILE, FIRST, ROWS, counted_orders, in_file

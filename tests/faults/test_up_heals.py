@@ -13,8 +13,8 @@ import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from orderworks.embedded.plan import SERVERS
-from orderworks.embedded.process import is_alive
+from orderworks_app.embedded.plan import SERVERS
+from orderworks_app.embedded.process import is_alive
 from tests.running_up import Up, new_home, up, wait_until
 
 SERVICES = ("worker-updates", "worker-imports", "beat", "flower", "gateway")
@@ -54,7 +54,7 @@ def test_its_gateway_takes_updates_and_is_seen_by_status(everything: Up) -> None
     address = everything.environment()["GATEWAY_URL"]
     accepted = httpx.post(f"{address}/v1/orders/1", json={"total": "5.00", "customer_id": 1})
     assert accepted.status_code == 202
-    command = [sys.executable, "-m", "orderworks", "status", "--json"]
+    command = [sys.executable, "-m", "orderworks_app", "status", "--json"]
     environment = {**os.environ, "ORDERWORKS_HOME": str(everything.home)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     parts = {part["name"]: part for part in json.loads(done.stdout)["parts"]}

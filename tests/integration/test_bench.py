@@ -27,9 +27,9 @@ from orders.errors import OrderworksError
 from orders.redis import Redis, make_redis
 from orders.settings import Settings
 from orders.tokens import Scope, create_token
-from orderworks.demo.data import generate
-from orderworks.embedded.ports import LOOPBACK
-from orderworks.embedded.stack import Stack
+from orderworks_app.demo.data import generate
+from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.embedded.stack import Stack
 
 CUSTOMERS = "id,name,phone,email\n1,Ada,,ada@shop.example\n"
 ORDERS = [
@@ -186,7 +186,9 @@ def test_a_link_takes_its_time_and_carries_as_much_as_without(settings: Settings
 def test_an_answer_that_is_another_one_is_found(engine: sa.Engine, settings: Settings) -> None:
     with engine.begin() as connection:
         token = create_token(connection, "bench", [Scope.READ], 1_000_000)
-    with served("-m", "orderworks", "gateway", "--port", DATABASE_URL=settings.database) as port:
+    with served(
+        "-m", "orderworks_app", "gateway", "--port", DATABASE_URL=settings.database
+    ) as port:
         address = f"http://{LOOPBACK}:{port}"
         assert ask(f"{address}/openapi.json", token, 64) > 0
         with pytest.raises(SideFailed, match="it answered b'HTTP/1.1 200"):

@@ -12,12 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
-from orderworks.embedded import health, runner
-from orderworks.embedded.home import Home, open_home
-from orderworks.embedded.parts import Part, Stage
-from orderworks.embedded.process import is_alive
-from orderworks.embedded.runner import Runner, StartFailed, State
-from orderworks.embedded.supervisor import StopRequest, Supervisor
+from orderworks_app.embedded import health, runner
+from orderworks_app.embedded.home import Home, open_home
+from orderworks_app.embedded.parts import Part, Stage
+from orderworks_app.embedded.process import is_alive
+from orderworks_app.embedded.runner import Runner, StartFailed, State
+from orderworks_app.embedded.supervisor import StopRequest, Supervisor
 from tests.running_up import wait_until
 
 READY_FOR_EVER = "echo ready; exec sleep 600"

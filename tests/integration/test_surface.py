@@ -23,7 +23,7 @@ from pydantic_core import PydanticUndefined
 from orders import names
 from orders.errors import ConfigurationError
 from orders.settings import Settings
-from orderworks.embedded.binaries import postgresql_binaries
+from orderworks_app.embedded.binaries import postgresql_binaries
 from tests.frozen import compare
 from worker import heartbeat
 

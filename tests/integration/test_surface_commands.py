@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import typer
 
-from orderworks.cli.app import app
+from orderworks_app.cli.app import app
 from tests.frozen import GOLDEN, compare
 
 

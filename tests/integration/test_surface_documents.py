@@ -27,7 +27,7 @@ from orders.schedule import Planned, register
 from orders.schema import dead_updates
 from orders.settings import Settings
 from orders.slots import note_success
-from orderworks.cli.app import run as run_command
+from orderworks_app.cli.app import run as run_command
 from tests.frozen import compare
 from tests.integration.conftest import Rows
 from tests.processes import eventually

@@ -18,8 +18,8 @@ from orders.redis import Redis
 from orders.refresh import refresh
 from orders.schedule import Planned, register
 from orders.settings import Settings
-from orderworks.cli.metrics import metrics as print_metrics
-from orderworks.gateway.app import make_app
+from orderworks_app.cli.metrics import metrics as print_metrics
+from orderworks_app.gateway.app import make_app
 from tests.frozen import compare
 from tests.gateways import client_of, running_gateway
 

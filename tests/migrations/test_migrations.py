@@ -14,8 +14,8 @@ from orders.refresh import refresh
 from orders.reports import compute, published_report
 from orders.settings import Settings
 from orders.windows import Window
-from orderworks.embedded.binaries import postgresql_binaries
-from orderworks.embedded.stack import Stack
+from orderworks_app.embedded.binaries import postgresql_binaries
+from orderworks_app.embedded.stack import Stack
 from tests.conftest import make_database
 from tests.processes import eventually
 from tests.watching import run

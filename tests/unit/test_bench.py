@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
-import orderworks
+import orderworks_app
 from bench import enqueue
 from bench.contenders import CELERY, FLOOR, OURS, OURS_MANY, PEERS
 from bench.environments import digest
@@ -20,7 +20,7 @@ from bench.sides import NotRun, Result, Side, SideFailed, attempt, compare
 from bench.updates import ORDERWORKS, comparisons
 from bench.waves import Update, Wave
 from orders.errors import ConfigurationError, InvalidInput
-from orderworks.cli.bench import bench, drawable
+from orderworks_app.cli.bench import bench, drawable
 
 
 def test_the_median_of_the_rounds_counts_and_the_first_side_is_the_baseline() -> None:
@@ -68,7 +68,7 @@ def test_the_processor_has_a_name(tmp_path: Path) -> None:
 def test_without_a_clone_it_says_where_the_benchmarks_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orderworks, "__file__", str(tmp_path / "orderworks" / "__init__.py"))
+    monkeypatch.setattr(orderworks_app, "__file__", str(tmp_path / "orderworks" / "__init__.py"))
     with pytest.raises(ConfigurationError, match="from a clone"):
         bench()
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from orders.names import Queue
-from orderworks.embedded.binaries import postgresql_binaries, valkey_binary
+from orderworks_app.embedded.binaries import postgresql_binaries, valkey_binary
 from tests.composition import FILE, ROOT, services
 
 TEXT = FILE.read_text(encoding="utf-8")

@@ -12,14 +12,14 @@ import pytest
 
 from orders.errors import ConfigurationError
 from orders.names import Queue
-from orderworks.embedded import accounts, binaries, logs
-from orderworks.embedded.home import AlreadyRunning, Home, exclusive, open_home, write_private
-from orderworks.embedded.logs import LogFile, cap
-from orderworks.embedded.passwords import passwords_of
-from orderworks.embedded.ports import LOOPBACK, is_free, port_of
-from orderworks.embedded.process import Identity
-from orderworks.embedded.services import WORKERS
-from orderworks.embedded.state import recorded_processes, running_environment
+from orderworks_app.embedded import accounts, binaries, logs
+from orderworks_app.embedded.home import AlreadyRunning, Home, exclusive, open_home, write_private
+from orderworks_app.embedded.logs import LogFile, cap
+from orderworks_app.embedded.passwords import passwords_of
+from orderworks_app.embedded.ports import LOOPBACK, is_free, port_of
+from orderworks_app.embedded.process import Identity
+from orderworks_app.embedded.services import WORKERS
+from orderworks_app.embedded.state import recorded_processes, running_environment
 
 
 @pytest.fixture

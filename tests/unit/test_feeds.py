@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack, aclosing
 
 import pytest
 
-from orderworks.gateway import feeds
-from orderworks.gateway.feeds import RETRY, STILL_HERE, Feeds
+from orderworks_app.gateway import feeds
+from orderworks_app.gateway.feeds import RETRY, STILL_HERE, Feeds
 
 
 class Bell:

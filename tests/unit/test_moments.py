@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orders.errors import InvalidInput
-from orderworks.moments import moment
+from orderworks_app.moments import moment
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from orders.reports import Report, TopCustomer
 from orders.windows import Window
-from orderworks.cli.output import plain
-from orderworks.cli.reports import print_report
+from orderworks_app.cli.output import plain
+from orderworks_app.cli.reports import print_report
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_name_stays_in_its_line_of_the_report(capsys: pytest.CaptureFixture[st
 def test_bars_compare_however_narrow_the_terminal(
     width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderworks.cli.reports.console", Console(highlight=False, width=width))
+    monkeypatch.setattr("orderworks_app.cli.reports.console", Console(highlight=False, width=width))
     rows = [TopCustomer(1, "x" * 500, 1, Decimal(100)), TopCustomer(2, "y", 1, Decimal(50))]
     print_report(Report(Window.ALL, datetime.now(UTC), "1:1:", 0.1, rows, complete=True))
     _head, longest, half, _age = capsys.readouterr().out.splitlines()

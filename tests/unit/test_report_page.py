@@ -9,7 +9,7 @@ import pytest
 
 from orders.reports import Report, TopCustomer
 from orders.windows import Window
-from orderworks.report_page import render
+from orderworks_app.report_page import render
 
 AS_OF = datetime(2026, 11, 26, 14, 3, 30, tzinfo=UTC)
 HOSTILE = (

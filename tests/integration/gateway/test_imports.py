@@ -15,7 +15,7 @@ from orders.imports.spool import Spool
 from orders.names import import_progress
 from orders.redis import Redis
 from orders.settings import Settings
-from orderworks.gateway import downloads
+from orderworks_app.gateway import downloads
 from tests.gateways import JSON
 from tests.integration.conftest import Rows
 

@@ -12,7 +12,7 @@ from orders.drain import Drained
 from orders.messages import OrderUpdate
 from orders.settings import Settings
 from orders.stream import UpdateStream
-from orderworks.gateway import batches
+from orderworks_app.gateway import batches
 from tests.gateways import client_of, running_gateway
 
 Rows = dict[int, tuple[int, str, Decimal, int]]

@@ -13,8 +13,8 @@ from orders.redis import Redis, make_async_redis
 from orders.settings import Settings
 from orders.stream import UpdateStream
 from orders.tokens import Scope, create_token
-from orderworks.gateway import replays
-from orderworks.gateway.problems import Problem
+from orderworks_app.gateway import replays
+from orderworks_app.gateway.problems import Problem
 from tests.gateways import client_of, running_gateway
 from tests.processes import eventually
 

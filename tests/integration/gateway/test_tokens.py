@@ -16,9 +16,9 @@ from orders.redis import Redis, make_async_redis
 from orders.schema import api_tokens
 from orders.settings import Settings
 from orders.tokens import Scope, create_token, list_tokens, revoke_token
-from orderworks.gateway import tokens
-from orderworks.gateway.loopback import is_loopback
-from orderworks.gateway.rates import Rates
+from orderworks_app.gateway import tokens
+from orderworks_app.gateway.loopback import is_loopback
+from orderworks_app.gateway.rates import Rates
 from tests.gateways import JSON, client_of, running_gateway
 from tests.processes import eventually
 

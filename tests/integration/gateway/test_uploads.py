@@ -11,7 +11,7 @@ import pytest
 
 from orders.imports.spool import Spool
 from orders.settings import Settings
-from orderworks.gateway import manners, uploads
+from orderworks_app.gateway import manners, uploads
 from tests.gateways import client_of, running_gateway
 from tests.processes import eventually
 

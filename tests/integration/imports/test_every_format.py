@@ -21,8 +21,8 @@ from orders.imports.source import ImportSource
 from orders.imports.spool import Spool
 from orders.redis import make_redis
 from orders.schema import customers, orders
-from orderworks.demo.data import Sample, generate
-from orderworks.embedded.stack import Stack
+from orderworks_app.demo.data import Sample, generate
+from orderworks_app.embedded.stack import Stack
 from tests.conftest import fresh_settings
 
 if sys.version_info >= (3, 14):

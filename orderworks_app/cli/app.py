@@ -1,0 +1,64 @@
+"""All commands in one place, in the order in which `orderworks --help` lists them."""
+
+import typer
+
+from orderworks_app.cli import (
+    beat,
+    bench,
+    database,
+    import_control,
+    imports,
+    reports,
+    stack,
+    tokens,
+    updates,
+)
+from orderworks_app.cli.dead import dead
+from orderworks_app.cli.demo import demo
+from orderworks_app.cli.doctor import doctor
+from orderworks_app.cli.failures import clear_failures
+from orderworks_app.cli.gateway import gateway
+from orderworks_app.cli.metrics import metrics
+from orderworks_app.cli.rebuild import rebuild
+from orderworks_app.cli.reshard import reshard
+from orderworks_app.cli.status import status
+
+app = typer.Typer(
+    name="orderworks",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Background jobs for an orders database: updates and imports in bulk, certain cache "
+    "invalidation, reports kept ready. Servers are those that the environment names "
+    "(DATABASE_URL, REDIS_URL, …), else the embedded ones that `orderworks up` starts.",
+)
+app.command()(demo)
+app.command()(stack.up)
+app.command()(gateway)
+app.add_typer(tokens.commands, name="token")
+app.command("import")(imports.import_file)
+app.command()(imports.imports)
+app.command()(imports.rejects)
+app.command()(import_control.pause)
+app.command()(import_control.resume)
+app.command()(import_control.cancel)
+app.command()(import_control.retry)
+app.command()(updates.update)
+app.command()(dead)
+app.add_typer(reports.commands, name="report")
+app.add_typer(beat.commands, name="beat")
+app.command()(status)
+app.command()(metrics)
+app.command()(stack.env)
+app.command()(doctor)
+app.command()(rebuild)
+app.command()(reshard)
+app.add_typer(database.commands, name="db")
+app.add_typer(bench.commands, name="bench")
+
+
+def run() -> None:
+    """Run the command that the arguments name."""
+    with clear_failures():
+        app()

@@ -1,0 +1,134 @@
+"""`orderworks beat`: what beat asks for and when, and how to change that while all runs."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated
+
+import sqlalchemy as sa
+import typer
+from kombu.exceptions import OperationalError
+
+from orders import schedule
+from orders.database import make_engine
+from orders.errors import Unavailable
+from orders.schedule import Entry
+from orders.settings import Settings
+from orders.slots import Slot, message_options
+from orderworks_app.cli.output import console, plain, print_json, say, table
+from orderworks_app.spans import span
+
+commands = typer.Typer(
+    rich_markup_mode="markdown",
+    help="List what beat asks for, and change it while all runs. A change takes some seconds.",
+)
+
+EntryName = Annotated[str, typer.Argument(help="The entry, by its name in `orderworks beat`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+LONGEST = 365 * 24 * 3600
+"""Seconds. Whoever wants more than a year means to pause it."""
+
+
+@commands.callback(invoke_without_command=True)
+def beat(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """List the entries: task, period, last success, and when the next run is due."""
+    if context.invoked_subcommand is not None:
+        return
+    with _engine().connect() as connection:
+        entries = schedule.read_entries(connection)
+    if as_json:
+        print_json(entries)
+    elif entries:
+        _print(entries)
+    else:
+        say("Beat never asked for anything: is `celery -A worker beat` running?")
+
+
+@commands.command("set")
+def set_period(
+    entry: EntryName,
+    every: Annotated[
+        int | None, typer.Option(min=1, max=LONGEST, help="Seconds between two runs.")
+    ] = None,
+    *,
+    default: Annotated[bool, typer.Option("--default", help="As it is configured.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change how often an entry is run; this outlives restarts of beat and of the servers."""
+    if default == (every is not None):
+        raise typer.BadParameter("give either --every SECONDS or --default")
+    wanted = None if every is None else timedelta(seconds=every)
+    _change(lambda connection: schedule.set_period(connection, entry, wanted), as_json)
+
+
+@commands.command()
+def pause(entry: EntryName, *, as_json: AsJson = False) -> None:
+    """Let an entry not run until `resume`. Messages of it that are under way do nothing."""
+    _change(lambda connection: schedule.pause(connection, entry), as_json)
+
+
+@commands.command()
+def resume(entry: EntryName, *, as_json: AsJson = False) -> None:
+    """Let a paused entry run again; at once, if it is due."""
+    _change(lambda connection: schedule.resume(connection, entry), as_json)
+
+
+@commands.command()
+def run(entry: EntryName, *, as_json: AsJson = False) -> None:
+    """Run an entry now, paused or not. It takes the slot of now, so beat does not run it again.
+
+    A worker runs it as soon as one is free; if none is within two periods, the message expires.
+    """
+    with _engine().connect() as connection:
+        found = schedule.read_entry(connection, entry)
+    _send(found)
+    if as_json:
+        print_json(found)
+    else:
+        say(f"Asked for {plain(found.task)}.")
+
+
+def _send(entry: Entry) -> None:
+    from worker.celery import app  # noqa: PLC0415 - reads all of Celery's settings
+
+    options = message_options(Slot(entry.entry, entry.configured, forced=True), entry.every)
+    try:
+        app.send_task(entry.task, **options)
+    except OperationalError as error:
+        raise Unavailable(f"the broker took no message: {error}") from error
+
+
+def _change(change: Callable[[sa.Connection], Entry], as_json: bool) -> None:  # noqa: FBT001
+    with _engine().begin() as connection:
+        entry = change(connection)
+    if as_json:
+        print_json(entry)
+    else:
+        _print([entry])
+
+
+def _engine() -> sa.Engine:
+    return make_engine(Settings.load(), "orderworks-cli")
+
+
+def _print(entries: list[Entry]) -> None:
+    lines = table("entry", "task", "every", "last success", "next", right=("every",))
+    for each in entries:
+        lines.add_row(plain(each.entry), plain(each.task), _every(each), _last(each), _next(each))
+    console.print(lines)
+
+
+def _every(entry: Entry) -> str:
+    changed = entry.every != entry.configured
+    return span(entry.every) + (f" [dim](else {span(entry.configured)})[/]" if changed else "")
+
+
+def _last(entry: Entry) -> str:
+    ago = f"{entry.succeeded_at:%Y-%m-%d %H:%M:%S} UTC" if entry.succeeded_at else "never"
+    return f"[red]{ago}[/]" if entry.is_overdue else ago
+
+
+def _next(entry: Entry) -> str:
+    if entry.due_in is None:
+        return "[yellow]paused[/]"
+    return f"in {span(entry.due_in)}" if entry.due_in > 0 else "now"

@@ -1,0 +1,42 @@
+"""`orderworks gateway`: the HTTP gateway in the foreground."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from orders.errors import ConfigurationError
+from orders.settings import Settings
+
+
+def gateway(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen at [GATEWAY_HOST, 127.0.0.1].")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Port to listen at [GATEWAY_PORT, 8000]."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
+) -> None:
+    """Answer HTTP requests until Ctrl-C: updates, files, cached reads, reports, and a page.
+
+    On the loopback it lets in whoever is on this machine, until there is a token (`orderworks token`).
+    Elsewhere it refuses to start without one.
+    """
+    serve = _server()
+    given = {"gateway_host": host, "gateway_port": None if port is None else str(port)}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    serve(Settings.load(**overrides), workers)
+
+
+def _server() -> Callable[[Settings, int], None]:
+    """What serves, where the extra that it needs is installed."""
+    try:
+        from orderworks_app.gateway.server import serve  # noqa: PLC0415 - only this command needs it
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"the package {error.name} is missing: the gateway needs the extra `gateway`: "
+            "pip install 'orderworks[gateway]'"
+        ) from None
+    return serve

@@ -1,0 +1,129 @@
+"""How imports are shown to people: a list, one import, its way, and what a dry run found."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.progress import BarColumn, Progress, TextColumn
+
+from orders.imports.progress import COUNTS, Summary
+from orderworks_app.cli.output import console, plain, say, table
+from orderworks_app.spans import span
+
+WOULD = ("insert", "change", "unchanged", "stale", "superseded", "rejected")
+
+
+def print_list(found: Sequence[Summary]) -> None:
+    """A line for each import."""
+    lines = table("id", "kind", "source", "status", "rows", *COUNTS, right=("rows", *COUNTS))
+    for each in found:
+        counts = [f"{each[name]:,}" for name in ("rows", *COUNTS)]
+        lines.add_row(each["id"], each["kind"], plain(each["source"]), each["status"], *counts)
+    console.print(lines)
+
+
+def print_summary(summary: Summary) -> None:
+    """What became of an import, or how far it is; of a dry run, what would become of it."""
+    if summary.get("would"):
+        _print_would(summary)
+        return
+    counts = ", ".join(f"{summary[name]:,} {name}" for name in COUNTS if summary[name])
+    say(
+        f"Import {summary['id']} of {plain(summary['source'])}: {summary['status']}, "
+        f"{summary['rows'] or 0:,} rows: {counts or 'nothing done'}."
+    )
+    if summary["status"] in ("running", "paused"):
+        say(f"So far {way(summary)}.")
+    if summary["error"]:
+        say(f"[red]{plain(summary['error'])}[/]")
+    _point_on(summary)
+
+
+def would_stop(summary: Summary) -> bool:
+    """Whether the import of a dry run would have more rejects than it may have."""
+    would, most = summary.get("would"), summary.get("max_rejects")
+    if not would or most is None:
+        return False
+    return bool(would["rejected"] > most)
+
+
+def _point_on(summary: Summary) -> None:
+    """Say what can be done about it."""
+    if summary["mended"]:
+        say(f"{summary['mended']:,} of the rejected rows came again, mended.")
+    if summary["rejected"] > summary["mended"]:
+        say(f"See why with `orderworks rejects {summary['id']}`.")
+    if summary["quarantined"]:
+        say(
+            f"{summary['quarantined']:,} of {summary['chunks']:,} chunks were given up; "
+            f"`orderworks retry {summary['id']}` starts them again."
+        )
+
+
+def way(summary: Summary) -> str:
+    """How far an import is: rows, bytes, chunks, how fast, and how long it will take."""
+    done = sum(summary[name] for name in COUNTS)
+    rows = "?" if summary["rows"] is None else f"{summary['rows']:,}"
+    ended = summary["chunks_done"] + summary["quarantined"]
+    parts = [
+        f"{done:,} of {rows} rows",
+        f"{_megabytes(summary['bytes_done'])} of {_megabytes(summary['bytes'])} MB",
+        f"{ended:,} of {summary['chunks']:,} chunks",
+    ]
+    if summary["rows_per_second"] is not None:
+        parts.append(f"{summary['rows_per_second']:,.0f} rows/s")
+    if summary["eta_seconds"] is not None:
+        parts.append(f"{span(summary['eta_seconds'])} left")
+    return ", ".join(parts)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Summary], None]]:
+    """A bar that moves with every summary that is given to the function."""
+    columns = (
+        TextColumn("import {task.fields[id]} {task.fields[status]}"),
+        BarColumn(),
+        TextColumn("{task.fields[way]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("import", total=None, id="", status="", way="")
+
+        def show(summary: Summary) -> None:
+            fields = {"id": summary["id"], "status": summary["status"], "way": way(summary)}
+            done, total = summary["bytes_done"], summary["bytes"]
+            progress.update(bar, completed=done, total=total, **fields)
+
+        yield show
+
+
+def _print_would(summary: Summary) -> None:
+    would = summary["would"]
+    counts = ", ".join(f"{would[name]:,} {name}" for name in WOULD if would[name])
+    say(
+        f"Dry run of {plain(summary['source'])}, nothing was changed. "
+        f"It has {summary['rows']:,} rows: {counts or 'none'}."
+    )
+    say(f"Customers whose cached reads would be dropped: {would['customers']:,}.")
+    say(f"Reports that would change: {', '.join(would['reports']) or 'none'}.")
+    say(f"The import would take about {span(would['seconds'])}.")
+    if summary["strict"] and would["rejected"]:
+        say("Nothing would be imported: the import is strict.")
+    if would_stop(summary):
+        say(f"The import would stop: more than {summary['max_rejects']:,} rows would be rejected.")
+    _print_rows("The first differences:", would["differences"])
+    _print_rows("The first rejected rows:", would["rejects"])
+
+
+def _print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows of a kind as a table; nothing where there are none."""
+    if not rows:
+        return
+    say(title)
+    lines = table(*rows[0])
+    for row in rows:
+        lines.add_row(*("" if cell is None else plain(str(cell)) for cell in row.values()))
+    console.print(lines)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f}"

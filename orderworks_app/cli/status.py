@@ -1,0 +1,52 @@
+"""`orderworks status`: is everything up, and does anything wait?"""
+
+from typing import Annotated
+
+import typer
+
+from orders.delays import Path
+from orders.settings import Settings
+from orderworks_app.cli.failures import FAILED
+from orderworks_app.cli.output import console, plain, print_json, say, table
+from orderworks_app.health import Examination, Status
+
+WHO = {
+    Path.WORKER: "after a worker's commit",
+    Path.LOG: "after a change past the workers",
+}
+
+
+def status(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show every part and the work that waits. Exit status 0 only when all parts are well."""
+    found = Examination(Settings.load()).status()
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+    if not found.healthy:
+        raise typer.Exit(FAILED)
+
+
+def _print(found: Status) -> None:
+    lines = table("", "part", "")
+    for part in found.parts:
+        sign = "[green]●[/]" if part.healthy else "[red]●[/]"
+        detail = plain(part.detail)
+        lines.add_row(sign, part.name, detail if part.healthy else f"[red]{detail}[/]")
+    console.print(lines)
+    for name, counts in (
+        ("updates", found.updates),
+        ("imports", found.imports),
+        ("cached reads", found.cache),
+    ):
+        shown = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in counts.items())
+        say(f"{name}: {shown or 'none'}")
+    for path, last in found.invalidation.items():
+        times = (
+            f"{name} {1000 * seconds:,.1f} ms"
+            for name, seconds in (("p50", last.p50), ("p99", last.p99), ("max", last.longest))
+        )
+        say(f"cached reads gone {WHO[path]}: {', '.join(times)} (last {last.count:,})")

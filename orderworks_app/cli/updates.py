@@ -1,0 +1,105 @@
+"""`orderworks update`: hand over order updates."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orders.errors import InvalidFile, InvalidUpdate
+from orderworks_app.cli.failures import FAILED
+from orderworks_app.cli.output import plain, print_json, say
+from producer import OrderUpdate, Producer, Receipt, Verdict
+
+
+def update(  # noqa: PLR0913 - the options of a command
+    order_id: Annotated[int | None, typer.Argument(help="The order to change.")] = None,
+    *,
+    total: Annotated[str | None, typer.Option(help="New total, such as 19.99.")] = None,
+    status: Annotated[str | None, typer.Option(help="New status.")] = None,
+    customer: Annotated[int | None, typer.Option(help="New customer.")] = None,
+    version: Annotated[
+        int | None,
+        typer.Option(help="Apply only if the order's version is lower. Default: order of arrival."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help='JSON Lines, an update each: {"order_id": 1, "total": "9.99"}; - reads stdin.'
+        ),
+    ] = None,
+    track: Annotated[
+        bool, typer.Option("--track", help="Wait for the verdict; status 1 if the update is dead.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0, help="With --track: seconds to wait. Default: until there is one."),
+    ] = None,
+    durable: Annotated[
+        bool, typer.Option("--durable", help="Return only when Redis has it on disk.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Change an order: the workers apply it within moments, in bulk with others.
+
+    An order that does not exist is created if --customer and --total are given.
+    """
+    if (order_id is None) == (file is None):
+        raise typer.BadParameter("give either ORDER_ID with what is to change, or --file")
+    if file is not None and (total, status, customer, version) != (None,) * 4:
+        raise typer.BadParameter("--file brings its own values; leave the other options out")
+    if track and file is not None:
+        raise typer.BadParameter("--track is for one order; leave it out with --file")
+    if timeout is not None and not track:
+        raise typer.BadParameter("--timeout says how long --track waits; give both")
+    with Producer.from_settings() as producer:
+        if file is not None:
+            accepted = producer.update_many(_read(file), durable=durable)
+            _say({"accepted": accepted}, f"Accepted {accepted:,} updates.", as_json)
+        elif order_id is not None:
+            changed = OrderUpdate(
+                order_id=order_id, total=total, status=status, customer_id=customer, version=version
+            )
+            if track:
+                _follow(producer.update(changed, durable=durable, track=True), timeout, as_json)
+            else:
+                entry = producer.update(changed, durable=durable)
+                _say({"accepted": 1, "entry": entry}, f"Accepted as {entry}.", as_json)
+
+
+def _follow(receipt: Receipt, timeout: float | None, as_json: bool) -> None:  # noqa: FBT001
+    """Print the verdict when there is one, and end with a status that tells a dead update."""
+    verdict, entry = receipt.wait(timeout), receipt.entry
+    document = {"accepted": 1, "entry": entry, "verdict": verdict, "reason": receipt.reason}
+    because = f" ({plain(receipt.reason)})" if receipt.reason else ""
+    _say(document, f"Accepted as {entry}: {verdict}{because}.", as_json)
+    if verdict is Verdict.DEAD:
+        raise typer.Exit(FAILED)
+
+
+def _say(document: dict[str, object], sentence: str, as_json: bool) -> None:  # noqa: FBT001
+    if as_json:
+        print_json(document)
+    else:
+        say(sentence)
+
+
+def _read(file: Path) -> Iterator[OrderUpdate]:
+    if str(file) == "-":
+        yield from _parsed(sys.stdin.buffer)
+        return
+    try:
+        with file.open("rb") as lines:
+            yield from _parsed(lines)
+    except OSError as error:
+        raise InvalidFile(f"{file}: {error.strerror}") from None
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[OrderUpdate]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield OrderUpdate.decode(line)
+            except InvalidUpdate as error:
+                raise InvalidUpdate(f"line {number}: {error.field}", error.problem) from None

@@ -1,0 +1,118 @@
+"""The proof: four checks, each against something that was computed another way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from orders import reports
+from orders.messages import Verdict
+from orders.reads import CustomerReads, CustomerSummary
+from orders.redis import Redis
+from orders.schema import orders, uncounted_statuses
+from orders.windows import Window
+from orderworks_app.demo.oracle import Fields, Oracle
+
+FINAL = tuple(str(verdict) for verdict in Verdict if verdict is not Verdict.PARKED)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim, whether it holds, and the figures behind it."""
+
+    claim: str
+    holds: bool
+    figures: str
+
+
+def table_equals_oracle(engine: sa.Engine, oracle: Oracle) -> Check:
+    """The orders table is exactly what the files and updates make, computed apart."""
+    found = read_orders(engine)
+    wrong = [
+        key for key in found.keys() | oracle.orders if found.get(key) != oracle.orders.get(key)
+    ]
+    return Check(
+        "the orders table equals an oracle computed apart",
+        not wrong,
+        f"{len(found):,} orders, {len(wrong):,} differ",
+    )
+
+
+def read_orders(engine: sa.Engine) -> dict[int, Fields]:
+    """The whole orders table, by id."""
+    query = sa.select(orders.c.id, orders.c.customer_id, orders.c.status, orders.c.total)
+    with engine.connect() as connection:
+        return {
+            row.id: Fields(row.customer_id, row.status, row.total)
+            for row in connection.execute(query)
+        }
+
+
+def updates_add_up(sent: int, verdicts: Mapping[str, int]) -> Check:
+    """Every accepted update has got one verdict."""
+    settled = sum(verdicts[name] for name in FINAL)
+    told = ", ".join(f"{verdicts[name]:,} {name}" for name in FINAL if verdicts[name])
+    return Check(
+        "accepted = applied + superseded + stale + duplicate + dead",
+        sent == verdicts["accepted"] == settled,
+        f"{sent:,} accepted = {told}",
+    )
+
+
+def rows_add_up(summary: Mapping[str, Any], rows: int) -> Check:
+    """Every row of a file is accounted for."""
+    names = ("applied", "unchanged", "stale", "superseded", "rejected")
+    settled = sum(summary[name] for name in names)
+    told = ", ".join(f"{summary[name]:,} {name}" for name in names if summary[name])
+    return Check(
+        f"each row of the {summary['kind']} file is accounted for",
+        rows == summary["rows"] == settled,
+        f"{rows:,} rows = {told}",
+    )
+
+
+def cached_reads_equal_database(
+    engine: sa.Engine, reads: CustomerReads, customer_ids: list[int]
+) -> Check:
+    """What the cache says of each customer is what the database says."""
+    actual = _summaries(engine)
+    nothing = CustomerSummary(0, 0, 0, None)  # type: ignore[arg-type]  # zero is zero
+    wrong = 0
+    for customer_id in customer_ids:
+        cached = reads.customer_summary(customer_id)
+        true = actual.get(customer_id, nothing)
+        wrong += (cached.orders, cached.total) != (true.orders, true.total)
+    return Check(
+        "every cached read equals the database",
+        not wrong,
+        f"{len(customer_ids):,} customers read, {wrong:,} differ",
+    )
+
+
+def _summaries(engine: sa.Engine) -> dict[int, CustomerSummary]:
+    query = (
+        sa.select(orders.c.customer_id, sa.func.count(), sa.func.sum(orders.c.total))
+        .where(orders.c.status.not_in(sa.select(uncounted_statuses.c.status)))
+        .group_by(orders.c.customer_id)
+    )
+    with engine.connect() as connection:
+        return {
+            customer_id: CustomerSummary(customer_id, count, total, None)
+            for customer_id, count, total in connection.execute(query)
+        }
+
+
+def reports_equal_sql(engine: sa.Engine, cache: Redis, depth: int) -> Check:
+    """The published report of every window is what SQL over the orders table says."""
+    wrong = []
+    for window in Window:
+        published = reports.published_report(cache, window)
+        if published is None or published.rows != reports.compute(engine, window, depth).rows:
+            wrong.append(str(window))
+    return Check(
+        "the published reports equal SQL over the orders table",
+        not wrong,
+        f"{len(Window)} windows of up to {depth:,} customers"
+        + (f", these differ: {', '.join(wrong)}" if wrong else ""),
+    )

@@ -1,0 +1,160 @@
+"""The demo's story, step by step: import, update while people read, report, prove."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from orders.cache import Cache
+from orders.database import make_engine
+from orders.errors import OrderworksError, WaitTimeout
+from orders.reads import CustomerReads
+from orders.redis import make_redis
+from orders.reports import published_report
+from orders.schema import customers, update_shards
+from orders.settings import Settings
+from orders.stream import SEQUENCE_BITS, UpdateStream
+from orders.windows import Window
+from orderworks_app.cli.output import console, say
+from orderworks_app.cli.reports import print_report
+from orderworks_app.demo import checks
+from orderworks_app.demo.checks import Check
+from orderworks_app.demo.data import Sample, generate
+from orderworks_app.demo.oracle import Oracle, make_updates
+from orderworks_app.demo.readers import Readers
+from producer import Producer
+
+UPDATES = 20_000
+CHECKED_OTHERS = 2_000
+PATIENCE = 300.0
+"""Seconds that any one step may take."""
+
+
+class Demo:
+    """One run against servers and workers that are up."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        """`folder` is for the generated files."""
+        self._settings = settings
+        self._folder = folder
+        self._engine = make_engine(settings, "orderworks-demo")
+        self._cache = make_redis(settings.cache, settings.redis_timeout)
+        self._redis = make_redis(settings.stream, settings.redis_timeout)
+        self._stream = UpdateStream(self._redis, settings.update_shards, settings.stream_limit)
+        self._reads = CustomerReads(self._engine, Cache.from_settings(settings), settings.cache_ttl)
+        self._seen: set[int] = set()
+
+    def run(self, order_count: int) -> list[Check]:
+        """Do everything, print what happens, and give the checks."""
+        self._refuse_others_data()
+        oracle = Oracle(checks.read_orders(self._engine))
+        sample = generate(self._folder, order_count)
+        _tick(f"generated {sample.customers:,} customers and {order_count:,} orders (TPC-H)")
+        with Producer.from_settings() as producer:
+            of_customers = self._import(producer, sample.customers_file, "customers")
+            of_orders = self._import(producer, sample.orders_file, "orders")
+            oracle.take_file(sample.orders)
+            verdicts = self._update(producer, sample, oracle)
+        self._await_report()
+        return [
+            checks.table_equals_oracle(self._engine, oracle),
+            checks.rows_add_up(of_customers, sample.customers),
+            checks.rows_add_up(of_orders, order_count),
+            checks.updates_add_up(UPDATES, verdicts),
+            checks.cached_reads_equal_database(
+                self._engine, self._reads, self._customers_to_check(sample)
+            ),
+            checks.reports_equal_sql(self._engine, self._cache, self._settings.report_depth),
+        ]
+
+    def _refuse_others_data(self) -> None:
+        """The demo writes over orders by id, so it keeps off a database that somebody uses."""
+        foreign = sa.select(customers.c.id).where(customers.c.name.not_like("Customer#%")).limit(1)
+        with self._engine.connect() as connection:
+            if connection.scalar(foreign) is not None:
+                raise OrderworksError(
+                    "this database holds customers that the demo did not make: give the demo a "
+                    "folder of its own, ORDERWORKS_HOME=demo-home orderworks demo"
+                )
+
+    def _import(self, producer: Producer, file: Path, kind: str) -> dict[str, Any]:
+        began = time.monotonic()
+        summary = producer.import_file(file, kind=kind, again=True).wait(timeout=PATIENCE)
+        took = time.monotonic() - began
+        _tick(
+            f"imported {summary['rows']:,} {kind} in {took:.1f} s, {summary['rows'] / took:,.0f} "
+            f"rows/s: {summary['applied']:,} applied, {summary['unchanged']:,} unchanged"
+        )
+        return summary
+
+    def _update(self, producer: Producer, sample: Sample, oracle: Oracle) -> dict[str, int]:
+        newest = int(time.time() * 1000) << SEQUENCE_BITS
+        updates = make_updates(sample.orders["id"].to_list(), UPDATES, newest)
+        before = self._verdicts()
+        readers = sample.orders["customer_id"].unique().to_list()
+        with Readers(self._reads, readers) as reading:
+            began = time.monotonic()
+            producer.update_many(updates)
+            accepted = time.monotonic()
+            self._await_drained()
+            applied = time.monotonic()
+        for update in updates:
+            oracle.take_update(update)
+        _tick(
+            f"{UPDATES:,} updates accepted in {accepted - began:.1f} s, all applied after "
+            f"{applied - began:.1f} s, {UPDATES / (applied - began):,.0f}/s; "
+            f"{reading.done:,} cached reads meanwhile"
+        )
+        self._seen = reading.seen
+        after = self._verdicts()
+        return {name: after[name] - before[name] for name in after}
+
+    def _customers_to_check(self, sample: Sample) -> list[int]:
+        """Everybody whose reads were cached while the updates ran, and some others."""
+        others = sample.orders["customer_id"].unique().head(CHECKED_OTHERS).to_list()
+        return sorted(self._seen.union(others))
+
+    def _verdicts(self) -> dict[str, int]:
+        names = ("accepted", *checks.FINAL)
+        sums = [sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0) for name in names]
+        with self._engine.connect() as connection:
+            return dict(
+                zip(names, map(int, connection.execute(sa.select(*sums)).one()), strict=True)
+            )
+
+    def _await_drained(self) -> None:
+        shards = range(self._settings.update_shards)
+        _await("the updates to be applied", lambda: not any(map(self._stream.length, shards)))
+
+    def _await_report(self) -> None:
+        """Wait for beat: the next report that is as of later than now."""
+        quiet = datetime.now(UTC)
+        began = time.monotonic()
+
+        def refreshed() -> bool:
+            report = published_report(self._cache, Window.ALL)
+            return report is not None and report.as_of > quiet
+
+        _await("beat to refresh the report", refreshed)
+        _tick(f"beat refreshed the top-customers report after {time.monotonic() - began:.1f} s")
+        report = published_report(self._cache, Window.ALL)
+        top = report and report.sliced(10, 1)
+        if top:
+            console.print()
+            print_report(top)
+            console.print()
+
+
+def _await(what: str, happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        if time.monotonic() > deadline:
+            raise WaitTimeout(f"gave up after {PATIENCE:.0f} s waiting for {what}: see the logs")
+        time.sleep(0.02)
+
+
+def _tick(sentence: str) -> None:
+    say(f"[green]✓[/] {sentence}")

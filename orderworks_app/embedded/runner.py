@@ -1,0 +1,165 @@
+"""The life of one part under supervision: started, healthy, dead, started again, stopped."""
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+from orders.errors import OrderworksError
+from orderworks_app.embedded.parts import Part
+from orderworks_app.embedded.process import Child, Identity
+
+FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
+"""Seconds before a dead part is started again; each death in a row doubles them."""
+
+STEADY = 30.0
+"""Seconds of health after which earlier deaths are forgotten."""
+
+
+class StartFailed(OrderworksError):
+    """A part did not come up, so nothing did."""
+
+
+class State(StrEnum):
+    """Where a part stands, in the words that people see."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    READY = "ready"
+    DONE = "done"
+    RESTARTING = "restarting"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class Runner:
+    """Keeps one part running. `look` moves it on; nothing happens between two looks.
+
+    Attributes:
+        part: what is run.
+        state: where it stands.
+        reason: why it is not ready, for people.
+        restarts: how often it was started again.
+        since: the monotonic time of its last change to ready.
+    """
+
+    def __init__(self, part: Part, logs: Path, changed: Callable[["Runner"], None]) -> None:
+        self.part = part
+        self.state = State.WAITING
+        self.reason = ""
+        self.restarts = 0
+        self.since: float | None = None
+        self._logs = logs
+        self._changed = changed
+        self._child: Child | None = None
+        self._was_ready = False
+        self._delay = FIRST_DELAY
+        self._due = 0.0
+
+    @property
+    def identity(self) -> Identity | None:
+        """The process that runs now."""
+        return self._child.identity if self._child else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the next stage need not wait for it."""
+        return self.state is State.DONE or self._was_ready
+
+    def begin(self) -> None:
+        """Start the process.
+
+        Raises:
+            StartFailed: it cannot be run at all, and it is its first start.
+        """
+        self._due = time.monotonic() + self.part.deadline
+        try:
+            self._child = Child.start(self.part, self._logs)
+        except OSError as error:
+            self._failed(f"it cannot be run: {error.strerror or error}")
+            return
+        self._change(State.STARTING)
+
+    def look(self) -> None:
+        """See what became of the process, and act on it.
+
+        Raises:
+            StartFailed: it did not come up at its first start.
+        """
+        if self.state is State.STARTING:
+            self._look_at_start()
+        elif self.state is State.READY:
+            self._look_at_ready()
+        elif self.state is State.RESTARTING and time.monotonic() >= self._due:
+            self.restarts += 1
+            self.begin()
+
+    def ask_to_stop(self) -> None:
+        """Begin its end."""
+        if self._child:
+            self._due = time.monotonic() + self.part.stop_timeout
+            self._change(State.STOPPING)
+            self._child.ask_to_stop()
+
+    def has_stopped(self) -> bool:
+        """Whether it ended in time, or its time is over and it was killed. Nothing is left then."""
+        if self._child and not self._child.has_exited() and time.monotonic() < self._due:
+            return False
+        self.kill()
+        return True
+
+    def kill(self) -> None:
+        """End the process and all it spawned, at once."""
+        child, self._child = self._child, None
+        if child:
+            child.reap()
+            self._change(State.STOPPED)
+
+    def _look_at_start(self) -> None:
+        child = self._running()
+        if child.has_exited():
+            self._exited(child)
+        elif child.is_healthy():
+            self._was_ready = True
+            self.since = time.monotonic()
+            self._change(State.READY)
+        elif time.monotonic() >= self._due:
+            child.reap()
+            self._failed(f"it was not ready within {self.part.deadline:g} s")
+
+    def _look_at_ready(self) -> None:
+        child = self._running()
+        if child.has_exited():
+            self._exited(child)
+        elif self.since is not None and time.monotonic() - self.since > STEADY:
+            self._delay = FIRST_DELAY
+
+    def _running(self) -> Child:
+        if self._child is None:  # A start that failed leaves no process, and another state.
+            raise AssertionError(self.part.name)
+        return self._child
+
+    def _exited(self, child: Child) -> None:
+        status = child.reap()
+        if self.part.one_shot and status == 0:
+            self._child = None
+            self._change(State.DONE)
+        else:
+            how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+            self._failed(f"it ended: {how}")
+
+    def _failed(self, reason: str) -> None:
+        """Try again later. What never worked is not tried again: someone has to mend it."""
+        child, self._child, self.since = self._child, None, None
+        self.reason = reason
+        if not self._was_ready:
+            lines = child.log.last_lines() if child else ""
+            said = f"; the last it said, in {child.log.path}:\n{lines}" if child and lines else ""
+            raise StartFailed(f"{self.part.name} did not start: {reason}{said}")
+        self._due = time.monotonic() + self._delay
+        self._delay = min(self._delay * 2, LONGEST_DELAY)
+        self._change(State.RESTARTING)
+
+    def _change(self, state: State) -> None:
+        self.state = state
+        self._changed(self)

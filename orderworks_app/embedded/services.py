@@ -1,0 +1,136 @@
+"""What runs beside the servers, as a user would type it: migrations, workers, beat, Flower, gateway."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import orders
+from orders.names import Queue
+from orders.settings import Settings
+from orderworks_app.embedded import health
+from orderworks_app.embedded.home import Home, make_folder
+from orderworks_app.embedded.parts import Part, Stage
+from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.embedded.process import HOME_VARIABLE, PART_VARIABLE
+
+MIGRATIONS, BEAT, FLOWER, GATEWAY = "migrations", "beat", "flower", "gateway"
+WORKERS = {
+    "updates": (Queue.UPDATES, Queue.REPORTS, Queue.UPKEEP),
+    "imports": (Queue.IMPORTS,),
+}
+"""Two of them, so that an update never waits behind a chunk of an import."""
+
+CELERY = (sys.executable, "-m", "celery", "--app", "worker")
+INFO = "--loglevel=INFO"  # Below it, neither worker nor beat would say that they are ready.
+
+
+def service_parts(home: Home, addresses: Mapping[str, str], ports: Mapping[str, int]) -> list[Part]:
+    """The parts that run the project's own code against `addresses`.
+
+    Flower and the gateway are among them if they have a port.
+    """
+    parts = [_migrations(home, addresses)]
+    parts += [_worker(home, addresses, name, queues) for name, queues in WORKERS.items()]
+    parts += [_beat(home, addresses)]
+    listening = {FLOWER: _flower, GATEWAY: _gateway}
+    return parts + [
+        make(home, addresses, ports[name]) for name, make in listening.items() if name in ports
+    ]
+
+
+def _migrations(home: Home, addresses: Mapping[str, str]) -> Part:
+    return Part(
+        name=MIGRATIONS,
+        stage=Stage.MIGRATIONS,
+        command=(sys.executable, "-m", "orderworks_app", "db", "upgrade"),
+        mark="orderworks",
+        is_healthy=health.never,
+        environment=_environment(home, addresses, MIGRATIONS),
+        folder=_folder(home),
+        deadline=3600,
+        stop_timeout=3,
+        one_shot=True,
+    )
+
+
+def _worker(home: Home, addresses: Mapping[str, str], name: str, queues: tuple[Queue, ...]) -> Part:
+    """A worker that gives its unfinished messages back when it is stopped, instead of waiting."""
+    arguments = ("worker", "-Q", ",".join(queues), "-n", f"{name}@%h", "--concurrency", "2", INFO)
+    part = f"worker-{name}"
+    return Part(
+        name=part,
+        stage=Stage.SERVICES,
+        command=(*CELERY, *arguments),
+        mark="celery",
+        is_healthy=health.says(" ready."),
+        environment={**_environment(home, addresses, part), "REMAP_SIGTERM": "SIGQUIT"},
+        folder=_folder(home),
+        stop_timeout=14,
+    )
+
+
+def _beat(home: Home, addresses: Mapping[str, str]) -> Part:
+    return Part(
+        name=BEAT,
+        stage=Stage.SERVICES,
+        command=(*CELERY, "beat", INFO),
+        mark="celery",
+        is_healthy=health.says("beat: Starting"),
+        environment=_environment(home, addresses, BEAT),
+        folder=_folder(home),
+    )
+
+
+def _flower(home: Home, addresses: Mapping[str, str], port: int) -> Part:
+    """Flower for looking only: whoever wants its buttons sets FLOWER_READ_ONLY=false."""
+    environment = {"FLOWER_READ_ONLY": "true", **_environment(home, addresses, FLOWER)}
+    return Part(
+        name=FLOWER,
+        stage=Stage.SERVICES,
+        command=(*CELERY, "flower", f"--address={LOOPBACK}", f"--port={port}"),
+        mark="celery",
+        is_healthy=health.serves(f"http://{LOOPBACK}:{port}/healthcheck"),
+        environment=environment,
+        folder=_folder(home),
+        address=f"http://{LOOPBACK}:{port}",
+    )
+
+
+def _gateway(home: Home, addresses: Mapping[str, str], port: int) -> Part:
+    arguments = ("gateway", "--host", LOOPBACK, "--port", str(port))
+    return Part(
+        name=GATEWAY,
+        stage=Stage.SERVICES,
+        command=(sys.executable, "-m", "orderworks_app", *arguments),
+        mark="orderworks",
+        is_healthy=health.serves(f"http://{LOOPBACK}:{port}/healthz"),
+        environment=_environment(home, addresses, GATEWAY),
+        folder=_folder(home),
+        address=f"http://{LOOPBACK}:{port}",
+    )
+
+
+def _environment(home: Home, addresses: Mapping[str, str], part: str) -> dict[str, str]:
+    """The user's environment with the stack's addresses.
+
+    The project's own modules come first on the path: the user's folder may have a `tasks.py` too.
+    """
+    root = str(Path(orders.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    own = {HOME_VARIABLE: str(home.folder), PART_VARIABLE: part}
+    run = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **_absolute_secret_files(), **addresses, **own, **run}
+
+
+def _absolute_secret_files() -> dict[str, str]:
+    """`DATABASE_URL_FILE` and its like: the services run in another folder than the user."""
+    names = (f"{name.upper()}_FILE" for name in Settings.model_fields)
+    return {name: str(Path(os.environ[name]).absolute()) for name in names if name in os.environ}
+
+
+def _folder(home: Home) -> Path:
+    """An empty folder: Celery imports from where it runs, and any folder is a package to Python."""
+    folder = home.folder / "run"
+    make_folder(folder)
+    return folder

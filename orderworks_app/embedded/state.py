@@ -1,0 +1,83 @@
+"""The state file: addresses for other commands, processes for the next supervisor."""
+
+import json
+import os
+import signal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from orders.settings import STATE_FILE
+from orderworks_app.embedded.home import Home, write_private
+from orderworks_app.embedded.parts import Part
+from orderworks_app.embedded.process import Identity, is_same_process
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A process that a supervisor wrote down, with how to end it."""
+
+    identity: Identity
+    stage: int
+    stop_signal: signal.Signals
+    stop_timeout: float
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any]) -> Self:
+        """The process that an entry of the state file stands for."""
+        identity = Identity(int(entry["pid"]), float(entry["create_time"]), str(entry["mark"]))
+        return cls(
+            identity,
+            int(entry["stage"]),
+            signal.Signals(entry["stop_signal"]),
+            float(entry["stop_timeout"]),
+        )
+
+
+def write_state(
+    home: Home, environment: Mapping[str, str], running: Iterable[tuple[Part, Identity]]
+) -> None:
+    """Replace the state file in one step: a reader sees the one before or this one, whole."""
+    supervisor = {"pid": os.getpid(), "create_time": psutil.Process().create_time()}
+    parts = {part.name: _entry(part, identity) for part, identity in running}
+    state = {"environment": dict(environment), "supervisor": supervisor, "parts": parts}
+    write_private(home.state_file, json.dumps(state, indent=1) + "\n")
+
+
+def _entry(part: Part, identity: Identity) -> dict[str, Any]:
+    return {
+        "pid": identity.pid,
+        "create_time": identity.create_time,
+        "mark": identity.mark,
+        "address": part.address,
+        "stage": int(part.stage),
+        "stop_signal": int(part.stop_signal),
+        "stop_timeout": part.stop_timeout,
+    }
+
+
+def running_environment(home: Path) -> dict[str, str] | None:
+    """The addresses of the stack that runs in this folder; None if none does.
+
+    What a killed supervisor left does not count: nobody looks after it.
+    """
+    try:
+        state = json.loads((home / STATE_FILE).read_text(encoding="utf-8"))
+        supervisor = state["supervisor"]
+        if not is_same_process(int(supervisor["pid"]), float(supervisor["create_time"])):
+            return None
+        return {str(name): str(value) for name, value in state["environment"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def recorded_processes(home: Home) -> list[Recorded]:
+    """The processes of the state file; none if it is missing or damaged."""
+    try:
+        state = json.loads(home.state_file.read_text(encoding="utf-8"))
+        return [Recorded.read(entry) for entry in state["parts"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []

@@ -1,0 +1,156 @@
+"""What a person sees of `up`: a table that stays in place on a terminal, plain lines elsewhere."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from orderworks_app.embedded.runner import Runner, State
+
+REFRESH = 0.5
+"""Seconds between two refreshes of the table."""
+
+COLOURS = {
+    State.READY: "green",
+    State.DONE: "green",
+    State.RESTARTING: "red",
+    State.STARTING: "yellow",
+    State.STOPPING: "yellow",
+}
+
+
+class Lines:
+    """A line for each thing that happens, with its time: for log files and pipes."""
+
+    def __enter__(self) -> Self:
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to clear away."""
+
+    def say(self, text: str) -> None:
+        """Print one line at once. A reader that went away must not end what runs."""
+        try:
+            print(f"{datetime.now().astimezone():%H:%M:%S} {text}", flush=True)  # noqa: T201 - its purpose
+        except OSError:
+            _silence()
+
+    def changed(self, runner: Runner, /) -> None:
+        """Print what happened to the part, unless it is only on its way."""
+        line = _line(runner)
+        if line:
+            self.say(f"{runner.part.name} {line}")
+
+    def tick(self, _runners: Sequence[Runner], /) -> None:
+        """Nothing changes by itself in lines that are printed."""
+
+
+class Board:
+    """A table of the parts that is drawn again in place: for terminals."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False)
+        self._due = 0.0
+
+    def __enter__(self) -> Self:
+        """Take the place on the terminal."""
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the last table on the terminal."""
+        try:
+            self._live.stop()
+        except OSError:
+            _silence()
+
+    def say(self, text: str) -> None:
+        """Print one line above the table."""
+        try:
+            self._console.print(text, highlight=False, markup=False)
+        except OSError:
+            _silence()
+
+    def changed(self, _runner: Runner, /) -> None:
+        """Draw the table at the next tick."""
+        self._due = 0.0
+
+    def tick(self, runners: Sequence[Runner], /) -> None:
+        """Draw the table, if something changed or the last one is old. The terminal may be gone."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + REFRESH
+        try:
+            self._live.update(_table(runners), refresh=True)
+        except OSError:
+            _silence()
+
+
+def view() -> Board | Lines:
+    """The view that suits standard output."""
+    console = Console()
+    return Board(console) if console.is_terminal and not console.is_dumb_terminal else Lines()
+
+
+def _line(runner: Runner) -> str | None:
+    pid = f" (pid {runner.identity.pid})" if runner.identity else ""
+    match runner.state:
+        case State.READY:
+            where = f" on {runner.part.address}" if runner.part.address else ""
+            return f"ready{where}{pid}"
+        case State.RESTARTING:
+            return f"restarting: {runner.reason}"
+        case State.DONE | State.STOPPED:
+            return str(runner.state)
+        case _:
+            return None
+
+
+def _table(runners: Sequence[Runner]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("part", "state", "pid", "uptime", "restarts", "address"):
+        right = column in ("pid", "uptime", "restarts")
+        table.add_column(column, justify="right" if right else "left", no_wrap=column == "part")
+    for runner in runners:
+        table.add_row(*_row(runner))
+    return table
+
+
+def _row(runner: Runner) -> tuple[str, ...]:
+    colour = COLOURS.get(runner.state, "dim")
+    reason = f" ({runner.reason})" if runner.state is State.RESTARTING else ""
+    pid = str(runner.identity.pid) if runner.identity else ""
+    uptime = _span(time.monotonic() - runner.since) if runner.since and pid else ""
+    restarts = str(runner.restarts or "")
+    state = f"[{colour}]{runner.state}[/]{reason}"
+    return runner.part.name, state, pid, uptime, restarts, runner.part.address
+
+
+def _span(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _silence() -> None:
+    """Nobody reads standard output any more; what is still said goes nowhere, and does not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,94 @@
+"""Who may do what, and how often.
+
+Off the loopback everybody has a token. On it, whoever is on this machine may do everything until the
+first token is made.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import cast
+
+import structlog
+from fastapi import Request
+
+from orders.errors import Unavailable
+from orders.tokens import Scope
+from orderworks_app.gateway.loopback import is_loopback
+from orderworks_app.gateway.problems import Kind, Problem, try_again
+from orderworks_app.gateway.queries import refuse_unknown
+from orderworks_app.gateway.state import State, current_state
+from orderworks_app.gateway.tokens import ANYBODY_HERE, Caller
+
+__all__ = ["Scope", "allowed", "caller_of", "welcome"]
+
+
+def allowed(scope: Scope) -> Callable[[Request], Awaitable[None]]:
+    """A dependency of routes: who asks may do what this scope is for, and not too often.
+
+    Raises:
+        Problem: they may not, or ask for something unknown; Unavailable: the database cannot say.
+    """
+
+    async def check(request: Request) -> None:
+        state = current_state(request)
+        caller = await _identify(request, state)
+        request.state.caller = caller
+        if scope not in caller.scopes:
+            lacking = f'Bearer error="insufficient_scope", scope="{scope}"'
+            raise Problem(
+                Kind.FORBIDDEN,
+                f"the token {caller.name} has no scope {scope}",
+                headers={"WWW-Authenticate": lacking},
+            )
+        await _slow_down(caller, state)
+        refuse_unknown(request)
+
+    return check
+
+
+def welcome(request: Request, scope: Scope) -> Callable[[], Awaitable[bool]]:
+    """Tells whether who asked may still do what the scope is for: for answers that take long."""
+
+    async def is_welcome() -> bool:
+        with suppress(Problem, Unavailable):
+            return scope in (await _identify(request, current_state(request))).scopes
+        return False
+
+    return is_welcome
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks, where `allowed` has let them."""
+    return cast("Caller", request.state.caller)
+
+
+async def _identify(request: Request, state: State) -> Caller:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if not scheme:
+        if is_local(request, state) and not await state.tokens.needed():
+            return ANYBODY_HERE
+        raise _unauthorized("this needs a token: Authorization: Bearer …", "")
+    caller = await state.tokens.caller(token.strip()) if scheme.lower() == "bearer" else None
+    if caller is None:
+        raise _unauthorized("the token is not valid", ', error="invalid_token"')
+    structlog.contextvars.bind_contextvars(token=caller.name)
+    return caller
+
+
+def _unauthorized(detail: str, error: str) -> Problem:
+    challenge = f'Bearer realm="orderworks"{error}'
+    return Problem(Kind.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})
+
+
+async def _slow_down(caller: Caller, state: State) -> None:
+    if caller is ANYBODY_HERE:
+        return
+    rate = caller.rate or state.settings.gateway_rate
+    if wait := await state.rates.wait_before(caller.name, rate):
+        raise try_again(Kind.TOO_MANY, f"the token may make {rate:g} requests a second", wait)
+
+
+def is_local(request: Request, state: State) -> bool:
+    """Whether the gateway listens on the loopback only, and so does the client ask from there."""
+    client = request.client.host if request.client else ""
+    return is_loopback(state.settings.gateway_host) and is_loopback(client)

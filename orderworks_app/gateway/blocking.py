@@ -1,0 +1,73 @@
+"""What blocks the thread that uses it: the parts of the domain that know no event loop."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import sqlalchemy as sa
+
+from orders.cache import Cache
+from orders.metrics import Metrics
+from orders.names import TaskName
+from orders.redis import Redis, make_redis
+from orders.replay import RATE, Replay
+from orders.reports import TopCustomers
+from orders.settings import Settings
+from orders.stream import UpdateStream
+from orderworks_app.health import Examination
+from orderworks_app.imports import Imports
+from producer.nudges import Nudges
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """For threads, which share it. Connections are opened on first use.
+
+    Attributes:
+        engine: PostgreSQL.
+        updates: the streams of accepted updates.
+        published: the Redis of reports and cached reads.
+        examination: what `orderworks status` asks.
+    """
+
+    engine: sa.Engine
+    updates: UpdateStream
+    published: Redis
+    imports: Imports
+    reports: TopCustomers
+    metrics: Metrics
+    examination: Examination
+    nudges: Nudges
+
+    @classmethod
+    @contextmanager
+    def running(cls, settings: Settings, engine: sa.Engine, cache: Cache) -> Iterator[Self]:
+        """All of it, until the block ends. No server has to be there for it."""
+        with ExitStack() as stack:
+            stream, published, quick = (
+                stack.enter_context(make_redis(url, timeout))
+                for url, timeout in (
+                    (settings.stream, settings.redis_timeout),
+                    (settings.cache, settings.redis_timeout),
+                    (settings.cache, settings.cache_timeout),
+                )
+            )
+            nudges = stack.enter_context(closing(Nudges(settings.broker)))
+            yield cls(
+                engine=engine,
+                updates=UpdateStream(stream, settings.update_shards, settings.stream_limit),
+                published=published,
+                imports=Imports(engine, stream, nudges, settings),
+                reports=TopCustomers(engine, quick, cache),
+                metrics=Metrics.from_settings(settings),
+                examination=stack.enter_context(closing(Examination(settings))),
+                nudges=nudges,
+            )
+
+    def replay(self, patience: float) -> Replay:
+        """A run of replays, which gives a full stream `patience` seconds."""
+        return Replay(self.engine, self.updates, self._nudge, rate=RATE, patience=patience)
+
+    def _nudge(self, shard: int) -> None:
+        self.nudges.send(TaskName.DRAIN_UPDATES, shard)

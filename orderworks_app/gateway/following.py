@@ -1,0 +1,46 @@
+"""The way of an import as events, until it ended. One look for all who follow it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import count
+
+from anyio import CapacityLimiter, to_thread
+
+from orders.errors import ImportNotFound
+from orders.imports.progress import ENDED, Summary
+from orderworks_app.gateway.events import encoded
+from orderworks_app.gateway.looks import AWAY
+from orderworks_app.gateway.problems import problem_of
+from orderworks_app.imports import Imports
+
+EVERY = 0.5
+"""Seconds between two looks."""
+
+
+async def follow(
+    imports: Imports, import_id: str, threads: CapacityLimiter
+) -> AsyncIterator[bytes]:
+    """Events `progress` whenever the import moved, and at last `end`; `away` while nobody can tell.
+
+    It also ends when the import is forgotten meanwhile.
+    """
+    told: object = None
+    for number in count(1):
+        try:
+            found = await to_thread.run_sync(imports.look, import_id, limiter=threads)
+        except AWAY as error:
+            name, document = "away", {"detail": problem_of(error).detail}
+        except ImportNotFound:
+            return
+        else:
+            name, document = _event_of(found), found
+        if document != told:
+            told = document
+            yield encoded(name, number, document)
+        if name == "end":
+            return
+        await asyncio.sleep(EVERY)
+
+
+def _event_of(summary: Summary) -> str:
+    return "end" if summary["status"] in ENDED else "progress"

@@ -1,0 +1,215 @@
+"""How all is, once a second: what the page shows. One look for all who watch."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from orders.accounts import read_totals
+from orders.cache import cache_counts, hit_rate
+from orders.dead import count_waiting
+from orders.imports.ledger import count_by_status, list_unended
+from orders.imports.progress import Summary
+from orders.redis import Redis
+from orders.reports import published_report
+from orders.schedule import Entry, read_entries
+from orders.stream import UpdateStream
+from orders.windows import Window
+from orderworks_app.gateway.blocking import Blocking
+from orderworks_app.gateway.events import encoded
+from orderworks_app.gateway.looks import Look
+
+EVERY = 1.0
+"""Seconds from one event to the next."""
+
+PATIENCE = 1.0
+"""Seconds that a server has to answer, until the event goes out without what it knows."""
+
+MOST_IMPORTS = 20
+
+
+class Updates(msgspec.Struct, frozen=True):
+    """Updates: how many workers settle a second, and the totals.
+
+    accepted = applied + superseded + stale + duplicate + dead + parked; `outbox` comes on top.
+    `per_second` is None where the look before saw nothing.
+    """
+
+    per_second: float | None
+    accepted: int
+    applied: int
+    superseded: int
+    stale: int
+    duplicate: int
+    dead: int
+    parked: int
+    outbox: int
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Accepted updates that wait in the streams, and since when the oldest does, in seconds."""
+
+    waiting: int
+    lag_seconds: float
+
+
+class ImportsNow(msgspec.Struct, frozen=True):
+    """How many imports there are of each status, and those that are running or paused."""
+
+    counts: dict[str, int]
+    running: list[Summary]
+
+
+class Reads(msgspec.Struct, frozen=True):
+    """Cached reads by how they went; `hit_rate` is the share that needed no query."""
+
+    hit: int
+    stale: int
+    miss: int
+    error: int
+    refused: int
+    hit_rate: float | None
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """An entry of beat; spans are in seconds. `error` is of its last failure, until it succeeds."""
+
+    entry: str
+    task: str
+    every: float
+    paused: bool
+    overdue: bool
+    succeeded_at: datetime | None
+    error: str | None
+    due_in: float | None
+
+
+class Dead(msgspec.Struct, frozen=True):
+    """Dead letters that nobody replayed."""
+
+    not_replayed: int
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """How old the published report of all time is."""
+
+    as_of: datetime
+    age_seconds: float
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """How all is. What a server would tell is null while that is away."""
+
+    at: datetime
+    away: list[str]
+    updates: Updates | None
+    stream: Waiting | None
+    imports: ImportsNow | None
+    cache: Reads | None
+    beat: list[Beat] | None
+    dead: Dead | None
+    report: Freshness | None
+
+
+class Ledgers(NamedTuple):
+    """What PostgreSQL knows; `at` is its clock, in seconds."""
+
+    at: float
+    totals: Mapping[str, int]
+    imports: ImportsNow
+    beat: list[Beat]
+    dead: Dead
+
+
+class Cached(NamedTuple):
+    """What the cache knows."""
+
+    reads: Reads
+    report: Freshness | None
+
+
+async def overviews(blocking: Blocking) -> AsyncIterator[bytes]:
+    """Events `overview`, for ever."""
+    database = Look(lambda: _ledgers(blocking.engine), PATIENCE)
+    stream = Look(lambda: _waiting(blocking.updates), PATIENCE)
+    cache = Look(lambda: _cached(blocking.published), PATIENCE)
+    before: Ledgers | None = None
+    for number in count(1):
+        began = time.monotonic()
+        ledgers, waiting, cached = await asyncio.gather(database(), stream(), cache())
+        yield encoded("overview", number, _overview(before, ledgers, waiting, cached))
+        before = ledgers
+        await asyncio.sleep(began + EVERY - time.monotonic())
+
+
+def _overview(
+    before: Ledgers | None, now: Ledgers | None, waiting: Waiting | None, cached: Cached | None
+) -> Overview:
+    servers = {"postgresql": now, "stream": waiting, "cache": cached}
+    return Overview(
+        at=datetime.now(UTC),
+        away=[name for name, found in servers.items() if found is None],
+        updates=now and Updates(_pace(before, now), **now.totals),
+        stream=waiting,
+        imports=now and now.imports,
+        cache=cached and cached.reads,
+        beat=now and now.beat,
+        dead=now and now.dead,
+        report=cached and cached.report,
+    )
+
+
+def _pace(before: Ledgers | None, now: Ledgers) -> float | None:
+    """Updates a second that were counted between two looks."""
+    if before is None or now.at <= before.at:
+        return None
+    counted = now.totals["accepted"] - before.totals["accepted"]
+    return round(counted / (now.at - before.at), 1)
+
+
+def _ledgers(engine: sa.Engine) -> Ledgers:
+    with engine.connect() as connection:
+        snapshot = connection.execution_options(isolation_level="REPEATABLE READ")
+        at = snapshot.execute(sa.select(sa.extract("epoch", sa.func.now()))).scalar_one()
+        return Ledgers(
+            at=float(at),
+            totals=read_totals(snapshot),
+            imports=ImportsNow(count_by_status(snapshot), list_unended(snapshot, MOST_IMPORTS)),
+            beat=[_beat(each) for each in read_entries(snapshot)],
+            dead=Dead(count_waiting(snapshot)),
+        )
+
+
+def _beat(entry: Entry) -> Beat:
+    return Beat(
+        entry=entry.entry,
+        task=entry.task,
+        every=entry.every,
+        paused=entry.paused,
+        overdue=entry.is_overdue,
+        succeeded_at=entry.succeeded_at,
+        error=entry.error if entry.has_failed else None,
+        due_in=entry.due_in,
+    )
+
+
+def _waiting(updates: UpdateStream) -> Waiting:
+    shards, now = updates.every_shard(), time.time()
+    lag = max(updates.lag(shard, now) for shard in shards)
+    return Waiting(sum(map(updates.length, shards)), round(lag, 3))
+
+
+def _cached(client: Redis) -> Cached:
+    counts: dict[str, Any] = cache_counts(client)
+    report = published_report(client, Window.ALL, most=1)
+    reads = Reads(hit_rate=hit_rate(counts), **counts)
+    return Cached(reads, _freshness(report.as_of) if report else None)
+
+
+def _freshness(as_of: datetime) -> Freshness:
+    return Freshness(as_of, round((datetime.now(UTC) - as_of).total_seconds(), 1))

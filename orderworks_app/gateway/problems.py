@@ -1,0 +1,224 @@
+"""Everything that can go wrong with a request, as RFC 9457 has it: `application/problem+json`.
+
+One place knows which error of ours is which answer. What nobody thought of is 500 and says nothing of
+the inside; the log has it whole.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from http import HTTPStatus
+from typing import Any
+
+import asyncpg
+import msgspec
+import redis
+import sqlalchemy as sa
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from orders.database import is_transient, refusal
+from orders.errors import (
+    Backpressure,
+    ConfigurationError,
+    DataMissing,
+    DeadUpdateNotFound,
+    EntryNotFound,
+    ImportFailed,
+    ImportNotFound,
+    InvalidInput,
+    InvalidUpdate,
+    OrderworksError,
+    Unavailable,
+    WrongState,
+)
+from orders.redis import redis_unavailable
+from orderworks_app.gateway.pool import is_away, reason
+
+MEDIA_TYPE = "application/problem+json"
+
+TYPES = "urn:orderworks:problem:"
+"""What every `type` begins with; the rest is the kind's slug."""
+
+ROOM_SOON, BACK_SOON = 5, 2
+"""Seconds until a client may try again: where a stream is full, and where a server is away."""
+
+
+class Kind(Enum):
+    """What kind of problem it is: the status, and the slug that programs tell it by."""
+
+    MALFORMED = (400, "malformed")
+    UNAUTHORIZED = (401, "unauthorized")
+    FORBIDDEN = (403, "forbidden")
+    NOT_FOUND = (404, "not-found")
+    WRONG_METHOD = (405, "wrong-method")
+    WRONG_STATE = (409, "wrong-state")
+    IN_PROGRESS = (409, "in-progress")
+    TOO_SLOW = (408, "too-slow")
+    TOO_LARGE = (413, "too-large")
+    WRONG_TYPE = (415, "wrong-media-type")
+    WRONG_HOST = (421, "wrong-host")
+    INVALID = (422, "invalid")
+    KEY_REUSED = (422, "key-reused")
+    TOO_MANY = (429, "too-many-requests")
+    BACKPRESSURE = (429, "backpressure")
+    INTERNAL = (500, "internal")
+    UNAVAILABLE = (503, "unavailable")
+
+    @property
+    def status(self) -> int:
+        """The status of the answer."""
+        return self.value[0]
+
+    @property
+    def slug(self) -> str:
+        """What the problem's `type` ends with."""
+        return self.value[1]
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """What is wrong with one field of a request."""
+
+    field: str
+    detail: str
+
+
+class Problem(OrderworksError):
+    """An answer that says what is wrong. Routes may raise it; errors of ours become one by themselves.
+
+    Attributes:
+        kind: which one.
+        detail: a sentence for people.
+        errors: what is wrong with which field.
+        headers: of the answer.
+        more: further members of the document.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+        self.more = dict(more or {})
+
+    def response(self) -> Response:
+        """The problem as an answer."""
+        document = {
+            "type": f"{TYPES}{self.kind.slug}",
+            "title": HTTPStatus(self.kind.status).phrase,
+            "status": self.kind.status,
+            "detail": self.detail,
+            **({"errors": self.errors} if self.errors else {}),
+            **self.more,
+        }
+        body = msgspec.json.encode(document)
+        return Response(body, self.kind.status, headers=self.headers, media_type=MEDIA_TYPE)
+
+
+def not_found(what: str) -> Problem:
+    """The problem of something that is not there."""
+    return Problem(Kind.NOT_FOUND, what)
+
+
+def try_again(kind: Kind, detail: str, seconds: float) -> Problem:
+    """A problem that passes by itself, after so many seconds or somewhat later."""
+    return Problem(kind, detail, headers={"Retry-After": str(max(1, round(seconds + 0.5)))})
+
+
+def problem_of(error: Exception) -> Problem:
+    """The answer to any error; one that nobody thought of is an internal one."""
+    for kind, make in _PROBLEMS:
+        if isinstance(error, kind):
+            return make(error)
+    return _internal(error)
+
+
+async def answer_problem(_request: Request, error: Exception) -> Response:
+    """What the framework answers to errors that it raises itself."""
+    return problem_of(error).response()
+
+
+def _internal(_error: Exception) -> Problem:
+    return Problem(
+        Kind.INTERNAL, "something went wrong here; the log has it under this request's id"
+    )
+
+
+def _of_update(error: InvalidUpdate) -> Problem:
+    return Problem(Kind.INVALID, str(error), errors=[FieldError(error.field, error.problem)])
+
+
+def _of_input(error: InvalidInput) -> Problem:
+    """What options contradict is told as `name: what`; errors of files begin with the file's name."""
+    option = re.match("([a-z_]+): (.*)", str(error)) if type(error) is InvalidInput else None
+    errors = [FieldError(*option.groups())] if option else []
+    return Problem(Kind.INVALID, str(error), errors=errors)
+
+
+def _of_http(error: HTTPException) -> Problem:
+    """What the framework says: no such path, another method."""
+    known = {kind.status: kind for kind in reversed(Kind)}
+    kind = known.get(error.status_code, Kind.MALFORMED)
+    return Problem(kind, str(error.detail), headers=error.headers)
+
+
+def _of_validation(error: RequestValidationError) -> Problem:
+    errors = [FieldError(_path(each["loc"]), each["msg"]) for each in error.errors()]
+    first = f"{errors[0].field}: {errors[0].detail}" if errors else "the request is not valid"
+    return Problem(Kind.INVALID, first, errors=errors)
+
+
+def _path(location: Sequence[object]) -> str:
+    """The name of a field; where it stands (path, query, header) is known from the name."""
+    return ".".join(map(str, location[1:] if len(location) > 1 else location))
+
+
+def _of_database(error: sa.exc.SQLAlchemyError) -> Problem:
+    if not is_transient(error):
+        return _internal(error)
+    said = refusal(error) if isinstance(error, sa.exc.DBAPIError) else "all connections are in use"
+    return _away(Unavailable(f"PostgreSQL cannot be used: {said}"))
+
+
+def _of_postgres(error: Exception) -> Problem:
+    if not is_away(error):
+        return _internal(error)
+    return _away(Unavailable(f"PostgreSQL cannot be used: {reason(error)}"))
+
+
+def _away(error: Exception) -> Problem:
+    return try_again(Kind.UNAVAILABLE, str(error), BACK_SOON)
+
+
+_PROBLEMS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
+    (Problem, lambda error: error),
+    (InvalidUpdate, _of_update),
+    (InvalidInput, _of_input),
+    (ImportNotFound, lambda error: not_found(str(error))),
+    (DeadUpdateNotFound, lambda error: not_found(str(error))),
+    (EntryNotFound, lambda error: not_found(str(error))),
+    (WrongState, lambda error: Problem(Kind.WRONG_STATE, str(error))),
+    (ImportFailed, lambda error: Problem(Kind.WRONG_STATE, str(error))),
+    (Backpressure, lambda error: try_again(Kind.BACKPRESSURE, str(error), ROOM_SOON)),
+    (Unavailable, _away),
+    (DataMissing, _away),
+    (ConfigurationError, _internal),
+    (RequestValidationError, _of_validation),
+    (HTTPException, _of_http),
+    (sa.exc.SQLAlchemyError, _of_database),
+    (redis.RedisError, lambda error: _away(redis_unavailable(error))),
+    (asyncpg.PostgresError, _of_postgres),
+    (asyncpg.InterfaceError, _of_postgres),
+)
+"""Which error becomes which problem; the first that fits."""

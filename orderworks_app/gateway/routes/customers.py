@@ -1,0 +1,138 @@
+"""Customers: one by one from the cache, many at once from the database."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import Response
+
+from orders.messages import MAX_BIGINT
+from orders.reads import Customer, CustomerSummary, Known, Order
+from orderworks_app.gateway.answers import answer, read_json
+from orderworks_app.gateway.auth import Scope, allowed
+from orderworks_app.gateway.describe import gives, takes
+from orderworks_app.gateway.direct import Direct
+from orderworks_app.gateway.pages import page, place_of
+from orderworks_app.gateway.problems import Problem, not_found
+from orderworks_app.gateway.state import State, current_state, state_of
+
+READERS = [Depends(allowed(Scope.READ))]
+
+by_id = APIRouter(prefix="/v1", tags=["customers"], dependencies=READERS, route_class=Direct)
+"""What is asked most of all."""
+
+router = APIRouter(prefix="/v1", tags=["customers"], dependencies=READERS)
+
+MOST = 1000
+"""Customers of one lookup, and orders of one page."""
+
+CustomerId = Annotated[int, Path(ge=1, le=MAX_BIGINT, description="The customer's id.")]
+Here = Annotated[State, Depends(state_of)]
+
+Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
+
+_PLACE = msgspec.json.Decoder(tuple[Annotated[datetime, msgspec.Meta(tz=True)], Id])
+
+ADA = {"id": 7, "name": "Ada", "email": "ada@example.com", "phone": None}
+SUMS = {"orders": 3, "total": "59.97", "last_order_at": "2026-11-26T15:00:00Z"}
+
+
+class Orders(msgspec.Struct, frozen=True):
+    """A page of a customer's orders, newest first; `next` is the cursor of the next page, if any."""
+
+    orders: list[Order]
+    next: str | None
+
+
+class Lookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which customers are looked up."""
+
+    ids: Annotated[list[Id], msgspec.Meta(max_length=MOST)]
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The customers that there are, by id, and the ids of which there is none."""
+
+    customers: list[Known]
+    missing: list[int]
+
+
+@by_id.get(
+    "/customers/{customer_id}",
+    operation_id="customer",
+    responses=gives(200, "The customer.", Customer, ADA),
+)
+async def customer(request: Request, customer_id: CustomerId) -> Response:
+    """One customer."""
+    found = await current_state(request).reads.customer(customer_id)
+    if found is None:
+        raise _unknown(customer_id)
+    return answer(found)
+
+
+@by_id.get(
+    "/customers/{customer_id}/summary",
+    operation_id="customer_summary",
+    responses=gives(200, "How much they ordered.", CustomerSummary, {"customer_id": 7, **SUMS}),
+)
+async def customer_summary(request: Request, customer_id: CustomerId) -> Response:
+    """Number, sum and latest date of the customer's orders that count in reports."""
+    reads = current_state(request).reads
+    if await reads.customer(customer_id) is None:
+        raise _unknown(customer_id)
+    return answer(await reads.customer_summary(customer_id))
+
+
+@router.get(
+    "/customers/{customer_id}/orders",
+    operation_id="customer_orders",
+    responses=gives(
+        200,
+        "A page of orders.",
+        Orders,
+        {
+            "orders": [
+                {
+                    "id": 42,
+                    "status": "paid",
+                    "total": "19.99",
+                    "created_at": "2026-11-26T15:00:00Z",
+                    "updated_at": "2026-11-26T15:00:00Z",
+                }
+            ],
+            "next": None,
+        },
+    ),
+)
+async def customer_orders(
+    request: Request,
+    customer_id: CustomerId,
+    state: Here,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="Orders of a page.")] = 20,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+) -> Response:
+    """The customer's orders, newest first. A customer that there is not has none."""
+    before = place_of(cursor, _PLACE)
+    found = await state.reads.customer_orders(customer_id, limit + 1, before)
+    return page(request, "orders", found, limit, lambda order: (order.created_at, order.id))
+
+
+@router.post(
+    "/customers:lookup",
+    operation_id="lookup_customers",
+    openapi_extra=takes(Lookup, {"ids": [7, 8]}),
+    responses=gives(
+        200, "Those that there are.", Found, {"customers": [ADA | SUMS], "missing": [8]}
+    ),
+)
+async def lookup_customers(request: Request, state: Here) -> Response:
+    """Many customers at once, each with number, sum and latest date of their orders."""
+    wanted = set((await read_json(request, Lookup)).ids)
+    found = await state.reads.lookup(wanted)
+    missing = sorted(wanted - {each.id for each in found})
+    return answer(Found(found, missing))
+
+
+def _unknown(customer_id: int) -> Problem:
+    return not_found(f"there is no customer {customer_id}")

@@ -1,0 +1,194 @@
+"""Files that are handed over, read as they come into the spool; and those that a dry run has kept."""
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+
+from orders.errors import ConfigurationError
+from orders.imports.presets import read_preset
+from orders.settings import Settings
+from orderworks_app.gateway.answers import answer
+from orderworks_app.gateway.auth import Scope, allowed
+from orderworks_app.gateway.bodies import Body
+from orderworks_app.gateway.describe import KEY, gives
+from orderworks_app.gateway.problems import FieldError, Kind, Problem
+from orderworks_app.gateway.queries import NO_NUL
+from orderworks_app.gateway.replays import once
+from orderworks_app.gateway.routes.imports import ID, Here, ImportId
+from orderworks_app.gateway.uploads import Upload
+from orderworks_app.imports import FileKind
+from producer import ImportJob
+
+router = APIRouter(prefix="/v1", tags=["imports"])
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The receipt for a file; `repeated`: the same content was imported before, as the import `id`."""
+
+    id: str
+    repeated: bool
+
+
+RECEIPT = {"id": "20261126-150000-1a2b3c4d", "repeated": False}
+
+UPLOAD = {
+    "parameters": [KEY],
+    "requestBody": {
+        "required": True,
+        "description": "The file: CSV with a header line, JSON Lines or Parquet, plain or packed by "
+        "gzip or zstd.",
+        "content": {
+            "text/csv": {
+                "schema": {"type": "string"},
+                "example": "id,customer_id,total\n42,7,19.99\n",
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+}
+
+
+def mapping_of(
+    pairs: Annotated[
+        list[str] | None,
+        Query(
+            alias="map",
+            description="target:column, for a file that names its columns otherwise. May be given "
+            "several times.",
+        ),
+    ] = None,
+) -> dict[str, str] | None:
+    """Target to source column: a dependency of routes.
+
+    Raises:
+        Problem: a pair is none, or a target is there twice.
+    """
+    mapping: dict[str, str] = {}
+    for pair in pairs or ():
+        target, _, column = pair.partition(":")
+        if not (target and column) or target in mapping:
+            detail = f"{pair!r}: give each target once, as target:column"
+            raise Problem(Kind.INVALID, f"map: {detail}", errors=[FieldError("map", detail)])
+        mapping[target] = column
+    return mapping or None
+
+
+@router.post(
+    "/imports",
+    operation_id="import_file",
+    status_code=202,
+    dependencies=[Depends(allowed(Scope.ENQUEUE))],
+    openapi_extra=UPLOAD,
+    responses=gives(202, "It is accepted; `Location` is where to follow it.", Accepted, RECEIPT),
+)
+async def import_file(  # noqa: PLR0913, PLR0917 - all that can be said of a file
+    request: Request,
+    state: Here,
+    mapping: Annotated[dict[str, str] | None, Depends(mapping_of)],
+    filename: Annotated[
+        str,
+        Query(min_length=1, max_length=255, pattern=NO_NUL, description="Its name, for people."),
+    ] = "upload",
+    kind: Annotated[
+        FileKind | None,
+        Query(description="What it holds: orders, unless preset or parent say else."),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        Query(
+            pattern="^[\\x01-\\x7f]$",
+            description="What parts the fields of CSV; found out if not given.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None, Query(description="A preset of the gateway's file IMPORT_PRESETS.")
+    ] = None,
+    strict: Annotated[bool, Query(description="Import all rows, or none.")] = False,  # noqa: FBT002
+    max_rejects: Annotated[
+        int | None, Query(ge=0, lt=2**63, description="Stop when more rows than this are rejected.")
+    ] = None,
+    create_customers: Annotated[  # noqa: FBT002
+        bool, Query(description="Make customers that orders name and nobody knows.")
+    ] = False,
+    parent: Annotated[
+        str | None,
+        Query(pattern=ID, description="The import whose rejects this file brings, mended."),
+    ] = None,
+    again: Annotated[  # noqa: FBT002
+        bool, Query(description="Although the same content was imported before.")
+    ] = False,
+    dry_run: Annotated[  # noqa: FBT002
+        bool, Query(description="Change nothing: its events end with what would be.")
+    ] = False,
+    keep: Annotated[  # noqa: FBT002
+        bool, Query(description="Keep the file of a dry run for six hours, to be imported.")
+    ] = False,
+) -> Response:
+    """Hand over a file, which is read as it comes: the workers load it in bulk.
+
+    Orders need the columns id, customer_id and total; customers id and name.
+    """
+    if preset is not None:
+        await state.in_thread(_check_preset, state.settings, preset)
+    if parent and not (kind and mapping):
+        await state.in_thread(state.blocking.imports.remind_of, parent)
+    body = Body(request, state.settings.import_max_bytes)
+
+    async def hand_over() -> Response:
+        job = await state.uploads.accept(
+            Upload(body, filename),
+            kind=kind and kind.value,
+            mapping=mapping,
+            delimiter=delimiter,
+            preset=preset,
+            strict=strict,
+            max_rejects=max_rejects,
+            create_customers=create_customers,
+            parent=parent,
+            again=again,
+            dry_run=dry_run,
+            keep=keep,
+        )
+        return _receipt(job)
+
+    return await once(request, state, body, hand_over)
+
+
+def _receipt(job: ImportJob) -> Response:
+    return answer(Accepted(job.id, job.repeated), 202, {"Location": f"/v1/imports/{job.id}"})
+
+
+@router.post(
+    "/imports/{import_id}:import",
+    operation_id="import_tried",
+    status_code=202,
+    dependencies=[Depends(allowed(Scope.ENQUEUE))],
+    openapi_extra={"parameters": [KEY]},
+    responses=gives(202, "It is accepted; `Location` is where to follow it.", Accepted, RECEIPT),
+)
+async def import_tried(
+    import_id: ImportId,
+    request: Request,
+    state: Here,
+    again: Annotated[  # noqa: FBT002
+        bool, Query(description="Although the same content was imported before.")
+    ] = False,
+) -> Response:
+    """Import the file that a dry run has kept (`keep`), as it was tried, under the same id."""
+    body = Body(request, state.settings.gateway_max_body)
+
+    async def hand_over() -> Response:
+        return _receipt(await state.producer.import_tried(import_id, again=again))
+
+    return await once(request, state, body, hand_over)
+
+
+def _check_preset(settings: Settings, name: str) -> None:
+    """Say that it is the client's mistake, if there is no such preset."""
+    try:
+        read_preset(settings.import_presets, name)
+    except ConfigurationError as error:
+        errors = [FieldError("preset", str(error))]
+        raise Problem(Kind.INVALID, f"preset: {error}", errors=errors) from None

@@ -1,0 +1,229 @@
+"""Imports: followed and steered; and the rows that were rejected. `files` is where they come in."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import Response, StreamingResponse
+
+from orders.imports.ledger import list_imports
+from orders.imports.progress import Summary
+from orders.imports.rejects import Reasons, count_reasons, page_of_rejects, page_of_unmended
+from orderworks_app.gateway.answers import answer
+from orderworks_app.gateway.auth import Scope, allowed, welcome
+from orderworks_app.gateway.describe import Responses, gives
+from orderworks_app.gateway.downloads import csv_of, download, json_lines
+from orderworks_app.gateway.events import EventStream, encoded, streams
+from orderworks_app.gateway.lasttold import look
+from orderworks_app.gateway.pages import page, place_of
+from orderworks_app.gateway.state import State, state_of
+from orderworks_app.imports import Format, Steer
+
+router = APIRouter(prefix="/v1", tags=["imports"])
+
+ID = "^[A-Za-z0-9-]{1,64}$"
+
+READ = [Depends(allowed(Scope.READ))]
+
+Here = Annotated[State, Depends(state_of)]
+ImportId = Annotated[str, Path(pattern=ID, description="The import's id.")]
+
+_PLACE = msgspec.json.Decoder(
+    tuple[Annotated[datetime, msgspec.Meta(tz=True)], Annotated[str, msgspec.Meta(pattern=ID)]]
+)
+
+
+class ImportList(msgspec.Struct, frozen=True):
+    """A page of imports, newest first."""
+
+    imports: list[Summary]
+    next: str | None
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """What rows were rejected for, most rows first; without those that came again, mended."""
+
+    reasons: list[Reasons]
+
+
+IMPORT = {
+    "id": "20261126-150000-1a2b3c4d",
+    "kind": "orders",
+    "source": "orders.csv",
+    "mapping": {"id": "id", "customer_id": "customer_id", "total": "o_total"},
+    "strict": False,
+    "max_rejects": None,
+    "create_customers": False,
+    "dry_run": False,
+    "parent": None,
+    "status": "running",
+    "error": None,
+    "steps": 7,
+    "bytes": 123456,
+    "bytes_done": 60000,
+    "rows": 10000,
+    "rows_left": 5000,
+    "applied": 4990,
+    "unchanged": 0,
+    "stale": 0,
+    "superseded": 0,
+    "rejected": 10,
+    "mended": 0,
+    "chunks": 4,
+    "chunks_done": 2,
+    "quarantined": 0,
+    "rows_per_second": 50000.0,
+    "eta_seconds": 0.1,
+    "accepted_at": "2026-11-26T15:00:00+00:00",
+    "finished_at": None,
+}
+
+REASONS = {
+    "column": "total",
+    "code": "bad_number",
+    "rows": 12,
+    "first_line": 3,
+    "reason": "total: '1,5' is not a number",
+}
+
+REJECTS: Responses = {
+    200: {
+        "description": "The rejected rows.",
+        "content": {
+            "text/csv": {
+                "schema": {"type": "string"},
+                "example": "id,customer_id,total,line,column,code,reason,raw\n"
+                "43,8,x,3,total,bad_number,total: 'x' is not a number,\n",
+            },
+            "application/x-ndjson": {
+                "schema": {"type": "string"},
+                "example": '{"line":3,"column":"total","code":"bad_number",'
+                '"reason":"total: \'x\' is not a number","raw":"43,8,x"}\n',
+            },
+        },
+    }
+}
+
+
+@router.get(
+    "/imports",
+    operation_id="imports",
+    dependencies=READ,
+    responses=gives(200, "A page of them.", ImportList, {"imports": [IMPORT], "next": None}),
+)
+async def imports(
+    request: Request,
+    state: Here,
+    limit: Annotated[int, Query(ge=1, le=500, description="Imports of a page.")] = 50,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+) -> Response:
+    """The imports of the ledger, newest first."""
+    before = place_of(cursor, _PLACE)
+
+    def find() -> list[Summary]:
+        with state.engine.connect() as connection:
+            return list_imports(connection, limit + 1, before)
+
+    found = await state.in_thread(find)
+    return page(request, "imports", found, limit, lambda each: (each["accepted_at"], each["id"]))
+
+
+@router.get(
+    "/imports/{import_id}",
+    operation_id="import",
+    dependencies=READ,
+    responses=gives(200, "The import.", Summary, {**IMPORT, "waits_for_updates": False}),
+)
+async def one_import(import_id: ImportId, state: Here) -> Response:
+    """One import, also one that is accepted only, or a dry run: how far it is, what became of it.
+
+    While PostgreSQL is away it is what workers said last: `Age` says how many seconds ago, and
+    `waits_for_updates` is null.
+    """
+    told = await look(state, import_id)
+    return answer(told.summary, headers={} if told.age is None else {"Age": str(told.age)})
+
+
+@router.get(
+    "/imports/{import_id}/events",
+    operation_id="import_events",
+    dependencies=READ,
+    response_class=StreamingResponse,
+    responses=streams(
+        "Events `progress`, `away` and `end`.", Summary, encoded("progress", 1, IMPORT)
+    ),
+)
+async def import_events(import_id: ImportId, request: Request, state: Here) -> Response:
+    """The way of an import as server-sent events, until it ended.
+
+    `progress` has the import whenever that moved, `end` has it as it stays, and is the last event.
+    `away` says why nobody can tell just now; the stream goes on.
+    """
+    await state.in_thread(state.blocking.imports.find, import_id)
+    return EventStream(state.shared.import_events(import_id), welcome(request, Scope.READ))
+
+
+@router.get(
+    "/imports/{import_id}/rejects",
+    operation_id="rejects",
+    dependencies=READ,
+    response_class=Response,
+    responses=REJECTS,
+)
+async def rejects(
+    import_id: ImportId,
+    state: Here,
+    format_: Annotated[
+        Format,
+        Query(
+            alias="format",
+            description="csv: the file's columns and what was wrong, to be mended and imported with "
+            "`parent`; jsonl: an object a line.",
+        ),
+    ] = Format.CSV,
+    all_: Annotated[  # noqa: FBT002
+        bool, Query(alias="all", description="Also those that were mended and imported since.")
+    ] = False,
+) -> Response:
+    """The rejected rows of an import as a file: line, column, code, reason and the raw text."""
+    layout = await state.in_thread(state.blocking.imports.layout, import_id)
+    read = page_of_rejects if all_ else page_of_unmended
+    write, media_type = {
+        Format.CSV: (csv_of(layout), "text/csv; charset=utf-8"),
+        Format.JSONL: (json_lines, "application/x-ndjson"),
+    }[format_]
+    return download(
+        state, import_id, read, write, media_type, f"rejects-{import_id}.{format_.value}"
+    )
+
+
+@router.get(
+    "/imports/{import_id}/rejects/reasons",
+    operation_id="reject_reasons",
+    dependencies=READ,
+    responses=gives(200, "What rows were rejected for.", Rejected, {"reasons": [REASONS]}),
+)
+async def reject_reasons(import_id: ImportId, state: Here) -> Response:
+    """What rows of an import were rejected for: by column and code, each with the first of its rows."""
+    await state.in_thread(state.blocking.imports.layout, import_id)
+
+    def count() -> list[Reasons]:
+        with state.engine.connect() as connection:
+            return count_reasons(connection, import_id)
+
+    return answer(Rejected(await state.in_thread(count)))
+
+
+@router.post(
+    "/imports/{import_id}:{steer}",
+    operation_id="steer_import",
+    dependencies=[Depends(allowed(Scope.OPERATE))],
+    responses=gives(200, "How far the import is then.", Summary, {**IMPORT, "status": "paused"}),
+)
+async def steer_import(import_id: ImportId, steer: Steer, state: Here) -> Response:
+    """Pause, resume or cancel an import, or retry its chunks that were given up.
+
+    Chunks that are being loaded are loaded to their end, and what is loaded stays loaded.
+    """
+    return answer(await state.in_thread(state.blocking.imports.steer, import_id, steer))

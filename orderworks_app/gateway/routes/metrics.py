@@ -1,0 +1,35 @@
+"""All numbers, for a metrics system."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from orderworks_app.gateway.auth import Scope, allowed
+from orderworks_app.gateway.state import State, state_of
+
+router = APIRouter(tags=["health"])
+
+EXAMPLE = 'orderworks_up{server="postgresql"} 1.0\norderworks_parked_updates 0.0\n'
+
+
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    dependencies=[Depends(allowed(Scope.READ))],
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The metrics.",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": EXAMPLE}},
+        }
+    },
+)
+async def metrics(state: Annotated[State, Depends(state_of)]) -> Response:
+    """The metrics in Prometheus' text format, as `orderworks metrics` prints them.
+
+    Of a server that is away, orderworks_up is 0 and the rest of what it knows is missing.
+    """
+    text = await state.in_thread(generate_latest, state.blocking.metrics)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,64 @@
+"""How the whole is doing: the parts, and what goes on, second by second."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response, StreamingResponse
+
+from orderworks_app.gateway.answers import answer
+from orderworks_app.gateway.auth import Scope, allowed, welcome
+from orderworks_app.gateway.describe import gives
+from orderworks_app.gateway.events import EventStream, encoded, streams
+from orderworks_app.gateway.overview import Overview
+from orderworks_app.gateway.state import State, state_of
+from orderworks_app.health import Status
+
+router = APIRouter(prefix="/v1", tags=["overview"], dependencies=[Depends(allowed(Scope.READ))])
+
+Here = Annotated[State, Depends(state_of)]
+
+STATUS = {
+    "healthy": True,
+    "parts": [{"name": "postgresql", "healthy": True, "detail": "answers, version 18.6"}],
+    "updates": {"waiting": 0, "lag_seconds": 0.0, "accepted": 2, "applied": 2},
+    "imports": {"done": 1},
+    "cache": {"hit": 98, "miss": 2, "hit_rate": 0.98},
+    "invalidation": {"worker": {"count": 2, "p50": 0.0004, "p99": 0.0006, "longest": 0.0006}},
+}
+
+OVERVIEW = {
+    "at": "2026-11-26T15:00:00Z",
+    "away": ["postgresql"],
+    "updates": None,
+    "stream": {"waiting": 0, "lag_seconds": 0.0},
+    "imports": None,
+    "cache": None,
+    "beat": None,
+    "dead": None,
+    "report": {"as_of": "2026-11-26T14:59:40Z", "age_seconds": 20.0},
+}
+
+
+@router.get(
+    "/status",
+    operation_id="status",
+    responses=gives(200, "The parts, and the work that waits.", Status, STATUS),
+)
+async def status(state: Here) -> Response:
+    """What `orderworks status --json` says, at most two seconds ago (`Age`); 200 whether well or not."""
+    age, found = await state.shared.status()
+    return answer(found, headers={"Age": str(round(age))})
+
+
+@router.get(
+    "/overview/events",
+    operation_id="overview_events",
+    response_class=StreamingResponse,
+    responses=streams("Events `overview`.", Overview, encoded("overview", 1, OVERVIEW)),
+)
+async def overview_events(request: Request, state: Here) -> Response:
+    """What goes on, as server-sent events: one at once, then one a second, for as long as it is read.
+
+    While a server is away, what it would tell is null, and `away` names it.
+    """
+    return EventStream(state.shared.overview(), welcome(request, Scope.READ))

@@ -1,0 +1,68 @@
+"""Reports, as they are published."""
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.responses import Response
+
+from orders.reports import Report, Shown
+from orders.windows import Window
+from orderworks_app.gateway.auth import Scope, allowed
+from orderworks_app.gateway.describe import gives
+from orderworks_app.gateway.state import State, state_of
+
+router = APIRouter(prefix="/v1", tags=["reports"], dependencies=[Depends(allowed(Scope.READ))])
+
+MOST = 1000
+
+
+EXAMPLE = {
+    "window": "30d",
+    "as_of": "2026-11-26T15:00:00Z",
+    "watermark": "1042:1042:",
+    "seconds": 0.012,
+    "rows": [{"customer_id": 7, "name": "Ada", "orders": 3, "total": "59.97"}],
+}
+
+
+@router.get(
+    "/reports/top-customers",
+    operation_id="top_customers",
+    responses={
+        **gives(200, "The report.", Shown, EXAMPLE),
+        304: {"description": "It is still the one that `If-None-Match` names."},
+    },
+)
+async def top_customers(
+    state: Annotated[State, Depends(state_of)],
+    window: Annotated[Window, Query(description="Days, today included, in UTC.")] = Window.ALL,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="Customers to list.")] = 10,
+    min_orders: Annotated[
+        int, Query(ge=1, le=2**31 - 1, description="Leave out those with fewer.")
+    ] = 1,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The customers with the highest order totals; `Age` says how many seconds old the list is.
+
+    While PostgreSQL is away it is the one that was published last.
+    """
+    report = await state.in_thread(state.blocking.reports.read, window, limit, min_orders)
+    body = msgspec.json.encode(report.shown())
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Age": str(_age(report)), "Cache-Control": "private, no-cache"}
+    if _names(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+def _age(report: Report) -> int:
+    return max(0, round((datetime.now(UTC) - report.as_of).total_seconds()))
+
+
+def _names(given: str | None, tag: str) -> bool:
+    """Whether `If-None-Match` has the tag: strong or weak, among others, or any at all."""
+    tags = [each.strip().removeprefix("W/") for each in (given or "").split(",")]
+    return tag in tags or "*" in tags

@@ -1,0 +1,280 @@
+"""How the whole is doing: each part, and the work that waits. `orderworks status` shows it."""
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.request import urlopen
+
+import msgspec
+import redis
+import sqlalchemy as sa
+
+from migrations import runner
+from orders import checks, delays, names, statuses
+from orders.accounts import read_totals
+from orders.cache import cache_counts, hit_rate
+from orders.checks import Check
+from orders.database import make_engine, unavailable
+from orders.errors import OrderworksError
+from orders.imports.ledger import count_by_status
+from orders.redis import Redis, make_redis, redis_unavailable
+from orders.reports import published_report
+from orders.schedule import Entry, read_entries
+from orders.settings import Settings
+from orders.stream import UpdateStream
+from orders.windows import Window
+from orderworks_app.spans import span
+from worker.celery import app
+
+Name = TypeVar("Name", bound=str)
+
+CLOCKS = 5
+"""Seconds that the clocks of two hosts may differ without anybody saying so."""
+
+WORKER_PATIENCE = 1.0
+"""Seconds that workers have to answer a ping."""
+
+CHECK_PATIENCE = 2.5 * 86_400
+"""Seconds that the newest check of the rollups may be old."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part: whether it is well, and a few words on it."""
+
+    name: str
+    healthy: bool
+    detail: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The parts, and the work as the ledgers have it.
+
+    Attributes:
+        updates: waiting entries, lag in seconds, the sums of verdicts given, and the parked ones:
+            accepted = applied + superseded + stale + duplicate + dead + parked. What waits in the
+            outbox comes on top.
+        imports: how many imports there are of each status.
+        cache: cached reads by how they went, refused stores, and the share of reads that needed no
+            query.
+        invalidation: how long cached reads outlived the change that made them old, in seconds, of the
+            last ones that workers made disappear after their commits, and the fold of the change log
+            after changes of all others.
+    """
+
+    healthy: bool
+    parts: list[Part]
+    updates: dict[str, float]
+    imports: dict[str, int]
+    cache: dict[str, float]
+    invalidation: dict[delays.Path, delays.Delays]
+
+
+class Examination:
+    """One look at all parts. A part that is away never hides the others."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._engine = make_engine(settings, "orderworks-status")
+        self._redis = make_redis(settings.stream, settings.redis_timeout)
+        self._cache = make_redis(settings.cache, settings.redis_timeout)
+        self._stream = UpdateStream(self._redis, settings.update_shards, settings.stream_limit)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+        self._redis.close()
+        self._cache.close()
+
+    def status(self) -> Status:
+        """Look at everything."""
+        parts = [
+            self._examine("postgresql", self._database),
+            self._examine("schema", self._schema),
+            self._examine("stream", lambda: _ping(self._redis)),
+            self._examine("cache", lambda: _ping(self._cache)),
+            *self._queues(),
+            *self._beat(),
+            self._examine("report", self._report),
+            self._examine("rollups", self._rollups),
+        ]
+        if self._settings.flower_url:
+            parts.append(self._examine("flower", self._flower))
+        if self._settings.gateway_url:
+            parts.append(self._examine("gateway", self._gateway))
+        return Status(
+            healthy=all(part.healthy for part in parts),
+            parts=parts,
+            updates=_or_nothing(self._updates),
+            imports=_or_nothing(self._imports),
+            cache=_or_nothing(self._cached_reads),
+            invalidation=_or_nothing(lambda: delays.read(self._cache)),
+        )
+
+    def _examine(self, name: str, look: Callable[[], str]) -> Part:
+        try:
+            return Part(name, healthy=True, detail=look())
+        except sa.exc.DBAPIError as error:
+            return Part(
+                name, healthy=False, detail=str(unavailable(error, self._settings.database))
+            )
+        except redis.RedisError as error:
+            return Part(name, healthy=False, detail=str(redis_unavailable(error)))
+        except (OrderworksError, OSError) as error:
+            return Part(name, healthy=False, detail=str(error))
+
+    def _database(self) -> str:
+        with self._engine.connect() as connection:
+            version = connection.scalar(sa.text("SHOW server_version"))
+        return f"answers, version {version}"
+
+    def _schema(self) -> str:
+        with self._engine.connect() as connection:
+            at = runner.current(connection)
+        if at != runner.head():
+            raise OrderworksError(
+                f"at {at}, the code needs {runner.head()}: run `orderworks db upgrade`"
+            )
+        return f"at {at}"
+
+    def _queues(self) -> Iterable[Part]:
+        """Whether each queue has a worker."""
+        try:
+            consumed = app.control.inspect(timeout=WORKER_PATIENCE).active_queues() or {}
+        except Exception as error:  # noqa: BLE001 - kombu raises whatever its transport does
+            consumed, problem = {}, str(error)
+        else:
+            problem = "no worker answers"
+        workers: dict[str, list[str]] = {queue.value: [] for queue in names.Queue}
+        for worker, queues in consumed.items():
+            for queue in queues:
+                workers.setdefault(queue["name"], []).append(worker)
+        for name, found in workers.items():
+            yield Part(f"queue {name}", bool(found), ", ".join(sorted(found)) or problem)
+
+    def _beat(self) -> Iterable[Part]:
+        """Whether each entry of beat succeeds: that needs beat, its queue's workers and what it uses."""
+        try:
+            with self._engine.connect() as connection:
+                entries = read_entries(connection)
+        except sa.exc.DBAPIError as error:
+            away = str(unavailable(error, self._settings.database))
+            return [Part("beat", healthy=False, detail=away)]
+        if not entries:
+            nothing = "it never asked for anything: is `celery -A worker beat` running?"
+            return [Part("beat", healthy=False, detail=nothing)]
+        return [
+            Part(f"beat {each.entry}", not each.is_overdue, _how_it_does(each)) for each in entries
+        ]
+
+    def _report(self) -> str:
+        """A report is stale when two refreshes in a row did not publish it."""
+        report = published_report(self._cache, Window.ALL, most=1)
+        if report is None:
+            raise OrderworksError(
+                "none is published yet: the first refresh comes within "
+                f"{self._settings.report_interval:.0f} s of beat's start"
+            )
+        old = (datetime.now(UTC) - report.as_of).total_seconds()
+        if old < -CLOCKS:
+            raise OrderworksError(
+                f"as of {span(-old)} from now: the clock of PostgreSQL is not that of this host"
+            )
+        if old > 30 + 2 * self._refresh_period():
+            raise OrderworksError(f"as of {old:.0f} s ago")
+        return f"as of {old:.0f} s ago"
+
+    def _refresh_period(self) -> float:
+        """Seconds between two refreshes as beat has them; as configured if the database is away."""
+        try:
+            with self._engine.connect() as connection:
+                entries = read_entries(connection)
+        except sa.exc.DBAPIError:
+            entries = []
+        of_refresh = (
+            each.every for each in entries if each.task == names.TaskName.REFRESH_TOP_CUSTOMERS
+        )
+        return next(of_refresh, self._settings.report_interval)
+
+    def _rollups(self) -> str:
+        """They leave out what the setting says, and were compared with the orders lately."""
+        with self._engine.connect() as connection:
+            in_force = statuses.in_force(connection)
+            unfinished = checks.unfinished_change(connection)
+            last = checks.last_check(connection)
+        wanted = self._settings.uncounted_statuses
+        if in_force != wanted:
+            raise OrderworksError(
+                f"reports leave out {statuses.listed(in_force)}; UNCOUNTED_STATUSES is "
+                f"{statuses.listed(wanted)}: run `orderworks rebuild`"
+            )
+        if unfinished:
+            raise OrderworksError(
+                f"a recount for {statuses.listed(sorted(unfinished))} has not ended: if no "
+                "`orderworks rebuild` is at work, run it"
+            )
+        return _of_check(last)
+
+    def _flower(self) -> str:
+        url = f"{self._settings.flower_url}/healthcheck"
+        with urlopen(url, timeout=3) as answer:  # noqa: S310 - the operator's own address
+            answer.read()
+        return f"answers at {self._settings.flower_url}"
+
+    def _gateway(self) -> str:
+        url = f"{self._settings.gateway_url}/readyz"
+        with urlopen(url, timeout=5) as answer:  # noqa: S310 - the operator's own address
+            answer.read()
+        return f"answers at {self._settings.gateway_url}"
+
+    def _updates(self) -> dict[str, float]:
+        now = time.time()
+        shards = self._stream.every_shard()
+        waiting = {
+            "waiting": sum(map(self._stream.length, shards)),
+            "lag_seconds": round(max(self._stream.lag(shard, now) for shard in shards), 3),
+        }
+        with self._engine.connect() as connection:
+            return waiting | read_totals(connection)
+
+    def _imports(self) -> dict[str, int]:
+        with self._engine.connect() as connection:
+            return count_by_status(connection)
+
+    def _cached_reads(self) -> dict[str, float]:
+        counts = cache_counts(self._cache)
+        return {**counts, "hit_rate": hit_rate(counts) or 0.0}
+
+
+def _how_it_does(entry: Entry) -> str:
+    last = "no success yet"
+    if entry.succeeded_at:
+        last = f"last success {span((datetime.now(UTC) - entry.succeeded_at).total_seconds())} ago"
+    pace = "paused" if entry.paused else f"every {span(entry.every)}"
+    return f"{last}, {pace}" + (f", failed since: {entry.error}" if entry.has_failed else "")
+
+
+def _of_check(last: Check | None) -> str:
+    """The newest check; two that did not come are one too many."""
+    if last is None:
+        return "not compared with the orders yet; beat asks for that once a day"
+    old = (datetime.now(UTC) - last.finished_at).total_seconds()
+    if old > CHECK_PATIENCE:
+        raise OrderworksError(f"compared with the orders {span(old)} ago; beat asks once a day")
+    drift = last.counted.differed
+    what = f"{drift:,} rows had drifted and were mended" if drift else "no drift"
+    return f"compared with the orders {span(old)} ago, {what}"
+
+
+def _ping(client: Redis) -> str:
+    client.ping()
+    server = client.info("server")
+    # Valkey gives the version of Redis that it is compatible with beside its own.
+    return f"answers, version {server.get('valkey_version', server['redis_version'])}"
+
+
+def _or_nothing(look: Callable[[], dict[Name, Any]]) -> dict[Name, Any]:
+    try:
+        return look()
+    except (sa.exc.DBAPIError, redis.RedisError):
+        return {}
