@@ -9,9 +9,9 @@ from typing import Any
 from kombu import Exchange
 from kombu import Queue as KombuQueue
 
-from orders.names import BEAT_PREFIX, QUEUE_OF, REFRESH_ENTRY, Queue, TaskName
-from orders.settings import Settings
-from orders.slots import Slot, message_options
+from orderworks.names import BEAT_PREFIX, QUEUE_OF, REFRESH_ENTRY, Queue, TaskName
+from orderworks.settings import Settings
+from orderworks.slots import Slot, message_options
 
 settings = Settings.load()
 

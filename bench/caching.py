@@ -14,10 +14,10 @@ from bench.mix import Mix
 from bench.report import Figures, Load
 from bench.shop import Shop, open_shop
 from bench.sides import Result, Side, compare, stopwatch, take_turns
-from orders import names
-from orders.cache import Cache
-from orders.reads import CustomerReads
-from orders.redis import Redis, make_redis
+from orderworks import names
+from orderworks.cache import Cache
+from orderworks.reads import CustomerReads
+from orderworks.redis import Redis, make_redis
 
 HGET, HIT = "bare HGET", "cached read"
 WITHOUT, WITH = "mix without cache", "mix with cache"
@@ -35,7 +35,7 @@ PATIENCE = 60
 def run(rows: int, values: int, reads: int, rounds: int) -> Figures:
     """All of it. `values` lie in the cache when customers are dropped; the mix has so many `reads`."""
     # Reads without a cache say every second that they go without; figures alone are to be printed.
-    logging.getLogger("orders.caching").setLevel(logging.ERROR)
+    logging.getLogger("orderworks.caching").setLevel(logging.ERROR)
     with open_shop(rows) as shop, make_redis(shop.settings.cache, PATIENCE) as client:
         client.config_set("maxmemory", ROOM)
         shop.with_orders()

@@ -20,9 +20,9 @@ from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.sides import Result, Side, compare, stopwatch
 from bench.waves import prepare, random_wave
-from orders.cache import invalidate
-from orders.redis import make_redis
-from orders.refresh import refresh
+from orderworks.cache import invalidate
+from orderworks.redis import make_redis
+from orderworks.refresh import refresh
 from producer import OrderUpdate, Producer
 
 IMPORT, PLAIN_IMPORT = "import", "import without the log"

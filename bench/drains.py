@@ -19,13 +19,13 @@ from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.sides import Side, compare
 from bench.waves import check, prepare, random_wave
-from orders import names
-from orders.backlog import StreamBacklog
-from orders.database import make_engine
-from orders.drain import Drain
-from orders.redis import Redis, make_redis
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks import names
+from orderworks.backlog import StreamBacklog
+from orderworks.database import make_engine
+from orderworks.drain import Drain
+from orderworks.redis import Redis, make_redis
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from producer import OrderUpdate
 
 NUMBERS = (1, 2, 4)

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from functools import partial
 
 from bench.sides import Side, stopwatch
-from orders import names
-from orders.cache import invalidate
-from orders.errors import OrderworksError
-from orders.redis import Redis
+from orderworks import names
+from orderworks.cache import invalidate
+from orderworks.errors import OrderworksError
+from orderworks.redis import Redis
 
 UNLINK, INVALIDATE = "bare UNLINK of as many keys", "invalidate"
 SCAN, KEYS = "one SCAN over all keys", "KEYS a customer"

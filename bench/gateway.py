@@ -18,7 +18,7 @@ from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.sides import Result, Side, SideFailed, compare, stopwatch
 from bench.streams import undrained
-from orders.tokens import Scope, create_token
+from orderworks.tokens import Scope, create_token
 from producer import OrderUpdate, Producer
 
 UPDATE_MANY, BATCH = "update_many", "POST /v1/orders:batch"

@@ -12,9 +12,9 @@ from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.sides import Side, compare, stopwatch
 from bench.ways import WAYS, Way
-from orders.errors import OrderworksError
-from orders.imports.progress import COUNTS
-from orders.imports.spool import Spool
+from orderworks.errors import OrderworksError
+from orderworks.imports.progress import COUNTS
+from orderworks.imports.spool import Spool
 from producer import Producer
 
 SLOWEST = 1000

@@ -24,9 +24,9 @@ import psycopg2
 from bench.serving import linked, served
 from bench.shop import Shop
 from bench.sides import Result, Side, SideFailed, compare, stopwatch
-from orders.cache import Cache
-from orders.reads import AsyncCustomerReads, Known
-from orders.settings import Settings
+from orderworks.cache import Cache
+from orderworks.reads import AsyncCustomerReads, Known
+from orderworks.settings import Settings
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.gateway.pool import Pool, address
 

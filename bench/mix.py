@@ -14,12 +14,12 @@ import sqlalchemy as sa
 
 from bench.shop import Shop
 from bench.streams import is_empty
-from orders.cache import Cache
-from orders.database import make_engine
-from orders.errors import OrderworksError
-from orders.reads import CustomerReads
-from orders.redis import make_redis
-from orders.stream import UpdateStream
+from orderworks.cache import Cache
+from orderworks.database import make_engine
+from orderworks.errors import OrderworksError
+from orderworks.reads import CustomerReads
+from orderworks.redis import make_redis
+from orderworks.stream import UpdateStream
 from producer import OrderUpdate, Producer
 
 VISITORS = 10_000

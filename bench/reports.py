@@ -16,13 +16,13 @@ import sqlalchemy as sa
 from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.sides import Result, Side, compare, stopwatch
-from orders import cache as cached
-from orders.errors import OrderworksError
-from orders.rebuild import Rebuild
-from orders.redis import Redis, make_redis
-from orders.refresh import refresh
-from orders.reports import TopCustomer, TopCustomers, compute, published_report
-from orders.windows import BOUNDED, Window
+from orderworks import cache as cached
+from orderworks.errors import OrderworksError
+from orderworks.rebuild import Rebuild
+from orderworks.redis import Redis, make_redis
+from orderworks.refresh import refresh
+from orderworks.reports import TopCustomer, TopCustomers, compute, published_report
+from orderworks.windows import BOUNDED, Window
 
 QUERIES = "GROUP BY, all windows"
 REFRESH = "refresh"

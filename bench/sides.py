@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from orders.errors import OrderworksError
+from orderworks.errors import OrderworksError
 
 T = TypeVar("T")
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from orders.names import update_nudge, update_stream
-from orders.redis import make_redis
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks.names import update_nudge, update_stream
+from orderworks.redis import make_redis
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 
 
 @contextmanager

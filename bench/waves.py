@@ -10,10 +10,10 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from bench.shop import Shop
-from orders.errors import OrderworksError
-from orders.names import customer_cache
-from orders.redis import Redis, make_redis
-from orders.schema import orders
+from orderworks.errors import OrderworksError
+from orderworks.names import customer_cache
+from orderworks.redis import Redis, make_redis
+from orderworks.schema import orders
 
 KEYS = 1000
 """Keys in one command to the cache."""

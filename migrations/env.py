@@ -3,10 +3,10 @@
 import sqlalchemy as sa
 from alembic import context
 
-from orders.database import make_engine
-from orders.locks import Lock
-from orders.schema import metadata
-from orders.settings import Settings
+from orderworks.database import make_engine
+from orderworks.locks import Lock
+from orderworks.schema import metadata
+from orderworks.settings import Settings
 
 
 def migrate(connection: sa.Connection) -> None:

@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 import celeryconfig
 from migrations import runner
-from orders import statuses
-from orders.database import make_engine
-from orders.layout import Layout, read_layout
-from orders.redis import Redis, make_redis
-from orders.settings import Settings
+from orderworks import statuses
+from orderworks.database import make_engine
+from orderworks.layout import Layout, read_layout
+from orderworks.redis import Redis, make_redis
+from orderworks.settings import Settings
 
 CLOCK_SKEW = 5.0
 """Seconds that servers' clocks may differ; beyond, ages and redeliveries mislead."""

@@ -11,19 +11,19 @@ import redis
 import sqlalchemy as sa
 
 from migrations import runner
-from orders import checks, delays, names, statuses
-from orders.accounts import read_totals
-from orders.cache import cache_counts, hit_rate
-from orders.checks import Check
-from orders.database import make_engine, unavailable
-from orders.errors import OrderworksError
-from orders.imports.ledger import count_by_status
-from orders.redis import Redis, make_redis, redis_unavailable
-from orders.reports import published_report
-from orders.schedule import Entry, read_entries
-from orders.settings import Settings
-from orders.stream import UpdateStream
-from orders.windows import Window
+from orderworks import checks, delays, names, statuses
+from orderworks.accounts import read_totals
+from orderworks.cache import cache_counts, hit_rate
+from orderworks.checks import Check
+from orderworks.database import make_engine, unavailable
+from orderworks.errors import OrderworksError
+from orderworks.imports.ledger import count_by_status
+from orderworks.redis import Redis, make_redis, redis_unavailable
+from orderworks.reports import published_report
+from orderworks.schedule import Entry, read_entries
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
+from orderworks.windows import Window
 from orderworks_app.spans import span
 from worker.celery import app
 

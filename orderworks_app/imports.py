@@ -1,6 +1,6 @@
 """Imports as people find and steer them, from a terminal or through the gateway.
 
-What an import is, and what may be done to it, is in `orders/imports/`.
+What an import is, and what may be done to it, is in `orderworks/imports/`.
 """
 
 import time
@@ -12,18 +12,18 @@ from typing import Self
 import redis
 import sqlalchemy as sa
 
-from orders.database import make_engine
-from orders.errors import ImportNotFound, InvalidInput, OrderworksError, WrongState
-from orders.imports import control
-from orders.imports.layout import Layout
-from orders.imports.ledger import import_summary
-from orders.imports.progress import Summary, accepted_summary, mirror, read_progress
-from orders.imports.rejects import layout_of
-from orders.imports.spool import Spool
-from orders.names import TaskName
-from orders.redis import Redis, make_redis
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks.database import make_engine
+from orderworks.errors import ImportNotFound, InvalidInput, OrderworksError, WrongState
+from orderworks.imports import control
+from orderworks.imports.layout import Layout
+from orderworks.imports.ledger import import_summary
+from orderworks.imports.progress import Summary, accepted_summary, mirror, read_progress
+from orderworks.imports.rejects import layout_of
+from orderworks.imports.spool import Spool
+from orderworks.names import TaskName
+from orderworks.redis import Redis, make_redis
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from producer.nudges import Nudges
 
 

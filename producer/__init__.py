@@ -8,7 +8,7 @@
 It loads neither SQLAlchemy nor polars, opens nothing on import, and may be shared by threads.
 """
 
-from orders.errors import (
+from orderworks.errors import (
     Backpressure,
     ConfigurationError,
     InvalidFile,
@@ -20,7 +20,7 @@ from orders.errors import (
     Unavailable,
     WaitTimeout,
 )
-from orders.messages import OrderUpdate, Verdict
+from orderworks.messages import OrderUpdate, Verdict
 from producer.async_client import AsyncProducer
 from producer.client import Producer
 from producer.imports import ImportJob

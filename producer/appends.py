@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import redis
 
-from orders.errors import ConfigurationError, NotDurable, OrderworksError, PartlyAccepted
-from orders.layout import Layout
-from orders.messages import OrderUpdate
-from orders.names import update_layout
-from orders.redis import packed, redis_unavailable
-from orders.settings import Settings
-from orders.stream import Target, shard_of
+from orderworks.errors import ConfigurationError, NotDurable, OrderworksError, PartlyAccepted
+from orderworks.layout import Layout
+from orderworks.messages import OrderUpdate
+from orderworks.names import update_layout
+from orderworks.redis import packed, redis_unavailable
+from orderworks.settings import Settings
+from orderworks.stream import Target, shard_of
 from producer.chunks import Chunk, checked
 from producer.parts import Part
 from producer.steps import Answers, Ask, Nudge, Pause, Steps, pauses

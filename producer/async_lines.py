@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import redis
 import redis.asyncio
 
-from orders.errors import ConfigurationError
+from orderworks.errors import ConfigurationError
 from producer.steps import Answers, Ask
 
 MOST = 64

@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from orders.errors import InvalidUpdate
-from orders.messages import OrderUpdate
+from orderworks.errors import InvalidUpdate
+from orderworks.messages import OrderUpdate
 
 
 class Chunk(NamedTuple):

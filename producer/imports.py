@@ -10,25 +10,25 @@ from typing import NamedTuple
 import msgspec
 import redis
 
-from orders.errors import InvalidFile, OrderworksError, Unavailable, WaitTimeout, WrongState
-from orders.imports import tried
-from orders.imports.columns import (
+from orderworks.errors import InvalidFile, OrderworksError, Unavailable, WaitTimeout, WrongState
+from orderworks.imports import tried
+from orderworks.imports.columns import (
     COLUMNS,
     CUSTOMER_NAME,
     PARENT_LINE,
     match_columns,
     refuse_without_needed,
 )
-from orders.imports.options import Options
-from orders.imports.progress import ENDED, Summary, accepted_summary, mirror, read_progress
-from orders.imports.sheet import line_column, unguarded
-from orders.imports.source import ImportSource, OpenSource, open_source
-from orders.imports.sources.delimited import refuse_unkeepable
-from orders.imports.sources.limits import limits_of
-from orders.imports.spool import Manifest, Spool
-from orders.redis import Redis, redis_unavailable
-from orders.settings import Settings
-from orders.stream import SEQUENCE_BITS
+from orderworks.imports.options import Options
+from orderworks.imports.progress import ENDED, Summary, accepted_summary, mirror, read_progress
+from orderworks.imports.sheet import line_column, unguarded
+from orderworks.imports.source import ImportSource, OpenSource, open_source
+from orderworks.imports.sources.delimited import refuse_unkeepable
+from orderworks.imports.sources.limits import limits_of
+from orderworks.imports.spool import Manifest, Spool
+from orderworks.redis import Redis, redis_unavailable
+from orderworks.settings import Settings
+from orderworks.stream import SEQUENCE_BITS
 from producer.contents import Content
 from producer.options import check_options
 from producer.steps import pauses

@@ -5,11 +5,11 @@ from typing import get_args
 
 import msgspec
 
-from orders.errors import InvalidInput
-from orders.imports.columns import CUSTOMER_NAME, PARENT_LINE, Kind
-from orders.imports.options import Options
-from orders.imports.presets import Preset
-from orders.imports.progress import Summary
+from orderworks.errors import InvalidInput
+from orderworks.imports.columns import CUSTOMER_NAME, PARENT_LINE, Kind
+from orderworks.imports.options import Options
+from orderworks.imports.presets import Preset
+from orderworks.imports.progress import Summary
 
 MOST = 2**63
 """What the ledger cannot count up to."""

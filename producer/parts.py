@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import redis
 from redis.exceptions import NoScriptError
 
-from orders.errors import Backpressure, OrderworksError
-from orders.layout import Layout
-from orders.messages import OrderUpdate
-from orders.redis import packed, redis_unavailable
-from orders.stream import (
+from orderworks.errors import Backpressure, OrderworksError
+from orderworks.layout import Layout
+from orderworks.messages import OrderUpdate
+from orderworks.redis import packed, redis_unavailable
+from orderworks.stream import (
     APPEND,
     APPEND_HASH,
     NO_LAYOUT,

@@ -2,10 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
-from orders.errors import WaitTimeout
-from orders.messages import Outcome, Verdict
-from orders.names import update_verdict
-from orders.redis import packed
+from orderworks.errors import WaitTimeout
+from orderworks.messages import Outcome, Verdict
+from orderworks.names import update_verdict
+from orderworks.redis import packed
 from producer.steps import Answers, Ask, Pause, Steps, pauses
 
 PATIENCE = 1.0

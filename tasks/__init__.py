@@ -1,4 +1,4 @@
-"""The Celery tasks: thin. Each takes a nudge, calls `orders/`, and says in a line what happened.
+"""The Celery tasks: thin. Each takes a nudge, calls `orderworks/`, and says in a line what happened.
 
 Every one may run twice, late, or at the same time as itself; none of that changes a result. What they
 do not get done, the sweep finds again.

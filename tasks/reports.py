@@ -6,8 +6,8 @@ from typing import Any
 import redis
 from celery.signals import worker_ready
 
-from orders.names import REFRESH_ENTRY, TaskName, refresh_nudge
-from orders.refresh import refresh
+from orderworks.names import REFRESH_ENTRY, TaskName, refresh_nudge
+from orderworks.refresh import refresh
 from tasks.guard import note_success
 from tasks.task import summary, task
 from worker.lifecycle import current

@@ -5,11 +5,11 @@ from typing import Any
 
 import structlog
 
-from orders import checks
-from orders.checks import Place
-from orders.names import TaskName
-from orders.refresh import refresh
-from orders.slots import slot_of
+from orderworks import checks
+from orderworks.checks import Place
+from orderworks.names import TaskName
+from orderworks.refresh import refresh
+from orderworks.slots import slot_of
 from tasks.task import summary, task
 from worker.lifecycle import current
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from orders.reads import CustomerReads, CustomerSummary
+from orderworks.reads import CustomerReads, CustomerSummary
 from tests.processes import ROOT
 
 

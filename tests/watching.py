@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from orders.locks import Lock
-from orders.names import Queue
-from orders.redis import make_redis
-from orders.schema import metadata
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks.locks import Lock
+from orderworks.names import Queue
+from orderworks.redis import make_redis
+from orderworks.schema import metadata
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 
 _OURS = "datname = current_database() AND application_name LIKE 'orderworks-worker:%'"
 _CLIENT = "split_part(application_name, ':', 2)::int"

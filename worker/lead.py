@@ -3,7 +3,7 @@
 import structlog
 from redis.exceptions import LockError
 
-from orders.redis import Redis
+from orderworks.redis import Redis
 
 log = structlog.get_logger()
 

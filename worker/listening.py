@@ -18,12 +18,12 @@ from celery import Celery, bootsteps
 from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError
 
-from orders import changes, outbox
-from orders.database import make_engine
-from orders.names import OUTBOX, Queue, TaskName, refresh_nudge
-from orders.redis import Redis, make_redis
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks import changes, outbox
+from orderworks.database import make_engine
+from orderworks.names import OUTBOX, Queue, TaskName, refresh_nudge
+from orderworks.redis import Redis, make_redis
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 
 PATIENCE = 0.5
 """Seconds between two looks for changes that no worker made, and whether the thread is to end."""

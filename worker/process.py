@@ -10,17 +10,17 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from orders import cache
-from orders.backlog import Backlog, StreamBacklog
-from orders.database import INVALIDATES, make_engine
-from orders.errors import OrderworksError
-from orders.imports.flow import Importer
-from orders.imports.spool import Spool
-from orders.names import OUTBOX
-from orders.outbox import OutboxBacklog
-from orders.redis import Redis, make_redis
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks import cache
+from orderworks.backlog import Backlog, StreamBacklog
+from orderworks.database import INVALIDATES, make_engine
+from orderworks.errors import OrderworksError
+from orderworks.imports.flow import Importer
+from orderworks.imports.spool import Spool
+from orderworks.names import OUTBOX
+from orderworks.outbox import OutboxBacklog
+from orderworks.redis import Redis, make_redis
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 
 
 class NotStarted(OrderworksError):

@@ -2,7 +2,7 @@
 
 Redbeat waits for its lock once, at start, and `celery beat` ends when the lock is lost. Here every
 beat looks, every few seconds, whether it leads: a frozen one that wakes up follows, and one whose
-broker was away or emptied goes on. Sending twice does no harm (`orders/slots.py`).
+broker was away or emptied goes on. Sending twice does no harm (`orderworks/slots.py`).
 """
 
 from datetime import timedelta
@@ -14,8 +14,8 @@ from celery.result import AsyncResult
 from redbeat.schedulers import RedBeatScheduler, RedBeatSchedulerEntry, ensure_conf, get_redis
 from redis.exceptions import RedisError
 
-from orders.schedule import Entry, Planned
-from orders.slots import Slot, message_options, slot_of
+from orderworks.schedule import Entry, Planned
+from orderworks.slots import Slot, message_options, slot_of
 from worker.lead import Lead
 from worker.schedule import Changes
 

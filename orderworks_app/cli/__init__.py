@@ -2,7 +2,7 @@
 
 import sys
 
-OWN = ("celeryconfig", "migrations", "orders", "orderworks_app", "producer", "tasks", "worker")
+OWN = ("celeryconfig", "migrations", "orderworks", "orderworks_app", "producer", "tasks", "worker")
 
 
 def main() -> None:

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 import typer
 from kombu.exceptions import OperationalError
 
-from orders import schedule
-from orders.database import make_engine
-from orders.errors import Unavailable
-from orders.schedule import Entry
-from orders.settings import Settings
-from orders.slots import Slot, message_options
+from orderworks import schedule
+from orderworks.database import make_engine
+from orderworks.errors import Unavailable
+from orderworks.schedule import Entry
+from orderworks.settings import Settings
+from orderworks.slots import Slot, message_options
 from orderworks_app.cli.output import console, plain, print_json, say, table
 from orderworks_app.spans import span
 

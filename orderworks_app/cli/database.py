@@ -7,9 +7,9 @@ import typer
 from alembic.util import CommandError
 
 from migrations import runner
-from orders.database import make_engine
-from orders.errors import ConfigurationError, OrderworksError
-from orders.settings import Settings
+from orderworks.database import make_engine
+from orderworks.errors import ConfigurationError, OrderworksError
+from orderworks.settings import Settings
 from orderworks_app.cli.output import say
 
 commands = typer.Typer(

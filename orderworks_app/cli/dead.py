@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from orders.database import make_engine
-from orders.dead import Wanted, find_dead
-from orders.errors import ReplayStopped
-from orders.names import TaskName
-from orders.redis import make_redis
-from orders.replay import RATE, Replay, Unreadable
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks.database import make_engine
+from orderworks.dead import Wanted, find_dead
+from orderworks.errors import ReplayStopped
+from orderworks.names import TaskName
+from orderworks.redis import make_redis
+from orderworks.replay import RATE, Replay, Unreadable
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from orderworks_app.cli.dead_views import print_letter, print_list, print_replayed, progress_bar
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.output import print_json

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import redis
 import sqlalchemy as sa
 
-from orders.database import unavailable
-from orders.errors import (
+from orderworks.database import unavailable
+from orderworks.errors import (
     ConfigurationError,
     DeadUpdateNotFound,
     EntryNotFound,
@@ -20,8 +20,8 @@ from orders.errors import (
     OrderworksError,
     TokenNotFound,
 )
-from orders.redis import redis_unavailable
-from orders.settings import Settings
+from orderworks.redis import redis_unavailable
+from orderworks.settings import Settings
 
 FAILED = 1
 WRONG_USAGE = 2

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from orders.errors import ConfigurationError
-from orders.settings import Settings
+from orderworks.errors import ConfigurationError
+from orderworks.settings import Settings
 
 
 def gateway(

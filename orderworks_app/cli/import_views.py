@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from orders.imports.progress import COUNTS, Summary
+from orderworks.imports.progress import COUNTS, Summary
 from orderworks_app.cli.output import console, plain, say, table
 from orderworks_app.spans import span
 

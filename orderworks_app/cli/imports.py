@@ -9,11 +9,11 @@ from typing import Annotated, BinaryIO
 import msgspec
 import typer
 
-from orders.errors import InvalidInput, Unavailable
-from orders.imports.columns import parse_mapping
-from orders.imports.ledger import list_imports
-from orders.imports.progress import ENDED, Summary
-from orders.imports.rejects import Reject, as_csv, iter_rejects, iter_unmended
+from orderworks.errors import InvalidInput, Unavailable
+from orderworks.imports.columns import parse_mapping
+from orderworks.imports.ledger import list_imports
+from orderworks.imports.progress import ENDED, Summary
+from orderworks.imports.rejects import Reject, as_csv, iter_rejects, iter_unmended
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.import_views import print_list, print_summary, progress_bar, would_stop
 from orderworks_app.cli.output import AsJson, print_json, say

@@ -10,14 +10,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from orders import cache
-from orders.database import make_engine
-from orders.rebuild import OnStep, Rebuild, Rebuilt
-from orders.recount import Counted
-from orders.redis import make_redis
-from orders.refresh import refresh
-from orders.settings import Settings
-from orders.statuses import listed
+from orderworks import cache
+from orderworks.database import make_engine
+from orderworks.rebuild import OnStep, Rebuild, Rebuilt
+from orderworks.recount import Counted
+from orderworks.redis import make_redis
+from orderworks.refresh import refresh
+from orderworks.settings import Settings
+from orderworks.statuses import listed
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.output import plain, print_json, say
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from orders.database import make_engine
-from orders.redis import make_redis
-from orders.reshard import Resharding
-from orders.settings import Settings
+from orderworks.database import make_engine
+from orderworks.redis import make_redis
+from orderworks.reshard import Resharding
+from orderworks.settings import Settings
 from orderworks_app.cli.output import say
 
 

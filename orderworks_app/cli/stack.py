@@ -8,8 +8,8 @@ from pathlib import Path
 
 import typer
 
-from orders.errors import ConfigurationError
-from orders.settings import Settings
+from orderworks.errors import ConfigurationError
+from orderworks.settings import Settings
 from orderworks_app.embedded.stack import Prepared, prepared
 from orderworks_app.embedded.state import running_environment
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor

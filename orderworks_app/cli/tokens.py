@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from orders.database import make_engine
-from orders.settings import Settings
-from orders.tokens import Scope, Token, create_token, list_tokens, revoke_token
+from orderworks.database import make_engine
+from orderworks.settings import Settings
+from orderworks.tokens import Scope, Token, create_token, list_tokens, revoke_token
 from orderworks_app.cli.output import console, plain, print_json, say, table
 
 commands = typer.Typer(

@@ -6,12 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orders import reports
-from orders.messages import Verdict
-from orders.reads import CustomerReads, CustomerSummary
-from orders.redis import Redis
-from orders.schema import orders, uncounted_statuses
-from orders.windows import Window
+from orderworks import reports
+from orderworks.messages import Verdict
+from orderworks.reads import CustomerReads, CustomerSummary
+from orderworks.redis import Redis
+from orderworks.schema import orders, uncounted_statuses
+from orderworks.windows import Window
 from orderworks_app.demo.oracle import Fields, Oracle
 
 FINAL = tuple(str(verdict) for verdict in Verdict if verdict is not Verdict.PARKED)

@@ -5,7 +5,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from orders.reads import CustomerReads
+from orderworks.reads import CustomerReads
 
 
 class Readers:

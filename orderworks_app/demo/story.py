@@ -8,16 +8,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orders.cache import Cache
-from orders.database import make_engine
-from orders.errors import OrderworksError, WaitTimeout
-from orders.reads import CustomerReads
-from orders.redis import make_redis
-from orders.reports import published_report
-from orders.schema import customers, update_shards
-from orders.settings import Settings
-from orders.stream import SEQUENCE_BITS, UpdateStream
-from orders.windows import Window
+from orderworks.cache import Cache
+from orderworks.database import make_engine
+from orderworks.errors import OrderworksError, WaitTimeout
+from orderworks.reads import CustomerReads
+from orderworks.redis import make_redis
+from orderworks.reports import published_report
+from orderworks.schema import customers, update_shards
+from orderworks.settings import Settings
+from orderworks.stream import SEQUENCE_BITS, UpdateStream
+from orderworks.windows import Window
 from orderworks_app.cli.output import console, say
 from orderworks_app.cli.reports import print_report
 from orderworks_app.demo import checks

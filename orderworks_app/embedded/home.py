@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from orders.errors import ConfigurationError, OrderworksError
-from orders.settings import STATE_FILE
+from orderworks.errors import ConfigurationError, OrderworksError
+from orderworks.settings import STATE_FILE
 
 
 class AlreadyRunning(OrderworksError):

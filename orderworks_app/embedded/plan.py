@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from orders.settings import Settings
+from orderworks.settings import Settings
 from orderworks_app.embedded import postgresql, services, valkey
 from orderworks_app.embedded.accounts import Place
 from orderworks_app.embedded.home import Home

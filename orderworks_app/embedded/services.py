@@ -5,9 +5,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import orders
-from orders.names import Queue
-from orders.settings import Settings
+import orderworks
+from orderworks.names import Queue
+from orderworks.settings import Settings
 from orderworks_app.embedded import health
 from orderworks_app.embedded.home import Home, make_folder
 from orderworks_app.embedded.parts import Part, Stage
@@ -116,7 +116,7 @@ def _environment(home: Home, addresses: Mapping[str, str], part: str) -> dict[st
 
     The project's own modules come first on the path: the user's folder may have a `tasks.py` too.
     """
-    root = str(Path(orders.__file__).parents[1])
+    root = str(Path(orderworks.__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     own = {HOME_VARIABLE: str(home.folder), PART_VARIABLE: part}
     run = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from orders.settings import Settings
+from orderworks.settings import Settings
 from orderworks_app.gateway.describe import describe
 from orderworks_app.gateway.manners import Manners
 from orderworks_app.gateway.problems import answer_problem

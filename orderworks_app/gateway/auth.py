@@ -11,8 +11,8 @@ from typing import cast
 import structlog
 from fastapi import Request
 
-from orders.errors import Unavailable
-from orders.tokens import Scope
+from orderworks.errors import Unavailable
+from orderworks.tokens import Scope
 from orderworks_app.gateway.loopback import is_loopback
 from orderworks_app.gateway.problems import Kind, Problem, try_again
 from orderworks_app.gateway.queries import refuse_unknown

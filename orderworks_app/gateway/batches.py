@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from orders.errors import InvalidUpdate
-from orders.messages import OrderUpdate, decode_updates
+from orderworks.errors import InvalidUpdate
+from orderworks.messages import OrderUpdate, decode_updates
 from producer.appends import DURABLE_CHUNK
 
 LISTED = 100

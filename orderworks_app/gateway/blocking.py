@@ -7,14 +7,14 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from orders.cache import Cache
-from orders.metrics import Metrics
-from orders.names import TaskName
-from orders.redis import Redis, make_redis
-from orders.replay import RATE, Replay
-from orders.reports import TopCustomers
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks.cache import Cache
+from orderworks.metrics import Metrics
+from orderworks.names import TaskName
+from orderworks.redis import Redis, make_redis
+from orderworks.replay import RATE, Replay
+from orderworks.reports import TopCustomers
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from orderworks_app.health import Examination
 from orderworks_app.imports import Imports
 from producer.nudges import Nudges

@@ -9,8 +9,8 @@ import msgspec
 import sqlalchemy as sa
 from fastapi.responses import StreamingResponse
 
-from orders.imports.layout import Layout
-from orders.imports.rejects import Reject, as_csv
+from orderworks.imports.layout import Layout
+from orderworks.imports.rejects import Reject, as_csv
 from orderworks_app.gateway.state import State
 
 PAGE = 1000

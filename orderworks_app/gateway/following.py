@@ -6,8 +6,8 @@ from itertools import count
 
 from anyio import CapacityLimiter, to_thread
 
-from orders.errors import ImportNotFound
-from orders.imports.progress import ENDED, Summary
+from orderworks.errors import ImportNotFound
+from orderworks.imports.progress import ENDED, Summary
 from orderworks_app.gateway.events import encoded
 from orderworks_app.gateway.looks import AWAY
 from orderworks_app.gateway.problems import problem_of

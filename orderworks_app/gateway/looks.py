@@ -9,7 +9,7 @@ import redis
 import sqlalchemy as sa
 from anyio import CapacityLimiter, to_thread
 
-from orders.errors import Unavailable
+from orderworks.errors import Unavailable
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orders.settings import Settings
+from orderworks.settings import Settings
 from orderworks_app.gateway.problems import Kind, Problem, problem_of
 from worker import logs
 

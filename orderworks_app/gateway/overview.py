@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from orders.accounts import read_totals
-from orders.cache import cache_counts, hit_rate
-from orders.dead import count_waiting
-from orders.imports.ledger import count_by_status, list_unended
-from orders.imports.progress import Summary
-from orders.redis import Redis
-from orders.reports import published_report
-from orders.schedule import Entry, read_entries
-from orders.stream import UpdateStream
-from orders.windows import Window
+from orderworks.accounts import read_totals
+from orderworks.cache import cache_counts, hit_rate
+from orderworks.dead import count_waiting
+from orderworks.imports.ledger import count_by_status, list_unended
+from orderworks.imports.progress import Summary
+from orderworks.redis import Redis
+from orderworks.reports import published_report
+from orderworks.schedule import Entry, read_entries
+from orderworks.stream import UpdateStream
+from orderworks.windows import Window
 from orderworks_app.gateway.blocking import Blocking
 from orderworks_app.gateway.events import encoded
 from orderworks_app.gateway.looks import Look

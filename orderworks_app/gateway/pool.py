@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import asyncpg
 
-from orders.database import TRANSIENT_STATES, database_address
-from orders.errors import Unavailable
-from orders.settings import Settings
+from orderworks.database import TRANSIENT_STATES, database_address
+from orderworks.errors import Unavailable
+from orderworks.settings import Settings
 
 CLOSING = 3.0
 """Seconds that queries under way have when the pool is closed."""

@@ -19,8 +19,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from orders.database import is_transient, refusal
-from orders.errors import (
+from orderworks.database import is_transient, refusal
+from orderworks.errors import (
     Backpressure,
     ConfigurationError,
     DataMissing,
@@ -34,7 +34,7 @@ from orders.errors import (
     Unavailable,
     WrongState,
 )
-from orders.redis import redis_unavailable
+from orderworks.redis import redis_unavailable
 from orderworks_app.gateway.pool import is_away, reason
 
 MEDIA_TYPE = "application/problem+json"

@@ -13,7 +13,7 @@ from typing import Any
 import redis.asyncio
 import structlog
 
-from orders import names
+from orderworks import names
 
 log = structlog.get_logger(__name__)
 

@@ -7,10 +7,10 @@ import sys
 import sqlalchemy as sa
 import uvicorn
 
-from orders.database import make_engine
-from orders.errors import ConfigurationError
-from orders.settings import Settings
-from orders.tokens import count_valid
+from orderworks.database import make_engine
+from orderworks.errors import ConfigurationError
+from orderworks.settings import Settings
+from orderworks.tokens import count_valid
 from orderworks_app.gateway.loopback import is_loopback
 from worker import logs
 

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 
-from orders.cache import Cache
-from orders.database import make_engine
-from orders.reads import AsyncCustomerReads
-from orders.redis import make_async_redis
-from orders.settings import Settings
+from orderworks.cache import Cache
+from orderworks.database import make_engine
+from orderworks.reads import AsyncCustomerReads
+from orderworks.redis import make_async_redis
+from orderworks.settings import Settings
 from orderworks_app.gateway.blocking import Blocking
 from orderworks_app.gateway.leaving import at_stop
 from orderworks_app.gateway.pool import Pool

@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from orders.errors import Unavailable
-from orders.tokens import BY_DIGEST, EVER_MADE, Scope, digest
+from orderworks.errors import Unavailable
+from orderworks.tokens import BY_DIGEST, EVER_MADE, Scope, digest
 from orderworks_app.gateway.pool import Pool
 
 FRESH, TRUSTED = 5.0, 300.0

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orders import schedule
-from orders.locks import Lock, try_lock
-from orders.schedule import Entry
+from orderworks import schedule
+from orderworks.locks import Lock, try_lock
+from orderworks.schedule import Entry
 from tests.commands import Run
 from tests.processes import Service, eventually
 

@@ -5,8 +5,8 @@ from celery import Celery
 from celery.app.defaults import DEFAULTS
 from redbeat.schedulers import RedBeatConfig
 
-from orders.names import QUEUE_OF, Queue, TaskName
-from orders.settings import Settings
+from orderworks.names import QUEUE_OF, Queue, TaskName
+from orderworks.settings import Settings
 
 KEEPS_MESSAGES = {
     "task_acks_late": True,

@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from migrations import runner
-from orders import names
-from orders.messages import Outcome, Verdict
-from orders.redis import Redis
+from orderworks import names
+from orderworks.messages import Outcome, Verdict
+from orderworks.redis import Redis
 from tests.commands import Run
 from tests.processes import eventually
 

@@ -14,14 +14,14 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from orders import names
-from orders.imports import claims
-from orders.imports.flow import Importer
-from orders.imports.progress import mirror, read_progress, rehearsed_summary
-from orders.imports.spool import Spool
-from orders.redis import Redis
-from orders.schema import import_rejects, imports
-from orders.settings import Settings
+from orderworks import names
+from orderworks.imports import claims
+from orderworks.imports.flow import Importer
+from orderworks.imports.progress import mirror, read_progress, rehearsed_summary
+from orderworks.imports.spool import Spool
+from orderworks.redis import Redis
+from orderworks.schema import import_rejects, imports
+from orderworks.settings import Settings
 from tests.commands import Run
 from tests.processes import eventually
 from tests.watching import messages

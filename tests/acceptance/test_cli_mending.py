@@ -5,7 +5,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from orders.schema import customers
+from orderworks.schema import customers
 from tests.commands import Run
 from tests.processes import Service
 

@@ -20,12 +20,12 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from orders import names, schedule
-from orders.database import database_address
-from orders.messages import OrderUpdate
-from orders.redis import Redis, make_redis
-from orders.schema import orders
-from orders.tokens import Scope, create_token
+from orderworks import names, schedule
+from orderworks.database import database_address
+from orderworks.messages import OrderUpdate
+from orderworks.redis import Redis, make_redis
+from orderworks.schema import orders
+from orderworks.tokens import Scope, create_token
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.stack import Stack
 from producer import Producer

@@ -8,13 +8,13 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from orders.cache import Cache
-from orders.messages import OrderUpdate
-from orders.reads import CustomerReads
-from orders.redis import Redis
-from orders.reports import Report, compute, published_report
-from orders.settings import Settings
-from orders.windows import Window
+from orderworks.cache import Cache
+from orderworks.messages import OrderUpdate
+from orderworks.reads import CustomerReads
+from orderworks.redis import Redis
+from orderworks.reports import Report, compute, published_report
+from orderworks.settings import Settings
+from orderworks.windows import Window
 from producer import AsyncProducer, Producer
 from tests.oracle import (
     Oracle,

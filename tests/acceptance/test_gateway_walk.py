@@ -5,8 +5,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from orders.schema import customers, orders
-from orders.settings import Settings
+from orderworks.schema import customers, orders
+from orderworks.settings import Settings
 from tests.gateways import running_gateway
 from tests.processes import Service, eventually
 from tests.walks import walk

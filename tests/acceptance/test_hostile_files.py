@@ -18,10 +18,10 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orders.database import make_engine
-from orders.names import QUEUE_OF, TaskName
-from orders.schema import customers
-from orders.settings import Settings
+from orderworks.database import make_engine
+from orderworks.names import QUEUE_OF, TaskName
+from orderworks.schema import customers
+from orderworks.settings import Settings
 from producer import Producer
 from tests.commands import Done, Run
 from tests.processes import Service, eventually, pool_children

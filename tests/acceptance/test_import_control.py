@@ -13,11 +13,11 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orders.database import make_engine
-from orders.messages import OrderUpdate
-from orders.names import Queue
-from orders.schema import customers
-from orders.settings import Settings
+from orderworks.database import make_engine
+from orderworks.messages import OrderUpdate
+from orderworks.names import Queue
+from orderworks.schema import customers
+from orderworks.settings import Settings
 from orderworks_app.imports import Imports
 from producer import Producer
 from tests.commands import Run

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orders import outbox
-from orders.messages import OrderUpdate
-from orders.schema import orders
-from orders.settings import Settings
+from orderworks import outbox
+from orderworks.messages import OrderUpdate
+from orderworks.schema import orders
+from orderworks.settings import Settings
 from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.conftest import fresh_settings

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
-from orders.messages import OrderUpdate
-from orders.reports import compute
-from orders.settings import Settings
-from orders.tokens import Scope, create_token, revoke_token
-from orders.windows import Window
+from orderworks.messages import OrderUpdate
+from orderworks.reports import compute
+from orderworks.settings import Settings
+from orderworks.tokens import Scope, create_token, revoke_token
+from orderworks.windows import Window
 from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.browser import PHONE, Browser, Installed, find_browser, running_browser

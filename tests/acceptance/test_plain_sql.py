@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orders import delays, names
-from orders.reads import CustomerReads
-from orders.redis import Redis
-from orders.reports import published_report
-from orders.settings import Settings
-from orders.windows import Window
+from orderworks import delays, names
+from orderworks.reads import CustomerReads
+from orderworks.redis import Redis
+from orderworks.reports import published_report
+from orderworks.settings import Settings
+from orderworks.windows import Window
 from orderworks_app.embedded.stack import Stack
 from tests.conftest import fresh_settings
 from tests.oracle import make_rows, write_orders

@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orders import cache as cached
-from orders.names import QUEUE_OF, TaskName
-from orders.redis import Redis
-from orders.refresh import refresh
-from orders.schema import rollup_checks
-from orders.settings import Settings
+from orderworks import cache as cached
+from orderworks.names import QUEUE_OF, TaskName
+from orderworks.redis import Redis
+from orderworks.refresh import refresh
+from orderworks.schema import rollup_checks
+from orderworks.settings import Settings
 from tests.commands import Run
 from tests.oracle import Rows, write_orders
 from tests.processes import Service, eventually

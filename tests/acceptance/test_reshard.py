@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from orders.locks import Lock, try_lock
-from orders.settings import Settings
+from orderworks.locks import Lock, try_lock
+from orderworks.settings import Settings
 from tests.commands import Run
 from tests.oracle import read_orders, write_orders
 from tests.processes import Service, eventually

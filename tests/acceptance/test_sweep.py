@@ -7,11 +7,11 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orders.names import QUEUE_OF, Queue, TaskName
-from orders.redis import make_redis
-from orders.schema import imports
-from orders.settings import Settings
-from orders.sweep import MOST_WAITING
+from orderworks.names import QUEUE_OF, Queue, TaskName
+from orderworks.redis import make_redis
+from orderworks.schema import imports
+from orderworks.settings import Settings
+from orderworks.sweep import MOST_WAITING
 from producer import Producer
 from tests.processes import Service, eventually, running_worker, worker_and_beat
 from tests.watching import messages

@@ -3,8 +3,8 @@
 import pytest
 from celery import Celery
 
-from orders.names import TaskName
-from orders.settings import Settings
+from orderworks.names import TaskName
+from orderworks.settings import Settings
 
 
 @pytest.fixture(scope="module")

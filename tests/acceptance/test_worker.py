@@ -7,10 +7,10 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orders.database import make_engine
-from orders.messages import OrderUpdate
-from orders.names import QUEUE_OF, TaskName
-from orders.settings import Settings
+from orderworks.database import make_engine
+from orderworks.messages import OrderUpdate
+from orderworks.names import QUEUE_OF, TaskName
+from orderworks.settings import Settings
 from producer import Producer
 from tests.oracle import Rows, read_orders, read_verdicts, write_orders
 from tests.processes import Service, eventually, has_loaded, pool_children, ports_of

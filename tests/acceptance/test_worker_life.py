@@ -12,10 +12,10 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from orders.database import make_engine
-from orders.messages import OrderUpdate
-from orders.names import Queue
-from orders.settings import Settings
+from orderworks.database import make_engine
+from orderworks.messages import OrderUpdate
+from orderworks.names import Queue
+from orderworks.settings import Settings
 from producer import Producer
 from tests.oracle import Rows, read_orders, read_verdicts, write_orders
 from tests.processes import ROOT, eventually, pool_children, running_worker

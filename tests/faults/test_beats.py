@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orders import schedule
-from orders.errors import EntryNotFound
-from orders.names import Queue, TaskName
-from orders.redis import make_redis
-from orders.settings import Settings
-from orders.slots import Slot, message_options
+from orderworks import schedule
+from orderworks.errors import EntryNotFound
+from orderworks.names import Queue, TaskName
+from orderworks.redis import make_redis
+from orderworks.settings import Settings
+from orderworks.slots import Slot, message_options
 from tests.holding import held_by
 from tests.processes import (
     Service,

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from orders.errors import PartlyAccepted, Unavailable
-from orders.messages import OrderUpdate
-from orders.names import Queue, TaskName
-from orders.redis import make_redis
-from orders.settings import Settings
+from orderworks.errors import PartlyAccepted, Unavailable
+from orderworks.messages import OrderUpdate
+from orderworks.names import Queue, TaskName
+from orderworks.redis import make_redis
+from orderworks.settings import Settings
 from producer import Producer
 from tests.oracle import Oracle, differences, read_orders, read_verdicts
 from tests.processes import eventually, frozen, running_beat, running_worker

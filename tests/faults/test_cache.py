@@ -14,14 +14,14 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orders import names
-from orders.cache import Cache
-from orders.messages import OrderUpdate
-from orders.names import QUEUE_OF, TaskName
-from orders.reads import CustomerReads, CustomerSummary
-from orders.redis import Redis
-from orders.schema import customer_changes
-from orders.settings import Settings
+from orderworks import names
+from orderworks.cache import Cache
+from orderworks.messages import OrderUpdate
+from orderworks.names import QUEUE_OF, TaskName
+from orderworks.reads import CustomerReads, CustomerSummary
+from orderworks.redis import Redis
+from orderworks.schema import customer_changes
+from orderworks.settings import Settings
 from producer import Producer
 from tests.oracle import Oracle, differences, read_orders, read_verdicts
 from tests.processes import Service, eventually, running_worker

@@ -14,13 +14,13 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from orders import names
-from orders.cache import Cache, invalidate
-from orders.caching.server import AVOIDED
-from orders.reads import AsyncCustomerReads, Cursor, CustomerReads, CustomerSummary, Order
-from orders.redis import Redis
-from orders.schema import customers, orders
-from orders.settings import Settings
+from orderworks import names
+from orderworks.cache import Cache, invalidate
+from orderworks.caching.server import AVOIDED
+from orderworks.reads import AsyncCustomerReads, Cursor, CustomerReads, CustomerSummary, Order
+from orderworks.redis import Redis
+from orderworks.schema import customers, orders
+from orderworks.settings import Settings
 from tests.processes import eventually
 from tests.reading import reading_process
 

@@ -17,9 +17,9 @@ import httpx
 import psutil
 import pytest
 
-from orders.redis import Redis
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks.redis import Redis
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from orderworks_app.embedded.home import open_home
 from orderworks_app.embedded.ports import LOOPBACK, port_of
 from orderworks_app.gateway import manners, replays, tokens

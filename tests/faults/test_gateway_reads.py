@@ -13,14 +13,14 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from orders.cache import invalidate
-from orders.imports.flow import Importer
-from orders.imports.progress import KEPT, read_progress
-from orders.imports.spool import Spool
-from orders.names import import_progress
-from orders.redis import Redis, make_redis
-from orders.refresh import refresh
-from orders.settings import Settings
+from orderworks.cache import invalidate
+from orderworks.imports.flow import Importer
+from orderworks.imports.progress import KEPT, read_progress
+from orderworks.imports.spool import Spool
+from orderworks.names import import_progress
+from orderworks.redis import Redis, make_redis
+from orderworks.refresh import refresh
+from orderworks.settings import Settings
 from tests.gateways import JSON, client_of, running_gateway
 from tests.link import Link, link_to
 from tests.oracle import make_rows, write_orders

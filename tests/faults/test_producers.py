@@ -14,11 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from orders import names
-from orders.errors import PartlyAccepted, Unavailable, WaitTimeout
-from orders.messages import OrderUpdate
-from orders.redis import Redis, make_redis
-from orders.settings import Settings
+from orderworks import names
+from orderworks.errors import PartlyAccepted, Unavailable, WaitTimeout
+from orderworks.messages import OrderUpdate
+from orderworks.redis import Redis, make_redis
+from orderworks.settings import Settings
 from producer import AsyncProducer, Producer
 from tests.processes import ROOT, eventually, frozen
 from tests.servers import Valkey, running_valkey

@@ -6,13 +6,13 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from orders.backlog import StreamBacklog
-from orders.drain import Drain, Drained
-from orders.messages import OrderUpdate
-from orders.redis import Redis
-from orders.schema import customers, orders
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks.backlog import StreamBacklog
+from orderworks.drain import Drain, Drained
+from orderworks.messages import OrderUpdate
+from orderworks.redis import Redis
+from orderworks.schema import customers, orders
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from tests.s3 import S3, Bucket, new_bucket, running_s3
 
 Rows = dict[int, tuple[int, str, Decimal, int]]

@@ -11,12 +11,18 @@ from typing import Any
 
 import pytest
 
-from orders import names
-from orders.errors import Backpressure, ConfigurationError, NotDurable, PartlyAccepted, Unavailable
-from orders.messages import OrderUpdate
-from orders.redis import Redis
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks import names
+from orderworks.errors import (
+    Backpressure,
+    ConfigurationError,
+    NotDurable,
+    PartlyAccepted,
+    Unavailable,
+)
+from orderworks.messages import OrderUpdate
+from orderworks.redis import Redis
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from producer import Producer
 from tests.doors import DOORS, Door
 from tests.link import Link, link_to

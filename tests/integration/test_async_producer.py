@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from orders import names
-from orders.errors import ConfigurationError, InvalidUpdate, PartlyAccepted, Unavailable
-from orders.messages import OrderUpdate
-from orders.redis import Redis
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks import names
+from orderworks.errors import ConfigurationError, InvalidUpdate, PartlyAccepted, Unavailable
+from orderworks.messages import OrderUpdate
+from orderworks.redis import Redis
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from producer import AsyncProducer
 from tests.processes import eventually
 

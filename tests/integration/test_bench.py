@@ -21,12 +21,12 @@ from bench.updates import run_contender
 from bench.waves import check, prepare, random_wave
 from bench.ways import WAYS, Way
 from bench.workers import open_arena
-from orders.cache import invalidate
-from orders.database import database_address
-from orders.errors import OrderworksError
-from orders.redis import Redis, make_redis
-from orders.settings import Settings
-from orders.tokens import Scope, create_token
+from orderworks.cache import invalidate
+from orderworks.database import database_address
+from orderworks.errors import OrderworksError
+from orderworks.redis import Redis, make_redis
+from orderworks.settings import Settings
+from orderworks.tokens import Scope, create_token
 from orderworks_app.demo.data import generate
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.stack import Stack

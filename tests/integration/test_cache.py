@@ -8,12 +8,12 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from orders import names
-from orders.cache import Cache, invalidate
-from orders.reads import STALE, Customer, CustomerReads, CustomerSummary, Order
-from orders.redis import Redis
-from orders.schema import customers, orders
-from orders.settings import Settings
+from orderworks import names
+from orderworks.cache import Cache, invalidate
+from orderworks.reads import STALE, Customer, CustomerReads, CustomerSummary, Order
+from orderworks.redis import Redis
+from orderworks.schema import customers, orders
+from orderworks.settings import Settings
 
 MOMENT = datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
 ADA = Customer(1, "Ada", "ada@shop.example", None)

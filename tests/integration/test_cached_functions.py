@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
-from orders import names
-from orders.cache import READS, Cache, cache_counts, invalidate
-from orders.caching import flights, reading
-from orders.redis import Redis
-from orders.settings import Settings
+from orderworks import names
+from orderworks.cache import READS, Cache, cache_counts, invalidate
+from orderworks.caching import flights, reading
+from orderworks.redis import Redis
+from orderworks.settings import Settings
 from tests.link import link_to
 from tests.processes import eventually
 

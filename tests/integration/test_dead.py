@@ -8,16 +8,16 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from orders.database import make_engine
-from orders.dead import Found, Letter, Wanted, find_dead
-from orders.drain import Drained
-from orders.errors import Backpressure, DeadUpdateNotFound, ReplayStopped
-from orders.messages import OrderUpdate
-from orders.redis import Redis
-from orders.replay import Replay, Replayed
-from orders.schema import dead_updates
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks.database import make_engine
+from orderworks.dead import Found, Letter, Wanted, find_dead
+from orderworks.drain import Drained
+from orderworks.errors import Backpressure, DeadUpdateNotFound, ReplayStopped
+from orderworks.messages import OrderUpdate
+from orderworks.redis import Redis
+from orderworks.replay import Replay, Replayed
+from orderworks.schema import dead_updates
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from tests.integration.conftest import Rows
 
 Accept = Callable[[Sequence[OrderUpdate]], list[str]]

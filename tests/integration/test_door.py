@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orders.dead import Wanted, find_dead
-from orders.door import PIECE, Admitted, Door
-from orders.drain import Drain, Drained
-from orders.names import DOOR
-from orders.outbox import OutboxBacklog
-from orders.redis import Redis, make_redis
-from orders.replay import Replay
-from orders.schema import dead_updates, update_outbox, update_shards
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks.dead import Wanted, find_dead
+from orderworks.door import PIECE, Admitted, Door
+from orderworks.drain import Drain, Drained
+from orderworks.names import DOOR
+from orderworks.outbox import OutboxBacklog
+from orderworks.redis import Redis, make_redis
+from orderworks.replay import Replay
+from orderworks.schema import dead_updates, update_outbox, update_shards
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from tests.integration.conftest import Rows
 
 PAID = {"order_id": 2, "status": "paid", "version": 7}

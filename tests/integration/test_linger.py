@@ -9,14 +9,14 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from orders.backlog import StreamBacklog
-from orders.drain import Drain, Drained
-from orders.linger import LINGER
-from orders.messages import OrderUpdate
-from orders.names import update_nudge
-from orders.redis import Redis
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks.backlog import StreamBacklog
+from orderworks.drain import Drain, Drained
+from orderworks.linger import LINGER
+from orderworks.messages import OrderUpdate
+from orderworks.names import update_nudge
+from orderworks.redis import Redis
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from tests.integration.conftest import Rows
 from tests.processes import eventually
 

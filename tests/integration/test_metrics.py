@@ -11,24 +11,24 @@ import sqlalchemy as sa
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from orders import names
-from orders.cache import Cache
-from orders.delays import Path, note
-from orders.drain import Drained
-from orders.imports.flow import Importer
-from orders.imports.options import Options
-from orders.imports.spool import Spool
-from orders.messages import OrderUpdate
-from orders.metrics import DOCUMENTED, Metrics
-from orders.rebuild import Rebuild
-from orders.redis import Redis, make_redis
-from orders.refresh import refresh
-from orders.schedule import Planned, pause, register
-from orders.schema import dead_updates, import_chunks, imports, parked_updates, update_outbox
-from orders.settings import Settings
-from orders.slots import note_success
-from orders.stream import UpdateStream
-from orders.windows import Window
+from orderworks import names
+from orderworks.cache import Cache
+from orderworks.delays import Path, note
+from orderworks.drain import Drained
+from orderworks.imports.flow import Importer
+from orderworks.imports.options import Options
+from orderworks.imports.spool import Spool
+from orderworks.messages import OrderUpdate
+from orderworks.metrics import DOCUMENTED, Metrics
+from orderworks.rebuild import Rebuild
+from orderworks.redis import Redis, make_redis
+from orderworks.refresh import refresh
+from orderworks.schedule import Planned, pause, register
+from orderworks.schema import dead_updates, import_chunks, imports, parked_updates, update_outbox
+from orderworks.settings import Settings
+from orderworks.slots import note_success
+from orderworks.stream import UpdateStream
+from orderworks.windows import Window
 from producer.imports import accept_import
 from tests.integration.conftest import Rows
 
@@ -329,7 +329,7 @@ def test_a_broker_that_is_no_redis_is_not_asked(told: Callable[..., Told]) -> No
 def test_questions_to_the_database_end_in_time(
     engine: sa.Engine, told: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.metrics.DATABASE_SECONDS", 1)
+    monkeypatch.setattr("orderworks.metrics.DATABASE_SECONDS", 1)
     with engine.begin() as other:
         other.execute(sa.text("LOCK TABLE dead_updates IN ACCESS EXCLUSIVE MODE"))
         found = told()

@@ -9,19 +9,19 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from orders import outbox
-from orders.drain import Drain, Drained
-from orders.errors import InvalidUpdate
-from orders.imports.flow import Importer
-from orders.imports.spool import Spool
-from orders.messages import OrderUpdate
-from orders.names import OUTBOX, update_nudge
-from orders.outbox import OutboxBacklog
-from orders.redis import Redis, make_redis
-from orders.schema import parked_updates, update_outbox, update_shards
-from orders.settings import Settings
-from orders.stream import UpdateStream
-from orders.sweep import find_forgotten
+from orderworks import outbox
+from orderworks.drain import Drain, Drained
+from orderworks.errors import InvalidUpdate
+from orderworks.imports.flow import Importer
+from orderworks.imports.spool import Spool
+from orderworks.messages import OrderUpdate
+from orderworks.names import OUTBOX, update_nudge
+from orderworks.outbox import OutboxBacklog
+from orderworks.redis import Redis, make_redis
+from orderworks.schema import parked_updates, update_outbox, update_shards
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
+from orderworks.sweep import find_forgotten
 from tests.integration.conftest import Rows
 
 Accept = Callable[[Sequence[OrderUpdate]], list[str]]

@@ -7,9 +7,9 @@ from typing import TypeVar
 import pytest
 import redis
 
-from orders.caching.pipelined import Pipelined
-from orders.redis import Redis, make_async_redis
-from orders.settings import Settings
+from orderworks.caching.pipelined import Pipelined
+from orderworks.redis import Redis, make_async_redis
+from orderworks.settings import Settings
 from tests.link import link_to
 
 T = TypeVar("T")

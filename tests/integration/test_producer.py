@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from orders import names
-from orders.imports.options import Options
-from orders.imports.progress import mirror
-from orders.imports.sources.jsonl import LOOKED_AT
-from orders.imports.spool import Manifest, Spool
-from orders.redis import Redis, make_redis
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks import names
+from orderworks.imports.options import Options
+from orderworks.imports.progress import mirror
+from orderworks.imports.sources.jsonl import LOOKED_AT
+from orderworks.imports.spool import Manifest, Spool
+from orderworks.redis import Redis, make_redis
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from producer import (
     Backpressure,
     ConfigurationError,

@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from orders.cache import Cache
-from orders.reads import AsyncCustomerReads, Customer, CustomerReads, CustomerSummary, Order
-from orders.redis import Redis
-from orders.schema import customers, orders
-from orders.settings import Settings
+from orderworks.cache import Cache
+from orderworks.reads import AsyncCustomerReads, Customer, CustomerReads, CustomerSummary, Order
+from orderworks.redis import Redis
+from orderworks.schema import customers, orders
+from orderworks.settings import Settings
 
 MOMENT = datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
 COUNT = 23

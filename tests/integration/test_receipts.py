@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from orders import names
-from orders.errors import WaitTimeout
-from orders.messages import OrderUpdate, Outcome, Verdict
-from orders.redis import Redis
-from orders.settings import Settings
+from orderworks import names
+from orderworks.errors import WaitTimeout
+from orderworks.messages import OrderUpdate, Outcome, Verdict
+from orderworks.redis import Redis
+from orderworks.settings import Settings
 from producer import Producer
 from tests.doors import DOORS, Door
 from tests.link import link_to

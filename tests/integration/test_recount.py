@@ -12,21 +12,21 @@ from itertools import count
 import pytest
 import sqlalchemy as sa
 
-from orders import cache as cached
-from orders import checks, statuses
-from orders.cache import Cache
-from orders.database import make_engine
-from orders.errors import RebuildStopped
-from orders.locks import Lock, try_lock
-from orders.reads import CustomerReads
-from orders.rebuild import OnStep, Rebuild, Rebuilt
-from orders.recount import Counted, keep_folds_out
-from orders.redis import Redis
-from orders.refresh import refresh
-from orders.reports import compute, published_report
-from orders.schema import customers, orders
-from orders.settings import Settings
-from orders.windows import Window
+from orderworks import cache as cached
+from orderworks import checks, statuses
+from orderworks.cache import Cache
+from orderworks.database import make_engine
+from orderworks.errors import RebuildStopped
+from orderworks.locks import Lock, try_lock
+from orderworks.reads import CustomerReads
+from orderworks.rebuild import OnStep, Rebuild, Rebuilt
+from orderworks.recount import Counted, keep_folds_out
+from orderworks.redis import Redis
+from orderworks.refresh import refresh
+from orderworks.reports import compute, published_report
+from orderworks.schema import customers, orders
+from orderworks.settings import Settings
+from orderworks.windows import Window
 from tests.processes import eventually
 from tests.watching import contents, run
 
@@ -68,7 +68,7 @@ DoRebuild = Callable[..., Rebuilt]
 
 @pytest.fixture(autouse=True)
 def _small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orders.recount.RANGE_ROWS", 100)
+    monkeypatch.setattr("orderworks.recount.RANGE_ROWS", 100)
 
 
 @pytest.fixture
@@ -318,7 +318,7 @@ def test_a_check_tells_what_a_rebuild_would_and_changes_nothing(
 def test_a_customer_of_more_orders_than_a_range_holds_is_compared(
     engine: sa.Engine, shop: None, rebuild: DoRebuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.recount.RANGE_ROWS", 3)
+    monkeypatch.setattr("orderworks.recount.RANGE_ROWS", 3)
     run(engine, "UPDATE customer_daily SET orders = orders + 1 WHERE customer_id = 30")
     run(engine, "INSERT INTO customer_totals VALUES (-3, 1, 1)")
     found = drift(rebuild())
@@ -332,7 +332,7 @@ def test_a_customer_of_more_orders_than_a_range_holds_is_compared(
 def test_a_long_log_is_folded_first(
     engine: sa.Engine, shop: None, rebuild: DoRebuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.checks.LOG_ENTRIES", 20)
+    monkeypatch.setattr("orderworks.checks.LOG_ENTRIES", 20)
     run(engine, "UPDATE orders SET customer_id = 1 WHERE customer_id = 2")
     assert len(rows(engine, "SELECT * FROM customer_changes")) > 20
     rebuild()
@@ -367,7 +367,7 @@ def test_a_fold_waits_for_a_range_to_end(
 def test_a_fold_that_never_ends_is_told(
     engine: sa.Engine, other_engine: sa.Engine, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.recount.PATIENCE", 0.1)
+    monkeypatch.setattr("orderworks.recount.PATIENCE", 0.1)
     with other_engine.begin() as other:
         assert try_lock(other, Lock.FOLD)
         with engine.begin() as connection:
@@ -560,9 +560,9 @@ def test_a_writer_of_long_transactions_keeps_the_statuses_as_they_are(
     rebuild: DoRebuild,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("orders.statuses.LOCK_WAIT", 0.05)
+    monkeypatch.setattr("orderworks.statuses.LOCK_WAIT", 0.05)
     monkeypatch.setattr(
-        "orders.statuses.between_writers",
+        "orderworks.statuses.between_writers",
         statuses.between_writers.copy(stop=lambda state: state.attempt_number >= 3, wait=no_wait),
     )
     with other_engine.begin() as writer:

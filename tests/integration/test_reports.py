@@ -11,18 +11,18 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from orders import cache as cached
-from orders import names
-from orders.cache import Cache
-from orders.database import make_engine
-from orders.locks import Lock, try_lock
-from orders.publishing import publish
-from orders.redis import Redis, make_redis
-from orders.refresh import refresh
-from orders.reports import Report, TopCustomer, TopCustomers, compute, published_report
-from orders.schema import customer_changes, customers, orders
-from orders.settings import Settings
-from orders.windows import Window
+from orderworks import cache as cached
+from orderworks import names
+from orderworks.cache import Cache
+from orderworks.database import make_engine
+from orderworks.locks import Lock, try_lock
+from orderworks.publishing import publish
+from orderworks.redis import Redis, make_redis
+from orderworks.refresh import refresh
+from orderworks.reports import Report, TopCustomer, TopCustomers, compute, published_report
+from orderworks.schema import customer_changes, customers, orders
+from orderworks.settings import Settings
+from orderworks.windows import Window
 from tests.watching import run
 
 DEPTH = 50
@@ -176,7 +176,7 @@ def test_a_clock_that_was_ahead_keeps_nothing_from_being_published(
 def test_a_second_refresh_is_sent_away_between_the_passes_of_the_first(
     engine: sa.Engine, cache: Redis, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.changes.FOLD_ENTRIES", 10)
+    monkeypatch.setattr("orderworks.changes.FOLD_ENTRIES", 10)
     second: list[object] = []
 
     def meanwhile(_ids: object) -> None:
@@ -217,8 +217,8 @@ RANKED = "SELECT count(ranked) FROM customer_totals"
 @pytest.fixture
 def bring(engine: sa.Engine, cache: Redis, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Bring an order each of customers from one to another, and refresh in passes of ten log rows."""
-    monkeypatch.setattr("orders.ranking.CONTENDERS", 2)
-    monkeypatch.setattr("orders.changes.FOLD_ENTRIES", 10)
+    monkeypatch.setattr("orderworks.ranking.CONTENDERS", 2)
+    monkeypatch.setattr("orderworks.changes.FOLD_ENTRIES", 10)
     people = "SELECT g, 'Customer' FROM generate_series(1, 30) g"
     run(engine, f"INSERT INTO customers (id, name) {people}")
 
@@ -359,5 +359,5 @@ def test_a_fold_waits_for_the_cache_to_be_invalidated(
 def test_folding_in_many_passes_gives_the_same(
     engine: sa.Engine, refreshed: Refresh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.changes.FOLD_ENTRIES", 7)
+    monkeypatch.setattr("orderworks.changes.FOLD_ENTRIES", 7)
     refreshed()

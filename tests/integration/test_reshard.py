@@ -11,29 +11,29 @@ from itertools import count
 import pytest
 import sqlalchemy as sa
 
-from orders import names
-from orders.backlog import StreamBacklog
-from orders.database import make_engine
-from orders.door import Admitted, Door
-from orders.drain import Drain
-from orders.errors import (
+from orderworks import names
+from orderworks.backlog import StreamBacklog
+from orderworks.database import make_engine
+from orderworks.door import Admitted, Door
+from orderworks.drain import Drain
+from orderworks.errors import (
     Backpressure,
     ConfigurationError,
     OrderworksError,
     PartlyAccepted,
     ReshardStopped,
 )
-from orders.imports.flow import Importer
-from orders.imports.spool import Spool
-from orders.layout import Layout, read_layout
-from orders.locks import SILENCE, Lock, try_lock
-from orders.messages import OrderUpdate
-from orders.redis import Redis, make_redis
-from orders.reshard import Resharding
-from orders.schema import parked_updates, update_shards
-from orders.settings import Settings
-from orders.stream import UpdateStream
-from orders.sweep import find_forgotten
+from orderworks.imports.flow import Importer
+from orderworks.imports.spool import Spool
+from orderworks.layout import Layout, read_layout
+from orderworks.locks import SILENCE, Lock, try_lock
+from orderworks.messages import OrderUpdate
+from orderworks.redis import Redis, make_redis
+from orderworks.reshard import Resharding
+from orderworks.schema import parked_updates, update_shards
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
+from orderworks.sweep import find_forgotten
 from producer import Producer
 from tests.doors import AsyncDoor, SyncDoor
 from tests.integration.conftest import Rows

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orders.imports import control
-from orders.imports.flow import Importer
-from orders.imports.options import Options
-from orders.imports.spool import Spool
-from orders.redis import Redis
-from orders.retention import Purged, purge_expired
-from orders.schema import dead_updates, import_chunks, import_writers, imports
-from orders.settings import Settings
+from orderworks.imports import control
+from orderworks.imports.flow import Importer
+from orderworks.imports.options import Options
+from orderworks.imports.spool import Spool
+from orderworks.redis import Redis
+from orderworks.retention import Purged, purge_expired
+from orderworks.schema import dead_updates, import_chunks, import_writers, imports
+from orderworks.settings import Settings
 from producer.imports import accept_import
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)

@@ -10,14 +10,14 @@ import sqlalchemy as sa
 from celery import Celery, Task
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from orders import checks
-from orders.names import Queue, TaskName
-from orders.redis import Redis
-from orders.refresh import refresh
-from orders.schedule import read_entries
-from orders.schema import rollup_checks
-from orders.settings import Settings
-from orders.slots import Slot, message_options
+from orderworks import checks
+from orderworks.names import Queue, TaskName
+from orderworks.redis import Redis
+from orderworks.refresh import refresh
+from orderworks.schedule import read_entries
+from orderworks.schema import rollup_checks
+from orderworks.settings import Settings
+from orderworks.slots import Slot, message_options
 from tests.integration.conftest import Rows
 from tests.watching import contents, run
 
@@ -41,7 +41,7 @@ def app(settings: Settings) -> Iterator[Celery]:
 @pytest.fixture
 def check(app: Celery, monkeypatch: pytest.MonkeyPatch) -> Task[..., Any]:
     """The task, with a customer a range and a range a slice."""
-    monkeypatch.setattr("orders.recount.RANGE_ROWS", 1)
+    monkeypatch.setattr("orderworks.recount.RANGE_ROWS", 1)
     monkeypatch.setattr("tasks.rollups.SLICE", -1.0)
     return app.tasks[TaskName.CHECK_ROLLUPS.value]
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from orders import schedule, slots
-from orders.errors import EntryNotFound
-from orders.schedule import PATIENCE, Entry, Planned
-from orders.schema import beat_runs
+from orderworks import schedule, slots
+from orderworks.errors import EntryNotFound
+from orderworks.schedule import PATIENCE, Entry, Planned
+from orderworks.schema import beat_runs
 
 SWEEP = Planned("sweep", "tasks.upkeep.sweep", 60)
 PURGE = Planned("purge", "tasks.upkeep.purge_expired", 86_400)

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orders import schedule, slots
-from orders.schema import beat_runs
-from orders.slots import Slot
+from orderworks import schedule, slots
+from orderworks.schema import beat_runs
+from orderworks.slots import Slot
 
 PERIOD = 60.0
 SWEEP = Slot("sweep", PERIOD)

@@ -20,9 +20,9 @@ from annotated_types import BaseMetadata
 from celery import Celery
 from pydantic_core import PydanticUndefined
 
-from orders import names
-from orders.errors import ConfigurationError
-from orders.settings import Settings
+from orderworks import names
+from orderworks.errors import ConfigurationError
+from orderworks.settings import Settings
 from orderworks_app.embedded.binaries import postgresql_binaries
 from tests.frozen import compare
 from worker import heartbeat

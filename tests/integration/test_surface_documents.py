@@ -15,18 +15,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orders import delays
-from orders.imports import claims
-from orders.imports.flow import Importer
-from orders.imports.spool import Spool
-from orders.messages import Outcome, Verdict
-from orders.names import update_stream, update_verdict
-from orders.redis import Redis
-from orders.refresh import refresh
-from orders.schedule import Planned, register
-from orders.schema import dead_updates
-from orders.settings import Settings
-from orders.slots import note_success
+from orderworks import delays
+from orderworks.imports import claims
+from orderworks.imports.flow import Importer
+from orderworks.imports.spool import Spool
+from orderworks.messages import Outcome, Verdict
+from orderworks.names import update_stream, update_verdict
+from orderworks.redis import Redis
+from orderworks.refresh import refresh
+from orderworks.schedule import Planned, register
+from orderworks.schema import dead_updates
+from orderworks.settings import Settings
+from orderworks.slots import note_success
 from orderworks_app.cli.app import run as run_command
 from tests.frozen import compare
 from tests.integration.conftest import Rows

@@ -12,10 +12,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from orders.settings import Settings
+from orderworks.settings import Settings
 from tests.frozen import compare
 
-DOMAIN = "orders"
+DOMAIN = "orderworks"
 """The package that apps import reads, caches and the outbox from."""
 
 PUBLIC = {

@@ -6,19 +6,19 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from orders import names
-from orders.imports.claims import claim_chunk
-from orders.imports.flow import Importer
-from orders.imports.ledger import import_summary
-from orders.imports.options import Options
-from orders.imports.spool import Spool
-from orders.locks import Lock, try_lock
-from orders.messages import OrderUpdate
-from orders.redis import Redis
-from orders.schema import import_chunks, imports, parked_updates
-from orders.settings import Settings
-from orders.stream import UpdateStream
-from orders.sweep import Forgotten, find_forgotten
+from orderworks import names
+from orderworks.imports.claims import claim_chunk
+from orderworks.imports.flow import Importer
+from orderworks.imports.ledger import import_summary
+from orderworks.imports.options import Options
+from orderworks.imports.spool import Spool
+from orderworks.locks import Lock, try_lock
+from orderworks.messages import OrderUpdate
+from orderworks.redis import Redis
+from orderworks.schema import import_chunks, imports, parked_updates
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
+from orderworks.sweep import Forgotten, find_forgotten
 from producer.imports import accept_import
 
 NOTHING = Forgotten([], [], [])

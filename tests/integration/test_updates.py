@@ -14,16 +14,16 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from orders import delays
-from orders.accepted import Candidate
-from orders.backlog import StreamBacklog
-from orders.drain import Drain, Drained
-from orders.messages import OrderUpdate
-from orders.redis import Redis, make_redis
-from orders.schema import customers, dead_updates, orders, parked_updates, update_shards
-from orders.settings import Settings
-from orders.stream import UpdateStream, place
-from orders.updates import apply_updates
+from orderworks import delays
+from orderworks.accepted import Candidate
+from orderworks.backlog import StreamBacklog
+from orderworks.drain import Drain, Drained
+from orderworks.messages import OrderUpdate
+from orderworks.redis import Redis, make_redis
+from orderworks.schema import customers, dead_updates, orders, parked_updates, update_shards
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream, place
+from orderworks.updates import apply_updates
 from tests.integration.conftest import Rows
 from tests.servers import running_valkey
 

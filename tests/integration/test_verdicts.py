@@ -7,16 +7,16 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from orders.drain import Drained
-from orders.imports.flow import Importer
-from orders.imports.spool import Spool
-from orders.messages import OrderUpdate, Outcome, Verdict
-from orders.names import update_nudge, update_verdict
-from orders.redis import Redis
-from orders.schema import parked_updates, tracked_verdicts
-from orders.settings import Settings
-from orders.stream import UpdateStream
-from orders.sweep import find_forgotten
+from orderworks.drain import Drained
+from orderworks.imports.flow import Importer
+from orderworks.imports.spool import Spool
+from orderworks.messages import OrderUpdate, Outcome, Verdict
+from orderworks.names import update_nudge, update_verdict
+from orderworks.redis import Redis
+from orderworks.schema import parked_updates, tracked_verdicts
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
+from orderworks.sweep import find_forgotten
 from tests.integration.conftest import Rows
 
 DrainAll = Callable[..., list[Drained]]

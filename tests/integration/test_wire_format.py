@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orders import outbox
-from orders.drain import Drained
-from orders.redis import Redis
-from orders.schema import customers, dead_updates
-from orders.stream import UpdateStream
+from orderworks import outbox
+from orderworks.drain import Drained
+from orderworks.redis import Redis
+from orderworks.schema import customers, dead_updates
+from orderworks.stream import UpdateStream
 from tests.integration.conftest import Rows
 
 VECTORS: dict[str, Any] = json.loads(

@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from migrations import runner
-from orders.redis import Redis
-from orders.refresh import refresh
-from orders.reports import compute, published_report
-from orders.settings import Settings
-from orders.windows import Window
+from orderworks.redis import Redis
+from orderworks.refresh import refresh
+from orderworks.reports import compute, published_report
+from orderworks.settings import Settings
+from orderworks.windows import Window
 from orderworks_app.embedded.binaries import postgresql_binaries
 from orderworks_app.embedded.stack import Stack
 from tests.conftest import make_database

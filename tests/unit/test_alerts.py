@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from orders.metrics import DOCUMENTED
+from orderworks.metrics import DOCUMENTED
 from tests.composition import ROOT
 
 FILE = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8"))

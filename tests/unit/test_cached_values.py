@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.caching.values import Codec, codec_of
+from orderworks.caching.values import Codec, codec_of
 
 
 class Status(Enum):

@@ -2,7 +2,7 @@
 
 import re
 
-from orders.settings import Settings
+from orderworks.settings import Settings
 from tests.composition import FILE, ROOT
 from worker import heartbeat
 

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from orders.reports import Report, TopCustomer
-from orders.windows import Window
+from orderworks.reports import Report, TopCustomer
+from orderworks.windows import Window
 from orderworks_app.cli.output import plain
 from orderworks_app.cli.reports import print_report
 

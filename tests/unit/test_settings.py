@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orders.errors import ConfigurationError
-from orders.settings import Settings
+from orderworks.errors import ConfigurationError
+from orderworks.settings import Settings
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from orders import names
-from orders.errors import InvalidUpdate
-from orders.layout import Layout
-from orders.messages import OrderUpdate, Outcome, decode_updates
-from orders.stream import entry_id, place
+from orderworks import names
+from orderworks.errors import InvalidUpdate
+from orderworks.layout import Layout
+from orderworks.messages import OrderUpdate, Outcome, decode_updates
+from orderworks.stream import entry_id, place
 
 DOCS = Path(__file__).parents[2] / "docs"
 VECTORS: dict[str, Any] = json.loads((DOCS / "wire-format-vectors.json").read_text("utf-8"))

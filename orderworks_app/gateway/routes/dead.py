@@ -10,10 +10,10 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
-from orders.dead import Found, Letter, Wanted, find_dead
-from orders.errors import InvalidInput, ReplayStopped
-from orders.messages import MAX_BIGINT
-from orders.replay import Replay, Replayed, Unreadable
+from orderworks.dead import Found, Letter, Wanted, find_dead
+from orderworks.errors import InvalidInput, ReplayStopped
+from orderworks.messages import MAX_BIGINT
+from orderworks.replay import Replay, Replayed, Unreadable
 from orderworks_app.gateway.answers import answer, read_json
 from orderworks_app.gateway.auth import Scope, allowed
 from orderworks_app.gateway.describe import gives, takes

@@ -7,9 +7,9 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from orders.imports.ledger import list_imports
-from orders.imports.progress import Summary
-from orders.imports.rejects import Reasons, count_reasons, page_of_rejects, page_of_unmended
+from orderworks.imports.ledger import list_imports
+from orderworks.imports.progress import Summary
+from orderworks.imports.rejects import Reasons, count_reasons, page_of_rejects, page_of_unmended
 from orderworks_app.gateway.answers import answer
 from orderworks_app.gateway.auth import Scope, allowed, welcome
 from orderworks_app.gateway.describe import Responses, gives

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
-from orders.errors import NotDurable, PartlyAccepted, WaitTimeout
-from orders.messages import MAX_BIGINT, Money, OrderUpdate, Verdict
+from orderworks.errors import NotDurable, PartlyAccepted, WaitTimeout
+from orderworks.messages import MAX_BIGINT, Money, OrderUpdate, Verdict
 from orderworks_app.gateway.answers import answer, decoded
 from orderworks_app.gateway.auth import Scope, allowed
 from orderworks_app.gateway.batches import Batch, Reject

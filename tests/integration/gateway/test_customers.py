@@ -7,9 +7,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from orders.cache import invalidate
-from orders.redis import Redis
-from orders.schema import orders
+from orderworks.cache import invalidate
+from orderworks.redis import Redis
+from orderworks.schema import orders
 from tests.integration.conftest import Rows
 
 SHOP: Rows = {

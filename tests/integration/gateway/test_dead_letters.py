@@ -9,10 +9,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from orders.messages import OrderUpdate
-from orders.schema import dead_updates
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks.messages import OrderUpdate
+from orderworks.schema import dead_updates
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from tests.gateways import client_of, running_gateway
 
 FILLED = 1_795_375_608_079 << 20

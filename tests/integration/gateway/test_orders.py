@@ -8,10 +8,10 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from orders.drain import Drained
-from orders.messages import OrderUpdate
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks.drain import Drained
+from orderworks.messages import OrderUpdate
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from orderworks_app.gateway import batches
 from tests.gateways import client_of, running_gateway
 

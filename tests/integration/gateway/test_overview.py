@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 
-from orders.cache import invalidate
-from orders.drain import Drained
-from orders.messages import OrderUpdate
-from orders.redis import Redis
-from orders.refresh import refresh
-from orders.schedule import Planned, pause, register
-from orders.tokens import Scope, create_token
+from orderworks.cache import invalidate
+from orderworks.drain import Drained
+from orderworks.messages import OrderUpdate
+from orderworks.redis import Redis
+from orderworks.refresh import refresh
+from orderworks.schedule import Planned, pause, register
+from orderworks.tokens import Scope, create_token
 from tests.gateways import client_of
 from tests.integration.conftest import Rows
 

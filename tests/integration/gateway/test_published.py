@@ -8,13 +8,13 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from orders.cache import invalidate
-from orders.redis import Redis
-from orders.refresh import refresh
-from orders.reports import TopCustomers
-from orders.schema import orders
-from orders.settings import Settings
-from orders.windows import Window
+from orderworks.cache import invalidate
+from orderworks.redis import Redis
+from orderworks.refresh import refresh
+from orderworks.reports import TopCustomers
+from orderworks.schema import orders
+from orderworks.settings import Settings
+from orderworks.windows import Window
 from tests.integration.conftest import Rows
 
 PATH = "/v1/reports/top-customers"

@@ -9,10 +9,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from orders.redis import Redis, make_async_redis
-from orders.settings import Settings
-from orders.stream import UpdateStream
-from orders.tokens import Scope, create_token
+from orderworks.redis import Redis, make_async_redis
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
+from orderworks.tokens import Scope, create_token
 from orderworks_app.gateway import replays
 from orderworks_app.gateway.problems import Problem
 from tests.gateways import client_of, running_gateway

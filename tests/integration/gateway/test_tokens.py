@@ -11,11 +11,11 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from orders.errors import InvalidInput, TokenNotFound
-from orders.redis import Redis, make_async_redis
-from orders.schema import api_tokens
-from orders.settings import Settings
-from orders.tokens import Scope, create_token, list_tokens, revoke_token
+from orderworks.errors import InvalidInput, TokenNotFound
+from orderworks.redis import Redis, make_async_redis
+from orderworks.schema import api_tokens
+from orderworks.settings import Settings
+from orderworks.tokens import Scope, create_token, list_tokens, revoke_token
 from orderworks_app.gateway import tokens
 from orderworks_app.gateway.loopback import is_loopback
 from orderworks_app.gateway.rates import Rates

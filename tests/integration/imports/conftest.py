@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orders.imports import ledger
-from orders.imports.columns import Kind
-from orders.imports.flow import Importer
-from orders.imports.options import Options
-from orders.imports.progress import COUNTS, Summary
-from orders.imports.source import ImportSource
-from orders.imports.spool import Spool
-from orders.redis import Redis
-from orders.schema import customers
-from orders.settings import Settings
+from orderworks.imports import ledger
+from orderworks.imports.columns import Kind
+from orderworks.imports.flow import Importer
+from orderworks.imports.options import Options
+from orderworks.imports.progress import COUNTS, Summary
+from orderworks.imports.source import ImportSource
+from orderworks.imports.spool import Spool
+from orderworks.redis import Redis
+from orderworks.schema import customers
+from orderworks.settings import Settings
 from producer.imports import accept_import
 
 Accept = Callable[..., str]

@@ -8,13 +8,13 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from orders.errors import ImportNotFound, WrongState
-from orders.imports import claims, control, ledger
-from orders.imports.flow import Importer
-from orders.imports.progress import Summary, read_progress
-from orders.names import import_forgiven
-from orders.redis import make_redis
-from orders.schema import import_chunks, imports
+from orderworks.errors import ImportNotFound, WrongState
+from orderworks.imports import claims, control, ledger
+from orderworks.imports.flow import Importer
+from orderworks.imports.progress import Summary, read_progress
+from orderworks.names import import_forgiven
+from orderworks.redis import make_redis
+from orderworks.schema import import_chunks, imports
 from producer.imports import ImportJob
 
 Accept = Callable[..., str]

@@ -16,8 +16,8 @@ import redis
 import sqlalchemy as sa
 from tenacity import stop_after_attempt
 
-from orders import names
-from orders.errors import (
+from orderworks import names
+from orderworks.errors import (
     DataMissing,
     ImportFailed,
     ImportNotFound,
@@ -26,13 +26,13 @@ from orders.errors import (
     Unavailable,
     WaitTimeout,
 )
-from orders.imports import claims, flow, ledger
-from orders.imports.flow import Importer
-from orders.imports.plan import Chunk
-from orders.imports.progress import Summary, read_progress
-from orders.imports.spool import Spool
-from orders.redis import make_redis
-from orders.schema import customers, import_chunks, imports
+from orderworks.imports import claims, flow, ledger
+from orderworks.imports.flow import Importer
+from orderworks.imports.plan import Chunk
+from orderworks.imports.progress import Summary, read_progress
+from orderworks.imports.spool import Spool
+from orderworks.redis import make_redis
+from orderworks.schema import customers, import_chunks, imports
 from producer.imports import ImportJob
 
 Accept = Callable[..., str]

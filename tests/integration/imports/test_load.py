@@ -12,17 +12,17 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from orders.errors import ImportFailed
-from orders.imports import ledger
-from orders.imports.columns import locate_fields
-from orders.imports.flow import Importer
-from orders.imports.layout import Layout
-from orders.imports.loading.load import Target, load_rows
-from orders.imports.loading.parse import parse
-from orders.imports.loading.validate import validate
-from orders.imports.progress import Summary
-from orders.imports.rejects import iter_rejects
-from orders.schema import customers, orders
+from orderworks.errors import ImportFailed
+from orderworks.imports import ledger
+from orderworks.imports.columns import locate_fields
+from orderworks.imports.flow import Importer
+from orderworks.imports.layout import Layout
+from orderworks.imports.loading.load import Target, load_rows
+from orderworks.imports.loading.parse import parse
+from orderworks.imports.loading.validate import validate
+from orderworks.imports.progress import Summary
+from orderworks.imports.rejects import iter_rejects
+from orderworks.schema import customers, orders
 
 Load = Callable[..., Summary]
 Rows = list[tuple[Any, ...]]

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orders.errors import ImportFailed, InvalidFile
-from orders.imports import ledger
-from orders.imports.flow import Importer
-from orders.imports.progress import Summary, read_progress
-from orders.imports.rejects import as_csv, iter_unmended, layout_of
-from orders.schema import import_rejects, orders
+from orderworks.errors import ImportFailed, InvalidFile
+from orderworks.imports import ledger
+from orderworks.imports.flow import Importer
+from orderworks.imports.progress import Summary, read_progress
+from orderworks.imports.rejects import as_csv, iter_unmended, layout_of
+from orderworks.schema import import_rejects, orders
 
 Accept = Callable[..., str]
 Load = Callable[..., Summary]

@@ -3,9 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from orders.errors import ImportFailed, InvalidFile
-from orders.imports import ledger
-from orders.imports.flow import Importer
+from orderworks.errors import ImportFailed, InvalidFile
+from orderworks.imports import ledger
+from orderworks.imports.flow import Importer
 from tests.integration.imports.conftest import Accept
 
 

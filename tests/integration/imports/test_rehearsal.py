@@ -9,14 +9,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from orders import cache as cached
-from orders.errors import DataMissing, WrongState
-from orders.imports.flow import Importer
-from orders.imports.progress import COUNTS, Summary, read_progress
-from orders.imports.spool import Spool
-from orders.refresh import refresh
-from orders.schema import customers, metadata, orders
-from orders.windows import Window
+from orderworks import cache as cached
+from orderworks.errors import DataMissing, WrongState
+from orderworks.imports.flow import Importer
+from orderworks.imports.progress import COUNTS, Summary, read_progress
+from orderworks.imports.spool import Spool
+from orderworks.refresh import refresh
+from orderworks.schema import customers, metadata, orders
+from orderworks.windows import Window
 from producer.imports import ImportJob, accept_tried
 
 Accept = Callable[..., str]

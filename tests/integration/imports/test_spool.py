@@ -19,17 +19,17 @@ import pytest
 import sqlalchemy as sa
 from obstore.store import ObjectStore, from_url
 
-from orders.errors import (
+from orderworks.errors import (
     ConfigurationError,
     DataMissing,
     ImportFailed,
     ImportNotFound,
     Unavailable,
 )
-from orders.imports import spool as spools
-from orders.imports.spool import Manifest, Spool
-from orders.retention import Purged, purge_expired
-from orders.settings import Settings
+from orderworks.imports import spool as spools
+from orderworks.imports.spool import Manifest, Spool
+from orderworks.retention import Purged, purge_expired
+from orderworks.settings import Settings
 from tests.processes import ROOT, eventually
 from tests.s3 import Bucket
 
@@ -112,7 +112,7 @@ def manifest(import_id: str = "one") -> Manifest:
 
 UPLOAD_AND_MEASURE = """
 import resource, sys
-from orders.imports.spool import Spool
+from orderworks.imports.spool import Spool
 
 def most():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
@@ -126,7 +126,7 @@ print(most() - before, size, sha256)
 
 UPLOAD_AND_DIE = """
 import os, signal, sys
-from orders.imports.spool import Spool
+from orderworks.imports.spool import Spool
 
 def blocks():
     for n in range(40):

@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from orders import outbox
-from orders.database import make_engine
-from orders.imports import control
-from orders.imports.flow import Importer
-from orders.imports.loading.upsert import Upsert
-from orders.imports.progress import Summary
-from orders.messages import OrderUpdate
-from orders.schema import change_log, customer_changes, orders, parked_updates
-from orders.settings import Settings
-from orders.stream import UpdateStream
+from orderworks import outbox
+from orderworks.database import make_engine
+from orderworks.imports import control
+from orderworks.imports.flow import Importer
+from orderworks.imports.loading.upsert import Upsert
+from orderworks.imports.progress import Summary
+from orderworks.messages import OrderUpdate
+from orderworks.schema import change_log, customer_changes, orders, parked_updates
+from orderworks.settings import Settings
+from orderworks.stream import UpdateStream
 from tests.processes import eventually
 
 Load = Callable[..., Summary]

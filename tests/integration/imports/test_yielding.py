@@ -1,9 +1,9 @@
 """Chunks let updates go first that have waited too long."""
 
-from orders.imports.flow import Importer
-from orders.messages import OrderUpdate
-from orders.redis import Redis
-from orders.stream import UpdateStream
+from orderworks.imports.flow import Importer
+from orderworks.messages import OrderUpdate
+from orderworks.redis import Redis
+from orderworks.stream import UpdateStream
 
 
 def test_chunks_wait_while_the_oldest_update_has_waited_too_long(

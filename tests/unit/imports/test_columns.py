@@ -2,8 +2,8 @@
 
 import pytest
 
-from orders.errors import InvalidFile, InvalidInput
-from orders.imports.columns import Kind, locate_fields, match_columns, parse_mapping
+from orderworks.errors import InvalidFile, InvalidInput
+from orderworks.imports.columns import Kind, locate_fields, match_columns, parse_mapping
 
 ORDERS = ["id", "customer_id", "total"]
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.errors import ImportFailed
-from orders.imports.columns import Column, Field, Rule
-from orders.imports.layout import Layout
-from orders.imports.loading.parse import Parsed, parse
-from orders.imports.plan import Limits, cut_chunks
-from orders.imports.records import LineSplitter, splitter
+from orderworks.errors import ImportFailed
+from orderworks.imports.columns import Column, Field, Rule
+from orderworks.imports.layout import Layout
+from orderworks.imports.loading.parse import Parsed, parse
+from orderworks.imports.plan import Limits, cut_chunks
+from orderworks.imports.records import LineSplitter, splitter
 
 LAYOUT = Layout("jsonl", "", ["id", "note", "total", "other"])
 FIELDS = [Field(Column(LAYOUT.header[place], Rule.TEXT), place) for place in (0, 2)]

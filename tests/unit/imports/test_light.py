@@ -9,9 +9,9 @@ import pytest
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [
-        ("tasks.imports, tasks.upkeep, worker.process, orders.imports.flow", "polars"),
-        ("orders.imports.source, orders.imports.spool, producer.imports", "polars"),
-        ("orders.imports.source, orders.imports.spool, producer.imports", "sqlalchemy"),
+        ("tasks.imports, tasks.upkeep, worker.process, orderworks.imports.flow", "polars"),
+        ("orderworks.imports.source, orderworks.imports.spool, producer.imports", "polars"),
+        ("orderworks.imports.source, orderworks.imports.spool, producer.imports", "sqlalchemy"),
     ],
 )
 def test_import_stays_light(modules: str, heavy: str) -> None:

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orders.imports.columns import Column, Field, Rule
-from orders.imports.fields import read_records
-from orders.imports.layout import Layout
-from orders.imports.loading.parse import Parsed, parse
+from orderworks.imports.columns import Column, Field, Rule
+from orderworks.imports.fields import read_records
+from orderworks.imports.layout import Layout
+from orderworks.imports.loading.parse import Parsed, parse
 
 LATIN = "é".encode("latin-1")
 

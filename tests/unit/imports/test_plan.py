@@ -1,7 +1,7 @@
 """Cutting a file into chunks."""
 
-from orders.imports.plan import Chunk, Limits, cut_chunks
-from orders.imports.records import Splitter
+from orderworks.imports.plan import Chunk, Limits, cut_chunks
+from orderworks.imports.records import Splitter
 
 
 def cut(content: bytes, lines: int, size: int = 1000) -> list[Chunk]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from orders.errors import ConfigurationError
-from orders.imports.presets import Preset, read_preset
+from orderworks.errors import ConfigurationError
+from orderworks.imports.presets import Preset, read_preset
 
 ERP = """
 [erp]

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orders.errors import ImportFailed
-from orders.imports.columns import Column, Field, Rule
-from orders.imports.layout import Layout
-from orders.imports.loading.parse import parse
-from orders.imports.plan import Chunk, Limits, cut_chunks
-from orders.imports.records import Form, Splitter
+from orderworks.errors import ImportFailed
+from orderworks.imports.columns import Column, Field, Rule
+from orderworks.imports.layout import Layout
+from orderworks.imports.loading.parse import parse
+from orderworks.imports.plan import Chunk, Limits, cut_chunks
+from orderworks.imports.records import Form, Splitter
 
 Record = tuple[int, list[str]]
 """The first physical line of a record, and its fields."""

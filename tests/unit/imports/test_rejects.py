@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.errors import InvalidFile
-from orders.imports.layout import Layout
-from orders.imports.rejects import UNREADABLE, Reject, as_csv
-from orders.imports.sheet import guarded, line_column, own_column, unguarded
+from orderworks.errors import InvalidFile
+from orderworks.imports.layout import Layout
+from orderworks.imports.rejects import UNREADABLE, Reject, as_csv
+from orderworks.imports.sheet import guarded, line_column, own_column, unguarded
 
 COLUMNS = ["line", "column", "code", "reason", "raw"]
 ORDERS = ["id", "customer_id", "total"]

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orders.errors import InvalidFile
-from orders.imports.records import LONGEST_RECORD
-from orders.imports.source import ImportSource, open_source
-from orders.imports.sources.delimited import check_delimiter
-from orders.imports.sources.files import BLOCK
-from orders.imports.sources.limits import Limits, limits_of
-from orders.imports.sources.text import first_blocks
-from orders.settings import Settings
+from orderworks.errors import InvalidFile
+from orderworks.imports.records import LONGEST_RECORD
+from orderworks.imports.source import ImportSource, open_source
+from orderworks.imports.sources.delimited import check_delimiter
+from orderworks.imports.sources.files import BLOCK
+from orderworks.imports.sources.limits import Limits, limits_of
+from orderworks.imports.sources.text import first_blocks
+from orderworks.settings import Settings
 
 LIMITS = Limits(1 << 30, 1 << 30, 200, 1000)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from orders.errors import InvalidFile
-from orders.imports.records import LONGEST_RECORD
-from orders.imports.source import ImportSource, open_source
-from orders.imports.sources.jsonl import LOOKED_AT
-from orders.imports.sources.limits import Limits
+from orderworks.errors import InvalidFile
+from orderworks.imports.records import LONGEST_RECORD
+from orderworks.imports.source import ImportSource, open_source
+from orderworks.imports.sources.jsonl import LOOKED_AT
+from orderworks.imports.sources.limits import Limits
 
 LIMITS = Limits(1 << 30, 1 << 30, 200, 1000)
 

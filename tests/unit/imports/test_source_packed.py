@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from orders.errors import InvalidFile
-from orders.imports.source import ImportSource, open_source
-from orders.imports.sources.files import BLOCK
-from orders.imports.sources.limits import RATIO_JUDGED_FROM, Limits
+from orderworks.errors import InvalidFile
+from orderworks.imports.source import ImportSource, open_source
+from orderworks.imports.sources.files import BLOCK
+from orderworks.imports.sources.limits import RATIO_JUDGED_FROM, Limits
 
 if sys.version_info >= (3, 14):
     from compression import zstd

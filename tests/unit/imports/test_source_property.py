@@ -15,8 +15,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.imports.source import ImportSource, open_source
-from orders.imports.sources.limits import Limits
+from orderworks.imports.source import ImportSource, open_source
+from orderworks.imports.sources.limits import Limits
 
 if sys.version_info >= (3, 14):
     from compression import zstd

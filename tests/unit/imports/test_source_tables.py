@@ -22,13 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orders.errors import InvalidFile, Unavailable
-from orders.imports.loading.rules import MOMENT
-from orders.imports.source import ImportSource, open_source
-from orders.imports.sources.files import BLOCK
-from orders.imports.sources.frames import SLICE
-from orders.imports.sources.limits import RATIO_JUDGED_FROM, Limits
-from orders.imports.sources.polars_text import bounded_slices
+from orderworks.errors import InvalidFile, Unavailable
+from orderworks.imports.loading.rules import MOMENT
+from orderworks.imports.source import ImportSource, open_source
+from orderworks.imports.sources.files import BLOCK
+from orderworks.imports.sources.frames import SLICE
+from orderworks.imports.sources.limits import RATIO_JUDGED_FROM, Limits
+from orderworks.imports.sources.polars_text import bounded_slices
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -316,9 +316,9 @@ def test_parquet_without_polars_names_what_to_install() -> None:
     program = """
 import sys
 sys.modules["polars"] = None
-from orders.errors import ConfigurationError
-from orders.imports.source import open_source
-from orders.imports.sources.limits import Limits
+from orderworks.errors import ConfigurationError
+from orderworks.imports.source import open_source
+from orderworks.imports.sources.limits import Limits
 try:
     with open_source(b"PAR1", None, Limits(1000, 1000, 1, 1)):
         raise SystemExit("was read")

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.imports.columns import COLUMNS, Kind, locate_fields
-from orders.imports.layout import Layout
-from orders.imports.loading.parse import parse
-from orders.imports.loading.rules import accepts, cleaned, is_plain
-from orders.imports.loading.validate import Validated, quoted, reject, validate
+from orderworks.imports.columns import COLUMNS, Kind, locate_fields
+from orderworks.imports.layout import Layout
+from orderworks.imports.loading.parse import parse
+from orderworks.imports.loading.rules import accepts, cleaned, is_plain
+from orderworks.imports.loading.validate import Validated, quoted, reject, validate
 
 GOOD: dict[Kind, dict[str, str]] = {
     "orders": {

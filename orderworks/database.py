@@ -1,0 +1,143 @@
+"""Connections to PostgreSQL: one way to make an engine, and which errors pass by themselves."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from orderworks.errors import ConfigurationError, Unavailable
+from orderworks.settings import Settings
+
+CONNECTIONS = 2
+"""That one thread of a worker may hold at the same time."""
+
+INVALIDATES = {"orderworks.invalidates": "on"}
+"""What sessions set whose process makes cached reads disappear itself, right after its commits. For
+all others the change log does."""
+
+TRANSIENT_STATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300")
+"""Serialization failure, deadlock, lock timeout, shutdowns, too many connections: waiting helps."""
+
+
+def database_address(url: str) -> URL:
+    """The SQLAlchemy address for what a user gives: any spelling of a PostgreSQL URL, by psycopg2.
+
+    Raises:
+        ConfigurationError: it is not the URL of a PostgreSQL database.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
+        raise ConfigurationError(
+            "DATABASE_URL: give it as postgresql://user:password@host:port/database"
+        )
+    try:
+        return make_url(f"postgresql+psycopg2://{rest}")
+    except (sa.exc.ArgumentError, ValueError):
+        raise ConfigurationError(f"DATABASE_URL: cannot be read as a {scheme} URL") from None
+
+
+def make_engine(
+    settings: Settings, application_name: str, session: Mapping[str, str] | None = None
+) -> sa.Engine:
+    """A pooled engine. Its connections are opened on first use; make it after the fork.
+
+    Sessions run in UTC, and with what `session` sets. Statements, lock waits and idle transactions end
+    after the configured times, so that a dead worker's locks do not outlive it for long.
+    """
+    if settings.db_pool_size + settings.db_max_overflow < CONNECTIONS:
+        raise ConfigurationError(
+            f"DB_POOL_SIZE and DB_MAX_OVERFLOW: a process needs {CONNECTIONS} connections at times, "
+            "to note why a chunk failed while it holds the chunk"
+        )
+    milliseconds = {
+        "statement_timeout": settings.db_statement_timeout * 1000,
+        "lock_timeout": settings.db_lock_timeout * 1000,
+        "idle_in_transaction_session_timeout": 60_000,
+        "client_connection_check_interval": 10_000,
+    }
+    options = [f"-c {name}={value}" for name, value in (milliseconds | {**(session or {})}).items()]
+    return sa.create_engine(
+        database_address(settings.database),
+        pool_size=settings.db_pool_size,
+        max_overflow=settings.db_max_overflow,
+        pool_timeout=settings.db_pool_timeout,
+        pool_recycle=settings.db_pool_recycle,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={
+            "application_name": f"{application_name}:{os.getpid()}",
+            "connect_timeout": settings.db_connect_timeout,
+            "client_encoding": "utf8",
+            "keepalives_idle": 30,
+            "tcp_user_timeout": 30_000,
+            "options": " ".join(["-c timezone=UTC", *options]),
+        },
+    )
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether doing the same again later can succeed: the server was away, or others held locks.
+
+    A killed backend surfaces as any class of `DBAPIError`, so the connection's state and the SQLSTATE
+    decide, not the class.
+    """
+    if isinstance(error, sa.exc.TimeoutError):
+        return True
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    state = getattr(error.orig, "pgcode", None)
+    if state is None:
+        return isinstance(error, sa.exc.OperationalError) or error.connection_invalidated
+    return error.connection_invalidated or state in TRANSIENT_STATES or state.startswith("08")
+
+
+def is_refusal(error: sa.exc.DBAPIError) -> bool:
+    """Whether the database refused the data itself.
+
+    A bad value, a constraint, a check of a view, a trigger that raised, a row too large for its index.
+    """
+    state = getattr(error.orig, "pgcode", None) or ""
+    return state.startswith(("22", "23", "44", "54000", "P0"))
+
+
+def refusal(error: sa.exc.DBAPIError) -> str:
+    """Why the database, or the driver, refused: the first line that it says."""
+    return str(error.orig).strip().splitlines()[0]
+
+
+@contextmanager
+def savepoint(connection: sa.Connection) -> Iterator[None]:
+    """What is done within is undone if the database refuses it, and the transaction goes on.
+
+    `begin_nested` would keep the savepoint that it rolled back to, and so each failure would put
+    all that follows one level deeper.
+    """
+    connection.execute(sa.text("SAVEPOINT attempt"))
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            connection.execute(sa.text("ROLLBACK TO SAVEPOINT attempt"))
+            connection.execute(sa.text("RELEASE SAVEPOINT attempt"))
+        raise
+    connection.execute(sa.text("RELEASE SAVEPOINT attempt"))
+
+
+retry_transient = retry(
+    retry=retry_if_exception(is_transient),
+    wait=wait_random_exponential(multiplier=0.1, max=5),
+    stop=stop_after_attempt(9),
+    reraise=True,
+)
+"""Decorates a whole unit of work, transaction included: runs it again while the fault may pass (about
+8 s in all). What is still failing then is left to the next nudge of the sweep."""
+
+
+def unavailable(error: sa.exc.DBAPIError, url: str) -> Unavailable:
+    """The error a person gets when PostgreSQL cannot be reached. It never shows the password."""
+    address = database_address(url)
+    where = f"{address.host or 'localhost'}:{address.port or 5432}/{address.database or ''}"
+    return Unavailable(f"PostgreSQL at {where} cannot be used: {refusal(error)}")

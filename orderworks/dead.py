@@ -1,0 +1,186 @@
+"""Dead letters as people look for them: the updates that were given up, by what is known of them.
+
+`orderworks/letters.py` writes them, `orderworks/replay.py` hands them over again.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from orderworks.errors import DeadUpdateNotFound, InvalidUpdate
+from orderworks.messages import OrderUpdate
+from orderworks.names import DOOR
+from orderworks.schema import dead_updates
+from orderworks.stream import SEQUENCE_BITS, entry_id
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which dead updates are meant: those of which all holds that is given.
+
+    Attributes:
+        ids: these by name; all without any.
+        reason: text that the reason has in it, whatever its case.
+        order_id: the order that the update was of.
+        since, until: from when on, and before when, it died.
+        replayed: whether it was replayed; either without it.
+    """
+
+    ids: Collection[int] = ()
+    reason: str = ""
+    order_id: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    replayed: bool | None = None
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """What a row of `dead_updates` has to fulfil."""
+        letter, conditions = dead_updates.c, list[sa.ColumnElement[bool]]()
+        if self.ids:
+            conditions.append(letter.id == sa.any_(_identifiers(self.ids)))
+        if self.reason:
+            conditions.append(letter.reason.icontains(self.reason, autoescape=True))
+        if self.order_id is not None:
+            conditions.append(_is_of_order(self.order_id))
+        if self.since:
+            conditions.append(letter.died_at >= self.since)
+        if self.until:
+            conditions.append(letter.died_at < self.until)
+        if self.replayed is not None:
+            conditions.append(letter.replayed_at.is_not(None) == sa.literal(self.replayed))
+        return conditions
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """One dead update.
+
+    Attributes:
+        order_id, version: None where the payload cannot be read as an update. The version is the
+            producer's own, else the place in the order of acceptance.
+        payload: what the producer sent, as text; bytes that are no UTF-8 as escapes.
+        shard, entry: where it stood in the streams; `DOOR` and a fingerprint if it came otherwise.
+        attempts: how often it was tried.
+    """
+
+    id: int
+    order_id: int | None
+    version: int | None
+    reason: str
+    payload: str
+    shard: int
+    entry: str
+    accepted_at: datetime
+    first_seen: datetime
+    died_at: datetime
+    attempts: int
+    replayed_at: datetime | None
+
+
+class Found(msgspec.Struct, frozen=True):
+    """How many there are, and the newest of them."""
+
+    total: int
+    dead: list[Letter]
+
+
+def find_dead(
+    connection: sa.Connection, wanted: Wanted, limit: int | None, before: int | None = None
+) -> Found:
+    """The dead updates that are wanted, newest first, at most `limit`; and how many there are.
+
+    `before` is the id of the last one of the page before.
+
+    Raises:
+        DeadUpdateNotFound: one that is named does not exist; names it.
+    """
+    refuse_unknown(connection, wanted.ids)
+    conditions = wanted.conditions()
+    count = sa.select(sa.func.count()).select_from(dead_updates).where(*conditions)
+    query = sa.select(dead_updates).where(*conditions).order_by(dead_updates.c.id.desc())
+    if before is not None:
+        query = query.where(dead_updates.c.id < before)
+    found = [_letter(row) for row in connection.execute(query.limit(limit))]
+    return Found(connection.scalar(count) or 0, found)
+
+
+def count_waiting(connection: sa.Connection) -> int:
+    """How many dead updates nobody replayed."""
+    waiting = Wanted(replayed=False).conditions()
+    query = sa.select(sa.func.count()).select_from(dead_updates).where(*waiting)
+    return connection.scalar(query) or 0
+
+
+def refuse_unknown(connection: sa.Connection, ids: Collection[int]) -> None:
+    """Raise `DeadUpdateNotFound` unless all of them exist."""
+    query = sa.select(dead_updates.c.id).where(dead_updates.c.id == sa.any_(_identifiers(ids)))
+    unknown = sorted(set(ids) - set(connection.scalars(query))) if ids else []
+    if unknown:
+        raise DeadUpdateNotFound(unknown)
+
+
+def as_accepted(shard: int, entry: int, payload: bytes) -> OrderUpdate:
+    """The update with the version that its place among all writes gives it.
+
+    Raises:
+        InvalidUpdate: the payload is no update, whatever it is; or nothing gives it a place.
+    """
+    try:
+        update = OrderUpdate.decode(payload)
+    except InvalidUpdate:
+        raise
+    except Exception as error:  # no payload, however strange, may hide the others
+        raise InvalidUpdate("update", str(error)) from error
+    if update.version is not None:
+        return update
+    if shard == DOOR:
+        raise InvalidUpdate("version", "came by a Celery message, which has no place of its own")
+    return msgspec.structs.replace(update, version=entry)
+
+
+def _letter(row: sa.Row[*tuple[Any, ...]]) -> Letter:
+    payload = bytes(row.payload)
+    try:
+        update = as_accepted(row.shard, row.entry, payload)
+    except InvalidUpdate:
+        order_id, version = None, None
+    else:
+        order_id, version = update.order_id, update.version
+    entry, accepted_at = _place(row.shard, row.entry, row.first_seen)
+    return Letter(
+        id=row.id,
+        order_id=order_id,
+        version=version,
+        reason=row.reason,
+        payload=payload.decode("utf-8", "backslashreplace"),
+        shard=row.shard,
+        entry=entry,
+        accepted_at=accepted_at,
+        first_seen=row.first_seen,
+        died_at=row.died_at,
+        attempts=row.attempts,
+        replayed_at=row.replayed_at,
+    )
+
+
+def _place(shard: int, entry: int, first_seen: datetime) -> tuple[str, datetime]:
+    """The entry as it is called, and when it was accepted. What came by the door has a fingerprint."""
+    if shard == DOOR:
+        return f"{entry:016x}", first_seen
+    return entry_id(entry), datetime.fromtimestamp((entry >> SEQUENCE_BITS) / 1000, UTC)
+
+
+def _identifiers(ids: Collection[int]) -> sa.BindParameter[Sequence[int]]:
+    return sa.literal(sorted(ids), sa.ARRAY(sa.BigInteger))
+
+
+def _is_of_order(order_id: int) -> sa.ColumnElement[bool]:
+    """By the payload's text, so that what cannot be read is found by its order too.
+
+    In JSON an unescaped quote begins or ends a text, and one with a colon behind it is a key.
+    """
+    space = r"[ \t\r\n]*"
+    pattern = f'"order_id"{space}:{space}{order_id}([^0-9.eE]|$)'
+    # Whatever the bytes are: what is not ASCII comes as octal numbers.
+    return sa.func.encode(dead_updates.c.payload, "escape").regexp_match(pattern)

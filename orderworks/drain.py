@@ -1,0 +1,210 @@
+"""The drain of one backlog: take what waits, apply it, say so, forget it.
+
+A batch is one transaction under the shard's lock. Verdicts are counted in that transaction, so that
+they add up whatever is killed. Killed before the commit: the updates are still there. Killed after it:
+those of a stream are read again, their versions make them ineffective, and the account knows that they
+were counted.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+import msgspec
+import redis
+import sqlalchemy as sa
+import structlog
+
+from orderworks import letters, verdicts
+from orderworks.accepted import Accepted, Arrival, Candidate, read_accepted
+from orderworks.accounts import Account, add_to_account, read_account
+from orderworks.backlog import Backlog
+from orderworks.changes import touched_customers
+from orderworks.database import retry_transient
+from orderworks.delays import invalidate_at_once
+from orderworks.linger import GLANCE, Linger, gather
+from orderworks.locks import Lock, try_lock
+from orderworks.messages import Outcome, Verdict
+from orderworks.redis import Redis
+from orderworks.settings import Settings
+from orderworks.updates import Apply, apply_at_once, apply_updates
+from orderworks.writes import MOST_REFUSED, BatchRefused, TooManyRefused
+
+log = structlog.get_logger()
+
+FIRST_BATCH = 1000
+"""Updates of a run's first batch; it doubles while batches are quick, up to UPDATE_BATCH."""
+
+BATCH_SECONDS = 1.0
+"""A batch that took longer is followed by smaller ones: its rows are locked for so long."""
+
+
+class Drained(msgspec.Struct, frozen=True):
+    """What a drain did: verdicts given, and whether its time was over before the backlog was empty."""
+
+    verdicts: dict[str, int]
+    more: bool
+
+
+class Drain:
+    """Drains one backlog. Made for each run; several may run, one at a time works."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        backlog: Backlog,
+        cache: Redis,
+        settings: Settings,
+        needed_elsewhere: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`needed_elsewhere` tells whether other work waits for this worker; else the drain lingers."""
+        self._engine = engine
+        self._backlog = backlog
+        self._cache = cache
+        self._settings = settings
+        self._shard = backlog.shard
+        self._most = settings.update_batch
+        self._batch = min(FIRST_BATCH, self._most)
+        self._linger = Linger(needed_elsewhere)
+        self._patience = 0.0
+        self._verdicts: Counter[Verdict] = Counter()
+
+    def run(self) -> Drained:
+        """Apply batches until nothing waits, another drain is at work, or the time slice is over."""
+        began = time.monotonic()
+        # One connection for all batches, looked after once. When it is lost, it is made anew.
+        with self._engine.connect() as connection:
+            more = self._work_until(connection, began + self._settings.update_time_slice)
+        counts = {verdict.value: count for verdict, count in self._verdicts.items()}
+        if counts:
+            milliseconds = round(1000 * (time.monotonic() - began))
+            log.info("updates_drained", shard=self._shard, ms=milliseconds, **counts)
+        return Drained(counts, more)
+
+    def _work_until(self, connection: sa.Connection, deadline: float) -> bool:
+        """Apply batch after batch; whether the time was over before nothing waited."""
+        while time.monotonic() < deadline:
+            asked = self._batch
+            try:
+                taken = self._apply_batch(connection)
+            except TooManyRefused:
+                # Parked updates come on top: twice the batch has to stay below what was too many.
+                self._most = self._batch = max(1, min(asked, MOST_REFUSED) // 2)
+                continue
+            if taken is None:
+                # The other drain looks into the backlog again after it has let go of the lock, or
+                # nudges when its time is over; if it dies, the sweep nudges.
+                return False
+            if taken < asked:
+                if self._leaves(connection, taken):
+                    return False
+                gather(taken)
+        return True
+
+    def _leaves(self, connection: sa.Connection, taken: int) -> bool:
+        """Whether to end, after a batch that took all there was."""
+        stays = self._backlog.can_wait and self._linger.stays(taken)
+        self._patience = GLANCE if stays else 0.0
+        return not stays and self._backlog.let_go(connection)
+
+    def _apply_batch(self, connection: sa.Connection) -> int | None:
+        """Apply one batch; how many updates it took, or None if another drain holds the lock."""
+        try:
+            return self._apply(connection, apply_at_once)
+        except BatchRefused:
+            return self._apply(connection, apply_updates)
+
+    @retry_transient
+    def _apply(self, connection: sa.Connection, apply: Apply) -> int | None:
+        """One batch in one transaction, and what comes after its commit."""
+        with connection.begin():
+            if not try_lock(connection, Lock.DRAIN, self._shard):
+                return None
+            account = read_account(connection, self._shard)
+            arrivals = self._backlog.take(connection, self._batch, self._patience)
+            began = time.monotonic()
+            given, outcomes = self._settle(connection, arrivals, account, apply)
+            touched = touched_customers(connection) if given else []
+        self._verdicts.update(given)
+        self._invalidate(touched)
+        if self._backlog.forget(outcomes) and outcomes:
+            with connection.begin():
+                verdicts.drop_told(connection, self._shard, outcomes.keys())
+        self._batch = adapted(self._batch, time.monotonic() - began, self._most)
+        return len(arrivals)
+
+    def _settle(
+        self,
+        connection: sa.Connection,
+        arrivals: Sequence[Arrival],
+        account: Account,
+        apply: Apply,
+    ) -> tuple[Counter[Verdict], Mapping[int, Outcome]]:
+        """Give every update that arrived, and every parked one to be tried now, its verdict.
+
+        The verdicts that are given for the first time, counted; and the outcomes to be told.
+        """
+        arrived = read_accepted(arrivals)
+        parked = self._parked(connection, arrived) if account.parked else []
+        # One may be parked and still in the stream, if a drain died between commit and removal.
+        waiting = [*parked, *_without(arrived, {each.entry for each in parked})]
+        apply(connection, [each for each in waiting if isinstance(each, Candidate)])
+        letters.file_away(connection, self._shard, waiting)
+        fresh = [each for each in waiting if _is_fresh(each, account)]
+        return self._count(connection, fresh), self._outcomes(connection, waiting, account)
+
+    def _parked(self, connection: sa.Connection, arrived: Sequence[Accepted]) -> list[Accepted]:
+        """Parked updates whose time has come, or whose order is about to be changed."""
+        order_ids = {each.update.order_id for each in arrived if isinstance(each, Candidate)}
+        patience = self._settings.unknown_order_patience
+        return letters.due(connection, self._shard, patience, self._batch, order_ids)
+
+    def _count(self, connection: sa.Connection, fresh: Sequence[Accepted]) -> Counter[Verdict]:
+        """Add verdicts that are given for the first time to the shard's account."""
+        given = Counter(each.verdict for each in fresh if each.verdict)
+        come = [each.entry for each in fresh if not each.attempts]
+        if given:
+            add_to_account(
+                connection,
+                self._shard,
+                accepted=len(come),
+                last_entry=come[-1] if come else 0,
+                given=given,
+            )
+        return given
+
+    def _outcomes(
+        self, connection: sa.Connection, settled: Sequence[Accepted], account: Account
+    ) -> Mapping[int, Outcome]:
+        """What is to be told: of these updates, and what a drain before did not live to tell."""
+        if not account.untold and not any(each.tracked for each in settled):
+            return {}
+        verdicts.keep(connection, self._shard, settled)
+        return verdicts.untold(connection, self._shard)
+
+    def _invalidate(self, customer_ids: Collection[int]) -> None:
+        """The fast path. The change log is the guarantee, so a cache that is away stops nothing."""
+        try:
+            invalidate_at_once(self._cache, customer_ids)
+        except redis.RedisError as error:
+            log.warning("invalidation_left_to_fold", shard=self._shard, error=str(error))
+
+
+def _is_fresh(each: Accepted, account: Account) -> bool:
+    """Whether its verdict is one to be counted: not yet counted, and not what it was before."""
+    if each.verdict is Verdict.PARKED and each.brought_along:
+        return False
+    return bool(each.attempts) or each.entry > account.last_entry
+
+
+def adapted(size: int, seconds: float, most: int) -> int:
+    """How many updates the next batch takes after one of `size` that took so long."""
+    if seconds > BATCH_SECONDS:
+        return max(1, size // 2)
+    return min(most, size * 2) if seconds < BATCH_SECONDS / 4 else size
+
+
+def _without(accepted: Iterable[Accepted], entries: Collection[int]) -> list[Accepted]:
+    if not entries:
+        return list(accepted)
+    return [each for each in accepted if each.entry not in entries]

@@ -1,0 +1,82 @@
+"""What a change of orders that is not made would do to the reports."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from orderworks.ranking import read_top, rows_of
+from orderworks.reports import TopCustomer
+from orderworks.schema import uncounted_statuses
+from orderworks.windows import BOUNDED, Window
+
+
+def changed_windows(
+    connection: sa.Connection, difference: sa.FromClause, depth: int
+) -> list[Window]:
+    """The windows whose list, as deep as `depth`, would change with a difference in the orders.
+
+    `difference` has signed rows: customer_id, created_at, status, total, and a sign of 1 or -1.
+    """
+    as_of = connection.execute(sa.select(sa.func.now())).scalar_one()
+    counted = difference.c.status.not_in(sa.select(uncounted_statuses.c.status))
+    query = (
+        sa.select(
+            difference.c.customer_id,
+            sa.func.sum(difference.c.sign).label("orders"),
+            sa.func.sum(difference.c.sign * difference.c.total).label("total"),
+        )
+        .where(counted)
+        .group_by(difference.c.customer_id)
+    )
+    sums: dict[Window, sa.Select[Any]] = {
+        window: query.where(difference.c.created_at >= window.first_moment(as_of))
+        for window in BOUNDED
+    }
+    sums[Window.ALL] = query
+    return [
+        window
+        for window in Window
+        if _would_change(connection, window, depth, sums[window].subquery("sums"))
+    ]
+
+
+def windows_listing(
+    connection: sa.Connection, customer_ids: sa.Select[int], depth: int
+) -> list[Window]:
+    """The windows whose list, as deep as `depth`, has one of these customers on it."""
+    ids = set(connection.scalars(customer_ids))
+    return [
+        window
+        for window in Window
+        if any(each.customer_id in ids for each in read_top(connection, window, depth))
+    ]
+
+
+def _would_change(connection: sa.Connection, window: Window, depth: int, sums: sa.Subquery) -> bool:
+    """Whether the list, as deep as `depth`, would be another with these sums added to the rollup.
+
+    `sums` has a row a customer: customer_id, orders, total. It changes if one of them is on it, or
+    comes to be.
+    """
+    rollup, belongs = rows_of(window)
+    listed = read_top(connection, window, depth)
+    last = listed[-1] if len(listed) == depth else None
+    now = sums.outerjoin(rollup, (rollup.c.customer_id == sums.c.customer_id) & belongs)
+    count, total = sa.func.coalesce(rollup.c.orders, 0), sa.func.coalesce(rollup.c.total, 0)
+    reaches = [
+        (orders > 0) & _reaches(last, amount, sums.c.customer_id)
+        for orders, amount in ((count, total), (count + sums.c.orders, total + sums.c.total))
+    ]
+    changed = (sums.c.orders != 0) | (sums.c.total != 0)
+    some = sa.select(sa.literal(1)).select_from(now).where(changed, sa.or_(*reaches))
+    return bool(connection.scalar(sa.select(some.exists())))
+
+
+def _reaches(
+    last: TopCustomer | None, total: sa.ColumnElement[Any], customer_id: sa.ColumnElement[int]
+) -> sa.ColumnElement[bool]:
+    """Whether a customer with this total stands on a list with this last place."""
+    if last is None:
+        return sa.true()
+    is_first = customer_id <= last.customer_id
+    return (total > last.total) | ((total == last.total) & is_first)

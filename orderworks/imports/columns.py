@@ -1,0 +1,158 @@
+"""The columns that a file of each kind may have, and where a file has them.
+
+What a value must look like to be taken is in `rules`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Literal, NamedTuple
+
+from orderworks.errors import InvalidFile, InvalidInput
+
+Kind = Literal["customers", "orders"]
+
+
+class Rule(Enum):
+    """How a column's text is read."""
+
+    ID = auto()
+    """A whole number, 1 to 2^63 - 1."""
+    VERSION = auto()
+    """A whole number, 0 to 2^63 - 1."""
+    MONEY = auto()
+    """A plain decimal from 0 to under 10^12 with two decimals at the most."""
+    MOMENT = auto()
+    """An ISO 8601 date or date and time; UTC unless it says otherwise."""
+    TEXT = auto()
+    """Any text up to the column's length."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table that a file may fill. `longest` is in characters, for texts."""
+
+    name: str
+    rule: Rule
+    required: bool = False
+    longest: int = 0
+
+
+COLUMNS: dict[Kind, tuple[Column, ...]] = {
+    "orders": (
+        Column("id", Rule.ID, required=True),
+        Column("customer_id", Rule.ID, required=True),
+        Column("total", Rule.MONEY, required=True),
+        Column("status", Rule.TEXT, longest=64),
+        Column("created_at", Rule.MOMENT),
+        Column("updated_at", Rule.MOMENT),
+        Column("version", Rule.VERSION),
+    ),
+    "customers": (
+        Column("id", Rule.ID, required=True),
+        Column("name", Rule.TEXT, required=True, longest=1000),
+        Column("email", Rule.TEXT, longest=320),
+        Column("phone", Rule.TEXT, longest=64),
+        Column("version", Rule.VERSION),
+    ),
+}
+
+
+CUSTOMER_NAME = "customer_name"
+"""In a file of orders, the name of a customer that is to be made. No column of the orders table."""
+
+PARENT_LINE = "line"
+"""In a file of mended rejects, the line that a row has in the file that it comes from."""
+
+PARENT_PLACE = "parent_line"
+"""What the same is called beside the `line` that the row has in the file of mended rejects."""
+
+EXTRAS = {
+    CUSTOMER_NAME: Column(CUSTOMER_NAME, Rule.TEXT, longest=1000),
+    PARENT_LINE: Column(PARENT_PLACE, Rule.ID, required=True),
+}
+"""What some files have beside the columns of the table."""
+
+
+class Field(NamedTuple):
+    """A column of the table and the place, from 0, that it has in the file's rows."""
+
+    column: Column
+    place: int
+
+
+def parse_mapping(pairs: Iterable[str]) -> dict[str, str]:
+    """Target to source column, from texts such as `total=o_totalprice`.
+
+    Raises:
+        InvalidInput: a text is not of that form, or two name the same target.
+    """
+    mapping: dict[str, str] = {}
+    for pair in pairs:
+        target, separator, source = pair.partition("=")
+        if not (target and separator and source):
+            raise InvalidInput(f"'{pair}' is not a mapping: give it as target=column")
+        if target in mapping:
+            raise InvalidInput(f"{target} is mapped twice: to {mapping[target]} and to {source}")
+        mapping[target] = source
+    return mapping
+
+
+def match_columns(
+    name: str, kind: Kind, header: Sequence[str], mapping: Mapping[str, str]
+) -> dict[str, str]:
+    """Which of the file's columns fills which column of the table, as target to source.
+
+    A target that is not mapped is filled by the column of its own name. Other columns are ignored.
+
+    Raises:
+        InvalidFile: a needed or mapped column is missing, or is there twice; `name` names the file.
+    """
+    _refuse_unknown_targets(name, kind, mapping)
+    matched = {}
+    for column in COLUMNS[kind]:
+        source = mapping.get(column.name, column.name)
+        if source in header:
+            matched[column.name] = source
+        elif column.required or column.name in mapping:
+            _refuse_missing(name, column.name, source, header)
+    for source in matched.values():
+        if header.count(source) > 1:
+            raise InvalidFile(f"{name}: has more than one column '{source}'")
+    return matched
+
+
+def refuse_without_needed(
+    name: str, kind: Kind, header: Sequence[str], mapping: Mapping[str, str]
+) -> None:
+    """Raise InvalidFile if a column that every file of the kind needs is missing."""
+    for column in COLUMNS[kind]:
+        source = mapping.get(column.name, column.name)
+        if column.required and source not in header:
+            _refuse_missing(name, column.name, source, header)
+
+
+def locate_fields(
+    kind: Kind, header: Sequence[str], matched: Mapping[str, str]
+) -> tuple[Field, ...]:
+    """The matched columns with their places, in the order of the file."""
+    known = {column.name: column for column in COLUMNS[kind]} | EXTRAS
+    fields = (Field(known[target], header.index(name)) for target, name in matched.items())
+    return tuple(sorted(fields, key=lambda field: field.place))
+
+
+def _refuse_unknown_targets(name: str, kind: Kind, mapping: Mapping[str, str]) -> None:
+    known = [column.name for column in COLUMNS[kind]]
+    for target in mapping:
+        if target not in known:
+            raise InvalidFile(
+                f"{name}: {kind} have no column '{target}' to map to; they have {', '.join(known)}"
+            )
+
+
+def _refuse_missing(name: str, target: str, source: str, header: Sequence[str]) -> None:
+    wanted = f"'{target}'" if target == source else f"'{source}' (for '{target}')"
+    raise InvalidFile(
+        f"{name}: has no column {wanted}; its columns are {', '.join(header)}. "
+        f"Map one with {target}=column"
+    )

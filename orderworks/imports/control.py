@@ -1,0 +1,99 @@
+"""What a person may do to an import that is under way: pause, resume, cancel, retry.
+
+Each changes the ledger, guarded by the state that it finds there; workers look at it before each chunk.
+A chunk that is being loaded is loaded to its end.
+"""
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from orderworks.errors import WrongState
+from orderworks.imports import ledger
+from orderworks.imports.progress import Summary, mirror
+from orderworks.names import import_forgiven
+from orderworks.redis import Redis
+from orderworks.schema import import_chunks, imports
+
+Change = Callable[[sa.Connection, str], Summary]
+"""One of the functions below: changes the ledger and gives the summary to mirror."""
+
+
+def carry_out(engine: sa.Engine, stream: Redis, change: Change, import_id: str) -> Summary:
+    """Make a change and let producers see it, both or neither; how far the import is then.
+
+    Raises:
+        ImportNotFound: the ledger has no such import.
+        WrongState: the import is not in a state for it.
+        redis.RedisError: Redis cannot be reached; nothing is changed.
+    """
+    with engine.begin() as connection:
+        summary = change(connection, import_id)
+        mirror(stream, summary)
+    return summary
+
+
+def pause(connection: sa.Connection, import_id: str) -> Summary:
+    """Let no further chunk of a running import be started."""
+    if not _move(connection, import_id, _is("running"), status="paused"):
+        raise _wrong_state(connection, import_id, "only a running one can be paused")
+    return ledger.next_summary(connection, import_id)
+
+
+def resume(connection: sa.Connection, import_id: str) -> Summary:
+    """Let a paused import go on. Its plan has to be nudged after the commit."""
+    now = sa.func.now()
+    if not _move(connection, import_id, _is("paused"), status="running", nudged_at=now):
+        raise _wrong_state(connection, import_id, "only a paused one can be resumed")
+    return ledger.next_summary(connection, import_id)
+
+
+def cancel(connection: sa.Connection, import_id: str) -> Summary:
+    """End an import before its time. What is loaded stays loaded."""
+    now = sa.func.now()
+    guard = _is("running", "paused")
+    if not _move(connection, import_id, guard, status="cancelled", finished_at=now):
+        raise _wrong_state(connection, import_id, "only a running or paused one can be cancelled")
+    return ledger.next_summary(connection, import_id)
+
+
+def retry(connection: sa.Connection, import_id: str) -> Summary:
+    """Let chunks that were given up be started again. Nudge the plan after the commit."""
+    chunk = import_chunks.c
+    given_up = (chunk.import_id == import_id, chunk.status == "quarantined")
+    guard = _is("running", "failed") & sa.exists().where(*given_up)
+    again = {"nudged_at": sa.func.now(), "finished_at": None, "error": None}
+    if not _move(connection, import_id, guard, status="running", **again):
+        possible = (
+            "only chunks that were given up can be tried again, while it is running or failed"
+        )
+        raise _wrong_state(connection, import_id, possible)
+    afresh = {"status": "pending", "attempts": 0, "error": None, "finished_at": None}
+    connection.execute(sa.update(import_chunks).where(*given_up).values(afresh))
+    return ledger.next_summary(connection, import_id)
+
+
+def forget_forgiven(stream: Redis, import_id: str) -> None:
+    """Let chunks that start afresh have no more starts than any other.
+
+    Raises:
+        redis.RedisError: Redis cannot be reached.
+    """
+    stream.delete(import_forgiven(import_id))
+
+
+def _is(*statuses: str) -> sa.ColumnElement[bool]:
+    return imports.c.status.in_(statuses)
+
+
+def _move(
+    connection: sa.Connection, import_id: str, guard: sa.ColumnElement[bool], **values: object
+) -> bool:
+    """Change an import if the guard holds, and keep its row locked."""
+    change = sa.update(imports).where(imports.c.id == import_id, guard)
+    return bool(connection.execute(change.values(values)).rowcount)
+
+
+def _wrong_state(connection: sa.Connection, import_id: str, possible: str) -> WrongState:
+    summary = ledger.import_summary(connection, import_id)
+    return WrongState(f"import {import_id} is {summary['status']}; {possible}")

@@ -1,0 +1,308 @@
+"""The ledger of imports: what was accepted, how it was cut, and what became of it.
+
+Which chunk is whose to work on is in `claims`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from orderworks.errors import ImportFailed, ImportNotFound
+from orderworks.imports.claims import reopen_overtaken
+from orderworks.imports.plan import Chunk
+from orderworks.imports.progress import COUNTS, Summary
+from orderworks.imports.spool import Manifest
+from orderworks.schema import import_chunks, import_rejects, imports
+
+Cursor = tuple[datetime, str]
+"""The place of an import among all: `accepted_at` and id."""
+
+
+def placed_in_parent(connection: sa.Connection, manifest: Manifest) -> Manifest:
+    """The manifest; with its parent's version, if it brings rejects of a parent.
+
+    Raises:
+        ImportFailed: there is no such parent, or it is of another kind, or has a parent itself.
+    """
+    if manifest.parent is None:
+        return manifest
+    parent = sa.select(imports.c.kind, imports.c.version, imports.c.parent).where(
+        imports.c.id == manifest.parent
+    )
+    row = connection.execute(parent).one_or_none()
+    if row is None:
+        raise ImportFailed(f"there is no import {manifest.parent} whose rejects could be mended")
+    if row.kind != manifest.kind:
+        raise ImportFailed(f"import {manifest.parent} is of {row.kind}, not of {manifest.kind}")
+    if row.parent is not None:
+        raise ImportFailed(
+            f"import {manifest.parent} mends import {row.parent} itself: mend the rejects of that one"
+        )
+    return msgspec.structs.replace(manifest, version=row.version)
+
+
+def record_plan(connection: sa.Connection, manifest: Manifest, chunks: Sequence[Chunk]) -> bool:
+    """Enter an import and its chunks; False, and no effect, if it is there already.
+
+    Raises:
+        ImportFailed: a name in it has a character that the ledger cannot keep.
+    """
+    if _keepable(manifest) != manifest:
+        raise ImportFailed("the name of the file or of a column has a NUL in it")
+    values = {
+        **_manifest_values(manifest),
+        "rows": sum(chunk.rows for chunk in chunks),
+        "status": "running" if chunks else "done",
+        "finished_at": None if chunks else sa.func.now(),
+    }
+    entered = connection.execute(insert(imports).values(values).on_conflict_do_nothing())
+    if entered.rowcount and chunks:
+        rows = [{"import_id": manifest.id, **chunk._asdict()} for chunk in chunks]
+        connection.execute(sa.insert(import_chunks), rows)
+    return bool(entered.rowcount)
+
+
+def record_failure(connection: sa.Connection, manifest: Manifest, error: str) -> None:
+    """Enter an import that cannot be planned, with the reason."""
+    values = {
+        **_manifest_values(_keepable(manifest)),
+        "rows": 0,
+        "status": "failed",
+        "finished_at": sa.func.now(),
+        "error": error,
+    }
+    connection.execute(insert(imports).values(values).on_conflict_do_nothing())
+
+
+def advance(connection: sa.Connection, import_id: str) -> list[int]:
+    """Take a running import as far as its chunks allow; the chunks that have to be looked at again.
+
+    It is stopped when too many rows are rejected, and finished when no chunk is pending: done, or failed
+    if a chunk was given up, or its file had to be good as a whole and was not. The import's row is
+    locked first, in a transaction after the chunk's: so of two last chunks, the later one sees both.
+    """
+    connection.execute(sa.select(imports.c.id).where(imports.c.id == import_id).with_for_update())
+    _stop_if_over(connection, import_id)
+    chunk = import_chunks.c
+    of_import = sa.select(chunk.number).where(chunk.import_id == imports.c.id)
+    pending = of_import.where(chunk.status == "pending").exists()
+    complete = (imports.c.id == import_id, imports.c.status == "running", ~pending)
+    if connection.scalar(sa.select(imports.c.id).where(*complete)) is None:
+        return []
+    overtaken = reopen_overtaken(connection, import_id)
+    if not overtaken:
+        connection.execute(_finish().where(*complete))
+    return overtaken
+
+
+def _finish() -> sa.Update:
+    chunk = import_chunks.c
+    of_import = sa.select(chunk.number).where(chunk.import_id == imports.c.id)
+    given_up = of_import.where(chunk.status == "quarantined").exists()
+    impure = imports.c.strict & of_import.where(chunk.rejected > 0).exists()
+    none = sa.func.concat(
+        _total("rejected"), " of ", imports.c.rows, " rows were rejected: none was imported"
+    )
+    return sa.update(imports).values(
+        status=sa.case((given_up | impure, "failed"), else_="done"),
+        error=sa.case((impure, none)),
+        # The transaction may have begun when the import did: all of a strict one is in it.
+        finished_at=sa.func.clock_timestamp(),
+    )
+
+
+def _stop_if_over(connection: sa.Connection, import_id: str) -> None:
+    """End an import that has more rejects than it may have; what is loaded stays."""
+    rejected = _total("rejected")
+    # How many they are in the end, the chunks say that are at work just now.
+    most = imports.c.max_rejects
+    reason = sa.func.concat("more than ", most, " rows were rejected: the rest was not loaded")
+    connection.execute(
+        sa.update(imports)
+        .where(imports.c.id == import_id, imports.c.status == "running")
+        .where(rejected > imports.c.max_rejects)
+        .values(status="failed", error=reason, finished_at=sa.func.now())
+    )
+
+
+def _total(count: str) -> sa.ScalarSelect[int]:
+    """One of the counts, over the chunks of the import."""
+    chunk = import_chunks.c
+    total = sa.select(sa.func.coalesce(sa.func.sum(chunk[count]), 0))
+    return total.where(chunk.import_id == imports.c.id).correlate(imports).scalar_subquery()
+
+
+def is_running(connection: sa.Connection, import_id: str) -> bool:
+    """Whether an import is neither paused nor ended.
+
+    Raises:
+        ImportNotFound: the ledger has no such import.
+    """
+    status = connection.scalar(sa.select(imports.c.status).where(imports.c.id == import_id))
+    if status is None:
+        raise ImportNotFound(f"there is no import {import_id}")
+    return bool(status == "running")
+
+
+def complete_imports(connection: sa.Connection) -> list[str]:
+    """Imports that nobody finished although no chunk of theirs is pending: for the sweep."""
+    chunk = import_chunks.c
+    pending = sa.exists().where(chunk.import_id == imports.c.id, chunk.status == "pending")
+    query = sa.select(imports.c.id).where(imports.c.status == "running", ~pending)
+    return list(connection.scalars(query))
+
+
+def import_summary(connection: sa.Connection, import_id: str) -> Summary:
+    """What is known of an import, as `progress.Summary` describes it.
+
+    Raises:
+        ImportNotFound: the ledger has no such import.
+    """
+    row = connection.execute(_summaries().where(imports.c.id == import_id)).one_or_none()
+    if row is None:
+        raise ImportNotFound(f"there is no import {import_id}")
+    return _summary(row)
+
+
+def next_summary(connection: sa.Connection, import_id: str) -> Summary:
+    """The same, counted as one more step of the import, to be mirrored.
+
+    The import's row stays locked until the transaction ends. So of two transactions, the one that
+    has the higher count also has seen what the other one did.
+
+    Raises:
+        ImportNotFound: the ledger has no such import.
+    """
+    counted = sa.update(imports).where(imports.c.id == import_id)
+    connection.execute(counted.values(steps=imports.c.steps + 1))
+    return import_summary(connection, import_id)
+
+
+def list_imports(
+    connection: sa.Connection, limit: int = 50, before: Cursor | None = None
+) -> list[Summary]:
+    """The summaries of the imports, the one accepted last first.
+
+    `before` is `(accepted_at, id)` of the last import of the page before.
+    """
+    return _listed(connection, _page(_summaries(), before).limit(limit))
+
+
+def list_unended(connection: sa.Connection, limit: int) -> list[Summary]:
+    """The summaries of those that are running or paused, the one accepted last first."""
+    unended = _summaries().where(imports.c.status.in_(("running", "paused")))
+    return _listed(connection, _page(unended, None).limit(limit))
+
+
+def _page(query: sa.Select[Any], before: Cursor | None) -> sa.Select[Any]:
+    place = sa.tuple_(imports.c.accepted_at, imports.c.id)
+    if before:
+        query = query.where(place < sa.tuple_(*before))
+    return query.order_by(imports.c.accepted_at.desc(), imports.c.id.desc())
+
+
+def _listed(connection: sa.Connection, query: sa.Select[Any]) -> list[Summary]:
+    return [_summary(row) for row in connection.execute(query)]
+
+
+def count_by_status(connection: sa.Connection) -> dict[str, int]:
+    """How many imports there are of each status that any has."""
+    status = imports.c.status
+    query = sa.select(status, sa.func.count()).group_by(status).order_by(status)
+    return dict(iter(connection.execute(query)))
+
+
+def _keepable(manifest: Manifest) -> Manifest:
+    """The manifest without NULs, which PostgreSQL refuses in every text."""
+    return msgspec.structs.replace(
+        manifest,
+        source=manifest.source.replace("\0", ""),
+        mapping={name: source.replace("\0", "") for name, source in manifest.mapping.items()},
+        header=[name.replace("\0", "") for name in manifest.header],
+        parent=manifest.parent and manifest.parent.replace("\0", ""),
+    )
+
+
+def _manifest_values(manifest: Manifest) -> dict[str, Any]:
+    return {
+        name: value for name, value in msgspec.structs.asdict(manifest).items() if name in imports.c
+    }
+
+
+def _summaries() -> sa.Select[Any]:
+    """Imports with the sums over their chunks, and the `seconds` since they were planned."""
+    chunk = import_chunks.c
+    sums = [sa.func.coalesce(sa.func.sum(chunk[name]), 0).label(name) for name in COUNTS]
+    of_status = [
+        sa.func.count(chunk.number).filter(chunk.status == status).label(name)
+        for name, status in (("chunks_done", "done"), ("quarantined", "quarantined"))
+    ]
+    # A chunk that was given up says why; the first one speaks for the import.
+    given_up = chunk.status == "quarantined"
+    error = sa.func.coalesce(imports.c.error, sa.func.min(chunk.error).filter(given_up))
+    until = sa.func.coalesce(imports.c.finished_at, sa.func.clock_timestamp())
+    return (
+        sa.select(
+            *imports.c["id", "kind", "source", "mapping", "strict", "parent", "status", "steps"],
+            *imports.c["max_rejects", "create_customers", "bytes", "rows"],
+            _bytes_done().label("bytes_done"),
+            *sums,
+            _mended().label("mended"),
+            sa.func.count(chunk.number).label("chunks"),
+            *of_status,
+            *imports.c["accepted_at", "finished_at"],
+            error.label("error"),
+            sa.extract("epoch", until - imports.c.planned_at).label("seconds"),
+        )
+        .select_from(imports.outerjoin(import_chunks))
+        .group_by(imports.c.id)
+    )
+
+
+def _bytes_done() -> sa.ColumnElement[int]:
+    """The bytes of the chunks that ended; with the last one, those of the header too."""
+    chunk = import_chunks.c
+    ended = sa.func.sum(chunk.end_byte - chunk.start_byte).filter(chunk.status != "pending")
+    pending = sa.func.count(chunk.number).filter(chunk.status == "pending")
+    return sa.case((pending == 0, imports.c.bytes), else_=sa.func.coalesce(ended, 0))
+
+
+def _mended() -> sa.ColumnElement[int]:
+    """How many rejects another import mended. Without such an import, none has to be looked at."""
+    child, reject = imports.alias("child"), import_rejects.c
+    mended = sa.select(sa.func.count()).where(
+        reject.import_id == imports.c.id, reject.mended_by.is_not(None)
+    )
+    has_child = sa.exists().where(child.c.parent == imports.c.id)
+    return sa.case((has_child, mended.scalar_subquery()), else_=0)
+
+
+def _summary(row: sa.Row[Any]) -> Summary:
+    known = {name: _plain(value) for name, value in row._mapping.items()}  # noqa: SLF001 - public
+    seconds = known.pop("seconds")
+    return {**known, "dry_run": False, **_pace(known, float(seconds))}
+
+
+def _pace(known: Summary, seconds: float) -> Summary:
+    """How fast an import is, and what is left of it."""
+    done = sum(known[name] for name in COUNTS)
+    left = known["rows"] - done
+    rate = done / max(seconds, 0.001)
+    going_on = known["status"] == "running" and done
+    return {
+        "rows_left": left,
+        "rows_per_second": round(rate, 1) if done else None,
+        "eta_seconds": round(left / rate, 1) if going_on else None,
+    }
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any column's
+    """The value as JSON has it. PostgreSQL's sums are decimals."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return int(value) if isinstance(value, Decimal) else value

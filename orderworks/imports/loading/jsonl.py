@@ -1,0 +1,156 @@
+"""Reads a chunk of JSON Lines: an object a line, whose keys are found by name in whatever order."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from orderworks.errors import ImportFailed
+from orderworks.imports.columns import Field
+from orderworks.imports.layout import Layout
+from orderworks.imports.loading.cells import (
+    Fault,
+    Records,
+    encoding_fault,
+    field_name,
+    gather_cells,
+    is_utf8,
+)
+
+WRONG_TYPES: Mapping[type, str] = {
+    bool: "is true or false",
+    dict: "is an object",
+    list: "is an array",
+}
+"""What a cell cannot be. A number with a point or an exponent arrives as the text that it is."""
+
+BLANK = (b"", b"\r")
+
+NEGATIVE_ZERO = re.compile(rb"-0[\s,}]")
+"""The only whole number that does not say, once read, how it was written."""
+
+
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+LONE_SURROGATE = re.compile(b"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
+"""Half a character, of which the decoder says that the line is cut off, or worse."""
+
+
+@dataclass
+class Decoded:
+    """The objects of a chunk, which have an attribute for each cell, and the faults of other lines."""
+
+    lines: list[int] = field(default_factory=list)
+    objects: list[Any] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def read_json_lines(
+    data: bytes, first_line: int, layout: Layout, fields: Sequence[Field]
+) -> tuple[pl.DataFrame, Records]:
+    """The cells of the fields, and the records that they are from."""
+    # Of two columns that one key fills, the first is named if it is of the wrong type.
+    columns = {place: column.name for column, place in reversed(fields)}
+    keys = {place: layout.header[place] for place in sorted(columns)}
+    decoded = _decode(data, first_line, keys)
+    wrong: dict[int, Fault] = {}
+    cells = {"line": pl.Series(decoded.lines, dtype=pl.Int64)}
+    for place in keys:
+        values = list(map(attrgetter(field_name(place)), decoded.objects))
+        kinds = set(map(type, values))
+        if not kinds.isdisjoint(WRONG_TYPES):
+            _note_wrong_types(values, decoded.lines, columns[place], wrong)
+        cells[field_name(place)] = pl.Series(_as_text(values, kinds), dtype=pl.String)
+    sound = pl.DataFrame(cells)
+    if wrong:
+        refused = pl.Series(list(wrong), dtype=pl.Int64)
+        sound = sound.filter(~pl.col("line").is_in(refused.implode()))
+    faults = [*decoded.faults, *wrong.values()]
+    return gather_cells(list(keys), [sound], faults), Records(data, first_line, {})
+
+
+def _decode(data: bytes, first_line: int, keys: Mapping[int, str]) -> Decoded:
+    decoded, decode = Decoded(), _decoder(keys, object, None).decode
+    add_object, add_line = decoded.objects.append, decoded.lines.append
+    texts = data.split(b"\n")
+    if not is_utf8(data):
+        # The decoder does not look into texts that nobody asked for.
+        decoded.faults += _blank_unreadable(texts, first_line)
+    for line, text in enumerate(texts, first_line):
+        try:
+            add_object(decode(text))
+            add_line(line)
+        except (msgspec.DecodeError, RecursionError) as error:
+            if text not in BLANK:
+                decoded.faults.append(_bad_json(line, text, error))
+    if NEGATIVE_ZERO.search(data):
+        _restore_negative_zeros(decoded, texts, first_line, keys)
+    return decoded
+
+
+def _bad_json(line: int, text: bytes, error: Exception) -> Fault:
+    lone = LONE_SURROGATE.search(text)
+    why = f"{lone[0].decode()} is a lone surrogate" if lone else str(error)
+    return Fault(line, "", "bad_json", f"the line is not a JSON object that can be read: {why}")
+
+
+def _decoder(keys: Mapping[int, str], kind: type, default: object) -> msgspec.json.Decoder[Any]:
+    """Reads the values of the keys as that kind, and skips all others.
+
+    Raises:
+        ImportFailed: a key has a character that the decoder does not look for.
+    """
+    members = [
+        (field_name(place), kind, msgspec.field(name=key, default=default))
+        for place, key in keys.items()
+    ]
+    try:
+        # Thousands of objects at once, none in a cycle: the garbage collector need not see them.
+        row = msgspec.defstruct("Row", members, gc=False)
+    except ValueError as error:
+        raise ImportFailed(f"a key cannot be mapped: {error}") from error
+    return msgspec.json.Decoder(row, float_hook=str)
+
+
+def _blank_unreadable(texts: list[bytes], first_line: int) -> list[Fault]:
+    """The faults of the lines that are not UTF-8, and nothing in their place."""
+    faults = []
+    for place, text in enumerate(texts):
+        if fault := encoding_fault(first_line + place, text):
+            faults.append(fault)
+            texts[place] = b""
+    return faults
+
+
+def _restore_negative_zeros(
+    decoded: Decoded, texts: Sequence[bytes], first_line: int, keys: Mapping[int, str]
+) -> None:
+    decode = _decoder(keys, msgspec.Raw, msgspec.Raw(b"")).decode
+    for line, found in zip(decoded.lines, decoded.objects, strict=True):
+        text = texts[line - first_line]
+        if NEGATIVE_ZERO.search(text):
+            written = decode(text)
+            for name in map(field_name, keys):
+                if bytes(getattr(written, name)) == b"-0":
+                    setattr(found, name, "-0")
+
+
+def _note_wrong_types(
+    values: Sequence[object], lines: Sequence[int], column: str, wrong: dict[int, Fault]
+) -> None:
+    """Add the rows whose value no cell can hold, unless an earlier column is at fault already."""
+    for line, value in zip(lines, values, strict=True):
+        if found := WRONG_TYPES.get(type(value)):
+            wrong.setdefault(line, Fault(line, column, "wrong_type", f"{column} {found}"))
+
+
+def _as_text(values: Sequence[object], kinds: set[type]) -> Sequence[object]:
+    """The values as they were written; nothing for a null, and for what no cell can hold."""
+    if kinds <= {str, type(None)}:
+        return values
+    if kinds <= {str, int}:
+        return list(map(str, values))
+    return [str(value) if type(value) in {str, int} else None for value in values]

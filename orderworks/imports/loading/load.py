@@ -1,0 +1,269 @@
+"""Brings validated rows into the database, within the caller's transaction.
+
+Every row ends as one of: applied, unchanged, stale, superseded, or a reject. One that PostgreSQL
+refuses although it was validated (a constraint or a trigger of its owner's) is found by halving.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import polars as pl
+import sqlalchemy as sa
+
+from orderworks.database import is_refusal, refusal, savepoint
+from orderworks.errors import ImportFailed
+from orderworks.imports.columns import PARENT_PLACE, Kind
+from orderworks.imports.loading.copying import copy_rows
+from orderworks.imports.loading.upsert import UPDATED_AT, Upsert, staging_table
+from orderworks.imports.loading.validate import reject
+from orderworks.imports.loading.writers import Place, note_writer
+from orderworks.imports.progress import COUNTS
+from orderworks.schema import customers, import_rejects, orders
+
+MOST_REFUSED = 500
+"""Rows of a chunk that the database may refuse one by one. Where it refuses more, the rule that it
+follows is at odds with the whole file; to go on would take minutes, and thousands of the locks that
+all sessions share (one for each part of the chunk that was written by itself)."""
+
+TABLES: dict[Kind, sa.Table] = {"customers": customers, "orders": orders}
+
+
+@dataclass
+class Loaded:
+    """What became of the rows; the four counts and the rejects add up to them.
+
+    Attributes:
+        applied: rows inserted or changed.
+        unchanged: rows whose data the table had already.
+        stale: rows older than what the table has.
+        superseded: rows that a later one of the same chunk replaces.
+        open: whether the table has older versions for some of the unchanged rows.
+    """
+
+    applied: int = 0
+    unchanged: int = 0
+    stale: int = 0
+    superseded: int = 0
+    open: bool = False
+    rejects: list[pl.DataFrame] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The four counts by their names."""
+        return {name: getattr(self, name) for name in COUNTS if name != "rejected"}
+
+
+class Refused(NamedTuple):
+    """A row that the database did not take, and why."""
+
+    id: int
+    reason: str
+
+
+class Target(NamedTuple):
+    """Where rows go and as what.
+
+    Attributes:
+        version: the import's: rows that brought none have this plus their line.
+        import_id: whose rows they are.
+        renew: give rows that are equal to the table's their version all the same.
+        place: where they are in the file, if that decides among rows with the same version.
+    """
+
+    kind: Kind
+    version: int
+    import_id: str
+    renew: bool = False
+    place: Place | None = None
+
+    @property
+    def table(self) -> sa.Table:
+        """The table of this kind."""
+        return TABLES[self.kind]
+
+
+def load_rows(connection: sa.Connection, target: Target, rows: pl.DataFrame) -> Loaded:
+    """Write the good rows of a chunk; nothing of it is visible before the caller commits.
+
+    Raises:
+        ImportFailed: the database refuses more rows than can be told apart.
+    """
+    loaded = Loaded()
+    if not _brought_none(rows, target.version).all():
+        # Where rows bring versions of their own, nobody knows which older ones may follow.
+        place = Place(target.import_id, rows.select(pl.col("line").min()).item())
+        target = target._replace(renew=True, place=place)
+    rows = fill_blanks(rows, target.version)
+    while rows.height:
+        newest, older = part_newest(rows)
+        refused = _write(connection, target, newest, loaded)
+        loaded.rejects.append(_reject_refused(newest, refused))
+        # Of an id whose newest row was refused, the next older one is the word.
+        rows = older.filter(pl.col("id").is_in([each.id for each in refused]))
+        loaded.superseded += older.height - rows.height
+    return loaded
+
+
+def keep_rejects(connection: sa.Connection, import_id: str, rejects: pl.DataFrame) -> None:
+    """Note the rejects in the ledger."""
+    if rejects.height:
+        named = rejects.select(pl.lit(import_id).alias("import_id"), pl.all())
+        copy_rows(connection, import_rejects, named)
+
+
+def fill_blanks(rows: pl.DataFrame, version: int) -> pl.DataFrame:
+    """Give the blank cells of a row what the rows of its id before it have.
+
+    So it does not matter whether two rows of an id are in one chunk or in two that come in order. Rows
+    with versions of their own are left as they are: the table may have one in between, whose values
+    a blank cell keeps. So is the time of the write, which a blank cell sets to now.
+    """
+    kept = ("line", PARENT_PLACE, "id", "version", UPDATED_AT)
+    data = [name for name in rows.columns if name not in kept and rows[name].null_count()]
+    if not data or not rows["id"].is_duplicated().any():
+        return rows
+    apart = pl.when(_brought_none(rows, version)).then(0).otherwise("line")
+    rows = rows.with_columns(apart=apart).sort("id", "version", "line")
+    return rows.with_columns(pl.col(data).forward_fill().over("id", "apart")).drop("apart")
+
+
+def _brought_none(rows: pl.DataFrame, version: int) -> pl.Series:
+    """Whether each row has the version of its place, and none of its own."""
+    # A mended row has the place of the row that it mends.
+    place = PARENT_PLACE if PARENT_PLACE in rows.columns else "line"
+    return rows["version"] - rows[place] == version
+
+
+def part_newest(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The row of each id that has the highest version, or stands last, by id; and the others."""
+    if (rows["id"].diff() > 0).all():
+        return rows, rows.clear()
+    rows = rows.sort("id", "version", "line")
+    last = pl.col("id") != pl.col("id").shift(-1)
+    is_newest = last.fill_null(value=True)
+    return rows.filter(is_newest), rows.filter(~is_newest)
+
+
+def _write(
+    connection: sa.Connection, target: Target, rows: pl.DataFrame, loaded: Loaded
+) -> list[Refused]:
+    """Write the rows, sorted by id and each id once; those refused."""
+    content = rows.drop("line", PARENT_PLACE, strict=False)
+    if _is_free(connection, target.table, content) and _copied(connection, target, content):
+        loaded.applied += content.height
+        return []
+    return _write_staged(connection, target, content, loaded)
+
+
+def _is_free(connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> bool:
+    """Whether the table has no row among these ids; looks at its index once."""
+    between = table.c.id.between(rows["id"][0], rows["id"][-1])
+    return not connection.scalar(sa.select(sa.exists().where(between)))
+
+
+def _copied(connection: sa.Connection, target: Target, rows: pl.DataFrame) -> bool:
+    """Copy rows straight into the table; False, and no effect, if they need more care.
+
+    That is where a cell without a value wants the table's default, or the database refuses a row: also
+    because somebody else wrote one of them meanwhile.
+    """
+    table = target.table
+    given = rows.select(name for name in rows.columns if rows[name].null_count() < rows.height)
+    if any(given[name].null_count() and not table.c[name].nullable for name in given.columns):
+        return False
+    try:
+        with savepoint(connection):
+            copy_rows(connection, table, given)
+            if target.place:
+                note_writer(connection, target.place)
+    except sa.exc.DBAPIError as error:
+        if not is_refusal(error):
+            raise
+        return False
+    return True
+
+
+def _write_staged(
+    connection: sa.Connection, target: Target, rows: pl.DataFrame, loaded: Loaded
+) -> list[Refused]:
+    """Stage the rows and compare them with the table's; those refused."""
+    staging = staging_table(target.table, rows.columns)
+    staging.create(connection, checkfirst=False)
+    copy_rows(connection, staging, rows)
+    blank = [name for name in rows.columns if rows[name].null_count()]
+    upsert = Upsert(target.table, staging, blank, target.place)
+    writer = _Writer(connection, upsert, loaded, target)
+    writer.write(rows["id"])
+    staging.drop(connection, checkfirst=False)
+    return writer.refused
+
+
+class _Writer:
+    """Writes staged rows by ranges of ids; where the database refuses, halves and tries again."""
+
+    def __init__(
+        self, connection: sa.Connection, upsert: Upsert, loaded: Loaded, target: Target
+    ) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+        self._upsert = upsert
+        self._loaded = loaded
+        self._target = target
+        self.refused: list[Refused] = []
+
+    def write(self, ids: pl.Series) -> None:
+        """Write the staged rows with these ids, which are sorted."""
+        try:
+            with savepoint(self._connection):
+                applied, unchanged, is_open = self._attempt(ids[0], ids[-1])
+        except sa.exc.DBAPIError as error:
+            if not is_refusal(error):
+                raise
+            self._isolate(ids, refusal(error))
+            return
+        self._loaded.applied += applied
+        self._loaded.unchanged += min(unchanged, len(ids) - applied)
+        self._loaded.stale += max(0, len(ids) - applied - unchanged)
+        self._loaded.open |= is_open
+
+    def _attempt(self, first_id: int, last_id: int) -> tuple[int, int, bool]:
+        """Write a range as a whole: how many were applied and unchanged; whether these stay open."""
+        upsert, applied = self._upsert, 0
+        new, changed, equal, newer = self._execute(upsert.weigh(first_id, last_id)).one()
+        if changed:
+            applied += self._execute(upsert.update(first_id, last_id)).rowcount
+        if new:
+            applied += self._execute(upsert.insert(first_id, last_id)).rowcount
+        if applied < new + changed:
+            # Somebody wrote some of them meanwhile.
+            applied += self._execute(upsert.update(first_id, last_id)).rowcount
+        # Where fewer were written than were due, an older writer made rows equal meanwhile.
+        renewed = (newer and self._target.renew) or applied < new + changed
+        if renewed:
+            self._execute(upsert.renew(first_id, last_id))
+        if applied and self._target.place:
+            note_writer(self._connection, self._target.place)
+        return applied, equal, bool(newer) and not renewed
+
+    def _isolate(self, ids: pl.Series, reason: str) -> None:
+        if len(ids) == 1:
+            self._refuse(ids[0], reason)
+            return
+        self._upsert.index(self._connection)
+        middle = len(ids) // 2
+        self.write(ids[:middle])
+        self.write(ids[middle:])
+
+    def _refuse(self, row_id: int, reason: str) -> None:
+        self.refused.append(Refused(row_id, reason))
+        if len(self.refused) > MOST_REFUSED:
+            raise ImportFailed(
+                f"the database refuses more than {MOST_REFUSED} rows, the last one because: {reason}"
+            )
+
+
+def _reject_refused(rows: pl.DataFrame, refused: Sequence[Refused]) -> pl.DataFrame:
+    schema = {"id": pl.Int64, "reason": pl.String}
+    found = rows.join(pl.DataFrame(list(refused), schema=schema, orient="row"), on="id")
+    return reject(found, "", "refused", pl.col("reason"))

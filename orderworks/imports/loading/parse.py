@@ -1,0 +1,43 @@
+"""A chunk's bytes become a table of text cells: exact lines, exact widths, nothing guessed."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from orderworks.imports.columns import Field
+from orderworks.imports.layout import Layout
+from orderworks.imports.loading.cells import Records
+from orderworks.imports.loading.delimited import read_delimited
+from orderworks.imports.loading.jsonl import read_json_lines
+
+
+class Parsed(NamedTuple):
+    """A chunk's records; blank lines are left out.
+
+    Attributes:
+        cells: as `gather_cells` gives them, for the fields.
+        records: what they look like in the file.
+    """
+
+    cells: pl.DataFrame
+    records: Records
+
+    def with_raw(self, rejects: pl.DataFrame) -> pl.DataFrame:
+        """The rejects, each with the text of its record.
+
+        A NUL, which no text column takes, shows as ␀; a byte that is not UTF-8 as its number.
+        """
+        raw = [
+            self.records.at(line).decode(errors="backslashreplace").replace("\0", "␀")
+            for line in rejects["line"]
+        ]
+        return rejects.with_columns(pl.Series("raw", raw, dtype=pl.String))
+
+
+def parse(data: bytes, first_line: int, layout: Layout, fields: Sequence[Field]) -> Parsed:
+    """The chunk's records, with the cells of the fields only: a file may have a thousand others."""
+    if layout.format == "jsonl":
+        return Parsed(*read_json_lines(data, first_line, layout, fields))
+    places = sorted({field.place for field in fields})
+    return Parsed(*read_delimited(data, first_line, layout, places))

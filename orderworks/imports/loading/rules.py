@@ -1,0 +1,147 @@
+"""What text each rule accepts, as polars expressions, and how it is told why another is refused.
+
+`is_plain` is cheap and runs over every row; it is true of nearly all cells that are good as they
+stand, and of no other. Where it is false, the cell is cleaned and `accepts` decides. The problems are
+looked at only where that is false too: the first that is found is the one, and the last one of a rule
+is what remains.
+"""
+
+from typing import NamedTuple
+
+import polars as pl
+
+from orderworks.imports.columns import Column, Rule
+
+WHOLE = "^[0-9]+$"
+NUMBER = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$"
+NOT_FINITE = "(?i)^[+-]?(?:nan|inf|infinity)$"
+# Zeros around a number do not count, up to a length that no honest file has.
+MONEY = r"^(?:0{0,40}[0-9]{1,12}(?:\.[0-9]{0,2}0{0,40})?|\.[0-9]{1,2}0{0,40})$"
+LARGE_MONEY = "^0*[1-9][0-9]{12}"
+TIME = (
+    r"(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
+    "(?:Z|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?)?)?$"
+)
+MOMENT = "^[0-9]{4}-[0-9]{2}-[0-9]{2}" + TIME
+# What nearly all moments are: one of the years 1000 to 8999, a day before the 29th in February.
+PLAIN_MOMENT = (
+    "^[1-8][0-9]{3}-"
+    "(?:(?:0[13-9]|1[0-2])-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13578]|1[02])-31)"
+    + TIME
+)
+YEARS = 2, 9998
+"""In any time zone, these are years that Python and PostgreSQL both have."""
+NUL = "\0"
+
+
+class Problem(NamedTuple):
+    """Where a cleaned value has it, its code, and the reason, which follows the quoted value."""
+
+    found: pl.Expr
+    code: str
+    reason: str
+
+
+def is_plain(column: Column, cell: pl.Expr) -> pl.Expr:
+    """Whether the cell can be seen at a glance to be stored as it is; true or false, never null."""
+    plain = _is_plain(column, cell).fill_null(value=False)
+    return plain if column.required else cell.is_null() | (cell == "") | plain
+
+
+def _is_plain(column: Column, cell: pl.Expr) -> pl.Expr:
+    match column.rule:
+        case Rule.ID | Rule.VERSION:
+            # A sign is understood by the cast, and not by us.
+            signed = cell.str.starts_with("+") | cell.str.starts_with("-")
+            return (_whole(cell) >= _lowest(column)) & ~signed
+        case Rule.MONEY:
+            return cell.str.contains(MONEY)
+        case Rule.MOMENT:
+            return cell.str.contains(PLAIN_MOMENT)
+        case Rule.TEXT:
+            blank = cell.str.starts_with(" ") | cell.str.starts_with("\t")
+            fits = cell.str.len_bytes().is_between(1, column.longest)
+            return fits & ~blank & ~cell.str.contains(NUL, literal=True)
+
+
+def cleaned(column: Column, cell: pl.Expr) -> pl.Expr:
+    """The cell as it is judged and stored; null if there is nothing in it."""
+    stripped = cell.str.strip_chars(" \t")
+    return pl.when(stripped != "").then(cell if column.rule is Rule.TEXT else stripped)
+
+
+def accepts(column: Column, value: pl.Expr) -> pl.Expr:
+    """Whether the cleaned value can be stored; true or false, never null."""
+    follows = _follows(column, value).fill_null(value=False)
+    return follows if column.required else value.is_null() | follows
+
+
+def problems(column: Column, value: pl.Expr) -> list[Problem]:
+    """What may be wrong with a value that is not accepted, the first that is found first."""
+    return [
+        Problem(value.is_null(), "missing", "is empty"),
+        Problem(value.str.contains(NUL, literal=True), "nul_byte", "contains a NUL byte"),
+        *_problems_of_rule(column, value),
+    ]
+
+
+def _follows(column: Column, value: pl.Expr) -> pl.Expr:
+    match column.rule:
+        case Rule.ID | Rule.VERSION:
+            return value.str.contains(WHOLE) & (_whole(value) >= _lowest(column))
+        case Rule.MONEY:
+            return value.str.contains(MONEY)
+        case Rule.MOMENT:
+            return value.str.contains(MOMENT) & _year(value).is_between(*YEARS)
+        case Rule.TEXT:
+            fits = value.str.len_chars() <= column.longest
+            return fits & ~value.str.contains(NUL, literal=True)
+
+
+def _problems_of_rule(column: Column, value: pl.Expr) -> list[Problem]:
+    remains = pl.lit(value=True)
+    not_finite = Problem(value.str.contains(NOT_FINITE), "not_finite", "is not a finite number")
+    not_a_number = Problem(~value.str.contains(NUMBER), "bad_number", "is not a number")
+    negative = Problem(value.str.starts_with("-"), "out_of_range", "is negative")
+    match column.rule:
+        case Rule.ID | Rule.VERSION:
+            return [
+                not_finite,
+                not_a_number,
+                negative,
+                Problem(~value.str.contains(WHOLE), "bad_number", "is not a whole number"),
+                Problem(remains, "out_of_range", f"is not between {_lowest(column)} and 2^63 - 1"),
+            ]
+        case Rule.MONEY:
+            return [
+                not_finite,
+                not_a_number,
+                negative,
+                Problem(value.str.contains(LARGE_MONEY), "out_of_range", "is 10^12 or more"),
+                Problem(remains, "too_precise", "has more than two decimals"),
+            ]
+        case Rule.MOMENT:
+            is_moment = value.str.contains(MOMENT) & (_year(value) >= 1).fill_null(value=False)
+            first, last = YEARS
+            years = f"is not in one of the years {first} to {last}"
+            return [
+                Problem(is_moment, "out_of_range", years),
+                Problem(remains, "bad_timestamp", "is not an ISO 8601 date or time"),
+            ]
+        case Rule.TEXT:
+            longer = f"has more than {column.longest} characters"
+            return [Problem(remains, "too_long", longer)]
+
+
+def _lowest(column: Column) -> int:
+    return 1 if column.rule is Rule.ID else 0
+
+
+def _whole(value: pl.Expr) -> pl.Expr:
+    """The value as a number; null if it is too large for 64 bits."""
+    return value.cast(pl.Int64, strict=False)
+
+
+def _year(value: pl.Expr) -> pl.Expr:
+    """The year of a text that begins with a day; null if the calendar has no such day."""
+    return value.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False).dt.year()

@@ -1,0 +1,179 @@
+"""The statements that bring staged rows into their table, guarded by version.
+
+All of them are Core over `orderworks.schema`. The staging table lives as long as the
+transaction.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import Insert, insert
+
+from orderworks.imports.loading.writers import Place, earlier_wrote
+
+UPDATED_AT = "updated_at"
+"""Set to now by a write that does not give it, where the table has it."""
+
+NOT_DATA = ("id", "version")
+
+Value = sa.ColumnElement[Any]
+
+
+def staging_table(target: sa.Table, columns: Collection[str]) -> sa.Table:
+    """A temporary table with some of the target's columns, and none of its constraints."""
+    return sa.Table(
+        "incoming",
+        sa.MetaData(),
+        *(sa.Column(name, target.c[name].type) for name in columns),
+        # Named with its schema, so that no table of the same name is ever meant.
+        schema="pg_temp",
+        prefixes=["TEMPORARY"],
+        postgresql_on_commit="DROP",
+    )
+
+
+class Upsert:
+    """Writes staged rows, no two of which have the same id, a range of ids at a time.
+
+    A column that is not staged, or is null there, keeps the value that the row has, and takes the
+    default in a new row. `blank` names the staged columns that are null anywhere. With a `place`, a row
+    also gives way to one of the same version that stands later in the same file.
+
+    An UPDATE for the rows that are known and an INSERT for those that are new take a seventh less time
+    than one INSERT ... ON CONFLICT DO UPDATE, which locks each row before it updates it.
+    """
+
+    def __init__(
+        self, target: sa.Table, staging: sa.Table, blank: Collection[str], place: Place | None
+    ) -> None:
+        self._target = target
+        self._place = place
+        self._staging = staging
+        self._staged = staging.c
+        self._index = sa.Index("ix_incoming_id", staging.c.id)
+        self._columns = [column.name for column in staging.c]
+        self._data = [name for name in self._columns if name not in NOT_DATA]
+        self._blank = blank
+
+    def index(self, connection: sa.Connection) -> None:
+        """Index the staged rows by id, if they are not. Most chunks are written without."""
+        connection.execute(sa.schema.CreateIndex(self._index, if_not_exists=True))
+
+    def weigh(self, first_id: int, last_id: int) -> sa.Select[int, int, int, int]:
+        """Compare staged rows with those of the table; four counts.
+
+        How many are new; how many replace one with other data; how many are equal and not older; and
+        how many of these are newer. The rest is older.
+        """
+        known, count = self._target.c, sa.func.count()
+        is_known, newer = known.id.is_not(None), self._is_older()
+        equal = is_known & ~self._differs() & (known.version <= self._staged.version)
+        same = (known.id == self._staged.id) & known.id.between(first_id, last_id)
+        return (
+            sa.select(
+                count.filter(~is_known),
+                count.filter(is_known & self._differs() & self._gives_way()),
+                count.filter(equal),
+                count.filter(equal & newer),
+            )
+            .select_from(self._staging.outerjoin(self._target, same))
+            .where(self._staged.id.between(first_id, last_id))
+        )
+
+    def update(self, first_id: int, last_id: int) -> sa.Update:
+        """Update those rows that give way and whose data differ.
+
+        Others are not even locked. The staged rows are sorted by id and taken one after the other, so
+        that two writers meet the same rows in the same order.
+        """
+        update = self._update(first_id, last_id, self._touch())
+        return update.where(self._gives_way(), self._differs())
+
+    def insert(self, first_id: int, last_id: int) -> Insert:
+        """Insert those rows that the table does not have, in the order of the key.
+
+        A row that somebody else inserts meanwhile is theirs; `update` meets it the next time.
+        """
+        rows = sa.select(*(self._inserted(name) for name in self._columns))
+        of_range = rows.where(self._staged.id.between(first_id, last_id)).order_by(self._staged.id)
+        return (
+            insert(self._target)
+            .from_select(self._columns, of_range)
+            .on_conflict_do_nothing(index_elements=["id"])
+        )
+
+    def renew(self, first_id: int, last_id: int) -> sa.Update:
+        """After the others: give every row that is still older the staged version.
+
+        Their data were equal when they were compared. Without a version of the file's, an older write
+        would apply that comes late; and one that came meanwhile is replaced here.
+        """
+        touched: dict[str, Value] = {
+            name: sa.case((self._differs(), moment), else_=self._target.c[name])
+            for name, moment in self._touch().items()
+        }
+        return self._update(first_id, last_id, touched).where(self._is_older())
+
+    def _update(self, first_id: int, last_id: int, touched: dict[str, Value]) -> sa.Update:
+        """Give rows the staged data and version.
+
+        Both sides name the range: of a file in order of ids, only the part of the table that the chunk
+        covers is looked at.
+        """
+        known = self._target.c
+        data = {name: self._over(name) for name in self._data}
+        return (
+            sa.update(self._target)
+            .values({**data, **touched, "version": self._staged.version})
+            .where(
+                known.id == self._staged.id,
+                known.id.between(first_id, last_id),
+                self._staged.id.between(first_id, last_id),
+            )
+        )
+
+    def _is_older(self) -> sa.ColumnElement[bool]:
+        return self._target.c.version < self._staged.version
+
+    def _gives_way(self) -> sa.ColumnElement[bool]:
+        """Whether the staged row replaces the known one."""
+        if self._place is None:
+            return self._is_older()
+        is_same = self._target.c.version == self._staged.version
+        return self._is_older() | (is_same & earlier_wrote(self._place, self._target))
+
+    def _differs(self) -> sa.ColumnElement[bool]:
+        """Whether the staged row would change the data of the known one."""
+        known = self._target.c
+        return sa.or_(*(known[name].is_distinct_from(self._over(name)) for name in self._data))
+
+    def _over(self, name: str) -> Value:
+        """What the known value would become: a blank cell leaves it."""
+        staged = self._staged[name]
+        return sa.func.coalesce(staged, self._target.c[name]) if name in self._blank else staged
+
+    def _touch(self) -> dict[str, Value]:
+        """The time of the write, for rows that do not give it."""
+        if UPDATED_AT not in self._target.c:
+            return {}
+        if UPDATED_AT not in self._staged:
+            return {UPDATED_AT: sa.func.now()}
+        return {UPDATED_AT: sa.func.coalesce(self._staged[UPDATED_AT], sa.func.now())}
+
+    def _inserted(self, name: str) -> Value:
+        """What the column of a new row is to be."""
+        column = self._target.c[name]
+        if name not in self._blank or column.server_default is None:
+            return self._staged[name]
+        return sa.func.coalesce(self._staged[name], _default(column))
+
+
+def _default(column: sa.Column[Any]) -> Value:
+    """What the table gives a new row that does not name the column."""
+    default = column.server_default
+    if not isinstance(default, sa.DefaultClause):
+        raise TypeError(f"{column} has no default that a statement could use")
+    if isinstance(default.arg, str):
+        return sa.literal(default.arg)
+    return sa.cast(default.arg, column.type)

@@ -1,0 +1,152 @@
+"""Parts a chunk's rows into those that can be stored and those that are refused, with the reason."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from orderworks.imports.columns import Column, Field, Rule
+from orderworks.imports.loading.cells import FAULT_SCHEMA, field_name
+from orderworks.imports.loading.rules import Problem, accepts, cleaned, is_plain, problems
+
+REJECT_SCHEMA = FAULT_SCHEMA
+"""Line, column, code and reason."""
+
+QUOTED_CHARACTERS = 40
+"""Of a value at fault, what a reason quotes at the most."""
+
+
+class Validated(NamedTuple):
+    """What became of a chunk's rows.
+
+    Attributes:
+        good: `line`, and a column for each field: ids and versions as numbers, the others as text
+            that PostgreSQL reads, null where the cell is empty. `version` is always there.
+        rejects: as `REJECT_SCHEMA`: one for each row refused.
+    """
+
+    good: pl.DataFrame
+    rejects: pl.DataFrame
+
+
+def validate(cells: pl.DataFrame, fields: Sequence[Field], version: int) -> Validated:
+    """Judge a chunk's cells. `fields` are in the order of the file; the first one at fault counts.
+
+    A row that brings no version gets `version` plus its line: so the last line of a file wins.
+    """
+    rows, rejects = _part_broken_records(cells)
+    named = rows.select("line", *(_cell(place).alias(column.name) for column, place in fields))
+    plain, others = _part_plain(named, fields)
+    good, refused = _judge(others, fields)
+    whole = pl.concat([_emptied(plain, fields), good]) if good.height else _emptied(plain, fields)
+    return Validated(_typed(whole, fields, version), pl.concat([*rejects, *refused]).sort("line"))
+
+
+def reject(rows: pl.DataFrame, column: str, code: str, reason: pl.Expr) -> pl.DataFrame:
+    """Rejects of rows that have a `line`."""
+    # What is left of a filtered frame may have empty parts between others: polars 2.1 panics at a text
+    # that it puts together from such columns.
+    return rows.rechunk().select(
+        "line",
+        pl.lit(column).alias("column"),
+        pl.lit(code).alias("code"),
+        _showing_nul(reason).alias("reason"),
+    )
+
+
+def quoted(column: str, value: pl.Expr, reason: str) -> pl.Expr:
+    """A reason such as: total: '12x' is not a number."""
+    long = value.str.len_chars() > QUOTED_CHARACTERS
+    short = pl.when(long).then(value.str.head(QUOTED_CHARACTERS) + "…").otherwise(value)
+    return pl.format("{}: '{}' {}", pl.lit(column), short, pl.lit(reason))
+
+
+def _cell(place: int) -> pl.Expr:
+    return pl.col(field_name(place))
+
+
+def _part_broken_records(cells: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """The records that can be judged, and the rejects of the others."""
+    if cells["code"].null_count() == cells.height:
+        return cells, [pl.DataFrame(schema=REJECT_SCHEMA)]
+    broken = pl.col("code").is_not_null()
+    return cells.filter(~broken), [cells.filter(broken).select(*REJECT_SCHEMA)]
+
+
+def _part_plain(rows: pl.DataFrame, fields: Sequence[Field]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows that can be seen at a glance to be good, nearly all in most files; and the others."""
+    plain = pl.all_horizontal(is_plain(column, pl.col(column.name)) for column, _place in fields)
+    found = rows.select(plain.alias("plain"))["plain"]
+    if found.all():
+        return rows, rows.clear()
+    return rows.filter(found), rows.filter(~found).rechunk()  # for its rejects: see `reject`
+
+
+def _emptied(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.DataFrame:
+    """The rows with null for an empty text."""
+    names = [column.name for column, _place in fields if (rows[column.name] == "").any()]
+    filled = (pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in names)
+    return rows.with_columns(filled)
+
+
+def _judge(rows: pl.DataFrame, fields: Sequence[Field]) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """The rows that are good, their values cleaned, and the rejects of the others."""
+    if not rows.height:
+        return rows, []
+    rows = rows.with_columns(
+        cleaned(column, pl.col(column.name)).alias(column.name) for column, _place in fields
+    )
+    rows = rows.with_columns(_first_fault(rows, fields).alias("fault"))
+    good = rows.filter(pl.col("fault").is_null()).drop("fault")
+    bad = rows.filter(pl.col("fault").is_not_null())
+    return good, [bad.select("line", "fault").unnest("fault")] if bad.height else []
+
+
+def _first_fault(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.Expr:
+    """Column, code and reason of the first value of a row that is not accepted; null if all are."""
+    follow = rows.select(
+        accepts(column, pl.col(column.name)).alias(column.name) for column, _place in fields
+    )
+    # Problems are not looked for in columns without one: each has a few expressions to compile.
+    faults = (
+        pl.when(~follow[column.name]).then(_first_problem(column, pl.col(column.name)))
+        for column, _place in fields
+        if not follow[column.name].all()
+    )
+    return pl.coalesce(*faults, pl.lit(None))
+
+
+def _first_problem(column: Column, value: pl.Expr) -> pl.Expr:
+    """Column, code and reason of the first problem of a value that is not accepted."""
+    *first, last = problems(column, value)
+    found = _described(column, value, last)
+    for problem in reversed(first):
+        found = pl.when(problem.found).then(_described(column, value, problem)).otherwise(found)
+    return found
+
+
+def _described(column: Column, value: pl.Expr, problem: Problem) -> pl.Expr:
+    reason = quoted(column.name, value, problem.reason)
+    if problem.code == "missing":
+        reason = pl.lit(f"{column.name} {problem.reason}")
+    return pl.struct(
+        pl.lit(column.name).alias("column"),
+        pl.lit(problem.code).alias("code"),
+        _showing_nul(reason).alias("reason"),
+    )
+
+
+def _showing_nul(reason: pl.Expr) -> pl.Expr:
+    return reason.str.replace_all("\0", "␀", literal=True)
+
+
+def _typed(rows: pl.DataFrame, fields: Sequence[Field], version: int) -> pl.DataFrame:
+    """The columns to store, and every row with a version."""
+    names = [column.name for column, _place in fields]
+    whole = [column.name for column, _place in fields if column.rule in (Rule.ID, Rule.VERSION)]
+    own = pl.col("version") if "version" in names else pl.lit(None, pl.Int64)
+    return (
+        rows.select("line", *names)
+        .with_columns(pl.col(whole).cast(pl.Int64))
+        .with_columns(pl.coalesce(own, pl.lit(version) + pl.col("line")).alias("version"))
+    )

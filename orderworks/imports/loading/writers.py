@@ -1,0 +1,39 @@
+"""Which chunk of an import wrote a row: of rows with one id and one version, the file's last counts.
+
+Chunks are loaded in any order, and a version alone does not tell which of two such rows comes later.
+But PostgreSQL keeps with each row what wrote it, `xmin`: the savepoint that the chunk's rows were
+written in. A row of `import_writers` that is written in the same one has the same `xmin`, and the
+chunk's place.
+"""
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from orderworks.schema import import_writers
+
+
+class Place(NamedTuple):
+    """An import, and the line that the rows of a chunk begin on."""
+
+    import_id: str
+    first_line: int
+
+
+def note_writer(connection: sa.Connection, place: Place) -> None:
+    """Note whose rows were written since the last savepoint."""
+    connection.execute(sa.insert(import_writers).values(place._asdict()))
+
+
+def earlier_wrote(place: Place, table: sa.Table) -> sa.ColumnElement[bool]:
+    """Whether a chunk of the same import that stands before this place wrote the table's row."""
+    return sa.exists().where(
+        import_writers.c.import_id == place.import_id,
+        import_writers.c.first_line < place.first_line,
+        _xmin(import_writers) == _xmin(table),
+    )
+
+
+def _xmin(table: sa.Table) -> sa.ColumnElement[object]:
+    """A system column, of which Core does not know."""
+    return sa.literal_column(f"{table.name}.xmin")

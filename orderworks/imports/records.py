@@ -1,0 +1,199 @@
+"""Where records of a text begin and end. The plan and the parse both cut here, so they agree.
+
+The rules for CSV are those of Python's csv module: a quote opens only at the start of a field, `""`
+within quotes is a quote, what follows a closing quote belongs to the field. Lines end in LF or CR LF.
+
+Lines without a quote, nearly all in most files, are never looked at one by one; those with one are
+matched by the hundred in one regular expression. Of JSON Lines, each line is a record.
+"""
+
+import re
+from collections.abc import Generator, Iterable, Iterator
+from enum import Enum, auto
+from typing import NamedTuple
+
+from orderworks.errors import ImportFailed
+from orderworks.imports.layout import Layout
+
+LONGEST_RECORD = 1 << 20
+"""Bytes of a record, line end included. A quote that is not closed within them is never closed."""
+
+
+PLAIN_BETWEEN = 4
+"""Lines without a quote that are matched along with those around them whose quotes are not simple. A
+run for each would take three times as long."""
+
+
+class Form(Enum):
+    """What the records of a run have in common."""
+
+    PLAIN = auto()
+    """One line each, no quote in any; some may be blank."""
+    QUOTED = auto()
+    """One line each, the first with a quote."""
+    SPANNING = auto()
+    """One record of several lines: a line end stands within quotes."""
+    UNCLOSED = auto()
+    """One line that opens a quote which nothing closes."""
+
+
+class Run(NamedTuple):
+    """Whole lines that follow each other, with their line ends. `rows` are those not blank."""
+
+    form: Form
+    data: bytes
+    lines: int
+    rows: int
+
+
+def plain_or_quoted(form: Form, data: bytes) -> Run:
+    """A run of records of one line each."""
+    lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    return Run(form, data, lines, lines - _blank_lines(data))
+
+
+def cut_run(run: Run, end: int) -> tuple[Run | None, Run | None]:
+    """The records of one line each up to that byte, where one ends, and the others."""
+    if not 0 < end < len(run.data):
+        return (run, None) if end else (None, run)
+    first, rest = run.data[:end], run.data[end:]
+    lines = first.count(b"\n")
+    # Where none is blank, nobody has to look for one again.
+    rows = lines if run.rows == run.lines else lines - _blank_lines(first)
+    return (
+        Run(run.form, first, lines, rows),
+        Run(run.form, rest, run.lines - lines, run.rows - rows),
+    )
+
+
+def _blank_lines(data: bytes) -> int:
+    """How many lines have nothing on them; looks at single lines only if there may be some."""
+    # One byte is looked for many times as fast as two.
+    if data[:1] in b"\r\n" or b"\n\n" in data or (b"\r" in data and b"\n\r" in data):
+        return sum(line in (b"", b"\r") for line in data.removesuffix(b"\n").split(b"\n"))
+    return 0
+
+
+def splitter(layout: Layout) -> "Splitter | LineSplitter":
+    """What cuts texts of that form."""
+    return LineSplitter() if layout.format == "jsonl" else Splitter(layout.delimiter)
+
+
+class LineSplitter:
+    """Splits blocks of bytes into runs of which each line is a record, whatever quotes it has."""
+
+    def __init__(self, longest: int = LONGEST_RECORD) -> None:
+        self._longest = longest
+
+    def runs(self, blocks: Iterable[bytes]) -> Iterator[Run]:
+        """The runs, in order; together they are the blocks' bytes.
+
+        Raises:
+            ImportFailed: a line is longer than a record may be.
+        """
+        data = b""
+        for block in blocks:
+            data += block
+            end = data.rfind(b"\n") + 1
+            if end:
+                yield plain_or_quoted(Form.PLAIN, data[:end])
+                data = data[end:]
+            _refuse_longer(data, self._longest)
+        if data:
+            yield plain_or_quoted(Form.PLAIN, data)
+
+
+class Splitter:
+    """Splits blocks of bytes into runs. Holds a block and a record at the most."""
+
+    def __init__(self, delimiter: str, longest: int = LONGEST_RECORD) -> None:
+        """`delimiter` is one ASCII character; `longest` is the limit of a record in bytes."""
+        one_line = _record(delimiter, rb"\n")
+        any_lines = _record(delimiter, rb"")
+        # Atomic throughout: no backtracking, so the time is linear whatever the input. Repeated
+        # groups are in atomic groups, because Python before 3.11.5 matches possessive ones wrongly.
+        edge = re.escape(delimiter.encode("ascii"))
+        around = rb'"[^"\n]*+(?>(?:""[^"\n]*+)*)"\r?+'
+        simple = rb"(?>" + around + rb'|[^"\n' + edge + rb"]*+)[\n" + edge + rb"]"
+        # Most quotes just surround a field: this is twice as fast, and leaves the others over.
+        self._simple = re.compile(rb"(?>(?:" + simple + rb")*)")
+        few_plain = rb'(?>(?:[^"\n]*+\n){0,%d})' % PLAIN_BETWEEN
+        with_quote = rb'(?=[^"\n]*+")' + one_line + rb"(?:\n|\Z)"
+        self._quoted = re.compile(rb"(?>(?:" + few_plain + with_quote + rb"){0,100})")
+        self._spanning = re.compile(any_lines + rb"\n")
+        self._last = re.compile(any_lines + rb"\Z")
+        self._longest = longest
+
+    def runs(self, blocks: Iterable[bytes]) -> Iterator[Run]:
+        """The runs, in order; together they are the blocks' bytes.
+
+        Raises:
+            ImportFailed: a line is longer than a record may be.
+        """
+        data = b""
+        for block in blocks:
+            data += block
+            done = yield from self._ready(data, final=False)
+            data = data[done:]
+            if b"\n" not in data:
+                _refuse_longer(data, self._longest)
+        yield from self._ready(data, final=True)
+
+    def _ready(self, data: bytes, *, final: bool) -> Generator[Run, None, int]:
+        """The runs that the bytes at hand decide; returns how many bytes they are."""
+        start, end = 0, len(data) if final else data.rfind(b"\n") + 1
+        while start < end:
+            quote = data.find(b'"', start, end)
+            line = end if quote < 0 else max(start, data.rfind(b"\n", start, quote) + 1)
+            if line > start:
+                yield plain_or_quoted(Form.PLAIN, data[start:line])
+                start = line
+            elif quoted := self._one_line_each(data, start, end):
+                yield plain_or_quoted(Form.QUOTED, data[start:quoted])
+                start = quoted
+            elif run := self._across_lines(data, start, final=final):
+                yield run
+                start += len(run.data)
+            else:
+                break
+        return start
+
+    def _one_line_each(self, data: bytes, start: int, end: int) -> int:
+        """Where the records of one line end, the first of which has a quote; 0 if it goes on."""
+        simple = self._simple.match(data, start, end)
+        # The match may end within a line.
+        lines = data.rfind(b"\n", start, simple.end()) + 1 if simple else 0
+        if lines > start:
+            return lines
+        quoted = self._quoted.match(data, start, end)
+        return quoted.end() if quoted and quoted.end() > start else 0
+
+    def _across_lines(self, data: bytes, start: int, *, final: bool) -> Run | None:
+        """The record that opens a quote on this line; None if the bytes at hand do not decide it.
+
+        The answer depends on the record's own bytes only, never on where the blocks were cut.
+        """
+        limit = start + self._longest
+        record = self._spanning.match(data, start, limit)
+        if record is None and final and len(data) <= limit:
+            record = self._last.match(data, start)
+        if record:
+            lines = record.group().removesuffix(b"\n").count(b"\n") + 1
+            return Run(Form.SPANNING, record.group(), lines, 1)
+        if final or len(data) >= limit:
+            line_end = data.find(b"\n", start) + 1 or len(data)
+            return Run(Form.UNCLOSED, data[start:line_end], 1, 1)
+        return None
+
+
+def _refuse_longer(line: bytes, longest: int) -> None:
+    if len(line) > longest:
+        raise ImportFailed(f"a line is longer than {longest} bytes")
+
+
+def _record(delimiter: str, unquotable: bytes) -> bytes:
+    """The expression for one record without its line end; `unquotable` cannot stand in quotes."""
+    edge = re.escape(delimiter.encode("ascii"))
+    quoted = rb'"(?>(?:[^"' + unquotable + rb']++|"")*)"[^' + edge + rb"\n]*+"
+    field = rb"(?>(?:" + quoted + rb'|[^"' + edge + rb"\n][^" + edge + rb"\n]*+)?)"
+    return field + rb"(?>(?:" + edge + field + rb")*)"

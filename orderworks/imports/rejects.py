@@ -1,0 +1,179 @@
+"""The rejected rows of an import, and the CSV file in which a person can mend them.
+
+Its columns are the file's own and then what was wrong: so it can be mended in place and imported with
+the first import as its parent.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from orderworks.errors import ImportNotFound
+from orderworks.imports.fields import read_records
+from orderworks.imports.layout import Layout
+from orderworks.imports.sheet import guarded, own_column
+from orderworks.schema import import_rejects, imports
+
+COLUMNS = ("line", "column", "code", "reason", "raw")
+
+UNREADABLE = ("wrong_width", "unclosed_quote", "bad_encoding", "bad_json")
+"""Codes of records whose text does not tell which column is which."""
+
+
+class Reject(NamedTuple):
+    """A refused record. `line` is its first one in the file, `raw` its text there.
+
+    `column` is empty where the record as a whole is at fault.
+    """
+
+    line: int
+    column: str
+    code: str
+    reason: str
+    raw: str
+
+
+def layout_of(connection: sa.Connection, import_id: str) -> Layout:
+    """The form of the import's records.
+
+    Raises:
+        ImportNotFound: the ledger has no such import.
+    """
+    query = sa.select(*imports.c["format", "delimiter", "header"]).where(imports.c.id == import_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise ImportNotFound(f"there is no import {import_id}")
+    return Layout(*row)
+
+
+def iter_rejects(connection: sa.Connection, import_id: str) -> Iterator[Reject]:
+    """The rejects in the order of their lines.
+
+    Streamed from the server: keep the connection open until the last one.
+    """
+    return _streamed(connection, _rejects(import_id))
+
+
+def iter_unmended(connection: sa.Connection, import_id: str) -> Iterator[Reject]:
+    """As `iter_rejects`, without those that another import brought again, mended."""
+    return _streamed(connection, _unmended(import_id))
+
+
+class Reasons(msgspec.Struct, frozen=True):
+    """Rejects with one column and code: how many, the first line, and the reason of that one."""
+
+    column: str
+    code: str
+    rows: int
+    first_line: int
+    reason: str
+
+
+def page_of_unmended(
+    connection: sa.Connection, import_id: str, after: int, limit: int
+) -> list[Reject]:
+    """At most `limit` of what `iter_unmended` gives, of the lines after that one."""
+    return _page(connection, _unmended(import_id), after, limit)
+
+
+def page_of_rejects(
+    connection: sa.Connection, import_id: str, after: int, limit: int
+) -> list[Reject]:
+    """At most `limit` of what `iter_rejects` gives, of the lines after that one."""
+    return _page(connection, _rejects(import_id), after, limit)
+
+
+def count_reasons(connection: sa.Connection, import_id: str) -> list[Reasons]:
+    """What the rows that are not mended were rejected for, most rows first."""
+    reject, count = import_rejects.c, sa.func.count()
+    first = sa.func.min(reject.line)
+    reason = sa.func.array_agg(aggregate_order_by(reject.reason, reject.line))[1]
+    query = (
+        sa.select(reject["column"], reject.code, count, first, reason)
+        .where(reject.import_id == import_id, reject.mended_by.is_(None))
+        .group_by(reject["column"], reject.code)
+        .order_by(count.desc(), first)
+    )
+    return [Reasons(*row) for row in connection.execute(query)]
+
+
+def as_csv(rejects: Iterable[Reject], layout: Layout) -> Iterator[str]:
+    """The lines of the file to mend, each with its line end, the header first.
+
+    `raw` is filled only where the record cannot be split into just the header's columns. No cell begins
+    as a spreadsheet's formula does; `sheet.unguarded` gives it back.
+    """
+    yield _line([*layout.header, *(own_column(name, layout.header) for name in COLUMNS)])
+    for reject in rejects:
+        cells, raw = _split(reject, layout)
+        yield _line([*cells, str(reject.line), reject.column, reject.code, reject.reason, raw])
+
+
+def _split(reject: Reject, layout: Layout) -> tuple[list[str], str]:
+    """A cell for each column of the header, and the record's text if they do not tell all of it."""
+    blank = [""] * len(layout.header)
+    if reject.code in UNREADABLE:
+        return blank, reject.raw
+    if layout.format == "jsonl":
+        return _split_object(reject.raw, layout.header)
+    (cells,) = read_records([reject.raw], layout.delimiter)
+    return (cells, "") if len(cells) == len(blank) else (blank, reject.raw)
+
+
+def _split_object(raw: str, header: Sequence[str]) -> tuple[list[str], str]:
+    """The same, of a JSON object."""
+    try:
+        values = _values(raw)
+    except RecursionError:
+        # The worker that read it had more of its stack left for levels of nesting.
+        return [""] * len(header), raw
+    unknown = values.keys() - set(header)
+    return [values.get(name, "") for name in header], raw if unknown else ""
+
+
+def _values(raw: str) -> dict[str, str]:
+    """The values of a JSON object as text, by its keys."""
+    values = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    return {name: _text(value) for name, value in values.items()}
+
+
+def _text(value: msgspec.Raw) -> str:
+    """A text as it reads, nothing for null, whatever else as it is written."""
+    written = bytes(value).decode()
+    if written.startswith('"'):
+        return msgspec.json.decode(written, type=str)
+    return "" if written == "null" else written
+
+
+def _line(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    # With this line end the writer quotes a lone CR too.
+    csv.writer(text, lineterminator="\r\n").writerow([guarded(cell) for cell in cells])
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _rejects(import_id: str) -> sa.Select[Any]:
+    return (
+        sa.select(*import_rejects.c[COLUMNS])
+        .where(import_rejects.c.import_id == import_id)
+        .order_by(import_rejects.c.line)
+    )
+
+
+def _unmended(import_id: str) -> sa.Select[Any]:
+    return _rejects(import_id).where(import_rejects.c.mended_by.is_(None))
+
+
+def _streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Reject]:
+    for row in connection.execute(query.execution_options(yield_per=1000)):
+        yield Reject(*row)
+
+
+def _page(connection: sa.Connection, query: sa.Select[Any], after: int, limit: int) -> list[Reject]:
+    page = query.where(import_rejects.c.line > after).limit(limit)
+    return [Reject(*row) for row in connection.execute(page)]

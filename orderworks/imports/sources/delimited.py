@@ -1,0 +1,120 @@
+"""The front of a CSV text: its delimiter and its column names."""
+
+import codecs
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from orderworks.errors import InvalidFile
+from orderworks.imports.records import Form, Splitter
+
+CANDIDATES = ",;\t|"
+
+_QUOTED = re.compile(rb'(?<![^,;\t|\r\n])"(?>(?:[^"]++|"")*)"')
+
+
+class Front(NamedTuple):
+    """What is known of a file before its first record.
+
+    Attributes:
+        delimiter, header: as in `Layout`.
+        data_start, data_line: where the records begin, as in `OpenSource`.
+    """
+
+    delimiter: str
+    header: tuple[str, ...]
+    data_start: int
+    data_line: int
+
+
+def check_delimiter(delimiter: str) -> str:
+    """The delimiter as one character; the two characters that spell a tab are understood.
+
+    Raises:
+        InvalidFile: it is not a single ASCII character, or one that CSV needs for itself.
+    """
+    delimiter = "\t" if delimiter == "\\t" else delimiter
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
+        raise InvalidFile(f"{delimiter!r} cannot be the delimiter: give one ASCII character")
+    return delimiter
+
+
+def find_delimiter(start: bytes) -> str:
+    """The one of `, ; tab |` that the header has most of outside quotes; else the comma.
+
+    `start` is the file's first bytes, with all of the header if that is of a bearable length.
+    """
+    header = first_line(start)
+    counts = [header.count(candidate.encode()) for candidate in CANDIDATES]
+    most = max(counts)
+    return CANDIDATES[counts.index(most)] if counts.count(most) == 1 else ","
+
+
+def first_line(start: bytes) -> bytes:
+    """The header of a file that begins so, without what stands in quotes."""
+    text = _QUOTED.sub(b"", start.removeprefix(codecs.BOM_UTF8)).lstrip(b"\r\n")
+    return text.partition(b"\n")[0]
+
+
+def refuse_unkeepable(name: str, header: Iterable[str]) -> None:
+    """Raise InvalidFile if a column has a name that no ledger could keep."""
+    for column in header:
+        if "\0" in column or column.encode(errors="replace").decode() != column:
+            raise InvalidFile(
+                f"{name}: the column name {column!r} has a NUL or a lone surrogate in it"
+            )
+
+
+def read_front(name: str, blocks: Iterator[bytes], delimiter: str) -> tuple[Front, list[bytes]]:
+    """The front of a CSV text, and the blocks that were taken to find out.
+
+    Raises:
+        InvalidFile: there is no header, or none that can be read.
+    """
+    seen: list[bytes] = []
+
+    def remembered() -> Iterator[bytes]:
+        for block in blocks:
+            seen.append(block)
+            yield block.removeprefix(codecs.BOM_UTF8) if len(seen) == 1 else block
+
+    start, line = 0, 1
+    for run in Splitter(delimiter).runs(remembered()):
+        record, lines = _first_record(run.data, run.form)
+        start, line = start + len(record), line + lines
+        if record.strip(b"\r\n"):
+            bom = len(codecs.BOM_UTF8) if seen[0].startswith(codecs.BOM_UTF8) else 0
+            header = _column_names(name, record, run.form, delimiter)
+            return Front(delimiter, header, start + bom, line), seen
+    raise InvalidFile(f"{name}: has no header")
+
+
+def _first_record(data: bytes, form: Form) -> tuple[bytes, int]:
+    """The first record that is not blank, with the blank lines before it, and their line count."""
+    if form in (Form.SPANNING, Form.UNCLOSED):
+        return data, data.removesuffix(b"\n").count(b"\n") + 1
+    content = len(data) - len(data.lstrip(b"\r\n"))
+    end = data.find(b"\n", content) + 1 or len(data)
+    return data[:end], data.removesuffix(b"\n").count(b"\n", 0, end - 1) + 1
+
+
+def _column_names(name: str, record: bytes, form: Form, delimiter: str) -> tuple[str, ...]:
+    if form is Form.UNCLOSED:
+        raise InvalidFile(f"{name}: the header opens a quote and does not close it")
+    text = _decoded(name, record).strip("\r\n")
+    if "\r" in re.sub(r'"[^"]*"', "", text):
+        raise InvalidFile(f"{name}: its lines end in a lone CR; they must end in LF or CR LF")
+    try:
+        return tuple(column.strip() for column in next(csv.reader([text], delimiter=delimiter)))
+    except csv.Error as error:
+        raise InvalidFile(f"{name}: the header cannot be read: {error}") from None
+
+
+def _decoded(name: str, record: bytes) -> str:
+    try:
+        return record.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidFile(
+            f"{name}: the header is not UTF-8: {error.reason}; convert it to UTF-8"
+        ) from None

@@ -1,0 +1,122 @@
+"""Tables of polars, pandas and pyarrow as a CSV text, slice by slice.
+
+None of them is imported here: who hands over a table has imported its library. Columns that hold
+lists, structs or bytes have no text and are left out.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from orderworks.imports.sources.cells import csv_blocks, holds_others
+
+SLICE = 10_000
+"""Rows turned into text at once."""
+
+
+class Table(Protocol):
+    """What the tables of the three libraries have in common."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many rows and columns it has."""
+
+
+FrameText = Callable[[str, Any, str], Iterator[bytes]]
+
+
+def frame_text(source: object) -> FrameText | None:
+    """What writes the source as CSV, given a name, it, and a delimiter; None if it is no table."""
+    if _is_a(source, "polars", "DataFrame"):
+        return _polars_text
+    if _is_a(source, "pandas", "DataFrame"):
+        return _pandas_text
+    if _is_a(source, "pyarrow", "Table") or _is_a(source, "pyarrow", "RecordBatch"):
+        return _arrow_text
+    return None
+
+
+def _is_a(source: object, library: str, kind: str) -> bool:
+    module = sys.modules.get(library)
+    found = getattr(module, kind, None)
+    return isinstance(found, type) and isinstance(source, found)
+
+
+def _polars_text(name: str, frame: Any, delimiter: str) -> Iterator[bytes]:  # noqa: ANN401 - not imported
+    from orderworks.imports.sources import polars_text  # noqa: PLC0415 - loads polars
+
+    return polars_text.frame_text(name, frame, delimiter)
+
+
+def _pandas_text(name: str, frame: Any, delimiter: str) -> Iterator[bytes]:  # noqa: ANN401 - not imported
+    places = [
+        place for place in range(frame.shape[1]) if not _has_nested_values(frame.iloc[:, place])
+    ]
+    kept = frame.iloc[:, places]
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(kept), SLICE):
+            part = kept.iloc[start : start + SLICE]
+            columns = [_pandas_values(part.iloc[:, place]) for place in range(part.shape[1])]
+            yield from zip(*columns, strict=True)
+
+    return csv_blocks(name, list(kept.columns), rows(), delimiter)
+
+
+def _pandas_values(column: Any) -> list[Any]:  # noqa: ANN401 - not imported
+    """The column's values, None for each that is missing."""
+    if hasattr(column.dtype, "pyarrow_dtype"):
+        return _arrow_values(column.array.__arrow_array__())
+    values = column.tolist()
+    if column.dtype.type.__name__ == "float32":
+        values = [_widened(column.dtype.type(value)) for value in column.fillna(0)]
+    pairs = zip(values, column.isna().tolist(), strict=True)
+    return [None if missing else value for value, missing in pairs]
+
+
+def _widened(value: object) -> float:
+    """A number of 32 bits by its shortest text: 0.1 is not to become 0.10000000149."""
+    return float(str(value))
+
+
+def _has_nested_values(column: Any) -> bool:  # noqa: ANN401 - not imported
+    """Whether a value of the column is a list, a dict, an array or bytes."""
+    if hasattr(column.dtype, "pyarrow_dtype"):
+        return not _has_text(column.dtype.pyarrow_dtype)
+    return column.dtype == object and any(map(holds_others, column))
+
+
+def _arrow_text(name: str, table: Any, delimiter: str) -> Iterator[bytes]:  # noqa: ANN401 - not imported
+    places = [place for place, field in enumerate(table.schema) if _has_text(field.type)]
+    kept = table.select(places)
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for start in range(0, kept.num_rows, SLICE):
+            part = kept.slice(start, SLICE)
+            columns = [_arrow_values(column) for column in part.columns]
+            yield from zip(*columns, strict=True)
+
+    return csv_blocks(name, kept.schema.names, rows(), delimiter)
+
+
+def _has_text(kind: Any) -> bool:  # noqa: ANN401 - not imported
+    types = sys.modules["pyarrow"].types
+    without = (
+        types.is_nested,
+        types.is_binary,
+        types.is_large_binary,
+        types.is_fixed_size_binary,
+        types.is_binary_view,
+    )
+    return not any(holds(kind) for holds in without)
+
+
+def _arrow_values(column: Any) -> list[Any]:  # noqa: ANN401 - not imported
+    """The column's values. Python has no nanoseconds and only 9999 years: of moments, the texts."""
+    types = sys.modules["pyarrow"].types
+    written = (types.is_timestamp, types.is_date, types.is_time, types.is_float32)
+    as_text = any(holds(column.type) for holds in written)
+    values: list[Any] = (column.cast("string") if as_text else column).to_pylist()
+    if types.is_float32(column.type):
+        return [None if text is None else _widened(text) for text in values]
+    return values

@@ -1,0 +1,51 @@
+"""Parquet files, as far as they can be had without polars."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orderworks.errors import ConfigurationError, Unavailable
+from orderworks.imports.sources.files import Ahead, Given, blocks_of
+from orderworks.imports.sources.limits import Limits
+from orderworks.imports.sources.text import bounded
+
+MAGIC = b"PAR1"
+
+
+@contextmanager
+def copied(name: str, file: Ahead, given: Given, limits: Limits) -> Iterator[Path]:
+    """A temporary copy of a file that may be readable only once: Parquet is read from its end.
+
+    Raises:
+        InvalidFile: it is more than it may be.
+        Unavailable: there is no room for a copy.
+    """
+    with tempfile.TemporaryDirectory(prefix="orderworks-") as folder:
+        path = Path(folder) / "copy.parquet"
+        _write(path, bounded(name, blocks_of(file), given, limits))
+        yield path
+
+
+def _write(path: Path, blocks: Iterator[bytes]) -> None:
+    try:
+        with path.open("wb") as copy:
+            copy.writelines(blocks)
+    except OSError as error:
+        raise Unavailable(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def parquet_text(name: str, path: Path, limits: Limits, delimiter: str) -> Iterator[bytes]:
+    """A Parquet file as CSV.
+
+    Raises:
+        ConfigurationError: polars is not installed.
+        InvalidFile: it is damaged, or larger than it may be.
+    """
+    try:
+        from orderworks.imports.sources import polars_text  # noqa: PLC0415 - loads polars
+    except ImportError:
+        raise ConfigurationError(
+            f"{name}: Parquet files are read by polars: install orderworks[parquet]"
+        ) from None
+    return polars_text.parquet_text(name, path, limits, delimiter)

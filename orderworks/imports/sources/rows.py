@@ -1,0 +1,44 @@
+"""Mappings as a CSV text."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from orderworks.errors import InvalidFile
+from orderworks.imports.sources.cells import csv_blocks
+
+
+def rows_text(name: str, rows: Iterable[Mapping[str, Any]], delimiter: str) -> Iterator[bytes]:
+    """The mappings as CSV; the first one's keys are the columns. A missing key is an empty cell.
+
+    Raises:
+        InvalidFile: one of them is no mapping, or has a key that the first does not have.
+    """
+    if not isinstance(rows, Iterable):
+        raise InvalidFile(f"{name}: {type(rows).__name__} is nothing that can be imported")
+    if isinstance(rows, Mapping):
+        raise InvalidFile(f"{name}: a mapping is one row: give a list of them")
+    given = iter(rows)
+    for first in given:
+        columns = tuple(_checked(name, first))
+        yield from csv_blocks(name, columns, _cells(name, columns, first, given), delimiter)
+
+
+def _cells(
+    name: str,
+    columns: Sequence[str],
+    first: Mapping[str, Any],
+    others: Iterator[Mapping[str, Any]],
+) -> Iterator[list[Any]]:
+    yield [first[column] for column in columns]
+    known = set(columns)
+    for row in others:
+        unknown = _checked(name, row).keys() - known
+        if unknown:
+            raise InvalidFile(f"{name}: the first row has no key {min(unknown, key=str)!r}")
+        yield [row.get(column) for column in columns]
+
+
+def _checked(name: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(row, Mapping):
+        raise InvalidFile(f"{name}: {type(row).__name__} is not a row: give mappings")
+    return row

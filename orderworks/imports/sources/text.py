@@ -1,0 +1,76 @@
+"""Text as it streams: no longer than it may be, in lines that a worker can hold."""
+
+import codecs
+from collections.abc import Iterable, Iterator
+
+from orderworks.errors import InvalidFile
+from orderworks.imports.records import LONGEST_RECORD
+from orderworks.imports.sources.files import BLOCK, Given
+from orderworks.imports.sources.limits import Limits, refuse_more_unpacked
+
+FOREIGN = {
+    codecs.BOM_UTF32_LE: "UTF-32; convert it to UTF-8",
+    codecs.BOM_UTF32_BE: "UTF-32; convert it to UTF-8",
+    codecs.BOM_UTF16_LE: "UTF-16; convert it to UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16; convert it to UTF-8",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; save it as CSV",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet; save it as CSV",
+}
+"""First bytes of what is often taken for text. UTF-32 is before UTF-16, whose mark it begins with."""
+
+
+def refuse_foreign(name: str, start: bytes) -> None:
+    """Raise InvalidFile if a file that begins so is certainly no UTF-8 text."""
+    for mark, what in FOREIGN.items():
+        if start.startswith(mark):
+            raise InvalidFile(f"{name}: is {what}")
+
+
+def bounded(
+    name: str, blocks: Iterable[bytes], given: Given | None, limits: Limits
+) -> Iterator[bytes]:
+    """The same bytes, in blocks of the usual size, as long as they are not too many.
+
+    `given` is the file that they were unpacked from.
+
+    Raises:
+        InvalidFile: they are too many.
+    """
+    unpacked = 0
+    for block in blocks:
+        for start in range(0, len(block), BLOCK):
+            part = block[start : start + BLOCK]
+            unpacked += len(part)
+            refuse_more_unpacked(name, unpacked, given.count if given else None, limits)
+            yield part
+
+
+def checked_lines(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same blocks, as long as their lines are of a bearable length.
+
+    Raises:
+        InvalidFile: they are not, or there is no block; says on which line.
+    """
+    line, open_line, empty = 1, 0, True
+    for block in blocks:
+        first_end = block.find(b"\n")
+        open_line += len(block) if first_end < 0 else first_end
+        if open_line > LONGEST_RECORD:
+            raise InvalidFile(f"{name}: line {line} is longer than {LONGEST_RECORD} bytes")
+        if first_end >= 0:
+            open_line = len(block) - block.rfind(b"\n") - 1
+        line += block.count(b"\n")
+        empty = False
+        yield block
+    if empty:
+        raise InvalidFile(f"{name}: is empty")
+
+
+def first_blocks(blocks: Iterator[bytes], size: int) -> list[bytes]:
+    """Blocks from the front, until they are of that size together."""
+    taken: list[bytes] = []
+    length = 0
+    while length < size and (block := next(blocks, None)):
+        taken.append(block)
+        length += len(block)
+    return taken

@@ -1,0 +1,140 @@
+"""Updates that could not be applied: parked ones that are tried again, dead ones that are kept."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
+from typing import Any, TypeGuard
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from orderworks.accepted import Accepted, Candidate, read_accepted
+from orderworks.messages import Verdict
+from orderworks.schema import dead_updates, parked_updates
+
+LONGEST_PAUSE = 60
+"""Seconds between two attempts at the most; the pause doubles from one second on."""
+
+SET_ASIDE = (Verdict.PARKED, Verdict.DEAD)
+
+_WAITED = sa.func.now() - parked_updates.c.first_seen
+_IS_DUE = parked_updates.c.next_attempt_at <= sa.func.now()
+
+
+def due(
+    connection: sa.Connection, shard: int, patience: float, limit: int, order_ids: Collection[int]
+) -> list[Accepted]:
+    """The shard's parked updates to try now, in order of acceptance.
+
+    At most `limit` whose time has come; and, brought along, all others of their orders and of the
+    orders `order_ids`: whatever is about to be applied must not overtake them. Those that have waited
+    longer than `patience` seconds get their last attempt.
+    """
+    in_shard = sa.select(
+        parked_updates,
+        (sa.extract("epoch", _WAITED) >= patience).label("last_attempt"),
+        _IS_DUE.label("is_due"),
+    ).where(parked_updates.c.shard == shard)
+    by_time = in_shard.where(_IS_DUE).order_by(parked_updates.c.entry).limit(limit)
+    found = connection.execute(by_time).all()
+    # Those that are tried must not overtake older ones of their orders either, which are not due yet.
+    moved = sorted({*order_ids, *(row.order_id for row in found)})
+    of_orders = parked_updates.c.order_id == sa.any_(sa.literal(moved, sa.ARRAY(sa.BigInteger)))
+    found = [*found, *connection.execute(in_shard.where(of_orders))]
+    return _read([row for _entry, row in sorted({row.entry: row for row in found}.items())])
+
+
+def _read(rows: Sequence[sa.Row[*tuple[Any, ...]]]) -> list[Accepted]:
+    parked = read_accepted([(row.entry, bytes(row.payload), row.tracked) for row in rows])
+    for each, row in zip(parked, rows, strict=True):
+        each.attempts, each.first_seen = row.attempts, row.first_seen
+        each.last_attempt, each.brought_along = row.last_attempt, not row.is_due
+    return parked
+
+
+def shards_with_due(connection: sa.Connection) -> set[int]:
+    """The shards in which a parked update's time has come."""
+    return set(connection.scalars(sa.select(parked_updates.c.shard).distinct().where(_IS_DUE)))
+
+
+def file_away(connection: sa.Connection, shard: int, candidates: Sequence[Accepted]) -> None:
+    """Keep what is parked, bury what is dead or out of patience, forget what was parked and is settled.
+
+    What was brought along and is still parked stays as it is: its own time comes. Doing it again with
+    the same candidates only counts one attempt more.
+    """
+    aside = [each for each in candidates if each.attempts or each.verdict in SET_ASIDE]
+    for each in aside:
+        if each.verdict is Verdict.PARKED and each.last_attempt:
+            each.end(Verdict.DEAD, each.reason)
+    _park(connection, shard, [each for each in aside if _is_parked(each)])
+    bury(connection, shard, [each for each in aside if each.verdict is Verdict.DEAD])
+    settled = [each for each in aside if each.attempts and each.verdict is not Verdict.PARKED]
+    _unpark(connection, shard, settled)
+
+
+def _is_parked(accepted: Accepted) -> TypeGuard[Candidate]:
+    # Only what could be read is ever parked.
+    return accepted.verdict is Verdict.PARKED and not accepted.brought_along
+
+
+_ROW = insert(parked_updates).values(
+    **{
+        name: sa.bindparam(name)
+        for name in ("shard", "entry", "order_id", "payload", "reason", "tracked")
+    },
+    next_attempt_at=sa.func.now() + sa.bindparam("pause", type_=sa.Interval),
+)
+_PARK = _ROW.on_conflict_do_update(
+    index_elements=["shard", "entry"],
+    set_={
+        "attempts": parked_updates.c.attempts + 1,
+        "reason": _ROW.excluded.reason,
+        "next_attempt_at": _ROW.excluded.next_attempt_at,
+    },
+    # Something has to be returned: else SQLAlchemy sends a statement for each row.
+).returning(parked_updates.c.entry)
+
+
+def _park(connection: sa.Connection, shard: int, candidates: Iterable[Candidate]) -> None:
+    rows = [
+        {
+            "shard": shard,
+            "entry": each.entry,
+            "order_id": each.update.order_id,
+            "payload": each.payload,
+            "reason": each.reason,
+            "pause": timedelta(seconds=min(2 ** min(each.attempts, 10), LONGEST_PAUSE)),
+            "tracked": each.tracked,
+        }
+        for each in candidates
+    ]
+    if rows:
+        connection.execute(_PARK, rows)
+
+
+def bury(connection: sa.Connection, shard: int, dead: Iterable[Accepted]) -> int:
+    """Keep what is dead, with the reason; how many were not kept already."""
+    rows = [
+        {
+            "shard": shard,
+            "entry": each.entry,
+            "payload": each.payload,
+            "reason": each.reason,
+            "first_seen": each.first_seen or sa.func.now(),
+            "attempts": each.attempts + 1,
+        }
+        for each in dead
+    ]
+    if not rows:
+        return 0
+    return connection.execute(insert(dead_updates).values(rows).on_conflict_do_nothing()).rowcount
+
+
+def _unpark(connection: sa.Connection, shard: int, candidates: Iterable[Accepted]) -> None:
+    entries = [each.entry for each in candidates]
+    if entries:
+        connection.execute(
+            sa.delete(parked_updates).where(
+                parked_updates.c.shard == shard, parked_updates.c.entry.in_(entries)
+            )
+        )

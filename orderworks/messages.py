@@ -1,0 +1,237 @@
+"""What an app may say about an order, and the words for what became of it."""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from decimal import Context, Decimal, InvalidOperation
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Self
+
+import msgspec
+
+from orderworks.errors import InvalidUpdate
+
+MAX_BIGINT = 2**63 - 1
+MAX_TOTAL = Decimal(10) ** 12
+MAX_STATUS = 64
+CENT = Decimal("0.01")
+PLAIN_DECIMAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)")
+PLAIN_CENTS = re.compile(r"[0-9]{1,12}\.[0-9]{2}")
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_WIDE = Context(prec=64)
+
+if TYPE_CHECKING:
+    Money = Decimal | str | int
+else:
+    # msgspec reads a Decimal from a JSON string or number alike, exactly.
+    Money = Decimal
+
+
+class Verdict(StrEnum):
+    """What became of one accepted update. Every accepted update gets exactly one in the end."""
+
+    APPLIED = "applied"
+    """Its fields stand in the table, or stood there until a newer write."""
+    SUPERSEDED = "superseded"
+    """Merged into a newer update of the same order in the same batch."""
+    STALE = "stale"
+    """Older than what the table has; no effect."""
+    DUPLICATE = "duplicate"
+    """The table has this very version already; no effect."""
+    DEAD = "dead"
+    """Given up, kept with its reason among the dead letters."""
+    PARKED = "parked"
+    """Waits for its order or customer to appear; not final."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether this is the last word about the update."""
+        return self is not Verdict.PARKED
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one tracked update, as the drain leaves it for the producer.
+
+    Attributes:
+        verdict: the final one.
+        reason: why the update is dead; empty otherwise.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+
+    def encode(self) -> bytes:
+        """The outcome as it is kept: a JSON object with both members."""
+        return _encoder.encode(self)
+
+    @classmethod
+    def decode(cls, document: bytes) -> Self:
+        """Read what `encode` wrote; members of newer drains are ignored.
+
+        Raises:
+            msgspec.DecodeError: it is something else.
+        """
+        return _outcome_decoder.decode(document)  # type: ignore[return-value]  # as in OrderUpdate
+
+
+class OrderUpdate(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """A change of one order. Fields that are not given stay as they are.
+
+    An order that does not exist is created if `customer_id` and `total` are given.
+
+    Attributes:
+        order_id: 1 to 2**63 - 1.
+        total: money, at least 0 and below 10**12, at most two decimals. A string, Decimal or int;
+            a float is refused because it cannot hold cents exactly.
+        status: 1 to 64 characters.
+        customer_id: 1 to 2**63 - 1.
+        version: 0 to 2**63 - 1; the update applies only if the order's version is lower. Without it,
+            updates apply in the order in which they were accepted.
+
+    Raises:
+        InvalidUpdate: a field is not valid; names it.
+    """
+
+    order_id: int
+    total: Money | None = None
+    status: str | None = None
+    customer_id: int | None = None
+    version: int | None = None
+
+    def __post_init__(self) -> None:
+        # Applications pay for this with each update, so what is plain to see is not looked at twice.
+        if type(self.order_id) is not int or not 1 <= self.order_id <= MAX_BIGINT:
+            _check_integer("order_id", self.order_id, 1)
+        if self.customer_id is not None:
+            _check_integer("customer_id", self.customer_id, 1)
+        if self.version is not None:
+            _check_integer("version", self.version, 0)
+        if self.status is not None:
+            _check_status(self.status)
+        if self.total is not None:
+            msgspec.structs.force_setattr(self, "total", _money(self.total))
+        if self.total is None and self.status is None and self.customer_id is None:
+            raise InvalidUpdate("update", "give at least one of total, status and customer_id")
+
+    def encode(self) -> bytes:
+        """The update as it travels: one JSON object, totals as strings."""
+        return _encoder.encode(self)
+
+    @classmethod
+    def decode(cls, document: bytes | str) -> Self:
+        """Read one JSON object.
+
+        Raises:
+            InvalidUpdate: it is not JSON, has an unknown or missing field, or a field is not valid.
+        """
+        try:
+            return _decoder.decode(document)  # type: ignore[return-value]  # there are no subclasses
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            problem, _, path = str(error).partition(" - at `$.")
+            raise InvalidUpdate(path.rstrip("`") or "update", problem) from None
+
+
+_encoder = msgspec.json.Encoder(decimal_format="string")
+_decoder = msgspec.json.Decoder(OrderUpdate)
+_outcome_decoder = msgspec.json.Decoder(Outcome)
+
+
+def decode_updates(documents: Sequence[bytes]) -> list[OrderUpdate | InvalidUpdate]:
+    """What each document says, in their order, or why it is no update.
+
+    Documents as `OrderUpdate.encode` writes them are read all at once, by rules that the decoder
+    checks; a single one that is written otherwise has all of them read one by one.
+    """
+    lines = b"\n".join(documents)
+    # What begins with a brace, and has no line end, is one document: none takes another one's place.
+    if lines.count(b"\n") == len(documents) - 1 and all(map(_begins_an_object, documents)):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            decoded = _line_decoder.decode_lines(lines)
+            if len(decoded) == len(documents):
+                return list(decoded)
+    return [_decode_or_say_why(document) for document in documents]
+
+
+def _begins_an_object(document: bytes) -> bool:
+    return document.startswith(b"{")
+
+
+def _decode_or_say_why(document: bytes) -> OrderUpdate | InvalidUpdate:
+    try:
+        return OrderUpdate.decode(document)
+    except InvalidUpdate as invalid:
+        return invalid
+    except Exception as error:  # noqa: BLE001 - no document, however strange, may stop the others
+        return InvalidUpdate("update", str(error))
+
+
+_Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
+
+
+class _Canonical(OrderUpdate, frozen=True, gc=False):
+    """An update as `encode` writes it: what its fields may hold, as rules for the decoder."""
+
+    order_id: _Id
+    total: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,12}\.[0-9]{2}\Z")] | None = None
+    status: (
+        Annotated[str, msgspec.Meta(pattern=rf"^[^\0\ud800-\udfff]{{1,{MAX_STATUS}}}\Z")] | None
+    ) = None
+    customer_id: _Id | None = None
+    version: Annotated[int, msgspec.Meta(ge=0, le=MAX_BIGINT)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.total is None and self.status is None and self.customer_id is None:
+            raise ValueError("says nothing")
+
+
+_line_decoder = msgspec.json.Decoder(_Canonical)
+
+
+def _check_integer(field: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidUpdate(field, f"{value!r} is not a whole number")
+    if not least <= value <= MAX_BIGINT:
+        raise InvalidUpdate(field, f"is not between {least} and {MAX_BIGINT}")
+
+
+def _check_status(status: object) -> None:
+    if not isinstance(status, str):
+        raise InvalidUpdate("status", f"{status!r} is not text")
+    if not 1 <= len(status) <= MAX_STATUS:
+        raise InvalidUpdate("status", f"is {len(status)} characters long, not 1 to {MAX_STATUS}")
+    if UNSTORABLE.search(status):
+        raise InvalidUpdate("status", "has a character that PostgreSQL cannot store")
+
+
+def _money(value: object) -> Decimal:
+    if isinstance(value, str) and PLAIN_CENTS.fullmatch(value):
+        return Decimal(value)
+    if not isinstance(value, Decimal | str | int) or isinstance(value, bool):
+        raise InvalidUpdate("total", f"give {value!r} as a string or a Decimal")
+    amount = _parsed(value.strip(" ")) if isinstance(value, str) else Decimal(value)
+    if not amount.is_finite():
+        raise InvalidUpdate("total", f"{value} is not a finite number")
+    if not 0 <= amount < MAX_TOTAL:
+        raise InvalidUpdate("total", f"{_shortened(value)} is not between 0 and 10**12")
+    cents = amount.quantize(CENT, context=_WIDE)
+    if cents != amount:
+        raise InvalidUpdate("total", f"{_shortened(value)} has more than two decimals")
+    return abs(cents)
+
+
+def _parsed(text: str) -> Decimal:
+    """The number that the text spells in plain ASCII decimals, or NaN and its like by name."""
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        raise InvalidUpdate("total", f"{_shortened(text)} is not a number") from None
+    if amount.is_finite() and not PLAIN_DECIMAL.fullmatch(text):
+        raise InvalidUpdate("total", f"{_shortened(text)} is not a plain decimal number")
+    return amount
+
+
+def _shortened(value: object, limit: int = 40) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"

@@ -1,0 +1,108 @@
+"""Comparing all rollups with the orders table at once, while others work: `orderworks rebuild`."""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+import sqlalchemy as sa
+
+from orderworks import checks, statuses
+from orderworks.checks import FoldLog, Place
+from orderworks.errors import RebuildStopped
+from orderworks.recount import FIRST, Counted
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """What was counted and found.
+
+    Attributes:
+        drift: what was counted, and the rows that had drifted. None where that cannot be told, because
+            an earlier recount was broken off.
+        recounted_for: statuses whose orders count now and did not, or the reverse.
+        recounted: what was counted then, and the rows that changed by it; None if that was not needed.
+        in_force: statuses that no report counts in the end.
+        wanted: those that the setting names.
+    """
+
+    drift: Counted | None
+    recounted_for: tuple[str, ...]
+    recounted: Counted | None
+    in_force: tuple[str, ...]
+    wanted: tuple[str, ...]
+    seconds: float
+
+    @property
+    def has_drifted(self) -> bool:
+        """Whether anything had."""
+        return self.drift is not None and self.drift.differed > 0
+
+
+OnStep = Callable[[str, Counted], None]
+"""Is told after each range what the rows were counted for, and how far that is."""
+
+
+class Rebuild:
+    """Makes the rollups what the orders table says."""
+
+    def __init__(self, engine: sa.Engine, fold_log: FoldLog, on_step: OnStep) -> None:
+        self._engine = engine
+        self._fold_log = fold_log
+        self._on_step = on_step
+
+    def run(self, wanted: tuple[str, ...]) -> Rebuilt:
+        """Mend what drifted. Then, if other statuses are wanted than are in force, recount for those.
+
+        What drifted is looked for first, by the old statuses: afterwards it could not be told apart.
+
+        Raises:
+            RebuildStopped: another one recounts, or others do not let it through. What was mended
+                until then stays so; it can be done again.
+        """
+        began = time.monotonic()
+        with self._engine.begin() as connection:
+            is_mixed = bool(checks.unfinished_change(connection))
+            place = None if is_mixed else checks.begin(connection)
+        drift = self._to_the_end(place, "compared") if place else None
+        changed, recounted = self._change(wanted)
+        return Rebuilt(drift, changed, recounted, wanted, wanted, _since(began))
+
+    def check(self, wanted: tuple[str, ...]) -> Rebuilt:
+        """What has drifted, by the statuses in force. Nothing is changed."""
+        began = time.monotonic()
+        with self._engine.connect() as connection:
+            force = statuses.in_force(connection)
+        total = Counted()
+        customer: int | None = FIRST
+        while customer is not None:
+            customer, counted = checks.rehearse(self._engine, customer)
+            total += counted
+            self._on_step("compared", total)
+        return Rebuilt(total, (), None, force, wanted, _since(began))
+
+    def _change(self, wanted: tuple[str, ...]) -> tuple[tuple[str, ...], Counted | None]:
+        """Recount for statuses that are not in force; for which, and what that found."""
+        place = statuses.between_writers(self._begin_change, wanted)
+        if place is None:
+            return (), None
+        with self._engine.connect() as connection:
+            changed = tuple(sorted(checks.unfinished_change(connection)))
+        return changed, self._to_the_end(place, "recounted")
+
+    def _begin_change(self, wanted: tuple[str, ...]) -> Place | None:
+        with self._engine.begin() as connection:
+            return checks.begin_change(connection, wanted)
+
+    def _to_the_end(self, place: Place, what: str) -> Counted:
+        total = Counted()
+        while place.customer is not None:
+            stepped = checks.step(self._engine, self._fold_log, place)
+            if stepped is None:
+                raise RebuildStopped("another `orderworks rebuild` recounts; wait until it ended")
+            place, counted = stepped
+            total += counted
+            self._on_step(what, total)
+        return total
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 3)

@@ -1,0 +1,61 @@
+"""What is kept for how long: imported files, ledgers of ended imports, dead letters."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import sqlalchemy as sa
+
+from orderworks.imports.spool import Spool
+from orderworks.schema import dead_updates, import_chunks, import_rejects, import_writers, imports
+from orderworks.settings import Settings
+
+
+class Purged(msgspec.Struct, frozen=True):
+    """How much was deleted."""
+
+    files: int
+    imports: int
+    dead_updates: int
+
+
+def purge_expired(engine: sa.Engine, spool: Spool, settings: Settings) -> Purged:
+    """Delete what is past its retention. Nothing of an import that has not ended is touched."""
+    now = datetime.now(UTC)
+    oldest_file = now - timedelta(days=settings.spool_retention_days)
+    oldest_entry = now - timedelta(days=settings.ledger_retention_days)
+    return Purged(
+        files=_purge_files(engine, spool, oldest_file),
+        imports=_purge_imports(engine, oldest_entry),
+        dead_updates=_purge_dead_updates(engine, oldest_entry),
+    )
+
+
+def _purge_files(engine: sa.Engine, spool: Spool, before: datetime) -> int:
+    """Delete old data, also what an upload that never ended has left."""
+    # What is planned moves from there to the ledger: so that is asked last.
+    waiting = spool.waiting()
+    with engine.connect() as connection:
+        unended = imports.c.status.in_(("running", "paused"))
+        kept = {*connection.scalars(sa.select(imports.c.id).where(unended)), *waiting}
+    expired = [each for each in spool.stored_before(before) if each not in kept]
+    for import_id in expired:
+        spool.delete_data(import_id)
+    return len(expired)
+
+
+def _purge_imports(engine: sa.Engine, before: datetime) -> int:
+    with engine.begin() as connection:
+        expired = list(
+            connection.scalars(sa.select(imports.c.id).where(imports.c.finished_at < before))
+        )
+        for table in (import_writers, import_rejects, import_chunks):
+            connection.execute(sa.delete(table).where(table.c.import_id.in_(expired)))
+        connection.execute(sa.delete(imports).where(imports.c.id.in_(expired)))
+    return len(expired)
+
+
+def _purge_dead_updates(engine: sa.Engine, before: datetime) -> int:
+    with engine.begin() as connection:
+        return connection.execute(
+            sa.delete(dead_updates).where(dead_updates.c.died_at < before)
+        ).rowcount

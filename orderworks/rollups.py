@@ -1,0 +1,189 @@
+"""The rollups: sums of the counted orders a customer and day, a customer, and a customer and window.
+
+Days are kept for as long as a window may need them; sums of all time need none. Whoever holds
+`Lock.FOLD` writes them, nobody else: a fold adds what the change log holds, and takes the days that are
+over out of the windows. Writers of orders never wait for it.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import Insert, insert
+
+from orderworks.ranking import rank_all, rank_of
+from orderworks.recount import ALL_DAYS, FIRST_KEPT, add_days
+from orderworks.schema import customer_daily, customer_totals, customer_windows, report_windows
+from orderworks.windows import BOUNDED, Window
+
+MOVED_ROWS = 50_000
+"""Rows of a customer and day that one transaction takes out of a window, or forgets."""
+
+KEPT_DAYS = 400
+"""Days that `customer_daily` has: the 365 of the longest window, and five weeks, by which a clock may be
+set back without a look at the orders."""
+
+FIRST_ID = -(1 << 63)
+
+
+class Start(NamedTuple):
+    """Where a window begins: it has all rows of `customer_daily` from this one on."""
+
+    day: date
+    customer_id: int
+
+
+def added(taken: sa.CTE) -> list[sa.CTE]:
+    """Statements that add rows taken from the change log to all rollups, in key order."""
+    counted = taken.c.day.is_not(None)
+    by_customer = _summed(taken, "customer_id").where(counted)
+    # Most rows are too old for any window, whose days are all kept.
+    by_day = _summed(taken, "customer_id", "day").where(taken.c.day >= FIRST_KEPT).cte("by_day")
+    within = sa.tuple_(by_day.c.day, by_day.c.customer_id) >= sa.tuple_(
+        report_windows.c.first_day, report_windows.c.first_customer
+    )
+    by_window = (
+        _summed(by_day, report_windows.c.days, "customer_id")
+        .select_from(by_day.join(report_windows, within))
+        .where(report_windows.c.days > 0)
+    )
+    return [
+        _upserted(customer_daily, sa.select(by_day)).cte("daily"),
+        _upserted(customer_totals, by_customer).cte("totals"),
+        _upserted(customer_windows, by_window).cte("windows"),
+    ]
+
+
+def _summed(rows: sa.FromClause, *keys: str | sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Orders and totals of the rows, summed by a key; without those that come to nothing."""
+    group = [rows.c[key] if isinstance(key, str) else key for key in keys]
+    count, total = sa.func.sum(rows.c.orders), sa.func.sum(rows.c.total)
+    return (
+        sa.select(*group, count.label("orders"), total.label("total"))
+        .group_by(*group)
+        .having((count != 0) | (total != 0))
+    )
+
+
+def _upserted(rollup: sa.Table, sums: sa.Select[Any]) -> Insert:
+    """Add sums to a rollup in key order, and rank who has to be."""
+    rows = sums.subquery()
+    keys = [column.name for column in rollup.primary_key]
+    values: dict[str, sa.ColumnElement[Any]] = {
+        name: rows.c[name] for name in (*keys, "orders", "total")
+    }
+    if rollup is not customer_daily:
+        days = rows.c.days if "days" in keys else ALL_DAYS
+        values["ranked"] = rank_of(days, rows.c.orders, rows.c.total)
+    ordered = sa.select(*values.values()).order_by(*(rows.c[key] for key in keys))
+    statement = insert(rollup).from_select([*values], ordered)
+    changed = {
+        "orders": rollup.c.orders + statement.excluded.orders,
+        "total": rollup.c.total + statement.excluded.total,
+    }
+    if "ranked" in values:
+        # Spelled out: SQLAlchemy would take the column for one more table of the subquery.
+        days = sa.literal_column(f"{rollup.name}.days") if "days" in keys else ALL_DAYS
+        changed["ranked"] = rank_of(days, changed["orders"], changed["total"])
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+def move_windows(connection: sa.Connection, as_of: datetime, depth: int) -> bool:
+    """Take days that are over out of the windows, and forget those that none needs: some rows at a time.
+
+    If the clock was set back, days come into the windows again. When all begin where they should, seen
+    from `as_of`, which is once a day, customers are ranked anew for lists as deep as `depth`. Returns
+    whether they do.
+    """
+    rows = connection.execute(sa.select(report_windows)).all()
+    starts = {row.days: Start(row.first_day, row.first_customer) for row in rows}
+    goals = {window: Start(window.first_day(as_of), FIRST_ID) for window in BOUNDED}
+    kept, first = starts[Window.ALL.days].day, _first_to_keep(as_of)
+    if min(goals.values()).day < kept:
+        _keep_from(connection, first)
+        add_days(connection, first, kept)
+    moving = [window for window in BOUNDED if starts[window.days] != goals[window]]
+    if not all(_move(connection, each, starts[each.days], goals[each]) for each in moving):
+        return False
+    if moving:
+        rank_all(connection, depth)
+    if kept < first:
+        _keep_from(connection, first)
+    _forget_days(connection)
+    return True
+
+
+def _first_to_keep(as_of: datetime) -> date:
+    return as_of.astimezone(UTC).date() - timedelta(days=KEPT_DAYS)
+
+
+def _keep_from(connection: sa.Connection, first: date) -> None:
+    """Let `customer_daily` begin with this day. No window begins before it."""
+    begins = sa.update(report_windows).where(report_windows.c.days == Window.ALL.days)
+    connection.execute(begins.values(first_day=first))
+
+
+def _forget_days(connection: sa.Connection) -> None:
+    """Delete rows of days before those that are kept, the oldest first.
+
+    They are in use by nobody, so what is left of them may stay for other transactions. Without any,
+    it is a look at the beginning of the index.
+    """
+    place: sa.ColumnElement[object] = sa.literal_column("ctid")
+    old = (
+        sa.select(place)
+        .select_from(customer_daily)
+        .where(customer_daily.c.day < FIRST_KEPT)
+        .order_by(customer_daily.c.day, customer_daily.c.customer_id)
+        .limit(MOVED_ROWS)
+    )
+    places = sa.func.any(sa.func.array(old.scalar_subquery()))
+    connection.execute(sa.delete(customer_daily).where(place == places))
+
+
+def _move(connection: sa.Connection, window: Window, start: Start, goal: Start) -> bool:
+    """Let the window begin elsewhere; whether it has come to its goal."""
+    stop = _next_stop(connection, start, goal)
+    first, last = sorted((start, stop))
+    _shift(connection, window, _between(first, last), -1 if start < stop else 1)
+    connection.execute(
+        sa.update(report_windows)
+        .where(report_windows.c.days == window.days)
+        .values(first_day=stop.day, first_customer=stop.customer_id)
+    )
+    return stop == goal
+
+
+def _next_stop(connection: sa.Connection, start: Start, goal: Start) -> Start:
+    """How far to go: to the goal, unless more rows than one transaction takes lie between."""
+    place = (customer_daily.c.day, customer_daily.c.customer_id)
+    order = place if start < goal else [column.desc() for column in place]
+    way = _between(*sorted((start, goal)))
+    query = sa.select(*place).where(way).order_by(*order).offset(MOVED_ROWS).limit(1)
+    row = connection.execute(query).one_or_none()
+    return goal if row is None else Start(*row)
+
+
+def _between(first: Start, last: Start) -> sa.ColumnElement[bool]:
+    place = sa.tuple_(customer_daily.c.day, customer_daily.c.customer_id)
+    return (place >= sa.tuple_(*first)) & (place < sa.tuple_(*last))
+
+
+def _shift(
+    connection: sa.Connection, window: Window, where: sa.ColumnElement[bool], sign: int
+) -> None:
+    """Add rows of days to a window, or take them out; forget whom nothing is left of."""
+    moved = sa.select(
+        sa.literal(window.days, sa.SmallInteger).label("days"),
+        customer_daily.c.customer_id,
+        (sign * customer_daily.c.orders).label("orders"),
+        (sign * customer_daily.c.total).label("total"),
+    ).where(where)
+    rows = moved.subquery()
+    connection.execute(_upserted(customer_windows, _summed(rows, "days", "customer_id")))
+    empty = sa.delete(customer_windows).where(
+        customer_windows.c.days == window.days,
+        customer_windows.c.orders == 0,
+        customer_windows.c.customer_id.in_(sa.select(rows.c.customer_id)),
+    )
+    connection.execute(empty)

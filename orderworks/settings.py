@@ -1,0 +1,299 @@
+"""Every setting, typed, from the environment.
+
+A setting is the environment variable of the same name in capitals (`db_pool_size` is `DB_POOL_SIZE`).
+`NAME_FILE` names a file that holds the value, for secrets. Addresses that are not set are those of the
+embedded stack under `ORDERWORKS_HOME`, which leaves them in a state file while it runs.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from orderworks.errors import ConfigurationError
+from orderworks.messages import MAX_STATUS
+
+STATE_FILE = "state.json"
+
+
+LONGEST_LIFE = 365 * 24 * 3600
+"""Seconds that a cached value may be fresh, or stale. Much longer lives are refused by the server."""
+
+
+class Settings(BaseSettings):
+    """The settings of one process. `Settings.load()` reads them; fields are never changed after."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    orderworks_home: Path = Field(
+        Path(".orderworks"),
+        description="folder of the embedded stack: data, logs, spool, state file",
+    )
+
+    database_url: str | None = Field(
+        None, repr=False, description="PostgreSQL, as postgresql://user:password@host:port/database"
+    )
+    redis_url: str | None = Field(
+        None, repr=False, description="Redis or Valkey of the update stream; must be noeviction"
+    )
+    cache_redis_url: str | None = Field(
+        None, repr=False, description="Redis or Valkey of cached reads; default REDIS_URL"
+    )
+    celery_broker_url: str | None = Field(
+        None, repr=False, description="Celery's broker; default REDIS_URL"
+    )
+    spool_url: str | None = Field(
+        None,
+        repr=False,
+        description="where import files wait: file:///… or s3://…; default ORDERWORKS_HOME/spool",
+    )
+    flower_url: str | None = Field(None, description="where Flower answers, for `status`")
+    gateway_url: str | None = Field(None, description="where the gateway answers, for `status`")
+
+    db_pool_size: int = Field(2, ge=1, description="connections that a process keeps open")
+    db_max_overflow: int = Field(1, ge=0, description="connections that it may open beyond those")
+    db_pool_timeout: float = Field(10, gt=0, description="seconds to wait for a pooled connection")
+    db_pool_recycle: int = Field(1800, ge=-1, description="seconds after which one is replaced")
+    db_connect_timeout: int = Field(5, ge=1, description="seconds to connect to PostgreSQL")
+    db_statement_timeout: int = Field(90, ge=0, description="seconds a statement may run")
+    db_lock_timeout: int = Field(15, ge=0, description="seconds a statement may wait for a lock")
+
+    redis_timeout: float = Field(5, gt=0, description="seconds to wait for a Redis answer")
+
+    update_shards: int = Field(2, ge=1, le=1024, description="streams that updates are spread over")
+    update_batch: int = Field(5000, ge=1, description="stream entries a drain applies at once")
+    update_time_slice: float = Field(5, gt=0, description="seconds a drain runs before it yields")
+    stream_limit: int = Field(
+        1_000_000, ge=1000, description="entries a shard holds before Backpressure"
+    )
+    unknown_order_patience: float = Field(
+        300, ge=0, description="seconds an update waits for its order or customer to appear"
+    )
+
+    verdict_ttl: int = Field(
+        3600, ge=1, description="seconds that the verdict of a tracked update can be asked for"
+    )
+
+    import_chunk_rows: int = Field(
+        50_000, ge=1, description="rows a chunk holds at the most, about"
+    )
+    import_chunk_bytes: int = Field(
+        8 << 20, ge=1 << 10, description="bytes a chunk holds at the most"
+    )
+    import_yield_lag: float = Field(
+        2, gt=0, description="seconds an update may wait before chunks of imports let it go first"
+    )
+    import_presets: Path = Field(
+        Path("imports.toml"), description="file of presets for imports, in TOML"
+    )
+    import_max_bytes: int = Field(
+        20 << 30, ge=1, description="bytes of an import file as it is handed over, packed or not"
+    )
+    import_max_unpacked_bytes: int = Field(
+        100 << 30, ge=1, description="bytes of text that it may hold"
+    )
+    import_max_ratio: float = Field(
+        200, ge=1, description="times its size that it may unpack to, beyond the first 16 MiB"
+    )
+    import_max_columns: int = Field(1000, ge=1, description="columns that it may have")
+    chunk_attempts: int = Field(5, ge=1, description="starts of a chunk before it is quarantined")
+
+    cache_ttl: int = Field(
+        300, ge=1, le=LONGEST_LIFE, description="seconds until a cached read is computed anew"
+    )
+    cache_timeout: float = Field(
+        0.5, gt=0, description="seconds a cached read waits for an answer of the cache"
+    )
+    report_depth: int = Field(1000, ge=1, description="customers a published report lists")
+    report_interval: float = Field(30, gt=0, description="seconds between two report refreshes")
+    uncounted_statuses: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("cancelled",),
+        description="statuses of orders that count in no report, with commas between them; "
+        "`orderworks rebuild` puts a change in force; empty: all count",
+    )
+    spool_retention_days: int = Field(7, ge=1, description="days that imported files are kept")
+    ledger_retention_days: int = Field(
+        90, ge=1, description="days that ended imports, their rejects, and dead updates are kept"
+    )
+    sweep_interval: float = Field(5, gt=0, description="seconds between two sweeps")
+
+    gateway_host: str = Field(
+        "127.0.0.1",
+        description="address that the gateway listens at; off the loopback it needs tokens",
+    )
+    gateway_port: int = Field(8000, ge=0, le=65_535, description="port that the gateway listens at")
+    gateway_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("localhost", "127.0.0.1", "[::1]"),
+        description="names that the gateway answers to, with commas between them",
+    )
+    gateway_pool_size: int = Field(
+        10, ge=1, description="connections to PostgreSQL that a gateway process may open"
+    )
+    gateway_rate: float = Field(
+        100, gt=0, description="requests a second that a token may make, if it names no rate"
+    )
+    gateway_max_body: int = Field(
+        1 << 20, ge=1, description="bytes of a request to the gateway, or of a line of a batch"
+    )
+    gateway_max_batch: int = Field(
+        256 << 20, ge=1, description="bytes of a batch of updates to the gateway"
+    )
+
+    @field_validator("gateway_hosts", mode="before")
+    @classmethod
+    def _names(cls, given: object) -> object:
+        """The names as they are compared: in small letters, without spaces."""
+        if not isinstance(given, str):
+            return given
+        return tuple(name.strip().lower() for name in given.split(",") if name.strip())
+
+    @field_validator("uncounted_statuses", mode="before")
+    @classmethod
+    def _split(cls, given: object) -> object:
+        """The statuses in order, each once."""
+        if not isinstance(given, str):
+            return given
+        found = sorted({status.strip() for status in given.split(",")} if given.strip() else ())
+        if not all(0 < len(status) <= MAX_STATUS for status in found):
+            raise PydanticCustomError(
+                "statuses",
+                "give statuses of 1 to {most} characters with commas between them",
+                {"most": MAX_STATUS},
+            )
+        return tuple(found)
+
+    @classmethod
+    def load(cls, **overrides: str | Path) -> Self:
+        """Read the environment, secret files and the embedded stack's state file, in this order.
+
+        Raises:
+            ConfigurationError: a value is not valid; names the variable.
+        """
+        try:
+            return cls(**overrides)  # type: ignore[arg-type]  # pydantic converts
+        except ValidationError as error:
+            first = error.errors()[0]
+            variable = str(first["loc"][0]).upper()
+            raise ConfigurationError(f"{variable}: {first['msg']}") from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then secret files, then the embedded stack."""
+        return (
+            init_settings,
+            SaidEmpty(settings_cls),
+            env_settings,
+            SecretFiles(settings_cls),
+            EmbeddedStack(settings_cls),
+        )
+
+    @property
+    def database(self) -> str:
+        """The address of PostgreSQL."""
+        return self._needed("DATABASE_URL", self.database_url)
+
+    @property
+    def stream(self) -> str:
+        """The address of the Redis that holds the update stream."""
+        return self._needed("REDIS_URL", self.redis_url)
+
+    @property
+    def cache(self) -> str:
+        """The address of the Redis that holds cached reads."""
+        return self.cache_redis_url or self.stream
+
+    @property
+    def broker(self) -> str:
+        """The address of Celery's broker."""
+        return self.celery_broker_url or self.stream
+
+    @property
+    def spool(self) -> str:
+        """The address of the spool that import files wait in."""
+        return self.spool_url or (self.orderworks_home.absolute() / "spool").as_uri()
+
+    def _needed(self, variable: str, value: str | None) -> str:
+        if value is None:
+            home = self.orderworks_home.absolute()
+            raise ConfigurationError(
+                f"{variable} is not set, and no embedded stack runs under {home}: "
+                "set it, or start the stack with `orderworks up`"
+            )
+        return value
+
+
+class SaidEmpty(PydanticBaseSettingsSource):
+    """Reads `UNCOUNTED_STATUSES=`: a list that is set and empty, where other settings are not set."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Nothing, as text, if the variable is set and empty."""
+        is_empty = os.environ.get(field_name.upper()) == ""
+        return ("" if is_empty else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The one setting that may be empty."""
+        name = "uncounted_statuses"
+        value, _name, _complex = self.get_field_value(self.settings_cls.model_fields[name], name)
+        return {} if value is None else {name: value}
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Reads `DATABASE_URL_FILE` and its like: the setting's value is the named file's content."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """The content of the file that `<NAME>_FILE` names, if that is set."""
+        path = os.environ.get(f"{field_name.upper()}_FILE")
+        if path is None:
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except OSError as error:
+            raise ConfigurationError(
+                f"{field_name.upper()}_FILE: cannot read {path}: {error.strerror}"
+            ) from None
+
+    def __call__(self) -> dict[str, Any]:
+        """All settings whose file is named."""
+        values = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class EmbeddedStack(PydanticBaseSettingsSource):
+    """Reads the addresses that a running `orderworks up` left in its state file."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Unused: the state file is read as a whole."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The addresses in the state file; nothing if there is none."""
+        home = self.current_state.get("orderworks_home", ".orderworks")
+        try:
+            state = json.loads((Path(home) / STATE_FILE).read_text(encoding="utf-8"))
+            return {name.lower(): value for name, value in state["environment"].items()}
+        except OSError:
+            return {}
+        except (ValueError, KeyError, AttributeError):
+            raise ConfigurationError(
+                f"{Path(home) / STATE_FILE} is damaged: stop the stack, delete it, start again"
+            ) from None

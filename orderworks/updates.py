@@ -1,0 +1,165 @@
+"""A batch of accepted updates becomes one statement, guarded by version, and a verdict for each.
+
+The effect is that of applying the updates one by one in order of acceptance, each only if its version
+is higher than its order's: whatever the batches, the drains and the redeliveries.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import sqlalchemy as sa
+
+from orderworks.accepted import Candidate
+from orderworks.merging import can_create, coalesce, coalesce_unknown
+from orderworks.messages import Verdict
+from orderworks.schema import customers, orders
+from orderworks.writes import (
+    MOST_REFUSED,
+    Refused,
+    TooManyRefused,
+    Write,
+    insert_rows,
+    update_rows,
+    write,
+    write_at_once,
+)
+
+CROWD = 100
+"""Updates of one order that are tried one by one when they are refused together. More of them die
+together: they are kept, and can be replayed a few at a time."""
+
+LEFT_ALONE = (
+    "the database left the order as it was, without an error: look at its triggers and rules"
+)
+
+
+Apply = Callable[[sa.Connection, Sequence[Candidate]], None]
+"""Applies a batch within the caller's transaction; afterwards each candidate has its verdict."""
+
+
+def apply_at_once(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
+    """Apply a batch of which the database refuses nothing, as nearly always.
+
+    Raises:
+        BatchRefused: it refused something. Roll back, and use `apply_updates`.
+    """
+    _apply(connection, candidates, write_at_once)
+
+
+def apply_updates(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
+    """Apply a batch, and find what the database refuses of it.
+
+    Raises:
+        TooManyRefused: the database refuses much of it. Roll back, and take a smaller batch.
+    """
+    _apply(connection, candidates, write)
+
+
+def _apply(connection: sa.Connection, candidates: Sequence[Candidate], first_write: Write) -> None:
+    """Nearly always one UPDATE.
+
+    Only orders that it did not change, because they are unknown, or because a write in the batch is
+    older than the row or refused, are looked at by themselves.
+    """
+    ready = _without_unknown_customers(connection, candidates)
+    refused = first_write(connection, coalesce(ready, {}), update_rows)
+    # What coalescing within the batch decided about other orders is decided again with their rows.
+    behind = {each.update.order_id for each in ready if each.verdict is None} - refused.keys()
+    refused |= _settle(connection, [each for each in ready if each.update.order_id in behind])
+    _settle_refused(
+        connection, [each for each in ready if each.update.order_id in refused], refused
+    )
+
+
+def _without_unknown_customers(
+    connection: sa.Connection, candidates: Sequence[Candidate]
+) -> list[Candidate]:
+    """Park the updates whose customer does not exist; the others."""
+    named = {each.update.customer_id for each in candidates}
+    named.discard(None)
+    if not named:
+        return list(candidates)
+    query = sa.select(customers.c.id).where(
+        customers.c.id == sa.any_(sa.literal(list(named), _IDS))
+    )
+    known = {None, *connection.scalars(query)}
+    for candidate in candidates:
+        if candidate.update.customer_id not in known:
+            candidate.end(Verdict.PARKED, f"customer {candidate.update.customer_id} does not exist")
+    return [each for each in candidates if each.update.customer_id in known]
+
+
+def _settle(connection: sa.Connection, candidates: Sequence[Candidate]) -> Refused:
+    """Decide with the rows locked: apply what is newer, create what can be, park the rest."""
+    if not candidates:
+        return {}
+    versions = _locked_versions(connection, {each.update.order_id for each in candidates})
+    known = [each for each in candidates if each.update.order_id in versions]
+    refused = _settle_known(connection, known, versions)
+    unknown = coalesce_unknown(each for each in candidates if each.update.order_id not in versions)
+    refused |= write(connection, [each for each in unknown if can_create(each)], insert_rows)
+    created_by_others = set()
+    for change in unknown:
+        if not can_create(change):
+            change.park()
+        elif change.parts[-1].verdict is None and change.row.order_id not in refused:
+            created_by_others.add(change.row.order_id)
+    again = [each for each in candidates if each.update.order_id in created_by_others]
+    return refused | _settle_created(connection, again)
+
+
+def _settle_known(
+    connection: sa.Connection, candidates: Sequence[Candidate], versions: Mapping[int, int]
+) -> Refused:
+    """Apply what is newer than rows that are locked."""
+    refused = write(connection, coalesce(candidates, versions), update_rows)
+    for each in candidates:
+        if each.verdict is None and each.update.order_id not in refused:
+            each.end(Verdict.DEAD, LEFT_ALONE)
+    return refused
+
+
+def _settle_created(connection: sa.Connection, candidates: Sequence[Candidate]) -> Refused:
+    """Apply to orders that somebody else created just now."""
+    if not candidates:
+        return {}
+    versions = _locked_versions(connection, {each.update.order_id for each in candidates})
+    for each in candidates:
+        if each.update.order_id not in versions:
+            each.end(Verdict.DEAD, LEFT_ALONE)
+    known = [each for each in candidates if each.update.order_id in versions]
+    return _settle_known(connection, known, versions)
+
+
+def _locked_versions(connection: sa.Connection, order_ids: Collection[int]) -> dict[int, int]:
+    """The versions of those orders that exist, which nobody can change until the commit."""
+    locked = (
+        sa.select(orders.c.id, orders.c.version)
+        .where(orders.c.id == sa.any_(sa.literal(sorted(order_ids), _IDS)))
+        .order_by(orders.c.id)
+        .with_for_update(key_share=True)
+    )
+    return dict(iter(connection.execute(locked)))
+
+
+def _settle_refused(
+    connection: sa.Connection, candidates: Sequence[Candidate], refused: Refused
+) -> None:
+    """Of orders whose change was refused, find the updates that are at fault; the others apply.
+
+    Raises:
+        TooManyRefused: there are too many to try each.
+    """
+    count = Counter(each.update.order_id for each in candidates)
+    tried = [each for each in candidates if 1 < count[each.update.order_id] <= CROWD]
+    if len(tried) > MOST_REFUSED:
+        raise TooManyRefused
+    for each in candidates:
+        each.end(Verdict.DEAD, refused[each.update.order_id])
+    for each in tried:
+        each.verdict, each.reason = None, ""
+        if reason := _settle(connection, [each]).get(each.update.order_id):
+            each.end(Verdict.DEAD, reason)
+
+
+_IDS = sa.ARRAY(sa.BigInteger)
