@@ -9,8 +9,8 @@ from typing import Any
 from kombu import Exchange
 from kombu import Queue as KombuQueue
 
-from orderworks.names import BEAT_PREFIX, QUEUE_OF, REFRESH_ENTRY, Queue, TaskName
-from orderworks.settings import Settings
+from orderworks.core.keys import BEAT_PREFIX, QUEUE_OF, REFRESH_ENTRY, Queue, TaskName
+from orderworks.core.settings import Settings
 from orderworks.slots import Slot, message_options
 
 settings = Settings.load()
@@ -66,7 +66,7 @@ worker_max_tasks_per_child = 2000  # a leak anywhere stays small
 worker_max_memory_per_child = 600_000  # KiB; replaced after the task that crossed it
 worker_send_task_events = True  # Flower shows what runs
 task_send_sent_event = True
-worker_hijack_root_logger = False  # worker/logs.py owns logging
+worker_hijack_root_logger = False  # orderworks/core/logging.py owns logging
 imports = ("tasks.updates", "tasks.imports", "tasks.reports", "tasks.rollups", "tasks.upkeep")
 
 # --- Beat ---------------------------------------------------------------------------------------

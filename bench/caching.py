@@ -14,10 +14,10 @@ from bench.mix import Mix
 from bench.report import Figures, Load
 from bench.shop import Shop, open_shop
 from bench.sides import Result, Side, compare, stopwatch, take_turns
-from orderworks import names
 from orderworks.cache import Cache
+from orderworks.core import keys
+from orderworks.core.redis import Redis, make_redis
 from orderworks.reads import CustomerReads
-from orderworks.redis import Redis, make_redis
 
 HGET, HIT = "bare HGET", "cached read"
 WITHOUT, WITH = "mix without cache", "mix with cache"
@@ -72,7 +72,7 @@ def _hits(shop: Shop, client: Redis, count: int) -> list[Side]:
     reads = CustomerReads(shop.engine, Cache.from_settings(shop.settings), ttl=3600)
     customer_id = int(shop.sample.orders["customer_id"][0])
     reads.customer_summary(customer_id)
-    key, field = names.customer_cache(customer_id), "customer_summary()"
+    key, field = keys.customer_cache(customer_id), "customer_summary()"
     return [
         Side(HGET, count, partial(_repeat, count, partial(client.hget, key, field))),
         Side(HIT, count, partial(_repeat, count, partial(reads.customer_summary, customer_id))),

@@ -21,7 +21,7 @@ from bench.shop import Shop, open_shop
 from bench.sides import Result, Side, compare, stopwatch
 from bench.waves import prepare, random_wave
 from orderworks.cache import invalidate
-from orderworks.redis import make_redis
+from orderworks.core.redis import make_redis
 from orderworks.refresh import refresh
 from producer import OrderUpdate, Producer
 

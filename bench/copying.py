@@ -9,7 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from orderworks.errors import ConfigurationError, OrderworksError
+from orderworks.core.errors import ConfigurationError, OrderworksError
 from orderworks_app.embedded.binaries import postgresql_binaries
 
 COLUMNS: Mapping[str, str] = {

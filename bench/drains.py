@@ -19,12 +19,12 @@ from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.sides import Side, compare
 from bench.waves import check, prepare, random_wave
-from orderworks import names
 from orderworks.backlog import StreamBacklog
-from orderworks.database import make_engine
+from orderworks.core import keys
+from orderworks.core.database import make_engine
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.settings import Settings
 from orderworks.drain import Drain
-from orderworks.redis import Redis, make_redis
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from producer import OrderUpdate
 
@@ -71,7 +71,7 @@ def filled(settings: Settings, shards: int, updates: Sequence[OrderUpdate]) -> I
         _forget_streams(client)
         stream = UpdateStream(client, shards, settings.stream_limit)
         for shard in range(shards):
-            client.set(names.update_nudge(shard), b"1")
+            client.set(keys.update_nudge(shard), b"1")
             mine = [each.encode() for each in updates if stream.shard_of(each.order_id) == shard]
             for start in range(0, len(mine), CHUNK):
                 stream.append(shard, mine[start : start + CHUNK])
@@ -84,7 +84,7 @@ def filled(settings: Settings, shards: int, updates: Sequence[OrderUpdate]) -> I
 def _forget_streams(client: Redis) -> None:
     for shard in range(max(NUMBERS)):
         client.delete(
-            names.update_stream(shard), names.update_nudge(shard), names.update_layout(shard)
+            keys.update_stream(shard), keys.update_nudge(shard), keys.update_layout(shard)
         )
 
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from functools import partial
 
 from bench.sides import Side, stopwatch
-from orderworks import names
 from orderworks.cache import invalidate
-from orderworks.errors import OrderworksError
-from orderworks.redis import Redis
+from orderworks.core import keys as names
+from orderworks.core.errors import OrderworksError
+from orderworks.core.redis import Redis
 
 UNLINK, INVALIDATE = "bare UNLINK of as many keys", "invalidate"
 SCAN, KEYS = "one SCAN over all keys", "KEYS a customer"

@@ -12,7 +12,7 @@ from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.sides import Side, compare, stopwatch
 from bench.ways import WAYS, Way
-from orderworks.errors import OrderworksError
+from orderworks.core.errors import OrderworksError
 from orderworks.imports.progress import COUNTS
 from orderworks.imports.spool import Spool
 from producer import Producer

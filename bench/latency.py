@@ -36,8 +36,8 @@ from bench.sides import SideFailed, take_turns
 from bench.streams import is_empty
 from bench.waves import Wave, distinct_wave, prepare, random_wave
 from bench.workers import Arena, applied, let_go, open_arena, purge, send, wait_for, working
-from orderworks.errors import InvalidInput, OrderworksError
-from orderworks.redis import make_redis
+from orderworks.core.errors import InvalidInput, OrderworksError
+from orderworks.core.redis import make_redis
 from orderworks.stream import UpdateStream
 
 RATES = (50, 1_000, 10_000)

@@ -25,8 +25,8 @@ from bench.serving import linked, served
 from bench.shop import Shop
 from bench.sides import Result, Side, SideFailed, compare, stopwatch
 from orderworks.cache import Cache
+from orderworks.core.settings import Settings
 from orderworks.reads import AsyncCustomerReads, Known
-from orderworks.settings import Settings
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.gateway.pool import Pool, address
 

@@ -13,7 +13,7 @@ from bench.peaks import peak
 from bench.report import Figures, Peak
 from bench.shop import Shop, open_shop
 from bench.sides import tell
-from orderworks.errors import OrderworksError
+from orderworks.core.errors import OrderworksError
 
 INTERVAL = 0.1
 """Seconds between two looks. A peak stays until its process ends, so that few are missed."""

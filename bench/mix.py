@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from bench.shop import Shop
 from bench.streams import is_empty
 from orderworks.cache import Cache
-from orderworks.database import make_engine
-from orderworks.errors import OrderworksError
+from orderworks.core.database import make_engine
+from orderworks.core.errors import OrderworksError
+from orderworks.core.redis import make_redis
 from orderworks.reads import CustomerReads
-from orderworks.redis import make_redis
 from orderworks.stream import UpdateStream
 from producer import OrderUpdate, Producer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from bench.copying import COLUMNS, environment, version_of
-from orderworks.errors import OrderworksError
+from orderworks.core.errors import OrderworksError
 
 PROGRAM = shutil.which("pgloader")
 

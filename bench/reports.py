@@ -17,9 +17,9 @@ from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.sides import Result, Side, compare, stopwatch
 from orderworks import cache as cached
-from orderworks.errors import OrderworksError
+from orderworks.core.errors import OrderworksError
+from orderworks.core.redis import Redis, make_redis
 from orderworks.rebuild import Rebuild
-from orderworks.redis import Redis, make_redis
 from orderworks.refresh import refresh
 from orderworks.reports import TopCustomer, TopCustomers, compute, published_report
 from orderworks.windows import BOUNDED, Window

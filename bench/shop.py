@@ -12,9 +12,9 @@ import sqlalchemy as sa
 
 from bench.copying import copy
 from bench.sides import tell
-from orderworks.database import INVALIDATES, database_address, make_engine
-from orderworks.errors import OrderworksError
-from orderworks.settings import Settings
+from orderworks.core.database import INVALIDATES, database_address, make_engine
+from orderworks.core.errors import OrderworksError
+from orderworks.core.settings import Settings
 from orderworks_app.demo.data import Sample, generate
 from orderworks_app.embedded.stack import temporary_stack
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from orderworks.errors import OrderworksError
+from orderworks.core.errors import OrderworksError
 
 T = TypeVar("T")
 

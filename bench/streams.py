@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from orderworks.names import update_nudge, update_stream
-from orderworks.redis import make_redis
-from orderworks.settings import Settings
+from orderworks.core.keys import update_nudge, update_stream
+from orderworks.core.redis import make_redis
+from orderworks.core.settings import Settings
 from orderworks.stream import UpdateStream
 
 

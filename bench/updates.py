@@ -25,7 +25,7 @@ from bench.sides import Result, Side, SideFailed, attempt, stopwatch
 from bench.streams import is_empty, undrained
 from bench.waves import Update, Wave, check, prepare, random_wave
 from bench.workers import Arena, apply_all, open_arena, purge, send
-from orderworks.errors import OrderworksError
+from orderworks.core.errors import OrderworksError
 from orderworks.stream import UpdateStream
 from producer import OrderUpdate, Producer
 

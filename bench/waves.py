@@ -10,10 +10,10 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from bench.shop import Shop
-from orderworks.errors import OrderworksError
-from orderworks.names import customer_cache
-from orderworks.redis import Redis, make_redis
-from orderworks.schema import orders
+from orderworks.core.errors import OrderworksError
+from orderworks.core.keys import customer_cache
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import orders
 
 KEYS = 1000
 """Keys in one command to the cache."""

@@ -17,7 +17,7 @@ from psycopg2.extras import execute_values
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from bench.copying import COLUMNS
-from orderworks.schema import orders
+from orderworks.core.schema import orders
 
 INSERT = f"INSERT INTO orders ({COLUMNS['orders']}) VALUES"
 A_ROW = f"{INSERT} (%s, %s, %s, %s, %s)"

@@ -17,7 +17,7 @@ from bench.environments import python_of
 from bench.peers.clock import DONE, GO, READY
 from bench.shop import Shop
 from bench.sides import SideFailed
-from orderworks.redis import Redis, make_redis
+from orderworks.core.redis import Redis, make_redis
 
 ROOT = Path(__file__).parents[1]
 QUEUE_NUMBER, CLOCK_NUMBER = 2, 3

@@ -3,10 +3,10 @@
 import sqlalchemy as sa
 from alembic import context
 
-from orderworks.database import make_engine
-from orderworks.locks import Lock
-from orderworks.schema import metadata
-from orderworks.settings import Settings
+from orderworks.core.database import make_engine
+from orderworks.core.locks import Lock
+from orderworks.core.schema import metadata
+from orderworks.core.settings import Settings
 
 
 def migrate(connection: sa.Connection) -> None:

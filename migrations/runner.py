@@ -28,7 +28,7 @@ def downgrade(revision: str) -> None:
 
 
 def check() -> None:
-    """Compare the database with `orderworks/schema.py`.
+    """Compare the database with `orderworks/core/schema.py`.
 
     Raises:
         alembic.util.CommandError: they differ, or revisions wait to be run; says what.

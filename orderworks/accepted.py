@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from orderworks.errors import InvalidUpdate
+from orderworks.core.errors import InvalidUpdate
 from orderworks.messages import OrderUpdate, Verdict, decode_updates
 
 LONGEST_REASON = 500

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from orderworks.core.schema import parked_updates, tracked_verdicts, update_outbox, update_shards
 from orderworks.messages import Verdict
-from orderworks.schema import parked_updates, tracked_verdicts, update_outbox, update_shards
 
 FINAL = [verdict for verdict in Verdict if verdict is not Verdict.PARKED]
 

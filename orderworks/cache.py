@@ -19,7 +19,6 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import partial, wraps
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
 
-from orderworks import names
 from orderworks.caching.calls import Arguments, field_of
 from orderworks.caching.counts import READS, Count, Counts, cache_counts, hit_rate
 from orderworks.caching.flights import Flights, Place
@@ -28,8 +27,9 @@ from orderworks.caching.reading import Lives, Reading
 from orderworks.caching.server import Server
 from orderworks.caching.steps import carry_out, carry_out_async
 from orderworks.caching.values import codec_of
-from orderworks.redis import Redis, make_async_redis, make_redis
-from orderworks.settings import LONGEST_LIFE, Settings
+from orderworks.core import keys as names
+from orderworks.core.redis import Redis, make_async_redis, make_redis
+from orderworks.core.settings import LONGEST_LIFE, Settings
 
 __all__ = ["READS", "Cache", "Count", "cache_counts", "hit_rate", "invalidate"]
 

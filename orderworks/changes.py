@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from orderworks import rollups
-from orderworks.schema import change_log, customer_changes
+from orderworks.core.schema import change_log, customer_changes
 
 FOLD_ENTRIES = 50_000
 """Entries of the log folded in one transaction, with the rest of the last row's: so no fold holds row

@@ -15,10 +15,10 @@ import msgspec
 import sqlalchemy as sa
 
 from orderworks import statuses
-from orderworks.database import retry_transient
-from orderworks.errors import RebuildStopped
+from orderworks.core.database import retry_transient
+from orderworks.core.errors import RebuildStopped
+from orderworks.core.schema import change_log, rollup_checks
 from orderworks.recount import FIRST, LAST, Counted, keep_folds_out, log_owners, recount, span_from
-from orderworks.schema import change_log, rollup_checks
 
 LOG_ENTRIES = 500_000
 """A log of more than these is folded before a range is compared, as each range reads all of it."""

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from orderworks.errors import DeadUpdateNotFound, InvalidUpdate
+from orderworks.core.errors import DeadUpdateNotFound, InvalidUpdate
+from orderworks.core.keys import DOOR
+from orderworks.core.schema import dead_updates
 from orderworks.messages import OrderUpdate
-from orderworks.names import DOOR
-from orderworks.schema import dead_updates
 from orderworks.stream import SEQUENCE_BITS, entry_id
 
 

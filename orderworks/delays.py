@@ -16,9 +16,9 @@ import msgspec
 import redis
 import sqlalchemy as sa
 
-from orderworks import names
 from orderworks.cache import invalidate
-from orderworks.redis import Redis
+from orderworks.core import keys
+from orderworks.core.redis import Redis
 
 KEPT = 1000
 """Delays of each path that are kept: the newest."""
@@ -69,7 +69,7 @@ def note(client: Redis, path: Path, seconds: Collection[float]) -> None:
     if not seconds:
         return
     some = random.sample([*seconds], min(SAMPLE, len(seconds)))
-    key = names.invalidation_delays(path)
+    key = keys.invalidation_delays(path)
     with suppress(redis.RedisError), client.pipeline(transaction=False) as pipeline:
         pipeline.lpush(key, *(f"{each:.6f}" for each in some))
         pipeline.ltrim(key, 0, KEPT - 1)
@@ -82,7 +82,7 @@ def read(client: Redis) -> dict[Path, Delays]:
     Raises:
         redis.RedisError: the cache is away.
     """
-    lists = {path: client.lrange(names.invalidation_delays(path), 0, -1) for path in Path}
+    lists = {path: client.lrange(keys.invalidation_delays(path), 0, -1) for path in Path}
     return {path: _summary([*map(float, noted)]) for path, noted in lists.items() if noted}
 
 

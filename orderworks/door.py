@@ -17,10 +17,10 @@ import structlog
 from orderworks import letters, outbox
 from orderworks.accepted import Accepted
 from orderworks.accounts import add_to_account
-from orderworks.database import retry_transient
-from orderworks.errors import Backpressure, ConfigurationError, InvalidUpdate
+from orderworks.core.database import retry_transient
+from orderworks.core.errors import Backpressure, ConfigurationError, InvalidUpdate
+from orderworks.core.keys import DOOR
 from orderworks.messages import OrderUpdate, Verdict, decode_updates
-from orderworks.names import DOOR
 from orderworks.stream import UpdateStream
 
 T = TypeVar("T")

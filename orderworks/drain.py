@@ -20,13 +20,13 @@ from orderworks.accepted import Accepted, Arrival, Candidate, read_accepted
 from orderworks.accounts import Account, add_to_account, read_account
 from orderworks.backlog import Backlog
 from orderworks.changes import touched_customers
-from orderworks.database import retry_transient
+from orderworks.core.database import retry_transient
+from orderworks.core.locks import Lock, try_lock
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
 from orderworks.delays import invalidate_at_once
 from orderworks.linger import GLANCE, Linger, gather
-from orderworks.locks import Lock, try_lock
 from orderworks.messages import Outcome, Verdict
-from orderworks.redis import Redis
-from orderworks.settings import Settings
 from orderworks.updates import Apply, apply_at_once, apply_updates
 from orderworks.writes import MOST_REFUSED, BatchRefused, TooManyRefused
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from orderworks.core.schema import uncounted_statuses
 from orderworks.ranking import read_top, rows_of
 from orderworks.reports import TopCustomer
-from orderworks.schema import uncounted_statuses
 from orderworks.windows import BOUNDED, Window
 
 

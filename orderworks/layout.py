@@ -8,9 +8,9 @@ and ends with it (`orderworks/reshard.py`).
 
 from typing import Any, NamedTuple, Self
 
-from orderworks import names
-from orderworks.errors import Backpressure, ConfigurationError, OrderworksError
-from orderworks.redis import Redis
+from orderworks.core import keys
+from orderworks.core.errors import Backpressure, ConfigurationError, OrderworksError
+from orderworks.core.redis import Redis
 
 _CHANGING = b">"
 
@@ -56,7 +56,7 @@ def agree(client: Redis, shards: int) -> None:
         Backpressure: the layout changes just now.
         ConfigurationError: the updates are spread over another number of shards.
     """
-    first, word = names.update_layout(0), Layout(shards).encode()
+    first, word = keys.update_layout(0), Layout(shards).encode()
     pipeline = client.pipeline(transaction=False)
     pipeline.set(first, word, nx=True)
     pipeline.get(first)
@@ -65,11 +65,11 @@ def agree(client: Redis, shards: int) -> None:
         raise Layout.decode(said).refusal(shards)
     # Should the layout be changed meanwhile, they all have a word by now, and this does nothing.
     for shard in range(1, shards):
-        pipeline.set(names.update_layout(shard), word, nx=True)
+        pipeline.set(keys.update_layout(shard), word, nx=True)
     pipeline.execute()
 
 
 def read_layout(client: Redis) -> Layout | None:
     """The layout that counts; None if nobody has appended yet."""
-    said: Any = client.get(names.update_layout(0))
+    said: Any = client.get(keys.update_layout(0))
     return None if said is None else Layout.decode(said)

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.accepted import Accepted, Candidate, read_accepted
+from orderworks.core.schema import dead_updates, parked_updates
 from orderworks.messages import Verdict
-from orderworks.schema import dead_updates, parked_updates
 
 LONGEST_PAUSE = 60
 """Seconds between two attempts at the most; the pause doubles from one second on."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
 
-from orderworks.errors import InvalidUpdate
+from orderworks.core.errors import InvalidUpdate
 
 MAX_BIGINT = 2**63 - 1
 MAX_TOTAL = Decimal(10) ** 12

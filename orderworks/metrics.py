@@ -16,15 +16,12 @@ import sqlalchemy as sa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from orderworks import checks, delays, names
+from orderworks import checks, delays
 from orderworks.cache import READS, cache_counts
-from orderworks.database import make_engine, refusal
-from orderworks.imports.ledger import count_by_status
-from orderworks.messages import Verdict
-from orderworks.redis import Redis, make_redis
-from orderworks.reports import published_report
-from orderworks.schedule import read_entries
-from orderworks.schema import (
+from orderworks.core import keys
+from orderworks.core.database import make_engine, refusal
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import (
     change_log,
     dead_updates,
     import_chunks,
@@ -33,7 +30,11 @@ from orderworks.schema import (
     update_outbox,
     update_shards,
 )
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
+from orderworks.imports.ledger import count_by_status
+from orderworks.messages import Verdict
+from orderworks.reports import published_report
+from orderworks.schedule import read_entries
 from orderworks.stream import UpdateStream
 from orderworks.windows import Window
 
@@ -277,7 +278,7 @@ def _age(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
 
 def _queues(broker: Redis) -> list[Sample]:
     samples = _memory(broker, "broker")
-    for queue in names.Queue:
+    for queue in keys.Queue:
         waiting = int(broker.llen(queue.value))
         samples.append(Sample("orderworks_queue_messages", waiting, {"queue": queue.value}))
     return samples

@@ -18,10 +18,10 @@ import redis
 import sqlalchemy as sa
 
 from orderworks.accepted import Arrival
-from orderworks.errors import InvalidUpdate
+from orderworks.core.errors import InvalidUpdate
+from orderworks.core.keys import OUTBOX
+from orderworks.core.schema import update_outbox, update_shards
 from orderworks.messages import OrderUpdate, Outcome
-from orderworks.names import OUTBOX
-from orderworks.schema import update_outbox, update_shards
 from orderworks.stream import SEQUENCE_BITS, UpdateStream
 
 if TYPE_CHECKING:

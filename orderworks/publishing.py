@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from orderworks import names
-from orderworks.redis import Redis
+from orderworks.core import keys
+from orderworks.core.redis import Redis
 from orderworks.reports import PAGES, Head, Report, page_of
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ def _send(client: Redis, calls: Sequence[tuple[Report, list[Any]]]) -> list[byte
     script = client.register_script(_PUBLISH)
     with client.pipeline(transaction=False) as pipeline:
         for report, arguments in calls:
-            script([names.top_customers_report(report.window)], arguments, client=pipeline)
+            script([keys.top_customers_report(report.window)], arguments, client=pipeline)
         return pipeline.execute()
 
 

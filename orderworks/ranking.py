@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from orderworks.core.schema import customer_totals, customer_windows, customers, report_windows
 from orderworks.reports import TopCustomer
-from orderworks.schema import customer_totals, customer_windows, customers, report_windows
 from orderworks.windows import Window
 
 CONTENDERS = 4

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import asyncpg
 
 from orderworks.cache import Cache
-from orderworks.database import make_engine
-from orderworks.schema import customers, orders, uncounted_statuses
-from orderworks.settings import Settings
+from orderworks.core.database import make_engine
+from orderworks.core.schema import customers, orders, uncounted_statuses
+from orderworks.core.settings import Settings
 
 __all__ = ["AsyncCustomerReads", "Customer", "CustomerReads", "CustomerSummary", "Order"]
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from orderworks import checks, statuses
 from orderworks.checks import FoldLog, Place
-from orderworks.errors import RebuildStopped
+from orderworks.core.errors import RebuildStopped
 from orderworks.recount import FIRST, Counted
 
 

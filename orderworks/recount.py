@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import ReturningInsert
 
-from orderworks.locks import Lock, wait_for_lock
-from orderworks.schema import (
+from orderworks.core.locks import Lock, wait_for_lock
+from orderworks.core.schema import (
     change_log,
     customer_changes,
     customer_daily,

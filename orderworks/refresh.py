@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from orderworks import delays, ranking, rollups
 from orderworks.changes import Pass, fold_some
-from orderworks.locks import Lock, try_lock, wait_for_lock
+from orderworks.core.locks import Lock, try_lock, wait_for_lock
+from orderworks.core.redis import Redis
 from orderworks.publishing import publish
-from orderworks.redis import Redis
 from orderworks.reports import Report, TopCustomer
 from orderworks.windows import Window
 

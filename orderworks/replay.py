@@ -15,9 +15,9 @@ import redis
 import sqlalchemy as sa
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from orderworks.core.errors import Backpressure, InvalidUpdate, ReplayStopped
+from orderworks.core.schema import dead_updates
 from orderworks.dead import Wanted, as_accepted, refuse_unknown
-from orderworks.errors import Backpressure, InvalidUpdate, ReplayStopped
-from orderworks.schema import dead_updates
 from orderworks.stream import UpdateStream
 
 RATE = 1000

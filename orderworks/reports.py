@@ -12,12 +12,12 @@ import msgspec
 import redis
 import sqlalchemy as sa
 
-from orderworks import names
 from orderworks.cache import Cache
-from orderworks.database import make_engine
-from orderworks.redis import Redis, make_redis
-from orderworks.schema import customers, orders, uncounted_statuses
-from orderworks.settings import Settings
+from orderworks.core import keys
+from orderworks.core.database import make_engine
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import customers, orders, uncounted_statuses
+from orderworks.core.settings import Settings
 from orderworks.windows import Window
 
 COMPUTED_TTL = 30.0
@@ -152,7 +152,7 @@ def published_report(client: Redis, window: Window, most: int | None = None) -> 
 
     With `most`, only its first lines, that many or some more.
     """
-    key = names.top_customers_report(window)
+    key = keys.top_customers_report(window)
     head, lines = client.hmget(key, "head", page_of(most))
     if head is None or lines is None:
         return None

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from orderworks import names
-from orderworks.errors import ReshardStopped
+from orderworks.core import keys
+from orderworks.core.errors import ReshardStopped
+from orderworks.core.locks import Lock, try_lock
+from orderworks.core.redis import Redis
+from orderworks.core.schema import parked_updates, update_shards
+from orderworks.core.settings import Settings
 from orderworks.layout import Layout, read_layout
-from orderworks.locks import Lock, try_lock
-from orderworks.redis import Redis
-from orderworks.schema import parked_updates, update_shards
-from orderworks.settings import Settings
 from orderworks.stream import SEQUENCE_BITS, UpdateStream
 
 PAUSE = 0.05
@@ -73,7 +73,7 @@ class Resharding:
             self._say(shard, Layout(shards))
 
     def _say(self, shard: int, layout: Layout) -> None:
-        self._client.set(names.update_layout(shard), layout.encode())
+        self._client.set(keys.update_layout(shard), layout.encode())
 
     def _await_applied(self, connection: sa.Connection, shards: range, deadline: float) -> None:
         """Return once all that was accepted has its verdict, and new entries are certain to be newer.

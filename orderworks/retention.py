@@ -5,9 +5,15 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import sqlalchemy as sa
 
+from orderworks.core.schema import (
+    dead_updates,
+    import_chunks,
+    import_rejects,
+    import_writers,
+    imports,
+)
+from orderworks.core.settings import Settings
 from orderworks.imports.spool import Spool
-from orderworks.schema import dead_updates, import_chunks, import_rejects, import_writers, imports
-from orderworks.settings import Settings
 
 
 class Purged(msgspec.Struct, frozen=True):

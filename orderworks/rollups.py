@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
 
+from orderworks.core.schema import customer_daily, customer_totals, customer_windows, report_windows
 from orderworks.ranking import rank_all, rank_of
 from orderworks.recount import ALL_DAYS, FIRST_KEPT, add_days
-from orderworks.schema import customer_daily, customer_totals, customer_windows, report_windows
 from orderworks.windows import BOUNDED, Window
 
 MOVED_ROWS = 50_000

@@ -8,8 +8,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from orderworks.errors import EntryNotFound
-from orderworks.schema import beat_runs
+from orderworks.core.errors import EntryNotFound
+from orderworks.core.schema import beat_runs
 from orderworks.slots import period
 
 PATIENCE = 30.0

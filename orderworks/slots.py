@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from orderworks.schema import beat_runs
+from orderworks.core.schema import beat_runs
 
 HEADER = "orderworks-beat"
 """The header of beat's messages. One without it is a nudge, and is not guarded."""

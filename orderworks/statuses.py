@@ -9,10 +9,10 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
-from orderworks.errors import RebuildStopped
-from orderworks.locks import TIMED_OUT
+from orderworks.core.errors import RebuildStopped
+from orderworks.core.locks import TIMED_OUT
+from orderworks.core.schema import orders, uncounted_statuses
 from orderworks.recount import keep_folds_out
-from orderworks.schema import orders, uncounted_statuses
 
 LOCK_WAIT = 1.0
 """Seconds that an attempt may wait for the writers at work: those who come after it wait as long."""

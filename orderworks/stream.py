@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import msgspec
 import redis
 
-from orderworks import names
-from orderworks.errors import Backpressure, OrderworksError
+from orderworks.core import keys as names
+from orderworks.core.errors import Backpressure, OrderworksError
+from orderworks.core.redis import Redis
 from orderworks.layout import Layout, agree, read_layout
 from orderworks.messages import Outcome
-from orderworks.redis import Redis
 
 NUDGE_SECONDS = 10
 """How long a lost nudge can hold up a shard before the sweep may send another."""

@@ -12,15 +12,16 @@ import redis
 import sqlalchemy as sa
 import structlog
 
-from orderworks import letters, names, outbox, verdicts
-from orderworks.errors import Backpressure, ConfigurationError, OrderworksError, Unavailable
+from orderworks import letters, outbox, verdicts
+from orderworks.core import keys
+from orderworks.core.errors import Backpressure, ConfigurationError, OrderworksError, Unavailable
+from orderworks.core.keys import OUTBOX
+from orderworks.core.locks import Lock, try_lock
+from orderworks.core.redis import Redis
+from orderworks.core.schema import update_shards
 from orderworks.imports.claims import abandoned_chunks
 from orderworks.imports.flow import PLAN_SECONDS, Importer
 from orderworks.imports.ledger import complete_imports
-from orderworks.locks import Lock, try_lock
-from orderworks.names import OUTBOX
-from orderworks.redis import Redis
-from orderworks.schema import update_shards
 from orderworks.stream import UpdateStream
 
 log = structlog.get_logger()
@@ -118,4 +119,4 @@ def _is_forgotten(stream: UpdateStream, shard: int, due: set[int]) -> bool:
 
 def _take_nudge(client: Redis, import_id: str) -> bool:
     """A plan may take longer than the time between two sweeps: nudge it once in a while only."""
-    return bool(client.set(names.import_nudge(import_id), b"1", nx=True, ex=PLAN_SECONDS))
+    return bool(client.set(keys.import_nudge(import_id), b"1", nx=True, ex=PLAN_SECONDS))

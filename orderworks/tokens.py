@@ -14,9 +14,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from orderworks.errors import InvalidInput, TokenNotFound
+from orderworks.core.errors import InvalidInput, TokenNotFound
+from orderworks.core.schema import api_tokens
 from orderworks.reads import Statement
-from orderworks.schema import api_tokens
 
 PREFIX = "ow_"
 """By which people, and scanners for secrets, see what it is."""

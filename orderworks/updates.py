@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import sqlalchemy as sa
 
 from orderworks.accepted import Candidate
+from orderworks.core.schema import customers, orders
 from orderworks.merging import can_create, coalesce, coalesce_unknown
 from orderworks.messages import Verdict
-from orderworks.schema import customers, orders
 from orderworks.writes import (
     MOST_REFUSED,
     Refused,

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.accepted import Accepted
+from orderworks.core.schema import tracked_verdicts
 from orderworks.messages import Outcome, Verdict
-from orderworks.schema import tracked_verdicts
 
 OVERDUE = 5
 """Seconds after which a verdict that is not told yet has lost its drain."""

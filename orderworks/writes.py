@@ -6,10 +6,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON, insert
 
-from orderworks.database import is_refusal, refusal, savepoint
-from orderworks.errors import OrderworksError
+from orderworks.core.database import is_refusal, refusal, savepoint
+from orderworks.core.errors import OrderworksError
+from orderworks.core.schema import Money, orders
 from orderworks.merging import Change
-from orderworks.schema import Money, orders
 
 MOST_REFUSED = 200
 """Changes of a batch that may be refused one by one. Each good one that is written between them by

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 import celeryconfig
 from migrations import runner
 from orderworks import statuses
-from orderworks.database import make_engine
+from orderworks.core.database import make_engine
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.settings import Settings
 from orderworks.layout import Layout, read_layout
-from orderworks.redis import Redis, make_redis
-from orderworks.settings import Settings
 
 CLOCK_SKEW = 5.0
 """Seconds that servers' clocks may differ; beyond, ages and redeliveries mislead."""

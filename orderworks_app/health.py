@@ -11,17 +11,18 @@ import redis
 import sqlalchemy as sa
 
 from migrations import runner
-from orderworks import checks, delays, names, statuses
+from orderworks import checks, delays, statuses
 from orderworks.accounts import read_totals
 from orderworks.cache import cache_counts, hit_rate
 from orderworks.checks import Check
-from orderworks.database import make_engine, unavailable
-from orderworks.errors import OrderworksError
+from orderworks.core import keys
+from orderworks.core.database import make_engine, unavailable
+from orderworks.core.errors import OrderworksError
+from orderworks.core.redis import Redis, make_redis, redis_unavailable
+from orderworks.core.settings import Settings
 from orderworks.imports.ledger import count_by_status
-from orderworks.redis import Redis, make_redis, redis_unavailable
 from orderworks.reports import published_report
 from orderworks.schedule import Entry, read_entries
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from orderworks.windows import Window
 from orderworks_app.spans import span
@@ -145,7 +146,7 @@ class Examination:
             consumed, problem = {}, str(error)
         else:
             problem = "no worker answers"
-        workers: dict[str, list[str]] = {queue.value: [] for queue in names.Queue}
+        workers: dict[str, list[str]] = {queue.value: [] for queue in keys.Queue}
         for worker, queues in consumed.items():
             for queue in queues:
                 workers.setdefault(queue["name"], []).append(worker)
@@ -192,7 +193,7 @@ class Examination:
         except sa.exc.DBAPIError:
             entries = []
         of_refresh = (
-            each.every for each in entries if each.task == names.TaskName.REFRESH_TOP_CUSTOMERS
+            each.every for each in entries if each.task == keys.TaskName.REFRESH_TOP_CUSTOMERS
         )
         return next(of_refresh, self._settings.report_interval)
 

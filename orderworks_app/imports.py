@@ -12,17 +12,17 @@ from typing import Self
 import redis
 import sqlalchemy as sa
 
-from orderworks.database import make_engine
-from orderworks.errors import ImportNotFound, InvalidInput, OrderworksError, WrongState
+from orderworks.core.database import make_engine
+from orderworks.core.errors import ImportNotFound, InvalidInput, OrderworksError, WrongState
+from orderworks.core.keys import TaskName
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.settings import Settings
 from orderworks.imports import control
 from orderworks.imports.layout import Layout
 from orderworks.imports.ledger import import_summary
 from orderworks.imports.progress import Summary, accepted_summary, mirror, read_progress
 from orderworks.imports.rejects import layout_of
 from orderworks.imports.spool import Spool
-from orderworks.names import TaskName
-from orderworks.redis import Redis, make_redis
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from producer.nudges import Nudges
 

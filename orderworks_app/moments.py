@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-from orderworks.errors import InvalidInput
+from orderworks.core.errors import InvalidInput
 
 _AGE = re.compile(r"([0-9]{1,9})\s*(s|min|m|h|d|w)")
 _UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}

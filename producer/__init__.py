@@ -8,7 +8,7 @@
 It loads neither SQLAlchemy nor polars, opens nothing on import, and may be shared by threads.
 """
 
-from orderworks.errors import (
+from orderworks.core.errors import (
     Backpressure,
     ConfigurationError,
     InvalidFile,

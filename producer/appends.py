@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import redis
 
-from orderworks.errors import ConfigurationError, NotDurable, OrderworksError, PartlyAccepted
+from orderworks.core.errors import ConfigurationError, NotDurable, OrderworksError, PartlyAccepted
+from orderworks.core.keys import update_layout
+from orderworks.core.redis import packed, redis_unavailable
+from orderworks.core.settings import Settings
 from orderworks.layout import Layout
 from orderworks.messages import OrderUpdate
-from orderworks.names import update_layout
-from orderworks.redis import packed, redis_unavailable
-from orderworks.settings import Settings
 from orderworks.stream import Target, shard_of
 from producer.chunks import Chunk, checked
 from producer.parts import Part

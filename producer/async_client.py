@@ -6,9 +6,9 @@ from contextlib import aclosing
 from functools import partial
 from typing import Literal, Self, TypedDict, TypeVar, Unpack, overload
 
+from orderworks.core.keys import TaskName
+from orderworks.core.redis import make_async_redis
 from orderworks.messages import OrderUpdate
-from orderworks.names import TaskName
-from orderworks.redis import make_async_redis
 from producer.appends import Appends, Wanted
 from producer.async_lines import AsyncLine, AsyncLines
 from producer.chunks import async_chunks

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import redis
 import redis.asyncio
 
-from orderworks.errors import ConfigurationError
+from orderworks.core.errors import ConfigurationError
 from producer.steps import Answers, Ask
 
 MOST = 64

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from orderworks.errors import InvalidUpdate
+from orderworks.core.errors import InvalidUpdate
 from orderworks.messages import OrderUpdate
 
 

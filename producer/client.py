@@ -6,13 +6,13 @@ from typing import Literal, Self, TypeVar, overload
 
 import msgspec
 
+from orderworks.core.keys import TaskName
+from orderworks.core.redis import make_redis
+from orderworks.core.settings import Settings
 from orderworks.imports.options import Options
 from orderworks.imports.presets import Preset, read_preset
 from orderworks.imports.spool import Spool
 from orderworks.messages import OrderUpdate
-from orderworks.names import TaskName
-from orderworks.redis import make_redis
-from orderworks.settings import Settings
 from producer.appends import Appends, Wanted
 from producer.chunks import chunks
 from producer.imports import ImportJob, Source, accept_import, accept_tried

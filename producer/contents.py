@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import redis
 
+from orderworks.core.keys import import_content
+from orderworks.core.redis import Redis, redis_unavailable
 from orderworks.imports.progress import KEPT, read_progress
 from orderworks.imports.spool import Manifest
-from orderworks.names import import_content
-from orderworks.redis import Redis, redis_unavailable
 
 CLAIMED = 10
 """Seconds that a claim holds while its import is being announced."""

@@ -10,7 +10,15 @@ from typing import NamedTuple
 import msgspec
 import redis
 
-from orderworks.errors import InvalidFile, OrderworksError, Unavailable, WaitTimeout, WrongState
+from orderworks.core.errors import (
+    InvalidFile,
+    OrderworksError,
+    Unavailable,
+    WaitTimeout,
+    WrongState,
+)
+from orderworks.core.redis import Redis, redis_unavailable
+from orderworks.core.settings import Settings
 from orderworks.imports import tried
 from orderworks.imports.columns import (
     COLUMNS,
@@ -26,8 +34,6 @@ from orderworks.imports.source import ImportSource, OpenSource, open_source
 from orderworks.imports.sources.delimited import refuse_unkeepable
 from orderworks.imports.sources.limits import limits_of
 from orderworks.imports.spool import Manifest, Spool
-from orderworks.redis import Redis, redis_unavailable
-from orderworks.settings import Settings
 from orderworks.stream import SEQUENCE_BITS
 from producer.contents import Content
 from producer.options import check_options

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import redis
 
-from orderworks.redis import Redis
+from orderworks.core.redis import Redis
 from producer.steps import Answers, Ask
 
 Line: TypeAlias = Any

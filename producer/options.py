@@ -5,7 +5,7 @@ from typing import get_args
 
 import msgspec
 
-from orderworks.errors import InvalidInput
+from orderworks.core.errors import InvalidInput
 from orderworks.imports.columns import CUSTOMER_NAME, PARENT_LINE, Kind
 from orderworks.imports.options import Options
 from orderworks.imports.presets import Preset

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import redis
 from redis.exceptions import NoScriptError
 
-from orderworks.errors import Backpressure, OrderworksError
+from orderworks.core.errors import Backpressure, OrderworksError
+from orderworks.core.redis import packed, redis_unavailable
 from orderworks.layout import Layout
 from orderworks.messages import OrderUpdate
-from orderworks.redis import packed, redis_unavailable
 from orderworks.stream import (
     APPEND,
     APPEND_HASH,

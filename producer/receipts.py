@@ -2,10 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
-from orderworks.errors import WaitTimeout
+from orderworks.core.errors import WaitTimeout
+from orderworks.core.keys import update_verdict
+from orderworks.core.redis import packed
 from orderworks.messages import Outcome, Verdict
-from orderworks.names import update_verdict
-from orderworks.redis import packed
 from producer.steps import Answers, Ask, Pause, Steps, pauses
 
 PATIENCE = 1.0

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from orderworks.names import TaskName
+from orderworks.core.keys import TaskName
 from tasks.task import task
 from worker.lifecycle import current
 

@@ -6,7 +6,7 @@ from typing import Any
 import redis
 from celery.signals import worker_ready
 
-from orderworks.names import REFRESH_ENTRY, TaskName, refresh_nudge
+from orderworks.core.keys import REFRESH_ENTRY, TaskName, refresh_nudge
 from orderworks.refresh import refresh
 from tasks.guard import note_success
 from tasks.task import summary, task

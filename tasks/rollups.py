@@ -7,7 +7,7 @@ import structlog
 
 from orderworks import checks
 from orderworks.checks import Place
-from orderworks.names import TaskName
+from orderworks.core.keys import TaskName
 from orderworks.refresh import refresh
 from orderworks.slots import slot_of
 from tasks.task import summary, task

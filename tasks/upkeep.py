@@ -3,7 +3,7 @@
 from typing import Any
 
 from orderworks import retention
-from orderworks.names import Queue, TaskName
+from orderworks.core.keys import Queue, TaskName
 from orderworks.sweep import MOST_WAITING, find_forgotten
 from tasks.imports import load_chunk, plan_import
 from tasks.task import summary, task

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
+from orderworks.core.schema import customer_changes, customer_totals, import_chunks
 from orderworks.imports.progress import Summary
-from orderworks.schema import customer_changes, customer_totals, import_chunks
 from producer.imports import ImportJob
 from tests.oracle import Rows
 from tests.processes import eventually

@@ -31,7 +31,7 @@ Service = dict[str, Any]
 # `valkey-cli` is not in the wheel. Like it, this makes an error of the server the exit status.
 PING = """
 import sys
-from orderworks.redis import make_redis
+from orderworks.core.redis import make_redis
 given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 make_redis("redis://{--user}:{--pass}@127.0.0.1:{-p}".format(**given), timeout=1).ping()
 """

@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from migrations import runner
-from orderworks.database import database_address, make_engine
-from orderworks.redis import Redis, make_redis
-from orderworks.settings import Settings
+from orderworks.core.database import database_address, make_engine
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.settings import Settings
 from orderworks_app.embedded.stack import SERVERS, Stack, temporary_stack
 
 TEMPLATE = "template_orders"

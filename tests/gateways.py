@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import httpx
 import uvicorn
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.gateway.app import make_app
 from tests.processes import eventually

@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
 
-from orderworks.schema import import_chunks
+from orderworks.core.schema import import_chunks
 
 AT_A_ROW = "transactionid"
 """What a statement waits for whose row somebody else has written and not committed."""

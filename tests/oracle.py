@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
+from orderworks.core.schema import customers, orders, parked_updates, update_shards
 from orderworks.messages import OrderUpdate
-from orderworks.schema import customers, orders, parked_updates, update_shards
 
 Rows = dict[int, tuple[int, str, Decimal, int | None]]
 """Orders by id: customer, status, total, and the version if a producer gave it."""

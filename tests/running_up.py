@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from orderworks.settings import STATE_FILE, Settings
+from orderworks.core.settings import STATE_FILE, Settings
 from orderworks_app.embedded.stack import SERVERS, Stack, discard
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orderworks.redis import make_redis
+from orderworks.core.redis import make_redis
 from orderworks_app.embedded.binaries import valkey_binary
 from orderworks_app.embedded.health import answers_ping
 from orderworks_app.embedded.ports import LOOPBACK, is_free

@@ -18,7 +18,7 @@ import polars as pl
 import sqlalchemy as sa
 from hypothesis import strategies as st
 
-from orderworks.schema import orders
+from orderworks.core.schema import orders
 
 Cells = dict[str, str]
 """What a row has in each column."""

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from orderworks.locks import Lock
-from orderworks.names import Queue
-from orderworks.redis import make_redis
-from orderworks.schema import metadata
-from orderworks.settings import Settings
+from orderworks.core.keys import Queue
+from orderworks.core.locks import Lock
+from orderworks.core.redis import make_redis
+from orderworks.core.schema import metadata
+from orderworks.core.settings import Settings
 from orderworks.stream import UpdateStream
 
 _OURS = "datname = current_database() AND application_name LIKE 'orderworks-worker:%'"

@@ -2,11 +2,12 @@
 
 from celery import Celery
 
-from worker import lifecycle, listening, liveness, logs
+from orderworks.core import logging
+from worker import lifecycle, listening, liveness
 
 app = Celery("orderworks")
 app.config_from_object("celeryconfig")
 lifecycle.connect()
-logs.connect()
+logging.connect()
 liveness.connect(app)
 listening.connect(app)

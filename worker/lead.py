@@ -3,7 +3,7 @@
 import structlog
 from redis.exceptions import LockError
 
-from orderworks.redis import Redis
+from orderworks.core.redis import Redis
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from celery.signals import (
     worker_shutdown,
 )
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from worker.process import NotStarted, Process
 
 _process: Process | None = None

@@ -19,10 +19,10 @@ from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError
 
 from orderworks import changes, outbox
-from orderworks.database import make_engine
-from orderworks.names import OUTBOX, Queue, TaskName, refresh_nudge
-from orderworks.redis import Redis, make_redis
-from orderworks.settings import Settings
+from orderworks.core.database import make_engine
+from orderworks.core.keys import OUTBOX, Queue, TaskName, refresh_nudge
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.settings import Settings
 from orderworks.stream import UpdateStream
 
 PATIENCE = 0.5

@@ -18,7 +18,7 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 from redis.exceptions import RedisError
 
-from orderworks.redis import make_redis
+from orderworks.core.redis import make_redis
 from worker import heartbeat
 
 SILENCE = 3.0

@@ -12,14 +12,14 @@ import sqlalchemy as sa
 
 from orderworks import cache
 from orderworks.backlog import Backlog, StreamBacklog
-from orderworks.database import INVALIDATES, make_engine
-from orderworks.errors import OrderworksError
+from orderworks.core.database import INVALIDATES, make_engine
+from orderworks.core.errors import OrderworksError
+from orderworks.core.keys import OUTBOX
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.settings import Settings
 from orderworks.imports.flow import Importer
 from orderworks.imports.spool import Spool
-from orderworks.names import OUTBOX
 from orderworks.outbox import OutboxBacklog
-from orderworks.redis import Redis, make_redis
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 
 

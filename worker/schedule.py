@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 import structlog
 
-from orderworks.database import make_engine
+from orderworks.core.database import make_engine
+from orderworks.core.settings import Settings
 from orderworks.schedule import Entry, Planned, read_entries, register
-from orderworks.settings import Settings
 
 PAUSE = 2.0
 """Seconds between two looks. A change takes one of them, and a look of beat's at it."""

@@ -9,7 +9,7 @@ import asyncpg
 import redis.asyncio
 
 from bench.peers.clock import clock
-from orderworks.names import customer_cache
+from orderworks.core.keys import customer_cache
 
 UPDATE = """
 UPDATE orders SET total = $1, version = $2, updated_at = now()

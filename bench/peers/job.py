@@ -14,7 +14,7 @@ import psycopg2
 import redis
 
 from bench.peers.clock import clock
-from orderworks.names import customer_cache
+from orderworks.core.keys import customer_cache
 
 UPDATE = """
 UPDATE orders SET total = %s, version = %s, updated_at = now()

@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Literal
 
-from orderworks import names
 from orderworks.caching.server import Script, Server
 from orderworks.caching.steps import Steps
-from orderworks.redis import Redis
+from orderworks.core import keys
+from orderworks.core.redis import Redis
 
 INTERVAL = 1.0
 """Seconds between two tellings of one process."""
@@ -62,7 +62,7 @@ class Counts:
             told, self._untold = self._untold, defaultdict(int)
             self._next = time.monotonic() + INTERVAL
         pairs = [part for count, number in told.items() for part in (count, number)]
-        if pairs and (yield from server.run(_ADD, (names.cache_counts(),), *pairs)) is None:
+        if pairs and (yield from server.run(_ADD, (keys.cache_counts(),), *pairs)) is None:
             with self._lock:
                 for count, number in told.items():
                     self._untold[count] += number
@@ -82,5 +82,5 @@ def cache_counts(client: Redis) -> dict[str, int]:
     Raises:
         redis.RedisError: the server cannot be asked.
     """
-    found = client.hgetall(names.cache_counts())
+    found = client.hgetall(keys.cache_counts())
     return {count: int(found.get(count.encode(), 0)) for count in (*READS, "refused")}

@@ -16,12 +16,12 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from orderworks import names
 from orderworks.caching.counts import Counts
 from orderworks.caching.flights import Flight, Flights, Place
 from orderworks.caching.server import Script, Server
 from orderworks.caching.steps import Load, Pause, Steps, pauses
 from orderworks.caching.values import Codec
+from orderworks.core import keys
 
 LEASE = 5.0
 """Seconds after which another process may compute, because the one that began must have died."""
@@ -297,4 +297,4 @@ def _patience() -> Iterator[float]:
 
 
 def _keys(place: Place) -> tuple[str, str]:
-    return place.key, names.cache_lease(place.key, place.field)
+    return place.key, keys.cache_lease(place.key, place.field)

@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from orderworks.caching.pipelined import Pipelined
-from orderworks.redis import Redis
+from orderworks.core.redis import Redis
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
 """Seconds between two looks at what another reader computes: the first pause, and what they grow to."""

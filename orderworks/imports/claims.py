@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Range
 
-from orderworks.errors import ImportNotFound
+from orderworks.core.errors import ImportNotFound
+from orderworks.core.schema import import_chunks, imports
 from orderworks.imports.columns import Kind
 from orderworks.imports.layout import Format, Layout
 from orderworks.imports.plan import Chunk
-from orderworks.schema import import_chunks, imports
 
 Counts = dict[str, int]
 """`applied`, `unchanged`, `stale`, `superseded`, `rejected`: they add up to a chunk's rows."""
@@ -110,7 +110,7 @@ def reserved_plan(
 
 @contextmanager
 def _reserved(engine: sa.Engine, work: str) -> Iterator[sa.Connection | None]:
-    # Keys of one number are apart from those of two, which `orderworks.locks` numbers.
+    # Keys of one number are apart from those of two, which `orderworks.core.locks` numbers.
     key = sa.func.hashtextextended(work, 0)
     with engine.connect() as connection:
         reserved = connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal, NamedTuple
 
-from orderworks.errors import InvalidFile, InvalidInput
+from orderworks.core.errors import InvalidFile, InvalidInput
 
 Kind = Literal["customers", "orders"]
 

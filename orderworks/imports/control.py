@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from orderworks.errors import WrongState
+from orderworks.core.errors import WrongState
+from orderworks.core.keys import import_forgiven
+from orderworks.core.redis import Redis
+from orderworks.core.schema import import_chunks, imports
 from orderworks.imports import ledger
 from orderworks.imports.progress import Summary, mirror
-from orderworks.names import import_forgiven
-from orderworks.redis import Redis
-from orderworks.schema import import_chunks, imports
 
 Change = Callable[[sa.Connection, str], Summary]
 """One of the functions below: changes the ledger and gives the summary to mirror."""

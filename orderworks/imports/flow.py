@@ -16,18 +16,18 @@ import redis
 import sqlalchemy as sa
 
 from orderworks import changes
-from orderworks.database import is_transient, refusal, retry_transient
+from orderworks.core.database import is_transient, refusal, retry_transient
+from orderworks.core.errors import ImportFailed, ImportNotFound, Unavailable
+from orderworks.core.keys import import_forgiven, import_nudge, import_plan
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
 from orderworks.delays import invalidate_at_once
-from orderworks.errors import ImportFailed, ImportNotFound, Unavailable
 from orderworks.imports import claims, latecomers, ledger, tried
 from orderworks.imports.claims import Work
 from orderworks.imports.plan import Chunk, Limits, cut_chunks
 from orderworks.imports.progress import ENDED, Summary, mirror, rehearsed_summary
 from orderworks.imports.records import splitter
 from orderworks.imports.spool import Manifest, Spool
-from orderworks.names import import_forgiven, import_nudge, import_plan
-from orderworks.redis import Redis
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 
 PLAN_SECONDS = 10

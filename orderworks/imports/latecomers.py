@@ -10,10 +10,10 @@ from datetime import timedelta
 import redis
 import sqlalchemy as sa
 
+from orderworks.core.schema import import_chunks, imports, parked_updates
 from orderworks.imports.claims import Work
 from orderworks.imports.spool import Spool
 from orderworks.outbox import PLACE
-from orderworks.schema import import_chunks, imports, parked_updates
 from orderworks.stream import UpdateStream
 
 LONGEST_CHUNK = timedelta(minutes=5)

@@ -12,12 +12,12 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from orderworks.errors import ImportFailed, ImportNotFound
+from orderworks.core.errors import ImportFailed, ImportNotFound
+from orderworks.core.schema import import_chunks, import_rejects, imports
 from orderworks.imports.claims import reopen_overtaken
 from orderworks.imports.plan import Chunk
 from orderworks.imports.progress import COUNTS, Summary
 from orderworks.imports.spool import Manifest
-from orderworks.schema import import_chunks, import_rejects, imports
 
 Cursor = tuple[datetime, str]
 """The place of an import among all: `accepted_at` and id."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from orderworks.errors import ConfigurationError
+from orderworks.core.errors import ConfigurationError
 from orderworks.imports.columns import Kind
 
 

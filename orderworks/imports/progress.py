@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
+from orderworks.core.keys import import_progress
+from orderworks.core.redis import Redis, publish_if_newer, read_published
 from orderworks.imports.spool import Manifest
-from orderworks.names import import_progress
-from orderworks.redis import Redis, publish_if_newer, read_published
 
 KEPT = int(timedelta(days=7).total_seconds())
 

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Iterator
 from enum import Enum, auto
 from typing import NamedTuple
 
-from orderworks.errors import ImportFailed
+from orderworks.core.errors import ImportFailed
 from orderworks.imports.layout import Layout
 
 LONGEST_RECORD = 1 << 20

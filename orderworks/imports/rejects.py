@@ -13,11 +13,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from orderworks.errors import ImportNotFound
+from orderworks.core.errors import ImportNotFound
+from orderworks.core.schema import import_rejects, imports
 from orderworks.imports.fields import read_records
 from orderworks.imports.layout import Layout
 from orderworks.imports.sheet import guarded, own_column
-from orderworks.schema import import_rejects, imports
 
 COLUMNS = ("line", "column", "code", "reason", "raw")
 

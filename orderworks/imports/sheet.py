@@ -7,7 +7,7 @@ reader takes just that away again. (`loading.parents` does the same to a table o
 import re
 from collections.abc import Sequence
 
-from orderworks.errors import InvalidFile
+from orderworks.core.errors import InvalidFile
 
 GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
 """What a cell begins with that the writer puts a quote before: so that it takes away no quote of the

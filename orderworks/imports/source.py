@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orderworks.errors import InvalidFile
+from orderworks.core.errors import InvalidFile
 from orderworks.imports.layout import Format
 from orderworks.imports.records import LONGEST_RECORD
 from orderworks.imports.sources.delimited import (

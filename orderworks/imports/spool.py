@@ -26,16 +26,16 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from orderworks.errors import (
+from orderworks.core.errors import (
     ConfigurationError,
     DataMissing,
     ImportFailed,
     ImportNotFound,
     Unavailable,
 )
+from orderworks.core.settings import Settings
 from orderworks.imports.columns import Kind
 from orderworks.imports.layout import Format, Layout
-from orderworks.settings import Settings
 
 STREAM_BLOCK = 1 << 20
 

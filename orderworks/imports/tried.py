@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import msgspec
 
+from orderworks.core.keys import import_tried
+from orderworks.core.redis import Redis
 from orderworks.imports.spool import Manifest
-from orderworks.names import import_tried
-from orderworks.redis import Redis
 
 KEPT = timedelta(hours=6)
 """For so long one may think about it. The spool keeps data for a day at the least."""

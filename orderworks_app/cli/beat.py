@@ -9,10 +9,10 @@ import typer
 from kombu.exceptions import OperationalError
 
 from orderworks import schedule
-from orderworks.database import make_engine
-from orderworks.errors import Unavailable
+from orderworks.core.database import make_engine
+from orderworks.core.errors import Unavailable
+from orderworks.core.settings import Settings
 from orderworks.schedule import Entry
-from orderworks.settings import Settings
 from orderworks.slots import Slot, message_options
 from orderworks_app.cli.output import console, plain, print_json, say, table
 from orderworks_app.spans import span

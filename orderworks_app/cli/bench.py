@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import orderworks_app
-from orderworks.errors import ConfigurationError, InvalidInput
+from orderworks.core.errors import ConfigurationError, InvalidInput
 from orderworks_app.cli.stack import end_as_by_ctrl_c
 
 PICTURES = (".svg", ".png")

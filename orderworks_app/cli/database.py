@@ -7,9 +7,9 @@ import typer
 from alembic.util import CommandError
 
 from migrations import runner
-from orderworks.database import make_engine
-from orderworks.errors import ConfigurationError, OrderworksError
-from orderworks.settings import Settings
+from orderworks.core.database import make_engine
+from orderworks.core.errors import ConfigurationError, OrderworksError
+from orderworks.core.settings import Settings
 from orderworks_app.cli.output import say
 
 commands = typer.Typer(

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from orderworks.database import make_engine
+from orderworks.core.database import make_engine
+from orderworks.core.errors import ReplayStopped
+from orderworks.core.keys import TaskName
+from orderworks.core.redis import make_redis
+from orderworks.core.settings import Settings
 from orderworks.dead import Wanted, find_dead
-from orderworks.errors import ReplayStopped
-from orderworks.names import TaskName
-from orderworks.redis import make_redis
 from orderworks.replay import RATE, Replay, Unreadable
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from orderworks_app.cli.dead_views import print_letter, print_list, print_replayed, progress_bar
 from orderworks_app.cli.failures import FAILED

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.output import say
 from orderworks_app.cli.stack import end_as_by_ctrl_c

@@ -2,7 +2,7 @@
 
 import typer
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.output import console, table
 

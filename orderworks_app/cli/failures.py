@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import redis
 import sqlalchemy as sa
 
-from orderworks.database import unavailable
-from orderworks.errors import (
+from orderworks.core.database import unavailable
+from orderworks.core.errors import (
     ConfigurationError,
     DeadUpdateNotFound,
     EntryNotFound,
@@ -20,8 +20,8 @@ from orderworks.errors import (
     OrderworksError,
     TokenNotFound,
 )
-from orderworks.redis import redis_unavailable
-from orderworks.settings import Settings
+from orderworks.core.redis import redis_unavailable
+from orderworks.core.settings import Settings
 
 FAILED = 1
 WRONG_USAGE = 2

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from orderworks.errors import ConfigurationError
-from orderworks.settings import Settings
+from orderworks.core.errors import ConfigurationError
+from orderworks.core.settings import Settings
 
 
 def gateway(

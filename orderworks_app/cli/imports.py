@@ -9,7 +9,7 @@ from typing import Annotated, BinaryIO
 import msgspec
 import typer
 
-from orderworks.errors import InvalidInput, Unavailable
+from orderworks.core.errors import InvalidInput, Unavailable
 from orderworks.imports.columns import parse_mapping
 from orderworks.imports.ledger import list_imports
 from orderworks.imports.progress import ENDED, Summary

@@ -4,8 +4,8 @@ import sys
 
 from prometheus_client import generate_latest
 
+from orderworks.core.settings import Settings
 from orderworks.metrics import Metrics
-from orderworks.settings import Settings
 
 
 def metrics() -> None:

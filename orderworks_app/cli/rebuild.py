@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from orderworks import cache
-from orderworks.database import make_engine
+from orderworks.core.database import make_engine
+from orderworks.core.redis import make_redis
+from orderworks.core.settings import Settings
 from orderworks.rebuild import OnStep, Rebuild, Rebuilt
 from orderworks.recount import Counted
-from orderworks.redis import make_redis
 from orderworks.refresh import refresh
-from orderworks.settings import Settings
 from orderworks.statuses import listed
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.output import plain, print_json, say

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from orderworks.database import make_engine
-from orderworks.redis import make_redis
+from orderworks.core.database import make_engine
+from orderworks.core.redis import make_redis
+from orderworks.core.settings import Settings
 from orderworks.reshard import Resharding
-from orderworks.settings import Settings
 from orderworks_app.cli.output import say
 
 

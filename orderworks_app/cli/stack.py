@@ -8,8 +8,8 @@ from pathlib import Path
 
 import typer
 
-from orderworks.errors import ConfigurationError
-from orderworks.settings import Settings
+from orderworks.core.errors import ConfigurationError
+from orderworks.core.settings import Settings
 from orderworks_app.embedded.stack import Prepared, prepared
 from orderworks_app.embedded.state import running_environment
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from orderworks.database import make_engine
-from orderworks.settings import Settings
+from orderworks.core.database import make_engine
+from orderworks.core.settings import Settings
 from orderworks.tokens import Scope, Token, create_token, list_tokens, revoke_token
 from orderworks_app.cli.output import console, plain, print_json, say, table
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orderworks.errors import InvalidFile, InvalidUpdate
+from orderworks.core.errors import InvalidFile, InvalidUpdate
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.output import plain, print_json, say
 from producer import OrderUpdate, Producer, Receipt, Verdict

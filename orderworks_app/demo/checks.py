@@ -7,10 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from orderworks import reports
+from orderworks.core.redis import Redis
+from orderworks.core.schema import orders, uncounted_statuses
 from orderworks.messages import Verdict
 from orderworks.reads import CustomerReads, CustomerSummary
-from orderworks.redis import Redis
-from orderworks.schema import orders, uncounted_statuses
 from orderworks.windows import Window
 from orderworks_app.demo.oracle import Fields, Oracle
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from orderworks.errors import ConfigurationError
+from orderworks.core.errors import ConfigurationError
 
 ORDERS_A_SCALE = 1_500_000
 """Orders that TPC-H has at scale factor 1; customers are a tenth of them."""

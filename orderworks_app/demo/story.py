@@ -9,13 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from orderworks.cache import Cache
-from orderworks.database import make_engine
-from orderworks.errors import OrderworksError, WaitTimeout
+from orderworks.core.database import make_engine
+from orderworks.core.errors import OrderworksError, WaitTimeout
+from orderworks.core.redis import make_redis
+from orderworks.core.schema import customers, update_shards
+from orderworks.core.settings import Settings
 from orderworks.reads import CustomerReads
-from orderworks.redis import make_redis
 from orderworks.reports import published_report
-from orderworks.schema import customers, update_shards
-from orderworks.settings import Settings
 from orderworks.stream import SEQUENCE_BITS, UpdateStream
 from orderworks.windows import Window
 from orderworks_app.cli.output import console, say

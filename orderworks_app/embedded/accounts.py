@@ -14,7 +14,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from orderworks.errors import ConfigurationError
+from orderworks.core.errors import ConfigurationError
 from orderworks_app.embedded.home import Home, make_folder
 
 OUTSIDE = Path("/var/lib/orderworks")

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from orderworks.errors import ConfigurationError
+from orderworks.core.errors import ConfigurationError
 from orderworks_app.embedded import accounts
 from orderworks_app.embedded.accounts import Account
 from orderworks_app.embedded.home import make_folder

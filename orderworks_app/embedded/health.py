@@ -7,7 +7,7 @@ from urllib.request import urlopen
 import psycopg2
 import redis
 
-from orderworks.redis import make_redis
+from orderworks.core.redis import make_redis
 
 PATIENCE = 1
 """Seconds that one question may take."""

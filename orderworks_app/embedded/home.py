@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from orderworks.errors import ConfigurationError, OrderworksError
-from orderworks.settings import STATE_FILE
+from orderworks.core.errors import ConfigurationError, OrderworksError
+from orderworks.core.settings import STATE_FILE
 
 
 class AlreadyRunning(OrderworksError):

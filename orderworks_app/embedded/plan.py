@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from orderworks_app.embedded import postgresql, services, valkey
 from orderworks_app.embedded.accounts import Place
 from orderworks_app.embedded.home import Home

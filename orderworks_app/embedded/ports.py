@@ -3,7 +3,7 @@
 import secrets
 import socket
 
-from orderworks.errors import ConfigurationError
+from orderworks.core.errors import ConfigurationError
 from orderworks_app.embedded.home import Home, remember, remembered
 
 LOOPBACK = "127.0.0.1"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from orderworks.errors import ConfigurationError
+from orderworks.core.errors import ConfigurationError
 from orderworks_app.embedded import health
 from orderworks_app.embedded.accounts import Account, Place
 from orderworks_app.embedded.binaries import postgresql_binaries

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
-from orderworks.errors import OrderworksError
+from orderworks.core.errors import OrderworksError
 from orderworks_app.embedded.parts import Part
 from orderworks_app.embedded.process import Child, Identity
 

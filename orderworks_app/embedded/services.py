@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import orderworks
-from orderworks.names import Queue
-from orderworks.settings import Settings
+from orderworks.core.keys import Queue
+from orderworks.core.settings import Settings
 from orderworks_app.embedded import health
 from orderworks_app.embedded.home import Home, make_folder
 from orderworks_app.embedded.parts import Part, Stage

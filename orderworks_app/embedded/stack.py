@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orderworks.errors import ConfigurationError
+from orderworks.core.errors import ConfigurationError
 from orderworks_app.embedded.accounts import forget_lost_temporary_homes, forget_outside, place_of
 from orderworks_app.embedded.home import Home, exclusive, make_folder, open_home
 from orderworks_app.embedded.leftovers import clear_leftovers

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import psutil
 
-from orderworks.settings import STATE_FILE
+from orderworks.core.settings import STATE_FILE
 from orderworks_app.embedded.home import Home, write_private
 from orderworks_app.embedded.parts import Part
 from orderworks_app.embedded.process import Identity, is_same_process

@@ -9,13 +9,13 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from orderworks.settings import Settings
+from orderworks.core import logging
+from orderworks.core.settings import Settings
 from orderworks_app.gateway.describe import describe
 from orderworks_app.gateway.manners import Manners
 from orderworks_app.gateway.problems import answer_problem
 from orderworks_app.gateway.routes import ROUTERS, STREAMED
 from orderworks_app.gateway.state import State
-from worker import logs
 
 COLLECTED = 10_000
 """Objects more than before, when the collector looks for new ones in cycles; Python's default is 700."""
@@ -53,7 +53,7 @@ def make_app(settings: Settings) -> FastAPI:
 
 def app_of_environment() -> FastAPI:
     """The gateway for the servers that the environment names: what each server process calls."""
-    logs.configure()
+    logging.configure()
     app = make_app(Settings.load())
     # What is there by now stays, and few requests leave cycles behind: looking for these as often as by
     # default took 7 % of a cached read's time.

@@ -11,7 +11,7 @@ from typing import cast
 import structlog
 from fastapi import Request
 
-from orderworks.errors import Unavailable
+from orderworks.core.errors import Unavailable
 from orderworks.tokens import Scope
 from orderworks_app.gateway.loopback import is_loopback
 from orderworks_app.gateway.problems import Kind, Problem, try_again

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from orderworks.errors import InvalidUpdate
+from orderworks.core.errors import InvalidUpdate
 from orderworks.messages import OrderUpdate, decode_updates
 from producer.appends import DURABLE_CHUNK
 

@@ -8,12 +8,12 @@ from typing import Self
 import sqlalchemy as sa
 
 from orderworks.cache import Cache
+from orderworks.core.keys import TaskName
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.settings import Settings
 from orderworks.metrics import Metrics
-from orderworks.names import TaskName
-from orderworks.redis import Redis, make_redis
 from orderworks.replay import RATE, Replay
 from orderworks.reports import TopCustomers
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from orderworks_app.health import Examination
 from orderworks_app.imports import Imports

@@ -6,7 +6,7 @@ from itertools import count
 
 from anyio import CapacityLimiter, to_thread
 
-from orderworks.errors import ImportNotFound
+from orderworks.core.errors import ImportNotFound
 from orderworks.imports.progress import ENDED, Summary
 from orderworks_app.gateway.events import encoded
 from orderworks_app.gateway.looks import AWAY

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import msgspec
 import redis
 
-from orderworks.errors import Unavailable
+from orderworks.core.errors import Unavailable
+from orderworks.core.keys import import_progress
 from orderworks.imports.progress import KEPT, Summary
-from orderworks.names import import_progress
 from orderworks_app.gateway.looks import AWAY
 from orderworks_app.gateway.problems import Kind, problem_of
 from orderworks_app.gateway.state import State

@@ -9,7 +9,7 @@ import redis
 import sqlalchemy as sa
 from anyio import CapacityLimiter, to_thread
 
-from orderworks.errors import Unavailable
+from orderworks.core.errors import Unavailable
 
 T = TypeVar("T")
 

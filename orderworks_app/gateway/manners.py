@@ -14,13 +14,13 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orderworks.settings import Settings
+from orderworks.core import logging
+from orderworks.core.settings import Settings
 from orderworks_app.gateway.problems import Kind, Problem, problem_of
-from worker import logs
 
 log = structlog.get_logger(__name__)
 
-access_log = logs.Lines(__name__)
+access_log = logging.Lines(__name__)
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 

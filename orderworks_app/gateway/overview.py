@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from orderworks.accounts import read_totals
 from orderworks.cache import cache_counts, hit_rate
+from orderworks.core.redis import Redis
 from orderworks.dead import count_waiting
 from orderworks.imports.ledger import count_by_status, list_unended
 from orderworks.imports.progress import Summary
-from orderworks.redis import Redis
 from orderworks.reports import published_report
 from orderworks.schedule import Entry, read_entries
 from orderworks.stream import UpdateStream

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import asyncpg
 
-from orderworks.database import TRANSIENT_STATES, database_address
-from orderworks.errors import Unavailable
-from orderworks.settings import Settings
+from orderworks.core.database import TRANSIENT_STATES, database_address
+from orderworks.core.errors import Unavailable
+from orderworks.core.settings import Settings
 
 CLOSING = 3.0
 """Seconds that queries under way have when the pool is closed."""

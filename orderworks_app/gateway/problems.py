@@ -19,8 +19,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from orderworks.database import is_transient, refusal
-from orderworks.errors import (
+from orderworks.core.database import is_transient, refusal
+from orderworks.core.errors import (
     Backpressure,
     ConfigurationError,
     DataMissing,
@@ -34,7 +34,7 @@ from orderworks.errors import (
     Unavailable,
     WrongState,
 )
-from orderworks.redis import redis_unavailable
+from orderworks.core.redis import redis_unavailable
 from orderworks_app.gateway.pool import is_away, reason
 
 MEDIA_TYPE = "application/problem+json"

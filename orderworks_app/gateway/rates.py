@@ -13,7 +13,7 @@ from typing import Any
 import redis.asyncio
 import structlog
 
-from orderworks import names
+from orderworks.core import keys
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ class Rates:
     async def _draw(self, name: str, rate: float) -> float:
         """Take permits for a moment; how long to wait if there is none."""
         wanted, most = max(1, int(rate * AHEAD)), max(1.0, rate)
-        call = self._take(keys=[names.gateway_rate(name)], args=[rate, most, wanted])
+        call = self._take(keys=[keys.gateway_rate(name)], args=[rate, most, wanted])
         try:
             given, wait = await asyncio.wait_for(_answer(call), self._patience)
         except (redis.RedisError, OSError) as error:

@@ -18,7 +18,7 @@ import redis.asyncio
 from fastapi import Request
 from fastapi.responses import Response
 
-from orderworks import names
+from orderworks.core import keys as names
 from orderworks_app.gateway.auth import caller_of
 from orderworks_app.gateway.bodies import Body
 from orderworks_app.gateway.problems import FieldError, Kind, Problem, try_again

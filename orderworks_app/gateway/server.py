@@ -7,12 +7,12 @@ import sys
 import sqlalchemy as sa
 import uvicorn
 
-from orderworks.database import make_engine
-from orderworks.errors import ConfigurationError
-from orderworks.settings import Settings
+from orderworks.core import logging
+from orderworks.core.database import make_engine
+from orderworks.core.errors import ConfigurationError
+from orderworks.core.settings import Settings
 from orderworks.tokens import count_valid
 from orderworks_app.gateway.loopback import is_loopback
-from worker import logs
 
 APP = "orderworks_app.gateway.app:app_of_environment"
 """Each process makes its own, from the environment."""
@@ -29,7 +29,7 @@ def serve(settings: Settings, workers: int) -> None:
     """
     if not is_loopback(settings.gateway_host):
         _refuse_open_door(settings)
-    logs.configure()
+    logging.configure()
     # Each process reads its settings from the environment; this one's may be an option's.
     os.environ["GATEWAY_HOST"] = settings.gateway_host
     # uvicorn hands the signal on when it has shut down; that is a good end.

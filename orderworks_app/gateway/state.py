@@ -13,10 +13,10 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 
 from orderworks.cache import Cache
-from orderworks.database import make_engine
+from orderworks.core.database import make_engine
+from orderworks.core.redis import make_async_redis
+from orderworks.core.settings import Settings
 from orderworks.reads import AsyncCustomerReads
-from orderworks.redis import make_async_redis
-from orderworks.settings import Settings
 from orderworks_app.gateway.blocking import Blocking
 from orderworks_app.gateway.leaving import at_stop
 from orderworks_app.gateway.pool import Pool

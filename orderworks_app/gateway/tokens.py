@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from orderworks.errors import Unavailable
+from orderworks.core.errors import Unavailable
 from orderworks.tokens import BY_DIGEST, EVER_MADE, Scope, digest
 from orderworks_app.gateway.pool import Pool
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from orderworks_app.cli.app import run as run_command
 from orderworks_app.embedded.stack import Stack
 from tests.commands import Done, Run

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks import schedule
-from orderworks.locks import Lock, try_lock
+from orderworks.core.locks import Lock, try_lock
 from orderworks.schedule import Entry
 from tests.commands import Run
 from tests.processes import Service, eventually

@@ -5,8 +5,8 @@ from celery import Celery
 from celery.app.defaults import DEFAULTS
 from redbeat.schedulers import RedBeatConfig
 
-from orderworks.names import QUEUE_OF, Queue, TaskName
-from orderworks.settings import Settings
+from orderworks.core.keys import QUEUE_OF, Queue, TaskName
+from orderworks.core.settings import Settings
 
 KEEPS_MESSAGES = {
     "task_acks_late": True,

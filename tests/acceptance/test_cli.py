@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from migrations import runner
-from orderworks import names
+from orderworks.core import keys
+from orderworks.core.redis import Redis
 from orderworks.messages import Outcome, Verdict
-from orderworks.redis import Redis
 from tests.commands import Run
 from tests.processes import eventually
 
@@ -212,7 +212,7 @@ def test_a_tracked_update_prints_its_verdict_and_tells_a_dead_one_by_its_status(
     run: Run, stream: Redis, outcome: Outcome, status: int, said: str
 ) -> None:
     for form in ((), ("--json",)):
-        stream.delete(names.update_stream(0))
+        stream.delete(keys.update_stream(0))
         with ThreadPoolExecutor(1) as thread:
             thread.submit(give_verdict, stream, outcome)
             done = run("update", "8", "--total", "1", "--track", "--timeout", "30", *form)
@@ -226,9 +226,9 @@ def test_a_tracked_update_prints_its_verdict_and_tells_a_dead_one_by_its_status(
 
 def give_verdict(stream: Redis, outcome: Outcome) -> None:
     """Settle the first update of shard 0 in the workers' place."""
-    waiting: Any = eventually(lambda: stream.xrange(names.update_stream(0)), 20, "no update")
+    waiting: Any = eventually(lambda: stream.xrange(keys.update_stream(0)), 20, "no update")
     entry = waiting[0][0].decode()
-    stream.set(names.update_verdict(0, entry), outcome.encode(), ex=60)
+    stream.set(keys.update_verdict(0, entry), outcome.encode(), ex=60)
 
 
 def test_a_verdict_that_does_not_come_is_status_1(run: Run) -> None:

@@ -14,14 +14,14 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from orderworks import names
+from orderworks.core import keys
+from orderworks.core.redis import Redis
+from orderworks.core.schema import import_rejects, imports
+from orderworks.core.settings import Settings
 from orderworks.imports import claims
 from orderworks.imports.flow import Importer
 from orderworks.imports.progress import mirror, read_progress, rehearsed_summary
 from orderworks.imports.spool import Spool
-from orderworks.redis import Redis
-from orderworks.schema import import_rejects, imports
-from orderworks.settings import Settings
 from tests.commands import Run
 from tests.processes import eventually
 from tests.watching import messages
@@ -88,9 +88,9 @@ def started(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
 def test_it_is_paused_resumed_and_cancelled(run: Run, planned: str, settings: Settings) -> None:
     paused = run("pause", planned)
     assert (paused.status, f"Import {planned} of customers.csv: paused" in paused.out) == (0, True)
-    nudged = messages(settings, names.Queue.IMPORTS)
+    nudged = messages(settings, keys.Queue.IMPORTS)
     assert json.loads(run("resume", planned, "--json").out)["status"] == "running"
-    assert messages(settings, names.Queue.IMPORTS) == nudged + 1
+    assert messages(settings, keys.Queue.IMPORTS) == nudged + 1
     cancelled = json.loads(run("cancel", planned, "--json").out)
     assert (cancelled["id"], cancelled["status"]) == (planned, "cancelled")
 
@@ -103,9 +103,9 @@ def test_what_was_given_up_is_tried_again(
     shown = run("imports", planned).out
     assert "the disk was full" in shown
     assert f"1 of 3 chunks were given up; `orderworks retry {planned}`" in shown
-    nudged = messages(settings, names.Queue.IMPORTS)
+    nudged = messages(settings, keys.Queue.IMPORTS)
     assert json.loads(run("retry", planned, "--json").out)["quarantined"] == 0
-    assert messages(settings, names.Queue.IMPORTS) == nudged + 1
+    assert messages(settings, keys.Queue.IMPORTS) == nudged + 1
 
 
 def test_what_its_state_does_not_allow_is_one_line_and_status_1(run: Run, planned: str) -> None:
@@ -185,7 +185,7 @@ def test_a_parent_that_redis_forgot_is_found_in_the_ledger(
     command = ("import", "bad.csv", "--kind", "customers", "--map", "name=mail", "--json")
     parent = json.loads(run(*command).out)["id"]
     importer.plan(parent)
-    stream.delete(names.import_progress(parent))
+    stream.delete(keys.import_progress(parent))
     (tmp_path / "good.csv").write_text("id,mail,line\n1,Ada,2\n", encoding="utf-8")
     done = run("import", "good.csv", "--parent", parent, "--json")
     assert done.status == 0, done.err
@@ -297,12 +297,12 @@ def test_a_running_import_says_how_far_it_is_and_what_holds_it_up(
     done = run("imports", planned)
     assert "So far 0 of 7 rows, 0.0 of 0.0 MB, 0 of 3 chunks." in done.out
     assert "kept back" not in done.out
-    stream.xadd(names.update_stream(0), {"update": b""}, id="1-1")
+    stream.xadd(keys.update_stream(0), {"update": b""}, id="1-1")
     assert "It is kept back until the order updates that wait are applied." in (
         run("imports", planned).out
     )
     assert json.loads(run("imports", planned, "--json").out)["waits_for_updates"]
-    stream.delete(names.update_stream(0))
+    stream.delete(keys.update_stream(0))
 
 
 def test_following_an_import_ends_with_it(run: Run, planned: str, folder: Path) -> None:
@@ -318,7 +318,7 @@ def end_dry_run(stream: Redis) -> Callable[[], str]:
     """End the dry run that is waited for as a worker does; its id."""
 
     def waiting() -> dict[str, object] | None:
-        for key in stream.scan_iter(names.import_progress("2*")):
+        for key in stream.scan_iter(keys.import_progress("2*")):
             summary = read_progress(stream, key.decode().rpartition(":")[2])
             if summary and summary["dry_run"] and summary["status"] == "accepted":
                 return summary

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from orderworks.schema import customers
+from orderworks.core.schema import customers
 from tests.commands import Run
 from tests.processes import Service
 

@@ -20,11 +20,12 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from orderworks import names, schedule
-from orderworks.database import database_address
+from orderworks import schedule
+from orderworks.core import keys
+from orderworks.core.database import database_address
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import orders
 from orderworks.messages import OrderUpdate
-from orderworks.redis import Redis, make_redis
-from orderworks.schema import orders
 from orderworks.tokens import Scope, create_token
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.stack import Stack
@@ -164,7 +165,7 @@ def test_the_gateway_turns_healthy_takes_an_update_and_ends_in_time(
         for _time in range(2):
             said = httpx.post(address, json={"status": "paid"}, headers=headers, timeout=10)
             assert said.status_code == 202
-        assert stream.xlen(names.update_stream(7 % 2)) == 1
+        assert stream.xlen(keys.update_stream(7 % 2)) == 1
         with frozen(processes["gateway"]):
             assert not composition.is_healthy("gateway")
         processes["gateway"].terminate()

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orderworks.redis import Redis
-from orderworks.schema import dead_updates
+from orderworks.core.redis import Redis
+from orderworks.core.schema import dead_updates
 from tests.commands import Done, Run
 from tests.watching import run as run_sql
 

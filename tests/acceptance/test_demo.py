@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orderworks.settings import STATE_FILE
+from orderworks.core.settings import STATE_FILE
 from tests.running_up import ROOT, bare_environment, new_home, processes_of, wait_until
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from orderworks_app.embedded.home import open_home
 from orderworks_app.embedded.ports import LOOPBACK, port_of
 from tests.commands import Run

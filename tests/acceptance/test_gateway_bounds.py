@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from orderworks_app.embedded.home import open_home
 from orderworks_app.embedded.ports import LOOPBACK, port_of
 from orderworks_app.gateway.server import GRACE

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from orderworks.schema import customers, orders
-from orderworks.settings import Settings
+from orderworks.core.schema import customers, orders
+from orderworks.core.settings import Settings
 from tests.gateways import running_gateway
 from tests.processes import Service, eventually
 from tests.walks import walk

@@ -18,10 +18,10 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orderworks.database import make_engine
-from orderworks.names import QUEUE_OF, TaskName
-from orderworks.schema import customers
-from orderworks.settings import Settings
+from orderworks.core.database import make_engine
+from orderworks.core.keys import QUEUE_OF, TaskName
+from orderworks.core.schema import customers
+from orderworks.core.settings import Settings
 from producer import Producer
 from tests.commands import Done, Run
 from tests.processes import Service, eventually, pool_children

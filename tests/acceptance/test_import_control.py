@@ -13,11 +13,11 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orderworks.database import make_engine
+from orderworks.core.database import make_engine
+from orderworks.core.keys import Queue
+from orderworks.core.schema import customers
+from orderworks.core.settings import Settings
 from orderworks.messages import OrderUpdate
-from orderworks.names import Queue
-from orderworks.schema import customers
-from orderworks.settings import Settings
 from orderworks_app.imports import Imports
 from producer import Producer
 from tests.commands import Run

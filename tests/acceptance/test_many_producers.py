@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from orderworks_app.embedded.stack import Stack
 from tests.conftest import fresh_settings
 from tests.oracle import Rows, differences, make_rows, read_orders, read_verdicts, write_orders

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks import outbox
+from orderworks.core.schema import orders
+from orderworks.core.settings import Settings
 from orderworks.messages import OrderUpdate
-from orderworks.schema import orders
-from orderworks.settings import Settings
 from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.conftest import fresh_settings

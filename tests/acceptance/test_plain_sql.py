@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orderworks import delays, names
+from orderworks import delays
+from orderworks.core import keys
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
 from orderworks.reads import CustomerReads
-from orderworks.redis import Redis
 from orderworks.reports import published_report
-from orderworks.settings import Settings
 from orderworks.windows import Window
 from orderworks_app.embedded.stack import Stack
 from tests.conftest import fresh_settings
@@ -58,7 +59,7 @@ def test_a_change_past_the_workers_is_seen_without_beat(
             lambda: listed() == reads.customer_summary(CUSTOMER).total, 20, "no refresh at start"
         )
         eventually(lambda: is_heard(engine), 20, "nobody listens")
-        cache.delete(*(names.invalidation_delays(path) for path in delays.Path))
+        cache.delete(*(keys.invalidation_delays(path) for path in delays.Path))
         for total in range(1000, 1005):
             run(engine, f"UPDATE orders SET total = {total} WHERE id = {ORDER}")
         eventually(lambda: reads.customer_summary(CUSTOMER).total == 1004, 5, "the old sum is read")

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from celery import Celery
 
 from orderworks import cache as cached
-from orderworks.names import QUEUE_OF, TaskName
-from orderworks.redis import Redis
+from orderworks.core.keys import QUEUE_OF, TaskName
+from orderworks.core.redis import Redis
+from orderworks.core.schema import rollup_checks
+from orderworks.core.settings import Settings
 from orderworks.refresh import refresh
-from orderworks.schema import rollup_checks
-from orderworks.settings import Settings
 from tests.commands import Run
 from tests.oracle import Rows, write_orders
 from tests.processes import Service, eventually

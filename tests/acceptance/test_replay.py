@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from orderworks.core.settings import Settings
 from orderworks.messages import OrderUpdate
-from orderworks.settings import Settings
 from producer import Producer
 from tests.commands import Run
 from tests.oracle import read_orders, read_verdicts, write_orders

@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from orderworks.locks import Lock, try_lock
-from orderworks.settings import Settings
+from orderworks.core.locks import Lock, try_lock
+from orderworks.core.settings import Settings
 from tests.commands import Run
 from tests.oracle import read_orders, write_orders
 from tests.processes import Service, eventually

@@ -7,10 +7,10 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orderworks.names import QUEUE_OF, Queue, TaskName
-from orderworks.redis import make_redis
-from orderworks.schema import imports
-from orderworks.settings import Settings
+from orderworks.core.keys import QUEUE_OF, Queue, TaskName
+from orderworks.core.redis import make_redis
+from orderworks.core.schema import imports
+from orderworks.core.settings import Settings
 from orderworks.sweep import MOST_WAITING
 from producer import Producer
 from tests.processes import Service, eventually, running_worker, worker_and_beat

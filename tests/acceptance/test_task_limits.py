@@ -3,8 +3,8 @@
 import pytest
 from celery import Celery
 
-from orderworks.names import TaskName
-from orderworks.settings import Settings
+from orderworks.core.keys import TaskName
+from orderworks.core.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import psycopg2
 import pytest
 import redis
 
-from orderworks.errors import ConfigurationError
+from orderworks.core.errors import ConfigurationError
 from orderworks_app.embedded.accounts import OUTSIDE, Account, can_reach
 from orderworks_app.embedded.home import open_home
 from orderworks_app.embedded.passwords import passwords_of

@@ -12,10 +12,10 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from orderworks.database import make_engine
+from orderworks.core.database import make_engine
+from orderworks.core.keys import Queue
+from orderworks.core.settings import Settings
 from orderworks.messages import OrderUpdate
-from orderworks.names import Queue
-from orderworks.settings import Settings
 from producer import Producer
 from tests.oracle import Rows, read_orders, read_verdicts, write_orders
 from tests.processes import ROOT, eventually, pool_children, running_worker

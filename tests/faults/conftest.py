@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.chunked import CHUNK

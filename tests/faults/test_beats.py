@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from celery import Celery
 
 from orderworks import schedule
-from orderworks.errors import EntryNotFound
-from orderworks.names import Queue, TaskName
-from orderworks.redis import make_redis
-from orderworks.settings import Settings
+from orderworks.core.errors import EntryNotFound
+from orderworks.core.keys import Queue, TaskName
+from orderworks.core.redis import make_redis
+from orderworks.core.settings import Settings
 from orderworks.slots import Slot, message_options
 from tests.holding import held_by
 from tests.processes import (

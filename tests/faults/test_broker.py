@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from orderworks.errors import PartlyAccepted, Unavailable
+from orderworks.core.errors import PartlyAccepted, Unavailable
+from orderworks.core.keys import Queue, TaskName
+from orderworks.core.redis import make_redis
+from orderworks.core.settings import Settings
 from orderworks.messages import OrderUpdate
-from orderworks.names import Queue, TaskName
-from orderworks.redis import make_redis
-from orderworks.settings import Settings
 from producer import Producer
 from tests.oracle import Oracle, differences, read_orders, read_verdicts
 from tests.processes import eventually, frozen, running_beat, running_worker

@@ -14,14 +14,14 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orderworks import names
 from orderworks.cache import Cache
+from orderworks.core import keys
+from orderworks.core.keys import QUEUE_OF, TaskName
+from orderworks.core.redis import Redis
+from orderworks.core.schema import customer_changes
+from orderworks.core.settings import Settings
 from orderworks.messages import OrderUpdate
-from orderworks.names import QUEUE_OF, TaskName
 from orderworks.reads import CustomerReads, CustomerSummary
-from orderworks.redis import Redis
-from orderworks.schema import customer_changes
-from orderworks.settings import Settings
 from producer import Producer
 from tests.oracle import Oracle, differences, read_orders, read_verdicts
 from tests.processes import Service, eventually, running_worker
@@ -185,7 +185,7 @@ def test_slow_readers_among_many_writers_leave_no_old_value(
 
 def is_cached(customer_id: int, cache: Redis) -> bool:
     """Whether a cached summary of the customer is there."""
-    return bool(cache.hexists(names.customer_cache(customer_id), "customer_summary()"))
+    return bool(cache.hexists(keys.customer_cache(customer_id), "customer_summary()"))
 
 
 def read_until(over: threading.Event, reads: CustomerReads) -> int:

@@ -14,13 +14,13 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from orderworks import names
 from orderworks.cache import Cache, invalidate
 from orderworks.caching.server import AVOIDED
+from orderworks.core import keys
+from orderworks.core.redis import Redis
+from orderworks.core.schema import customers, orders
+from orderworks.core.settings import Settings
 from orderworks.reads import AsyncCustomerReads, Cursor, CustomerReads, CustomerSummary, Order
-from orderworks.redis import Redis
-from orderworks.schema import customers, orders
-from orderworks.settings import Settings
 from tests.processes import eventually
 from tests.reading import reading_process
 
@@ -29,7 +29,7 @@ PEOPLE = range(1, 11)
 THREADS, TASKS, PROCESSES = 24, 24, 2
 WRITERS, WRITES = 4, 100
 
-SUMMARY_LEASE = names.cache_lease(names.customer_cache(1), "customer_summary()")
+SUMMARY_LEASE = keys.cache_lease(keys.customer_cache(1), "customer_summary()")
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +86,7 @@ def test_a_reader_stopped_before_its_store_makes_nothing_old_readable(
             assert process.customer_summary(1).total == 140
         elif second == "waits for it":
             process.ask(1)
-            eventually(lambda: cache.exists(names.customer_cache(1)), PATIENCE, "it has not come")
+            eventually(lambda: cache.exists(keys.customer_cache(1)), PATIENCE, "it has not come")
         held.goes_on.set()
         assert stopped.result(PATIENCE).total == 2, "its own caller gets what was read"
         seen = process.answer() if second == "waits for it" else process.customer_summary(1)
@@ -203,7 +203,7 @@ def test_fifty_readers_among_writers_leave_no_old_value(
 def is_cached(customer_id: int, cache: Redis) -> bool:
     """Whether both reads of the customer are cached."""
     fields = ("customer_summary()", "customer_orders(20,None)")
-    return all(cache.hmget(names.customer_cache(customer_id), *fields))
+    return all(cache.hmget(keys.customer_cache(customer_id), *fields))
 
 
 def read_until(over: threading.Event, reads: CustomerReads) -> int:

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orderworks.names import QUEUE_OF, TaskName
-from orderworks.settings import Settings
+from orderworks.core.keys import QUEUE_OF, TaskName
+from orderworks.core.settings import Settings
 from tests.holding import AT_THE_TABLE, held_by
 from tests.oracle import Oracle, read_verdicts
 from tests.processes import Service, eventually, kill, running_worker

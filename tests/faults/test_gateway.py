@@ -17,8 +17,8 @@ import httpx
 import psutil
 import pytest
 
-from orderworks.redis import Redis
-from orderworks.settings import Settings
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
 from orderworks.stream import UpdateStream
 from orderworks_app.embedded.home import open_home
 from orderworks_app.embedded.ports import LOOPBACK, port_of

@@ -14,13 +14,13 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.cache import invalidate
+from orderworks.core.keys import import_progress
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.settings import Settings
 from orderworks.imports.flow import Importer
 from orderworks.imports.progress import KEPT, read_progress
 from orderworks.imports.spool import Spool
-from orderworks.names import import_progress
-from orderworks.redis import Redis, make_redis
 from orderworks.refresh import refresh
-from orderworks.settings import Settings
 from tests.gateways import JSON, client_of, running_gateway
 from tests.link import Link, link_to
 from tests.oracle import make_rows, write_orders

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from orderworks.core.schema import import_rejects
 from orderworks.imports.progress import ENDED, Summary
-from orderworks.schema import import_rejects
 from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from producer.imports import ImportJob

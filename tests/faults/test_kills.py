@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orderworks.schema import import_chunks
-from orderworks.settings import Settings
+from orderworks.core.schema import import_chunks
+from orderworks.core.settings import Settings
 from producer import Producer
 from tests.chunked import CHUNK, FILE, FIRST, ROWS, counted_orders, finish, in_file
 from tests.faults.conftest import ORDERS

@@ -14,11 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from orderworks import names
-from orderworks.errors import PartlyAccepted, Unavailable, WaitTimeout
+from orderworks.core import keys
+from orderworks.core.errors import PartlyAccepted, Unavailable, WaitTimeout
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.settings import Settings
 from orderworks.messages import OrderUpdate
-from orderworks.redis import Redis, make_redis
-from orderworks.settings import Settings
 from producer import AsyncProducer, Producer
 from tests.processes import ROOT, eventually, frozen
 from tests.servers import Valkey, running_valkey
@@ -69,7 +69,7 @@ def said_more_than(process: subprocess.Popen[str], count: int) -> int:
 
 def accepted(stream: Redis) -> Counter[int]:
     """How often each order is in the stream."""
-    shards: list[Any] = [stream.xrange(names.update_stream(shard)) for shard in (0, 1)]
+    shards: list[Any] = [stream.xrange(keys.update_stream(shard)) for shard in (0, 1)]
     entries = [fields[b"update"] for entries in shards for _, fields in entries]
     return Counter(OrderUpdate.decode(update).order_id for update in entries)
 

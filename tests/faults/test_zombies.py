@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
+from orderworks.core.keys import Queue, TaskName
+from orderworks.core.schema import import_chunks
+from orderworks.core.settings import Settings
 from orderworks.messages import OrderUpdate
-from orderworks.names import Queue, TaskName
-from orderworks.schema import import_chunks
-from orderworks.settings import Settings
 from producer import Producer
 from tests.oracle import Oracle, differences, read_orders, read_verdicts
 from tests.processes import (

@@ -7,11 +7,11 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.backlog import StreamBacklog
+from orderworks.core.redis import Redis
+from orderworks.core.schema import customers, orders
+from orderworks.core.settings import Settings
 from orderworks.drain import Drain, Drained
 from orderworks.messages import OrderUpdate
-from orderworks.redis import Redis
-from orderworks.schema import customers, orders
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from tests.s3 import S3, Bucket, new_bucket, running_s3
 

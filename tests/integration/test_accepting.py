@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from orderworks import names
-from orderworks.errors import (
+from orderworks.core import keys
+from orderworks.core.errors import (
     Backpressure,
     ConfigurationError,
     NotDurable,
     PartlyAccepted,
     Unavailable,
 )
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
 from orderworks.messages import OrderUpdate
-from orderworks.redis import Redis
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from producer import Producer
 from tests.doors import DOORS, Door
@@ -61,7 +61,7 @@ def some(first: int, last: int, version: int | None = None) -> list[OrderUpdate]
 
 def entries(stream: Redis, shard: int) -> dict[str, int]:
     """The entries of a shard: their ids, and which order each is about."""
-    found: Any = stream.xrange(names.update_stream(shard))
+    found: Any = stream.xrange(keys.update_stream(shard))
     return {
         entry_id.decode(): OrderUpdate.decode(fields[b"update"]).order_id
         for entry_id, fields in found
@@ -98,7 +98,7 @@ def test_a_full_stream_refuses_at_once_by_default(limited: None, door: Door, str
         Backpressure, match="shard 1 holds 1000 updates that wait, its limit is 1000"
     ):
         door.update(OrderUpdate(order_id=1, total=1))
-    assert stream.xlen(names.update_stream(1)) == LIMIT
+    assert stream.xlen(keys.update_stream(1)) == LIMIT
 
 
 def test_waiting_for_room_ends_when_there_is_some(
@@ -111,7 +111,7 @@ def test_waiting_for_room_ends_when_there_is_some(
         eventually(lambda: scripts_run(stream) > before + 3, 10, "it does not try again")
         assert not waiting.done()
         assert updates.length(0) == LIMIT
-        stream.xtrim(names.update_stream(0), maxlen=LIMIT - 1, approximate=False)
+        stream.xtrim(keys.update_stream(0), maxlen=LIMIT - 1, approximate=False)
         assert waiting.result(timeout=10)
     assert updates.length(0) == LIMIT
 
@@ -147,7 +147,7 @@ def take(stream: Redis, shard: int) -> list[int]:
     found = entries(stream, shard)
     assert len(found) <= LIMIT
     if found:
-        stream.xdel(names.update_stream(shard), *found)
+        stream.xdel(keys.update_stream(shard), *found)
     return list(found.values())
 
 
@@ -167,7 +167,7 @@ def test_of_four_producers_at_the_limit_each_knows_what_it_got_in(
     held = accepted_orders(stream)
     assert len(held) == len(set(held)) == sum(stop.accepted for stop in stops)
     for shard in (0, 1):
-        assert LIMIT // 2 <= stream.xlen(names.update_stream(shard)) <= LIMIT
+        assert LIMIT // 2 <= stream.xlen(keys.update_stream(shard)) <= LIMIT
 
 
 def test_durable_updates_are_accepted(door: Door, stream: Redis) -> None:
@@ -298,7 +298,7 @@ def test_a_forked_process_goes_on_with_a_producer_that_was_used(
 
     def drop_nudges() -> None:
         while not over.wait(0.01):
-            stream.delete(names.update_nudge(0), names.update_nudge(1))
+            stream.delete(keys.update_nudge(0), keys.update_nudge(1))
 
     dropping = threading.Thread(target=drop_nudges)
     dropping.start()

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from orderworks import names
-from orderworks.errors import ConfigurationError, InvalidUpdate, PartlyAccepted, Unavailable
+from orderworks.core import keys
+from orderworks.core.errors import ConfigurationError, InvalidUpdate, PartlyAccepted, Unavailable
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
 from orderworks.messages import OrderUpdate
-from orderworks.redis import Redis
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from producer import AsyncProducer
 from tests.processes import eventually
@@ -45,7 +45,7 @@ def test_an_async_iterable_is_accepted_in_order(settings: Settings, stream: Redi
 
     assert asyncio.run(send()) == 2500
     for shard in (0, 1):
-        entries = stream.xrange(names.update_stream(shard))
+        entries = stream.xrange(keys.update_stream(shard))
         assert entries
         found = [OrderUpdate.decode(fields[b"update"]).order_id for _, fields in entries if fields]
         assert found == [key for key in range(1, 2501) if key % 2 == shard]

@@ -22,10 +22,10 @@ from bench.waves import check, prepare, random_wave
 from bench.ways import WAYS, Way
 from bench.workers import open_arena
 from orderworks.cache import invalidate
-from orderworks.database import database_address
-from orderworks.errors import OrderworksError
-from orderworks.redis import Redis, make_redis
-from orderworks.settings import Settings
+from orderworks.core.database import database_address
+from orderworks.core.errors import OrderworksError
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.settings import Settings
 from orderworks.tokens import Scope, create_token
 from orderworks_app.demo.data import generate
 from orderworks_app.embedded.ports import LOOPBACK

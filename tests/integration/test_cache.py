@@ -8,12 +8,12 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from orderworks import names
 from orderworks.cache import Cache, invalidate
+from orderworks.core import keys
+from orderworks.core.redis import Redis
+from orderworks.core.schema import customers, orders
+from orderworks.core.settings import Settings
 from orderworks.reads import STALE, Customer, CustomerReads, CustomerSummary, Order
-from orderworks.redis import Redis
-from orderworks.schema import customers, orders
-from orderworks.settings import Settings
 
 MOMENT = datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
 ADA = Customer(1, "Ada", "ada@shop.example", None)
@@ -88,16 +88,16 @@ def test_invalidation_takes_all_reads_of_the_customer_and_of_no_other(
 ) -> None:
     reads.customer(1), reads.customer_summary(1), reads.customer(2)
     invalidate(cache, [1])
-    assert not cache.exists(names.customer_cache(1))
-    assert cache.exists(names.customer_cache(2))
+    assert not cache.exists(keys.customer_cache(1))
+    assert cache.exists(keys.customer_cache(2))
 
 
 def test_invalidating_nobody_or_thousands_works(reads: CustomerReads, cache: Redis) -> None:
     reads.customer(1)
     invalidate(cache, [])
-    assert cache.exists(names.customer_cache(1))
+    assert cache.exists(keys.customer_cache(1))
     invalidate(cache, range(1, 5001))
-    assert not cache.exists(names.customer_cache(1))
+    assert not cache.exists(keys.customer_cache(1))
 
 
 @pytest.mark.parametrize("meanwhile", ["invalidated", "evicted and read by another"])
@@ -137,4 +137,4 @@ def test_reads_go_on_from_the_database_while_redis_is_away(engine: sa.Engine) ->
 
 def test_every_cached_read_ends_some_day(reads: CustomerReads, cache: Redis) -> None:
     reads.customer(1)
-    assert 0 < cache.ttl(names.customer_cache(1)) <= 60 + STALE
+    assert 0 < cache.ttl(keys.customer_cache(1)) <= 60 + STALE

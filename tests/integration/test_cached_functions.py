@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
-from orderworks import names
 from orderworks.cache import READS, Cache, cache_counts, invalidate
 from orderworks.caching import flights, reading
-from orderworks.redis import Redis
-from orderworks.settings import Settings
+from orderworks.core import keys
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
 from tests.link import link_to
 from tests.processes import eventually
 
@@ -34,8 +34,8 @@ READERS = 10
 
 HEADER = struct.Struct("<dd")
 
-KEY, FIELD = names.customer_cache(1), "load(0)"
-LEASE = names.cache_lease(KEY, FIELD)
+KEY, FIELD = keys.customer_cache(1), "load(0)"
+LEASE = keys.cache_lease(KEY, FIELD)
 
 CACHING = str(Path(reading.__file__).parent)
 

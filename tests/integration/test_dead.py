@@ -8,15 +8,15 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from orderworks.database import make_engine
+from orderworks.core.database import make_engine
+from orderworks.core.errors import Backpressure, DeadUpdateNotFound, ReplayStopped
+from orderworks.core.redis import Redis
+from orderworks.core.schema import dead_updates
+from orderworks.core.settings import Settings
 from orderworks.dead import Found, Letter, Wanted, find_dead
 from orderworks.drain import Drained
-from orderworks.errors import Backpressure, DeadUpdateNotFound, ReplayStopped
 from orderworks.messages import OrderUpdate
-from orderworks.redis import Redis
 from orderworks.replay import Replay, Replayed
-from orderworks.schema import dead_updates
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from tests.integration.conftest import Rows
 

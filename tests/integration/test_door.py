@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from orderworks.core.keys import DOOR
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import dead_updates, update_outbox, update_shards
+from orderworks.core.settings import Settings
 from orderworks.dead import Wanted, find_dead
 from orderworks.door import PIECE, Admitted, Door
 from orderworks.drain import Drain, Drained
-from orderworks.names import DOOR
 from orderworks.outbox import OutboxBacklog
-from orderworks.redis import Redis, make_redis
 from orderworks.replay import Replay
-from orderworks.schema import dead_updates, update_outbox, update_shards
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from tests.integration.conftest import Rows
 

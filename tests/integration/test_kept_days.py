@@ -9,11 +9,11 @@ import sqlalchemy as sa
 
 from orderworks import rollups
 from orderworks.changes import fold_some
-from orderworks.locks import Lock, try_lock
-from orderworks.redis import Redis
+from orderworks.core.locks import Lock, try_lock
+from orderworks.core.redis import Redis
+from orderworks.core.schema import customer_daily, customers, orders, report_windows
 from orderworks.refresh import refresh
 from orderworks.reports import compute, published_report
-from orderworks.schema import customer_daily, customers, orders, report_windows
 from orderworks.windows import Window
 from tests.watching import run
 

@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.backlog import StreamBacklog
+from orderworks.core.keys import update_nudge
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
 from orderworks.drain import Drain, Drained
 from orderworks.linger import LINGER
 from orderworks.messages import OrderUpdate
-from orderworks.names import update_nudge
-from orderworks.redis import Redis
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from tests.integration.conftest import Rows
 from tests.processes import eventually

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from celery.worker import state
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from worker import liveness
 
 NOWHERE = "redis://127.0.0.1:1/0"

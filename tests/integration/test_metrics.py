@@ -11,8 +11,17 @@ import sqlalchemy as sa
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from orderworks import names
 from orderworks.cache import Cache
+from orderworks.core import keys
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import (
+    dead_updates,
+    import_chunks,
+    imports,
+    parked_updates,
+    update_outbox,
+)
+from orderworks.core.settings import Settings
 from orderworks.delays import Path, note
 from orderworks.drain import Drained
 from orderworks.imports.flow import Importer
@@ -21,11 +30,8 @@ from orderworks.imports.spool import Spool
 from orderworks.messages import OrderUpdate
 from orderworks.metrics import DOCUMENTED, Metrics
 from orderworks.rebuild import Rebuild
-from orderworks.redis import Redis, make_redis
 from orderworks.refresh import refresh
 from orderworks.schedule import Planned, pause, register
-from orderworks.schema import dead_updates, import_chunks, imports, parked_updates, update_outbox
-from orderworks.settings import Settings
 from orderworks.slots import note_success
 from orderworks.stream import UpdateStream
 from orderworks.windows import Window
@@ -110,7 +116,7 @@ def test_what_waits_is_told_with_its_age(
             )
         )
         connection.execute(sa.insert(update_outbox).values(order_id=1, total=1, enqueued_at=past))
-    for queue, count in ((names.Queue.IMPORTS, 3), (names.Queue.UPDATES, 1)):
+    for queue, count in ((keys.Queue.IMPORTS, 3), (keys.Queue.UPDATES, 1)):
         with make_redis(settings.broker, timeout=5) as broker:
             broker.rpush(queue.value, *range(count))
     found = told()
@@ -125,7 +131,7 @@ def test_what_waits_is_told_with_its_age(
         "orderworks_outbox_lag_seconds",
     ):
         assert 3600 <= found[age] < 3700
-    queues = {queue: found[of("orderworks_queue_messages", queue=queue)] for queue in names.Queue}
+    queues = {queue: found[of("orderworks_queue_messages", queue=queue)] for queue in keys.Queue}
     assert queues == {"updates": 1, "imports": 3, "reports": 0, "upkeep": 0}
     assert found["orderworks_stream_limit_entries"] == settings.stream_limit
 

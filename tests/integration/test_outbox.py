@@ -10,16 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from orderworks import outbox
+from orderworks.core.errors import InvalidUpdate
+from orderworks.core.keys import OUTBOX, update_nudge
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import parked_updates, update_outbox, update_shards
+from orderworks.core.settings import Settings
 from orderworks.drain import Drain, Drained
-from orderworks.errors import InvalidUpdate
 from orderworks.imports.flow import Importer
 from orderworks.imports.spool import Spool
 from orderworks.messages import OrderUpdate
-from orderworks.names import OUTBOX, update_nudge
 from orderworks.outbox import OutboxBacklog
-from orderworks.redis import Redis, make_redis
-from orderworks.schema import parked_updates, update_outbox, update_shards
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from orderworks.sweep import find_forgotten
 from tests.integration.conftest import Rows

@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from orderworks.caching.pipelined import Pipelined
-from orderworks.redis import Redis, make_async_redis
-from orderworks.settings import Settings
+from orderworks.core.redis import Redis, make_async_redis
+from orderworks.core.settings import Settings
 from tests.link import link_to
 
 T = TypeVar("T")

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from orderworks import names
+from orderworks.core import keys
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.settings import Settings
 from orderworks.imports.options import Options
 from orderworks.imports.progress import mirror
 from orderworks.imports.sources.jsonl import LOOKED_AT
 from orderworks.imports.spool import Manifest, Spool
-from orderworks.redis import Redis, make_redis
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from producer import (
     Backpressure,
@@ -72,8 +72,8 @@ def test_one_nudge_is_sent_for_many_updates(
     for _ in range(5):
         producer.update(OrderUpdate(order_id=2, total=1))
     with make_redis(settings.broker, 5) as broker:
-        assert broker.llen(names.Queue.UPDATES) == 1
-    assert 0 < stream.ttl(names.update_nudge(0)) <= 10
+        assert broker.llen(keys.Queue.UPDATES) == 1
+    assert 0 < stream.ttl(keys.update_nudge(0)) <= 10
 
 
 def test_update_many_accepts_any_iterable_in_order(
@@ -260,7 +260,7 @@ def test_content_whose_import_is_forgotten_is_imported_anew(
     producer: Producer, stream: Redis
 ) -> None:
     first = producer.import_file(CUSTOMERS, kind="customers")
-    stream.delete(names.import_progress(first.id))
+    stream.delete(keys.import_progress(first.id))
     assert not producer.import_file(CUSTOMERS, kind="customers").repeated
 
 

@@ -11,10 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.cache import Cache
+from orderworks.core.redis import Redis
+from orderworks.core.schema import customers, orders
+from orderworks.core.settings import Settings
 from orderworks.reads import AsyncCustomerReads, Customer, CustomerReads, CustomerSummary, Order
-from orderworks.redis import Redis
-from orderworks.schema import customers, orders
-from orderworks.settings import Settings
 
 MOMENT = datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
 COUNT = 23

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from orderworks import names
-from orderworks.errors import WaitTimeout
+from orderworks.core import keys
+from orderworks.core.errors import WaitTimeout
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
 from orderworks.messages import OrderUpdate, Outcome, Verdict
-from orderworks.redis import Redis
-from orderworks.settings import Settings
 from producer import Producer
 from tests.doors import DOORS, Door
 from tests.link import link_to
@@ -36,12 +36,12 @@ def door(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Door]:
 
 def give(stream: Redis, entry: str, verdict: Verdict, reason: str = "") -> None:
     """Leave a verdict as the drain does."""
-    stream.set(names.update_verdict(0, entry), Outcome(verdict, reason).encode(), ex=60)
+    stream.set(keys.update_verdict(0, entry), Outcome(verdict, reason).encode(), ex=60)
 
 
 def only_entry(stream: Redis) -> str:
     """The one update that was accepted, once it is."""
-    entries: Any = eventually(lambda: stream.xrange(names.update_stream(0)), 10, "no update")
+    entries: Any = eventually(lambda: stream.xrange(keys.update_stream(0)), 10, "no update")
     ((entry_id, _),) = entries
     return str(entry_id.decode())
 
@@ -49,7 +49,7 @@ def only_entry(stream: Redis) -> str:
 def test_a_tracked_update_says_so_in_its_entry(producer: Producer, stream: Redis) -> None:
     receipt = producer.update(UPDATE, track=True)
     entry = producer.update(UPDATE)
-    assert stream.xrange(names.update_stream(0)) == [
+    assert stream.xrange(keys.update_stream(0)) == [
         (receipt.entry.encode(), {b"update": UPDATE.encode(), b"track": b"1"}),
         (entry.encode(), {b"update": UPDATE.encode()}),
     ]

@@ -15,17 +15,17 @@ import sqlalchemy as sa
 from orderworks import cache as cached
 from orderworks import checks, statuses
 from orderworks.cache import Cache
-from orderworks.database import make_engine
-from orderworks.errors import RebuildStopped
-from orderworks.locks import Lock, try_lock
+from orderworks.core.database import make_engine
+from orderworks.core.errors import RebuildStopped
+from orderworks.core.locks import Lock, try_lock
+from orderworks.core.redis import Redis
+from orderworks.core.schema import customers, orders
+from orderworks.core.settings import Settings
 from orderworks.reads import CustomerReads
 from orderworks.rebuild import OnStep, Rebuild, Rebuilt
 from orderworks.recount import Counted, keep_folds_out
-from orderworks.redis import Redis
 from orderworks.refresh import refresh
 from orderworks.reports import compute, published_report
-from orderworks.schema import customers, orders
-from orderworks.settings import Settings
 from orderworks.windows import Window
 from tests.processes import eventually
 from tests.watching import contents, run

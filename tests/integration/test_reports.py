@@ -12,16 +12,16 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks import cache as cached
-from orderworks import names
 from orderworks.cache import Cache
-from orderworks.database import make_engine
-from orderworks.locks import Lock, try_lock
+from orderworks.core import keys
+from orderworks.core.database import make_engine
+from orderworks.core.locks import Lock, try_lock
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import customer_changes, customers, orders
+from orderworks.core.settings import Settings
 from orderworks.publishing import publish
-from orderworks.redis import Redis, make_redis
 from orderworks.refresh import refresh
 from orderworks.reports import Report, TopCustomer, TopCustomers, compute, published_report
-from orderworks.schema import customer_changes, customers, orders
-from orderworks.settings import Settings
 from orderworks.windows import Window
 from tests.watching import run
 
@@ -168,7 +168,7 @@ def test_a_clock_that_was_ahead_keeps_nothing_from_being_published(
     ahead = published_report(cache, Window.ALL)
     assert ahead
     ahead = msgspec.structs.replace(ahead, as_of=ahead.as_of + timedelta(hours=1), rows=[])
-    number = int(cache.hget(names.top_customers_report(Window.ALL), "pass") or 0)
+    number = int(cache.hget(keys.top_customers_report(Window.ALL), "pass") or 0)
     assert publish(cache, [ahead], number) == 1
     refreshed()
 
@@ -193,7 +193,7 @@ def test_a_refresh_that_changes_no_list_moves_on_its_age_alone(
 ) -> None:
     refreshed()
     before = published_report(cache, Window.ALL)
-    key = names.top_customers_report(Window.ALL)
+    key = keys.top_customers_report(Window.ALL)
     cache.hset(key, "lines:10", b"[]")
     with engine.begin() as connection:
         # Nobody on any list of `DEPTH` customers: there are only thirty, so nothing that counts.

@@ -11,27 +11,27 @@ from itertools import count
 import pytest
 import sqlalchemy as sa
 
-from orderworks import names
 from orderworks.backlog import StreamBacklog
-from orderworks.database import make_engine
-from orderworks.door import Admitted, Door
-from orderworks.drain import Drain
-from orderworks.errors import (
+from orderworks.core import keys
+from orderworks.core.database import make_engine
+from orderworks.core.errors import (
     Backpressure,
     ConfigurationError,
     OrderworksError,
     PartlyAccepted,
     ReshardStopped,
 )
+from orderworks.core.locks import SILENCE, Lock, try_lock
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import parked_updates, update_shards
+from orderworks.core.settings import Settings
+from orderworks.door import Admitted, Door
+from orderworks.drain import Drain
 from orderworks.imports.flow import Importer
 from orderworks.imports.spool import Spool
 from orderworks.layout import Layout, read_layout
-from orderworks.locks import SILENCE, Lock, try_lock
 from orderworks.messages import OrderUpdate
-from orderworks.redis import Redis, make_redis
 from orderworks.reshard import Resharding
-from orderworks.schema import parked_updates, update_shards
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from orderworks.sweep import find_forgotten
 from producer import Producer
@@ -98,7 +98,7 @@ def append(updates: UpdateStream, order_id: int) -> type[OrderworksError] | None
 def test_who_appends_first_says_over_how_many_shards(over: Spread, stream: Redis) -> None:
     assert append(over(2), 1) is None
     assert read_layout(stream) == Layout(2)
-    assert stream.get(names.update_layout(1)) == b"2"
+    assert stream.get(keys.update_layout(1)) == b"2"
 
 
 def test_who_thinks_otherwise_is_refused_in_every_shard(over: Spread) -> None:
@@ -115,7 +115,7 @@ def test_a_producer_says_how_many_were_accepted_before_it_was_refused(
     updates = [OrderUpdate(order_id=key, total=1) for key in (2, 1)]
     with Producer.from_settings() as producer:
         assert producer.update_many(updates) == 2
-        stream.set(names.update_layout(1), b"4")
+        stream.set(keys.update_layout(1), b"4")
         with pytest.raises(PartlyAccepted, match="UPDATE_SHARDS is 2 here") as stopped:
             producer.update_many(updates)
     assert (stopped.value.accepted, stopped.value.refused) == (1, updates[1:])
@@ -134,14 +134,14 @@ def test_both_producers_agree_wait_and_are_refused(
     with kind().closing() as door:
         assert door.update_many(updates, durable=durable) == len(ORDERS)
         assert read_layout(stream) == Layout(2)
-        assert stream.get(names.update_layout(1)) == b"2"
-        stream.set(names.update_layout(1), Layout(2, 4).encode())
+        assert stream.get(keys.update_layout(1)) == b"2"
+        stream.set(keys.update_layout(1), Layout(2, 4).encode())
         with pytest.raises(Backpressure, match="over 4 shards instead of 2"):
             door.update(updates[0], durable=durable)
-        reopened = threading.Timer(0.2, stream.set, (names.update_layout(1), b"2"))
+        reopened = threading.Timer(0.2, stream.set, (keys.update_layout(1), b"2"))
         reopened.start()
         door.update(updates[0], durable=durable, wait_for_room=20)
-        stream.set(names.update_layout(1), b"4")
+        stream.set(keys.update_layout(1), b"4")
         with pytest.raises(PartlyAccepted, match="UPDATE_SHARDS is 2 here") as stopped:
             door.update_many(updates, durable=durable)
     assert stopped.value.accepted == len(stopped.value.refused) == len(ORDERS) // 2
@@ -153,11 +153,11 @@ def test_both_producers_agree_wait_and_are_refused(
 def test_both_producers_ask_shard_0_before_they_use_one_without_a_word(
     kind: type[SyncDoor | AsyncDoor], stream: Redis, updates: UpdateStream
 ) -> None:
-    stream.set(names.update_layout(0), b"4")
+    stream.set(keys.update_layout(0), b"4")
     with kind().closing() as door, pytest.raises(ConfigurationError, match="over 4 shards"):
         door.update(OrderUpdate(order_id=1, total=1))
     assert updates.length(1) == 0
-    assert stream.get(names.update_layout(1)) is None
+    assert stream.get(keys.update_layout(1)) is None
 
 
 @pytest.mark.parametrize("goal", [1, 4])
@@ -310,7 +310,7 @@ def test_a_sweep_with_the_old_number_finds_what_waits_in_new_shards(
 ) -> None:
     reshard(4)
     append(over(4), 3)
-    stream.delete(names.update_nudge(3))
+    stream.delete(keys.update_nudge(3))
     importer = Importer(engine, Spool(settings.spool), stream, stream, settings)
     forgotten = find_forgotten(engine, over(2), importer)
     assert forgotten

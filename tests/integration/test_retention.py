@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from orderworks.core.redis import Redis
+from orderworks.core.schema import dead_updates, import_chunks, import_writers, imports
+from orderworks.core.settings import Settings
 from orderworks.imports import control
 from orderworks.imports.flow import Importer
 from orderworks.imports.options import Options
 from orderworks.imports.spool import Spool
-from orderworks.redis import Redis
 from orderworks.retention import Purged, purge_expired
-from orderworks.schema import dead_updates, import_chunks, import_writers, imports
-from orderworks.settings import Settings
 from producer.imports import accept_import
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)

@@ -11,12 +11,12 @@ from celery import Celery, Task
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from orderworks import checks
-from orderworks.names import Queue, TaskName
-from orderworks.redis import Redis
+from orderworks.core.keys import Queue, TaskName
+from orderworks.core.redis import Redis
+from orderworks.core.schema import rollup_checks
+from orderworks.core.settings import Settings
 from orderworks.refresh import refresh
 from orderworks.schedule import read_entries
-from orderworks.schema import rollup_checks
-from orderworks.settings import Settings
 from orderworks.slots import Slot, message_options
 from tests.integration.conftest import Rows
 from tests.watching import contents, run

@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks import schedule, slots
-from orderworks.errors import EntryNotFound
+from orderworks.core.errors import EntryNotFound
+from orderworks.core.schema import beat_runs
 from orderworks.schedule import PATIENCE, Entry, Planned
-from orderworks.schema import beat_runs
 
 SWEEP = Planned("sweep", "tasks.upkeep.sweep", 60)
 PURGE = Planned("purge", "tasks.upkeep.purge_expired", 86_400)

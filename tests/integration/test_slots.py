@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orderworks import schedule, slots
-from orderworks.schema import beat_runs
+from orderworks.core.schema import beat_runs
 from orderworks.slots import Slot
 
 PERIOD = 60.0

@@ -20,17 +20,17 @@ from annotated_types import BaseMetadata
 from celery import Celery
 from pydantic_core import PydanticUndefined
 
-from orderworks import names
-from orderworks.errors import ConfigurationError
-from orderworks.settings import Settings
+from orderworks.core import keys
+from orderworks.core.errors import ConfigurationError
+from orderworks.core.settings import Settings
 from orderworks_app.embedded.binaries import postgresql_binaries
 from tests.frozen import compare
 from worker import heartbeat
 
-KEY_MODULES = (names,)
+KEY_MODULES = (keys,)
 """The modules that spell Redis keys."""
 
-PSEUDO_SHARDS = (names.OUTBOX, names.DOOR)
+PSEUDO_SHARDS = (keys.OUTBOX, keys.DOOR)
 """Numbers that stand in keys and columns where a shard's does."""
 
 APP = "worker.celery"

@@ -16,16 +16,16 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks import delays
+from orderworks.core.keys import update_stream, update_verdict
+from orderworks.core.redis import Redis
+from orderworks.core.schema import dead_updates
+from orderworks.core.settings import Settings
 from orderworks.imports import claims
 from orderworks.imports.flow import Importer
 from orderworks.imports.spool import Spool
 from orderworks.messages import Outcome, Verdict
-from orderworks.names import update_stream, update_verdict
-from orderworks.redis import Redis
 from orderworks.refresh import refresh
 from orderworks.schedule import Planned, register
-from orderworks.schema import dead_updates
-from orderworks.settings import Settings
 from orderworks.slots import note_success
 from orderworks_app.cli.app import run as run_command
 from tests.frozen import compare

@@ -12,12 +12,12 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
 from orderworks.delays import Path, note
 from orderworks.rebuild import Rebuild
-from orderworks.redis import Redis
 from orderworks.refresh import refresh
 from orderworks.schedule import Planned, register
-from orderworks.settings import Settings
 from orderworks_app.cli.metrics import metrics as print_metrics
 from orderworks_app.gateway.app import make_app
 from tests.frozen import compare

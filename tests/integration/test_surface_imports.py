@@ -12,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from tests.frozen import compare
 
 DOMAIN = "orderworks"

@@ -6,17 +6,17 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from orderworks import names
+from orderworks.core import keys
+from orderworks.core.locks import Lock, try_lock
+from orderworks.core.redis import Redis
+from orderworks.core.schema import import_chunks, imports, parked_updates
+from orderworks.core.settings import Settings
 from orderworks.imports.claims import claim_chunk
 from orderworks.imports.flow import Importer
 from orderworks.imports.ledger import import_summary
 from orderworks.imports.options import Options
 from orderworks.imports.spool import Spool
-from orderworks.locks import Lock, try_lock
 from orderworks.messages import OrderUpdate
-from orderworks.redis import Redis
-from orderworks.schema import import_chunks, imports, parked_updates
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from orderworks.sweep import Forgotten, find_forgotten
 from producer.imports import accept_import
@@ -75,7 +75,7 @@ def test_it_finds_a_shard_whose_nudge_was_lost(
 ) -> None:
     accept([OrderUpdate(order_id=1, total=1)])
     assert sweep() == NOTHING, "the producer's nudge is on its way"
-    stream.delete(names.update_nudge(1))
+    stream.delete(keys.update_nudge(1))
     assert sweep() == Forgotten([1], [], [])
     assert sweep() == NOTHING, "now the sweep's own is"
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from orderworks import delays
 from orderworks.accepted import Candidate
 from orderworks.backlog import StreamBacklog
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import customers, dead_updates, orders, parked_updates, update_shards
+from orderworks.core.settings import Settings
 from orderworks.drain import Drain, Drained
 from orderworks.messages import OrderUpdate
-from orderworks.redis import Redis, make_redis
-from orderworks.schema import customers, dead_updates, orders, parked_updates, update_shards
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream, place
 from orderworks.updates import apply_updates
 from tests.integration.conftest import Rows

@@ -7,14 +7,14 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
+from orderworks.core.keys import update_nudge, update_verdict
+from orderworks.core.redis import Redis
+from orderworks.core.schema import parked_updates, tracked_verdicts
+from orderworks.core.settings import Settings
 from orderworks.drain import Drained
 from orderworks.imports.flow import Importer
 from orderworks.imports.spool import Spool
 from orderworks.messages import OrderUpdate, Outcome, Verdict
-from orderworks.names import update_nudge, update_verdict
-from orderworks.redis import Redis
-from orderworks.schema import parked_updates, tracked_verdicts
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from orderworks.sweep import find_forgotten
 from tests.integration.conftest import Rows

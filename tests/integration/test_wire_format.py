@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks import outbox
+from orderworks.core.redis import Redis
+from orderworks.core.schema import customers, dead_updates
 from orderworks.drain import Drained
-from orderworks.redis import Redis
-from orderworks.schema import customers, dead_updates
 from orderworks.stream import UpdateStream
 from tests.integration.conftest import Rows
 

@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from migrations import runner
-from orderworks.redis import Redis
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
 from orderworks.refresh import refresh
 from orderworks.reports import compute, published_report
-from orderworks.settings import Settings
 from orderworks.windows import Window
 from orderworks_app.embedded.binaries import postgresql_binaries
 from orderworks_app.embedded.stack import Stack

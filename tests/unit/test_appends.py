@@ -7,7 +7,7 @@ import pytest
 import redis
 from redis.exceptions import BusyLoadingError, NoScriptError, OutOfMemoryError
 
-from orderworks.errors import (
+from orderworks.core.errors import (
     Backpressure,
     ConfigurationError,
     NotDurable,
@@ -15,8 +15,8 @@ from orderworks.errors import (
     PartlyAccepted,
     Unavailable,
 )
+from orderworks.core.settings import Settings
 from orderworks.messages import OrderUpdate
-from orderworks.settings import Settings
 from producer.appends import Appends, Wanted
 from producer.chunks import Chunk
 from producer.steps import Answers, Ask, Nudge, Pause, Step, Steps

@@ -19,7 +19,7 @@ from bench.report import Figures, Latency, cpu_model
 from bench.sides import NotRun, Result, Side, SideFailed, attempt, compare
 from bench.updates import ORDERWORKS, comparisons
 from bench.waves import Update, Wave
-from orderworks.errors import ConfigurationError, InvalidInput
+from orderworks.core.errors import ConfigurationError, InvalidInput
 from orderworks_app.cli.bench import bench, drawable
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orderworks.errors import ConfigurationError
-from orderworks.names import Queue
+from orderworks.core.errors import ConfigurationError
+from orderworks.core.keys import Queue
 from orderworks_app.embedded import accounts, binaries, logs
 from orderworks_app.embedded.home import AlreadyRunning, Home, exclusive, open_home, write_private
 from orderworks_app.embedded.logs import LogFile, cap

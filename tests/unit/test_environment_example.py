@@ -2,7 +2,7 @@
 
 import re
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from tests.composition import FILE, ROOT
 from worker import heartbeat
 

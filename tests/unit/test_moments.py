@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orderworks.errors import InvalidInput
+from orderworks.core.errors import InvalidInput
 from orderworks_app.moments import moment
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from orderworks.redis import make_async_redis, make_redis
+from orderworks.core.redis import make_async_redis, make_redis
 
 
 def test_a_socket_of_unix_is_looked_for_where_the_address_says(tmp_path: Path) -> None:

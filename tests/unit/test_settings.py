@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orderworks.errors import ConfigurationError
-from orderworks.settings import Settings
+from orderworks.core.errors import ConfigurationError
+from orderworks.core.settings import Settings
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from orderworks import names
-from orderworks.errors import InvalidUpdate
+from orderworks.core import keys as names
+from orderworks.core.errors import InvalidUpdate
 from orderworks.layout import Layout
 from orderworks.messages import OrderUpdate, Outcome, decode_updates
 from orderworks.stream import entry_id, place

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import polars as pl
 import sqlalchemy as sa
 
-from orderworks.errors import ImportFailed
+from orderworks.core.errors import ImportFailed
 from orderworks.imports.claims import Outcome, Work
 from orderworks.imports.columns import CUSTOMER_NAME, locate_fields
 from orderworks.imports.loading import parents

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from orderworks.errors import ImportFailed
+from orderworks.core.errors import ImportFailed
 from orderworks.imports.columns import Field
 from orderworks.imports.layout import Layout
 from orderworks.imports.loading.cells import (

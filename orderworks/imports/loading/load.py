@@ -11,15 +11,15 @@ from typing import NamedTuple
 import polars as pl
 import sqlalchemy as sa
 
-from orderworks.database import is_refusal, refusal, savepoint
-from orderworks.errors import ImportFailed
+from orderworks.core.database import is_refusal, refusal, savepoint
+from orderworks.core.errors import ImportFailed
+from orderworks.core.schema import customers, import_rejects, orders
 from orderworks.imports.columns import PARENT_PLACE, Kind
 from orderworks.imports.loading.copying import copy_rows
 from orderworks.imports.loading.upsert import UPDATED_AT, Upsert, staging_table
 from orderworks.imports.loading.validate import reject
 from orderworks.imports.loading.writers import Place, note_writer
 from orderworks.imports.progress import COUNTS
-from orderworks.schema import customers, import_rejects, orders
 
 MOST_REFUSED = 500
 """Rows of a chunk that the database may refuse one by one. Where it refuses more, the rule that it

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import polars as pl
 import sqlalchemy as sa
 
+from orderworks.core.schema import import_rejects
 from orderworks.imports.claims import Work
 from orderworks.imports.columns import PARENT_LINE, PARENT_PLACE
 from orderworks.imports.loading.copying import as_array
 from orderworks.imports.loading.validate import reject
-from orderworks.schema import import_rejects
 
 GUARDED = r"^'([=+\-@\t\r'])"
 """What `rejects` puts before a cell that a spreadsheet would run: a quote."""

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orderworks import foresight
+from orderworks.core.schema import customers, imports, orders
 from orderworks.imports.claims import Work
 from orderworks.imports.loading.chunk import bring, judge
 from orderworks.imports.loading.copying import as_array
@@ -23,7 +24,6 @@ from orderworks.imports.loading.upsert import NOT_DATA, UPDATED_AT
 from orderworks.imports.plan import Chunk
 from orderworks.imports.progress import COUNTS
 from orderworks.imports.spool import Manifest, Spool
-from orderworks.schema import customers, imports, orders
 
 FIRST = 10
 """Differences and rejects that are shown."""

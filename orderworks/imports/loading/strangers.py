@@ -4,11 +4,11 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from orderworks.core.schema import customers
 from orderworks.imports.columns import CUSTOMER_NAME
 from orderworks.imports.loading.copying import as_array, copy_rows
 from orderworks.imports.loading.upsert import staging_table
 from orderworks.imports.loading.validate import quoted, reject
-from orderworks.schema import customers
 
 
 def refuse_strangers(

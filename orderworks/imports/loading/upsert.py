@@ -1,6 +1,6 @@
 """The statements that bring staged rows into their table, guarded by version.
 
-All of them are Core over `orderworks.schema`. The staging table lives as long as the
+All of them are Core over `orderworks.core.schema`. The staging table lives as long as the
 transaction.
 """
 

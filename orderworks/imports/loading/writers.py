@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from orderworks.schema import import_writers
+from orderworks.core.schema import import_writers
 
 
 class Place(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from orderworks.errors import InvalidFile
+from orderworks.core.errors import InvalidFile
 from orderworks.imports.sources.files import BLOCK
 
 AS_THEY_ARE = {str, int, type(None)}

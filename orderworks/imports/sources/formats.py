@@ -5,7 +5,7 @@ import re
 from pathlib import PurePath
 from typing import Literal
 
-from orderworks.errors import InvalidFile
+from orderworks.core.errors import InvalidFile
 from orderworks.imports.sources.parquet import MAGIC
 
 PACKED = (".gz", ".zst")

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from orderworks.errors import InvalidFile
-from orderworks.settings import Settings
+from orderworks.core.errors import InvalidFile
+from orderworks.core.settings import Settings
 
 RATIO_JUDGED_FROM = 16 << 20
 """Unpacked bytes from which on the ratio counts: small honest files may be packed very well."""

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from orderworks.errors import InvalidFile
+from orderworks.core.errors import InvalidFile
 from orderworks.imports.sources.files import Ahead, Readable
 
 if sys.version_info >= (3, 14):

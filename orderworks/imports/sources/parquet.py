@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orderworks.errors import ConfigurationError, Unavailable
+from orderworks.core.errors import ConfigurationError, Unavailable
 from orderworks.imports.sources.files import Ahead, Given, blocks_of
 from orderworks.imports.sources.limits import Limits
 from orderworks.imports.sources.text import bounded

@@ -10,7 +10,7 @@ import polars as pl
 from polars import selectors
 from polars.exceptions import PanicException, PolarsError
 
-from orderworks.errors import InvalidFile
+from orderworks.core.errors import InvalidFile
 from orderworks.imports.records import LONGEST_RECORD
 from orderworks.imports.sources.limits import Limits, refuse_more_columns, refuse_more_unpacked
 

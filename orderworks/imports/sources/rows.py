@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from orderworks.errors import InvalidFile
+from orderworks.core.errors import InvalidFile
 from orderworks.imports.sources.cells import csv_blocks
 
 

@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Iterable, Iterator
 
-from orderworks.errors import InvalidFile
+from orderworks.core.errors import InvalidFile
 from orderworks.imports.records import LONGEST_RECORD
 from orderworks.imports.sources.files import BLOCK, Given
 from orderworks.imports.sources.limits import Limits, refuse_more_unpacked

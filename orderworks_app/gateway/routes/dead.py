@@ -10,8 +10,8 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
+from orderworks.core.errors import InvalidInput, ReplayStopped
 from orderworks.dead import Found, Letter, Wanted, find_dead
-from orderworks.errors import InvalidInput, ReplayStopped
 from orderworks.messages import MAX_BIGINT
 from orderworks.replay import Replay, Replayed, Unreadable
 from orderworks_app.gateway.answers import answer, read_json

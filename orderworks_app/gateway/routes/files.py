@@ -6,9 +6,9 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
-from orderworks.errors import ConfigurationError
+from orderworks.core.errors import ConfigurationError
+from orderworks.core.settings import Settings
 from orderworks.imports.presets import read_preset
-from orderworks.settings import Settings
 from orderworks_app.gateway.answers import answer
 from orderworks_app.gateway.auth import Scope, allowed
 from orderworks_app.gateway.bodies import Body

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
-from orderworks.errors import NotDurable, PartlyAccepted, WaitTimeout
+from orderworks.core.errors import NotDurable, PartlyAccepted, WaitTimeout
 from orderworks.messages import MAX_BIGINT, Money, OrderUpdate, Verdict
 from orderworks_app.gateway.answers import answer, decoded
 from orderworks_app.gateway.auth import Scope, allowed

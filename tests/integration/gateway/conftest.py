@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from orderworks.settings import Settings
+from orderworks.core.settings import Settings
 from tests.gateways import client_of, running_gateway
 
 

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.cache import invalidate
-from orderworks.redis import Redis
-from orderworks.schema import orders
+from orderworks.core.redis import Redis
+from orderworks.core.schema import orders
 from tests.integration.conftest import Rows
 
 SHOP: Rows = {

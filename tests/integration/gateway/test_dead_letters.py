@@ -9,9 +9,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from orderworks.core.schema import dead_updates
+from orderworks.core.settings import Settings
 from orderworks.messages import OrderUpdate
-from orderworks.schema import dead_updates
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from tests.gateways import client_of, running_gateway
 

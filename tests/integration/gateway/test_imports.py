@@ -10,11 +10,11 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from orderworks.core.keys import import_progress
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
 from orderworks.imports.flow import Importer
 from orderworks.imports.spool import Spool
-from orderworks.names import import_progress
-from orderworks.redis import Redis
-from orderworks.settings import Settings
 from orderworks_app.gateway import downloads
 from tests.gateways import JSON
 from tests.integration.conftest import Rows

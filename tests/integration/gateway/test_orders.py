@@ -8,9 +8,9 @@ from decimal import Decimal
 import httpx
 import pytest
 
+from orderworks.core.settings import Settings
 from orderworks.drain import Drained
 from orderworks.messages import OrderUpdate
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from orderworks_app.gateway import batches
 from tests.gateways import client_of, running_gateway

@@ -11,9 +11,9 @@ import httpx
 import sqlalchemy as sa
 
 from orderworks.cache import invalidate
+from orderworks.core.redis import Redis
 from orderworks.drain import Drained
 from orderworks.messages import OrderUpdate
-from orderworks.redis import Redis
 from orderworks.refresh import refresh
 from orderworks.schedule import Planned, pause, register
 from orderworks.tokens import Scope, create_token

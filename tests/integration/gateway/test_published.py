@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.cache import invalidate
-from orderworks.redis import Redis
+from orderworks.core.redis import Redis
+from orderworks.core.schema import orders
+from orderworks.core.settings import Settings
 from orderworks.refresh import refresh
 from orderworks.reports import TopCustomers
-from orderworks.schema import orders
-from orderworks.settings import Settings
 from orderworks.windows import Window
 from tests.integration.conftest import Rows
 

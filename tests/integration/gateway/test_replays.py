@@ -9,8 +9,8 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from orderworks.redis import Redis, make_async_redis
-from orderworks.settings import Settings
+from orderworks.core.redis import Redis, make_async_redis
+from orderworks.core.settings import Settings
 from orderworks.stream import UpdateStream
 from orderworks.tokens import Scope, create_token
 from orderworks_app.gateway import replays

@@ -11,10 +11,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from orderworks.errors import InvalidInput, TokenNotFound
-from orderworks.redis import Redis, make_async_redis
-from orderworks.schema import api_tokens
-from orderworks.settings import Settings
+from orderworks.core.errors import InvalidInput, TokenNotFound
+from orderworks.core.redis import Redis, make_async_redis
+from orderworks.core.schema import api_tokens
+from orderworks.core.settings import Settings
 from orderworks.tokens import Scope, create_token, list_tokens, revoke_token
 from orderworks_app.gateway import tokens
 from orderworks_app.gateway.loopback import is_loopback

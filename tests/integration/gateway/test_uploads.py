@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from orderworks.core.settings import Settings
 from orderworks.imports.spool import Spool
-from orderworks.settings import Settings
 from orderworks_app.gateway import manners, uploads
 from tests.gateways import client_of, running_gateway
 from tests.processes import eventually

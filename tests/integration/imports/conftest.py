@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from orderworks.core.redis import Redis
+from orderworks.core.schema import customers
+from orderworks.core.settings import Settings
 from orderworks.imports import ledger
 from orderworks.imports.columns import Kind
 from orderworks.imports.flow import Importer
@@ -13,9 +16,6 @@ from orderworks.imports.options import Options
 from orderworks.imports.progress import COUNTS, Summary
 from orderworks.imports.source import ImportSource
 from orderworks.imports.spool import Spool
-from orderworks.redis import Redis
-from orderworks.schema import customers
-from orderworks.settings import Settings
 from producer.imports import accept_import
 
 Accept = Callable[..., str]

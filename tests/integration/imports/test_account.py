@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from orderworks.core.schema import orders
 from orderworks.imports import ledger
 from orderworks.imports.flow import Importer
 from orderworks.imports.progress import COUNTS, Summary
 from orderworks.imports.rejects import as_csv as as_sheet
 from orderworks.imports.rejects import iter_rejects, iter_unmended, layout_of
-from orderworks.schema import orders
 from tests.tables import (
     BAD,
     DELIMITERS,

@@ -8,11 +8,11 @@ import pytest
 import sqlalchemy as sa
 from obstore.store import from_url
 
-from orderworks.errors import DataMissing, ImportFailed, ImportNotFound
+from orderworks.core.errors import DataMissing, ImportFailed, ImportNotFound
+from orderworks.core.schema import customers, imports
 from orderworks.imports.flow import Importer
 from orderworks.imports.progress import Summary
 from orderworks.imports.spool import Spool
-from orderworks.schema import customers, imports
 from tests.s3 import Bucket
 
 PEOPLE = b"id,name\n" + b"".join(b"%d,Customer %d\n" % (each, each) for each in range(1, 8))

@@ -8,13 +8,13 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from orderworks.errors import ImportNotFound, WrongState
+from orderworks.core.errors import ImportNotFound, WrongState
+from orderworks.core.keys import import_forgiven
+from orderworks.core.redis import make_redis
+from orderworks.core.schema import import_chunks, imports
 from orderworks.imports import claims, control, ledger
 from orderworks.imports.flow import Importer
 from orderworks.imports.progress import Summary, read_progress
-from orderworks.names import import_forgiven
-from orderworks.redis import make_redis
-from orderworks.schema import import_chunks, imports
 from producer.imports import ImportJob
 
 Accept = Callable[..., str]

@@ -14,13 +14,13 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
-from orderworks.database import make_engine
+from orderworks.core.database import make_engine
+from orderworks.core.redis import make_redis
+from orderworks.core.schema import customers, orders
 from orderworks.imports.flow import Importer
 from orderworks.imports.progress import Summary
 from orderworks.imports.source import ImportSource
 from orderworks.imports.spool import Spool
-from orderworks.redis import make_redis
-from orderworks.schema import customers, orders
 from orderworks_app.demo.data import Sample, generate
 from orderworks_app.embedded.stack import Stack
 from tests.conftest import fresh_settings

@@ -16,8 +16,8 @@ import redis
 import sqlalchemy as sa
 from tenacity import stop_after_attempt
 
-from orderworks import names
-from orderworks.errors import (
+from orderworks.core import keys
+from orderworks.core.errors import (
     DataMissing,
     ImportFailed,
     ImportNotFound,
@@ -26,13 +26,13 @@ from orderworks.errors import (
     Unavailable,
     WaitTimeout,
 )
+from orderworks.core.redis import make_redis
+from orderworks.core.schema import customers, import_chunks, imports
 from orderworks.imports import claims, flow, ledger
 from orderworks.imports.flow import Importer
 from orderworks.imports.plan import Chunk
 from orderworks.imports.progress import Summary, read_progress
 from orderworks.imports.spool import Spool
-from orderworks.redis import make_redis
-from orderworks.schema import customers, import_chunks, imports
 from producer.imports import ImportJob
 
 Accept = Callable[..., str]
@@ -405,7 +405,7 @@ def test_file_that_is_being_planned_is_left_to_its_planner(
     monkeypatch.setattr(flow, "planned_chunks", meanwhile)
     assert importer.plan(import_id) == [0, 1, 2]
     assert second == [[]]
-    assert importer.stream.exists(names.import_nudge(import_id)), "a sign of life"
+    assert importer.stream.exists(keys.import_nudge(import_id)), "a sign of life"
 
 
 def test_file_without_rows_is_done_when_it_is_planned(importer: Importer, accept: Accept) -> None:
@@ -423,9 +423,9 @@ def test_unknown_import_is_an_error_of_its_own(importer: Importer) -> None:
 
 def test_loaded_customers_are_no_longer_cached(importer: Importer, planned: str) -> None:
     for customer in (1, 7):
-        importer.cache.hset(names.customer_cache(customer), "token", "x")
+        importer.cache.hset(keys.customer_cache(customer), "token", "x")
     importer.load_chunk(planned, 0)
-    left = [importer.cache.exists(names.customer_cache(customer)) for customer in (1, 7)]
+    left = [importer.cache.exists(keys.customer_cache(customer)) for customer in (1, 7)]
     assert left == [0, 1]
 
 

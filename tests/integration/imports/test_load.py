@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from orderworks.errors import ImportFailed
+from orderworks.core.errors import ImportFailed
+from orderworks.core.schema import customers, orders
 from orderworks.imports import ledger
 from orderworks.imports.columns import locate_fields
 from orderworks.imports.flow import Importer
@@ -22,7 +23,6 @@ from orderworks.imports.loading.parse import parse
 from orderworks.imports.loading.validate import validate
 from orderworks.imports.progress import Summary
 from orderworks.imports.rejects import iter_rejects
-from orderworks.schema import customers, orders
 
 Load = Callable[..., Summary]
 Rows = list[tuple[Any, ...]]

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orderworks.errors import ImportFailed, InvalidFile
+from orderworks.core.errors import ImportFailed, InvalidFile
+from orderworks.core.schema import import_rejects, orders
 from orderworks.imports import ledger
 from orderworks.imports.flow import Importer
 from orderworks.imports.progress import Summary, read_progress
 from orderworks.imports.rejects import as_csv, iter_unmended, layout_of
-from orderworks.schema import import_rejects, orders
 
 Accept = Callable[..., str]
 Load = Callable[..., Summary]

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from orderworks.errors import ImportFailed, InvalidFile
+from orderworks.core.errors import ImportFailed, InvalidFile
 from orderworks.imports import ledger
 from orderworks.imports.flow import Importer
 from tests.integration.imports.conftest import Accept

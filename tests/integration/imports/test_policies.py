@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from orderworks.core.schema import customer_changes, customers, import_rejects, orders
 from orderworks.imports.flow import Importer
 from orderworks.imports.progress import COUNTS, Summary
-from orderworks.schema import customer_changes, customers, import_rejects, orders
 
 Accept = Callable[..., str]
 

@@ -10,12 +10,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from orderworks import cache as cached
-from orderworks.errors import DataMissing, WrongState
+from orderworks.core.errors import DataMissing, WrongState
+from orderworks.core.schema import customers, metadata, orders
 from orderworks.imports.flow import Importer
 from orderworks.imports.progress import COUNTS, Summary, read_progress
 from orderworks.imports.spool import Spool
 from orderworks.refresh import refresh
-from orderworks.schema import customers, metadata, orders
 from orderworks.windows import Window
 from producer.imports import ImportJob, accept_tried
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from orderworks import ranking, rollups
-from orderworks.locks import Lock, try_lock
-from orderworks.redis import Redis, make_redis
+from orderworks.core.locks import Lock, try_lock
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import customers, orders
 from orderworks.refresh import refresh
 from orderworks.reports import published_report, top_customers_query
-from orderworks.schema import customers, orders
 from orderworks.windows import Window
 from tests.integration.imports.conftest import Load
 

@@ -19,17 +19,17 @@ import pytest
 import sqlalchemy as sa
 from obstore.store import ObjectStore, from_url
 
-from orderworks.errors import (
+from orderworks.core.errors import (
     ConfigurationError,
     DataMissing,
     ImportFailed,
     ImportNotFound,
     Unavailable,
 )
+from orderworks.core.settings import Settings
 from orderworks.imports import spool as spools
 from orderworks.imports.spool import Manifest, Spool
 from orderworks.retention import Purged, purge_expired
-from orderworks.settings import Settings
 from tests.processes import ROOT, eventually
 from tests.s3 import Bucket
 

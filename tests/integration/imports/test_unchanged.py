@@ -14,14 +14,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from orderworks import outbox
-from orderworks.database import make_engine
+from orderworks.core.database import make_engine
+from orderworks.core.schema import change_log, customer_changes, orders, parked_updates
+from orderworks.core.settings import Settings
 from orderworks.imports import control
 from orderworks.imports.flow import Importer
 from orderworks.imports.loading.upsert import Upsert
 from orderworks.imports.progress import Summary
 from orderworks.messages import OrderUpdate
-from orderworks.schema import change_log, customer_changes, orders, parked_updates
-from orderworks.settings import Settings
 from orderworks.stream import UpdateStream
 from tests.processes import eventually
 

@@ -1,8 +1,8 @@
 """Chunks let updates go first that have waited too long."""
 
+from orderworks.core.redis import Redis
 from orderworks.imports.flow import Importer
 from orderworks.messages import OrderUpdate
-from orderworks.redis import Redis
 from orderworks.stream import UpdateStream
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orderworks.errors import InvalidFile, InvalidInput
+from orderworks.core.errors import InvalidFile, InvalidInput
 from orderworks.imports.columns import Kind, locate_fields, match_columns, parse_mapping
 
 ORDERS = ["id", "customer_id", "total"]

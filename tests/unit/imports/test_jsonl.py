@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderworks.errors import ImportFailed
+from orderworks.core.errors import ImportFailed
 from orderworks.imports.columns import Column, Field, Rule
 from orderworks.imports.layout import Layout
 from orderworks.imports.loading.parse import Parsed, parse

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orderworks.errors import ConfigurationError
+from orderworks.core.errors import ConfigurationError
 from orderworks.imports.presets import Preset, read_preset
 
 ERP = """

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderworks.errors import InvalidFile
+from orderworks.core.errors import InvalidFile
 from orderworks.imports.layout import Layout
 from orderworks.imports.rejects import UNREADABLE, Reject, as_csv
 from orderworks.imports.sheet import guarded, line_column, own_column, unguarded

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orderworks.errors import InvalidFile
+from orderworks.core.errors import InvalidFile
+from orderworks.core.settings import Settings
 from orderworks.imports.records import LONGEST_RECORD
 from orderworks.imports.source import ImportSource, open_source
 from orderworks.imports.sources.delimited import check_delimiter
 from orderworks.imports.sources.files import BLOCK
 from orderworks.imports.sources.limits import Limits, limits_of
 from orderworks.imports.sources.text import first_blocks
-from orderworks.settings import Settings
 
 LIMITS = Limits(1 << 30, 1 << 30, 200, 1000)
 

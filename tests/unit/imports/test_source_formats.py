@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orderworks.errors import InvalidFile
+from orderworks.core.errors import InvalidFile
 from orderworks.imports.records import LONGEST_RECORD
 from orderworks.imports.source import ImportSource, open_source
 from orderworks.imports.sources.jsonl import LOOKED_AT

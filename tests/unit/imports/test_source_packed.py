@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orderworks.errors import InvalidFile
+from orderworks.core.errors import InvalidFile
 from orderworks.imports.source import ImportSource, open_source
 from orderworks.imports.sources.files import BLOCK
 from orderworks.imports.sources.limits import RATIO_JUDGED_FROM, Limits

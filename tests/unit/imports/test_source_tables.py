@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orderworks.errors import InvalidFile, Unavailable
+from orderworks.core.errors import InvalidFile, Unavailable
 from orderworks.imports.loading.rules import MOMENT
 from orderworks.imports.source import ImportSource, open_source
 from orderworks.imports.sources.files import BLOCK
@@ -316,7 +316,7 @@ def test_parquet_without_polars_names_what_to_install() -> None:
     program = """
 import sys
 sys.modules["polars"] = None
-from orderworks.errors import ConfigurationError
+from orderworks.core.errors import ConfigurationError
 from orderworks.imports.source import open_source
 from orderworks.imports.sources.limits import Limits
 try:

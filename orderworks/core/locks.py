@@ -4,7 +4,7 @@ from enum import IntEnum
 
 import sqlalchemy as sa
 
-from orderworks.database import savepoint
+from orderworks.core.database import savepoint
 
 
 class Lock(IntEnum):

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from orderworks.errors import ConfigurationError, Unavailable
-from orderworks.settings import Settings
+from orderworks.core.errors import ConfigurationError, Unavailable
+from orderworks.core.settings import Settings
 
 CONNECTIONS = 2
 """That one thread of a worker may hold at the same time."""

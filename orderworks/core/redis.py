@@ -9,7 +9,7 @@ import redis
 import redis.asyncio
 from redis.maint_notifications import MaintNotificationsConfig
 
-from orderworks.errors import ConfigurationError, Unavailable
+from orderworks.core.errors import ConfigurationError, Unavailable
 
 Redis = redis.Redis
 """What `make_redis` gives: answers are bytes."""
