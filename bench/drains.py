@@ -19,13 +19,13 @@ from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.sides import Side, compare
 from bench.waves import check, prepare, random_wave
-from orderworks.backlog import StreamBacklog
 from orderworks.core import keys
 from orderworks.core.database import make_engine
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
-from orderworks.drain import Drain
-from orderworks.stream import UpdateStream
+from orderworks.updates.drain import Drain
+from orderworks.updates.sources import StreamBacklog
+from orderworks.updates.stream import UpdateStream
 from producer import OrderUpdate
 
 NUMBERS = (1, 2, 4)

@@ -38,7 +38,7 @@ from bench.waves import Wave, distinct_wave, prepare, random_wave
 from bench.workers import Arena, applied, let_go, open_arena, purge, send, wait_for, working
 from orderworks.core.errors import InvalidInput, OrderworksError
 from orderworks.core.redis import make_redis
-from orderworks.stream import UpdateStream
+from orderworks.updates.stream import UpdateStream
 
 RATES = (50, 1_000, 10_000)
 PATIENCE = 5.0

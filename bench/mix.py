@@ -19,7 +19,7 @@ from orderworks.core.database import make_engine
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import make_redis
 from orderworks.reads import CustomerReads
-from orderworks.stream import UpdateStream
+from orderworks.updates.stream import UpdateStream
 from producer import OrderUpdate, Producer
 
 VISITORS = 10_000

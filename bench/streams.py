@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from orderworks.core.keys import update_nudge, update_stream
 from orderworks.core.redis import make_redis
 from orderworks.core.settings import Settings
-from orderworks.stream import UpdateStream
+from orderworks.updates.stream import UpdateStream
 
 
 @contextmanager

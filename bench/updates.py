@@ -26,7 +26,7 @@ from bench.streams import is_empty, undrained
 from bench.waves import Update, Wave, check, prepare, random_wave
 from bench.workers import Arena, apply_all, open_arena, purge, send
 from orderworks.core.errors import OrderworksError
-from orderworks.stream import UpdateStream
+from orderworks.updates.stream import UpdateStream
 from producer import OrderUpdate, Producer
 
 ORDERWORKS = "Orderworks"

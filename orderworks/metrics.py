@@ -32,10 +32,10 @@ from orderworks.core.schema import (
 )
 from orderworks.core.settings import Settings
 from orderworks.imports.ledger import count_by_status
-from orderworks.messages import Verdict
 from orderworks.reports import published_report
 from orderworks.schedule import read_entries
-from orderworks.stream import UpdateStream
+from orderworks.updates.messages import Verdict
+from orderworks.updates.stream import UpdateStream
 from orderworks.windows import Window
 
 log = logging.getLogger(__name__)

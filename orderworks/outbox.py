@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, overload
 import redis
 import sqlalchemy as sa
 
-from orderworks.accepted import Arrival
 from orderworks.core.errors import InvalidUpdate
 from orderworks.core.keys import OUTBOX
 from orderworks.core.schema import update_outbox, update_shards
-from orderworks.messages import OrderUpdate, Outcome
-from orderworks.stream import SEQUENCE_BITS, UpdateStream
+from orderworks.updates.entries import Arrival
+from orderworks.updates.messages import OrderUpdate, Outcome
+from orderworks.updates.stream import SEQUENCE_BITS, UpdateStream
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession

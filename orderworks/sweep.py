@@ -12,7 +12,7 @@ import redis
 import sqlalchemy as sa
 import structlog
 
-from orderworks import letters, outbox, verdicts
+from orderworks import outbox
 from orderworks.core import keys
 from orderworks.core.errors import Backpressure, ConfigurationError, OrderworksError, Unavailable
 from orderworks.core.keys import OUTBOX
@@ -22,7 +22,8 @@ from orderworks.core.schema import update_shards
 from orderworks.imports.claims import abandoned_chunks
 from orderworks.imports.flow import PLAN_SECONDS, Importer
 from orderworks.imports.ledger import complete_imports
-from orderworks.stream import UpdateStream
+from orderworks.updates import parking, verdicts
+from orderworks.updates.stream import UpdateStream
 
 log = structlog.get_logger()
 
@@ -82,7 +83,7 @@ def _agree(stream: UpdateStream) -> None:
 
 def _shards_with_due(connection: sa.Connection) -> set[int]:
     """Where the database knows of something to be done now."""
-    due = letters.shards_with_due(connection) | verdicts.shards_with_overdue(connection)
+    due = parking.shards_with_due(connection) | verdicts.shards_with_overdue(connection)
     return due | {OUTBOX} if outbox.waits(connection) else due
 
 

@@ -12,7 +12,7 @@ from orderworks import statuses
 from orderworks.core.database import make_engine
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
-from orderworks.layout import Layout, read_layout
+from orderworks.updates.shard_layout import Layout, read_layout
 
 CLOCK_SKEW = 5.0
 """Seconds that servers' clocks may differ; beyond, ages and redeliveries mislead."""

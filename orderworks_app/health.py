@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from migrations import runner
 from orderworks import checks, delays, statuses
-from orderworks.accounts import read_totals
 from orderworks.cache import cache_counts, hit_rate
 from orderworks.checks import Check
 from orderworks.core import keys
@@ -23,7 +22,8 @@ from orderworks.core.settings import Settings
 from orderworks.imports.ledger import count_by_status
 from orderworks.reports import published_report
 from orderworks.schedule import Entry, read_entries
-from orderworks.stream import UpdateStream
+from orderworks.updates.counters import read_totals
+from orderworks.updates.stream import UpdateStream
 from orderworks.windows import Window
 from orderworks_app.spans import span
 from worker.celery import app

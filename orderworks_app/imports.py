@@ -23,7 +23,7 @@ from orderworks.imports.ledger import import_summary
 from orderworks.imports.progress import Summary, accepted_summary, mirror, read_progress
 from orderworks.imports.rejects import layout_of
 from orderworks.imports.spool import Spool
-from orderworks.stream import UpdateStream
+from orderworks.updates.stream import UpdateStream
 from producer.nudges import Nudges
 
 

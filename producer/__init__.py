@@ -20,7 +20,7 @@ from orderworks.core.errors import (
     Unavailable,
     WaitTimeout,
 )
-from orderworks.messages import OrderUpdate, Verdict
+from orderworks.updates.messages import OrderUpdate, Verdict
 from producer.async_client import AsyncProducer
 from producer.client import Producer
 from producer.imports import ImportJob

@@ -13,9 +13,9 @@ from orderworks.core.errors import ConfigurationError, NotDurable, OrderworksErr
 from orderworks.core.keys import update_layout
 from orderworks.core.redis import packed, redis_unavailable
 from orderworks.core.settings import Settings
-from orderworks.layout import Layout
-from orderworks.messages import OrderUpdate
-from orderworks.stream import Target, shard_of
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.shard_layout import Layout
+from orderworks.updates.stream import Target, shard_of
 from producer.chunks import Chunk, checked
 from producer.parts import Part
 from producer.steps import Answers, Ask, Nudge, Pause, Steps, pauses

@@ -8,7 +8,7 @@ from typing import Literal, Self, TypedDict, TypeVar, Unpack, overload
 
 from orderworks.core.keys import TaskName
 from orderworks.core.redis import make_async_redis
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 from producer.appends import Appends, Wanted
 from producer.async_lines import AsyncLine, AsyncLines
 from producer.chunks import async_chunks

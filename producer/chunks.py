@@ -5,7 +5,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from orderworks.core.errors import InvalidUpdate
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 
 
 class Chunk(NamedTuple):

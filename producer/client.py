@@ -12,7 +12,7 @@ from orderworks.core.settings import Settings
 from orderworks.imports.options import Options
 from orderworks.imports.presets import Preset, read_preset
 from orderworks.imports.spool import Spool
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 from producer.appends import Appends, Wanted
 from producer.chunks import chunks
 from producer.imports import ImportJob, Source, accept_import, accept_tried

@@ -34,7 +34,7 @@ from orderworks.imports.source import ImportSource, OpenSource, open_source
 from orderworks.imports.sources.delimited import refuse_unkeepable
 from orderworks.imports.sources.limits import limits_of
 from orderworks.imports.spool import Manifest, Spool
-from orderworks.stream import SEQUENCE_BITS
+from orderworks.updates.stream import SEQUENCE_BITS
 from producer.contents import Content
 from producer.options import check_options
 from producer.steps import pauses

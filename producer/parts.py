@@ -10,9 +10,9 @@ from redis.exceptions import NoScriptError
 
 from orderworks.core.errors import Backpressure, OrderworksError
 from orderworks.core.redis import packed, redis_unavailable
-from orderworks.layout import Layout
-from orderworks.messages import OrderUpdate
-from orderworks.stream import (
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.shard_layout import Layout
+from orderworks.updates.stream import (
     APPEND,
     APPEND_HASH,
     NO_LAYOUT,

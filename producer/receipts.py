@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from orderworks.core.errors import WaitTimeout
 from orderworks.core.keys import update_verdict
 from orderworks.core.redis import packed
-from orderworks.messages import Outcome, Verdict
+from orderworks.updates.messages import Outcome, Verdict
 from producer.steps import Answers, Ask, Pause, Steps, pauses
 
 PATIENCE = 1.0

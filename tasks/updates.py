@@ -9,8 +9,8 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 
 from orderworks.core.keys import TaskName
-from orderworks.door import Door
-from orderworks.drain import Drain
+from orderworks.updates.drain import Drain
+from orderworks.updates.ingest import Door
 from tasks.task import summary, task
 from worker.lifecycle import current
 from worker.queues import messages_wait

@@ -8,7 +8,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 
 from orderworks.core.schema import customers, orders, parked_updates, update_shards
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 
 Rows = dict[int, tuple[int, str, Decimal, int | None]]
 """Orders by id: customer, status, total, and the version if a producer gave it."""

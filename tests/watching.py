@@ -11,7 +11,7 @@ from orderworks.core.locks import Lock
 from orderworks.core.redis import make_redis
 from orderworks.core.schema import metadata
 from orderworks.core.settings import Settings
-from orderworks.stream import UpdateStream
+from orderworks.updates.stream import UpdateStream
 
 _OURS = "datname = current_database() AND application_name LIKE 'orderworks-worker:%'"
 _CLIENT = "split_part(application_name, ':', 2)::int"

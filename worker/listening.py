@@ -23,7 +23,7 @@ from orderworks.core.database import make_engine
 from orderworks.core.keys import OUTBOX, Queue, TaskName, refresh_nudge
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
-from orderworks.stream import UpdateStream
+from orderworks.updates.stream import UpdateStream
 
 PATIENCE = 0.5
 """Seconds between two looks for changes that no worker made, and whether the thread is to end."""

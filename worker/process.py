@@ -11,7 +11,6 @@ from typing import Self
 import sqlalchemy as sa
 
 from orderworks import cache
-from orderworks.backlog import Backlog, StreamBacklog
 from orderworks.core.database import INVALIDATES, make_engine
 from orderworks.core.errors import OrderworksError
 from orderworks.core.keys import OUTBOX
@@ -20,7 +19,8 @@ from orderworks.core.settings import Settings
 from orderworks.imports.flow import Importer
 from orderworks.imports.spool import Spool
 from orderworks.outbox import OutboxBacklog
-from orderworks.stream import UpdateStream
+from orderworks.updates.sources import Backlog, StreamBacklog
+from orderworks.updates.stream import UpdateStream
 
 
 class NotStarted(OrderworksError):

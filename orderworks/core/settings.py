@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from orderworks.core.errors import ConfigurationError
-from orderworks.messages import MAX_STATUS
+from orderworks.updates.messages import MAX_STATUS
 
 STATE_FILE = "state.json"
 

@@ -28,7 +28,7 @@ from orderworks.imports.plan import Chunk, Limits, cut_chunks
 from orderworks.imports.progress import ENDED, Summary, mirror, rehearsed_summary
 from orderworks.imports.records import splitter
 from orderworks.imports.spool import Manifest, Spool
-from orderworks.stream import UpdateStream
+from orderworks.updates.stream import UpdateStream
 
 PLAN_SECONDS = 10
 """Time that a plan has, from its last sign of life, before the sweep asks for it again."""

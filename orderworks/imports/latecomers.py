@@ -14,7 +14,7 @@ from orderworks.core.schema import import_chunks, imports, parked_updates
 from orderworks.imports.claims import Work
 from orderworks.imports.spool import Spool
 from orderworks.outbox import PLACE
-from orderworks.stream import UpdateStream
+from orderworks.updates.stream import UpdateStream
 
 LONGEST_CHUNK = timedelta(minutes=5)
 """A chunk that was at work when its import ended is done, or its task was killed, by then."""

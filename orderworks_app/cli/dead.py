@@ -12,9 +12,9 @@ from orderworks.core.errors import ReplayStopped
 from orderworks.core.keys import TaskName
 from orderworks.core.redis import make_redis
 from orderworks.core.settings import Settings
-from orderworks.dead import Wanted, find_dead
-from orderworks.replay import RATE, Replay, Unreadable
-from orderworks.stream import UpdateStream
+from orderworks.updates.dead_letters import Wanted, find_dead
+from orderworks.updates.replay import RATE, Replay, Unreadable
+from orderworks.updates.stream import UpdateStream
 from orderworks_app.cli.dead_views import print_letter, print_list, print_replayed, progress_bar
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.output import print_json

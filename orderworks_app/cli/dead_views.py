@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from orderworks.dead import Letter
-from orderworks.replay import Unreadable
+from orderworks.updates.dead_letters import Letter
+from orderworks.updates.replay import Unreadable
 from orderworks_app.cli.output import console, plain, say, table
 from orderworks_app.spans import span
 

@@ -7,7 +7,7 @@ import typer
 from orderworks.core.database import make_engine
 from orderworks.core.redis import make_redis
 from orderworks.core.settings import Settings
-from orderworks.reshard import Resharding
+from orderworks.updates.resharding import Resharding
 from orderworks_app.cli.output import say
 
 

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from orderworks import reports
 from orderworks.core.redis import Redis
 from orderworks.core.schema import orders, uncounted_statuses
-from orderworks.messages import Verdict
 from orderworks.reads import CustomerReads, CustomerSummary
+from orderworks.updates.messages import Verdict
 from orderworks.windows import Window
 from orderworks_app.demo.oracle import Fields, Oracle
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 
 STALE_VERSION = 1
 """Older than any import, whose versions are moments in time."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from orderworks.core.errors import InvalidUpdate
-from orderworks.messages import OrderUpdate, decode_updates
+from orderworks.updates.messages import OrderUpdate, decode_updates
 from producer.appends import DURABLE_CHUNK
 
 LISTED = 100

@@ -12,9 +12,9 @@ from orderworks.core.keys import TaskName
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
 from orderworks.metrics import Metrics
-from orderworks.replay import RATE, Replay
 from orderworks.reports import TopCustomers
-from orderworks.stream import UpdateStream
+from orderworks.updates.replay import RATE, Replay
+from orderworks.updates.stream import UpdateStream
 from orderworks_app.health import Examination
 from orderworks_app.imports import Imports
 from producer.nudges import Nudges

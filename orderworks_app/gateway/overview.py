@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from orderworks.accounts import read_totals
 from orderworks.cache import cache_counts, hit_rate
 from orderworks.core.redis import Redis
-from orderworks.dead import count_waiting
 from orderworks.imports.ledger import count_by_status, list_unended
 from orderworks.imports.progress import Summary
 from orderworks.reports import published_report
 from orderworks.schedule import Entry, read_entries
-from orderworks.stream import UpdateStream
+from orderworks.updates.counters import read_totals
+from orderworks.updates.dead_letters import count_waiting
+from orderworks.updates.stream import UpdateStream
 from orderworks.windows import Window
 from orderworks_app.gateway.blocking import Blocking
 from orderworks_app.gateway.events import encoded

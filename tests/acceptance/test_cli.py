@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from migrations import runner
 from orderworks.core import keys
 from orderworks.core.redis import Redis
-from orderworks.messages import Outcome, Verdict
+from orderworks.updates.messages import Outcome, Verdict
 from tests.commands import Run
 from tests.processes import eventually
 

@@ -25,8 +25,8 @@ from orderworks.core import keys
 from orderworks.core.database import database_address
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import orders
-from orderworks.messages import OrderUpdate
 from orderworks.tokens import Scope, create_token
+from orderworks.updates.messages import OrderUpdate
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.stack import Stack
 from producer import Producer

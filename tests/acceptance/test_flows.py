@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from orderworks.cache import Cache
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
 from orderworks.reads import CustomerReads
 from orderworks.reports import Report, compute, published_report
+from orderworks.updates.messages import OrderUpdate
 from orderworks.windows import Window
 from producer import AsyncProducer, Producer
 from tests.oracle import (

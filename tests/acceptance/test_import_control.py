@@ -17,7 +17,7 @@ from orderworks.core.database import make_engine
 from orderworks.core.keys import Queue
 from orderworks.core.schema import customers
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 from orderworks_app.imports import Imports
 from producer import Producer
 from tests.commands import Run

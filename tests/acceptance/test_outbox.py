@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from orderworks import outbox
 from orderworks.core.schema import orders
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.conftest import fresh_settings

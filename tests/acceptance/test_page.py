@@ -11,9 +11,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
 from orderworks.reports import compute
 from orderworks.tokens import Scope, create_token, revoke_token
+from orderworks.updates.messages import OrderUpdate
 from orderworks.windows import Window
 from orderworks_app.embedded.stack import Stack
 from producer import Producer

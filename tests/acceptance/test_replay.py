@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.commands import Run
 from tests.oracle import read_orders, read_verdicts, write_orders

@@ -10,7 +10,7 @@ from celery import Celery
 from orderworks.core.database import make_engine
 from orderworks.core.keys import QUEUE_OF, TaskName
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.oracle import Rows, read_orders, read_verdicts, write_orders
 from tests.processes import Service, eventually, has_loaded, pool_children, ports_of

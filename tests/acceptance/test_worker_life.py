@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from orderworks.core.database import make_engine
 from orderworks.core.keys import Queue
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.oracle import Rows, read_orders, read_verdicts, write_orders
 from tests.processes import ROOT, eventually, pool_children, running_worker

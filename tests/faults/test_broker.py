@@ -15,7 +15,7 @@ from orderworks.core.errors import PartlyAccepted, Unavailable
 from orderworks.core.keys import Queue, TaskName
 from orderworks.core.redis import make_redis
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.oracle import Oracle, differences, read_orders, read_verdicts
 from tests.processes import eventually, frozen, running_beat, running_worker

@@ -20,8 +20,8 @@ from orderworks.core.keys import QUEUE_OF, TaskName
 from orderworks.core.redis import Redis
 from orderworks.core.schema import customer_changes
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
 from orderworks.reads import CustomerReads, CustomerSummary
+from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.oracle import Oracle, differences, read_orders, read_verdicts
 from tests.processes import Service, eventually, running_worker

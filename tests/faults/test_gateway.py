@@ -19,7 +19,7 @@ import pytest
 
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.stream import UpdateStream
+from orderworks.updates.stream import UpdateStream
 from orderworks_app.embedded.home import open_home
 from orderworks_app.embedded.ports import LOOPBACK, port_of
 from orderworks_app.gateway import manners, replays, tokens

@@ -18,7 +18,7 @@ from orderworks.core import keys
 from orderworks.core.errors import PartlyAccepted, Unavailable, WaitTimeout
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 from producer import AsyncProducer, Producer
 from tests.processes import ROOT, eventually, frozen
 from tests.servers import Valkey, running_valkey

@@ -12,7 +12,7 @@ from celery import Celery
 from orderworks.core.keys import Queue, TaskName
 from orderworks.core.schema import import_chunks
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.oracle import Oracle, differences, read_orders, read_verdicts
 from tests.processes import (

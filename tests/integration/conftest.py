@@ -6,13 +6,13 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from orderworks.backlog import StreamBacklog
 from orderworks.core.redis import Redis
 from orderworks.core.schema import customers, orders
 from orderworks.core.settings import Settings
-from orderworks.drain import Drain, Drained
-from orderworks.messages import OrderUpdate
-from orderworks.stream import UpdateStream
+from orderworks.updates.drain import Drain, Drained
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.sources import StreamBacklog
+from orderworks.updates.stream import UpdateStream
 from tests.s3 import S3, Bucket, new_bucket, running_s3
 
 Rows = dict[int, tuple[int, str, Decimal, int]]

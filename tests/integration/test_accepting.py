@@ -21,8 +21,8 @@ from orderworks.core.errors import (
 )
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
-from orderworks.stream import UpdateStream
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.stream import UpdateStream
 from producer import Producer
 from tests.doors import DOORS, Door
 from tests.link import Link, link_to

@@ -15,8 +15,8 @@ from orderworks.core import keys
 from orderworks.core.errors import ConfigurationError, InvalidUpdate, PartlyAccepted, Unavailable
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
-from orderworks.stream import UpdateStream
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.stream import UpdateStream
 from producer import AsyncProducer
 from tests.processes import eventually
 

@@ -13,11 +13,11 @@ from orderworks.core.errors import Backpressure, DeadUpdateNotFound, ReplayStopp
 from orderworks.core.redis import Redis
 from orderworks.core.schema import dead_updates
 from orderworks.core.settings import Settings
-from orderworks.dead import Found, Letter, Wanted, find_dead
-from orderworks.drain import Drained
-from orderworks.messages import OrderUpdate
-from orderworks.replay import Replay, Replayed
-from orderworks.stream import UpdateStream
+from orderworks.updates.dead_letters import Found, Letter, Wanted, find_dead
+from orderworks.updates.drain import Drained
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.replay import Replay, Replayed
+from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import Rows
 
 Accept = Callable[[Sequence[OrderUpdate]], list[str]]

@@ -13,12 +13,12 @@ from orderworks.core.keys import DOOR
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import dead_updates, update_outbox, update_shards
 from orderworks.core.settings import Settings
-from orderworks.dead import Wanted, find_dead
-from orderworks.door import PIECE, Admitted, Door
-from orderworks.drain import Drain, Drained
 from orderworks.outbox import OutboxBacklog
-from orderworks.replay import Replay
-from orderworks.stream import UpdateStream
+from orderworks.updates.dead_letters import Wanted, find_dead
+from orderworks.updates.drain import Drain, Drained
+from orderworks.updates.ingest import PIECE, Admitted, Door
+from orderworks.updates.replay import Replay
+from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import Rows
 
 PAID = {"order_id": 2, "status": "paid", "version": 7}

@@ -9,14 +9,14 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from orderworks.backlog import StreamBacklog
 from orderworks.core.keys import update_nudge
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.drain import Drain, Drained
 from orderworks.linger import LINGER
-from orderworks.messages import OrderUpdate
-from orderworks.stream import UpdateStream
+from orderworks.updates.drain import Drain, Drained
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.sources import StreamBacklog
+from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import Rows
 from tests.processes import eventually
 

@@ -23,17 +23,17 @@ from orderworks.core.schema import (
 )
 from orderworks.core.settings import Settings
 from orderworks.delays import Path, note
-from orderworks.drain import Drained
 from orderworks.imports.flow import Importer
 from orderworks.imports.options import Options
 from orderworks.imports.spool import Spool
-from orderworks.messages import OrderUpdate
 from orderworks.metrics import DOCUMENTED, Metrics
 from orderworks.rebuild import Rebuild
 from orderworks.refresh import refresh
 from orderworks.schedule import Planned, pause, register
 from orderworks.slots import note_success
-from orderworks.stream import UpdateStream
+from orderworks.updates.drain import Drained
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.stream import UpdateStream
 from orderworks.windows import Window
 from producer.imports import accept_import
 from tests.integration.conftest import Rows

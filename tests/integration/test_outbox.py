@@ -15,13 +15,13 @@ from orderworks.core.keys import OUTBOX, update_nudge
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import parked_updates, update_outbox, update_shards
 from orderworks.core.settings import Settings
-from orderworks.drain import Drain, Drained
 from orderworks.imports.flow import Importer
 from orderworks.imports.spool import Spool
-from orderworks.messages import OrderUpdate
 from orderworks.outbox import OutboxBacklog
-from orderworks.stream import UpdateStream
 from orderworks.sweep import find_forgotten
+from orderworks.updates.drain import Drain, Drained
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import Rows
 
 Accept = Callable[[Sequence[OrderUpdate]], list[str]]

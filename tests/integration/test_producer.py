@@ -19,7 +19,7 @@ from orderworks.imports.options import Options
 from orderworks.imports.progress import mirror
 from orderworks.imports.sources.jsonl import LOOKED_AT
 from orderworks.imports.spool import Manifest, Spool
-from orderworks.stream import UpdateStream
+from orderworks.updates.stream import UpdateStream
 from producer import (
     Backpressure,
     ConfigurationError,

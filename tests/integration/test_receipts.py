@@ -10,7 +10,7 @@ from orderworks.core import keys
 from orderworks.core.errors import WaitTimeout
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate, Outcome, Verdict
+from orderworks.updates.messages import OrderUpdate, Outcome, Verdict
 from producer import Producer
 from tests.doors import DOORS, Door
 from tests.link import link_to

@@ -11,7 +11,6 @@ from itertools import count
 import pytest
 import sqlalchemy as sa
 
-from orderworks.backlog import StreamBacklog
 from orderworks.core import keys
 from orderworks.core.database import make_engine
 from orderworks.core.errors import (
@@ -25,15 +24,16 @@ from orderworks.core.locks import SILENCE, Lock, try_lock
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import parked_updates, update_shards
 from orderworks.core.settings import Settings
-from orderworks.door import Admitted, Door
-from orderworks.drain import Drain
 from orderworks.imports.flow import Importer
 from orderworks.imports.spool import Spool
-from orderworks.layout import Layout, read_layout
-from orderworks.messages import OrderUpdate
-from orderworks.reshard import Resharding
-from orderworks.stream import UpdateStream
 from orderworks.sweep import find_forgotten
+from orderworks.updates.drain import Drain
+from orderworks.updates.ingest import Admitted, Door
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.resharding import Resharding
+from orderworks.updates.shard_layout import Layout, read_layout
+from orderworks.updates.sources import StreamBacklog
+from orderworks.updates.stream import UpdateStream
 from producer import Producer
 from tests.doors import AsyncDoor, SyncDoor
 from tests.integration.conftest import Rows

@@ -23,10 +23,10 @@ from orderworks.core.settings import Settings
 from orderworks.imports import claims
 from orderworks.imports.flow import Importer
 from orderworks.imports.spool import Spool
-from orderworks.messages import Outcome, Verdict
 from orderworks.refresh import refresh
 from orderworks.schedule import Planned, register
 from orderworks.slots import note_success
+from orderworks.updates.messages import Outcome, Verdict
 from orderworks_app.cli.app import run as run_command
 from tests.frozen import compare
 from tests.integration.conftest import Rows

@@ -16,9 +16,9 @@ from orderworks.imports.flow import Importer
 from orderworks.imports.ledger import import_summary
 from orderworks.imports.options import Options
 from orderworks.imports.spool import Spool
-from orderworks.messages import OrderUpdate
-from orderworks.stream import UpdateStream
 from orderworks.sweep import Forgotten, find_forgotten
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.stream import UpdateStream
 from producer.imports import accept_import
 
 NOTHING = Forgotten([], [], [])

@@ -15,15 +15,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from orderworks import delays
-from orderworks.accepted import Candidate
-from orderworks.backlog import StreamBacklog
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import customers, dead_updates, orders, parked_updates, update_shards
 from orderworks.core.settings import Settings
-from orderworks.drain import Drain, Drained
-from orderworks.messages import OrderUpdate
-from orderworks.stream import UpdateStream, place
-from orderworks.updates import apply_updates
+from orderworks.updates.apply import apply_updates
+from orderworks.updates.drain import Drain, Drained
+from orderworks.updates.entries import Candidate
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.sources import StreamBacklog
+from orderworks.updates.stream import UpdateStream, place
 from tests.integration.conftest import Rows
 from tests.servers import running_valkey
 

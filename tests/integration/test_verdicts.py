@@ -11,12 +11,12 @@ from orderworks.core.keys import update_nudge, update_verdict
 from orderworks.core.redis import Redis
 from orderworks.core.schema import parked_updates, tracked_verdicts
 from orderworks.core.settings import Settings
-from orderworks.drain import Drained
 from orderworks.imports.flow import Importer
 from orderworks.imports.spool import Spool
-from orderworks.messages import OrderUpdate, Outcome, Verdict
-from orderworks.stream import UpdateStream
 from orderworks.sweep import find_forgotten
+from orderworks.updates.drain import Drained
+from orderworks.updates.messages import OrderUpdate, Outcome, Verdict
+from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import Rows
 
 DrainAll = Callable[..., list[Drained]]

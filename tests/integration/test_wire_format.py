@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from orderworks import outbox
 from orderworks.core.redis import Redis
 from orderworks.core.schema import customers, dead_updates
-from orderworks.drain import Drained
-from orderworks.stream import UpdateStream
+from orderworks.updates.drain import Drained
+from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import Rows
 
 VECTORS: dict[str, Any] = json.loads(

@@ -16,7 +16,7 @@ from orderworks.core.errors import (
     Unavailable,
 )
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
+from orderworks.updates.messages import OrderUpdate
 from producer.appends import Appends, Wanted
 from producer.chunks import Chunk
 from producer.steps import Answers, Ask, Nudge, Pause, Step, Steps

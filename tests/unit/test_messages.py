@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderworks.messages import Outcome, Verdict, decode_updates
+from orderworks.updates.messages import Outcome, Verdict, decode_updates
 from producer import InvalidUpdate, OrderUpdate
 
 GOOD = b'{"order_id":3,"total":"3.00"}'

@@ -11,9 +11,9 @@ from celery import Celery
 
 from orderworks.core import keys as names
 from orderworks.core.errors import InvalidUpdate
-from orderworks.layout import Layout
-from orderworks.messages import OrderUpdate, Outcome, decode_updates
-from orderworks.stream import entry_id, place
+from orderworks.updates.messages import OrderUpdate, Outcome, decode_updates
+from orderworks.updates.shard_layout import Layout
+from orderworks.updates.stream import entry_id, place
 
 DOCS = Path(__file__).parents[2] / "docs"
 VECTORS: dict[str, Any] = json.loads((DOCS / "wire-format-vectors.json").read_text("utf-8"))

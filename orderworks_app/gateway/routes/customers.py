@@ -7,8 +7,8 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 
-from orderworks.messages import MAX_BIGINT
 from orderworks.reads import Customer, CustomerSummary, Known, Order
+from orderworks.updates.messages import MAX_BIGINT
 from orderworks_app.gateway.answers import answer, read_json
 from orderworks_app.gateway.auth import Scope, allowed
 from orderworks_app.gateway.describe import gives, takes

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from orderworks.core.errors import InvalidInput, ReplayStopped
-from orderworks.dead import Found, Letter, Wanted, find_dead
-from orderworks.messages import MAX_BIGINT
-from orderworks.replay import Replay, Replayed, Unreadable
+from orderworks.updates.dead_letters import Found, Letter, Wanted, find_dead
+from orderworks.updates.messages import MAX_BIGINT
+from orderworks.updates.replay import Replay, Replayed, Unreadable
 from orderworks_app.gateway.answers import answer, read_json
 from orderworks_app.gateway.auth import Scope, allowed
 from orderworks_app.gateway.describe import gives, takes

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
 from orderworks.core.errors import NotDurable, PartlyAccepted, WaitTimeout
-from orderworks.messages import MAX_BIGINT, Money, OrderUpdate, Verdict
+from orderworks.updates.messages import MAX_BIGINT, Money, OrderUpdate, Verdict
 from orderworks_app.gateway.answers import answer, decoded
 from orderworks_app.gateway.auth import Scope, allowed
 from orderworks_app.gateway.batches import Batch, Reject

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from orderworks.core.schema import dead_updates
 from orderworks.core.settings import Settings
-from orderworks.messages import OrderUpdate
-from orderworks.stream import UpdateStream
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.stream import UpdateStream
 from tests.gateways import client_of, running_gateway
 
 FILLED = 1_795_375_608_079 << 20

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from orderworks.core.settings import Settings
-from orderworks.drain import Drained
-from orderworks.messages import OrderUpdate
-from orderworks.stream import UpdateStream
+from orderworks.updates.drain import Drained
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.stream import UpdateStream
 from orderworks_app.gateway import batches
 from tests.gateways import client_of, running_gateway
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from orderworks.core.redis import Redis, make_async_redis
 from orderworks.core.settings import Settings
-from orderworks.stream import UpdateStream
 from orderworks.tokens import Scope, create_token
+from orderworks.updates.stream import UpdateStream
 from orderworks_app.gateway import replays
 from orderworks_app.gateway.problems import Problem
 from tests.gateways import client_of, running_gateway

@@ -21,8 +21,8 @@ from orderworks.imports import control
 from orderworks.imports.flow import Importer
 from orderworks.imports.loading.upsert import Upsert
 from orderworks.imports.progress import Summary
-from orderworks.messages import OrderUpdate
-from orderworks.stream import UpdateStream
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.stream import UpdateStream
 from tests.processes import eventually
 
 Load = Callable[..., Summary]

@@ -2,8 +2,8 @@
 
 from orderworks.core.redis import Redis
 from orderworks.imports.flow import Importer
-from orderworks.messages import OrderUpdate
-from orderworks.stream import UpdateStream
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.stream import UpdateStream
 
 
 def test_chunks_wait_while_the_oldest_update_has_waited_too_long(

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSON, insert
 from orderworks.core.database import is_refusal, refusal, savepoint
 from orderworks.core.errors import OrderworksError
 from orderworks.core.schema import Money, orders
-from orderworks.merging import Change
+from orderworks.updates.coalescing import Change
 
 MOST_REFUSED = 200
 """Changes of a batch that may be refused one by one. Each good one that is written between them by

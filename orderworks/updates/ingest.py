@@ -14,14 +14,15 @@ import redis
 import sqlalchemy as sa
 import structlog
 
-from orderworks import letters, outbox
-from orderworks.accepted import Accepted
-from orderworks.accounts import add_to_account
+from orderworks import outbox
 from orderworks.core.database import retry_transient
 from orderworks.core.errors import Backpressure, ConfigurationError, InvalidUpdate
 from orderworks.core.keys import DOOR
-from orderworks.messages import OrderUpdate, Verdict, decode_updates
-from orderworks.stream import UpdateStream
+from orderworks.updates import parking
+from orderworks.updates.counters import add_to_account
+from orderworks.updates.entries import Accepted
+from orderworks.updates.messages import OrderUpdate, Verdict, decode_updates
+from orderworks.updates.stream import UpdateStream
 
 T = TypeVar("T")
 
@@ -89,7 +90,7 @@ class Door:
     @retry_transient
     def _bury_piece(self, dead: Sequence[Accepted]) -> None:
         with self._engine.begin() as connection:
-            new = letters.bury(connection, DOOR, dead)
+            new = parking.bury(connection, DOOR, dead)
             given = {Verdict.DEAD: new}
             add_to_account(connection, DOOR, accepted=new, last_entry=0, given=given)
 

@@ -17,8 +17,8 @@ from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis
 from orderworks.core.schema import parked_updates, update_shards
 from orderworks.core.settings import Settings
-from orderworks.layout import Layout, read_layout
-from orderworks.stream import SEQUENCE_BITS, UpdateStream
+from orderworks.updates.shard_layout import Layout, read_layout
+from orderworks.updates.stream import SEQUENCE_BITS, UpdateStream
 
 PAUSE = 0.05
 """Seconds between two looks at what waits."""

@@ -9,9 +9,9 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from orderworks.accepted import Accepted
 from orderworks.core.schema import tracked_verdicts
-from orderworks.messages import Outcome, Verdict
+from orderworks.updates.entries import Accepted
+from orderworks.updates.messages import Outcome, Verdict
 
 OVERDUE = 5
 """Seconds after which a verdict that is not told yet has lost its drain."""

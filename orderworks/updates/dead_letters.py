@@ -1,6 +1,6 @@
 """Dead letters as people look for them: the updates that were given up, by what is known of them.
 
-`orderworks/letters.py` writes them, `orderworks/replay.py` hands them over again.
+`orderworks/updates/parking.py` writes them, `orderworks/updates/replay.py` hands them over again.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from orderworks.core.errors import DeadUpdateNotFound, InvalidUpdate
 from orderworks.core.keys import DOOR
 from orderworks.core.schema import dead_updates
-from orderworks.messages import OrderUpdate
-from orderworks.stream import SEQUENCE_BITS, entry_id
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.stream import SEQUENCE_BITS, entry_id
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

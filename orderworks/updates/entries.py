@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from orderworks.core.errors import InvalidUpdate
-from orderworks.messages import OrderUpdate, Verdict, decode_updates
+from orderworks.updates.messages import OrderUpdate, Verdict, decode_updates
 
 LONGEST_REASON = 500
 """Characters of a reason that are kept."""

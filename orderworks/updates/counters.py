@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.schema import parked_updates, tracked_verdicts, update_outbox, update_shards
-from orderworks.messages import Verdict
+from orderworks.updates.messages import Verdict
 
 FINAL = [verdict for verdict in Verdict if verdict is not Verdict.PARKED]
 

@@ -11,9 +11,9 @@ import redis
 import sqlalchemy as sa
 import structlog
 
-from orderworks.accepted import Arrival
-from orderworks.messages import Outcome
-from orderworks.stream import Entry, UpdateStream
+from orderworks.updates.entries import Arrival
+from orderworks.updates.messages import Outcome
+from orderworks.updates.stream import Entry, UpdateStream
 
 log = structlog.get_logger()
 

@@ -16,8 +16,8 @@ import redis
 from orderworks.core import keys as names
 from orderworks.core.errors import Backpressure, OrderworksError
 from orderworks.core.redis import Redis
-from orderworks.layout import Layout, agree, read_layout
-from orderworks.messages import Outcome
+from orderworks.updates.messages import Outcome
+from orderworks.updates.shard_layout import Layout, agree, read_layout
 
 NUDGE_SECONDS = 10
 """How long a lost nudge can hold up a shard before the sweep may send another."""

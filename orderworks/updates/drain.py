@@ -15,10 +15,6 @@ import redis
 import sqlalchemy as sa
 import structlog
 
-from orderworks import letters, verdicts
-from orderworks.accepted import Accepted, Arrival, Candidate, read_accepted
-from orderworks.accounts import Account, add_to_account, read_account
-from orderworks.backlog import Backlog
 from orderworks.changes import touched_customers
 from orderworks.core.database import retry_transient
 from orderworks.core.locks import Lock, try_lock
@@ -26,9 +22,13 @@ from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
 from orderworks.delays import invalidate_at_once
 from orderworks.linger import GLANCE, Linger, gather
-from orderworks.messages import Outcome, Verdict
-from orderworks.updates import Apply, apply_at_once, apply_updates
-from orderworks.writes import MOST_REFUSED, BatchRefused, TooManyRefused
+from orderworks.updates import parking, verdicts
+from orderworks.updates.apply import Apply, apply_at_once, apply_updates
+from orderworks.updates.bulk_write import MOST_REFUSED, BatchRefused, TooManyRefused
+from orderworks.updates.counters import Account, add_to_account, read_account
+from orderworks.updates.entries import Accepted, Arrival, Candidate, read_accepted
+from orderworks.updates.messages import Outcome, Verdict
+from orderworks.updates.sources import Backlog
 
 log = structlog.get_logger()
 
@@ -149,7 +149,7 @@ class Drain:
         # One may be parked and still in the stream, if a drain died between commit and removal.
         waiting = [*parked, *_without(arrived, {each.entry for each in parked})]
         apply(connection, [each for each in waiting if isinstance(each, Candidate)])
-        letters.file_away(connection, self._shard, waiting)
+        parking.file_away(connection, self._shard, waiting)
         fresh = [each for each in waiting if _is_fresh(each, account)]
         return self._count(connection, fresh), self._outcomes(connection, waiting, account)
 
@@ -157,7 +157,7 @@ class Drain:
         """Parked updates whose time has come, or whose order is about to be changed."""
         order_ids = {each.update.order_id for each in arrived if isinstance(each, Candidate)}
         patience = self._settings.unknown_order_patience
-        return letters.due(connection, self._shard, patience, self._batch, order_ids)
+        return parking.due(connection, self._shard, patience, self._batch, order_ids)
 
     def _count(self, connection: sa.Connection, fresh: Sequence[Accepted]) -> Counter[Verdict]:
         """Add verdicts that are given for the first time to the shard's account."""

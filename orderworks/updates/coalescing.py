@@ -5,8 +5,8 @@ from itertools import chain
 
 import msgspec
 
-from orderworks.accepted import Candidate
-from orderworks.messages import MAX_BIGINT, Money, Verdict
+from orderworks.updates.entries import Candidate
+from orderworks.updates.messages import MAX_BIGINT, Money, Verdict
 
 
 class Row(msgspec.Struct, omit_defaults=True, gc=False):

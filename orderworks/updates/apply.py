@@ -9,11 +9,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from orderworks.accepted import Candidate
 from orderworks.core.schema import customers, orders
-from orderworks.merging import can_create, coalesce, coalesce_unknown
-from orderworks.messages import Verdict
-from orderworks.writes import (
+from orderworks.updates.bulk_write import (
     MOST_REFUSED,
     Refused,
     TooManyRefused,
@@ -23,6 +20,9 @@ from orderworks.writes import (
     write,
     write_at_once,
 )
+from orderworks.updates.coalescing import can_create, coalesce, coalesce_unknown
+from orderworks.updates.entries import Candidate
+from orderworks.updates.messages import Verdict
 
 CROWD = 100
 """Updates of one order that are tried one by one when they are refused together. More of them die

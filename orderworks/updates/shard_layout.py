@@ -3,7 +3,7 @@
 All updates of an order have to go through one stream, or their order is lost. So each shard has a key
 beside its stream that says of how many it is one, and the script that appends looks at it. The word of
 shard 0, which is in every layout, counts: where a shard has none, that one is asked, and a change begins
-and ends with it (`orderworks/reshard.py`).
+and ends with it (`orderworks/updates/resharding.py`).
 """
 
 from typing import Any, NamedTuple, Self

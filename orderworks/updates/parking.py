@@ -7,9 +7,9 @@ from typing import Any, TypeGuard
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from orderworks.accepted import Accepted, Candidate, read_accepted
 from orderworks.core.schema import dead_updates, parked_updates
-from orderworks.messages import Verdict
+from orderworks.updates.entries import Accepted, Candidate, read_accepted
+from orderworks.updates.messages import Verdict
 
 LONGEST_PAUSE = 60
 """Seconds between two attempts at the most; the pause doubles from one second on."""

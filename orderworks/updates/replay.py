@@ -17,8 +17,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from orderworks.core.errors import Backpressure, InvalidUpdate, ReplayStopped
 from orderworks.core.schema import dead_updates
-from orderworks.dead import Wanted, as_accepted, refuse_unknown
-from orderworks.stream import UpdateStream
+from orderworks.updates.dead_letters import Wanted, as_accepted, refuse_unknown
+from orderworks.updates.stream import UpdateStream
 
 RATE = 1000
 """Updates a second, if nothing else is said. A drain applies many times that, so nobody waits long."""

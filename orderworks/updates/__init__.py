@@ -1,0 +1,1 @@
+"""A single update, from message to verdict."""
