@@ -22,7 +22,7 @@ from bench.sides import Result, Side, compare, stopwatch
 from bench.waves import prepare, random_wave
 from orderworks.cache import invalidate
 from orderworks.core.redis import make_redis
-from orderworks.refresh import refresh
+from orderworks.reports.refresh import refresh
 from producer import OrderUpdate, Producer
 
 IMPORT, PLAIN_IMPORT = "import", "import without the log"

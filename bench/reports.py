@@ -19,10 +19,10 @@ from bench.sides import Result, Side, compare, stopwatch
 from orderworks import cache as cached
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis, make_redis
-from orderworks.rebuild import Rebuild
-from orderworks.refresh import refresh
-from orderworks.reports import TopCustomer, TopCustomers, compute, published_report
-from orderworks.windows import BOUNDED, Window
+from orderworks.reports.rebuild import Rebuild
+from orderworks.reports.refresh import refresh
+from orderworks.reports.top_customers import TopCustomer, TopCustomers, compute, published_report
+from orderworks.reports.windows import BOUNDED, Window
 
 QUERIES = "GROUP BY, all windows"
 REFRESH = "refresh"

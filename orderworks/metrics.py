@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from orderworks import checks, delays
+from orderworks import delays
 from orderworks.cache import READS, cache_counts
 from orderworks.core import keys
 from orderworks.core.database import make_engine, refusal
@@ -32,11 +32,12 @@ from orderworks.core.schema import (
 )
 from orderworks.core.settings import Settings
 from orderworks.imports.ledger import count_by_status
-from orderworks.reports import published_report
+from orderworks.reports import reconcile_runs
+from orderworks.reports.top_customers import published_report
+from orderworks.reports.windows import Window
 from orderworks.schedule import read_entries
 from orderworks.updates.messages import Verdict
 from orderworks.updates.stream import UpdateStream
-from orderworks.windows import Window
 
 log = logging.getLogger(__name__)
 
@@ -262,7 +263,7 @@ def _log_entries(connection: sa.Connection) -> int:
 
 def _rollups(connection: sa.Connection) -> Iterator[Sample]:
     """What the last check found; nothing before the first one."""
-    last = checks.last_check(connection)
+    last = reconcile_runs.last_check(connection)
     if last:
         for table, rows in last.counted.by_table.items():
             yield Sample("orderworks_rollup_drift_rows", rows, {"table": table})

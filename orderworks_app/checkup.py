@@ -8,10 +8,10 @@ import sqlalchemy as sa
 
 import celeryconfig
 from migrations import runner
-from orderworks import statuses
 from orderworks.core.database import make_engine
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
+from orderworks.reports import excluded_statuses
 from orderworks.updates.shard_layout import Layout, read_layout
 
 CLOCK_SKEW = 5.0
@@ -117,11 +117,11 @@ def _schema(connection: sa.Connection) -> Finding:
 
 
 def _statuses(connection: sa.Connection, wanted: tuple[str, ...]) -> Finding:
-    in_force = statuses.in_force(connection)
+    in_force, listed = excluded_statuses.in_force(connection), excluded_statuses.listed
     return Finding(
         "reports leave out the orders that UNCOUNTED_STATUSES says",
         in_force == wanted,
-        f"they leave out {statuses.listed(in_force)}; it says {statuses.listed(wanted)}",
+        f"they leave out {listed(in_force)}; it says {listed(wanted)}",
         "set UNCOUNTED_STATUSES everywhere to what they leave out, or run `orderworks rebuild`",
     )
 

@@ -11,20 +11,21 @@ import redis
 import sqlalchemy as sa
 
 from migrations import runner
-from orderworks import checks, delays, statuses
+from orderworks import delays
 from orderworks.cache import cache_counts, hit_rate
-from orderworks.checks import Check
 from orderworks.core import keys
 from orderworks.core.database import make_engine, unavailable
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis, make_redis, redis_unavailable
 from orderworks.core.settings import Settings
 from orderworks.imports.ledger import count_by_status
-from orderworks.reports import published_report
+from orderworks.reports import excluded_statuses, reconcile_runs
+from orderworks.reports.reconcile_runs import Check
+from orderworks.reports.top_customers import published_report
+from orderworks.reports.windows import Window
 from orderworks.schedule import Entry, read_entries
 from orderworks.updates.counters import read_totals
 from orderworks.updates.stream import UpdateStream
-from orderworks.windows import Window
 from orderworks_app.spans import span
 from worker.celery import app
 
@@ -200,18 +201,18 @@ class Examination:
     def _rollups(self) -> str:
         """They leave out what the setting says, and were compared with the orders lately."""
         with self._engine.connect() as connection:
-            in_force = statuses.in_force(connection)
-            unfinished = checks.unfinished_change(connection)
-            last = checks.last_check(connection)
+            in_force = excluded_statuses.in_force(connection)
+            unfinished = reconcile_runs.unfinished_change(connection)
+            last = reconcile_runs.last_check(connection)
         wanted = self._settings.uncounted_statuses
         if in_force != wanted:
             raise OrderworksError(
-                f"reports leave out {statuses.listed(in_force)}; UNCOUNTED_STATUSES is "
-                f"{statuses.listed(wanted)}: run `orderworks rebuild`"
+                f"reports leave out {excluded_statuses.listed(in_force)}; UNCOUNTED_STATUSES is "
+                f"{excluded_statuses.listed(wanted)}: run `orderworks rebuild`"
             )
         if unfinished:
             raise OrderworksError(
-                f"a recount for {statuses.listed(sorted(unfinished))} has not ended: if no "
+                f"a recount for {excluded_statuses.listed(sorted(unfinished))} has not ended: if no "
                 "`orderworks rebuild` is at work, run it"
             )
         return _of_check(last)

@@ -9,8 +9,8 @@ from decimal import Decimal
 from html import escape
 from string import Template
 
-from orderworks.reports import Report, TopCustomer
-from orderworks.windows import Window
+from orderworks.reports.top_customers import Report, TopCustomer
+from orderworks.reports.windows import Window
 from orderworks_app.spans import span
 
 _PAGE = Template("""\

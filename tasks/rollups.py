@@ -5,10 +5,10 @@ from typing import Any
 
 import structlog
 
-from orderworks import checks
-from orderworks.checks import Place
 from orderworks.core.keys import TaskName
-from orderworks.refresh import refresh
+from orderworks.reports import reconcile_runs
+from orderworks.reports.reconcile_runs import Place
+from orderworks.reports.refresh import refresh
 from orderworks.slots import slot_of
 from tasks.task import summary, task
 from worker.lifecycle import current
@@ -36,10 +36,10 @@ def check_rollups(run: int | None = None, customer: int | None = None) -> dict[s
     if run is None:
         with engine.begin() as connection:
             is_guarded = slot_of(check_rollups.request.headers) is not None
-            place = checks.begin_if_due(connection, timedelta() if is_guarded else ENOUGH)
+            place = reconcile_runs.begin_if_due(connection, timedelta() if is_guarded else ENOUGH)
     else:
         place = Place(run, customer)
-    worked = checks.work(engine, _fold_log, place, SLICE) if place else None
+    worked = reconcile_runs.work(engine, _fold_log, place, SLICE) if place else None
     if worked is None:
         return None
     following, counted = worked
@@ -58,6 +58,6 @@ def _fold_log() -> None:
 
 def _tell(run: int) -> None:
     with current().engine.connect() as connection:
-        found = checks.found_by(connection, run)
+        found = reconcile_runs.found_by(connection, run)
     tell = log.warning if found.differed else log.info
     tell("rollups_checked", **summary(found), drift=found.differed)

@@ -18,7 +18,7 @@ from celery import Celery, bootsteps
 from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError
 
-from orderworks import changes, outbox
+from orderworks import changelog, outbox
 from orderworks.core.database import make_engine
 from orderworks.core.keys import OUTBOX, Queue, TaskName, refresh_nudge
 from orderworks.core.redis import Redis, make_redis
@@ -144,7 +144,7 @@ def _listen(engine: sa.Engine, wanted: Wanted, ended: threading.Event) -> None:
             # Not by NOTIFY: whoever writes orders would commit one after another for it.
             if wanted.refresh and time.monotonic() >= next_look:
                 next_look = time.monotonic() + PATIENCE
-                if changes.leaves_stale(connection):
+                if changelog.leaves_stale(connection):
                     wanted.refresh()
             if select.select([session], [], [], PATIENCE)[0]:
                 session.poll()

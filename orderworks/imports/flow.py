@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import redis
 import sqlalchemy as sa
 
-from orderworks import changes
+from orderworks import changelog
 from orderworks.core.database import is_transient, refusal, retry_transient
 from orderworks.core.errors import ImportFailed, ImportNotFound, Unavailable
 from orderworks.core.keys import import_forgiven, import_nudge, import_plan
@@ -290,7 +290,7 @@ class Importer:
             # A constraint that is deferred would refuse the chunk as a whole, at its end.
             connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
             self._bring(connection, work)
-            return changes.touched_customers(connection)
+            return changelog.touched_customers(connection)
 
     def _bring(self, connection: sa.Connection, work: Work) -> None:
         """Write the chunk's rows and what became of them."""

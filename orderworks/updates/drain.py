@@ -15,7 +15,7 @@ import redis
 import sqlalchemy as sa
 import structlog
 
-from orderworks.changes import touched_customers
+from orderworks.changelog import touched_customers
 from orderworks.core.database import retry_transient
 from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis

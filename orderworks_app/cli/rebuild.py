@@ -14,10 +14,10 @@ from orderworks import cache
 from orderworks.core.database import make_engine
 from orderworks.core.redis import make_redis
 from orderworks.core.settings import Settings
-from orderworks.rebuild import OnStep, Rebuild, Rebuilt
-from orderworks.recount import Counted
-from orderworks.refresh import refresh
-from orderworks.statuses import listed
+from orderworks.reports.excluded_statuses import listed
+from orderworks.reports.rebuild import OnStep, Rebuild, Rebuilt
+from orderworks.reports.reconcile import Counted
+from orderworks.reports.refresh import refresh
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.output import plain, print_json, say
 

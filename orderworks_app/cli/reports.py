@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.bar import Bar
 
-from orderworks.reports import Report, TopCustomers
-from orderworks.windows import Window
+from orderworks.reports.top_customers import Report, TopCustomers
+from orderworks.reports.windows import Window
 from orderworks_app.cli.output import console, plain, print_json, say, table
 from orderworks_app.report_page import render
 from orderworks_app.spans import span

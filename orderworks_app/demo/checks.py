@@ -6,12 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderworks import reports
 from orderworks.core.redis import Redis
 from orderworks.core.schema import orders, uncounted_statuses
 from orderworks.reads import CustomerReads, CustomerSummary
+from orderworks.reports import top_customers
+from orderworks.reports.windows import Window
 from orderworks.updates.messages import Verdict
-from orderworks.windows import Window
 from orderworks_app.demo.oracle import Fields, Oracle
 
 FINAL = tuple(str(verdict) for verdict in Verdict if verdict is not Verdict.PARKED)
@@ -107,8 +107,8 @@ def reports_equal_sql(engine: sa.Engine, cache: Redis, depth: int) -> Check:
     """The published report of every window is what SQL over the orders table says."""
     wrong = []
     for window in Window:
-        published = reports.published_report(cache, window)
-        if published is None or published.rows != reports.compute(engine, window, depth).rows:
+        published = top_customers.published_report(cache, window)
+        if published is None or published.rows != top_customers.compute(engine, window, depth).rows:
             wrong.append(str(window))
     return Check(
         "the published reports equal SQL over the orders table",

@@ -15,9 +15,9 @@ from orderworks.core.redis import make_redis
 from orderworks.core.schema import customers, update_shards
 from orderworks.core.settings import Settings
 from orderworks.reads import CustomerReads
-from orderworks.reports import published_report
+from orderworks.reports.top_customers import published_report
+from orderworks.reports.windows import Window
 from orderworks.updates.stream import SEQUENCE_BITS, UpdateStream
-from orderworks.windows import Window
 from orderworks_app.cli.output import console, say
 from orderworks_app.cli.reports import print_report
 from orderworks_app.demo import checks

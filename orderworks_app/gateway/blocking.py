@@ -12,7 +12,7 @@ from orderworks.core.keys import TaskName
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
 from orderworks.metrics import Metrics
-from orderworks.reports import TopCustomers
+from orderworks.reports.top_customers import TopCustomers
 from orderworks.updates.replay import RATE, Replay
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.health import Examination

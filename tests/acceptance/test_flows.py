@@ -12,9 +12,9 @@ from orderworks.cache import Cache
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
 from orderworks.reads import CustomerReads
-from orderworks.reports import Report, compute, published_report
+from orderworks.reports.top_customers import Report, compute, published_report
+from orderworks.reports.windows import Window
 from orderworks.updates.messages import OrderUpdate
-from orderworks.windows import Window
 from producer import AsyncProducer, Producer
 from tests.oracle import (
     Oracle,

@@ -11,10 +11,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
 from orderworks.core.settings import Settings
-from orderworks.reports import compute
+from orderworks.reports.top_customers import compute
+from orderworks.reports.windows import Window
 from orderworks.tokens import Scope, create_token, revoke_token
 from orderworks.updates.messages import OrderUpdate
-from orderworks.windows import Window
 from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.browser import PHONE, Browser, Installed, find_browser, running_browser

@@ -12,8 +12,8 @@ from orderworks.core import keys
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
 from orderworks.reads import CustomerReads
-from orderworks.reports import published_report
-from orderworks.windows import Window
+from orderworks.reports.top_customers import published_report
+from orderworks.reports.windows import Window
 from orderworks_app.embedded.stack import Stack
 from tests.conftest import fresh_settings
 from tests.oracle import make_rows, write_orders

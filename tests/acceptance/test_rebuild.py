@@ -14,7 +14,7 @@ from orderworks.core.keys import QUEUE_OF, TaskName
 from orderworks.core.redis import Redis
 from orderworks.core.schema import rollup_checks
 from orderworks.core.settings import Settings
-from orderworks.refresh import refresh
+from orderworks.reports.refresh import refresh
 from tests.commands import Run
 from tests.oracle import Rows, write_orders
 from tests.processes import Service, eventually

@@ -20,7 +20,7 @@ from orderworks.core.settings import Settings
 from orderworks.imports.flow import Importer
 from orderworks.imports.progress import KEPT, read_progress
 from orderworks.imports.spool import Spool
-from orderworks.refresh import refresh
+from orderworks.reports.refresh import refresh
 from tests.gateways import JSON, client_of, running_gateway
 from tests.link import Link, link_to
 from tests.oracle import make_rows, write_orders

@@ -7,14 +7,14 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from orderworks import rollups
-from orderworks.changes import fold_some
+from orderworks.changelog import fold_some
 from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis
 from orderworks.core.schema import customer_daily, customers, orders, report_windows
-from orderworks.refresh import refresh
-from orderworks.reports import compute, published_report
-from orderworks.windows import Window
+from orderworks.reports import rollups
+from orderworks.reports.refresh import refresh
+from orderworks.reports.top_customers import compute, published_report
+from orderworks.reports.windows import Window
 from tests.watching import run
 
 DEPTH = 5
@@ -110,7 +110,7 @@ def test_a_refresh_forgets_a_bounded_number_of_rows_and_publishes_all_the_same(
 ) -> None:
     # As the release before left it: every day has its row.
     run(engine, "UPDATE report_windows SET first_day = '0001-01-01' WHERE days = 0")
-    monkeypatch.setattr("orderworks.rollups.MOVED_ROWS", 10)
+    monkeypatch.setattr("orderworks.reports.rollups.MOVED_ROWS", 10)
     left = []
     for _ in range(4):
         refreshed(engine, cache)
@@ -164,7 +164,7 @@ def test_what_is_left_of_forgotten_days_is_not_taken_for_them(
     engine: sa.Engine, cache: Redis, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refreshed(engine, cache)
-    monkeypatch.setattr("orderworks.rollups.MOVED_ROWS", 100)
+    monkeypatch.setattr("orderworks.reports.rollups.MOVED_ROWS", 100)
     as_in(engine, days=100)
     run(
         engine,

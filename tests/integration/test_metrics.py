@@ -27,14 +27,14 @@ from orderworks.imports.flow import Importer
 from orderworks.imports.options import Options
 from orderworks.imports.spool import Spool
 from orderworks.metrics import DOCUMENTED, Metrics
-from orderworks.rebuild import Rebuild
-from orderworks.refresh import refresh
+from orderworks.reports.rebuild import Rebuild
+from orderworks.reports.refresh import refresh
+from orderworks.reports.windows import Window
 from orderworks.schedule import Planned, pause, register
 from orderworks.slots import note_success
 from orderworks.updates.drain import Drained
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
-from orderworks.windows import Window
 from producer.imports import accept_import
 from tests.integration.conftest import Rows
 

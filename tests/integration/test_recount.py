@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks import cache as cached
-from orderworks import checks, statuses
 from orderworks.cache import Cache
 from orderworks.core.database import make_engine
 from orderworks.core.errors import RebuildStopped
@@ -22,11 +21,12 @@ from orderworks.core.redis import Redis
 from orderworks.core.schema import customers, orders
 from orderworks.core.settings import Settings
 from orderworks.reads import CustomerReads
-from orderworks.rebuild import OnStep, Rebuild, Rebuilt
-from orderworks.recount import Counted, keep_folds_out
-from orderworks.refresh import refresh
-from orderworks.reports import compute, published_report
-from orderworks.windows import Window
+from orderworks.reports import excluded_statuses, reconcile_runs
+from orderworks.reports.rebuild import OnStep, Rebuild, Rebuilt
+from orderworks.reports.reconcile import Counted, keep_folds_out
+from orderworks.reports.refresh import refresh
+from orderworks.reports.top_customers import compute, published_report
+from orderworks.reports.windows import Window
 from tests.processes import eventually
 from tests.watching import contents, run
 
@@ -68,7 +68,7 @@ DoRebuild = Callable[..., Rebuilt]
 
 @pytest.fixture(autouse=True)
 def _small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orderworks.recount.RANGE_ROWS", 100)
+    monkeypatch.setattr("orderworks.reports.reconcile.RANGE_ROWS", 100)
 
 
 @pytest.fixture
@@ -318,7 +318,7 @@ def test_a_check_tells_what_a_rebuild_would_and_changes_nothing(
 def test_a_customer_of_more_orders_than_a_range_holds_is_compared(
     engine: sa.Engine, shop: None, rebuild: DoRebuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderworks.recount.RANGE_ROWS", 3)
+    monkeypatch.setattr("orderworks.reports.reconcile.RANGE_ROWS", 3)
     run(engine, "UPDATE customer_daily SET orders = orders + 1 WHERE customer_id = 30")
     run(engine, "INSERT INTO customer_totals VALUES (-3, 1, 1)")
     found = drift(rebuild())
@@ -332,7 +332,7 @@ def test_a_customer_of_more_orders_than_a_range_holds_is_compared(
 def test_a_long_log_is_folded_first(
     engine: sa.Engine, shop: None, rebuild: DoRebuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderworks.checks.LOG_ENTRIES", 20)
+    monkeypatch.setattr("orderworks.reports.reconcile_runs.LOG_ENTRIES", 20)
     run(engine, "UPDATE orders SET customer_id = 1 WHERE customer_id = 2")
     assert len(rows(engine, "SELECT * FROM customer_changes")) > 20
     rebuild()
@@ -367,13 +367,13 @@ def test_a_fold_waits_for_a_range_to_end(
 def test_a_fold_that_never_ends_is_told(
     engine: sa.Engine, other_engine: sa.Engine, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderworks.recount.PATIENCE", 0.1)
+    monkeypatch.setattr("orderworks.reports.reconcile.PATIENCE", 0.1)
     with other_engine.begin() as other:
         assert try_lock(other, Lock.FOLD)
         with engine.begin() as connection:
-            place = checks.begin(connection)
+            place = reconcile_runs.begin(connection)
         with pytest.raises(RebuildStopped, match="at work all the time"):
-            checks.step(engine, lambda: None, place)
+            reconcile_runs.step(engine, lambda: None, place)
 
 
 def waiters(engine: sa.Engine) -> list[tuple[object, ...]]:
@@ -560,10 +560,12 @@ def test_a_writer_of_long_transactions_keeps_the_statuses_as_they_are(
     rebuild: DoRebuild,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("orderworks.statuses.LOCK_WAIT", 0.05)
+    monkeypatch.setattr("orderworks.reports.excluded_statuses.LOCK_WAIT", 0.05)
     monkeypatch.setattr(
-        "orderworks.statuses.between_writers",
-        statuses.between_writers.copy(stop=lambda state: state.attempt_number >= 3, wait=no_wait),
+        "orderworks.reports.excluded_statuses.between_writers",
+        excluded_statuses.between_writers.copy(
+            stop=lambda state: state.attempt_number >= 3, wait=no_wait
+        ),
     )
     with other_engine.begin() as writer:
         writer.execute(sa.text("UPDATE orders SET total = 5 WHERE id = 1"))
@@ -598,8 +600,10 @@ def test_a_recount_that_was_killed_is_done_by_the_next_rebuild(
     with pytest.raises(Killed):
         rebuild("cancelled", "refunded", on_step=kill)
     with engine.begin() as connection:
-        assert checks.unfinished_change(connection) == {"refunded"}
-        assert checks.begin_if_due(connection, timedelta()) is None, "no check takes it for drift"
+        assert reconcile_runs.unfinished_change(connection) == {"refunded"}
+        assert reconcile_runs.begin_if_due(connection, timedelta()) is None, (
+            "no check takes it for drift"
+        )
     found = rebuild("cancelled")
     assert (found.drift, found.recounted_for) == (None, ("refunded",))
     assert is_right(engine)
@@ -610,23 +614,25 @@ def test_a_check_under_way_makes_way_for_a_change_of_statuses(
     engine: sa.Engine, shop: None, rebuild: DoRebuild
 ) -> None:
     with engine.begin() as connection:
-        place = checks.begin(connection)
-    stepped = checks.step(engine, lambda: None, place)
+        place = reconcile_runs.begin(connection)
+    stepped = reconcile_runs.step(engine, lambda: None, place)
     assert stepped is not None
     with engine.begin() as connection:
-        recount = checks.begin_change(connection, ("cancelled", "refunded"))
+        recount = reconcile_runs.begin_change(connection, ("cancelled", "refunded"))
     assert recount is not None
-    assert checks.step(engine, lambda: None, stepped[0]) is None
-    assert checks.step(engine, lambda: None, recount) is not None
+    assert reconcile_runs.step(engine, lambda: None, stepped[0]) is None
+    assert reconcile_runs.step(engine, lambda: None, recount) is not None
 
 
 def test_a_step_that_is_asked_for_twice_is_done_once(engine: sa.Engine, shop: None) -> None:
     run(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id = 1")
     with engine.begin() as connection:
-        place = checks.begin(connection)
+        place = reconcile_runs.begin(connection)
     with ThreadPoolExecutor(2) as pool:
-        twice = list(pool.map(lambda each: checks.step(engine, lambda: None, each), [place] * 2))
+        twice = list(
+            pool.map(lambda each: reconcile_runs.step(engine, lambda: None, each), [place] * 2)
+        )
     done = [each for each in twice if each]
     assert len(done) == 1
     with engine.begin() as connection:
-        assert checks.found_by(connection, place.run) == done[0][1]
+        assert reconcile_runs.found_by(connection, place.run) == done[0][1]

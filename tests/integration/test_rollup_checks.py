@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from celery import Celery, Task
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from orderworks import checks
 from orderworks.core.keys import Queue, TaskName
 from orderworks.core.redis import Redis
 from orderworks.core.schema import rollup_checks
 from orderworks.core.settings import Settings
-from orderworks.refresh import refresh
+from orderworks.reports import reconcile_runs
+from orderworks.reports.refresh import refresh
 from orderworks.schedule import read_entries
 from orderworks.slots import Slot, message_options
 from tests.integration.conftest import Rows
@@ -41,7 +41,7 @@ def app(settings: Settings) -> Iterator[Celery]:
 @pytest.fixture
 def check(app: Celery, monkeypatch: pytest.MonkeyPatch) -> Task[..., Any]:
     """The task, with a customer a range and a range a slice."""
-    monkeypatch.setattr("orderworks.recount.RANGE_ROWS", 1)
+    monkeypatch.setattr("orderworks.reports.reconcile.RANGE_ROWS", 1)
     monkeypatch.setattr("tasks.rollups.SLICE", -1.0)
     return app.tasks[TaskName.CHECK_ROLLUPS.value]
 
@@ -149,7 +149,7 @@ def test_one_whose_message_was_lost_is_begun_anew_the_next_night(
     assert check() is not None
     work_off(check, slices)
     with engine.connect() as connection:
-        newest = checks.last_check(connection)
+        newest = reconcile_runs.last_check(connection)
         assert newest is not None
         assert newest.counted.orders == 2 * CUSTOMERS
     late = check(*lost)

@@ -23,7 +23,7 @@ from orderworks.core.settings import Settings
 from orderworks.imports import claims
 from orderworks.imports.flow import Importer
 from orderworks.imports.spool import Spool
-from orderworks.refresh import refresh
+from orderworks.reports.refresh import refresh
 from orderworks.schedule import Planned, register
 from orderworks.slots import note_success
 from orderworks.updates.messages import Outcome, Verdict

@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
 from orderworks.delays import Path, note
-from orderworks.rebuild import Rebuild
-from orderworks.refresh import refresh
+from orderworks.reports.rebuild import Rebuild
+from orderworks.reports.refresh import refresh
 from orderworks.schedule import Planned, register
 from orderworks_app.cli.metrics import metrics as print_metrics
 from orderworks_app.gateway.app import make_app

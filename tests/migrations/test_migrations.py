@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from migrations import runner
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.refresh import refresh
-from orderworks.reports import compute, published_report
-from orderworks.windows import Window
+from orderworks.reports.refresh import refresh
+from orderworks.reports.top_customers import compute, published_report
+from orderworks.reports.windows import Window
 from orderworks_app.embedded.binaries import postgresql_binaries
 from orderworks_app.embedded.stack import Stack
 from tests.conftest import make_database

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from orderworks.reports import Report, TopCustomer
-from orderworks.windows import Window
+from orderworks.reports.top_customers import Report, TopCustomer
+from orderworks.reports.windows import Window
 from orderworks_app.cli.output import plain
 from orderworks_app.cli.reports import print_report
 

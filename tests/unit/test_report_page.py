@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from orderworks.reports import Report, TopCustomer
-from orderworks.windows import Window
+from orderworks.reports.top_customers import Report, TopCustomer
+from orderworks.reports.windows import Window
 from orderworks_app.report_page import render
 
 AS_OF = datetime(2026, 11, 26, 14, 3, 30, tzinfo=UTC)

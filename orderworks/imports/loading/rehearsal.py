@@ -14,7 +14,6 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from orderworks import foresight
 from orderworks.core.schema import customers, imports, orders
 from orderworks.imports.claims import Work
 from orderworks.imports.loading.chunk import bring, judge
@@ -24,6 +23,7 @@ from orderworks.imports.loading.upsert import NOT_DATA, UPDATED_AT
 from orderworks.imports.plan import Chunk
 from orderworks.imports.progress import COUNTS
 from orderworks.imports.spool import Manifest, Spool
+from orderworks.reports import impact
 
 FIRST = 10
 """Differences and rejects that are shown."""
@@ -192,9 +192,9 @@ class _Stage:
     def reports(self, depth: int) -> list[str]:
         """The windows whose published list would change."""
         if self._played.name == customers.name:
-            windows = foresight.windows_listing(self._connection, self._renamed(), depth)
+            windows = impact.windows_listing(self._connection, self._renamed(), depth)
         else:
-            windows = foresight.changed_windows(self._connection, self._difference(), depth)
+            windows = impact.changed_windows(self._connection, self._difference(), depth)
         return [window.value for window in windows]
 
     def _renamed(self) -> sa.Select[int]:

@@ -8,8 +8,8 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response
 
-from orderworks.reports import Report, Shown
-from orderworks.windows import Window
+from orderworks.reports.top_customers import Report, Shown
+from orderworks.reports.windows import Window
 from orderworks_app.gateway.auth import Scope, allowed
 from orderworks_app.gateway.describe import gives
 from orderworks_app.gateway.state import State, state_of

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from orderworks.cache import invalidate
 from orderworks.core.redis import Redis
-from orderworks.refresh import refresh
+from orderworks.reports.refresh import refresh
 from orderworks.schedule import Planned, pause, register
 from orderworks.tokens import Scope, create_token
 from orderworks.updates.drain import Drained

@@ -12,9 +12,9 @@ from orderworks.cache import invalidate
 from orderworks.core.redis import Redis
 from orderworks.core.schema import orders
 from orderworks.core.settings import Settings
-from orderworks.refresh import refresh
-from orderworks.reports import TopCustomers
-from orderworks.windows import Window
+from orderworks.reports.refresh import refresh
+from orderworks.reports.top_customers import TopCustomers
+from orderworks.reports.windows import Window
 from tests.integration.conftest import Rows
 
 PATH = "/v1/reports/top-customers"

@@ -15,8 +15,8 @@ from orderworks.core.schema import customers, metadata, orders
 from orderworks.imports.flow import Importer
 from orderworks.imports.progress import COUNTS, Summary, read_progress
 from orderworks.imports.spool import Spool
-from orderworks.refresh import refresh
-from orderworks.windows import Window
+from orderworks.reports.refresh import refresh
+from orderworks.reports.windows import Window
 from producer.imports import ImportJob, accept_tried
 
 Accept = Callable[..., str]

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from orderworks import ranking, rollups
 from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import customers, orders
-from orderworks.refresh import refresh
-from orderworks.reports import published_report, top_customers_query
-from orderworks.windows import Window
+from orderworks.reports import ranking, rollups
+from orderworks.reports.refresh import refresh
+from orderworks.reports.top_customers import published_report, top_customers_query
+from orderworks.reports.windows import Window
 from tests.integration.imports.conftest import Load
 
 DEPTH = 3
@@ -270,9 +270,9 @@ def test_after_each_refresh_every_report_and_rollup_equals_sql(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Small enough for a handful of orders to need several passes, and more contenders than there are.
-    monkeypatch.setattr("orderworks.changes.FOLD_ENTRIES", 5)
-    monkeypatch.setattr("orderworks.rollups.MOVED_ROWS", 2)
-    monkeypatch.setattr("orderworks.ranking.CONTENDERS", 1)
+    monkeypatch.setattr("orderworks.changelog.FOLD_ENTRIES", 5)
+    monkeypatch.setattr("orderworks.reports.rollups.MOVED_ROWS", 2)
+    monkeypatch.setattr("orderworks.reports.ranking.CONTENDERS", 1)
 
     class Here(Histories):
         """On the servers of this test."""

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from orderworks.core.schema import customer_daily, customer_totals, customer_windows, report_windows
-from orderworks.ranking import rank_all, rank_of
-from orderworks.recount import ALL_DAYS, FIRST_KEPT, add_days
-from orderworks.windows import BOUNDED, Window
+from orderworks.reports.ranking import rank_all, rank_of
+from orderworks.reports.reconcile import ALL_DAYS, FIRST_KEPT, add_days
+from orderworks.reports.windows import BOUNDED, Window
 
 MOVED_ROWS = 50_000
 """Rows of a customer and day that one transaction takes out of a window, or forgets."""

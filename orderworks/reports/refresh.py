@@ -11,13 +11,14 @@ from typing import NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from orderworks import delays, ranking, rollups
-from orderworks.changes import Pass, fold_some
+from orderworks import delays
+from orderworks.changelog import Pass, fold_some
 from orderworks.core.locks import Lock, try_lock, wait_for_lock
 from orderworks.core.redis import Redis
-from orderworks.publishing import publish
-from orderworks.reports import Report, TopCustomer
-from orderworks.windows import Window
+from orderworks.reports import ranking, rollups
+from orderworks.reports.publisher import publish
+from orderworks.reports.top_customers import Report, TopCustomer
+from orderworks.reports.windows import Window
 
 TIME_SLICE = 30
 """Seconds after which a refresh that has still more to fold lets others go on; it is to be called

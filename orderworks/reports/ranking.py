@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from orderworks.core.schema import customer_totals, customer_windows, customers, report_windows
-from orderworks.reports import TopCustomer
-from orderworks.windows import Window
+from orderworks.reports.top_customers import TopCustomer
+from orderworks.reports.windows import Window
 
 CONTENDERS = 4
 """Times the length of a report: with so many customers ranked, few refreshes find too few of them."""

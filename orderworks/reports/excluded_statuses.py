@@ -12,7 +12,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from orderworks.core.errors import RebuildStopped
 from orderworks.core.locks import TIMED_OUT
 from orderworks.core.schema import orders, uncounted_statuses
-from orderworks.recount import keep_folds_out
+from orderworks.reports.reconcile import keep_folds_out
 
 LOCK_WAIT = 1.0
 """Seconds that an attempt may wait for the writers at work: those who come after it wait as long."""

@@ -1,4 +1,4 @@
-"""The top-customers report: what it is, and how it is read. `orderworks.refresh` keeps it published.
+"""The top-customers report: what it is, and how it is read. `reports.refresh` keeps it published.
 
 Orders whose status stands in `uncounted_statuses` count in no report.
 """
@@ -18,7 +18,7 @@ from orderworks.core.database import make_engine
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import customers, orders, uncounted_statuses
 from orderworks.core.settings import Settings
-from orderworks.windows import Window
+from orderworks.reports.windows import Window
 
 COMPUTED_TTL = 30.0
 """Seconds that a report is given which had to be computed, if no order changes before."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orderworks import rollups
 from orderworks.core.schema import change_log, customer_changes
+from orderworks.reports import rollups
 
 FOLD_ENTRIES = 50_000
 """Entries of the log folded in one transaction, with the rest of the last row's: so no fold holds row

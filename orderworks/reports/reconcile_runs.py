@@ -14,11 +14,19 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from orderworks import statuses
 from orderworks.core.database import retry_transient
 from orderworks.core.errors import RebuildStopped
 from orderworks.core.schema import change_log, rollup_checks
-from orderworks.recount import FIRST, LAST, Counted, keep_folds_out, log_owners, recount, span_from
+from orderworks.reports import excluded_statuses
+from orderworks.reports.reconcile import (
+    FIRST,
+    LAST,
+    Counted,
+    keep_folds_out,
+    log_owners,
+    recount,
+    span_from,
+)
 
 LOG_ENTRIES = 500_000
 """A log of more than these is folded before a range is compared, as each range reads all of it."""
@@ -83,10 +91,10 @@ def begin_change(connection: sa.Connection, wanted: tuple[str, ...]) -> Place | 
     Raises:
         RebuildStopped, sa.exc.DBAPIError: see `statuses.hold_writers_off`.
     """
-    if wanted == statuses.in_force(connection) and not unfinished_change(connection):
+    if wanted == excluded_statuses.in_force(connection) and not unfinished_change(connection):
         return None
-    statuses.hold_writers_off(connection)
-    changed = statuses.replace(connection, wanted) | unfinished_change(connection)
+    excluded_statuses.hold_writers_off(connection)
+    changed = excluded_statuses.replace(connection, wanted) | unfinished_change(connection)
     connection.execute(sa.delete(rollup_checks).where(_IS_UNFINISHED_CHANGE))
     return begin(connection, changed) if changed else None
 

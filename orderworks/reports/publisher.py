@@ -9,7 +9,7 @@ import structlog
 
 from orderworks.core import keys
 from orderworks.core.redis import Redis
-from orderworks.reports import PAGES, Head, Report, page_of
+from orderworks.reports.top_customers import PAGES, Head, Report, page_of
 
 log = structlog.get_logger()
 

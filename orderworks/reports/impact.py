@@ -5,9 +5,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from orderworks.core.schema import uncounted_statuses
-from orderworks.ranking import read_top, rows_of
-from orderworks.reports import TopCustomer
-from orderworks.windows import BOUNDED, Window
+from orderworks.reports.ranking import read_top, rows_of
+from orderworks.reports.top_customers import TopCustomer
+from orderworks.reports.windows import BOUNDED, Window
 
 
 def changed_windows(

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import msgspec
 import sqlalchemy as sa
 
-from orderworks import checks, statuses
-from orderworks.checks import FoldLog, Place
 from orderworks.core.errors import RebuildStopped
-from orderworks.recount import FIRST, Counted
+from orderworks.reports import excluded_statuses, reconcile_runs
+from orderworks.reports.reconcile import FIRST, Counted
+from orderworks.reports.reconcile_runs import FoldLog, Place
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
@@ -60,8 +60,8 @@ class Rebuild:
         """
         began = time.monotonic()
         with self._engine.begin() as connection:
-            is_mixed = bool(checks.unfinished_change(connection))
-            place = None if is_mixed else checks.begin(connection)
+            is_mixed = bool(reconcile_runs.unfinished_change(connection))
+            place = None if is_mixed else reconcile_runs.begin(connection)
         drift = self._to_the_end(place, "compared") if place else None
         changed, recounted = self._change(wanted)
         return Rebuilt(drift, changed, recounted, wanted, wanted, _since(began))
@@ -70,32 +70,32 @@ class Rebuild:
         """What has drifted, by the statuses in force. Nothing is changed."""
         began = time.monotonic()
         with self._engine.connect() as connection:
-            force = statuses.in_force(connection)
+            force = excluded_statuses.in_force(connection)
         total = Counted()
         customer: int | None = FIRST
         while customer is not None:
-            customer, counted = checks.rehearse(self._engine, customer)
+            customer, counted = reconcile_runs.rehearse(self._engine, customer)
             total += counted
             self._on_step("compared", total)
         return Rebuilt(total, (), None, force, wanted, _since(began))
 
     def _change(self, wanted: tuple[str, ...]) -> tuple[tuple[str, ...], Counted | None]:
         """Recount for statuses that are not in force; for which, and what that found."""
-        place = statuses.between_writers(self._begin_change, wanted)
+        place = excluded_statuses.between_writers(self._begin_change, wanted)
         if place is None:
             return (), None
         with self._engine.connect() as connection:
-            changed = tuple(sorted(checks.unfinished_change(connection)))
+            changed = tuple(sorted(reconcile_runs.unfinished_change(connection)))
         return changed, self._to_the_end(place, "recounted")
 
     def _begin_change(self, wanted: tuple[str, ...]) -> Place | None:
         with self._engine.begin() as connection:
-            return checks.begin_change(connection, wanted)
+            return reconcile_runs.begin_change(connection, wanted)
 
     def _to_the_end(self, place: Place, what: str) -> Counted:
         total = Counted()
         while place.customer is not None:
-            stepped = checks.step(self._engine, self._fold_log, place)
+            stepped = reconcile_runs.step(self._engine, self._fold_log, place)
             if stepped is None:
                 raise RebuildStopped("another `orderworks rebuild` recounts; wait until it ended")
             place, counted = stepped
