@@ -35,7 +35,7 @@ PATIENCE = 60
 def run(rows: int, values: int, reads: int, rounds: int) -> Figures:
     """All of it. `values` lie in the cache when customers are dropped; the mix has so many `reads`."""
     # Reads without a cache say every second that they go without; figures alone are to be printed.
-    logging.getLogger("orderworks.caching").setLevel(logging.ERROR)
+    logging.getLogger("orderworks.cache").setLevel(logging.ERROR)
     with open_shop(rows) as shop, make_redis(shop.settings.cache, PATIENCE) as client:
         client.config_set("maxmemory", ROOM)
         shop.with_orders()

@@ -16,8 +16,7 @@ import sqlalchemy as sa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from orderworks import delays
-from orderworks.cache import READS, cache_counts
+from orderworks.cache import READS, cache_counts, invalidation
 from orderworks.core import keys
 from orderworks.core.database import make_engine, refusal
 from orderworks.core.redis import Redis, make_redis
@@ -171,7 +170,7 @@ class Metrics(Collector):
         samples = [
             *_memory(self._cache, "cache"),
             *_reads(cache_counts(self._cache)),
-            *_delays(delays.read(self._cache)),
+            *_delays(invalidation.read(self._cache)),
         ]
         for window in Window:
             report = published_report(self._cache, window, most=1)
@@ -292,7 +291,7 @@ def _reads(counts: Mapping[str, int]) -> Iterator[Sample]:
         yield Sample("orderworks_cache_reads_total", counts[result], {"result": result})
 
 
-def _delays(read: Mapping[delays.Path, delays.Delays]) -> Iterator[Sample]:
+def _delays(read: Mapping[invalidation.Path, invalidation.Delays]) -> Iterator[Sample]:
     for path, last in read.items():
         for quantile, seconds in (("0.5", last.p50), ("0.99", last.p99), ("1", last.longest)):
             label = {"path": path.value, "quantile": quantile}

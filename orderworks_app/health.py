@@ -11,8 +11,8 @@ import redis
 import sqlalchemy as sa
 
 from migrations import runner
-from orderworks import delays
 from orderworks.cache import cache_counts, hit_rate
+from orderworks.cache import invalidation as delays
 from orderworks.core import keys
 from orderworks.core.database import make_engine, unavailable
 from orderworks.core.errors import OrderworksError

@@ -16,12 +16,12 @@ import redis
 import sqlalchemy as sa
 
 from orderworks import changelog
+from orderworks.cache.invalidation import invalidate_at_once
 from orderworks.core.database import is_transient, refusal, retry_transient
 from orderworks.core.errors import ImportFailed, ImportNotFound, Unavailable
 from orderworks.core.keys import import_forgiven, import_nudge, import_plan
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.delays import invalidate_at_once
 from orderworks.imports import claims, latecomers, ledger, tried
 from orderworks.imports.claims import Work
 from orderworks.imports.plan import Chunk, Limits, cut_chunks

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from orderworks import delays
+from orderworks.cache import invalidation
 from orderworks.changelog import Pass, fold_some
 from orderworks.core.locks import Lock, try_lock, wait_for_lock
 from orderworks.core.redis import Redis
@@ -87,8 +87,8 @@ def _next_step(
         if not wait_for_lock(connection, Lock.FOLD, PATIENCE):
             return None
         step = _fold(connection, invalidate, depth, is_first=is_first)
-        stale = delays.since(connection, step.taken.stale_since)
-    delays.note(client, delays.Path.LOG, stale)
+        stale = invalidation.since(connection, step.taken.stale_since)
+    invalidation.note(client, invalidation.Path.LOG, stale)
     return step
 
 

@@ -15,12 +15,12 @@ import redis
 import sqlalchemy as sa
 import structlog
 
+from orderworks.cache.invalidation import invalidate_at_once
 from orderworks.changelog import touched_customers
 from orderworks.core.database import retry_transient
 from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.delays import invalidate_at_once
 from orderworks.linger import GLANCE, Linger, gather
 from orderworks.updates import parking, verdicts
 from orderworks.updates.apply import Apply, apply_at_once, apply_updates

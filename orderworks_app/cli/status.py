@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from orderworks.cache.invalidation import Path
 from orderworks.core.settings import Settings
-from orderworks.delays import Path
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.output import console, plain, print_json, say, table
 from orderworks_app.health import Examination, Status

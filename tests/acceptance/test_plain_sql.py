@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orderworks import delays
+from orderworks.cache import invalidation
 from orderworks.core import keys
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
@@ -59,7 +59,7 @@ def test_a_change_past_the_workers_is_seen_without_beat(
             lambda: listed() == reads.customer_summary(CUSTOMER).total, 20, "no refresh at start"
         )
         eventually(lambda: is_heard(engine), 20, "nobody listens")
-        cache.delete(*(keys.invalidation_delays(path) for path in delays.Path))
+        cache.delete(*(keys.invalidation_delays(path) for path in invalidation.Path))
         for total in range(1000, 1005):
             run(engine, f"UPDATE orders SET total = {total} WHERE id = {ORDER}")
         eventually(lambda: reads.customer_summary(CUSTOMER).total == 1004, 5, "the old sum is read")
@@ -67,10 +67,10 @@ def test_a_change_past_the_workers_is_seen_without_beat(
         assert name() != "Renamed"
         run(engine, f"UPDATE customers SET name = 'Renamed' WHERE id = {CUSTOMER}")
         eventually(lambda: name() == "Renamed", 5, "the old name is read")
-        eventually(lambda: len(delays.read(cache)), 5, "no delay is noted")
-    noted = delays.read(cache)
-    assert list(noted) == [delays.Path.LOG], "no worker wrote anything"
-    assert 0 < noted[delays.Path.LOG].p50 <= noted[delays.Path.LOG].longest
+        eventually(lambda: len(invalidation.read(cache)), 5, "no delay is noted")
+    noted = invalidation.read(cache)
+    assert list(noted) == [invalidation.Path.LOG], "no worker wrote anything"
+    assert 0 < noted[invalidation.Path.LOG].p50 <= noted[invalidation.Path.LOG].longest
 
 
 def is_heard(engine: sa.Engine) -> bool:

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.cache import Cache, invalidate
-from orderworks.caching.server import AVOIDED
+from orderworks.cache.backend import AVOIDED
 from orderworks.core import keys
 from orderworks.core.redis import Redis
 from orderworks.core.schema import customers, orders

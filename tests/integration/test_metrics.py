@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orderworks.cache import Cache
+from orderworks.cache.invalidation import Path, note
 from orderworks.core import keys
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import (
@@ -22,7 +23,6 @@ from orderworks.core.schema import (
     update_outbox,
 )
 from orderworks.core.settings import Settings
-from orderworks.delays import Path, note
 from orderworks.imports.flow import Importer
 from orderworks.imports.options import Options
 from orderworks.imports.spool import Spool

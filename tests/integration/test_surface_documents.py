@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orderworks import delays
+from orderworks.cache import invalidation
 from orderworks.core.keys import update_stream, update_verdict
 from orderworks.core.redis import Redis
 from orderworks.core.schema import dead_updates
@@ -218,8 +218,8 @@ def test_documents_of_the_whole_are_unchanged(
 ) -> None:
     importer.plan(documents.print("import FILE", file)["id"])
     refresh(importer.engine, cache, lambda _ids: None, depth=10)
-    for path in delays.Path:
-        delays.note(cache, path, [0.25])
+    for path in invalidation.Path:
+        invalidation.note(cache, path, [0.25])
     documents.print("report top-customers")
     documents.print("rebuild --check")
     monkeypatch.setenv("UNCOUNTED_STATUSES", "refunded")

@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
+from orderworks.cache.invalidation import Path, note
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.delays import Path, note
 from orderworks.reports.rebuild import Rebuild
 from orderworks.reports.refresh import refresh
 from orderworks.schedule import Planned, register

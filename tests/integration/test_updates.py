@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from orderworks import delays
+from orderworks.cache import invalidation
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import customers, dead_updates, orders, parked_updates, update_shards
 from orderworks.core.settings import Settings
@@ -562,7 +562,7 @@ def test_only_batches_that_touched_somebody_have_a_delay_of_invalidation(
     drain()
     accept([OrderUpdate(order_id=1, total="2", version=9)])
     drain()
-    assert delays.read(cache) == {}, "nothing waited, then nothing changed"
+    assert invalidation.read(cache) == {}, "nothing waited, then nothing changed"
     accept([OrderUpdate(order_id=1, total="2", version=11)])
     drain()
-    assert delays.read(cache)[delays.Path.WORKER].count == 1
+    assert invalidation.read(cache)[invalidation.Path.WORKER].count == 1

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderworks.caching.calls import LONGEST, Arguments, field_of
+from orderworks.cache.call_keys import LONGEST, Arguments, field_of
 
 NOON = datetime(2026, 3, 1, 12)  # noqa: DTZ001 - zones are put in below
 

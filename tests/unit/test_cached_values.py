@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderworks.caching.values import Codec, codec_of
+from orderworks.cache.codec import Codec, codec_of
 
 
 class Status(Enum):

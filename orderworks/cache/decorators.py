@@ -19,19 +19,17 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import partial, wraps
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
 
-from orderworks.caching.calls import Arguments, field_of
-from orderworks.caching.counts import READS, Count, Counts, cache_counts, hit_rate
-from orderworks.caching.flights import Flights, Place
-from orderworks.caching.loops import LoopClients
-from orderworks.caching.reading import Lives, Reading
-from orderworks.caching.server import Server
-from orderworks.caching.steps import carry_out, carry_out_async
-from orderworks.caching.values import codec_of
+from orderworks.cache.backend import Server
+from orderworks.cache.call_keys import Arguments, field_of
+from orderworks.cache.codec import codec_of
+from orderworks.cache.effects import carry_out, carry_out_async
+from orderworks.cache.event_loops import LoopClients
+from orderworks.cache.read_through import Lives, Reading
+from orderworks.cache.single_flight import Flights, Place
+from orderworks.cache.stats import Counts
 from orderworks.core import keys as names
 from orderworks.core.redis import Redis, make_async_redis, make_redis
 from orderworks.core.settings import LONGEST_LIFE, Settings
-
-__all__ = ["READS", "Cache", "Count", "cache_counts", "hit_rate", "invalidate"]
 
 UNLINK_KEYS = 1000
 """Keys in one UNLINK; the server answers others between two of them."""

@@ -16,11 +16,11 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from orderworks.caching.counts import Counts
-from orderworks.caching.flights import Flight, Flights, Place
-from orderworks.caching.server import Script, Server
-from orderworks.caching.steps import Load, Pause, Steps, pauses
-from orderworks.caching.values import Codec
+from orderworks.cache.backend import Script, Server
+from orderworks.cache.codec import Codec
+from orderworks.cache.effects import Load, Pause, Steps, pauses
+from orderworks.cache.single_flight import Flight, Flights, Place
+from orderworks.cache.stats import Counts
 from orderworks.core import keys
 
 LEASE = 5.0

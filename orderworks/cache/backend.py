@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from orderworks.caching.steps import Ask, Steps
+from orderworks.cache.effects import Ask, Steps
 
 AVOIDED = 1.0
 """Seconds for which a server that did not answer is not asked: not every read waits for it in vain."""

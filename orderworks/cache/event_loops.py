@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import redis.asyncio
 
-from orderworks.caching.pipelined import Pipelined
+from orderworks.cache.pipelined import Pipelined
 
 
 class Opened(NamedTuple):

@@ -16,7 +16,7 @@ import msgspec
 import redis
 import sqlalchemy as sa
 
-from orderworks.cache import invalidate
+from orderworks.cache.decorators import invalidate
 from orderworks.core import keys
 from orderworks.core.redis import Redis
 

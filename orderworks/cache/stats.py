@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Literal
 
-from orderworks.caching.server import Script, Server
-from orderworks.caching.steps import Steps
+from orderworks.cache.backend import Script, Server
+from orderworks.cache.effects import Steps
 from orderworks.core import keys
 from orderworks.core.redis import Redis
 

@@ -1,0 +1,9 @@
+"""Cached reads and their invalidation: what an application's process imports.
+
+from orderworks.cache import Cache, invalidate
+"""
+
+from orderworks.cache.decorators import Cache, invalidate
+from orderworks.cache.stats import READS, Count, cache_counts, hit_rate
+
+__all__ = ["READS", "Cache", "Count", "cache_counts", "hit_rate", "invalidate"]
