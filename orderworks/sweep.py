@@ -19,8 +19,8 @@ from orderworks.core.keys import OUTBOX
 from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis
 from orderworks.core.schema import update_shards
-from orderworks.imports.claims import abandoned_chunks
-from orderworks.imports.flow import PLAN_SECONDS, Importer
+from orderworks.imports.chunk_claims import abandoned_chunks
+from orderworks.imports.importer import PLAN_SECONDS, Importer
 from orderworks.imports.ledger import complete_imports
 from orderworks.updates import parking, verdicts
 from orderworks.updates.stream import UpdateStream

@@ -18,7 +18,7 @@ from orderworks.core.keys import TaskName
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
 from orderworks.imports import control
-from orderworks.imports.layout import Layout
+from orderworks.imports.file_format import Layout
 from orderworks.imports.ledger import import_summary
 from orderworks.imports.progress import Summary, accepted_summary, mirror, read_progress
 from orderworks.imports.rejects import layout_of

@@ -19,7 +19,7 @@ from orderworks.core.errors import (
 )
 from orderworks.core.redis import Redis, redis_unavailable
 from orderworks.core.settings import Settings
-from orderworks.imports import tried
+from orderworks.imports import kept_files
 from orderworks.imports.columns import (
     COLUMNS,
     CUSTOMER_NAME,
@@ -29,7 +29,7 @@ from orderworks.imports.columns import (
 )
 from orderworks.imports.options import Options
 from orderworks.imports.progress import ENDED, Summary, accepted_summary, mirror, read_progress
-from orderworks.imports.sheet import line_column, unguarded
+from orderworks.imports.reject_sheet import line_column, unguarded
 from orderworks.imports.source import ImportSource, OpenSource, open_source
 from orderworks.imports.sources.delimited import refuse_unkeepable
 from orderworks.imports.sources.limits import limits_of
@@ -99,7 +99,7 @@ def accept_tried(import_id: str, *, again: bool, spool: Spool, stream: Redis) ->
     if first:
         return ImportJob(first, stream, repeated=True)
     with suppress(redis.RedisError):
-        tried.forget(stream, import_id)
+        kept_files.forget(stream, import_id)
         # One step as the dry run's end, whose place it takes.
         mirror(stream, {**accepted_summary(manifest), "steps": 1})
         Content(stream, manifest).keep()
@@ -110,7 +110,7 @@ def _kept(import_id: str, stream: Redis) -> Manifest:
     """The manifest of a dry run. It is there some moments after the word that the dry run ended."""
     try:
         for pause in pauses(KEPT_SOON):
-            if found := tried.find(stream, import_id):
+            if found := kept_files.find(stream, import_id):
                 return found
             if not _was_tried(read_progress(stream, import_id)):
                 break

@@ -16,7 +16,7 @@ from orderworks.core.errors import OrderworksError
 from orderworks.core.keys import OUTBOX
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks.outbox import OutboxBacklog
 from orderworks.updates.sources import Backlog, StreamBacklog

@@ -14,8 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.errors import ImportFailed, ImportNotFound
 from orderworks.core.schema import import_chunks, import_rejects, imports
-from orderworks.imports.claims import reopen_overtaken
-from orderworks.imports.plan import Chunk
+from orderworks.imports.chunk_claims import reopen_overtaken
+from orderworks.imports.chunk_plan import Chunk
 from orderworks.imports.progress import COUNTS, Summary
 from orderworks.imports.spool import Manifest
 

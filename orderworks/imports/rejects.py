@@ -15,9 +15,9 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from orderworks.core.errors import ImportNotFound
 from orderworks.core.schema import import_rejects, imports
-from orderworks.imports.fields import read_records
-from orderworks.imports.layout import Layout
-from orderworks.imports.sheet import guarded, own_column
+from orderworks.imports.csv_fields import read_records
+from orderworks.imports.file_format import Layout
+from orderworks.imports.reject_sheet import guarded, own_column
 
 COLUMNS = ("line", "column", "code", "reason", "raw")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.layout import Format
-from orderworks.imports.records import LONGEST_RECORD
+from orderworks.imports.csv_records import LONGEST_RECORD
+from orderworks.imports.file_format import Format
 from orderworks.imports.sources.delimited import (
     Front,
     check_delimiter,

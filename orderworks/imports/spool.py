@@ -35,7 +35,7 @@ from orderworks.core.errors import (
 )
 from orderworks.core.settings import Settings
 from orderworks.imports.columns import Kind
-from orderworks.imports.layout import Format, Layout
+from orderworks.imports.file_format import Format, Layout
 
 STREAM_BLOCK = 1 << 20
 

@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from fastapi.responses import StreamingResponse
 
-from orderworks.imports.layout import Layout
+from orderworks.imports.file_format import Layout
 from orderworks.imports.rejects import Reject, as_csv
 from orderworks_app.gateway.state import State
 

@@ -18,8 +18,8 @@ from orderworks.core import keys
 from orderworks.core.redis import Redis
 from orderworks.core.schema import import_rejects, imports
 from orderworks.core.settings import Settings
-from orderworks.imports import claims
-from orderworks.imports.flow import Importer
+from orderworks.imports import chunk_claims
+from orderworks.imports.importer import Importer
 from orderworks.imports.progress import mirror, read_progress, rehearsed_summary
 from orderworks.imports.spool import Spool
 from tests.commands import Run
@@ -99,7 +99,7 @@ def test_what_was_given_up_is_tried_again(
     run: Run, planned: str, engine: sa.Engine, settings: Settings
 ) -> None:
     with engine.begin() as connection:
-        claims.quarantine_chunk(connection, planned, 1, "the disk was full")
+        chunk_claims.quarantine_chunk(connection, planned, 1, "the disk was full")
     shown = run("imports", planned).out
     assert "the disk was full" in shown
     assert f"1 of 3 chunks were given up; `orderworks retry {planned}`" in shown

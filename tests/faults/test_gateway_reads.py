@@ -17,7 +17,7 @@ from orderworks.cache import invalidate
 from orderworks.core.keys import import_progress
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.progress import KEPT, read_progress
 from orderworks.imports.spool import Spool
 from orderworks.reports.refresh import refresh

@@ -23,7 +23,7 @@ from orderworks.core.schema import (
     update_outbox,
 )
 from orderworks.core.settings import Settings
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.options import Options
 from orderworks.imports.spool import Spool
 from orderworks.metrics import DOCUMENTED, Metrics

@@ -15,7 +15,7 @@ from orderworks.core.keys import OUTBOX, update_nudge
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import parked_updates, update_outbox, update_shards
 from orderworks.core.settings import Settings
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks.outbox import OutboxBacklog
 from orderworks.sweep import find_forgotten

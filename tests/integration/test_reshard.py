@@ -24,7 +24,7 @@ from orderworks.core.locks import SILENCE, Lock, try_lock
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import parked_updates, update_shards
 from orderworks.core.settings import Settings
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks.sweep import find_forgotten
 from orderworks.updates.drain import Drain

@@ -12,7 +12,7 @@ from orderworks.core.redis import Redis
 from orderworks.core.schema import dead_updates, import_chunks, import_writers, imports
 from orderworks.core.settings import Settings
 from orderworks.imports import control
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.options import Options
 from orderworks.imports.spool import Spool
 from orderworks.retention import Purged, purge_expired

@@ -11,7 +11,7 @@ from orderworks.core.keys import update_nudge, update_verdict
 from orderworks.core.redis import Redis
 from orderworks.core.schema import parked_updates, tracked_verdicts
 from orderworks.core.settings import Settings
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks.sweep import find_forgotten
 from orderworks.updates.drain import Drained

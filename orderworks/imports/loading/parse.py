@@ -6,10 +6,10 @@ from typing import NamedTuple
 import polars as pl
 
 from orderworks.imports.columns import Field
-from orderworks.imports.layout import Layout
-from orderworks.imports.loading.cells import Records
-from orderworks.imports.loading.delimited import read_delimited
-from orderworks.imports.loading.jsonl import read_json_lines
+from orderworks.imports.file_format import Layout
+from orderworks.imports.loading.parse_csv import read_delimited
+from orderworks.imports.loading.parse_jsonl import read_json_lines
+from orderworks.imports.loading.text_cells import Records
 
 
 class Parsed(NamedTuple):

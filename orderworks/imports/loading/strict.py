@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator
 import polars as pl
 import sqlalchemy as sa
 
-from orderworks.imports.claims import Outcome, Work
-from orderworks.imports.loading import parents
-from orderworks.imports.loading.chunk import account, bring, check_size, judge
-from orderworks.imports.loading.load import Loaded, keep_rejects
-from orderworks.imports.plan import Chunk, Limits, cut_chunks
-from orderworks.imports.records import splitter
+from orderworks.imports.chunk_claims import Outcome, Work
+from orderworks.imports.chunk_plan import Chunk, Limits, cut_chunks
+from orderworks.imports.csv_records import splitter
+from orderworks.imports.loading import corrections
+from orderworks.imports.loading.load_chunk import account, bring, check_size, judge
+from orderworks.imports.loading.write_rows import Loaded, keep_rejects
 from orderworks.imports.spool import Spool
 
 BLOCK = 4 << 20
@@ -73,7 +73,7 @@ def _load(
         rejects = pl.concat([judged.rejects, *loaded.rejects])
         if rejects.height:
             raise _RowsRefused(judged.parsed.with_raw(rejects))
-        parents.note_mended(connection, work, judged.good, loaded.rejects)
+        corrections.note_mended(connection, work, judged.good, loaded.rejects)
         loads.append(loaded)
     return account(loads, 0, None, work)
 

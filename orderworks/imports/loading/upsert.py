@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from orderworks.imports.loading.writers import Place, earlier_wrote
+from orderworks.imports.loading.chunk_writers import Place, earlier_wrote
 
 UPDATED_AT = "updated_at"
 """Set to now by a write that does not give it, where the table has it."""

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import polars as pl
 
 from orderworks.imports.columns import Column, Field, Rule
-from orderworks.imports.loading.cells import FAULT_SCHEMA, field_name
-from orderworks.imports.loading.rules import Problem, accepts, cleaned, is_plain, problems
+from orderworks.imports.loading.column_rules import Problem, accepts, cleaned, is_plain, problems
+from orderworks.imports.loading.text_cells import FAULT_SCHEMA, field_name
 
 REJECT_SCHEMA = FAULT_SCHEMA
 """Line, column, code and reason."""

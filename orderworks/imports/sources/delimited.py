@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.records import Form, Splitter
+from orderworks.imports.csv_records import Form, Splitter
 
 CANDIDATES = ",;\t|"
 

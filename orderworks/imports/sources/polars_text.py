@@ -11,7 +11,7 @@ from polars import selectors
 from polars.exceptions import PanicException, PolarsError
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.records import LONGEST_RECORD
+from orderworks.imports.csv_records import LONGEST_RECORD
 from orderworks.imports.sources.limits import Limits, refuse_more_columns, refuse_more_unpacked
 
 SLICE = 50_000

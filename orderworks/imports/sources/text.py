@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Iterable, Iterator
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.records import LONGEST_RECORD
+from orderworks.imports.csv_records import LONGEST_RECORD
 from orderworks.imports.sources.files import BLOCK, Given
 from orderworks.imports.sources.limits import Limits, refuse_more_unpacked
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from orderworks.core.keys import import_progress
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks_app.gateway import downloads
 from tests.gateways import JSON

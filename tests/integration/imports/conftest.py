@@ -11,7 +11,7 @@ from orderworks.core.schema import customers
 from orderworks.core.settings import Settings
 from orderworks.imports import ledger
 from orderworks.imports.columns import Kind
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.options import Options
 from orderworks.imports.progress import COUNTS, Summary
 from orderworks.imports.source import ImportSource

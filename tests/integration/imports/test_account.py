@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from orderworks.core.schema import orders
 from orderworks.imports import ledger
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.progress import COUNTS, Summary
 from orderworks.imports.rejects import as_csv as as_sheet
 from orderworks.imports.rejects import iter_rejects, iter_unmended, layout_of

@@ -10,7 +10,7 @@ from obstore.store import from_url
 
 from orderworks.core.errors import DataMissing, ImportFailed, ImportNotFound
 from orderworks.core.schema import customers, imports
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary
 from orderworks.imports.spool import Spool
 from tests.s3 import Bucket

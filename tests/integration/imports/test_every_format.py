@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from orderworks.core.database import make_engine
 from orderworks.core.redis import make_redis
 from orderworks.core.schema import customers, orders
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary
 from orderworks.imports.source import ImportSource
 from orderworks.imports.spool import Spool

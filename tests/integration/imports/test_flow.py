@@ -28,9 +28,10 @@ from orderworks.core.errors import (
 )
 from orderworks.core.redis import make_redis
 from orderworks.core.schema import customers, import_chunks, imports
-from orderworks.imports import claims, flow, ledger
-from orderworks.imports.flow import Importer
-from orderworks.imports.plan import Chunk
+from orderworks.imports import chunk_claims, ledger
+from orderworks.imports import importer as flow
+from orderworks.imports.chunk_plan import Chunk
+from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary, read_progress
 from orderworks.imports.spool import Spool
 from producer.imports import ImportJob
@@ -67,7 +68,7 @@ def spool_folder(importer: Importer) -> Path:
 def worked_on(importer: Importer, import_id: str, number: int) -> Iterator[None]:
     """Another worker is at work on the chunk."""
     with importer.engine.connect() as connection:
-        assert claims.claim_chunk(connection, import_id, number)
+        assert chunk_claims.claim_chunk(connection, import_id, number)
         yield
         connection.rollback()
 
@@ -153,7 +154,9 @@ def test_chunk_whose_workers_die_is_given_up_and_the_others_go_on(
 ) -> None:
     for _start in range(importer.settings.chunk_attempts):
         with importer.engine.begin() as connection:
-            assert claims.start_chunk(connection, planned, 1, importer.settings.chunk_attempts)
+            assert chunk_claims.start_chunk(
+                connection, planned, 1, importer.settings.chunk_attempts
+            )
     for number in range(3):
         importer.load_chunk(planned, number)
     summary = summary_of(importer, planned)
@@ -182,13 +185,13 @@ class Outage:
         self.away = False
         self._admin = admin
         self._database = importer.engine.url.database
-        self._claim = claims.claim_chunk
-        patch.setattr(claims, "claim_chunk", self._claim_and_lose)
+        self._claim = chunk_claims.claim_chunk
+        patch.setattr(chunk_claims, "claim_chunk", self._claim_and_lose)
         sa.event.listen(importer.engine, "do_connect", self._connect)
 
     def _claim_and_lose(
         self, connection: sa.Connection, import_id: str, number: int
-    ) -> claims.Work | None:
+    ) -> chunk_claims.Work | None:
         work = self._claim(connection, import_id, number)
         self.met, self.away = self.met + 1, True
         sessions = sa.text(
@@ -232,7 +235,7 @@ def test_lost_workers_count_beside_outages(
         outage.end()
     for _start in range(importer.settings.chunk_attempts):
         with importer.engine.begin() as connection:
-            assert claims.start_chunk(connection, planned, 0, 99)
+            assert chunk_claims.start_chunk(connection, planned, 0, 99)
     assert importer.load_chunk(planned, 0) is None
     assert summary_of(importer, planned)["quarantined"] == 1
 
@@ -249,16 +252,20 @@ def test_second_message_between_the_last_start_and_its_lock_gives_nothing_up(
 ) -> None:
     for _start in range(importer.settings.chunk_attempts - 1):
         with importer.engine.begin() as connection:
-            assert claims.start_chunk(connection, planned, 0, importer.settings.chunk_attempts)
-    claim, came = claims.claim_chunk, list[int]()
+            assert chunk_claims.start_chunk(
+                connection, planned, 0, importer.settings.chunk_attempts
+            )
+    claim, came = chunk_claims.claim_chunk, list[int]()
 
-    def claim_later(connection: sa.Connection, import_id: str, number: int) -> claims.Work | None:
+    def claim_later(
+        connection: sa.Connection, import_id: str, number: int
+    ) -> chunk_claims.Work | None:
         if not came:
             came.append(number)
             assert importer.load_chunk(import_id, number) is None
         return claim(connection, import_id, number)
 
-    monkeypatch.setattr(claims, "claim_chunk", claim_later)
+    monkeypatch.setattr(chunk_claims, "claim_chunk", claim_later)
     step = importer.load_chunk(planned, 0)
     assert came
     assert step
@@ -268,9 +275,9 @@ def test_second_message_between_the_last_start_and_its_lock_gives_nothing_up(
 def test_reservation_ends_with_the_work(importer: Importer, planned: str) -> None:
     for _time in range(2):
         with (
-            claims.reserved_chunk(importer.engine, planned, 0) as mine,
-            claims.reserved_chunk(importer.engine, planned, 0) as second,
-            claims.reserved_chunk(importer.engine, planned, 1) as other,
+            chunk_claims.reserved_chunk(importer.engine, planned, 0) as mine,
+            chunk_claims.reserved_chunk(importer.engine, planned, 0) as second,
+            chunk_claims.reserved_chunk(importer.engine, planned, 1) as other,
         ):
             assert (bool(mine), bool(second), bool(other)) == (True, False, True)
 
@@ -450,7 +457,7 @@ def test_import_ends_only_when_its_end_is_mirrored(importer: Importer, planned: 
 def test_sweep_finds_chunks_that_nobody_works_on(importer: Importer, planned: str) -> None:
     def abandoned(quiet: float) -> list[tuple[str, int]]:
         with importer.engine.begin() as connection:
-            return claims.abandoned_chunks(connection, timedelta(seconds=quiet), limit=100)
+            return chunk_claims.abandoned_chunks(connection, timedelta(seconds=quiet), limit=100)
 
     assert abandoned(60) == []
     with importer.engine.begin() as connection:

@@ -16,11 +16,11 @@ from orderworks.core.errors import ImportFailed
 from orderworks.core.schema import customers, orders
 from orderworks.imports import ledger
 from orderworks.imports.columns import locate_fields
-from orderworks.imports.flow import Importer
-from orderworks.imports.layout import Layout
-from orderworks.imports.loading.load import Target, load_rows
+from orderworks.imports.file_format import Layout
+from orderworks.imports.importer import Importer
 from orderworks.imports.loading.parse import parse
 from orderworks.imports.loading.validate import validate
+from orderworks.imports.loading.write_rows import Target, load_rows
 from orderworks.imports.progress import Summary
 from orderworks.imports.rejects import iter_rejects
 

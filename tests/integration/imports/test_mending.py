@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from orderworks.core.errors import ImportFailed, InvalidFile
 from orderworks.core.schema import import_rejects, orders
 from orderworks.imports import ledger
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary, read_progress
 from orderworks.imports.rejects import as_csv, iter_unmended, layout_of
 

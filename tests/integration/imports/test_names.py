@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from orderworks.core.errors import ImportFailed, InvalidFile
 from orderworks.imports import ledger
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from tests.integration.imports.conftest import Accept
 
 

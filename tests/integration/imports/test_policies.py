@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.core.schema import customer_changes, customers, import_rejects, orders
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.progress import COUNTS, Summary
 
 Accept = Callable[..., str]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orderworks import cache as cached
 from orderworks.core.errors import DataMissing, WrongState
 from orderworks.core.schema import customers, metadata, orders
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.progress import COUNTS, Summary, read_progress
 from orderworks.imports.spool import Spool
 from orderworks.reports.refresh import refresh

@@ -18,7 +18,7 @@ from orderworks.core.database import make_engine
 from orderworks.core.schema import change_log, customer_changes, orders, parked_updates
 from orderworks.core.settings import Settings
 from orderworks.imports import control
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.loading.upsert import Upsert
 from orderworks.imports.progress import Summary
 from orderworks.updates.messages import OrderUpdate

@@ -1,7 +1,7 @@
 """Chunks let updates go first that have waited too long."""
 
 from orderworks.core.redis import Redis
-from orderworks.imports.flow import Importer
+from orderworks.imports.importer import Importer
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 

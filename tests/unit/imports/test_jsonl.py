@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderworks.core.errors import ImportFailed
+from orderworks.imports.chunk_plan import Limits, cut_chunks
 from orderworks.imports.columns import Column, Field, Rule
-from orderworks.imports.layout import Layout
+from orderworks.imports.csv_records import LineSplitter, splitter
+from orderworks.imports.file_format import Layout
 from orderworks.imports.loading.parse import Parsed, parse
-from orderworks.imports.plan import Limits, cut_chunks
-from orderworks.imports.records import LineSplitter, splitter
 
 LAYOUT = Layout("jsonl", "", ["id", "note", "total", "other"])
 FIELDS = [Field(Column(LAYOUT.header[place], Rule.TEXT), place) for place in (0, 2)]

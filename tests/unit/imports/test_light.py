@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [
-        ("tasks.imports, tasks.upkeep, worker.process, orderworks.imports.flow", "polars"),
+        ("tasks.imports, tasks.upkeep, worker.process, orderworks.imports.importer", "polars"),
         ("orderworks.imports.source, orderworks.imports.spool, producer.imports", "polars"),
         ("orderworks.imports.source, orderworks.imports.spool, producer.imports", "sqlalchemy"),
     ],

@@ -1,7 +1,7 @@
 """Cutting a file into chunks."""
 
-from orderworks.imports.plan import Chunk, Limits, cut_chunks
-from orderworks.imports.records import Splitter
+from orderworks.imports.chunk_plan import Chunk, Limits, cut_chunks
+from orderworks.imports.csv_records import Splitter
 
 
 def cut(content: bytes, lines: int, size: int = 1000) -> list[Chunk]:

@@ -10,11 +10,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orderworks.core.errors import ImportFailed
+from orderworks.imports.chunk_plan import Chunk, Limits, cut_chunks
 from orderworks.imports.columns import Column, Field, Rule
-from orderworks.imports.layout import Layout
+from orderworks.imports.csv_records import Form, Splitter
+from orderworks.imports.file_format import Layout
 from orderworks.imports.loading.parse import parse
-from orderworks.imports.plan import Chunk, Limits, cut_chunks
-from orderworks.imports.records import Form, Splitter
 
 Record = tuple[int, list[str]]
 """The first physical line of a record, and its fields."""

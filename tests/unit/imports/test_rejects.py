@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.layout import Layout
+from orderworks.imports.file_format import Layout
+from orderworks.imports.reject_sheet import guarded, line_column, own_column, unguarded
 from orderworks.imports.rejects import UNREADABLE, Reject, as_csv
-from orderworks.imports.sheet import guarded, line_column, own_column, unguarded
 
 COLUMNS = ["line", "column", "code", "reason", "raw"]
 ORDERS = ["id", "customer_id", "total"]

@@ -15,7 +15,7 @@ import pytest
 
 from orderworks.core.errors import InvalidFile
 from orderworks.core.settings import Settings
-from orderworks.imports.records import LONGEST_RECORD
+from orderworks.imports.csv_records import LONGEST_RECORD
 from orderworks.imports.source import ImportSource, open_source
 from orderworks.imports.sources.delimited import check_delimiter
 from orderworks.imports.sources.files import BLOCK

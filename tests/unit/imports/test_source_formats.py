@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.records import LONGEST_RECORD
+from orderworks.imports.csv_records import LONGEST_RECORD
 from orderworks.imports.source import ImportSource, open_source
 from orderworks.imports.sources.jsonl import LOOKED_AT
 from orderworks.imports.sources.limits import Limits

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orderworks.core.errors import InvalidFile, Unavailable
-from orderworks.imports.loading.rules import MOMENT
+from orderworks.imports.loading.column_rules import MOMENT
 from orderworks.imports.source import ImportSource, open_source
 from orderworks.imports.sources.files import BLOCK
 from orderworks.imports.sources.frames import SLICE

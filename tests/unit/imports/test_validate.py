@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderworks.imports.columns import COLUMNS, Kind, locate_fields
-from orderworks.imports.layout import Layout
+from orderworks.imports.file_format import Layout
+from orderworks.imports.loading.column_rules import accepts, cleaned, is_plain
 from orderworks.imports.loading.parse import parse
-from orderworks.imports.loading.rules import accepts, cleaned, is_plain
 from orderworks.imports.loading.validate import Validated, quoted, reject, validate
 
 GOOD: dict[Kind, dict[str, str]] = {

@@ -7,7 +7,7 @@ import csv
 import re
 from collections.abc import Sequence
 
-from orderworks.imports.records import LONGEST_RECORD
+from orderworks.imports.csv_records import LONGEST_RECORD
 
 # A field may be as long as a record, as it is for the splitter.
 csv.field_size_limit(LONGEST_RECORD)

@@ -8,14 +8,14 @@ import polars as pl
 import sqlalchemy as sa
 
 from orderworks.core.errors import ImportFailed
-from orderworks.imports.claims import Outcome, Work
+from orderworks.imports.chunk_claims import Outcome, Work
+from orderworks.imports.chunk_plan import Chunk
 from orderworks.imports.columns import CUSTOMER_NAME, locate_fields
-from orderworks.imports.loading import parents
-from orderworks.imports.loading.load import Loaded, Target, keep_rejects, load_rows
+from orderworks.imports.loading import corrections
+from orderworks.imports.loading.missing_customers import create_strangers, refuse_strangers
 from orderworks.imports.loading.parse import Parsed, parse
-from orderworks.imports.loading.strangers import create_strangers, refuse_strangers
 from orderworks.imports.loading.validate import validate
-from orderworks.imports.plan import Chunk
+from orderworks.imports.loading.write_rows import Loaded, Target, keep_rejects, load_rows
 from orderworks.imports.spool import Spool
 
 
@@ -38,7 +38,7 @@ def load_work(connection: sa.Connection, spool: Spool, work: Work, *, renew: boo
     loaded = bring(connection, work, judged.good, renew=renew)
     rejects = pl.concat([judged.rejects, *loaded.rejects])
     keep_rejects(connection, work.import_id, judged.parsed.with_raw(rejects))
-    parents.note_mended(connection, work, judged.good, loaded.rejects)
+    corrections.note_mended(connection, work, judged.good, loaded.rejects)
     return account([loaded], rejects.height, id_range(judged.good), work)
 
 
@@ -49,7 +49,7 @@ def look_again(connection: sa.Connection, spool: Spool, work: Work) -> int:
     """
     check_size(spool, work)
     judged = judge(connection, spool, work, work.chunk)
-    settled = parents.reject_lines(connection, work.import_id, judged.good["line"])
+    settled = corrections.reject_lines(connection, work.import_id, judged.good["line"])
     rows = judged.good.filter(~pl.col("line").is_in(settled.implode()))
     return bring(connection, work, rows, renew=False).applied
 
@@ -72,11 +72,11 @@ def judge(connection: sa.Connection, spool: Spool, work: Work, chunk: Chunk) -> 
     data = spool.read(work.import_id, chunk.start_byte, chunk.end_byte)
     fields = locate_fields(work.kind, work.header, work.mapping)
     parsed = parse(data, chunk.first_line, work.layout, fields)
-    cells = parents.unguarded(parsed.cells) if work.parent else parsed.cells
+    cells = corrections.unguarded(parsed.cells) if work.parent else parsed.cells
     good, rejects = validate(cells, fields, work.version)
     if work.parent:
-        good, unknown = parents.place_in_parent(connection, work, good)
-        rejects = pl.concat([parents.named_as_in_sheet(rejects), unknown])
+        good, unknown = corrections.place_in_parent(connection, work, good)
+        rejects = pl.concat([corrections.named_as_in_sheet(rejects), unknown])
     if work.kind == "orders" and not work.create_customers:
         good, unknown = refuse_strangers(connection, good)
         rejects = pl.concat([rejects, unknown])

@@ -14,9 +14,9 @@ from sqlalchemy.dialects.postgresql import Range
 
 from orderworks.core.errors import ImportNotFound
 from orderworks.core.schema import import_chunks, imports
+from orderworks.imports.chunk_plan import Chunk
 from orderworks.imports.columns import Kind
-from orderworks.imports.layout import Format, Layout
-from orderworks.imports.plan import Chunk
+from orderworks.imports.file_format import Format, Layout
 
 Counts = dict[str, int]
 """`applied`, `unchanged`, `stale`, `superseded`, `rejected`: they add up to a chunk's rows."""

@@ -22,11 +22,11 @@ from orderworks.core.errors import ImportFailed, ImportNotFound, Unavailable
 from orderworks.core.keys import import_forgiven, import_nudge, import_plan
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.imports import claims, latecomers, ledger, tried
-from orderworks.imports.claims import Work
-from orderworks.imports.plan import Chunk, Limits, cut_chunks
+from orderworks.imports import chunk_claims, kept_files, ledger, pending_writes
+from orderworks.imports.chunk_claims import Work
+from orderworks.imports.chunk_plan import Chunk, Limits, cut_chunks
+from orderworks.imports.csv_records import splitter
 from orderworks.imports.progress import ENDED, Summary, mirror, rehearsed_summary
-from orderworks.imports.records import splitter
 from orderworks.imports.spool import Manifest, Spool
 from orderworks.updates.stream import UpdateStream
 
@@ -80,7 +80,7 @@ class Importer:
         """
         manifest = self.spool.manifest(import_id)
         if manifest is not None:
-            with claims.reserved_plan(self.engine, import_id) as connection:
+            with chunk_claims.reserved_plan(self.engine, import_id) as connection:
                 if connection is None:
                     return []
                 if manifest.dry_run:
@@ -88,7 +88,7 @@ class Importer:
                     return []
                 self._enter(manifest)
         with self.engine.begin() as connection:
-            return claims.pending_chunks(connection, import_id)
+            return chunk_claims.pending_chunks(connection, import_id)
 
     def load_chunk(self, import_id: str, number: int) -> Step | None:
         """Load a chunk and make what is cached of its customers disappear; how far the import is.
@@ -211,7 +211,7 @@ class Importer:
         self.spool.withdraw_manifest(manifest.id)
         if kept:
             self.stream.delete(import_plan(manifest.id))
-            tried.keep(self.stream, manifest)
+            kept_files.keep(self.stream, manifest)
         else:
             self.spool.delete_data(manifest.id)
 
@@ -219,7 +219,7 @@ class Importer:
         self, connection: sa.Connection, manifest: Manifest, chunks: list[Chunk]
     ) -> dict[str, Any]:
         # As in `_bring`: never before the fork.
-        from orderworks.imports.loading.rehearsal import rehearse  # noqa: PLC0415 - as said
+        from orderworks.imports.loading.dry_run import rehearse  # noqa: PLC0415 - as said
 
         depth = self.settings.report_depth
         with connection.begin() as transaction:
@@ -257,7 +257,7 @@ class Importer:
     @retry_transient
     def _work(self, import_id: str, number: int) -> list[int] | None:
         """Count a start and load; the customers touched, or None if it is not ours to do."""
-        with claims.reserved_chunk(self.engine, import_id, number) as connection:
+        with chunk_claims.reserved_chunk(self.engine, import_id, number) as connection:
             if connection is None or not self._start(connection, import_id, number):
                 return None
             try:
@@ -271,7 +271,7 @@ class Importer:
     def _start(self, connection: sa.Connection, import_id: str, number: int) -> bool:
         most = self._allowed_starts(import_id, number)
         with connection.begin():
-            return claims.start_chunk(connection, import_id, number, most)
+            return chunk_claims.start_chunk(connection, import_id, number, most)
 
     def _allowed_starts(self, import_id: str, number: int) -> float:
         """Those that PostgreSQL's absence ended come on top; no limit while Redis cannot say."""
@@ -284,7 +284,7 @@ class Importer:
     def _load(self, connection: sa.Connection, import_id: str, number: int) -> list[int] | None:
         """Do the work in one transaction."""
         with connection.begin():
-            work = claims.claim_chunk(connection, import_id, number)
+            work = chunk_claims.claim_chunk(connection, import_id, number)
             if work is None:
                 return None
             # A constraint that is deferred would refuse the chunk as a whole, at its end.
@@ -296,23 +296,24 @@ class Importer:
         """Write the chunk's rows and what became of them."""
         # polars starts threads when it is imported, and a fork takes none along: so it is imported
         # here, in the pool's child, and never by the modules that the parent loads.
-        from orderworks.imports.loading import chunk, strict  # noqa: PLC0415 - as said
+        from orderworks.imports.loading import load_chunk as chunk
+        from orderworks.imports.loading import strict  # noqa: PLC0415 - as said
 
         if work.done_before:
             applied = chunk.look_again(connection, self.spool, work)
-            claims.finish_second_look(connection, work, applied)
+            chunk_claims.finish_second_look(connection, work, applied)
             return
-        renew = latecomers.may_come(connection, self._updates, self.spool, work)
+        renew = pending_writes.may_come(connection, self._updates, self.spool, work)
         if work.strict:
             limits = chunk_limits(self.settings)
             outcome = strict.load_strictly(connection, self.spool, work, limits, renew=renew)
         else:
             outcome = chunk.load_work(connection, self.spool, work, renew=renew)
-        claims.finish_chunk(connection, work, outcome)
+        chunk_claims.finish_chunk(connection, work, outcome)
 
     def _quarantine(self, import_id: str, number: int, error: str) -> None:
         with self.engine.begin() as connection:
-            claims.quarantine_chunk(connection, import_id, number, error)
+            chunk_claims.quarantine_chunk(connection, import_id, number, error)
         self.finish(import_id)
 
     def _note(self, import_id: str, number: int, error: Exception) -> None:
@@ -320,8 +321,8 @@ class Importer:
         try:
             with self.engine.begin() as connection:
                 if _passes(error):
-                    claims.forgive_start(connection, import_id, number)
-                claims.note_error(connection, import_id, number, _in_one_line(error))
+                    chunk_claims.forgive_start(connection, import_id, number)
+                chunk_claims.note_error(connection, import_id, number, _in_one_line(error))
         except sa.exc.SQLAlchemyError:
             # PostgreSQL is away, which is why the start ended, whatever the error looks like.
             self._forgive_meanwhile(import_id, number)

@@ -10,9 +10,9 @@ import polars as pl
 import sqlalchemy as sa
 
 from orderworks.core.schema import import_rejects
-from orderworks.imports.claims import Work
+from orderworks.imports.chunk_claims import Work
 from orderworks.imports.columns import PARENT_LINE, PARENT_PLACE
-from orderworks.imports.loading.copying import as_array
+from orderworks.imports.loading.copy import as_array
 from orderworks.imports.loading.validate import reject
 
 GUARDED = r"^'([=+\-@\t\r'])"

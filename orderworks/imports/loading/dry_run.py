@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.schema import customers, imports, orders
-from orderworks.imports.claims import Work
-from orderworks.imports.loading.chunk import bring, judge
-from orderworks.imports.loading.copying import as_array
-from orderworks.imports.loading.load import TABLES, Loaded
+from orderworks.imports.chunk_claims import Work
+from orderworks.imports.chunk_plan import Chunk
+from orderworks.imports.loading.copy import as_array
+from orderworks.imports.loading.load_chunk import bring, judge
 from orderworks.imports.loading.upsert import NOT_DATA, UPDATED_AT
-from orderworks.imports.plan import Chunk
+from orderworks.imports.loading.write_rows import TABLES, Loaded
 from orderworks.imports.progress import COUNTS
 from orderworks.imports.spool import Manifest, Spool
 from orderworks.reports import impact

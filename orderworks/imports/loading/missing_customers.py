@@ -6,7 +6,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.schema import customers
 from orderworks.imports.columns import CUSTOMER_NAME
-from orderworks.imports.loading.copying import as_array, copy_rows
+from orderworks.imports.loading.copy import as_array, copy_rows
 from orderworks.imports.loading.upsert import staging_table
 from orderworks.imports.loading.validate import quoted, reject
 

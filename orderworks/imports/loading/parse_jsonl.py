@@ -11,8 +11,8 @@ import polars as pl
 
 from orderworks.core.errors import ImportFailed
 from orderworks.imports.columns import Field
-from orderworks.imports.layout import Layout
-from orderworks.imports.loading.cells import (
+from orderworks.imports.file_format import Layout
+from orderworks.imports.loading.text_cells import (
     Fault,
     Records,
     encoding_fault,

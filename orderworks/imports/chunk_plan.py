@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from orderworks.imports.records import Form, Run, cut_run
+from orderworks.imports.csv_records import Form, Run, cut_run
 
 
 class Chunk(NamedTuple):

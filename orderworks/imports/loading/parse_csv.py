@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import polars as pl
 
-from orderworks.imports.fields import read_records
-from orderworks.imports.layout import Layout
-from orderworks.imports.loading.cells import (
+from orderworks.imports.csv_fields import read_records
+from orderworks.imports.csv_records import Form, Splitter
+from orderworks.imports.file_format import Layout
+from orderworks.imports.loading.text_cells import (
     Fault,
     Records,
     encoding_fault,
@@ -21,7 +22,6 @@ from orderworks.imports.loading.cells import (
     gather_cells,
     is_utf8,
 )
-from orderworks.imports.records import Form, Splitter
 
 MARK = b"\0"
 """The last field of a line. No delimiter, and in no good cell; a line that has it is read by csv."""

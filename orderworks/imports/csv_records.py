@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from orderworks.core.errors import ImportFailed
-from orderworks.imports.layout import Layout
+from orderworks.imports.file_format import Layout
 
 LONGEST_RECORD = 1 << 20
 """Bytes of a record, line end included. A quote that is not closed within them is never closed."""

@@ -15,10 +15,10 @@ from orderworks.core.database import is_refusal, refusal, savepoint
 from orderworks.core.errors import ImportFailed
 from orderworks.core.schema import customers, import_rejects, orders
 from orderworks.imports.columns import PARENT_PLACE, Kind
-from orderworks.imports.loading.copying import copy_rows
+from orderworks.imports.loading.chunk_writers import Place, note_writer
+from orderworks.imports.loading.copy import copy_rows
 from orderworks.imports.loading.upsert import UPDATED_AT, Upsert, staging_table
 from orderworks.imports.loading.validate import reject
-from orderworks.imports.loading.writers import Place, note_writer
 from orderworks.imports.progress import COUNTS
 
 MOST_REFUSED = 500
