@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from orderworks import retention
 from orderworks.core.keys import Queue, TaskName
-from orderworks.sweep import MOST_WAITING, find_forgotten
+from orderworks.maintenance import retention
+from orderworks.maintenance.sweep import MOST_WAITING, find_forgotten
 from tasks.imports import load_chunk, plan_import
 from tasks.task import summary, task
 from tasks.updates import drain_updates

@@ -11,7 +11,7 @@ from orderworks.core.keys import QUEUE_OF, Queue, TaskName
 from orderworks.core.redis import make_redis
 from orderworks.core.schema import imports
 from orderworks.core.settings import Settings
-from orderworks.sweep import MOST_WAITING
+from orderworks.maintenance.sweep import MOST_WAITING
 from producer import Producer
 from tests.processes import Service, eventually, running_worker, worker_and_beat
 from tests.watching import messages

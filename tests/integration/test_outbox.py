@@ -17,8 +17,8 @@ from orderworks.core.schema import parked_updates, update_outbox, update_shards
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
+from orderworks.maintenance.sweep import find_forgotten
 from orderworks.outbox import OutboxBacklog
-from orderworks.sweep import find_forgotten
 from orderworks.updates.drain import Drain, Drained
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream

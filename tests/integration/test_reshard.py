@@ -26,7 +26,7 @@ from orderworks.core.schema import parked_updates, update_shards
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
-from orderworks.sweep import find_forgotten
+from orderworks.maintenance.sweep import find_forgotten
 from orderworks.updates.drain import Drain
 from orderworks.updates.ingest import Admitted, Door
 from orderworks.updates.messages import OrderUpdate

@@ -15,7 +15,7 @@ from orderworks.imports import control
 from orderworks.imports.importer import Importer
 from orderworks.imports.options import Options
 from orderworks.imports.spool import Spool
-from orderworks.retention import Purged, purge_expired
+from orderworks.maintenance.retention import Purged, purge_expired
 from producer.imports import accept_import
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)

@@ -16,7 +16,7 @@ from orderworks.imports.importer import Importer
 from orderworks.imports.ledger import import_summary
 from orderworks.imports.options import Options
 from orderworks.imports.spool import Spool
-from orderworks.sweep import Forgotten, find_forgotten
+from orderworks.maintenance.sweep import Forgotten, find_forgotten
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from producer.imports import accept_import

@@ -13,7 +13,7 @@ from orderworks.core.schema import parked_updates, tracked_verdicts
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
-from orderworks.sweep import find_forgotten
+from orderworks.maintenance.sweep import find_forgotten
 from orderworks.updates.drain import Drained
 from orderworks.updates.messages import OrderUpdate, Outcome, Verdict
 from orderworks.updates.stream import UpdateStream

@@ -29,7 +29,7 @@ from orderworks.core.errors import (
 from orderworks.core.settings import Settings
 from orderworks.imports import spool as spools
 from orderworks.imports.spool import Manifest, Spool
-from orderworks.retention import Purged, purge_expired
+from orderworks.maintenance.retention import Purged, purge_expired
 from tests.processes import ROOT, eventually
 from tests.s3 import Bucket
 
