@@ -9,14 +9,14 @@ from typing import Literal, Self, TypedDict, TypeVar, Unpack, overload
 from orderworks.core.keys import TaskName
 from orderworks.core.redis import make_async_redis
 from orderworks.updates.messages import OrderUpdate
-from producer.appends import Appends, Wanted
-from producer.async_lines import AsyncLine, AsyncLines
-from producer.chunks import async_chunks
 from producer.client import Producer, load_settings
-from producer.imports import ImportJob, Source
+from producer.imports.accept import ImportJob, Source
 from producer.nudges import Nudges
 from producer.receipts import AsyncReceipt
-from producer.steps import Answers, Ask, Nudge, Steps
+from producer.updates.append import Appends, Wanted
+from producer.updates.async_connections import AsyncLine, AsyncLines
+from producer.updates.chunking import async_chunks
+from producer.updates.effects import Answers, Ask, Nudge, Steps
 
 T = TypeVar("T")
 

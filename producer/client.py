@@ -9,18 +9,17 @@ import msgspec
 from orderworks.core.keys import TaskName
 from orderworks.core.redis import make_redis
 from orderworks.core.settings import Settings
-from orderworks.imports.options import Options
-from orderworks.imports.presets import Preset, read_preset
 from orderworks.imports.spool import Spool
 from orderworks.updates.messages import OrderUpdate
-from producer.appends import Appends, Wanted
-from producer.chunks import chunks
-from producer.imports import ImportJob, Source, accept_import, accept_tried
-from producer.lines import Line, Lines
+from producer.imports.accept import ImportJob, Source, accept_import, accept_tried
+from producer.imports.options import Options, known_kind, over_parent, refuse_unknown_parent
+from producer.imports.presets import Preset, read_preset
 from producer.nudges import Nudges
-from producer.options import known_kind, over_parent, refuse_unknown_parent
 from producer.receipts import Receipt
-from producer.steps import Answers, Ask, Nudge, Steps
+from producer.updates.append import Appends, Wanted
+from producer.updates.chunking import chunks
+from producer.updates.connections import Line, Lines
+from producer.updates.effects import Answers, Ask, Nudge, Steps
 
 T = TypeVar("T")
 

@@ -296,11 +296,10 @@ class Importer:
         """Write the chunk's rows and what became of them."""
         # polars starts threads when it is imported, and a fork takes none along: so it is imported
         # here, in the pool's child, and never by the modules that the parent loads.
-        from orderworks.imports.loading import load_chunk as chunk
-        from orderworks.imports.loading import strict  # noqa: PLC0415 - as said
+        from orderworks.imports.loading import load_chunk, strict  # noqa: PLC0415 - as said
 
         if work.done_before:
-            applied = chunk.look_again(connection, self.spool, work)
+            applied = load_chunk.look_again(connection, self.spool, work)
             chunk_claims.finish_second_look(connection, work, applied)
             return
         renew = pending_writes.may_come(connection, self._updates, self.spool, work)
@@ -308,7 +307,7 @@ class Importer:
             limits = chunk_limits(self.settings)
             outcome = strict.load_strictly(connection, self.spool, work, limits, renew=renew)
         else:
-            outcome = chunk.load_work(connection, self.spool, work, renew=renew)
+            outcome = load_chunk.load_work(connection, self.spool, work, renew=renew)
         chunk_claims.finish_chunk(connection, work, outcome)
 
     def _quarantine(self, import_id: str, number: int, error: str) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from orderworks.core.errors import InvalidUpdate
 from orderworks.updates.messages import OrderUpdate, decode_updates
-from producer.appends import DURABLE_CHUNK
+from producer.updates.append import DURABLE_CHUNK
 
 LISTED = 100
 """Lines that an answer names with what is wrong with them."""

@@ -24,7 +24,6 @@ from orderworks.core.schema import (
 )
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
-from orderworks.imports.options import Options
 from orderworks.imports.spool import Spool
 from orderworks.metrics import DOCUMENTED, Metrics
 from orderworks.reports.rebuild import Rebuild
@@ -35,7 +34,8 @@ from orderworks.slots import note_success
 from orderworks.updates.drain import Drained
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
-from producer.imports import accept_import
+from producer.imports.accept import accept_import
+from producer.imports.options import Options
 from tests.integration.conftest import Rows
 
 Told = dict[str, float]

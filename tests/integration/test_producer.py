@@ -15,9 +15,7 @@ import pytest
 from orderworks.core import keys
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
-from orderworks.imports.options import Options
 from orderworks.imports.progress import mirror
-from orderworks.imports.sources.jsonl import LOOKED_AT
 from orderworks.imports.spool import Manifest, Spool
 from orderworks.updates.stream import UpdateStream
 from producer import (
@@ -31,9 +29,11 @@ from producer import (
     PartlyAccepted,
     Producer,
     Unavailable,
-    contents,
 )
-from producer.imports import accept_import
+from producer.imports import deduplication
+from producer.imports.accept import accept_import
+from producer.imports.options import Options
+from producer.imports.sources.jsonl_header import LOOKED_AT
 
 
 @pytest.fixture
@@ -280,7 +280,7 @@ def test_of_producers_with_the_same_file_at_once_one_imports_it(
 def test_a_producer_killed_while_it_announced_holds_its_content_for_seconds_only(
     producer: Producer, stream: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents, "CLAIMED", 1)
+    monkeypatch.setattr(deduplication, "CLAIMED", 1)
     first = producer.import_file(CUSTOMERS, kind="customers")
     (claim,) = stream.scan_iter("orders:import-content:*")
     stream.set(claim, "20261122-000000-00000000", ex=1)

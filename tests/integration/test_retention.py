@@ -13,10 +13,10 @@ from orderworks.core.schema import dead_updates, import_chunks, import_writers, 
 from orderworks.core.settings import Settings
 from orderworks.imports import control
 from orderworks.imports.importer import Importer
-from orderworks.imports.options import Options
 from orderworks.imports.spool import Spool
 from orderworks.maintenance.retention import Purged, purge_expired
-from producer.imports import accept_import
+from producer.imports.accept import accept_import
+from producer.imports.options import Options
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 

@@ -14,12 +14,12 @@ from orderworks.core.settings import Settings
 from orderworks.imports.chunk_claims import claim_chunk
 from orderworks.imports.importer import Importer
 from orderworks.imports.ledger import import_summary
-from orderworks.imports.options import Options
 from orderworks.imports.spool import Spool
 from orderworks.maintenance.sweep import Forgotten, find_forgotten
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
-from producer.imports import accept_import
+from producer.imports.accept import accept_import
+from producer.imports.options import Options
 
 NOTHING = Forgotten([], [], [])
 CUSTOMERS = b"id,name\n1,Ada\n2,Bob\n"

@@ -8,7 +8,6 @@ from fastapi.responses import Response
 
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
-from orderworks.imports.presets import read_preset
 from orderworks_app.gateway.answers import answer
 from orderworks_app.gateway.auth import Scope, allowed
 from orderworks_app.gateway.bodies import Body
@@ -20,6 +19,7 @@ from orderworks_app.gateway.routes.imports import ID, Here, ImportId
 from orderworks_app.gateway.uploads import Upload
 from orderworks_app.imports import FileKind
 from producer import ImportJob
+from producer.imports.presets import read_preset
 
 router = APIRouter(prefix="/v1", tags=["imports"])
 

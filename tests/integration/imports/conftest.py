@@ -12,11 +12,11 @@ from orderworks.core.settings import Settings
 from orderworks.imports import ledger
 from orderworks.imports.columns import Kind
 from orderworks.imports.importer import Importer
-from orderworks.imports.options import Options
 from orderworks.imports.progress import COUNTS, Summary
-from orderworks.imports.source import ImportSource
 from orderworks.imports.spool import Spool
-from producer.imports import accept_import
+from producer.imports.accept import accept_import
+from producer.imports.options import Options
+from producer.imports.sources.open_source import ImportSource
 
 Accept = Callable[..., str]
 Load = Callable[..., Summary]

@@ -19,10 +19,10 @@ from orderworks.core.redis import make_redis
 from orderworks.core.schema import customers, orders
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary
-from orderworks.imports.source import ImportSource
 from orderworks.imports.spool import Spool
 from orderworks_app.demo.data import Sample, generate
 from orderworks_app.embedded.stack import Stack
+from producer.imports.sources.open_source import ImportSource
 from tests.conftest import fresh_settings
 
 if sys.version_info >= (3, 14):

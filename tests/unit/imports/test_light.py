@@ -10,8 +10,14 @@ import pytest
     ("modules", "heavy"),
     [
         ("tasks.imports, tasks.upkeep, worker.process, orderworks.imports.importer", "polars"),
-        ("orderworks.imports.source, orderworks.imports.spool, producer.imports", "polars"),
-        ("orderworks.imports.source, orderworks.imports.spool, producer.imports", "sqlalchemy"),
+        (
+            "producer.imports.sources.open_source, orderworks.imports.spool, producer.imports.accept",
+            "polars",
+        ),
+        (
+            "producer.imports.sources.open_source, orderworks.imports.spool, producer.imports.accept",
+            "sqlalchemy",
+        ),
     ],
 )
 def test_import_stays_light(modules: str, heavy: str) -> None:

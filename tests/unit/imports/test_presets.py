@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orderworks.core.errors import ConfigurationError
-from orderworks.imports.presets import Preset, read_preset
+from producer.imports.presets import Preset, read_preset
 
 ERP = """
 [erp]

@@ -16,11 +16,11 @@ import pytest
 from orderworks.core.errors import InvalidFile
 from orderworks.core.settings import Settings
 from orderworks.imports.csv_records import LONGEST_RECORD
-from orderworks.imports.source import ImportSource, open_source
-from orderworks.imports.sources.delimited import check_delimiter
-from orderworks.imports.sources.files import BLOCK
-from orderworks.imports.sources.limits import Limits, limits_of
-from orderworks.imports.sources.text import first_blocks
+from producer.imports.sources.csv_header import check_delimiter
+from producer.imports.sources.files import BLOCK
+from producer.imports.sources.limits import Limits, limits_of
+from producer.imports.sources.open_source import ImportSource, open_source
+from producer.imports.sources.text_stream import first_blocks
 
 LIMITS = Limits(1 << 30, 1 << 30, 200, 1000)
 

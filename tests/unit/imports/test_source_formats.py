@@ -7,9 +7,9 @@ import pytest
 
 from orderworks.core.errors import InvalidFile
 from orderworks.imports.csv_records import LONGEST_RECORD
-from orderworks.imports.source import ImportSource, open_source
-from orderworks.imports.sources.jsonl import LOOKED_AT
-from orderworks.imports.sources.limits import Limits
+from producer.imports.sources.jsonl_header import LOOKED_AT
+from producer.imports.sources.limits import Limits
+from producer.imports.sources.open_source import ImportSource, open_source
 
 LIMITS = Limits(1 << 30, 1 << 30, 200, 1000)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.source import ImportSource, open_source
-from orderworks.imports.sources.files import BLOCK
-from orderworks.imports.sources.limits import RATIO_JUDGED_FROM, Limits
+from producer.imports.sources.files import BLOCK
+from producer.imports.sources.limits import RATIO_JUDGED_FROM, Limits
+from producer.imports.sources.open_source import ImportSource, open_source
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -15,8 +15,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderworks.imports.source import ImportSource, open_source
-from orderworks.imports.sources.limits import Limits
+from producer.imports.sources.limits import Limits
+from producer.imports.sources.open_source import ImportSource, open_source
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -24,11 +24,11 @@ import pytest
 
 from orderworks.core.errors import InvalidFile, Unavailable
 from orderworks.imports.loading.column_rules import MOMENT
-from orderworks.imports.source import ImportSource, open_source
-from orderworks.imports.sources.files import BLOCK
-from orderworks.imports.sources.frames import SLICE
-from orderworks.imports.sources.limits import RATIO_JUDGED_FROM, Limits
-from orderworks.imports.sources.polars_text import bounded_slices
+from producer.imports.sources.dataframes import SLICE
+from producer.imports.sources.files import BLOCK
+from producer.imports.sources.limits import RATIO_JUDGED_FROM, Limits
+from producer.imports.sources.open_source import ImportSource, open_source
+from producer.imports.sources.polars_csv import bounded_slices
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -317,8 +317,8 @@ def test_parquet_without_polars_names_what_to_install() -> None:
 import sys
 sys.modules["polars"] = None
 from orderworks.core.errors import ConfigurationError
-from orderworks.imports.source import open_source
-from orderworks.imports.sources.limits import Limits
+from producer.imports.sources.open_source import open_source
+from producer.imports.sources.limits import Limits
 try:
     with open_source(b"PAR1", None, Limits(1000, 1000, 1, 1)):
         raise SystemExit("was read")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.sources.delimited import Front
-from orderworks.imports.sources.text import first_blocks
+from producer.imports.sources.csv_header import Front
+from producer.imports.sources.text_stream import first_blocks
 
 LOOKED_AT = 256 << 10
 """Bytes of the first records whose keys are the header, and always one whole record."""

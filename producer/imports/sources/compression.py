@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.sources.files import Ahead, Readable
+from producer.imports.sources.files import Ahead, Readable
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 
 from orderworks.core.errors import InvalidFile
 from orderworks.imports.csv_records import LONGEST_RECORD
-from orderworks.imports.sources.files import BLOCK, Given
-from orderworks.imports.sources.limits import Limits, refuse_more_unpacked
+from producer.imports.sources.files import BLOCK, Given
+from producer.imports.sources.limits import Limits, refuse_more_unpacked
 
 FOREIGN = {
     codecs.BOM_UTF32_LE: "UTF-32; convert it to UTF-8",

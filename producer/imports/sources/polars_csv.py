@@ -12,7 +12,7 @@ from polars.exceptions import PanicException, PolarsError
 
 from orderworks.core.errors import InvalidFile
 from orderworks.imports.csv_records import LONGEST_RECORD
-from orderworks.imports.sources.limits import Limits, refuse_more_columns, refuse_more_unpacked
+from producer.imports.sources.limits import Limits, refuse_more_columns, refuse_more_unpacked
 
 SLICE = 50_000
 """Rows that are turned into text at once, at the most. Pages outside a slice are not unpacked for it."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from orderworks.imports.sources.cells import csv_blocks, holds_others
+from producer.imports.sources.cell_text import csv_blocks, holds_others
 
 SLICE = 10_000
 """Rows turned into text at once."""
@@ -43,9 +43,9 @@ def _is_a(source: object, library: str, kind: str) -> bool:
 
 
 def _polars_text(name: str, frame: Any, delimiter: str) -> Iterator[bytes]:  # noqa: ANN401 - not imported
-    from orderworks.imports.sources import polars_text  # noqa: PLC0415 - loads polars
+    from producer.imports.sources import polars_csv  # noqa: PLC0415 - loads polars
 
-    return polars_text.frame_text(name, frame, delimiter)
+    return polars_csv.frame_text(name, frame, delimiter)
 
 
 def _pandas_text(name: str, frame: Any, delimiter: str) -> Iterator[bytes]:  # noqa: ANN401 - not imported

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.sources.cells import csv_blocks
+from producer.imports.sources.cell_text import csv_blocks
 
 
 def rows_text(name: str, rows: Iterable[Mapping[str, Any]], delimiter: str) -> Iterator[bytes]:

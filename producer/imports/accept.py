@@ -27,17 +27,16 @@ from orderworks.imports.columns import (
     match_columns,
     refuse_without_needed,
 )
-from orderworks.imports.options import Options
 from orderworks.imports.progress import ENDED, Summary, accepted_summary, mirror, read_progress
 from orderworks.imports.reject_sheet import line_column, unguarded
-from orderworks.imports.source import ImportSource, OpenSource, open_source
-from orderworks.imports.sources.delimited import refuse_unkeepable
-from orderworks.imports.sources.limits import limits_of
 from orderworks.imports.spool import Manifest, Spool
 from orderworks.updates.stream import SEQUENCE_BITS
-from producer.contents import Content
-from producer.options import check_options
-from producer.steps import pauses
+from producer.imports.deduplication import Content
+from producer.imports.options import Options, check_options
+from producer.imports.sources.csv_header import refuse_unkeepable
+from producer.imports.sources.limits import limits_of
+from producer.imports.sources.open_source import ImportSource, OpenSource, open_source
+from producer.updates.effects import pauses
 
 Source = ImportSource
 

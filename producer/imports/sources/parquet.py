@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orderworks.core.errors import ConfigurationError, Unavailable
-from orderworks.imports.sources.files import Ahead, Given, blocks_of
-from orderworks.imports.sources.limits import Limits
-from orderworks.imports.sources.text import bounded
+from producer.imports.sources.files import Ahead, Given, blocks_of
+from producer.imports.sources.limits import Limits
+from producer.imports.sources.text_stream import bounded
 
 MAGIC = b"PAR1"
 
@@ -43,9 +43,9 @@ def parquet_text(name: str, path: Path, limits: Limits, delimiter: str) -> Itera
         InvalidFile: it is damaged, or larger than it may be.
     """
     try:
-        from orderworks.imports.sources import polars_text  # noqa: PLC0415 - loads polars
+        from producer.imports.sources import polars_csv  # noqa: PLC0415 - loads polars
     except ImportError:
         raise ConfigurationError(
             f"{name}: Parquet files are read by polars: install orderworks[parquet]"
         ) from None
-    return polars_text.parquet_text(name, path, limits, delimiter)
+    return polars_csv.parquet_text(name, path, limits, delimiter)

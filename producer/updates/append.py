@@ -16,9 +16,9 @@ from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.shard_layout import Layout
 from orderworks.updates.stream import Target, shard_of
-from producer.chunks import Chunk, checked
-from producer.parts import Part
-from producer.steps import Answers, Ask, Nudge, Pause, Steps, pauses
+from producer.updates.chunking import Chunk, checked
+from producer.updates.effects import Answers, Ask, Nudge, Pause, Steps, pauses
+from producer.updates.shard_batch import Part
 
 CHUNK = 1000
 """Updates that `update_many` sends in one go: past this, more bring nothing."""

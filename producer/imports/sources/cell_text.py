@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.sources.files import BLOCK
+from producer.imports.sources.files import BLOCK
 
 AS_THEY_ARE = {str, int, type(None)}
 """Types whose values the csv module writes as a worker reads them; most cells have one of them."""

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from orderworks.core.errors import InvalidFile
 from orderworks.imports.csv_records import LONGEST_RECORD
 from orderworks.imports.file_format import Format
-from orderworks.imports.sources.delimited import (
+from producer.imports.sources.compression import unpacked
+from producer.imports.sources.csv_header import (
     Front,
     check_delimiter,
     find_delimiter,
@@ -22,7 +23,8 @@ from orderworks.imports.sources.delimited import (
     read_front,
     refuse_unkeepable,
 )
-from orderworks.imports.sources.files import (
+from producer.imports.sources.dataframes import Table, frame_text
+from producer.imports.sources.files import (
     Ahead,
     Content,
     Given,
@@ -31,14 +33,17 @@ from orderworks.imports.sources.files import (
     is_readable,
     open_file,
 )
-from orderworks.imports.sources.formats import extension, find_format
-from orderworks.imports.sources.frames import Table, frame_text
-from orderworks.imports.sources.jsonl import read_keys
-from orderworks.imports.sources.limits import Limits, refuse_more_columns
-from orderworks.imports.sources.packed import unpacked
-from orderworks.imports.sources.parquet import copied, parquet_text
-from orderworks.imports.sources.rows import rows_text
-from orderworks.imports.sources.text import bounded, checked_lines, first_blocks, refuse_foreign
+from producer.imports.sources.formats import extension, find_format
+from producer.imports.sources.jsonl_header import read_keys
+from producer.imports.sources.limits import Limits, refuse_more_columns
+from producer.imports.sources.mappings import rows_text
+from producer.imports.sources.parquet import copied, parquet_text
+from producer.imports.sources.text_stream import (
+    bounded,
+    checked_lines,
+    first_blocks,
+    refuse_foreign,
+)
 
 ImportSource = str | os.PathLike[str] | Content | Readable | Table | Iterable[Mapping[str, Any]]
 """A path, the content itself, a file opened for reading bytes, a table of polars, pandas or pyarrow,

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Literal
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.sources.parquet import MAGIC
+from producer.imports.sources.parquet import MAGIC
 
 PACKED = (".gz", ".zst")
 

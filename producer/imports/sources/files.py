@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, TypeGuard
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.sources.limits import Limits, refuse_more_given
+from producer.imports.sources.limits import Limits, refuse_more_given
 
 BLOCK = 256 << 10
 """Bytes read at once. A line that is too long is noticed because no block holds a whole one."""

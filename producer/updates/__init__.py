@@ -1,0 +1,1 @@
+"""Appends of updates: what is sent when, over connections of our own."""
