@@ -11,7 +11,7 @@ from kombu import Queue as KombuQueue
 
 from orderworks.core.keys import BEAT_PREFIX, QUEUE_OF, REFRESH_ENTRY, Queue, TaskName
 from orderworks.core.settings import Settings
-from orderworks.slots import Slot, message_options
+from worker.beat.slots import Slot, message_options
 
 settings = Settings.load()
 
@@ -70,7 +70,7 @@ worker_hijack_root_logger = False  # orderworks/core/logging.py owns logging
 imports = ("tasks.updates", "tasks.imports", "tasks.reports", "tasks.rollups", "tasks.upkeep")
 
 # --- Beat ---------------------------------------------------------------------------------------
-beat_scheduler = "worker.scheduler.Scheduler"  # any number of beats; one leads
+beat_scheduler = "worker.beat.scheduler.Scheduler"  # any number of beats; one leads
 beat_max_loop_interval = 2  # seconds between two looks, and two extensions of the lock
 redbeat_redis_url = broker_url
 redbeat_redis_options = _bounded_waits  # Redbeat takes none of the broker's over

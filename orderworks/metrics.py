@@ -34,9 +34,9 @@ from orderworks.imports.ledger import count_by_status
 from orderworks.reports import reconcile_runs
 from orderworks.reports.top_customers import published_report
 from orderworks.reports.windows import Window
-from orderworks.schedule import read_entries
 from orderworks.updates.messages import Verdict
 from orderworks.updates.stream import UpdateStream
+from worker.beat.entries import read_entries
 
 log = logging.getLogger(__name__)
 

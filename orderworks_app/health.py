@@ -23,10 +23,10 @@ from orderworks.reports import excluded_statuses, reconcile_runs
 from orderworks.reports.reconcile_runs import Check
 from orderworks.reports.top_customers import published_report
 from orderworks.reports.windows import Window
-from orderworks.schedule import Entry, read_entries
 from orderworks.updates.counters import read_totals
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.spans import span
+from worker.beat.entries import Entry, read_entries
 from worker.celery import app
 
 Name = TypeVar("Name", bound=str)

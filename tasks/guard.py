@@ -12,8 +12,8 @@ import sqlalchemy as sa
 import structlog
 from celery import Task
 
-from orderworks import slots
-from orderworks.slots import Slot
+from worker.beat import slots
+from worker.beat.slots import Slot
 from worker.lifecycle import current
 
 P = ParamSpec("P")

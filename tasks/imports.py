@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from orderworks.core.keys import TaskName
-from tasks.task import task
+from tasks.base import task
 from worker.lifecycle import current
 
 YIELD_PAUSE = 0.5

@@ -8,8 +8,8 @@ from celery.signals import worker_ready
 
 from orderworks.core.keys import REFRESH_ENTRY, TaskName, refresh_nudge
 from orderworks.reports.refresh import refresh
+from tasks.base import summary, task
 from tasks.guard import note_success
-from tasks.task import summary, task
 from worker.lifecycle import current
 
 

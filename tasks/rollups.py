@@ -9,8 +9,8 @@ from orderworks.core.keys import TaskName
 from orderworks.reports import reconcile_runs
 from orderworks.reports.reconcile_runs import Place
 from orderworks.reports.refresh import refresh
-from orderworks.slots import slot_of
-from tasks.task import summary, task
+from tasks.base import summary, task
+from worker.beat.slots import slot_of
 from worker.lifecycle import current
 
 log = structlog.get_logger()

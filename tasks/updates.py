@@ -11,9 +11,9 @@ from kombu.exceptions import OperationalError
 from orderworks.core.keys import TaskName
 from orderworks.updates.drain import Drain
 from orderworks.updates.ingest import Door
-from tasks.task import summary, task
+from tasks.base import summary, task
+from worker.broker import messages_wait
 from worker.lifecycle import current
-from worker.queues import messages_wait
 
 log = structlog.get_logger()
 

@@ -5,11 +5,11 @@ from typing import Any
 from orderworks.core.keys import Queue, TaskName
 from orderworks.maintenance import retention
 from orderworks.maintenance.sweep import MOST_WAITING, find_forgotten
+from tasks.base import summary, task
 from tasks.imports import load_chunk, plan_import
-from tasks.task import summary, task
 from tasks.updates import drain_updates
+from worker.broker import count_messages
 from worker.lifecycle import current
-from worker.queues import count_messages
 
 
 @task(TaskName.SWEEP)

@@ -3,11 +3,11 @@
 from celery import Celery
 
 from orderworks.core import logging
-from worker import lifecycle, listening, liveness
+from worker import broker_heartbeat, lifecycle, postgres_listener
 
 app = Celery("orderworks")
 app.config_from_object("celeryconfig")
 lifecycle.connect()
 logging.connect()
-liveness.connect(app)
-listening.connect(app)
+broker_heartbeat.connect(app)
+postgres_listener.connect(app)

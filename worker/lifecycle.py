@@ -13,7 +13,7 @@ from celery.signals import (
 )
 
 from orderworks.core.settings import Settings
-from worker.process import NotStarted, Process
+from worker.resources import NotStarted, Process
 
 _process: Process | None = None
 

@@ -8,14 +8,14 @@ import sqlalchemy as sa
 import typer
 from kombu.exceptions import OperationalError
 
-from orderworks import schedule
 from orderworks.core.database import make_engine
 from orderworks.core.errors import Unavailable
 from orderworks.core.settings import Settings
-from orderworks.schedule import Entry
-from orderworks.slots import Slot, message_options
 from orderworks_app.cli.output import console, plain, print_json, say, table
 from orderworks_app.spans import span
+from worker.beat import entries as schedule
+from worker.beat.entries import Entry
+from worker.beat.slots import Slot, message_options
 
 commands = typer.Typer(
     rich_markup_mode="markdown",

@@ -16,13 +16,13 @@ from orderworks.imports.ledger import count_by_status, list_unended
 from orderworks.imports.progress import Summary
 from orderworks.reports.top_customers import published_report
 from orderworks.reports.windows import Window
-from orderworks.schedule import Entry, read_entries
 from orderworks.updates.counters import read_totals
 from orderworks.updates.dead_letters import count_waiting
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.gateway.blocking import Blocking
 from orderworks_app.gateway.events import encoded
 from orderworks_app.gateway.looks import Look
+from worker.beat.entries import Entry, read_entries
 
 EVERY = 1.0
 """Seconds from one event to the next."""

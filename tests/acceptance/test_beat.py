@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orderworks import schedule
 from orderworks.core.locks import Lock, try_lock
-from orderworks.schedule import Entry
 from tests.commands import Run
 from tests.processes import Service, eventually
+from worker.beat import entries
+from worker.beat.entries import Entry
 
 SOON = 8
 """Seconds in which a change takes effect: two looks of 2 s each, and a worker."""
@@ -33,7 +33,7 @@ def _at_work(engine: sa.Engine, worker_with_beat: Service) -> None:
 
     def is_known() -> bool:
         with engine.connect() as connection:
-            return len(schedule.read_entries(connection)) >= len(configured())
+            return len(entries.read_entries(connection)) >= len(configured())
 
     eventually(is_known, 10, "beat registers nothing")
 
@@ -41,7 +41,7 @@ def _at_work(engine: sa.Engine, worker_with_beat: Service) -> None:
 def entry(engine: sa.Engine, name: str) -> Entry:
     """How an entry does."""
     with engine.connect() as connection:
-        return schedule.read_entry(connection, name)
+        return entries.read_entry(connection, name)
 
 
 def wait_for_runs(engine: sa.Engine, name: str, more: int, within: float = SOON) -> None:

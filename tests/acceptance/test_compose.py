@@ -20,7 +20,6 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from orderworks import schedule
 from orderworks.core import keys
 from orderworks.core.database import database_address
 from orderworks.core.redis import Redis, make_redis
@@ -33,7 +32,8 @@ from producer import Producer
 from tests.composition import Composition, free_ports
 from tests.conftest import make_database
 from tests.running_up import wait_until
-from worker import heartbeat, liveness
+from worker import broker_heartbeat, heartbeat
+from worker.beat import entries as schedule
 
 Process = subprocess.Popen[bytes]
 
@@ -263,12 +263,14 @@ def assert_seen(composition: Composition, name: str) -> None:
 def assert_beats_on(composition: Composition, name: str) -> None:
     """It goes on to beat though it has asked for no message since longer than it may be silent."""
     file, now = composition.heartbeat(name), time.time()
-    wait_until(lambda: file.stat().st_mtime > now + liveness.SILENCE + heartbeat.INTERVAL, 20)
+    wait_until(
+        lambda: file.stat().st_mtime > now + broker_heartbeat.SILENCE + heartbeat.INTERVAL, 20
+    )
 
 
 def assert_stops_to_beat(composition: Composition, name: str) -> None:
     """No beat comes any more, and the health check sees it when that has lasted."""
-    file, silence = composition.heartbeat(name), liveness.SILENCE + 2 * heartbeat.INTERVAL
+    file, silence = composition.heartbeat(name), broker_heartbeat.SILENCE + 2 * heartbeat.INTERVAL
     wait_until(lambda: time.time() - file.stat().st_mtime > silence, 20)
     make_old(file)
     assert not composition.is_healthy(name), name

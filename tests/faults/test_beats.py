@@ -10,12 +10,10 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orderworks import schedule
 from orderworks.core.errors import EntryNotFound
 from orderworks.core.keys import Queue, TaskName
 from orderworks.core.redis import make_redis
 from orderworks.core.settings import Settings
-from orderworks.slots import Slot, message_options
 from tests.holding import held_by
 from tests.processes import (
     Service,
@@ -30,6 +28,8 @@ from tests.processes import (
 from tests.servers import Valkey, running_valkey
 from tests.slotlog import log_slots, longest_gap, runs, shortest_slot
 from tests.watching import messages, waiting
+from worker.beat import entries
+from worker.beat.slots import Slot, message_options
 
 REFRESH = "refresh-top-customers"
 PERIOD = timedelta(seconds=1)
@@ -147,7 +147,7 @@ def test_a_killed_child_goes_on_with_its_slot(
 
     def has_succeeded() -> bool:
         with engine.connect() as connection:
-            return schedule.read_entry(connection, "sweep").succeeded_at is not None
+            return entries.read_entry(connection, "sweep").succeeded_at is not None
 
     eventually(has_succeeded, 20, "it does not go on")
     assert worker.said().count(f"sweep[{sent.id}] received") == 2, "it came again"
@@ -191,7 +191,7 @@ def slow_down(engine: sa.Engine, seconds: int) -> None:
 
     def is_changed() -> bool:
         with engine.begin() as connection, suppress(EntryNotFound):
-            return bool(schedule.set_period(connection, REFRESH, timedelta(seconds=seconds)).every)
+            return bool(entries.set_period(connection, REFRESH, timedelta(seconds=seconds)).every)
         return False
 
     eventually(is_changed, 10, "it registers nothing")

@@ -8,7 +8,7 @@ import pytest
 from celery.worker import state
 
 from orderworks.core.settings import Settings
-from worker import liveness
+from worker import broker_heartbeat
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -29,7 +29,7 @@ def hears(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Hears:
             app=SimpleNamespace(conf=SimpleNamespace(broker_url=broker or settings.broker)),
         )
         monkeypatch.setattr(state, "reserved_requests", set(range(held)))
-        return liveness._hears_broker(consumer)  # type: ignore[arg-type]  # noqa: SLF001
+        return broker_heartbeat._hears_broker(consumer)  # type: ignore[arg-type]  # noqa: SLF001
 
     return ask
 
@@ -41,7 +41,7 @@ def test_waiting_for_messages_with_answers_is_life(hears: Hears) -> None:
 def test_waiting_for_messages_without_answers_is_none_though_the_broker_answers_others(
     hears: Hears,
 ) -> None:
-    assert not hears(free=True, asked=liveness.SILENCE + 1)
+    assert not hears(free=True, asked=broker_heartbeat.SILENCE + 1)
     assert not hears(free=True, asked=None)
 
 

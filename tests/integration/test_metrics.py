@@ -29,14 +29,14 @@ from orderworks.metrics import DOCUMENTED, Metrics
 from orderworks.reports.rebuild import Rebuild
 from orderworks.reports.refresh import refresh
 from orderworks.reports.windows import Window
-from orderworks.schedule import Planned, pause, register
-from orderworks.slots import note_success
 from orderworks.updates.drain import Drained
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from producer.imports.accept import accept_import
 from producer.imports.options import Options
 from tests.integration.conftest import Rows
+from worker.beat.entries import Planned, pause, register
+from worker.beat.slots import note_success
 
 Told = dict[str, float]
 """Numbers by metric and labels, as they are written."""

@@ -16,10 +16,10 @@ from orderworks.core.schema import rollup_checks
 from orderworks.core.settings import Settings
 from orderworks.reports import reconcile_runs
 from orderworks.reports.refresh import refresh
-from orderworks.schedule import read_entries
-from orderworks.slots import Slot, message_options
 from tests.integration.conftest import Rows
 from tests.watching import contents, run
+from worker.beat.entries import read_entries
+from worker.beat.slots import Slot, message_options
 
 CUSTOMERS = 6
 

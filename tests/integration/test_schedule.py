@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from orderworks import schedule, slots
 from orderworks.core.errors import EntryNotFound
 from orderworks.core.schema import beat_runs
-from orderworks.schedule import PATIENCE, Entry, Planned
+from worker.beat import entries, slots
+from worker.beat.entries import PATIENCE, Entry, Planned
 
 SWEEP = Planned("sweep", "tasks.upkeep.sweep", 60)
 PURGE = Planned("purge", "tasks.upkeep.purge_expired", 86_400)
@@ -22,13 +22,13 @@ def _registered(engine: sa.Engine) -> None:
 def register(engine: sa.Engine, *planned: Planned) -> None:
     """Register as the leading beat does."""
     with engine.begin() as connection:
-        schedule.register(connection, planned)
+        entries.register(connection, planned)
 
 
 def entry(engine: sa.Engine, name: str = "sweep") -> Entry:
     """How an entry does."""
     with engine.connect() as connection:
-        return schedule.read_entry(connection, name)
+        return entries.read_entry(connection, name)
 
 
 def let_pass(engine: sa.Engine, seconds: float) -> None:
@@ -70,21 +70,21 @@ def test_a_short_period_has_the_time_that_a_change_of_the_leader_takes(engine: s
 def test_a_changed_period_counts_from_its_change(engine: sa.Engine) -> None:
     let_pass(engine, 40_000)
     with engine.begin() as connection:
-        changed = schedule.set_period(connection, "purge", timedelta(seconds=60))
+        changed = entries.set_period(connection, "purge", timedelta(seconds=60))
     assert (changed.every, changed.configured, changed.is_overdue) == (60, 86_400, False)
     let_pass(engine, 121)
     assert entry(engine, "purge").is_overdue
     with engine.begin() as connection:
-        assert schedule.set_period(connection, "purge", None).every == 86_400
+        assert entries.set_period(connection, "purge", None).every == 86_400
 
 
 def test_a_paused_entry_owes_nothing_until_it_is_resumed(engine: sa.Engine) -> None:
     with engine.begin() as connection:
-        schedule.pause(connection, "sweep")
+        entries.pause(connection, "sweep")
     let_pass(engine, 1000)
     assert (entry(engine).is_overdue, entry(engine).due_in) == (False, None)
     with engine.begin() as connection:
-        schedule.resume(connection, "sweep")
+        entries.resume(connection, "sweep")
     assert not entry(engine).is_overdue
     let_pass(engine, 121)
     assert entry(engine).is_overdue
@@ -94,10 +94,10 @@ def test_registering_again_keeps_what_people_changed_and_forgets_what_is_gone(
     engine: sa.Engine,
 ) -> None:
     with engine.begin() as connection:
-        schedule.set_period(connection, "sweep", timedelta(seconds=7))
+        entries.set_period(connection, "sweep", timedelta(seconds=7))
     register(engine, Planned("sweep", SWEEP.task, 90))
     with engine.connect() as connection:
-        (kept,) = schedule.read_entries(connection)
+        (kept,) = entries.read_entries(connection)
     assert (kept.entry, kept.every, kept.configured) == ("sweep", 7, 90)
 
 
@@ -111,7 +111,7 @@ def test_another_configured_period_counts_from_then_on(engine: sa.Engine) -> Non
 
 def test_an_unknown_entry_is_an_error_that_names_the_known_ones(engine: sa.Engine) -> None:
     with engine.begin() as connection, pytest.raises(EntryNotFound, match="'sweeep'.*purge, sweep"):
-        schedule.pause(connection, "sweeep")
+        entries.pause(connection, "sweeep")
     register(engine)
     with engine.begin() as connection, pytest.raises(EntryNotFound, match="is `celery"):
-        schedule.pause(connection, "sweep")
+        entries.pause(connection, "sweep")

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orderworks import schedule, slots
 from orderworks.core.schema import beat_runs
-from orderworks.slots import Slot
+from worker.beat import entries, slots
+from worker.beat.slots import Slot
 
 PERIOD = 60.0
 SWEEP = Slot("sweep", PERIOD)
@@ -115,7 +115,7 @@ def test_the_period_is_what_the_database_says_not_the_message(
 ) -> None:
     claim()
     with engine.begin() as connection:
-        schedule.set_period(connection, "sweep", timedelta(seconds=10 * PERIOD))
+        entries.set_period(connection, "sweep", timedelta(seconds=10 * PERIOD))
     pass_time(engine, PERIOD)
     assert not claim()
     pass_time(engine, 5 * PERIOD)
@@ -125,12 +125,12 @@ def test_the_period_is_what_the_database_says_not_the_message(
 def test_a_paused_entry_runs_only_by_hand(engine: sa.Engine, claim: Claim) -> None:
     claim()
     with engine.begin() as connection:
-        schedule.pause(connection, "sweep")
+        entries.pause(connection, "sweep")
     pass_time(engine, PERIOD)
     assert not claim()
     assert claim(slot=Slot("sweep", PERIOD, forced=True))
     with engine.begin() as connection:
-        schedule.resume(connection, "sweep")
+        entries.resume(connection, "sweep")
     assert not claim(), "the run by hand took the slot"
     pass_time(engine, PERIOD)
     assert claim()
@@ -164,11 +164,11 @@ def test_a_run_that_failed_is_noted_with_its_reason(engine: sa.Engine, claim: Cl
     claim()
     with engine.begin() as connection:
         slots.note_failure(connection, "sweep", "ValueError: no")
-        (entry,) = schedule.read_entries(connection)
+        (entry,) = entries.read_entries(connection)
     assert (entry.has_failed, entry.error, entry.succeeded_at) == (True, "ValueError: no", None)
     with engine.begin() as connection:
         slots.note_success(connection, "sweep")
-        (entry,) = schedule.read_entries(connection)
+        (entry,) = entries.read_entries(connection)
     assert not entry.has_failed
     assert isinstance(entry.succeeded_at, datetime)
 

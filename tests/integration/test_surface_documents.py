@@ -24,13 +24,13 @@ from orderworks.imports import chunk_claims
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks.reports.refresh import refresh
-from orderworks.schedule import Planned, register
-from orderworks.slots import note_success
 from orderworks.updates.messages import Outcome, Verdict
 from orderworks_app.cli.app import run as run_command
 from tests.frozen import compare
 from tests.integration.conftest import Rows
 from tests.processes import eventually
+from worker.beat.entries import Planned, register
+from worker.beat.slots import note_success
 
 Seed = Callable[[Rows], None]
 

@@ -17,11 +17,11 @@ from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
 from orderworks.reports.rebuild import Rebuild
 from orderworks.reports.refresh import refresh
-from orderworks.schedule import Planned, register
 from orderworks_app.cli.metrics import metrics as print_metrics
 from orderworks_app.gateway.app import make_app
 from tests.frozen import compare
 from tests.gateways import client_of, running_gateway
+from worker.beat.entries import Planned, register
 
 PROSE = {"description", "summary", "title", "example", "examples"}
 """Keys of the document that only people read."""

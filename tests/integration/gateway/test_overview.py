@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from orderworks.cache import invalidate
 from orderworks.core.redis import Redis
 from orderworks.reports.refresh import refresh
-from orderworks.schedule import Planned, pause, register
 from orderworks.tokens import Scope, create_token
 from orderworks.updates.drain import Drained
 from orderworks.updates.messages import OrderUpdate
 from tests.gateways import client_of
 from tests.integration.conftest import Rows
+from worker.beat.entries import Planned, pause, register
 
 PATH = "/v1/overview/events"
 

@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [
-        ("tasks.imports, tasks.upkeep, worker.process, orderworks.imports.importer", "polars"),
+        ("tasks.imports, tasks.upkeep, worker.resources, orderworks.imports.importer", "polars"),
         (
             "producer.imports.sources.open_source, orderworks.imports.spool, producer.imports.accept",
             "polars",

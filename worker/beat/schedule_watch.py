@@ -13,7 +13,7 @@ import structlog
 
 from orderworks.core.database import make_engine
 from orderworks.core.settings import Settings
-from orderworks.schedule import Entry, Planned, read_entries, register
+from worker.beat.entries import Entry, Planned, read_entries, register
 
 PAUSE = 2.0
 """Seconds between two looks. A change takes one of them, and a look of beat's at it."""

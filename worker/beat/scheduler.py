@@ -2,7 +2,7 @@
 
 Redbeat waits for its lock once, at start, and `celery beat` ends when the lock is lost. Here every
 beat looks, every few seconds, whether it leads: a frozen one that wakes up follows, and one whose
-broker was away or emptied goes on. Sending twice does no harm (`orderworks/slots.py`).
+broker was away or emptied goes on. Sending twice does no harm (`worker/beat/slots.py`).
 """
 
 from datetime import timedelta
@@ -14,10 +14,10 @@ from celery.result import AsyncResult
 from redbeat.schedulers import RedBeatScheduler, RedBeatSchedulerEntry, ensure_conf, get_redis
 from redis.exceptions import RedisError
 
-from orderworks.schedule import Entry, Planned
-from orderworks.slots import Slot, message_options, slot_of
-from worker.lead import Lead
-from worker.schedule import Changes
+from worker.beat.entries import Entry, Planned
+from worker.beat.leader import Lead
+from worker.beat.schedule_watch import Changes
+from worker.beat.slots import Slot, message_options, slot_of
 
 Pace = tuple[float, bool]
 """How an entry is asked for: every so many seconds, or, if it is paused, not at all."""

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.errors import EntryNotFound
 from orderworks.core.schema import beat_runs
-from orderworks.slots import period
+from worker.beat.slots import period
 
 PATIENCE = 30.0
 """Seconds that any entry may be late, however short its period: what a change of the leading beat, or

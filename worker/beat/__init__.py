@@ -1,0 +1,1 @@
+"""Beat: which of its processes leads, what is due, and one run a slot."""
