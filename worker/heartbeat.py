@@ -1,7 +1,7 @@
 """The heartbeat file of a worker or beat, and the probe that reads it: `python -m worker.heartbeat`.
 
-`WORKER_HEARTBEAT_FILE` names the file; without it there is none. `worker/broker_heartbeat.py` decides when
-the heart beats. The probe runs every few seconds for as long as a container lives, so this module
+`WORKER_HEARTBEAT_FILE` names the file; without it there is none. `worker/broker_heartbeat.py` decides
+when the heart beats. The probe runs every few seconds for as long as a container lives, so this module
 imports next to nothing.
 """
 

@@ -18,7 +18,7 @@ from orderworks.updates.stream import UpdateStream
 from orderworks_app.cli.dead_views import print_letter, print_list, print_replayed, progress_bar
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.output import print_json
-from orderworks_app.moments import moment
+from orderworks_app.operations.timespans import moment
 from producer.nudges import Nudges
 
 LISTED = 50

@@ -10,7 +10,7 @@ from orderworks_app.cli.output import console, table
 def doctor() -> None:
     """Look for set-ups that are known to go wrong, and say what to do about each."""
     # It reads Celery's table, which has to know the broker as soon as it is imported.
-    from orderworks_app.checkup import checkup  # noqa: PLC0415 - as said
+    from orderworks_app.observability.doctor import checkup  # noqa: PLC0415 - as said
 
     findings = checkup(Settings.load())
     lines = table("", "check", "found", "do")

@@ -6,7 +6,7 @@ import typer
 
 from orderworks_app.cli.import_views import print_summary
 from orderworks_app.cli.output import AsJson, print_json
-from orderworks_app.imports import Imports, Steer
+from orderworks_app.operations.imports import Imports, Steer
 
 ImportId = Annotated[str, typer.Argument(help="The import, by its id in `orderworks imports`.")]
 

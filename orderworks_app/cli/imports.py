@@ -17,7 +17,7 @@ from orderworks.imports.rejects import Reject, as_csv, iter_rejects, iter_unmend
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.import_views import print_list, print_summary, progress_bar, would_stop
 from orderworks_app.cli.output import AsJson, print_json, say
-from orderworks_app.imports import FileKind, Format, Imports
+from orderworks_app.operations.imports import FileKind, Format, Imports
 from producer import ImportJob, Producer
 
 LOOK_EVERY = 0.5

@@ -5,7 +5,7 @@ import sys
 from prometheus_client import generate_latest
 
 from orderworks.core.settings import Settings
-from orderworks.metrics import Metrics
+from orderworks_app.observability.metrics import Metrics
 
 
 def metrics() -> None:

@@ -11,7 +11,7 @@ from rich.bar import Bar
 from orderworks.reports.top_customers import Report, TopCustomers
 from orderworks.reports.windows import Window
 from orderworks_app.cli.output import console, plain, print_json, say, table
-from orderworks_app.report_page import render
+from orderworks_app.cli.report_html import render
 from orderworks_app.spans import span
 
 commands = typer.Typer(rich_markup_mode="markdown")

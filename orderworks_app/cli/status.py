@@ -8,7 +8,7 @@ from orderworks.cache.invalidation import Path
 from orderworks.core.settings import Settings
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.output import console, plain, print_json, say, table
-from orderworks_app.health import Examination, Status
+from orderworks_app.observability.status import Examination, Status
 
 WHO = {
     Path.WORKER: "after a worker's commit",

@@ -11,12 +11,12 @@ from orderworks.cache import Cache
 from orderworks.core.keys import TaskName
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
-from orderworks.metrics import Metrics
 from orderworks.reports.top_customers import TopCustomers
 from orderworks.updates.replay import RATE, Replay
 from orderworks.updates.stream import UpdateStream
-from orderworks_app.health import Examination
-from orderworks_app.imports import Imports
+from orderworks_app.observability.metrics import Metrics
+from orderworks_app.observability.status import Examination
+from orderworks_app.operations.imports import Imports
 from producer.nudges import Nudges
 
 

@@ -11,7 +11,7 @@ from orderworks.imports.progress import ENDED, Summary
 from orderworks_app.gateway.events import encoded
 from orderworks_app.gateway.looks import AWAY
 from orderworks_app.gateway.problems import problem_of
-from orderworks_app.imports import Imports
+from orderworks_app.operations.imports import Imports
 
 EVERY = 0.5
 """Seconds between two looks."""

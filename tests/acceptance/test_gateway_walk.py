@@ -15,7 +15,7 @@ from tests.walks import walk
 def test_the_walk_in_the_documentation_goes_where_it_says(
     settings: Settings, engine: sa.Engine, worker: Service, tmp_path: Path
 ) -> None:
-    assert worker.resources.poll() is None
+    assert worker.process.poll() is None
     empty(engine)
     with engine.begin() as connection:
         connection.execute(sa.insert(customers).values(id=7, name="Seven"))
@@ -28,7 +28,7 @@ def test_the_walk_in_the_documentation_goes_where_it_says(
 def test_the_walk_with_files_goes_where_it_says(
     settings: Settings, engine: sa.Engine, worker: Service, tmp_path: Path
 ) -> None:
-    assert worker.resources.poll() is None
+    assert worker.process.poll() is None
     empty(engine)
     with running_gateway(settings) as address:
         walk("docs/gateway-reads.md", address, tmp_path)

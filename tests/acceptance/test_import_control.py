@@ -18,7 +18,7 @@ from orderworks.core.keys import Queue
 from orderworks.core.schema import customers
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
-from orderworks_app.imports import Imports
+from orderworks_app.operations.imports import Imports
 from producer import Producer
 from tests.commands import Run
 from tests.holding import AT_A_ROW, attempts, chunks_at_work, held_by, orders_taken

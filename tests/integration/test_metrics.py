@@ -25,13 +25,13 @@ from orderworks.core.schema import (
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
-from orderworks.metrics import DOCUMENTED, Metrics
 from orderworks.reports.rebuild import Rebuild
 from orderworks.reports.refresh import refresh
 from orderworks.reports.windows import Window
 from orderworks.updates.drain import Drained
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
+from orderworks_app.observability.metrics import DOCUMENTED, Metrics
 from producer.imports.accept import accept_import
 from producer.imports.options import Options
 from tests.integration.conftest import Rows
@@ -335,7 +335,7 @@ def test_a_broker_that_is_no_redis_is_not_asked(told: Callable[..., Told]) -> No
 def test_questions_to_the_database_end_in_time(
     engine: sa.Engine, told: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderworks.metrics.DATABASE_SECONDS", 1)
+    monkeypatch.setattr("orderworks_app.observability.metrics.DATABASE_SECONDS", 1)
     with engine.begin() as other:
         other.execute(sa.text("LOCK TABLE dead_updates IN ACCESS EXCLUSIVE MODE"))
         found = told()

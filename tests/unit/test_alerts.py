@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from orderworks.metrics import DOCUMENTED
+from orderworks_app.observability.metrics import DOCUMENTED
 from tests.composition import ROOT
 
 FILE = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8"))

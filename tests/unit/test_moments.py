@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orderworks.core.errors import InvalidInput
-from orderworks_app.moments import moment
+from orderworks_app.operations.timespans import moment
 
 
 @pytest.mark.parametrize(

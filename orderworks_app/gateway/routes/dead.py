@@ -21,7 +21,7 @@ from orderworks_app.gateway.pages import page, place_of
 from orderworks_app.gateway.problems import FieldError, Kind, Problem, problem_of, try_again
 from orderworks_app.gateway.queries import NO_NUL
 from orderworks_app.gateway.state import State, state_of
-from orderworks_app.moments import moment
+from orderworks_app.operations.timespans import moment
 
 router = APIRouter(prefix="/v1", tags=["dead letters"])
 

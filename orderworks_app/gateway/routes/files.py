@@ -17,7 +17,7 @@ from orderworks_app.gateway.queries import NO_NUL
 from orderworks_app.gateway.replays import once
 from orderworks_app.gateway.routes.imports import ID, Here, ImportId
 from orderworks_app.gateway.uploads import Upload
-from orderworks_app.imports import FileKind
+from orderworks_app.operations.imports import FileKind
 from producer import ImportJob
 from producer.imports.presets import read_preset
 

@@ -18,7 +18,7 @@ from orderworks_app.gateway.events import EventStream, encoded, streams
 from orderworks_app.gateway.lasttold import look
 from orderworks_app.gateway.pages import page, place_of
 from orderworks_app.gateway.state import State, state_of
-from orderworks_app.imports import Format, Steer
+from orderworks_app.operations.imports import Format, Steer
 
 router = APIRouter(prefix="/v1", tags=["imports"])
 

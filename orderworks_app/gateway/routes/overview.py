@@ -11,7 +11,7 @@ from orderworks_app.gateway.describe import gives
 from orderworks_app.gateway.events import EventStream, encoded, streams
 from orderworks_app.gateway.overview import Overview
 from orderworks_app.gateway.state import State, state_of
-from orderworks_app.health import Status
+from orderworks_app.observability.status import Status
 
 router = APIRouter(prefix="/v1", tags=["overview"], dependencies=[Depends(allowed(Scope.READ))])
 

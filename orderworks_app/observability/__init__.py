@@ -1,0 +1,1 @@
+"""Whether all is well, as people and metrics systems read it."""

@@ -1,0 +1,1 @@
+"""What people do to imports, and how they name times."""
