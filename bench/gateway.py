@@ -18,7 +18,7 @@ from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.sides import Result, Side, SideFailed, compare, stopwatch
 from bench.streams import undrained
-from orderworks.tokens import Scope, create_token
+from orderworks_app.gateway.auth.token_store import Scope, create_token
 from producer import OrderUpdate, Producer
 
 UPDATE_MANY, BATCH = "update_many", "POST /v1/orders:batch"

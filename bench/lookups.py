@@ -28,7 +28,7 @@ from orderworks.cache import Cache
 from orderworks.core.settings import Settings
 from orderworks.reads import AsyncCustomerReads, Known
 from orderworks_app.embedded.ports import LOOPBACK
-from orderworks_app.gateway.pool import Pool, address
+from orderworks_app.gateway.backends.database_pool import Pool, address
 
 SEQUENTIAL, ONE = "psycopg2, one after another", "asyncpg, one after another"
 GATHERED, LOOKUP = "asyncpg, gathered over a pool", "POST /v1/customers:lookup"

@@ -7,8 +7,14 @@ import typer
 
 from orderworks.core.database import make_engine
 from orderworks.core.settings import Settings
-from orderworks.tokens import Scope, Token, create_token, list_tokens, revoke_token
 from orderworks_app.cli.output import console, plain, print_json, say, table
+from orderworks_app.gateway.auth.token_store import (
+    Scope,
+    Token,
+    create_token,
+    list_tokens,
+    revoke_token,
+)
 
 commands = typer.Typer(
     no_args_is_help=True,

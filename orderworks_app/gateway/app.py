@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 
 from orderworks.core import logging
 from orderworks.core.settings import Settings
-from orderworks_app.gateway.describe import describe
-from orderworks_app.gateway.manners import Manners
-from orderworks_app.gateway.problems import answer_problem
+from orderworks_app.gateway.http.middleware import Manners
+from orderworks_app.gateway.http.openapi import describe
+from orderworks_app.gateway.http.problems import answer_problem
+from orderworks_app.gateway.resources import State
 from orderworks_app.gateway.routes import ROUTERS, STREAMED
-from orderworks_app.gateway.state import State
 
 COLLECTED = 10_000
 """Objects more than before, when the collector looks for new ones in cycles; Python's default is 700."""

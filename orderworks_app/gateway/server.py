@@ -11,8 +11,8 @@ from orderworks.core import logging
 from orderworks.core.database import make_engine
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
-from orderworks.tokens import count_valid
-from orderworks_app.gateway.loopback import is_loopback
+from orderworks_app.gateway.auth.loopback import is_loopback
+from orderworks_app.gateway.auth.token_store import count_valid
 
 APP = "orderworks_app.gateway.app:app_of_environment"
 """Each process makes its own, from the environment."""

@@ -24,10 +24,10 @@ from orderworks.core import keys
 from orderworks.core.database import database_address
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import orders
-from orderworks.tokens import Scope, create_token
 from orderworks.updates.messages import OrderUpdate
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.stack import Stack
+from orderworks_app.gateway.auth.token_store import Scope, create_token
 from producer import Producer
 from tests.composition import Composition, free_ports
 from tests.conftest import make_database

@@ -13,9 +13,9 @@ from selenium.webdriver.support.select import Select
 from orderworks.core.settings import Settings
 from orderworks.reports.top_customers import compute
 from orderworks.reports.windows import Window
-from orderworks.tokens import Scope, create_token, revoke_token
 from orderworks.updates.messages import OrderUpdate
 from orderworks_app.embedded.stack import Stack
+from orderworks_app.gateway.auth.token_store import Scope, create_token, revoke_token
 from producer import Producer
 from tests.browser import PHONE, Browser, Installed, find_browser, running_browser
 from tests.conftest import fresh_settings

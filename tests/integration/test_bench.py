@@ -26,10 +26,10 @@ from orderworks.core.database import database_address
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
-from orderworks.tokens import Scope, create_token
 from orderworks_app.demo.data import generate
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.stack import Stack
+from orderworks_app.gateway.auth.token_store import Scope, create_token
 
 CUSTOMERS = "id,name,phone,email\n1,Ada,,ada@shop.example\n"
 ORDERS = [

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack, aclosing
 
 import pytest
 
-from orderworks_app.gateway import feeds
-from orderworks_app.gateway.feeds import RETRY, STILL_HERE, Feeds
+from orderworks_app.gateway.streaming import broadcast
+from orderworks_app.gateway.streaming.broadcast import RETRY, STILL_HERE, Feeds
 
 
 class Bell:
@@ -98,7 +98,7 @@ def test_who_comes_later_gets_the_newest_event_at_once() -> None:
 
 
 def test_a_silent_feed_says_that_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(broadcast, "HEARTBEAT", 0.01)
 
     async def test(bell: Bell, made: Feeds) -> None:
         async with aclosing(made.listen("a", bell.events)) as stream:

@@ -9,13 +9,13 @@ from fastapi.responses import Response
 
 from orderworks.reads import Customer, CustomerSummary, Known, Order
 from orderworks.updates.messages import MAX_BIGINT
-from orderworks_app.gateway.answers import answer, read_json
-from orderworks_app.gateway.auth import Scope, allowed
-from orderworks_app.gateway.describe import gives, takes
-from orderworks_app.gateway.direct import Direct
-from orderworks_app.gateway.pages import page, place_of
-from orderworks_app.gateway.problems import Problem, not_found
-from orderworks_app.gateway.state import State, current_state, state_of
+from orderworks_app.gateway.dependencies.authorize import Scope, allowed
+from orderworks_app.gateway.http.fast_route import Direct
+from orderworks_app.gateway.http.openapi import gives, takes
+from orderworks_app.gateway.http.pagination import page, place_of
+from orderworks_app.gateway.http.problems import Problem, not_found
+from orderworks_app.gateway.http.responses import answer, read_json
+from orderworks_app.gateway.resources import State, current_state, state_of
 
 READERS = [Depends(allowed(Scope.READ))]
 

@@ -14,13 +14,13 @@ from orderworks.core.errors import InvalidInput, ReplayStopped
 from orderworks.updates.dead_letters import Found, Letter, Wanted, find_dead
 from orderworks.updates.messages import MAX_BIGINT
 from orderworks.updates.replay import Replay, Replayed, Unreadable
-from orderworks_app.gateway.answers import answer, read_json
-from orderworks_app.gateway.auth import Scope, allowed
-from orderworks_app.gateway.describe import gives, takes
-from orderworks_app.gateway.pages import page, place_of
-from orderworks_app.gateway.problems import FieldError, Kind, Problem, problem_of, try_again
-from orderworks_app.gateway.queries import NO_NUL
-from orderworks_app.gateway.state import State, state_of
+from orderworks_app.gateway.dependencies.authorize import Scope, allowed
+from orderworks_app.gateway.http.openapi import gives, takes
+from orderworks_app.gateway.http.pagination import page, place_of
+from orderworks_app.gateway.http.problems import FieldError, Kind, Problem, problem_of, try_again
+from orderworks_app.gateway.http.query_params import NO_NUL
+from orderworks_app.gateway.http.responses import answer, read_json
+from orderworks_app.gateway.resources import State, state_of
 from orderworks_app.operations.timespans import moment
 
 router = APIRouter(prefix="/v1", tags=["dead letters"])

@@ -8,15 +8,15 @@ from fastapi.responses import Response
 
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
-from orderworks_app.gateway.answers import answer
-from orderworks_app.gateway.auth import Scope, allowed
-from orderworks_app.gateway.bodies import Body
-from orderworks_app.gateway.describe import KEY, gives
-from orderworks_app.gateway.problems import FieldError, Kind, Problem
-from orderworks_app.gateway.queries import NO_NUL
-from orderworks_app.gateway.replays import once
+from orderworks_app.gateway.dependencies.authorize import Scope, allowed
+from orderworks_app.gateway.dependencies.idempotency import once
+from orderworks_app.gateway.http.openapi import KEY, gives
+from orderworks_app.gateway.http.problems import FieldError, Kind, Problem
+from orderworks_app.gateway.http.query_params import NO_NUL
+from orderworks_app.gateway.http.request_body import Body
+from orderworks_app.gateway.http.responses import answer
 from orderworks_app.gateway.routes.imports import ID, Here, ImportId
-from orderworks_app.gateway.uploads import Upload
+from orderworks_app.gateway.transfers.uploads import Upload
 from orderworks_app.operations.imports import FileKind
 from producer import ImportJob
 from producer.imports.presets import read_preset

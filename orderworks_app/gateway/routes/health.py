@@ -8,9 +8,9 @@ import msgspec
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
-from orderworks_app.gateway.answers import answer
-from orderworks_app.gateway.describe import gives
-from orderworks_app.gateway.state import State, state_of
+from orderworks_app.gateway.http.openapi import gives
+from orderworks_app.gateway.http.responses import answer
+from orderworks_app.gateway.resources import State, state_of
 
 router = APIRouter(tags=["health"])
 

@@ -10,14 +10,14 @@ from fastapi.responses import Response, StreamingResponse
 from orderworks.imports.ledger import list_imports
 from orderworks.imports.progress import Summary
 from orderworks.imports.rejects import Reasons, count_reasons, page_of_rejects, page_of_unmended
-from orderworks_app.gateway.answers import answer
-from orderworks_app.gateway.auth import Scope, allowed, welcome
-from orderworks_app.gateway.describe import Responses, gives
-from orderworks_app.gateway.downloads import csv_of, download, json_lines
-from orderworks_app.gateway.events import EventStream, encoded, streams
-from orderworks_app.gateway.lasttold import look
-from orderworks_app.gateway.pages import page, place_of
-from orderworks_app.gateway.state import State, state_of
+from orderworks_app.gateway.dependencies.authorize import Scope, allowed, welcome
+from orderworks_app.gateway.dependencies.import_lookup import look
+from orderworks_app.gateway.dependencies.reject_downloads import csv_of, download, json_lines
+from orderworks_app.gateway.http.openapi import Responses, gives
+from orderworks_app.gateway.http.pagination import page, place_of
+from orderworks_app.gateway.http.responses import answer
+from orderworks_app.gateway.resources import State, state_of
+from orderworks_app.gateway.streaming.sse import EventStream, encoded, streams
 from orderworks_app.operations.imports import Format, Steer
 
 router = APIRouter(prefix="/v1", tags=["imports"])

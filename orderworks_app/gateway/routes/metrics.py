@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from orderworks_app.gateway.auth import Scope, allowed
-from orderworks_app.gateway.state import State, state_of
+from orderworks_app.gateway.dependencies.authorize import Scope, allowed
+from orderworks_app.gateway.resources import State, state_of
 
 router = APIRouter(tags=["health"])
 

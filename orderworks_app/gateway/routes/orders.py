@@ -10,14 +10,14 @@ from starlette.requests import ClientDisconnect
 
 from orderworks.core.errors import NotDurable, PartlyAccepted, WaitTimeout
 from orderworks.updates.messages import MAX_BIGINT, Money, OrderUpdate, Verdict
-from orderworks_app.gateway.answers import answer, decoded
-from orderworks_app.gateway.auth import Scope, allowed
-from orderworks_app.gateway.batches import Batch, Reject
-from orderworks_app.gateway.bodies import Body
-from orderworks_app.gateway.describe import KEY, gives, takes
-from orderworks_app.gateway.problems import problem_of
-from orderworks_app.gateway.replays import once
-from orderworks_app.gateway.state import State, state_of
+from orderworks_app.gateway.dependencies.authorize import Scope, allowed
+from orderworks_app.gateway.dependencies.idempotency import once
+from orderworks_app.gateway.http.openapi import KEY, gives, takes
+from orderworks_app.gateway.http.problems import problem_of
+from orderworks_app.gateway.http.request_body import Body
+from orderworks_app.gateway.http.responses import answer, decoded
+from orderworks_app.gateway.resources import State, state_of
+from orderworks_app.gateway.transfers.ndjson import Batch, Reject
 
 log = structlog.get_logger(__name__)
 

@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
-from orderworks_app.gateway.answers import answer
-from orderworks_app.gateway.auth import Scope, allowed, welcome
-from orderworks_app.gateway.describe import gives
-from orderworks_app.gateway.events import EventStream, encoded, streams
-from orderworks_app.gateway.overview import Overview
-from orderworks_app.gateway.state import State, state_of
+from orderworks_app.gateway.dependencies.authorize import Scope, allowed, welcome
+from orderworks_app.gateway.http.openapi import gives
+from orderworks_app.gateway.http.responses import answer
+from orderworks_app.gateway.resources import State, state_of
+from orderworks_app.gateway.streaming.overview import Overview
+from orderworks_app.gateway.streaming.sse import EventStream, encoded, streams
 from orderworks_app.observability.status import Status
 
 router = APIRouter(prefix="/v1", tags=["overview"], dependencies=[Depends(allowed(Scope.READ))])

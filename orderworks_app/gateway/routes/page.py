@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from orderworks_app.gateway.problems import not_found
+from orderworks_app.gateway.http.problems import not_found
 
 router = APIRouter(include_in_schema=False)
 
@@ -58,7 +58,7 @@ def _sent(request: Request, file: File) -> Response:
 def _files() -> dict[str, File]:
     """All parts by name, read once in a process."""
     found = {}
-    for each in files("orderworks_app.gateway").joinpath("page").iterdir():
+    for each in files("orderworks_app.gateway").joinpath("static").iterdir():
         ending = "." + each.name.rpartition(".")[2]
         if ending in MEDIA_TYPES:
             body = each.read_bytes()

@@ -10,9 +10,9 @@ from fastapi.responses import Response
 
 from orderworks.reports.top_customers import Report, Shown
 from orderworks.reports.windows import Window
-from orderworks_app.gateway.auth import Scope, allowed
-from orderworks_app.gateway.describe import gives
-from orderworks_app.gateway.state import State, state_of
+from orderworks_app.gateway.dependencies.authorize import Scope, allowed
+from orderworks_app.gateway.http.openapi import gives
+from orderworks_app.gateway.resources import State, state_of
 
 router = APIRouter(prefix="/v1", tags=["reports"], dependencies=[Depends(allowed(Scope.READ))])
 

@@ -12,7 +12,7 @@ from orderworks.core.settings import Settings
 from orderworks.updates.drain import Drained
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
-from orderworks_app.gateway import batches
+from orderworks_app.gateway.transfers import ndjson
 from tests.gateways import client_of, running_gateway
 
 Rows = dict[int, tuple[int, str, Decimal, int]]
@@ -157,9 +157,9 @@ def test_a_bad_line_is_rejected_by_itself(
 
 
 def test_only_the_first_rejects_are_listed(http: httpx.Client) -> None:
-    account = batch(http, *["nonsense"] * (batches.LISTED + 50)).json()
-    assert account["rejected_count"] == batches.LISTED + 50
-    assert [each["line"] for each in account["rejected"]] == list(range(1, batches.LISTED + 1))
+    account = batch(http, *["nonsense"] * (ndjson.LISTED + 50)).json()
+    assert account["rejected_count"] == ndjson.LISTED + 50
+    assert [each["line"] for each in account["rejected"]] == list(range(1, ndjson.LISTED + 1))
 
 
 def test_a_line_that_is_too_long_is_rejected_however_it_comes(settings: Settings) -> None:

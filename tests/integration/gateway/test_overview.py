@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from orderworks.cache import invalidate
 from orderworks.core.redis import Redis
 from orderworks.reports.refresh import refresh
-from orderworks.tokens import Scope, create_token
 from orderworks.updates.drain import Drained
 from orderworks.updates.messages import OrderUpdate
+from orderworks_app.gateway.auth.token_store import Scope, create_token
 from tests.gateways import client_of
 from tests.integration.conftest import Rows
 from worker.beat.entries import Planned, pause, register

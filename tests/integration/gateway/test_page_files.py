@@ -8,7 +8,7 @@ import pytest
 
 PARTS = {
     each.name: each.read_text("utf-8")
-    for each in files("orderworks_app.gateway").joinpath("page").iterdir()
+    for each in files("orderworks_app.gateway").joinpath("static").iterdir()
 }
 SCRIPTS = {name: text for name, text in PARTS.items() if name.endswith(".js")}
 

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 
 from orderworks.core.redis import Redis, make_async_redis
 from orderworks.core.settings import Settings
-from orderworks.tokens import Scope, create_token
 from orderworks.updates.stream import UpdateStream
-from orderworks_app.gateway import replays
-from orderworks_app.gateway.problems import Problem
+from orderworks_app.gateway.auth.token_store import Scope, create_token
+from orderworks_app.gateway.dependencies import idempotency
+from orderworks_app.gateway.http.problems import Problem
 from tests.gateways import client_of, running_gateway
 from tests.processes import eventually
 
@@ -157,12 +157,12 @@ def test_however_many_come_again_meanwhile_others_are_answered(
 def test_a_claim_whose_process_died_ends_by_itself(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replays, "LEASE", 0.2)
+    monkeypatch.setattr(idempotency, "LEASE", 0.2)
 
     async def take(key: str) -> bool:
         client = make_async_redis(settings.stream, 5)
         try:
-            return await replays.Claim(client, key).take() is None
+            return await idempotency.Claim(client, key).take() is None
         except Problem:
             return False
         finally:
@@ -175,7 +175,7 @@ def test_a_claim_whose_process_died_ends_by_itself(
 def test_a_claim_is_held_as_long_as_the_work_takes(
     settings: Settings, stream: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replays, "LEASE", 2.0)
+    monkeypatch.setattr(idempotency, "LEASE", 2.0)
     seen: list[int] = []
 
     def renewed() -> bool:
@@ -185,7 +185,7 @@ def test_a_claim_is_held_as_long_as_the_work_takes(
 
     async def fail_late() -> None:
         async with make_async_redis(settings.stream, 5) as client:
-            claim = replays.Claim(client, "a-key")
+            claim = idempotency.Claim(client, "a-key")
             await claim.take()
             async with claim.held():
                 await asyncio.to_thread(eventually, renewed, within=20)

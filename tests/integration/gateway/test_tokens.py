@@ -15,10 +15,10 @@ from orderworks.core.errors import InvalidInput, TokenNotFound
 from orderworks.core.redis import Redis, make_async_redis
 from orderworks.core.schema import api_tokens
 from orderworks.core.settings import Settings
-from orderworks.tokens import Scope, create_token, list_tokens, revoke_token
-from orderworks_app.gateway import tokens
-from orderworks_app.gateway.loopback import is_loopback
-from orderworks_app.gateway.rates import Rates
+from orderworks_app.gateway.auth import token_cache
+from orderworks_app.gateway.auth.loopback import is_loopback
+from orderworks_app.gateway.auth.rate_limit import Rates
+from orderworks_app.gateway.auth.token_store import Scope, create_token, list_tokens, revoke_token
 from tests.gateways import JSON, client_of, running_gateway
 from tests.processes import eventually
 
@@ -126,7 +126,7 @@ def test_a_revoked_token_is_known_to_be_within_seconds(
             revoke_token(connection, "shop")
         eventually(
             lambda: client.post("/v1/orders/1", json=PAID).status_code == 401,
-            within=3 * tokens.FRESH,
+            within=3 * token_cache.FRESH,
         )
 
 
@@ -151,7 +151,7 @@ def test_with_the_first_token_the_streams_of_those_end_who_needed_none(
             assert next(line for line in lines if line.startswith("event: "))
             make("first", Scope.READ)
             began = time.monotonic()
-            assert all(time.monotonic() - began < 3 * tokens.FRESH for _ in lines)
+            assert all(time.monotonic() - began < 3 * token_cache.FRESH for _ in lines)
         assert client.get("/v1/overview/events").status_code == 401
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from orderworks.core.settings import Settings
 from orderworks.imports.spool import Spool
-from orderworks_app.gateway import manners, uploads
+from orderworks_app.gateway.http import middleware
+from orderworks_app.gateway.transfers import uploads
 from tests.gateways import client_of, running_gateway
 from tests.processes import eventually
 
@@ -93,7 +94,7 @@ def test_an_upload_that_is_cut_off_leaves_nothing_and_is_no_import(
 def test_an_upload_that_stalls_is_given_up(
     gateway: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manners, "PATIENCE", 0.5)
+    monkeypatch.setattr(middleware, "PATIENCE", 0.5)
     with begin(gateway) as connection:
         assert connection.makefile("rb").readline().startswith(b"HTTP/1.1 408 ")
     assert left(settings) == []

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderworks.core import logging
 from orderworks.core.settings import Settings
-from orderworks_app.gateway.problems import Kind, Problem, problem_of
+from orderworks_app.gateway.http.problems import Kind, Problem, problem_of
 
 log = structlog.get_logger(__name__)
 

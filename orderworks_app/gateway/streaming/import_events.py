@@ -8,9 +8,9 @@ from anyio import CapacityLimiter, to_thread
 
 from orderworks.core.errors import ImportNotFound
 from orderworks.imports.progress import ENDED, Summary
-from orderworks_app.gateway.events import encoded
-from orderworks_app.gateway.looks import AWAY
-from orderworks_app.gateway.problems import problem_of
+from orderworks_app.gateway.http.problems import problem_of
+from orderworks_app.gateway.streaming.polling import AWAY
+from orderworks_app.gateway.streaming.sse import encoded
 from orderworks_app.operations.imports import Imports
 
 EVERY = 0.5

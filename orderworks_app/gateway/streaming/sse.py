@@ -7,7 +7,7 @@ import msgspec
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from orderworks_app.gateway.describe import Responses, schema_of
+from orderworks_app.gateway.http.openapi import Responses, schema_of
 
 MEDIA_TYPE = "text/event-stream"
 

@@ -12,12 +12,12 @@ import structlog
 from fastapi import Request
 
 from orderworks.core.errors import Unavailable
-from orderworks.tokens import Scope
-from orderworks_app.gateway.loopback import is_loopback
-from orderworks_app.gateway.problems import Kind, Problem, try_again
-from orderworks_app.gateway.queries import refuse_unknown
-from orderworks_app.gateway.state import State, current_state
-from orderworks_app.gateway.tokens import ANYBODY_HERE, Caller
+from orderworks_app.gateway.auth.loopback import is_loopback
+from orderworks_app.gateway.auth.token_cache import ANYBODY_HERE, Caller
+from orderworks_app.gateway.auth.token_store import Scope
+from orderworks_app.gateway.http.problems import Kind, Problem, try_again
+from orderworks_app.gateway.http.query_params import refuse_unknown
+from orderworks_app.gateway.resources import State, current_state
 
 __all__ = ["Scope", "allowed", "caller_of", "welcome"]
 

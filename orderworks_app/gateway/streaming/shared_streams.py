@@ -4,11 +4,11 @@ from collections.abc import AsyncGenerator
 
 from anyio import CapacityLimiter
 
-from orderworks_app.gateway.blocking import Blocking
-from orderworks_app.gateway.feeds import Feeds
-from orderworks_app.gateway.following import follow
-from orderworks_app.gateway.looks import Recent
-from orderworks_app.gateway.overview import overviews
+from orderworks_app.gateway.backends.threads import Blocking
+from orderworks_app.gateway.streaming.broadcast import Feeds
+from orderworks_app.gateway.streaming.import_events import follow
+from orderworks_app.gateway.streaming.overview import overviews
+from orderworks_app.gateway.streaming.polling import Recent
 
 FOLLOWERS = 1
 """Looks at imports under way at a time, of however many are followed."""

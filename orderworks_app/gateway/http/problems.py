@@ -35,7 +35,7 @@ from orderworks.core.errors import (
     WrongState,
 )
 from orderworks.core.redis import redis_unavailable
-from orderworks_app.gateway.pool import is_away, reason
+from orderworks_app.gateway.backends.database_pool import is_away, reason
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import Request
 
-from orderworks_app.gateway.manners import too_large
+from orderworks_app.gateway.http.middleware import too_large
 
 
 class Body:

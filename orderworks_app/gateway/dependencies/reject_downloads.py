@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from orderworks.imports.file_format import Layout
 from orderworks.imports.rejects import Reject, as_csv
-from orderworks_app.gateway.state import State
+from orderworks_app.gateway.resources import State
 
 PAGE = 1000
 """Rejects that are read and sent together."""

@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 from orderworks.core.errors import Unavailable
-from orderworks.tokens import BY_DIGEST, EVER_MADE, Scope, digest
-from orderworks_app.gateway.pool import Pool
+from orderworks_app.gateway.auth.token_store import BY_DIGEST, EVER_MADE, Scope, digest
+from orderworks_app.gateway.backends.database_pool import Pool
 
 FRESH, TRUSTED = 5.0, 300.0
 """Seconds for which an answer of the database is not asked for again, and is at all believed."""

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import Request
 from fastapi.responses import Response
 
-from orderworks_app.gateway.problems import FieldError, Kind, Problem
+from orderworks_app.gateway.http.problems import FieldError, Kind, Problem
 
 T = TypeVar("T")
 

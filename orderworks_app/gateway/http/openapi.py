@@ -12,7 +12,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from orderworks_app.gateway.problems import MEDIA_TYPE, TYPES, FieldError
+from orderworks_app.gateway.http.problems import MEDIA_TYPE, TYPES, FieldError
 
 REFERENCE = "#/components/schemas/{name}"
 

@@ -19,10 +19,10 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from orderworks.core import keys as names
-from orderworks_app.gateway.auth import caller_of
-from orderworks_app.gateway.bodies import Body
-from orderworks_app.gateway.problems import FieldError, Kind, Problem, try_again
-from orderworks_app.gateway.state import State
+from orderworks_app.gateway.dependencies.authorize import caller_of
+from orderworks_app.gateway.http.problems import FieldError, Kind, Problem, try_again
+from orderworks_app.gateway.http.request_body import Body
+from orderworks_app.gateway.resources import State
 
 LEASE = 10.0
 """Seconds after which the claim of a process that died is over."""

@@ -19,9 +19,9 @@ from orderworks.reports.windows import Window
 from orderworks.updates.counters import read_totals
 from orderworks.updates.dead_letters import count_waiting
 from orderworks.updates.stream import UpdateStream
-from orderworks_app.gateway.blocking import Blocking
-from orderworks_app.gateway.events import encoded
-from orderworks_app.gateway.looks import Look
+from orderworks_app.gateway.backends.threads import Blocking
+from orderworks_app.gateway.streaming.polling import Look
+from orderworks_app.gateway.streaming.sse import encoded
 from worker.beat.entries import Entry, read_entries
 
 EVERY = 1.0

@@ -10,8 +10,8 @@ import msgspec
 from fastapi import Request
 from fastapi.responses import Response
 
-from orderworks_app.gateway.answers import answer
-from orderworks_app.gateway.problems import FieldError, Kind, Problem
+from orderworks_app.gateway.http.problems import FieldError, Kind, Problem
+from orderworks_app.gateway.http.responses import answer
 
 T = TypeVar("T")
 

@@ -17,13 +17,13 @@ from orderworks.core.database import make_engine
 from orderworks.core.redis import make_async_redis
 from orderworks.core.settings import Settings
 from orderworks.reads import AsyncCustomerReads
-from orderworks_app.gateway.blocking import Blocking
-from orderworks_app.gateway.leaving import at_stop
-from orderworks_app.gateway.pool import Pool
-from orderworks_app.gateway.rates import Rates
-from orderworks_app.gateway.shared import Shared
-from orderworks_app.gateway.tokens import Tokens
-from orderworks_app.gateway.uploads import Uploads
+from orderworks_app.gateway.auth.rate_limit import Rates
+from orderworks_app.gateway.auth.token_cache import Tokens
+from orderworks_app.gateway.backends.database_pool import Pool
+from orderworks_app.gateway.backends.threads import Blocking
+from orderworks_app.gateway.streaming.shared_streams import Shared
+from orderworks_app.gateway.streaming.shutdown import at_stop
+from orderworks_app.gateway.transfers.uploads import Uploads
 from producer import AsyncProducer
 
 P = ParamSpec("P")

@@ -9,9 +9,9 @@ import redis
 from orderworks.core.errors import Unavailable
 from orderworks.core.keys import import_progress
 from orderworks.imports.progress import KEPT, Summary
-from orderworks_app.gateway.looks import AWAY
-from orderworks_app.gateway.problems import Kind, problem_of
-from orderworks_app.gateway.state import State
+from orderworks_app.gateway.http.problems import Kind, problem_of
+from orderworks_app.gateway.resources import State
+from orderworks_app.gateway.streaming.polling import AWAY
 
 PATIENCE = 3.0
 """Seconds that the ledger has to answer."""

@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from orderworks_app.gateway.problems import FieldError, Kind, Problem
+from orderworks_app.gateway.http.problems import FieldError, Kind, Problem
 
 NO_NUL = "^[^\\x00]*$"
 """What PostgreSQL takes as a text."""

@@ -3,8 +3,8 @@
 import asyncio
 from typing import Unpack
 
-from orderworks_app.gateway.bodies import Body
-from orderworks_app.gateway.problems import Kind, try_again
+from orderworks_app.gateway.http.problems import Kind, try_again
+from orderworks_app.gateway.http.request_body import Body
 from producer import AsyncProducer, ImportJob
 from producer.async_client import ImportOptions
 

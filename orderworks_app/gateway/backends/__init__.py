@@ -1,0 +1,1 @@
+"""What stands behind the gateway: a pool of asyncpg, and threads for the blocking domain."""

@@ -1,0 +1,1 @@
+"""What routes ask for before they begin: authorization, idempotency, an import, its rejects."""

@@ -1,0 +1,1 @@
+"""Bodies of any size: files and batches, passed on as they arrive."""
