@@ -19,9 +19,9 @@ from typing import Any
 
 import yaml
 
-from orderworks_app.embedded.accounts import Account
 from orderworks_app.embedded.binaries import postgresql_binaries, valkey_binary
 from orderworks_app.embedded.ports import HIGHEST, LOOPBACK, LOWEST, is_free
+from orderworks_app.embedded.unix_user import Account
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docker-compose.yml"

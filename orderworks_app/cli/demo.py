@@ -16,7 +16,7 @@ from orderworks.core.settings import Settings
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.output import say
 from orderworks_app.cli.stack import end_as_by_ctrl_c
-from orderworks_app.demo.story import Demo
+from orderworks_app.demo.scenario import Demo
 from orderworks_app.embedded.home import AlreadyRunning
 from orderworks_app.embedded.stack import running_stack
 

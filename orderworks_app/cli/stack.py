@@ -10,10 +10,10 @@ import typer
 
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
+from orderworks_app.embedded.console import Board, Lines, view
 from orderworks_app.embedded.stack import Prepared, prepared
 from orderworks_app.embedded.state import running_environment
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor
-from orderworks_app.embedded.view import Board, Lines, view
 
 
 def up() -> None:

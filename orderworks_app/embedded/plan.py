@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from orderworks.core.settings import Settings
 from orderworks_app.embedded import postgresql, services, valkey
-from orderworks_app.embedded.accounts import Place
 from orderworks_app.embedded.home import Home
-from orderworks_app.embedded.parts import Part
 from orderworks_app.embedded.passwords import Passwords
 from orderworks_app.embedded.ports import LOOPBACK, port_of
+from orderworks_app.embedded.service import Part
+from orderworks_app.embedded.unix_user import Place
 
 SERVERS = frozenset({postgresql.NAME, valkey.VALKEY, valkey.CACHE})
 """The names of the parts that are servers: the `only` of whoever needs nothing else."""

@@ -10,12 +10,12 @@ import psutil
 
 from orderworks.core.errors import ConfigurationError
 from orderworks_app.embedded import health
-from orderworks_app.embedded.accounts import Account, Place
 from orderworks_app.embedded.binaries import postgresql_binaries
 from orderworks_app.embedded.home import make_folder
-from orderworks_app.embedded.parts import Part, Stage
 from orderworks_app.embedded.passwords import Passwords
 from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.embedded.service import Part, Stage
+from orderworks_app.embedded.unix_user import Account, Place
 
 NAME = "postgresql"
 ROLE = DATABASE = "orderworks"

@@ -13,7 +13,7 @@ from typing import Self
 import psutil
 
 from orderworks_app.embedded.logs import LogFile
-from orderworks_app.embedded.parts import Part
+from orderworks_app.embedded.service import Part
 
 HOME_VARIABLE, PART_VARIABLE = "ORDERWORKS_HOME", "ORDERWORKS_PART"
 

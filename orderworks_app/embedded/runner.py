@@ -6,8 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from orderworks.core.errors import OrderworksError
-from orderworks_app.embedded.parts import Part
 from orderworks_app.embedded.process import Child, Identity
+from orderworks_app.embedded.service import Part
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
 """Seconds before a dead part is started again; each death in a row doubles them."""

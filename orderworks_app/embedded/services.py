@@ -10,9 +10,9 @@ from orderworks.core.keys import Queue
 from orderworks.core.settings import Settings
 from orderworks_app.embedded import health
 from orderworks_app.embedded.home import Home, make_folder
-from orderworks_app.embedded.parts import Part, Stage
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.process import HOME_VARIABLE, PART_VARIABLE
+from orderworks_app.embedded.service import Part, Stage
 
 MIGRATIONS, BEAT, FLOWER, GATEWAY = "migrations", "beat", "flower", "gateway"
 WORKERS = {

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orderworks.core.errors import ConfigurationError
-from orderworks_app.embedded.accounts import forget_lost_temporary_homes, forget_outside, place_of
 from orderworks_app.embedded.home import Home, exclusive, make_folder, open_home
-from orderworks_app.embedded.leftovers import clear_leftovers
+from orderworks_app.embedded.orphans import clear_leftovers
 from orderworks_app.embedded.passwords import passwords_of
 from orderworks_app.embedded.plan import SERVERS, Plan, make_plan
 from orderworks_app.embedded.postgresql import NAME as POSTGRESQL
 from orderworks_app.embedded.runner import Runner
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor
+from orderworks_app.embedded.unix_user import forget_lost_temporary_homes, forget_outside, place_of
 
 __all__ = ["SERVERS", "Stack", "discard", "prepared", "running_stack", "temporary_stack"]
 

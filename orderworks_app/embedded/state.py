@@ -12,8 +12,8 @@ import psutil
 
 from orderworks.core.settings import STATE_FILE
 from orderworks_app.embedded.home import Home, write_private
-from orderworks_app.embedded.parts import Part
 from orderworks_app.embedded.process import Identity, is_same_process
+from orderworks_app.embedded.service import Part
 
 
 @dataclass(frozen=True)

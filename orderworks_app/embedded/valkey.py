@@ -6,8 +6,8 @@ from pathlib import Path
 from orderworks_app.embedded import health
 from orderworks_app.embedded.binaries import valkey_binary
 from orderworks_app.embedded.home import Home, make_folder, write_private
-from orderworks_app.embedded.parts import Part, Stage
 from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.embedded.service import Part, Stage
 
 VALKEY, CACHE = "valkey", "cache"
 BROKER_NUMBER, STREAM_NUMBER = 0, 1

@@ -12,9 +12,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from orderworks_app.embedded.accounts import system_account
 from orderworks_app.embedded.binaries import postgresql_binaries
 from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.embedded.unix_user import system_account
 from tests.composition import ROOT, Composition, free_ports
 from tests.running_up import wait_until
 

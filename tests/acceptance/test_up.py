@@ -18,11 +18,11 @@ import pytest
 import redis
 
 from orderworks.core.errors import ConfigurationError
-from orderworks_app.embedded.accounts import OUTSIDE, Account, can_reach
 from orderworks_app.embedded.home import open_home
 from orderworks_app.embedded.passwords import passwords_of
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.stack import SERVERS, discard, running_stack
+from orderworks_app.embedded.unix_user import OUTSIDE, Account, can_reach
 from tests.running_up import ROOT, bare_environment, new_home, processes_of, up, wait_until
 
 NOBODY = 65534

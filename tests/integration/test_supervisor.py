@@ -14,9 +14,9 @@ import pytest
 
 from orderworks_app.embedded import health, runner
 from orderworks_app.embedded.home import Home, open_home
-from orderworks_app.embedded.parts import Part, Stage
 from orderworks_app.embedded.process import is_alive
 from orderworks_app.embedded.runner import Runner, StartFailed, State
+from orderworks_app.embedded.service import Part, Stage
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor
 from tests.running_up import wait_until
 

@@ -12,7 +12,7 @@ import pytest
 
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.keys import Queue
-from orderworks_app.embedded import accounts, binaries, logs
+from orderworks_app.embedded import binaries, logs, unix_user
 from orderworks_app.embedded.home import AlreadyRunning, Home, exclusive, open_home, write_private
 from orderworks_app.embedded.logs import LogFile, cap
 from orderworks_app.embedded.passwords import passwords_of
@@ -120,7 +120,7 @@ def test_the_workers_together_consume_every_queue_once() -> None:
 def test_copied_binaries_find_their_libraries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts, "OUTSIDE", tmp_path / "outside")
+    monkeypatch.setattr(unix_user, "OUTSIDE", tmp_path / "outside")
     original = binaries.postgresql_binaries(None)
     copy = binaries.reachable_copy(original)
     assert copy.is_relative_to(tmp_path)

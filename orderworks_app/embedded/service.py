@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
-from orderworks_app.embedded.accounts import Account
+from orderworks_app.embedded.unix_user import Account
 
 
 class Stage(IntEnum):
