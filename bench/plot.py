@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.alternate import Result
 from bench.report import Figures, Latency
-from bench.sides import Result
 
 WIDTH, ROW = 8.0, 0.4
 """Inches, of the picture and of a bar with its margin."""

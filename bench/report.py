@@ -14,8 +14,8 @@ import psutil
 from rich.table import Table
 from rich.text import Text
 
-from bench.copying import version_of
-from bench.sides import NotRun, Result
+from bench.alternate import NotRun, Result
+from bench.imports.copy import version_of
 from orderworks_app.cli.output import console, table
 from orderworks_app.embedded.binaries import postgresql_binaries
 

@@ -10,8 +10,8 @@ from unittest.mock import patch
 
 import sqlalchemy as sa
 
-from bench.copying import copy
-from bench.sides import tell
+from bench.alternate import tell
+from bench.imports.copy import copy
 from orderworks.core.database import INVALIDATES, database_address, make_engine
 from orderworks.core.errors import OrderworksError
 from orderworks.core.settings import Settings

@@ -84,8 +84,8 @@ def bench() -> None:
 @commands.command()
 def imports(rows: Rows = 1_000_000, rounds: Rounds = 5, json: JsonFile = None) -> None:
     r"""Compare imports with `\copy`: new rows, changed rows, the same rows again, bad rows."""
-    from bench import imports as benchmark  # noqa: PLC0415 - only a clone has it
     from bench import report  # noqa: PLC0415 - likewise
+    from bench.imports import imports as benchmark  # noqa: PLC0415 - only a clone has it
 
     report.publish(benchmark.run(rows, rounds), json)
 
@@ -93,8 +93,8 @@ def imports(rows: Rows = 1_000_000, rounds: Rounds = 5, json: JsonFile = None) -
 @commands.command("imports-baselines")
 def imports_baselines(rows: Rows = 1_000_000, rounds: Rounds = 5, json: JsonFile = None) -> None:
     r"""Compare every other way of loading a file with `\copy` and an import."""
-    from bench import imports as benchmark  # noqa: PLC0415 - only a clone has it
     from bench import report  # noqa: PLC0415 - likewise
+    from bench.imports import imports as benchmark  # noqa: PLC0415 - only a clone has it
 
     report.publish(benchmark.run_baselines(rows, rounds), json)
 
@@ -106,9 +106,10 @@ def imports_growth(
     json: JsonFile = None,
 ) -> None:
     """Import file after file of new orders: does the rate hold while the table grows?"""
-    from bench import growth, report  # noqa: PLC0415 - only a clone has it
+    from bench import report  # noqa: PLC0415 - likewise
+    from bench.imports import table_growth  # noqa: PLC0415 - only a clone has it
 
-    report.publish(growth.run(rows, steps), json)
+    report.publish(table_growth.run(rows, steps), json)
 
 
 @commands.command("imports-memory")
@@ -119,7 +120,8 @@ def imports_memory(
     json: JsonFile = None,
 ) -> None:
     """Import files of several sizes: is the memory of producer and workers the same for all?"""
-    from bench import memory, report  # noqa: PLC0415 - only a clone has it
+    from bench import report  # noqa: PLC0415 - likewise
+    from bench.imports import memory  # noqa: PLC0415 - only a clone has it
 
     report.publish(memory.run(rows or [100_000, 1_000_000, 5_000_000]), json)
 
@@ -138,7 +140,7 @@ def updates(
 ) -> None:
     """Apply updates from a filled queue, beside a bare loop and a transaction an update."""
     from bench import report  # noqa: PLC0415 - only a clone has it
-    from bench import updates as benchmark  # noqa: PLC0415 - likewise
+    from bench.updates import updates as benchmark  # noqa: PLC0415 - likewise
 
     report.publish(benchmark.run(rows, count, rounds, peers=peers), json, plot)
 
@@ -156,8 +158,8 @@ def enqueue(
     plot: PlotFile = None,
 ) -> None:
     """Enqueue updates one by one, and all in one call, beside Celery's `apply_async`."""
-    from bench import enqueue as benchmark  # noqa: PLC0415 - only a clone has it
     from bench import report  # noqa: PLC0415 - likewise
+    from bench.updates import enqueue as benchmark  # noqa: PLC0415 - only a clone has it
 
     report.publish(benchmark.run(rows, count, rounds, peers=peers), json, plot)
 
@@ -173,8 +175,8 @@ def latency(
     plot: PlotFile = None,
 ) -> None:
     """Time updates from enqueue to commit at 50, 1,000 and 10,000 a second, beside Celery."""
-    from bench import latency as benchmark  # noqa: PLC0415 - only a clone has it
     from bench import report  # noqa: PLC0415 - likewise
+    from bench.updates import latency as benchmark  # noqa: PLC0415 - only a clone has it
 
     report.publish(benchmark.run(rows, seconds, rounds, peers=peers), json, plot)
 
@@ -194,8 +196,8 @@ def cache(
     plot: PlotFile = None,
 ) -> None:
     """Read through the cache, drop many customers, count the queries that are spared."""
-    from bench import caching as benchmark  # noqa: PLC0415 - only a clone has it
     from bench import report  # noqa: PLC0415 - likewise
+    from bench.cache import cached_reads as benchmark  # noqa: PLC0415 - only a clone has it
 
     report.publish(benchmark.run(rows, values, reads, rounds), json, plot)
 
@@ -211,8 +213,8 @@ def gateway(
     plot: PlotFile = None,
 ) -> None:
     """Enqueue by HTTP, read one customer, look up 1,000, beside the plain ways."""
-    from bench import gateway as benchmark  # noqa: PLC0415 - only a clone has it
     from bench import report  # noqa: PLC0415 - likewise
+    from bench.gateway import gateway as benchmark  # noqa: PLC0415 - only a clone has it
 
     report.publish(benchmark.run(rows, count, reads, rounds), json, plot)
 
@@ -226,8 +228,8 @@ def drains(
     plot: PlotFile = None,
 ) -> None:
     """Apply updates by 1, 2 and 4 drains: how far do more of them help?"""
-    from bench import drains as benchmark  # noqa: PLC0415 - only a clone has it
     from bench import report  # noqa: PLC0415 - likewise
+    from bench.updates import drains as benchmark  # noqa: PLC0415 - only a clone has it
 
     report.publish(benchmark.run(rows, count, rounds), json, plot)
 
@@ -244,7 +246,7 @@ def reports(
 ) -> None:
     """Refresh the reports, beside GROUP BY and materialized views; read one, beside its query."""
     from bench import report  # noqa: PLC0415 - only a clone has it
-    from bench import reports as benchmark  # noqa: PLC0415 - likewise
+    from bench.reports import reports as benchmark  # noqa: PLC0415 - likewise
 
     sizes = rows or [1_000_000]
     if changes > min(sizes):
@@ -261,7 +263,7 @@ def changelog(
     plot: PlotFile = None,
 ) -> None:
     """Import and drain with the change log's triggers and without; fold beside a drain."""
-    from bench import changelog as benchmark  # noqa: PLC0415 - only a clone has it
     from bench import report  # noqa: PLC0415 - likewise
+    from bench.reports import changelog as benchmark  # noqa: PLC0415 - only a clone has it
 
     report.publish(benchmark.run(rows, count, rounds), json, plot)

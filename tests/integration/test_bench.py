@@ -9,18 +9,18 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from bench import dropping
-from bench.contenders import CELERY, CELERY_TUNED, FLOOR, Contender
-from bench.copying import copy
-from bench.hits import ask
+from bench.alternate import SideFailed
+from bench.cache import invalidation
+from bench.gateway.cached_read import ask
+from bench.gateway.serving import linked, served
+from bench.imports.copy import copy
+from bench.imports.loaders import WAYS, Way
 from bench.peers.job import Connections
-from bench.serving import linked, served
+from bench.peers.registry import CELERY, CELERY_TUNED, FLOOR, Contender
 from bench.shop import Shop
-from bench.sides import SideFailed
-from bench.updates import run_contender
-from bench.waves import check, prepare, random_wave
-from bench.ways import WAYS, Way
-from bench.workers import open_arena
+from bench.updates.updates import run_contender
+from bench.updates.workers import open_arena
+from bench.updates.workloads import check, prepare, random_wave
 from orderworks.cache import invalidate
 from orderworks.core.database import database_address
 from orderworks.core.errors import OrderworksError
@@ -135,24 +135,26 @@ def test_a_cached_read_that_was_left_is_found(shop: Shop, cache: Redis) -> None:
 @pytest.mark.parametrize(
     ("name", "dropped", "keys_each"),
     [
-        (dropping.UNLINK, 10, 1),
-        (dropping.INVALIDATE, 10, 1),
-        (dropping.SCAN, 10, dropping.VALUES_EACH),
-        (dropping.KEYS, dropping.KEYS_ASKED, dropping.VALUES_EACH),
+        (invalidation.UNLINK, 10, 1),
+        (invalidation.INVALIDATE, 10, 1),
+        (invalidation.SCAN, 10, invalidation.VALUES_EACH),
+        (invalidation.KEYS, invalidation.KEYS_ASKED, invalidation.VALUES_EACH),
     ],
 )
 def test_a_way_drops_the_customers_it_has_to_drop(
     cache: Redis, name: str, dropped: int, keys_each: int
 ) -> None:
-    (side,) = [each for each in dropping.sides(cache, 1000) if each.name == name]
+    (side,) = [each for each in invalidation.sides(cache, 1000) if each.name == name]
     assert side.count == dropped
     assert side.run() > 0
     assert cache.dbsize() == (100 - dropped) * keys_each
 
 
 def test_who_drops_too_little_is_found(cache: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dropping, "invalidate", lambda client, ids: invalidate(client, ids[1:]))
-    (side,) = [each for each in dropping.sides(cache, 1000) if each.name == dropping.INVALIDATE]
+    monkeypatch.setattr(invalidation, "invalidate", lambda client, ids: invalidate(client, ids[1:]))
+    (side,) = [
+        each for each in invalidation.sides(cache, 1000) if each.name == invalidation.INVALIDATE
+    ]
     with pytest.raises(OrderworksError, match="90 keys should be left, and 91 are"):
         side.run()
 

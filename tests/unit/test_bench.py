@@ -7,18 +7,18 @@ import matplotlib as mpl
 import pytest
 
 import orderworks_app
-from bench import enqueue
-from bench.contenders import CELERY, FLOOR, OURS, OURS_MANY, PEERS
-from bench.environments import digest
-from bench.files import SPOILS, SPOILT_EVERY, spoil
-from bench.latency import Measured, summary
-from bench.peaks import peak_in
+from bench.alternate import NotRun, Result, Side, SideFailed, attempt, compare
+from bench.imports.order_files import SPOILS, SPOILT_EVERY, spoil
+from bench.imports.peaks import peak_in
 from bench.peers import sending
+from bench.peers.environments import digest
+from bench.peers.registry import CELERY, FLOOR, OURS, OURS_MANY, PEERS
 from bench.plot import draw
 from bench.report import Figures, Latency, cpu_model
-from bench.sides import NotRun, Result, Side, SideFailed, attempt, compare
-from bench.updates import ORDERWORKS, comparisons
-from bench.waves import Update, Wave
+from bench.updates import enqueue
+from bench.updates.latency import Measured, summary
+from bench.updates.updates import ORDERWORKS, comparisons
+from bench.updates.workloads import Update, Wave
 from orderworks.core.errors import ConfigurationError, InvalidInput
 from orderworks_app.cli.bench import bench, drawable
 

@@ -1,6 +1,6 @@
 """A link to a server as far away as is wanted: a process of its own.
 
-    python -m bench.link URL SECONDS
+    python -m bench.gateway.slow_link URL SECONDS
 
 prints the server's address by way of the link, whose round trip takes so long. Answers are held back
 piece by piece, each from the moment it came: so a long way carries as much as a short one.

@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from bench import files
-from bench.imports import Bench, timed_import
+from bench.alternate import Side, compare, tell
+from bench.imports import order_files
+from bench.imports.imports import Bench, timed_import
 from bench.report import Figures
 from bench.shop import open_shop
-from bench.sides import Side, compare, tell
 from producer import Producer
 
 
@@ -28,7 +28,7 @@ def run(rows: int, steps: int) -> Figures:
 
 
 def _step(bench: Bench, rows: int, before: int) -> float:
-    file = files.part(bench.shop, before, rows)
+    file = order_files.part(bench.shop, before, rows)
     # In operation the reports are refreshed all the time; the log never holds millions of rows.
     bench.shop.forget_changes()
     bench.shop.settle("orders")

@@ -15,10 +15,10 @@ from typing import Any
 
 import structlog
 
+from bench.alternate import Side, compare
 from bench.report import Figures
 from bench.shop import Shop, open_shop
-from bench.sides import Side, compare
-from bench.waves import check, prepare, random_wave
+from bench.updates.workloads import check, prepare, random_wave
 from orderworks.core import keys
 from orderworks.core.database import make_engine
 from orderworks.core.redis import Redis, make_redis

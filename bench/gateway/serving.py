@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bench.sides import SideFailed
+from bench.alternate import SideFailed
 from orderworks_app.embedded.ports import LOOPBACK
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ def linked(url: str, seconds: float) -> Iterator[str]:
     Raises:
         SideFailed: there is no link.
     """
-    with _running("-m", "bench.link", url, str(seconds)) as process:
+    with _running("-m", "bench.gateway.slow_link", url, str(seconds)) as process:
         address = process.stdout.readline().strip() if process.stdout else ""
         if not address:
             raise SideFailed("the link to the server ended")

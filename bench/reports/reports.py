@@ -13,9 +13,9 @@ from functools import partial
 
 import sqlalchemy as sa
 
+from bench.alternate import Result, Side, compare, stopwatch
 from bench.report import Figures
 from bench.shop import Shop, open_shop
-from bench.sides import Result, Side, compare, stopwatch
 from orderworks import cache as cached
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis, make_redis

@@ -29,13 +29,13 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from bench.contenders import CELERY, DRAMATIQ, OURS, Contender
+from bench.alternate import SideFailed, take_turns
+from bench.peers.registry import CELERY, DRAMATIQ, OURS, Contender
 from bench.report import Figures, Latency
 from bench.shop import Shop, open_shop
-from bench.sides import SideFailed, take_turns
-from bench.streams import is_empty
-from bench.waves import Wave, distinct_wave, prepare, random_wave
-from bench.workers import Arena, applied, let_go, open_arena, purge, send, wait_for, working
+from bench.updates.streams import is_empty
+from bench.updates.workers import Arena, applied, let_go, open_arena, purge, send, wait_for, working
+from bench.updates.workloads import Wave, distinct_wave, prepare, random_wave
 from orderworks.core.errors import InvalidInput, OrderworksError
 from orderworks.core.redis import make_redis
 from orderworks.updates.stream import UpdateStream

@@ -1,11 +1,11 @@
-"""`python -m bench.one_import FILE`: a producer that imports a file, and prints its peak in bytes.
+"""`python -m bench.imports.one_import FILE`: a producer that imports a file and prints its peak in bytes.
 
 A process of its own, as lean as an application's: neither SQLAlchemy nor polars is loaded.
 """
 
 import sys
 
-from bench.peaks import peak
+from bench.imports.peaks import peak
 from producer import Producer
 
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from bench.contenders import PROCESSES, Contender
-from bench.environments import python_of
+from bench.alternate import SideFailed
 from bench.peers.clock import DONE, GO, READY
+from bench.peers.environments import python_of
+from bench.peers.registry import PROCESSES, Contender
 from bench.shop import Shop
-from bench.sides import SideFailed
 from orderworks.core.redis import Redis, make_redis
 
 ROOT = Path(__file__).parents[1]

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import files, pgloader
-from bench.copying import copy, describe
+from bench.alternate import Side, compare, stopwatch
+from bench.imports import order_files, pgloader
+from bench.imports.copy import copy, describe
+from bench.imports.loaders import WAYS, Way
 from bench.report import Figures
 from bench.shop import Shop, open_shop
-from bench.sides import Side, compare, stopwatch
-from bench.ways import WAYS, Way
 from orderworks.core.errors import OrderworksError
 from orderworks.imports.progress import COUNTS
 from orderworks.imports.spool import Spool
@@ -71,7 +71,7 @@ def _open(rows: int) -> Iterator[Bench]:
 
 def _copies(shop: Shop) -> list[Side]:
     rows = len(shop.sample.orders)
-    one, two = [shop.sample.orders_file], files.halves(shop)
+    one, two = [shop.sample.orders_file], order_files.halves(shop)
     return [
         Side(r"\copy", rows, lambda: _copy(shop, one)),
         Side(r"\copy of two halves at once", rows, lambda: _copy(shop, two)),
@@ -81,7 +81,7 @@ def _copies(shop: Shop) -> list[Side]:
 def _imports(bench: Bench) -> list[Side]:
     shop = bench.shop
     rows = len(shop.sample.orders)
-    changed, spoilt = files.changed(shop), files.spoilt(shop)
+    changed, spoilt = order_files.changed(shop), order_files.spoilt(shop)
     return [
         Side("import into the empty table", rows, lambda: _import(bench)),
         Side("import with every total changed", rows, lambda: _import_changed(bench, changed)),
@@ -95,7 +95,7 @@ def _ways(shop: Shop) -> list[Side]:
 
 
 def _way(shop: Shop, way: Way, count: int) -> Side:
-    file = files.first(shop, count)
+    file = order_files.first(shop, count)
     return Side(way.name, count, lambda: _load(shop, count, partial(way.load, shop.engine, file)))
 
 
@@ -145,5 +145,5 @@ def _import_same(bench: Bench) -> float:
 def _import_spoilt(bench: Bench, file: Path) -> float:
     bench.shop.without_orders()
     rows = len(bench.shop.sample.orders)
-    bad = rows // files.SPOILT_EVERY
+    bad = rows // order_files.SPOILT_EVERY
     return timed_import(bench, file, applied=rows - bad, rejected=bad)

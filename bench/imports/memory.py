@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 
-from bench.peaks import peak
+from bench.alternate import tell
+from bench.imports.peaks import peak
 from bench.report import Figures, Peak
 from bench.shop import Shop, open_shop
-from bench.sides import tell
 from orderworks.core.errors import OrderworksError
 
 INTERVAL = 0.1
@@ -51,7 +51,7 @@ def _peaks(rows: int) -> list[Peak]:
 
 def _import(shop: Shop) -> int:
     """Import the orders in a process of its own; its peak."""
-    command = [sys.executable, "-m", "bench.one_import", str(shop.sample.orders_file)]
+    command = [sys.executable, "-m", "bench.imports.one_import", str(shop.sample.orders_file)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)  # noqa: S603 - ours
     shop.expect_orders(len(shop.sample.orders))
     return int(done.stdout)

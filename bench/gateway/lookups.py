@@ -21,9 +21,9 @@ import asyncpg
 import msgspec
 import psycopg2
 
-from bench.serving import linked, served
+from bench.alternate import Result, Side, SideFailed, compare, stopwatch
+from bench.gateway.serving import linked, served
 from bench.shop import Shop
-from bench.sides import Result, Side, SideFailed, compare, stopwatch
 from orderworks.cache import Cache
 from orderworks.core.settings import Settings
 from orderworks.reads import AsyncCustomerReads, Known

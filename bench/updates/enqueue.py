@@ -9,13 +9,13 @@ environment; the first call, which connects, is not counted.
 from collections.abc import Sequence
 from functools import partial
 
-from bench.contenders import CELERY, OURS, OURS_MANY, PEERS, Contender
+from bench.alternate import Result, Side, attempt
+from bench.peers.registry import CELERY, OURS, OURS_MANY, PEERS, Contender
 from bench.report import Figures
 from bench.shop import open_shop
-from bench.sides import Result, Side, attempt
-from bench.streams import undrained
-from bench.waves import random_wave
-from bench.workers import Arena, open_arena, purge, send
+from bench.updates.streams import undrained
+from bench.updates.workers import Arena, open_arena, purge, send
+from bench.updates.workloads import random_wave
 
 
 def run(rows: int, count: int, rounds: int, *, peers: bool) -> Figures:

@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 
-from bench.contenders import BATCHES, CELERY, FLOOR, PEERS, Contender
+from bench.alternate import Result, Side, SideFailed, attempt, stopwatch
 from bench.peers import job
+from bench.peers.registry import BATCHES, CELERY, FLOOR, PEERS, Contender
 from bench.report import Figures
 from bench.shop import Shop, open_shop
-from bench.sides import Result, Side, SideFailed, attempt, stopwatch
-from bench.streams import is_empty, undrained
-from bench.waves import Update, Wave, check, prepare, random_wave
-from bench.workers import Arena, apply_all, open_arena, purge, send
+from bench.updates.streams import is_empty, undrained
+from bench.updates.workers import Arena, apply_all, open_arena, purge, send
+from bench.updates.workloads import Update, Wave, check, prepare, random_wave
 from orderworks.core.errors import OrderworksError
 from orderworks.updates.stream import UpdateStream
 from producer import OrderUpdate, Producer

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 
-from bench import dropping
-from bench.mix import Mix
+from bench.alternate import Result, Side, compare, stopwatch, take_turns
+from bench.cache import invalidation
+from bench.cache.mixed_load import Mix
 from bench.report import Figures, Load
 from bench.shop import Shop, open_shop
-from bench.sides import Result, Side, compare, stopwatch, take_turns
 from orderworks.cache import Cache
 from orderworks.core import keys
 from orderworks.core.redis import Redis, make_redis
@@ -40,7 +40,7 @@ def run(rows: int, values: int, reads: int, rounds: int) -> Figures:
         client.config_set("maxmemory", ROOM)
         shop.with_orders()
         hits = compare(rounds, *_hits(shop, client, reads))
-        drops = compare(rounds, *dropping.sides(client, values))
+        drops = compare(rounds, *invalidation.sides(client, values))
         client.flushdb()
         loads = _loads(shop, rounds, reads)
         return Figures("cache", [*hits, *drops, *loads], [*compared(hits, drops), spared(loads)])
@@ -49,14 +49,14 @@ def run(rows: int, values: int, reads: int, rounds: int) -> Figures:
 def compared(hits: Sequence[Result], drops: Sequence[Result]) -> list[str]:
     """How a cached read and `invalidate` stand to those that they are measured by."""
     cost = {result.name: 1 / result.rate for result in [*hits, *drops]}
-    ours = cost[dropping.INVALIDATE]
+    ours = cost[invalidation.INVALIDATE]
     return [
         f"a {HIT} takes {cost[HIT] / cost[HGET]:.2f} times a {HGET}",
-        f"{dropping.INVALIDATE} takes {ours / cost[dropping.UNLINK]:.2f} times a {dropping.UNLINK}",
-        f"{dropping.SCAN} takes {cost[dropping.SCAN] / ours:,.0f} times {dropping.INVALIDATE}",
+        f"{invalidation.INVALIDATE} takes {ours / cost[invalidation.UNLINK]:.2f} times a {invalidation.UNLINK}",
+        f"{invalidation.SCAN} takes {cost[invalidation.SCAN] / ours:,.0f} times {invalidation.INVALIDATE}",
         (
-            f"{dropping.KEYS} would take {cost[dropping.KEYS] / ours:,.0f} times {dropping.INVALIDATE}, "
-            f"by the time of {dropping.KEYS_ASKED} customers"
+            f"{invalidation.KEYS} would take {cost[invalidation.KEYS] / ours:,.0f} times {invalidation.INVALIDATE}, "
+            f"by the time of {invalidation.KEYS_ASKED} customers"
         ),
     ]
 

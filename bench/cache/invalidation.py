@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from bench.sides import Side, stopwatch
+from bench.alternate import Side, stopwatch
 from orderworks.cache import invalidate
 from orderworks.core import keys as names
 from orderworks.core.errors import OrderworksError

@@ -1,6 +1,6 @@
 """The least that FastAPI can do, served as the gateway is: what a request costs before it does anything.
 
-`python -m bench.empty PORT`
+`python -m bench.gateway.baseline_app PORT`
 """
 
 import sys
@@ -23,4 +23,4 @@ def make_app() -> FastAPI:
 
 
 if __name__ == "__main__":
-    run("bench.empty:make_app", LOOPBACK, int(sys.argv[1]), workers=1)
+    run("bench.gateway.baseline_app:make_app", LOOPBACK, int(sys.argv[1]), workers=1)

@@ -14,12 +14,12 @@ from unittest.mock import patch
 
 import sqlalchemy as sa
 
-from bench.drains import filled, time_of
-from bench.imports import Bench, timed_import
+from bench.alternate import Result, Side, compare, stopwatch
+from bench.imports.imports import Bench, timed_import
 from bench.report import Figures
 from bench.shop import Shop, open_shop
-from bench.sides import Result, Side, compare, stopwatch
-from bench.waves import prepare, random_wave
+from bench.updates.drains import filled, time_of
+from bench.updates.workloads import prepare, random_wave
 from orderworks.cache import invalidate
 from orderworks.core.redis import make_redis
 from orderworks.reports.refresh import refresh

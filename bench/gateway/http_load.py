@@ -1,6 +1,6 @@
 """Asks the same thing over HTTP again and again, over some connections at once. A process of its own.
 
-    python -m bench.asking URL TOKEN COUNT
+    python -m bench.gateway.http_load URL TOKEN COUNT
 
 prints the seconds that it took. It knows no more of HTTP than that the same question has the same
 answer, which it expects each time: a whole client would take longer than the server.

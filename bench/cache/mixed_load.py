@@ -13,7 +13,7 @@ from itertools import accumulate, islice
 import sqlalchemy as sa
 
 from bench.shop import Shop
-from bench.streams import is_empty
+from bench.updates.streams import is_empty
 from orderworks.cache import Cache
 from orderworks.core.database import make_engine
 from orderworks.core.errors import OrderworksError

@@ -8,10 +8,10 @@ import subprocess
 import sys
 from functools import partial
 
-from bench.serving import ROOT, served
+from bench.alternate import Result, Side, SideFailed, compare
+from bench.gateway.serving import ROOT, served
 from bench.shop import Shop
-from bench.sides import Result, Side, SideFailed, compare
-from bench.workers import last_line
+from bench.updates.workers import last_line
 from orderworks_app.embedded.ports import LOOPBACK
 
 EMPTY, HIT = "empty endpoint of FastAPI", "GET /v1/customers/{id}, cached"
@@ -24,7 +24,7 @@ def measured(shop: Shop, token: str, count: int, rounds: int) -> list[Result]:
     """Both sides, with so many requests."""
     customer_id = int(shop.sample.orders["customer_id"][0])
     hit = f"{shop.settings.gateway_url}/v1/customers/{customer_id}"
-    with served("-m", "bench.empty") as port:
+    with served("-m", "bench.gateway.baseline_app") as port:
         return compare(
             rounds,
             Side(EMPTY, count, partial(ask, f"http://{LOOPBACK}:{port}/", token, count)),
@@ -44,7 +44,7 @@ def ask(url: str, token: str, count: int) -> float:
     Raises:
         SideFailed: one had not.
     """
-    command = [sys.executable, "-m", "bench.asking", url, token, str(count)]
+    command = [sys.executable, "-m", "bench.gateway.http_load", url, token, str(count)]
     done = subprocess.run(  # noqa: S603 - ours
         command, cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from bench import hits, lookups
+from bench.alternate import Result, Side, SideFailed, compare, stopwatch
+from bench.gateway import cached_read, lookups
 from bench.report import Figures
 from bench.shop import Shop, open_shop
-from bench.sides import Result, Side, SideFailed, compare, stopwatch
-from bench.streams import undrained
+from bench.updates.streams import undrained
 from orderworks_app.gateway.auth.token_store import Scope, create_token
 from producer import OrderUpdate, Producer
 
@@ -36,9 +36,9 @@ def run(rows: int, count: int, reads: int, rounds: int) -> Figures:
         shop.with_orders()
         token = _token(shop)
         batches = compare(rounds, *_enqueueing(shop, token, count))
-        cached = hits.measured(shop, token, reads, rounds)
+        cached = cached_read.measured(shop, token, reads, rounds)
         many = lookups.measured(shop, token, rounds)
-    notes = [compared(batches), hits.compared(cached), *lookups.compared(many)]
+    notes = [compared(batches), cached_read.compared(cached), *lookups.compared(many)]
     return Figures("gateway", [*batches, *cached, *many], notes)
 
 

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.contenders import Contender
-from bench.sides import SideFailed, tell
+from bench.alternate import SideFailed, tell
+from bench.peers.registry import Contender
 
 READY = ".ready"
 """The file that says that an environment is whole."""

@@ -1,0 +1,1 @@
+"""Benchmarks of cached reads and their invalidation."""

@@ -1,0 +1,1 @@
+"""Benchmarks of the gateway: batches, cached reads, lookups."""

@@ -1,0 +1,1 @@
+"""Benchmarks of reports and of the change log behind them."""

@@ -1,0 +1,1 @@
+"""Benchmarks of updates: enqueued, drained, and from enqueue to commit."""
