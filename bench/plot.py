@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.alternate import Result
-from bench.report import Figures, Latency
+from bench.figures import Figures, Latency
 
 WIDTH, ROW = 8.0, 0.4
 """Inches, of the picture and of a bar with its margin."""

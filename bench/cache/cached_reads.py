@@ -11,8 +11,9 @@ from statistics import median
 
 from bench.alternate import Result, Side, compare, stopwatch, take_turns
 from bench.cache import invalidation
+from bench.cache.invalidation import INVALIDATE, KEYS, KEYS_ASKED, SCAN, UNLINK
 from bench.cache.mixed_load import Mix
-from bench.report import Figures, Load
+from bench.figures import Figures, Load
 from bench.shop import Shop, open_shop
 from orderworks.cache import Cache
 from orderworks.core import keys
@@ -49,14 +50,14 @@ def run(rows: int, values: int, reads: int, rounds: int) -> Figures:
 def compared(hits: Sequence[Result], drops: Sequence[Result]) -> list[str]:
     """How a cached read and `invalidate` stand to those that they are measured by."""
     cost = {result.name: 1 / result.rate for result in [*hits, *drops]}
-    ours = cost[invalidation.INVALIDATE]
+    ours = cost[INVALIDATE]
     return [
         f"a {HIT} takes {cost[HIT] / cost[HGET]:.2f} times a {HGET}",
-        f"{invalidation.INVALIDATE} takes {ours / cost[invalidation.UNLINK]:.2f} times a {invalidation.UNLINK}",
-        f"{invalidation.SCAN} takes {cost[invalidation.SCAN] / ours:,.0f} times {invalidation.INVALIDATE}",
+        f"{INVALIDATE} takes {ours / cost[UNLINK]:.2f} times a {UNLINK}",
+        f"{SCAN} takes {cost[SCAN] / ours:,.0f} times {INVALIDATE}",
         (
-            f"{invalidation.KEYS} would take {cost[invalidation.KEYS] / ours:,.0f} times {invalidation.INVALIDATE}, "
-            f"by the time of {invalidation.KEYS_ASKED} customers"
+            f"{KEYS} would take {cost[KEYS] / ours:,.0f} times {INVALIDATE}, "
+            f"by the time of {KEYS_ASKED} customers"
         ),
     ]
 

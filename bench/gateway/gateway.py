@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from bench.alternate import Result, Side, SideFailed, compare, stopwatch
+from bench.figures import Figures
 from bench.gateway import cached_read, lookups
-from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.updates.streams import undrained
 from orderworks_app.gateway.auth.token_store import Scope, create_token

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 
 from bench.alternate import tell
+from bench.figures import Figures, Peak
 from bench.imports.peaks import peak
-from bench.report import Figures, Peak
 from bench.shop import Shop, open_shop
 from orderworks.core.errors import OrderworksError
 

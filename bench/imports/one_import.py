@@ -1,4 +1,4 @@
-"""`python -m bench.imports.one_import FILE`: a producer that imports a file and prints its peak in bytes.
+"""`python -m bench.imports.one_import FILE` imports a file as a producer does, and prints its peak.
 
 A process of its own, as lean as an application's: neither SQLAlchemy nor polars is loaded.
 """

@@ -3,9 +3,9 @@
 from functools import partial
 
 from bench.alternate import Side, compare, tell
+from bench.figures import Figures
 from bench.imports import order_files
 from bench.imports.imports import Bench, timed_import
-from bench.report import Figures
 from bench.shop import open_shop
 from producer import Producer
 

@@ -15,8 +15,8 @@ from unittest.mock import patch
 import sqlalchemy as sa
 
 from bench.alternate import Result, Side, compare, stopwatch
+from bench.figures import Figures
 from bench.imports.imports import Bench, timed_import
-from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.updates.drains import filled, time_of
 from bench.updates.workloads import prepare, random_wave

@@ -14,7 +14,7 @@ from functools import partial
 import sqlalchemy as sa
 
 from bench.alternate import Result, Side, compare, stopwatch
-from bench.report import Figures
+from bench.figures import Figures
 from bench.shop import Shop, open_shop
 from orderworks import cache as cached
 from orderworks.core.errors import OrderworksError

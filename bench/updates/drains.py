@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from bench.alternate import Side, compare
-from bench.report import Figures
+from bench.figures import Figures
 from bench.shop import Shop, open_shop
 from bench.updates.workloads import check, prepare, random_wave
 from orderworks.core import keys

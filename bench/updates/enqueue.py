@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from bench.alternate import Result, Side, attempt
+from bench.figures import Figures
 from bench.peers.registry import CELERY, OURS, OURS_MANY, PEERS, Contender
-from bench.report import Figures
 from bench.shop import open_shop
 from bench.updates.streams import undrained
 from bench.updates.workers import Arena, open_arena, purge, send

@@ -30,8 +30,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from bench.alternate import SideFailed, take_turns
+from bench.figures import Figures, Latency
 from bench.peers.registry import CELERY, DRAMATIQ, OURS, Contender
-from bench.report import Figures, Latency
 from bench.shop import Shop, open_shop
 from bench.updates.streams import is_empty
 from bench.updates.workers import Arena, applied, let_go, open_arena, purge, send, wait_for, working

@@ -18,9 +18,9 @@ from functools import partial
 from itertools import chain
 
 from bench.alternate import Result, Side, SideFailed, attempt, stopwatch
+from bench.figures import Figures
 from bench.peers import job
 from bench.peers.registry import BATCHES, CELERY, FLOOR, PEERS, Contender
-from bench.report import Figures
 from bench.shop import Shop, open_shop
 from bench.updates.streams import is_empty, undrained
 from bench.updates.workers import Arena, apply_all, open_arena, purge, send

@@ -4,7 +4,6 @@ import typer
 
 from orderworks_app.cli import (
     beat,
-    bench,
     database,
     import_control,
     imports,
@@ -13,6 +12,7 @@ from orderworks_app.cli import (
     tokens,
     updates,
 )
+from orderworks_app.cli.bench import bench_commands
 from orderworks_app.cli.dead import dead
 from orderworks_app.cli.demo import demo
 from orderworks_app.cli.doctor import doctor
@@ -55,7 +55,7 @@ app.command()(doctor)
 app.command()(rebuild)
 app.command()(reshard)
 app.add_typer(database.commands, name="db")
-app.add_typer(bench.commands, name="bench")
+app.add_typer(bench_commands(), name="bench")
 
 
 def run() -> None:

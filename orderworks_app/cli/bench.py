@@ -1,269 +1,33 @@
-"""`orderworks bench`: the benchmarks, for a clone of the repository; the package does not have them."""
+"""`orderworks bench`: the commands of `bench/`, which a clone has and a wheel has not."""
 
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 import orderworks_app
-from orderworks.core.errors import ConfigurationError, InvalidInput
-from orderworks_app.cli.stack import end_as_by_ctrl_c
-
-PICTURES = (".svg", ".png")
-
-commands = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    help="Measure imports, updates and cached reads beside plain ways of doing the same (from a clone).",
-)
+from orderworks.core.errors import ConfigurationError
 
 
-def created(file: Path | None) -> Path | None:
-    """The file, if one is named, as one that can be written: before anything is measured.
+class NotInstalled(TyperGroup):
+    """The group `bench` of an installed package: every benchmark is refused with a remedy."""
 
-    Raises:
-        InvalidInput: it cannot be.
-    """
-    if file:
-        try:
-            # What an earlier run wrote stays until there is something new.
-            file.open("ab").close()
-        except OSError as error:
-            raise InvalidInput(f"{file}: cannot be written: {error.strerror}") from None
-    return file
-
-
-def drawable(file: Path | None) -> Path | None:
-    """The file, if one is named, as one that a picture can be written to.
-
-    Raises:
-        InvalidInput: it cannot be written, or is no picture's name.
-        ConfigurationError: what draws it is not installed.
-    """
-    if file and file.suffix not in PICTURES:
-        raise InvalidInput(f"{file}: name it {' or '.join(f'*{each}' for each in PICTURES)}")
-    if file and find_spec("matplotlib") is None:
-        raise ConfigurationError("--plot needs matplotlib: pip install 'orderworks[dev]'")
-    return created(file)
-
-
-Rows = Annotated[int, typer.Option(min=1000, help="Orders.")]
-Rounds = Annotated[int, typer.Option(min=1, help="Rounds; their median counts.")]
-PEERS = "Also other job systems; they are installed in your cache folder."
-JsonFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--json", metavar="FILE", help="Write all figures to this file.", callback=created
-    ),
-]
-
-PlotFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot", metavar="FILE", help="Draw the rates to this SVG or PNG.", callback=drawable
-    ),
-]
-
-
-@commands.callback()
-def bench() -> None:
-    """Measure imports, updates and cached reads beside the plain ways of doing the same.
-
-    Each benchmark starts a stack of its own and removes it with its data; no other is touched.
-    """
-    root = Path(orderworks_app.__file__).parents[1]
-    if not (root / "bench" / "sides.py").is_file():
+    def invoke(self, _context: Any) -> NoReturn:  # noqa: ANN401 - Typer does not export the type
+        """Raise ConfigurationError, whichever benchmark is named."""
         raise ConfigurationError(
             "the benchmarks are not part of the package: run `orderworks bench` from a clone of "
             "the repository, after `make demo` or `pip install --editable '.[embedded]'`"
         )
-    end_as_by_ctrl_c()
 
 
-@commands.command()
-def imports(rows: Rows = 1_000_000, rounds: Rounds = 5, json: JsonFile = None) -> None:
-    r"""Compare imports with `\copy`: new rows, changed rows, the same rows again, bad rows."""
-    from bench import report  # noqa: PLC0415 - likewise
-    from bench.imports import imports as benchmark  # noqa: PLC0415 - only a clone has it
-
-    report.publish(benchmark.run(rows, rounds), json)
-
-
-@commands.command("imports-baselines")
-def imports_baselines(rows: Rows = 1_000_000, rounds: Rounds = 5, json: JsonFile = None) -> None:
-    r"""Compare every other way of loading a file with `\copy` and an import."""
-    from bench import report  # noqa: PLC0415 - likewise
-    from bench.imports import imports as benchmark  # noqa: PLC0415 - only a clone has it
-
-    report.publish(benchmark.run_baselines(rows, rounds), json)
-
-
-@commands.command("imports-growth")
-def imports_growth(
-    rows: Rows = 1_000_000,
-    steps: Annotated[int, typer.Option(min=1, help="Files, one after another.")] = 10,
-    json: JsonFile = None,
-) -> None:
-    """Import file after file of new orders: does the rate hold while the table grows?"""
-    from bench import report  # noqa: PLC0415 - likewise
-    from bench.imports import table_growth  # noqa: PLC0415 - only a clone has it
-
-    report.publish(table_growth.run(rows, steps), json)
-
-
-@commands.command("imports-memory")
-def imports_memory(
-    rows: Annotated[
-        list[int] | None, typer.Option(min=1000, help="Orders in the file; may be repeated.")
-    ] = None,
-    json: JsonFile = None,
-) -> None:
-    """Import files of several sizes: is the memory of producer and workers the same for all?"""
-    from bench import report  # noqa: PLC0415 - likewise
-    from bench.imports import memory  # noqa: PLC0415 - only a clone has it
-
-    report.publish(memory.run(rows or [100_000, 1_000_000, 5_000_000]), json)
-
-
-@commands.command()
-def updates(
-    *,
-    rows: Rows = 1_000_000,
-    count: Annotated[
-        int, typer.Option("--updates", min=1000, help="Updates; slow sides do a share of them.")
-    ] = 500_000,
-    rounds: Rounds = 5,
-    peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Apply updates from a filled queue, beside a bare loop and a transaction an update."""
-    from bench import report  # noqa: PLC0415 - only a clone has it
-    from bench.updates import updates as benchmark  # noqa: PLC0415 - likewise
-
-    report.publish(benchmark.run(rows, count, rounds, peers=peers), json, plot)
-
-
-@commands.command()
-def enqueue(
-    *,
-    rows: Rows = 1_000_000,
-    count: Annotated[
-        int, typer.Option("--updates", min=1000, help="Enqueues; slow sides do a share of them.")
-    ] = 500_000,
-    rounds: Rounds = 5,
-    peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Enqueue updates one by one, and all in one call, beside Celery's `apply_async`."""
-    from bench import report  # noqa: PLC0415 - likewise
-    from bench.updates import enqueue as benchmark  # noqa: PLC0415 - only a clone has it
-
-    report.publish(benchmark.run(rows, count, rounds, peers=peers), json, plot)
-
-
-@commands.command()
-def latency(
-    *,
-    rows: Rows = 1_000_000,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds at each rate.")] = 10,
-    rounds: Rounds = 5,
-    peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Time updates from enqueue to commit at 50, 1,000 and 10,000 a second, beside Celery."""
-    from bench import report  # noqa: PLC0415 - likewise
-    from bench.updates import latency as benchmark  # noqa: PLC0415 - only a clone has it
-
-    report.publish(benchmark.run(rows, seconds, rounds, peers=peers), json, plot)
-
-
-@commands.command()
-def cache(
-    *,
-    rows: Rows = 1_000_000,
-    values: Annotated[
-        int, typer.Option(min=1000, help="Cached values, of which a tenth is dropped.")
-    ] = 1_000_000,
-    reads: Annotated[
-        int, typer.Option(min=1000, help="Cached reads, and reads and updates of the mix.")
-    ] = 50_000,
-    rounds: Rounds = 5,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Read through the cache, drop many customers, count the queries that are spared."""
-    from bench import report  # noqa: PLC0415 - likewise
-    from bench.cache import cached_reads as benchmark  # noqa: PLC0415 - only a clone has it
-
-    report.publish(benchmark.run(rows, values, reads, rounds), json, plot)
-
-
-@commands.command()
-def gateway(
-    *,
-    rows: Rows = 1_000_000,
-    count: Annotated[int, typer.Option("--updates", min=1000, help="Updates a batch.")] = 200_000,
-    reads: Annotated[int, typer.Option(min=1000, help="Cached reads.")] = 50_000,
-    rounds: Rounds = 5,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Enqueue by HTTP, read one customer, look up 1,000, beside the plain ways."""
-    from bench import report  # noqa: PLC0415 - likewise
-    from bench.gateway import gateway as benchmark  # noqa: PLC0415 - only a clone has it
-
-    report.publish(benchmark.run(rows, count, reads, rounds), json, plot)
-
-
-@commands.command()
-def drains(
-    rows: Rows = 1_000_000,
-    count: Annotated[int, typer.Option("--updates", min=1000, help="Updates.")] = 200_000,
-    rounds: Rounds = 5,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Apply updates by 1, 2 and 4 drains: how far do more of them help?"""
-    from bench import report  # noqa: PLC0415 - likewise
-    from bench.updates import drains as benchmark  # noqa: PLC0415 - only a clone has it
-
-    report.publish(benchmark.run(rows, count, rounds), json, plot)
-
-
-@commands.command()
-def reports(
-    rows: Annotated[
-        list[int] | None, typer.Option(min=1000, help="Orders; may be repeated.")
-    ] = None,
-    changes: Annotated[int, typer.Option(min=1, help="Orders that change.")] = 10_000,
-    rounds: Rounds = 5,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Refresh the reports, beside GROUP BY and materialized views; read one, beside its query."""
-    from bench import report  # noqa: PLC0415 - only a clone has it
-    from bench.reports import reports as benchmark  # noqa: PLC0415 - likewise
-
-    sizes = rows or [1_000_000]
-    if changes > min(sizes):
-        raise InvalidInput(f"--changes {changes}: there are {min(sizes):,} orders")
-    report.publish(benchmark.run(sizes, changes, rounds), json, plot)
-
-
-@commands.command()
-def changelog(
-    rows: Rows = 1_000_000,
-    count: Annotated[int, typer.Option("--updates", min=1000, help="Updates.")] = 200_000,
-    rounds: Rounds = 5,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Import and drain with the change log's triggers and without; fold beside a drain."""
-    from bench import report  # noqa: PLC0415 - likewise
-    from bench.reports import changelog as benchmark  # noqa: PLC0415 - only a clone has it
-
-    report.publish(benchmark.run(rows, count, rounds), json, plot)
+def bench_commands() -> typer.Typer:
+    """The commands of `bench/`; without a clone, a group that says where to find them."""
+    root = Path(orderworks_app.__file__).parents[1]
+    if (root / "bench" / "commands.py").is_file():
+        commands: typer.Typer = import_module("bench.commands").commands
+        return commands
+    missing = typer.Typer(cls=NotInstalled, help="Run benchmarks (from a clone).")
+    missing.callback(invoke_without_command=True)(lambda: None)
+    return missing

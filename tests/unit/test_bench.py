@@ -5,22 +5,25 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from typer.main import get_command
 
 import orderworks_app
 from bench.alternate import NotRun, Result, Side, SideFailed, attempt, compare
+from bench.commands import drawable
+from bench.figures import Figures, Latency
 from bench.imports.order_files import SPOILS, SPOILT_EVERY, spoil
 from bench.imports.peaks import peak_in
 from bench.peers import sending
 from bench.peers.environments import digest
 from bench.peers.registry import CELERY, FLOOR, OURS, OURS_MANY, PEERS
 from bench.plot import draw
-from bench.report import Figures, Latency, cpu_model
+from bench.report import cpu_model
 from bench.updates import enqueue
 from bench.updates.latency import Measured, summary
 from bench.updates.updates import ORDERWORKS, comparisons
 from bench.updates.workloads import Update, Wave
 from orderworks.core.errors import ConfigurationError, InvalidInput
-from orderworks_app.cli.bench import bench, drawable
+from orderworks_app.cli.bench import bench_commands
 
 
 def test_the_median_of_the_rounds_counts_and_the_first_side_is_the_baseline() -> None:
@@ -69,8 +72,10 @@ def test_without_a_clone_it_says_where_the_benchmarks_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(orderworks_app, "__file__", str(tmp_path / "orderworks" / "__init__.py"))
-    with pytest.raises(ConfigurationError, match="from a clone"):
-        bench()
+    command = get_command(bench_commands())
+    for arguments in ([], ["imports", "--rows", "1000"]):
+        with pytest.raises(ConfigurationError, match="from a clone"):
+            command.main(arguments, standalone_mode=False)
 
 
 def test_a_side_that_fails_is_left_out_and_the_others_go_on() -> None:
