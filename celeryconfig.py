@@ -9,7 +9,8 @@ from typing import Any
 from kombu import Exchange
 from kombu import Queue as KombuQueue
 
-from orderworks.core.keys import BEAT_PREFIX, QUEUE_OF, REFRESH_ENTRY, Queue, TaskName
+from orderworks.core.keys import BEAT_PREFIX
+from orderworks.core.routing import QUEUE_OF, REFRESH_ENTRY, Queue, TaskName
 from orderworks.core.settings import Settings
 from worker.beat.slots import Slot, message_options
 

@@ -18,7 +18,7 @@ import redis
 import sqlalchemy as sa
 
 from orderworks.core.errors import InvalidUpdate
-from orderworks.core.keys import OUTBOX
+from orderworks.core.routing import OUTBOX
 from orderworks.core.schema import update_outbox, update_shards
 from orderworks.updates.entries import Arrival
 from orderworks.updates.messages import OrderUpdate, Outcome

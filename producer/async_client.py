@@ -6,8 +6,8 @@ from contextlib import aclosing
 from functools import partial
 from typing import Literal, Self, TypedDict, TypeVar, Unpack, overload
 
-from orderworks.core.keys import TaskName
 from orderworks.core.redis import make_async_redis
+from orderworks.core.routing import TaskName
 from orderworks.updates.messages import OrderUpdate
 from producer.client import Producer, load_settings
 from producer.imports.accept import ImportJob, Source

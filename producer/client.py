@@ -6,8 +6,8 @@ from typing import Literal, Self, TypeVar, overload
 
 import msgspec
 
-from orderworks.core.keys import TaskName
 from orderworks.core.redis import make_redis
+from orderworks.core.routing import TaskName
 from orderworks.core.settings import Settings
 from orderworks.imports.spool import Spool
 from orderworks.updates.messages import OrderUpdate

@@ -10,7 +10,7 @@ import os
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from orderworks.core.keys import QUEUE_OF, TaskName
+from orderworks.core.routing import QUEUE_OF, TaskName
 
 log = logging.getLogger(__name__)
 

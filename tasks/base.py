@@ -6,7 +6,7 @@ from typing import Any, ParamSpec, TypeVar
 import msgspec
 from celery import Task
 
-from orderworks.core.keys import TaskName
+from orderworks.core.routing import TaskName
 from tasks.guard import GuardedTask
 from worker.celery import app
 

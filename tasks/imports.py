@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from orderworks.core.keys import TaskName
+from orderworks.core.routing import TaskName
 from tasks.base import task
 from worker.lifecycle import current
 

@@ -6,7 +6,8 @@ from typing import Any
 import redis
 from celery.signals import worker_ready
 
-from orderworks.core.keys import REFRESH_ENTRY, TaskName, refresh_nudge
+from orderworks.core.keys import refresh_nudge
+from orderworks.core.routing import REFRESH_ENTRY, TaskName
 from orderworks.reports.refresh import refresh
 from tasks.base import summary, task
 from tasks.guard import note_success

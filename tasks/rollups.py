@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 
-from orderworks.core.keys import TaskName
+from orderworks.core.routing import TaskName
 from orderworks.reports import reconcile_runs
 from orderworks.reports.reconcile_runs import Place
 from orderworks.reports.refresh import refresh

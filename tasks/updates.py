@@ -8,7 +8,7 @@ import structlog
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 
-from orderworks.core.keys import TaskName
+from orderworks.core.routing import TaskName
 from orderworks.updates.drain import Drain
 from orderworks.updates.ingest import Door
 from tasks.base import summary, task

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from orderworks.core.keys import Queue, TaskName
+from orderworks.core.routing import Queue, TaskName
 from orderworks.maintenance import retention
 from orderworks.maintenance.sweep import MOST_WAITING, find_forgotten
 from tasks.base import summary, task

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from orderworks.core.keys import Queue
 from orderworks.core.locks import Lock
 from orderworks.core.redis import make_redis
+from orderworks.core.routing import Queue
 from orderworks.core.schema import metadata
 from orderworks.core.settings import Settings
 from orderworks.updates.stream import UpdateStream

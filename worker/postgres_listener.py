@@ -20,8 +20,9 @@ from kombu.exceptions import OperationalError
 
 from orderworks import changelog, outbox
 from orderworks.core.database import make_engine
-from orderworks.core.keys import OUTBOX, Queue, TaskName, refresh_nudge
+from orderworks.core.keys import refresh_nudge
 from orderworks.core.redis import Redis, make_redis
+from orderworks.core.routing import OUTBOX, Queue, TaskName
 from orderworks.core.settings import Settings
 from orderworks.updates.stream import UpdateStream
 

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from orderworks import cache
 from orderworks.core.database import INVALIDATES, make_engine
 from orderworks.core.errors import OrderworksError
-from orderworks.core.keys import OUTBOX
 from orderworks.core.redis import Redis, make_redis
+from orderworks.core.routing import OUTBOX
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool

@@ -1,59 +1,11 @@
-"""The names that processes share: queues, tasks and every Redis key. No key is spelled elsewhere."""
+"""Every Redis key. No key is spelled elsewhere."""
 
 from collections.abc import Iterable
-from enum import StrEnum
 
 CUSTOMER_CACHES = "orders:cache:"
 UPDATE_STREAMS = "orders:updates"
 BEAT_PREFIX = "orders:beat:"
 """What all keys of beat's schedule begin with."""
-
-REFRESH_ENTRY = "refresh-top-customers"
-"""Beat's entry for the refresh of the reports."""
-
-OUTBOX = -1
-"""The number under which the outbox is drained, locked and counted, as if it were a shard."""
-
-DOOR = -2
-"""Likewise the number under which is counted and kept what came by a Celery message and is no update."""
-
-
-class Queue(StrEnum):
-    """Where a message waits. Work of one kind never waits behind another kind's."""
-
-    UPDATES = "updates"
-    """Nudges to drain a shard of the update stream, and updates of Celery clients: customers wait."""
-    IMPORTS = "imports"
-    """Planning an import and loading its chunks: seconds each."""
-    REPORTS = "reports"
-    """Refreshing the published reports, and comparing what they are read from with the orders."""
-    UPKEEP = "upkeep"
-    """The sweep that finds work whose message was lost, and the daily purge."""
-
-
-class TaskName(StrEnum):
-    """What a message may ask for. The value is the Celery task's registered name."""
-
-    DRAIN_UPDATES = "tasks.updates.drain_updates"
-    APPLY_UPDATES = "tasks.updates.apply_updates"
-    PLAN_IMPORT = "tasks.imports.plan_import"
-    LOAD_CHUNK = "tasks.imports.load_chunk"
-    REFRESH_TOP_CUSTOMERS = "tasks.reports.refresh_top_customers"
-    CHECK_ROLLUPS = "tasks.rollups.check_rollups"
-    SWEEP = "tasks.upkeep.sweep"
-    PURGE_EXPIRED = "tasks.upkeep.purge_expired"
-
-
-QUEUE_OF: dict[TaskName, Queue] = {
-    TaskName.DRAIN_UPDATES: Queue.UPDATES,
-    TaskName.APPLY_UPDATES: Queue.UPDATES,
-    TaskName.PLAN_IMPORT: Queue.IMPORTS,
-    TaskName.LOAD_CHUNK: Queue.IMPORTS,
-    TaskName.REFRESH_TOP_CUSTOMERS: Queue.REPORTS,
-    TaskName.CHECK_ROLLUPS: Queue.REPORTS,
-    TaskName.SWEEP: Queue.UPKEEP,
-    TaskName.PURGE_EXPIRED: Queue.UPKEEP,
-}
 
 
 def update_stream(shard: int) -> str:

@@ -20,8 +20,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from orderworks.core.bounds import MAX_STATUS
 from orderworks.core.errors import ConfigurationError
-from orderworks.updates.messages import MAX_STATUS
 
 STATE_FILE = "state.json"
 

@@ -15,9 +15,9 @@ import structlog
 from orderworks import outbox
 from orderworks.core import keys
 from orderworks.core.errors import Backpressure, ConfigurationError, OrderworksError, Unavailable
-from orderworks.core.keys import OUTBOX
 from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis
+from orderworks.core.routing import OUTBOX
 from orderworks.core.schema import update_shards
 from orderworks.imports.chunk_claims import abandoned_chunks
 from orderworks.imports.importer import PLAN_SECONDS, Importer

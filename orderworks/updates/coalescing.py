@@ -5,8 +5,9 @@ from itertools import chain
 
 import msgspec
 
+from orderworks.core.bounds import MAX_BIGINT
 from orderworks.updates.entries import Candidate
-from orderworks.updates.messages import MAX_BIGINT, Money, Verdict
+from orderworks.updates.messages import Money, Verdict
 
 
 class Row(msgspec.Struct, omit_defaults=True, gc=False):

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from orderworks.core.errors import DeadUpdateNotFound, InvalidUpdate
-from orderworks.core.keys import DOOR
+from orderworks.core.routing import DOOR
 from orderworks.core.schema import dead_updates
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import SEQUENCE_BITS, entry_id

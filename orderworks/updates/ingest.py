@@ -17,7 +17,7 @@ import structlog
 from orderworks import outbox
 from orderworks.core.database import retry_transient
 from orderworks.core.errors import Backpressure, ConfigurationError, InvalidUpdate
-from orderworks.core.keys import DOOR
+from orderworks.core.routing import DOOR
 from orderworks.updates import parking
 from orderworks.updates.counters import add_to_account
 from orderworks.updates.entries import Accepted

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
 
+from orderworks.core.bounds import MAX_BIGINT, MAX_STATUS, MAX_TOTAL
 from orderworks.core.errors import InvalidUpdate
 
-MAX_BIGINT = 2**63 - 1
-MAX_TOTAL = Decimal(10) ** 12
-MAX_STATUS = 64
 CENT = Decimal("0.01")
 PLAIN_DECIMAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)")
 PLAIN_CENTS = re.compile(r"[0-9]{1,12}\.[0-9]{2}")

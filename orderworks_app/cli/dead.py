@@ -9,8 +9,8 @@ import typer
 
 from orderworks.core.database import make_engine
 from orderworks.core.errors import ReplayStopped
-from orderworks.core.keys import TaskName
 from orderworks.core.redis import make_redis
+from orderworks.core.routing import TaskName
 from orderworks.core.settings import Settings
 from orderworks.updates.dead_letters import Wanted, find_dead
 from orderworks.updates.replay import RATE, Replay, Unreadable

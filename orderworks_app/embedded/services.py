@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import orderworks
-from orderworks.core.keys import Queue
+from orderworks.core.routing import Queue
 from orderworks.core.settings import Settings
 from orderworks_app.embedded import health
 from orderworks_app.embedded.home import Home, make_folder

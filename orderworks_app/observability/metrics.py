@@ -17,9 +17,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from orderworks.cache import READS, cache_counts, invalidation
-from orderworks.core import keys
 from orderworks.core.database import make_engine, refusal
 from orderworks.core.redis import Redis, make_redis
+from orderworks.core.routing import Queue
 from orderworks.core.schema import (
     change_log,
     dead_updates,
@@ -278,7 +278,7 @@ def _age(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
 
 def _queues(broker: Redis) -> list[Sample]:
     samples = _memory(broker, "broker")
-    for queue in keys.Queue:
+    for queue in Queue:
         waiting = int(broker.llen(queue.value))
         samples.append(Sample("orderworks_queue_messages", waiting, {"queue": queue.value}))
     return samples

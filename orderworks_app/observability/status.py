@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from migrations import runner
 from orderworks.cache import cache_counts, hit_rate
 from orderworks.cache import invalidation as delays
-from orderworks.core import keys
 from orderworks.core.database import make_engine, unavailable
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis, make_redis, redis_unavailable
+from orderworks.core.routing import Queue, TaskName
 from orderworks.core.settings import Settings
 from orderworks.imports.ledger import count_by_status
 from orderworks.reports import excluded_statuses, reconcile_runs
@@ -147,7 +147,7 @@ class Examination:
             consumed, problem = {}, str(error)
         else:
             problem = "no worker answers"
-        workers: dict[str, list[str]] = {queue.value: [] for queue in keys.Queue}
+        workers: dict[str, list[str]] = {queue.value: [] for queue in Queue}
         for worker, queues in consumed.items():
             for queue in queues:
                 workers.setdefault(queue["name"], []).append(worker)
@@ -193,9 +193,7 @@ class Examination:
                 entries = read_entries(connection)
         except sa.exc.DBAPIError:
             entries = []
-        of_refresh = (
-            each.every for each in entries if each.task == keys.TaskName.REFRESH_TOP_CUSTOMERS
-        )
+        of_refresh = (each.every for each in entries if each.task == TaskName.REFRESH_TOP_CUSTOMERS)
         return next(of_refresh, self._settings.report_interval)
 
     def _rollups(self) -> str:

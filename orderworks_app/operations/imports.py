@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from orderworks.core.database import make_engine
 from orderworks.core.errors import ImportNotFound, InvalidInput, OrderworksError, WrongState
-from orderworks.core.keys import TaskName
 from orderworks.core.redis import Redis, make_redis
+from orderworks.core.routing import TaskName
 from orderworks.core.settings import Settings
 from orderworks.imports import control
 from orderworks.imports.file_format import Layout

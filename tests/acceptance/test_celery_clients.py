@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orderworks.core.keys import Queue
 from orderworks.core.redis import make_redis
+from orderworks.core.routing import Queue
 from orderworks.core.settings import Settings
 from tests.oracle import read_orders, read_verdicts, write_orders
 from tests.processes import Service, eventually

@@ -5,7 +5,7 @@ from celery import Celery
 from celery.app.defaults import DEFAULTS
 from redbeat.schedulers import RedBeatConfig
 
-from orderworks.core.keys import QUEUE_OF, Queue, TaskName
+from orderworks.core.routing import QUEUE_OF, Queue, TaskName
 from orderworks.core.settings import Settings
 
 KEEPS_MESSAGES = {

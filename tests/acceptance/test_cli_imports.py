@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from orderworks.core import keys
 from orderworks.core.redis import Redis
+from orderworks.core.routing import Queue
 from orderworks.core.schema import import_rejects, imports
 from orderworks.core.settings import Settings
 from orderworks.imports import chunk_claims
@@ -88,9 +89,9 @@ def started(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
 def test_it_is_paused_resumed_and_cancelled(run: Run, planned: str, settings: Settings) -> None:
     paused = run("pause", planned)
     assert (paused.status, f"Import {planned} of customers.csv: paused" in paused.out) == (0, True)
-    nudged = messages(settings, keys.Queue.IMPORTS)
+    nudged = messages(settings, Queue.IMPORTS)
     assert json.loads(run("resume", planned, "--json").out)["status"] == "running"
-    assert messages(settings, keys.Queue.IMPORTS) == nudged + 1
+    assert messages(settings, Queue.IMPORTS) == nudged + 1
     cancelled = json.loads(run("cancel", planned, "--json").out)
     assert (cancelled["id"], cancelled["status"]) == (planned, "cancelled")
 
@@ -103,9 +104,9 @@ def test_what_was_given_up_is_tried_again(
     shown = run("imports", planned).out
     assert "the disk was full" in shown
     assert f"1 of 3 chunks were given up; `orderworks retry {planned}`" in shown
-    nudged = messages(settings, keys.Queue.IMPORTS)
+    nudged = messages(settings, Queue.IMPORTS)
     assert json.loads(run("retry", planned, "--json").out)["quarantined"] == 0
-    assert messages(settings, keys.Queue.IMPORTS) == nudged + 1
+    assert messages(settings, Queue.IMPORTS) == nudged + 1
 
 
 def test_what_its_state_does_not_allow_is_one_line_and_status_1(run: Run, planned: str) -> None:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from celery import Celery
 
 from orderworks.core.database import make_engine
-from orderworks.core.keys import QUEUE_OF, TaskName
+from orderworks.core.routing import QUEUE_OF, TaskName
 from orderworks.core.schema import customers
 from orderworks.core.settings import Settings
 from producer import Producer

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from celery import Celery
 
 from orderworks.core.database import make_engine
-from orderworks.core.keys import Queue
+from orderworks.core.routing import Queue
 from orderworks.core.schema import customers
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from celery import Celery
 
 from orderworks import cache as cached
-from orderworks.core.keys import QUEUE_OF, TaskName
 from orderworks.core.redis import Redis
+from orderworks.core.routing import QUEUE_OF, TaskName
 from orderworks.core.schema import rollup_checks
 from orderworks.core.settings import Settings
 from orderworks.reports.refresh import refresh

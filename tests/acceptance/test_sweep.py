@@ -7,8 +7,8 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orderworks.core.keys import QUEUE_OF, Queue, TaskName
 from orderworks.core.redis import make_redis
+from orderworks.core.routing import QUEUE_OF, Queue, TaskName
 from orderworks.core.schema import imports
 from orderworks.core.settings import Settings
 from orderworks.maintenance.sweep import MOST_WAITING

@@ -3,7 +3,7 @@
 import pytest
 from celery import Celery
 
-from orderworks.core.keys import TaskName
+from orderworks.core.routing import TaskName
 from orderworks.core.settings import Settings
 
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from celery import Celery
 
 from orderworks.core.database import make_engine
-from orderworks.core.keys import QUEUE_OF, TaskName
+from orderworks.core.routing import QUEUE_OF, TaskName
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from producer import Producer

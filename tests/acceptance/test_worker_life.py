@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.core.database import make_engine
-from orderworks.core.keys import Queue
+from orderworks.core.routing import Queue
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from producer import Producer

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from celery import Celery
 
 from orderworks.core.errors import EntryNotFound
-from orderworks.core.keys import Queue, TaskName
 from orderworks.core.redis import make_redis
+from orderworks.core.routing import Queue, TaskName
 from orderworks.core.settings import Settings
 from tests.holding import held_by
 from tests.processes import (

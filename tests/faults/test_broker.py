@@ -12,8 +12,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from orderworks.core.errors import PartlyAccepted, Unavailable
-from orderworks.core.keys import Queue, TaskName
 from orderworks.core.redis import make_redis
+from orderworks.core.routing import Queue, TaskName
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from producer import Producer

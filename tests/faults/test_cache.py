@@ -16,8 +16,8 @@ from celery import Celery
 
 from orderworks.cache import Cache
 from orderworks.core import keys
-from orderworks.core.keys import QUEUE_OF, TaskName
 from orderworks.core.redis import Redis
+from orderworks.core.routing import QUEUE_OF, TaskName
 from orderworks.core.schema import customer_changes
 from orderworks.core.settings import Settings
 from orderworks.reads import CustomerReads, CustomerSummary

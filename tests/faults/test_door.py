@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orderworks.core.keys import QUEUE_OF, TaskName
+from orderworks.core.routing import QUEUE_OF, TaskName
 from orderworks.core.settings import Settings
 from tests.holding import AT_THE_TABLE, held_by
 from tests.oracle import Oracle, read_verdicts

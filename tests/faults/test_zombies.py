@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orderworks.core.keys import Queue, TaskName
+from orderworks.core.routing import Queue, TaskName
 from orderworks.core.schema import import_chunks
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate

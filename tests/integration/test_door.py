@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orderworks.core.keys import DOOR
 from orderworks.core.redis import Redis, make_redis
+from orderworks.core.routing import DOOR
 from orderworks.core.schema import dead_updates, update_outbox, update_shards
 from orderworks.core.settings import Settings
 from orderworks.outbox import OutboxBacklog

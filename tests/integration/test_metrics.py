@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orderworks.cache import Cache
 from orderworks.cache.invalidation import Path, note
-from orderworks.core import keys
 from orderworks.core.redis import Redis, make_redis
+from orderworks.core.routing import Queue
 from orderworks.core.schema import (
     dead_updates,
     import_chunks,
@@ -116,7 +116,7 @@ def test_what_waits_is_told_with_its_age(
             )
         )
         connection.execute(sa.insert(update_outbox).values(order_id=1, total=1, enqueued_at=past))
-    for queue, count in ((keys.Queue.IMPORTS, 3), (keys.Queue.UPDATES, 1)):
+    for queue, count in ((Queue.IMPORTS, 3), (Queue.UPDATES, 1)):
         with make_redis(settings.broker, timeout=5) as broker:
             broker.rpush(queue.value, *range(count))
     found = told()
@@ -131,7 +131,7 @@ def test_what_waits_is_told_with_its_age(
         "orderworks_outbox_lag_seconds",
     ):
         assert 3600 <= found[age] < 3700
-    queues = {queue: found[of("orderworks_queue_messages", queue=queue)] for queue in keys.Queue}
+    queues = {queue: found[of("orderworks_queue_messages", queue=queue)] for queue in Queue}
     assert queues == {"updates": 1, "imports": 3, "reports": 0, "upkeep": 0}
     assert found["orderworks_stream_limit_entries"] == settings.stream_limit
 

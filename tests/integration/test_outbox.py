@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from orderworks import outbox
 from orderworks.core.errors import InvalidUpdate
-from orderworks.core.keys import OUTBOX, update_nudge
+from orderworks.core.keys import update_nudge
 from orderworks.core.redis import Redis, make_redis
+from orderworks.core.routing import OUTBOX
 from orderworks.core.schema import parked_updates, update_outbox, update_shards
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer

@@ -14,6 +14,7 @@ import pytest
 
 from orderworks.core import keys
 from orderworks.core.redis import Redis, make_redis
+from orderworks.core.routing import Queue
 from orderworks.core.settings import Settings
 from orderworks.imports.progress import mirror
 from orderworks.imports.spool import Manifest, Spool
@@ -72,7 +73,7 @@ def test_one_nudge_is_sent_for_many_updates(
     for _ in range(5):
         producer.update(OrderUpdate(order_id=2, total=1))
     with make_redis(settings.broker, 5) as broker:
-        assert broker.llen(keys.Queue.UPDATES) == 1
+        assert broker.llen(Queue.UPDATES) == 1
     assert 0 < stream.ttl(keys.update_nudge(0)) <= 10
 
 

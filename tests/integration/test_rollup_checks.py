@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from celery import Celery, Task
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from orderworks.core.keys import Queue, TaskName
 from orderworks.core.redis import Redis
+from orderworks.core.routing import Queue, TaskName
 from orderworks.core.schema import rollup_checks
 from orderworks.core.settings import Settings
 from orderworks.reports import reconcile_runs

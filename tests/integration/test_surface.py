@@ -20,7 +20,7 @@ from annotated_types import BaseMetadata
 from celery import Celery
 from pydantic_core import PydanticUndefined
 
-from orderworks.core import keys
+from orderworks.core import keys, routing
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
 from orderworks_app.embedded.binaries import postgresql_binaries
@@ -30,7 +30,7 @@ from worker import heartbeat
 KEY_MODULES = (keys,)
 """The modules that spell Redis keys."""
 
-PSEUDO_SHARDS = (keys.OUTBOX, keys.DOOR)
+PSEUDO_SHARDS = (routing.OUTBOX, routing.DOOR)
 """Numbers that stand in keys and columns where a shard's does."""
 
 APP = "worker.celery"

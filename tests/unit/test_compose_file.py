@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orderworks.core.keys import Queue
+from orderworks.core.routing import Queue
 from orderworks_app.embedded.binaries import postgresql_binaries, valkey_binary
 from tests.composition import FILE, ROOT, services
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from orderworks.core.errors import ConfigurationError
-from orderworks.core.keys import Queue
+from orderworks.core.routing import Queue
 from orderworks_app.embedded import binaries, logs, unix_user
 from orderworks_app.embedded.home import AlreadyRunning, Home, exclusive, open_home, write_private
 from orderworks_app.embedded.logs import LogFile, cap

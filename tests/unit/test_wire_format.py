@@ -11,6 +11,7 @@ from celery import Celery
 
 from orderworks.core import keys as names
 from orderworks.core.errors import InvalidUpdate
+from orderworks.core.routing import QUEUE_OF, TaskName
 from orderworks.updates.messages import OrderUpdate, Outcome, decode_updates
 from orderworks.updates.shard_layout import Layout
 from orderworks.updates.stream import entry_id, place
@@ -98,14 +99,14 @@ def test_a_verdict_is_written_like_this(vector: Vector) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS["nudges"])
 def test_a_nudges_body_is_what_celery_writes(vector: Vector) -> None:
-    queue = names.QUEUE_OF[names.TaskName.DRAIN_UPDATES].value
+    queue = QUEUE_OF[TaskName.DRAIN_UPDATES].value
     with Celery(broker="memory://", set_as_current=False) as app:
-        app.send_task(names.TaskName.DRAIN_UPDATES.value, args=(vector["shard"],), queue=queue)
+        app.send_task(TaskName.DRAIN_UPDATES.value, args=(vector["shard"],), queue=queue)
         with app.connection_for_read() as connection:
             channel: Any = connection.default_channel
             message = channel.basic_get(queue)
     assert base64.b64encode(message.body).decode() == vector["body"]
-    assert message.headers["task"] == names.TaskName.DRAIN_UPDATES
+    assert message.headers["task"] == TaskName.DRAIN_UPDATES
 
 
 def test_the_page_names_every_key_and_every_task_that_clients_need() -> None:
@@ -113,4 +114,4 @@ def test_the_page_names_every_key_and_every_task_that_clients_need() -> None:
     keys = (names.update_stream(0), names.update_nudge(0), names.update_layout(0))
     assert all(key.replace("{0}", "{SHARD}") in page for key in keys)
     assert names.update_verdict(0, "ENTRY").replace("{0}", "{SHARD}") in page
-    assert all(f"`{task.value}`" in page for task in names.TaskName)
+    assert all(f"`{task.value}`" in page for task in TaskName)

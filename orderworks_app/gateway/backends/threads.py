@@ -8,8 +8,8 @@ from typing import Self
 import sqlalchemy as sa
 
 from orderworks.cache import Cache
-from orderworks.core.keys import TaskName
 from orderworks.core.redis import Redis, make_redis
+from orderworks.core.routing import TaskName
 from orderworks.core.settings import Settings
 from orderworks.reports.top_customers import TopCustomers
 from orderworks.updates.replay import RATE, Replay

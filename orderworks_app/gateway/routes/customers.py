@@ -7,8 +7,8 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 
+from orderworks.core.bounds import MAX_BIGINT
 from orderworks.reads import Customer, CustomerSummary, Known, Order
-from orderworks.updates.messages import MAX_BIGINT
 from orderworks_app.gateway.dependencies.authorize import Scope, allowed
 from orderworks_app.gateway.http.fast_route import Direct
 from orderworks_app.gateway.http.openapi import gives, takes

@@ -10,9 +10,9 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
+from orderworks.core.bounds import MAX_BIGINT
 from orderworks.core.errors import InvalidInput, ReplayStopped
 from orderworks.updates.dead_letters import Found, Letter, Wanted, find_dead
-from orderworks.updates.messages import MAX_BIGINT
 from orderworks.updates.replay import Replay, Replayed, Unreadable
 from orderworks_app.gateway.dependencies.authorize import Scope, allowed
 from orderworks_app.gateway.http.openapi import gives, takes

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
+from orderworks.core.bounds import MAX_BIGINT
 from orderworks.core.errors import NotDurable, PartlyAccepted, WaitTimeout
-from orderworks.updates.messages import MAX_BIGINT, Money, OrderUpdate, Verdict
+from orderworks.updates.messages import Money, OrderUpdate, Verdict
 from orderworks_app.gateway.dependencies.authorize import Scope, allowed
 from orderworks_app.gateway.dependencies.idempotency import once
 from orderworks_app.gateway.http.openapi import KEY, gives, takes
