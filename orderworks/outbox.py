@@ -20,9 +20,10 @@ import sqlalchemy as sa
 from orderworks.core.errors import InvalidUpdate
 from orderworks.core.routing import OUTBOX
 from orderworks.core.schema import update_outbox, update_shards
+from orderworks.core.versions import SEQUENCE_BITS
 from orderworks.updates.entries import Arrival
 from orderworks.updates.messages import OrderUpdate, Outcome
-from orderworks.updates.stream import SEQUENCE_BITS, UpdateStream
+from orderworks.updates.stream import UpdateStream
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession

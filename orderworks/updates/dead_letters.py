@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from orderworks.core.errors import DeadUpdateNotFound, InvalidUpdate
 from orderworks.core.routing import DOOR
 from orderworks.core.schema import dead_updates
+from orderworks.core.versions import entry_id, moment_of
 from orderworks.updates.messages import OrderUpdate
-from orderworks.updates.stream import SEQUENCE_BITS, entry_id
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +168,7 @@ def _place(shard: int, entry: int, first_seen: datetime) -> tuple[str, datetime]
     """The entry as it is called, and when it was accepted. What came by the door has a fingerprint."""
     if shard == DOOR:
         return f"{entry:016x}", first_seen
-    return entry_id(entry), datetime.fromtimestamp((entry >> SEQUENCE_BITS) / 1000, UTC)
+    return entry_id(entry), moment_of(entry)
 
 
 def _identifiers(ids: Collection[int]) -> sa.BindParameter[Sequence[int]]:

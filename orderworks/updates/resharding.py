@@ -17,8 +17,9 @@ from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis
 from orderworks.core.schema import parked_updates, update_shards
 from orderworks.core.settings import Settings
+from orderworks.core.versions import milliseconds_of
 from orderworks.updates.shard_layout import Layout, read_layout
-from orderworks.updates.stream import SEQUENCE_BITS, UpdateStream
+from orderworks.updates.stream import UpdateStream
 
 PAUSE = 0.05
 """Seconds between two looks at what waits."""
@@ -102,7 +103,7 @@ class Resharding:
                 f"end within {patience:.0f} s (UNKNOWN_ORDER_PATIENCE) and a minute"
             )
         # An order's next entry stands in another stream, whose ids do not know of this one's.
-        behind = ((connection.scalar(_NEWEST) or 0) >> SEQUENCE_BITS) - self._milliseconds()
+        behind = milliseconds_of(connection.scalar(_NEWEST) or 0) - self._milliseconds()
         return f"the clock of Redis is {behind} ms behind the newest update" if behind >= 0 else ""
 
     def _milliseconds(self) -> int:

@@ -16,14 +16,12 @@ import redis
 from orderworks.core import keys as names
 from orderworks.core.errors import Backpressure, OrderworksError
 from orderworks.core.redis import Redis
+from orderworks.core.versions import entry_id, milliseconds_of, version_of
 from orderworks.updates.messages import Outcome
 from orderworks.updates.shard_layout import Layout, agree, read_layout
 
 NUDGE_SECONDS = 10
 """How long a lost nudge can hold up a shard before the sweep may send another."""
-
-SEQUENCE_BITS = 20
-"""Bits of a version that number the entries of one millisecond."""
 
 NO_LAYOUT = "LAYOUT none"
 """What the script answers where nobody has said yet of how many shards this is one."""
@@ -72,17 +70,6 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     version: int
     payload: bytes
     tracked: bool
-
-
-def place(entry_id: bytes) -> int:
-    """An entry's place in the order of acceptance: `(milliseconds << 20) + sequence`."""
-    milliseconds, _, sequence = entry_id.partition(b"-")
-    return (int(milliseconds) << SEQUENCE_BITS) + int(sequence)
-
-
-def entry_id(version: int) -> str:
-    """The id of the stream entry that has this place in the order of acceptance."""
-    return f"{version >> SEQUENCE_BITS}-{version & ((1 << SEQUENCE_BITS) - 1)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +235,7 @@ class UpdateStream:
         oldest = self.read(shard, 1)
         if not oldest:
             return 0.0
-        return max(0.0, now - (oldest[0].version >> SEQUENCE_BITS) / 1000)
+        return max(0.0, now - milliseconds_of(oldest[0].version) / 1000)
 
     def take_nudge(self, shard: int) -> bool:
         """Become the one who nudges this shard; false if a nudge or a drain is under way.
@@ -277,6 +264,6 @@ def _entry(entry_id: bytes, fields: list[bytes]) -> Entry:
     """An entry from its fields as the server lists them: name, value, name, value, and so on."""
     if len(fields) == 2:  # noqa: PLR2004 - nearly always: one name and its value
         payload = fields[1] if fields[0] == _FIELD else b""
-        return Entry(entry_id, place(entry_id), payload, tracked=False)
+        return Entry(entry_id, version_of(entry_id), payload, tracked=False)
     named = dict(zip(fields[::2], fields[1::2], strict=True))
-    return Entry(entry_id, place(entry_id), named.get(_FIELD, b""), _TRACK in named)
+    return Entry(entry_id, version_of(entry_id), named.get(_FIELD, b""), _TRACK in named)

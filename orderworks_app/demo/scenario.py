@@ -14,10 +14,11 @@ from orderworks.core.errors import OrderworksError, WaitTimeout
 from orderworks.core.redis import make_redis
 from orderworks.core.schema import customers, update_shards
 from orderworks.core.settings import Settings
+from orderworks.core.versions import version_at
 from orderworks.reads import CustomerReads
 from orderworks.reports.top_customers import published_report
 from orderworks.reports.windows import Window
-from orderworks.updates.stream import SEQUENCE_BITS, UpdateStream
+from orderworks.updates.stream import UpdateStream
 from orderworks_app.cli.output import console, say
 from orderworks_app.cli.reports import print_report
 from orderworks_app.demo import checks
@@ -91,7 +92,7 @@ class Demo:
         return summary
 
     def _update(self, producer: Producer, sample: Sample, oracle: Oracle) -> dict[str, int]:
-        newest = int(time.time() * 1000) << SEQUENCE_BITS
+        newest = version_at(datetime.now(UTC))
         updates = make_updates(sample.orders["id"].to_list(), UPDATES, newest)
         before = self._verdicts()
         readers = sample.orders["customer_id"].unique().to_list()

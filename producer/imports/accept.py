@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +19,7 @@ from orderworks.core.errors import (
 )
 from orderworks.core.redis import Redis, redis_unavailable
 from orderworks.core.settings import Settings
+from orderworks.core.versions import version_at
 from orderworks.imports import kept_files
 from orderworks.imports.columns import (
     COLUMNS,
@@ -30,7 +31,6 @@ from orderworks.imports.columns import (
 from orderworks.imports.progress import ENDED, Summary, accepted_summary, mirror, read_progress
 from orderworks.imports.reject_sheet import line_column, unguarded
 from orderworks.imports.spool import Manifest, Spool
-from orderworks.updates.stream import SEQUENCE_BITS
 from producer.imports.deduplication import Content
 from producer.imports.options import Options, check_options
 from producer.imports.sources.csv_header import refuse_unkeepable
@@ -40,7 +40,6 @@ from producer.updates.effects import pauses
 
 Source = ImportSource
 
-EPOCH = datetime.fromtimestamp(0, UTC)
 
 KEPT_SOON = 1.0
 """Seconds that a worker has from the end of a dry run until its file can be imported."""
@@ -92,7 +91,7 @@ def accept_tried(import_id: str, *, again: bool, spool: Spool, stream: Redis) ->
     """
     kept, now = _kept(import_id, stream), _server_time(stream)
     manifest = msgspec.structs.replace(
-        kept, dry_run=False, keep=False, accepted_at=now, version=_version_at(now)
+        kept, dry_run=False, keep=False, accepted_at=now, version=version_at(now)
     )
     first = _announce(manifest, Options(again=again), spool, stream)
     if first:
@@ -172,7 +171,7 @@ def make_manifest(accepted: Accepted, opened: OpenSource, uploaded: tuple[int, s
         data_line=opened.data_line,
         bytes=size,
         sha256=sha256,
-        version=_version_at(accepted.at),
+        version=version_at(accepted.at),
         accepted_at=accepted.at,
         strict=options.strict,
         max_rejects=options.max_rejects,
@@ -304,11 +303,6 @@ class ImportJob:
             if pause is None:
                 raise WaitTimeout(f"import {self.id} has not ended in {timeout:g} s; it goes on")
             time.sleep(pause)
-
-
-def _version_at(moment: datetime) -> int:
-    """The version of what is accepted at that moment."""
-    return (moment - EPOCH) // timedelta(milliseconds=1) << SEQUENCE_BITS
 
 
 def _new_id(now: datetime) -> str:

@@ -18,12 +18,13 @@ from orderworks.cache import invalidation
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import customers, dead_updates, orders, parked_updates, update_shards
 from orderworks.core.settings import Settings
+from orderworks.core.versions import version_of
 from orderworks.updates.apply import apply_updates
 from orderworks.updates.drain import Drain, Drained
 from orderworks.updates.entries import Candidate
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.sources import StreamBacklog
-from orderworks.updates.stream import UpdateStream, place
+from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import Rows
 from tests.servers import running_valkey
 
@@ -545,7 +546,7 @@ def test_a_drain_yields_when_its_time_is_over(
 
 def test_versions_follow_the_order_of_entries() -> None:
     ids = [b"5-0", b"5-1", b"5-10", b"6-0", b"10-0"]
-    versions = [place(each) for each in ids]
+    versions = [version_of(each) for each in ids]
     assert versions == sorted(versions)
 
 

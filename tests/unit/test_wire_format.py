@@ -12,9 +12,9 @@ from celery import Celery
 from orderworks.core import keys as names
 from orderworks.core.errors import InvalidUpdate
 from orderworks.core.routing import QUEUE_OF, TaskName
+from orderworks.core.versions import entry_id, version_of
 from orderworks.updates.messages import OrderUpdate, Outcome, decode_updates
 from orderworks.updates.shard_layout import Layout
-from orderworks.updates.stream import entry_id, place
 
 DOCS = Path(__file__).parents[2] / "docs"
 VECTORS: dict[str, Any] = json.loads((DOCS / "wire-format-vectors.json").read_text("utf-8"))
@@ -69,7 +69,7 @@ def test_documents_read_together_mean_what_they_mean_alone() -> None:
 
 @pytest.mark.parametrize("vector", VECTORS["entries"])
 def test_an_entrys_version_is_its_id(vector: Vector) -> None:
-    assert place(vector["id"].encode()) == vector["version"]
+    assert version_of(vector["id"].encode()) == vector["version"]
     assert entry_id(vector["version"]) == vector["id"]
 
 
