@@ -11,12 +11,12 @@ from typing import Any, Protocol, Self
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import asyncpg
 
 from orderworks.cache import Cache
 from orderworks.core.database import make_engine
 from orderworks.core.schema import customers, orders, uncounted_statuses
 from orderworks.core.settings import Settings
+from orderworks.core.sql import Statement
 
 __all__ = ["AsyncCustomerReads", "Customer", "CustomerReads", "CustomerSummary", "Order"]
 
@@ -195,26 +195,6 @@ class AsyncCustomerReads:
         self, statement: "Statement", values: Mapping[str, Any]
     ) -> Sequence[Sequence[Any]]:
         return await self._pool.fetch(statement.text, *statement.arguments(values))
-
-
-class Statement:
-    """One query, as SQLAlchemy executes it and, compiled once, as asyncpg does.
-
-    Attributes:
-        query: with named parameters.
-        text: with numbered ones, whose values `arguments` gives.
-    """
-
-    def __init__(self, query: sa.Select[*tuple[Any, ...]]) -> None:
-        self.query = query
-        # The dialect only writes SQL here; the driver itself is not loaded.
-        self._compiled = query.compile(dialect=asyncpg.dialect())  # type: ignore[no-untyped-call]
-        self.text = str(self._compiled)
-
-    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """The values in the order of their numbers."""
-        named = self._compiled.construct_params(values)
-        return [named[name] for name in self._compiled.positiontup or ()]
 
 
 def _lives(ttl: float) -> dict[str, float]:

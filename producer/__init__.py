@@ -23,7 +23,7 @@ from orderworks.core.errors import (
 from orderworks.updates.messages import OrderUpdate, Verdict
 from producer.async_client import AsyncProducer
 from producer.client import Producer
-from producer.imports.accept import ImportJob
+from producer.imports.job import ImportJob
 from producer.receipts import AsyncReceipt, Receipt
 
 __all__ = [

@@ -10,7 +10,8 @@ from orderworks.core.redis import make_async_redis
 from orderworks.core.routing import TaskName
 from orderworks.updates.messages import OrderUpdate
 from producer.client import Producer, load_settings
-from producer.imports.accept import ImportJob, Source
+from producer.imports.accept import Source
+from producer.imports.job import ImportJob
 from producer.nudges import Nudges
 from producer.receipts import AsyncReceipt
 from producer.updates.append import Appends, Wanted

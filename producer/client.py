@@ -11,7 +11,8 @@ from orderworks.core.routing import TaskName
 from orderworks.core.settings import Settings
 from orderworks.imports.spool import Spool
 from orderworks.updates.messages import OrderUpdate
-from producer.imports.accept import ImportJob, Source, accept_import, accept_tried
+from producer.imports.accept import Source, accept_import, accept_tried
+from producer.imports.job import ImportJob
 from producer.imports.options import Options, known_kind, over_parent, refuse_unknown_parent
 from producer.imports.presets import Preset, read_preset
 from producer.nudges import Nudges

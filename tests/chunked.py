@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from orderworks.core.schema import customer_changes, customer_totals, import_chunks
 from orderworks.imports.progress import Summary
-from producer.imports.accept import ImportJob
+from producer.imports.job import ImportJob
 from tests.oracle import Rows
 from tests.processes import eventually
 

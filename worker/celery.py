@@ -2,12 +2,11 @@
 
 from celery import Celery
 
-from orderworks.core import logging
-from worker import broker_heartbeat, lifecycle, postgres_listener
+from worker import broker_heartbeat, lifecycle, postgres_listener, task_logging
 
 app = Celery("orderworks")
 app.config_from_object("celeryconfig")
 lifecycle.connect()
-logging.connect()
+task_logging.connect()
 broker_heartbeat.connect(app)
 postgres_listener.connect(app)

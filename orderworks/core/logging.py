@@ -8,8 +8,6 @@ from typing import Any
 
 import msgspec
 import structlog
-from celery import Task
-from celery.signals import setup_logging, task_postrun, task_prerun
 
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -19,13 +17,6 @@ _SHARED: list[Any] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.format_exc_info,
 ]
-
-
-def connect() -> None:
-    """Take logging over from Celery, and let every line of a task name the task."""
-    setup_logging.connect(_on_setup_logging)
-    task_prerun.connect(_bind_task)
-    task_postrun.connect(_unbind_task)
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -76,15 +67,3 @@ def _renderer() -> structlog.typing.Processor:
     if sys.stderr.isatty():
         return structlog.dev.ConsoleRenderer()
     return structlog.processors.JSONRenderer()
-
-
-def _on_setup_logging(loglevel: int | None = None, **_: object) -> None:
-    configure(loglevel or logging.INFO)
-
-
-def _bind_task(task_id: str, task: Task[..., object], **_: object) -> None:
-    structlog.contextvars.bind_contextvars(task_id=task_id, task=task.name)
-
-
-def _unbind_task(**_: object) -> None:
-    structlog.contextvars.clear_contextvars()

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import Range
 
 from orderworks.core.errors import ImportNotFound
 from orderworks.core.schema import import_chunks, imports
+from orderworks.core.sql import THIS_TRANSACTION
 from orderworks.imports.chunk_plan import Chunk
 from orderworks.imports.columns import Kind
 from orderworks.imports.file_format import Format, Layout
@@ -23,7 +24,6 @@ Counts = dict[str, int]
 
 LARGEST_ID = 2**63 - 1
 
-_THIS_TRANSACTION = sa.text("(pg_current_xact_id()::text)::bigint")
 
 _DONE = {"status": "done", "error": None, "finished_at": sa.func.now()}
 
@@ -179,7 +179,7 @@ def finish_chunk(connection: sa.Connection, work: Work, outcome: Outcome) -> Non
             **outcome.counts,
             **_DONE,
             ids=outcome.ids and _range(*outcome.ids),
-            writer=_THIS_TRANSACTION if wrote else None,
+            writer=THIS_TRANSACTION if wrote else None,
             snapshot=work.snapshot if outcome.is_open else None,
         )
     )
@@ -198,7 +198,7 @@ def finish_second_look(connection: sa.Connection, work: Work, applied: int) -> N
             **_DONE,
             applied=chunk.applied + applied,
             unchanged=chunk.unchanged - applied,
-            writer=_THIS_TRANSACTION if applied else chunk.writer,
+            writer=THIS_TRANSACTION if applied else chunk.writer,
             snapshot=work.snapshot,
         )
     )

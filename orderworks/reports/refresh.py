@@ -12,10 +12,10 @@ import msgspec
 import sqlalchemy as sa
 
 from orderworks.cache import invalidation
-from orderworks.changelog import Pass, fold_some
 from orderworks.core.locks import Lock, try_lock, wait_for_lock
 from orderworks.core.redis import Redis
 from orderworks.reports import ranking, rollups
+from orderworks.reports.fold import Pass, fold_some
 from orderworks.reports.publisher import publish
 from orderworks.reports.top_customers import Report, TopCustomer
 from orderworks.reports.windows import Window

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from orderworks.core.schema import customer_daily, customer_totals, customer_windows, report_windows
+from orderworks.core.sql import ctid
 from orderworks.reports.ranking import rank_all, rank_of
 from orderworks.reports.reconcile import ALL_DAYS, FIRST_KEPT, add_days
 from orderworks.reports.windows import BOUNDED, Window
@@ -129,16 +130,15 @@ def _forget_days(connection: sa.Connection) -> None:
     They are in use by nobody, so what is left of them may stay for other transactions. Without any,
     it is a look at the beginning of the index.
     """
-    place: sa.ColumnElement[object] = sa.literal_column("ctid")
     old = (
-        sa.select(place)
+        sa.select(ctid)
         .select_from(customer_daily)
         .where(customer_daily.c.day < FIRST_KEPT)
         .order_by(customer_daily.c.day, customer_daily.c.customer_id)
         .limit(MOVED_ROWS)
     )
     places = sa.func.any(sa.func.array(old.scalar_subquery()))
-    connection.execute(sa.delete(customer_daily).where(place == places))
+    connection.execute(sa.delete(customer_daily).where(ctid == places))
 
 
 def _move(connection: sa.Connection, window: Window, start: Start, goal: Start) -> bool:

@@ -3,17 +3,19 @@
 `orderworks/updates/parking.py` writes them, `orderworks/updates/replay.py` hands them over again.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.errors import DeadUpdateNotFound, InvalidUpdate
 from orderworks.core.routing import DOOR
 from orderworks.core.schema import dead_updates
 from orderworks.core.versions import entry_id, moment_of
+from orderworks.updates.entries import Accepted
 from orderworks.updates.messages import OrderUpdate
 
 
@@ -184,3 +186,21 @@ def _is_of_order(order_id: int) -> sa.ColumnElement[bool]:
     pattern = f'"order_id"{space}:{space}{order_id}([^0-9.eE]|$)'
     # Whatever the bytes are: what is not ASCII comes as octal numbers.
     return sa.func.encode(dead_updates.c.payload, "escape").regexp_match(pattern)
+
+
+def bury(connection: sa.Connection, shard: int, dead: Iterable[Accepted]) -> int:
+    """Keep what is dead, with the reason; how many were not kept already."""
+    rows = [
+        {
+            "shard": shard,
+            "entry": each.entry,
+            "payload": each.payload,
+            "reason": each.reason,
+            "first_seen": each.first_seen or sa.func.now(),
+            "attempts": each.attempts + 1,
+        }
+        for each in dead
+    ]
+    if not rows:
+        return 0
+    return connection.execute(insert(dead_updates).values(rows).on_conflict_do_nothing()).rowcount

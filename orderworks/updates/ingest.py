@@ -18,7 +18,7 @@ from orderworks import outbox
 from orderworks.core.database import retry_transient
 from orderworks.core.errors import Backpressure, ConfigurationError, InvalidUpdate
 from orderworks.core.routing import DOOR
-from orderworks.updates import parking
+from orderworks.updates import dead_letters
 from orderworks.updates.counters import add_to_account
 from orderworks.updates.entries import Accepted
 from orderworks.updates.messages import OrderUpdate, Verdict, decode_updates
@@ -90,7 +90,7 @@ class Door:
     @retry_transient
     def _bury_piece(self, dead: Sequence[Accepted]) -> None:
         with self._engine.begin() as connection:
-            new = parking.bury(connection, DOOR, dead)
+            new = dead_letters.bury(connection, DOOR, dead)
             given = {Verdict.DEAD: new}
             add_to_account(connection, DOOR, accepted=new, last_entry=0, given=given)
 

@@ -7,7 +7,8 @@ from typing import Any, TypeGuard
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from orderworks.core.schema import dead_updates, parked_updates
+from orderworks.core.schema import parked_updates
+from orderworks.updates.dead_letters import bury
 from orderworks.updates.entries import Accepted, Candidate, read_accepted
 from orderworks.updates.messages import Verdict
 
@@ -110,24 +111,6 @@ def _park(connection: sa.Connection, shard: int, candidates: Iterable[Candidate]
     ]
     if rows:
         connection.execute(_PARK, rows)
-
-
-def bury(connection: sa.Connection, shard: int, dead: Iterable[Accepted]) -> int:
-    """Keep what is dead, with the reason; how many were not kept already."""
-    rows = [
-        {
-            "shard": shard,
-            "entry": each.entry,
-            "payload": each.payload,
-            "reason": each.reason,
-            "first_seen": each.first_seen or sa.func.now(),
-            "attempts": each.attempts + 1,
-        }
-        for each in dead
-    ]
-    if not rows:
-        return 0
-    return connection.execute(insert(dead_updates).values(rows).on_conflict_do_nothing()).rowcount
 
 
 def _unpark(connection: sa.Connection, shard: int, candidates: Iterable[Accepted]) -> None:

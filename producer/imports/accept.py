@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -13,8 +13,6 @@ import redis
 from orderworks.core.errors import (
     InvalidFile,
     OrderworksError,
-    Unavailable,
-    WaitTimeout,
     WrongState,
 )
 from orderworks.core.redis import Redis, redis_unavailable
@@ -28,10 +26,11 @@ from orderworks.imports.columns import (
     match_columns,
     refuse_without_needed,
 )
-from orderworks.imports.progress import ENDED, Summary, accepted_summary, mirror, read_progress
+from orderworks.imports.progress import Summary, accepted_summary, mirror, read_progress
 from orderworks.imports.reject_sheet import line_column, unguarded
 from orderworks.imports.spool import Manifest, Spool
 from producer.imports.deduplication import Content
+from producer.imports.job import ImportJob
 from producer.imports.options import Options, check_options
 from producer.imports.sources.csv_header import refuse_unkeepable
 from producer.imports.sources.limits import limits_of
@@ -249,60 +248,6 @@ def _claim(content: Content, options: Options) -> str | None:
         content.take_over()
         return None
     return content.claim()
-
-
-class ImportJob:
-    """An accepted import. It goes on whether or not anybody waits for it.
-
-    Attributes:
-        id: the import's.
-        repeated: whether this is an import from before, which brought the same content.
-    """
-
-    def __init__(self, import_id: str, stream: Redis, *, repeated: bool = False) -> None:
-        self.id = import_id
-        self.repeated = repeated
-        self._stream = stream
-
-    def __repr__(self) -> str:
-        return f"ImportJob({self.id!r})"
-
-    def progress(self) -> Summary | None:
-        """How far it is: `status`, `rows`, `applied` and so on; None if nothing is known of it.
-
-        Raises:
-            Unavailable: Redis did not answer.
-        """
-        try:
-            return read_progress(self._stream, self.id)
-        except redis.RedisError as error:
-            raise redis_unavailable(error) from error
-
-    def wait(
-        self, timeout: float | None = None, on_progress: Callable[[Summary], None] | None = None
-    ) -> Summary:
-        """Wait until it ended; its last summary, of which `status` is one of `ENDED`.
-
-        `timeout` is in seconds; `on_progress` is called with every summary that differs from the
-        one before. While Redis does not answer, it waits on.
-
-        Raises:
-            WaitTimeout: it has not ended in that time; it goes on.
-        """
-        waits = pauses(timeout)
-        last: Summary | None = None
-        while True:
-            with suppress(Unavailable):
-                summary = self.progress()
-                if on_progress and summary and summary != last:
-                    on_progress(summary)
-                last = summary or last
-            if last and last["status"] in ENDED:
-                return last
-            pause = next(waits, None)
-            if pause is None:
-                raise WaitTimeout(f"import {self.id} has not ended in {timeout:g} s; it goes on")
-            time.sleep(pause)
 
 
 def _new_id(now: datetime) -> str:

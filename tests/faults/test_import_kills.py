@@ -11,7 +11,7 @@ from orderworks.core.schema import import_rejects
 from orderworks.imports.progress import ENDED, Summary
 from orderworks_app.embedded.stack import Stack
 from producer import Producer
-from producer.imports.accept import ImportJob
+from producer.imports.job import ImportJob
 from tests.chunked import CHUNK, FILE, FIRST, ROWS, counted_orders, in_file
 from tests.faults.conftest import ORDERS
 from tests.holding import (

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orderworks.changelog import fold_some, touched_customers
+from orderworks.changelog import touched_customers
+from orderworks.reports.fold import fold_some
 from tests.watching import run
 
 LARGE = 25_000
@@ -101,7 +102,7 @@ def test_touched_are_the_customers_of_this_transaction_alone(engine: sa.Engine, 
 def test_a_fold_takes_the_oldest_rows_until_it_has_enough(
     engine: sa.Engine, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderworks.changelog.FOLD_ENTRIES", 15)
+    monkeypatch.setattr("orderworks.reports.fold.FOLD_ENTRIES", 15)
     for first in (1, 11, 21):
         between = f"WHERE id BETWEEN {first} AND {first + 9}"
         run(engine, f"UPDATE customers SET name = name || '!' {between}")

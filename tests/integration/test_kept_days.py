@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from orderworks.changelog import fold_some
 from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis
 from orderworks.core.schema import customer_daily, customers, orders, report_windows
 from orderworks.reports import rollups
+from orderworks.reports.fold import fold_some
 from orderworks.reports.refresh import refresh
 from orderworks.reports.top_customers import compute, published_report
 from orderworks.reports.windows import Window

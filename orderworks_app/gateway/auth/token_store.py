@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.errors import InvalidInput, TokenNotFound
 from orderworks.core.schema import api_tokens
-from orderworks.reads import Statement
+from orderworks.core.sql import Statement
 
 PREFIX = "ow_"
 """By which people, and scanners for secrets, see what it is."""

@@ -15,7 +15,7 @@ from orderworks.core.schema import import_chunks, imports
 from orderworks.imports import chunk_claims, control, ledger
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary, read_progress
-from producer.imports.accept import ImportJob
+from producer.imports.job import ImportJob
 
 Accept = Callable[..., str]
 Do = Callable[[control.Change], Summary]

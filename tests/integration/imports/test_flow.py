@@ -34,7 +34,7 @@ from orderworks.imports.chunk_plan import Chunk
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary, read_progress
 from orderworks.imports.spool import Spool
-from producer.imports.accept import ImportJob
+from producer.imports.job import ImportJob
 
 Accept = Callable[..., str]
 

@@ -17,7 +17,8 @@ from orderworks.imports.progress import COUNTS, Summary, read_progress
 from orderworks.imports.spool import Spool
 from orderworks.reports.refresh import refresh
 from orderworks.reports.windows import Window
-from producer.imports.accept import ImportJob, accept_tried
+from producer.imports.accept import accept_tried
+from producer.imports.job import ImportJob
 
 Accept = Callable[..., str]
 Load = Callable[..., Summary]

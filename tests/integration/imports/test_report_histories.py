@@ -270,7 +270,7 @@ def test_after_each_refresh_every_report_and_rollup_equals_sql(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Small enough for a handful of orders to need several passes, and more contenders than there are.
-    monkeypatch.setattr("orderworks.changelog.FOLD_ENTRIES", 5)
+    monkeypatch.setattr("orderworks.reports.fold.FOLD_ENTRIES", 5)
     monkeypatch.setattr("orderworks.reports.rollups.MOVED_ROWS", 2)
     monkeypatch.setattr("orderworks.reports.ranking.CONTENDERS", 1)
 

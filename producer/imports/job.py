@@ -1,0 +1,69 @@
+"""An accepted import, as its producer follows it."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import redis
+
+from orderworks.core.errors import (
+    Unavailable,
+    WaitTimeout,
+)
+from orderworks.core.redis import Redis, redis_unavailable
+from orderworks.imports.progress import ENDED, Summary, read_progress
+from producer.updates.effects import pauses
+
+
+class ImportJob:
+    """An accepted import. It goes on whether or not anybody waits for it.
+
+    Attributes:
+        id: the import's.
+        repeated: whether this is an import from before, which brought the same content.
+    """
+
+    def __init__(self, import_id: str, stream: Redis, *, repeated: bool = False) -> None:
+        self.id = import_id
+        self.repeated = repeated
+        self._stream = stream
+
+    def __repr__(self) -> str:
+        return f"ImportJob({self.id!r})"
+
+    def progress(self) -> Summary | None:
+        """How far it is: `status`, `rows`, `applied` and so on; None if nothing is known of it.
+
+        Raises:
+            Unavailable: Redis did not answer.
+        """
+        try:
+            return read_progress(self._stream, self.id)
+        except redis.RedisError as error:
+            raise redis_unavailable(error) from error
+
+    def wait(
+        self, timeout: float | None = None, on_progress: Callable[[Summary], None] | None = None
+    ) -> Summary:
+        """Wait until it ended; its last summary, of which `status` is one of `ENDED`.
+
+        `timeout` is in seconds; `on_progress` is called with every summary that differs from the
+        one before. While Redis does not answer, it waits on.
+
+        Raises:
+            WaitTimeout: it has not ended in that time; it goes on.
+        """
+        waits = pauses(timeout)
+        last: Summary | None = None
+        while True:
+            with suppress(Unavailable):
+                summary = self.progress()
+                if on_progress and summary and summary != last:
+                    on_progress(summary)
+                last = summary or last
+            if last and last["status"] in ENDED:
+                return last
+            pause = next(waits, None)
+            if pause is None:
+                raise WaitTimeout(f"import {self.id} has not ended in {timeout:g} s; it goes on")
+            time.sleep(pause)
