@@ -9,8 +9,7 @@ from celery.signals import worker_ready
 from orderworks.core.keys import refresh_nudge
 from orderworks.core.routing import REFRESH_ENTRY, TaskName
 from orderworks.reports.refresh import refresh
-from tasks.base import summary, task
-from tasks.guard import note_success
+from tasks.base import note_success, summary, task
 from worker.lifecycle import current
 
 

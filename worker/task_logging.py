@@ -1,4 +1,4 @@
-"""Celery's signals about logging: our configuration instead of Celery's, and each line names its task."""
+"""Celery's signals about logging: our configuration instead of Celery's, lines that name their task."""
 
 import logging
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import closing
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from orderworks.cache.pipelined import Pipelined
+from orderworks.cache.event_loops import Pipelined
 from orderworks.core.redis import Redis
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05

@@ -7,8 +7,9 @@ Lines without a quote, nearly all in most files, are never looked at one by one;
 matched by the hundred in one regular expression. Of JSON Lines, each line is a record.
 """
 
+import csv
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -197,3 +198,22 @@ def _record(delimiter: str, unquotable: bytes) -> bytes:
     quoted = rb'"(?>(?:[^"' + unquotable + rb']++|"")*)"[^' + edge + rb"\n]*+"
     field = rb"(?>(?:" + quoted + rb'|[^"' + edge + rb"\n][^" + edge + rb"\n]*+)?)"
     return field + rb"(?>(?:" + edge + field + rb")*)"
+
+
+# A field may be as long as a record, as it is for the splitter.
+csv.field_size_limit(LONGEST_RECORD)
+
+
+def read_records(records: Sequence[str], delimiter: str) -> list[list[str]]:
+    """The fields of each record. A record has no line end after it."""
+    try:
+        return list(csv.reader(records, delimiter=delimiter))
+    except csv.Error:
+        # A CR outside quotes, which csv refuses, is data in lines without a quote: so it is here.
+        return [_read_record(record, delimiter) for record in records]
+
+
+def _read_record(record: str, delimiter: str) -> list[str]:
+    edge = re.escape(delimiter)
+    fields = re.finditer(rf'(?:"((?:[^"]++|"")*+)")?([^{edge}]*+){edge}', record + delimiter)
+    return [(field[1] or "").replace('""', '"') + field[2] for field in fields]

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from orderworks.core.errors import ImportNotFound
 from orderworks.core.schema import import_rejects, imports
-from orderworks.imports.csv_fields import read_records
+from orderworks.imports.csv_records import read_records
 from orderworks.imports.file_format import Layout
 from orderworks.imports.reject_sheet import guarded, own_column
 

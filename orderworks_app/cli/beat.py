@@ -12,7 +12,7 @@ from orderworks.core.database import make_engine
 from orderworks.core.errors import Unavailable
 from orderworks.core.settings import Settings
 from orderworks_app.cli.output import console, plain, print_json, say, table
-from orderworks_app.spans import span
+from orderworks_app.operations.timespans import span
 from worker.beat import entries as schedule
 from worker.beat.entries import Entry
 from worker.beat.slots import Slot, message_options

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from orderworks.updates.dead_letters import Letter
 from orderworks.updates.replay import Unreadable
 from orderworks_app.cli.output import console, plain, say, table
-from orderworks_app.spans import span
+from orderworks_app.operations.timespans import span
 
 SHOWN = 60
 """Characters of an update that the list shows."""

@@ -11,7 +11,7 @@ from string import Template
 
 from orderworks.reports.top_customers import Report, TopCustomer
 from orderworks.reports.windows import Window
-from orderworks_app.spans import span
+from orderworks_app.operations.timespans import span
 
 _PAGE = Template("""\
 <!doctype html>

@@ -12,7 +12,7 @@ from orderworks.reports.top_customers import Report, TopCustomers
 from orderworks.reports.windows import Window
 from orderworks_app.cli.output import console, plain, print_json, say, table
 from orderworks_app.cli.report_html import render
-from orderworks_app.spans import span
+from orderworks_app.operations.timespans import span
 
 commands = typer.Typer(rich_markup_mode="markdown")
 

@@ -25,7 +25,7 @@ from orderworks.reports.top_customers import published_report
 from orderworks.reports.windows import Window
 from orderworks.updates.counters import read_totals
 from orderworks.updates.stream import UpdateStream
-from orderworks_app.spans import span
+from orderworks_app.operations.timespans import span
 from worker.beat.entries import Entry, read_entries
 from worker.celery import app
 

@@ -1,4 +1,4 @@
-"""Moments as people type them: ISO 8601, or how long ago."""
+"""Moments and spans of time as people type and read them: ISO 8601, `2h` ago, `3 min`."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -26,3 +26,11 @@ def moment(text: str) -> datetime:
         raise InvalidInput(
             f"{text!r} is neither a time such as 2026-11-22T19:00 nor an age such as 2h or 3d"
         ) from None
+
+
+def span(seconds: float) -> str:
+    """`3 s`, `2 min`, `5 h`, `4 d`: in the largest unit of which there are two."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -12,8 +12,7 @@ import sqlalchemy as sa
 from orderworks.core.keys import update_nudge
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.linger import LINGER
-from orderworks.updates.drain import Drain, Drained
+from orderworks.updates.drain import LINGER, Drain, Drained
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.sources import StreamBacklog
 from orderworks.updates.stream import UpdateStream

@@ -7,7 +7,7 @@ from typing import TypeVar
 import pytest
 import redis
 
-from orderworks.cache.pipelined import Pipelined
+from orderworks.cache.event_loops import Pipelined
 from orderworks.core.redis import Redis, make_async_redis
 from orderworks.core.settings import Settings
 from tests.link import link_to

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from orderworks.imports.csv_fields import read_records
-from orderworks.imports.csv_records import Form, Splitter
+from orderworks.imports.csv_records import Form, Splitter, read_records
 from orderworks.imports.file_format import Layout
 from orderworks.imports.loading.text_cells import (
     Fault,

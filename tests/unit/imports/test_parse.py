@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orderworks.imports.columns import Column, Field, Rule
-from orderworks.imports.csv_fields import read_records
+from orderworks.imports.csv_records import read_records
 from orderworks.imports.file_format import Layout
 from orderworks.imports.loading.parse import Parsed, parse
 
