@@ -17,8 +17,8 @@ from rich.text import Text
 from bench.alternate import NotRun, Result
 from bench.figures import Figures, Latency, Load, Peak
 from bench.imports.copy import version_of
-from orderworks_app.cli.output import console, table
 from orderworks_app.embedded.binaries import postgresql_binaries
+from orderworks_app.terminal import console, table
 
 
 def publish(figures: Figures, file: Path | None, picture: Path | None = None) -> None:

@@ -10,6 +10,7 @@ from orderworks.core.redis import make_async_redis
 from orderworks.core.routing import TaskName
 from orderworks.updates.messages import OrderUpdate
 from producer.client import Producer, load_settings
+from producer.effects import Answers, Ask, Nudge, Steps
 from producer.imports.accept import Source
 from producer.imports.job import ImportJob
 from producer.nudges import Nudges
@@ -17,7 +18,6 @@ from producer.receipts import AsyncReceipt
 from producer.updates.append import Appends, Wanted
 from producer.updates.async_connections import AsyncLine, AsyncLines
 from producer.updates.chunking import async_chunks
-from producer.updates.effects import Answers, Ask, Nudge, Steps
 
 T = TypeVar("T")
 

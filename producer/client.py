@@ -11,6 +11,7 @@ from orderworks.core.routing import TaskName
 from orderworks.core.settings import Settings
 from orderworks.imports.spool import Spool
 from orderworks.updates.messages import OrderUpdate
+from producer.effects import Answers, Ask, Nudge, Steps
 from producer.imports.accept import Source, accept_import, accept_tried
 from producer.imports.job import ImportJob
 from producer.imports.options import Options, known_kind, over_parent, refuse_unknown_parent
@@ -20,7 +21,6 @@ from producer.receipts import Receipt
 from producer.updates.append import Appends, Wanted
 from producer.updates.chunking import chunks
 from producer.updates.connections import Line, Lines
-from producer.updates.effects import Answers, Ask, Nudge, Steps
 
 T = TypeVar("T")
 

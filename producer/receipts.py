@@ -6,7 +6,7 @@ from orderworks.core.errors import WaitTimeout
 from orderworks.core.keys import update_verdict
 from orderworks.core.redis import packed
 from orderworks.updates.messages import Outcome, Verdict
-from producer.updates.effects import Answers, Ask, Pause, Steps, pauses
+from producer.effects import Answers, Ask, Pause, Steps, pauses
 
 PATIENCE = 1.0
 """Seconds to wait for an answer; without one, the next look asks anew."""

@@ -18,12 +18,13 @@ from celery import Celery, bootsteps
 from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError
 
-from orderworks import changelog, outbox
+from orderworks import changelog
 from orderworks.core.database import make_engine
 from orderworks.core.keys import refresh_nudge
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import OUTBOX, Queue, TaskName
 from orderworks.core.settings import Settings
+from orderworks.updates import outbox
 from orderworks.updates.stream import UpdateStream
 
 PATIENCE = 0.5

@@ -18,7 +18,7 @@ from orderworks.core.routing import OUTBOX
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
-from orderworks.outbox import OutboxBacklog
+from orderworks.updates.outbox import OutboxBacklog
 from orderworks.updates.sources import Backlog, StreamBacklog
 from orderworks.updates.stream import UpdateStream
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from orderworks.core.schema import import_chunks, imports, parked_updates
 from orderworks.imports.chunk_claims import Work
 from orderworks.imports.spool import Spool
-from orderworks.outbox import PLACE
+from orderworks.updates.outbox import PLACE
 from orderworks.updates.stream import UpdateStream
 
 LONGEST_CHUNK = timedelta(minutes=5)

@@ -12,7 +12,6 @@ import redis
 import sqlalchemy as sa
 import structlog
 
-from orderworks import outbox
 from orderworks.core import keys
 from orderworks.core.errors import Backpressure, ConfigurationError, OrderworksError, Unavailable
 from orderworks.core.locks import Lock, try_lock
@@ -22,7 +21,7 @@ from orderworks.core.schema import update_shards
 from orderworks.imports.chunk_claims import abandoned_chunks
 from orderworks.imports.importer import PLAN_SECONDS, Importer
 from orderworks.imports.ledger import complete_imports
-from orderworks.updates import parking, verdicts
+from orderworks.updates import outbox, parking, verdicts
 from orderworks.updates.stream import UpdateStream
 
 log = structlog.get_logger()

@@ -14,11 +14,10 @@ import redis
 import sqlalchemy as sa
 import structlog
 
-from orderworks import outbox
 from orderworks.core.database import retry_transient
 from orderworks.core.errors import Backpressure, ConfigurationError, InvalidUpdate
 from orderworks.core.routing import DOOR
-from orderworks.updates import dead_letters
+from orderworks.updates import dead_letters, outbox
 from orderworks.updates.counters import add_to_account
 from orderworks.updates.entries import Accepted
 from orderworks.updates.messages import OrderUpdate, Verdict, decode_updates

@@ -11,8 +11,9 @@ from kombu.exceptions import OperationalError
 from orderworks.core.database import make_engine
 from orderworks.core.errors import Unavailable
 from orderworks.core.settings import Settings
-from orderworks_app.cli.output import console, plain, print_json, say, table
+from orderworks_app.cli.options import AsJson
 from orderworks_app.operations.timespans import span
+from orderworks_app.terminal import console, plain, print_json, say, table
 from worker.beat import entries as schedule
 from worker.beat.entries import Entry
 from worker.beat.slots import Slot, message_options
@@ -23,7 +24,6 @@ commands = typer.Typer(
 )
 
 EntryName = Annotated[str, typer.Argument(help="The entry, by its name in `orderworks beat`.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 LONGEST = 365 * 24 * 3600
 """Seconds. Whoever wants more than a year means to pause it."""

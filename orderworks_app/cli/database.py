@@ -10,7 +10,7 @@ from migrations import runner
 from orderworks.core.database import make_engine
 from orderworks.core.errors import ConfigurationError, OrderworksError
 from orderworks.core.settings import Settings
-from orderworks_app.cli.output import say
+from orderworks_app.terminal import say
 
 commands = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help="Look after the schema of the database."

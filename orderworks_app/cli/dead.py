@@ -17,8 +17,9 @@ from orderworks.updates.replay import RATE, Replay, Unreadable
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.cli.dead_views import print_letter, print_list, print_replayed, progress_bar
 from orderworks_app.cli.failures import FAILED
-from orderworks_app.cli.output import print_json
+from orderworks_app.cli.options import AsJson
 from orderworks_app.operations.timespans import moment
+from orderworks_app.terminal import print_json
 from producer.nudges import Nudges
 
 LISTED = 50
@@ -56,7 +57,7 @@ def dead(  # noqa: PLR0913 - all that dead updates can be found by
         typer.Option("--replay-all", help="Hand all over again that the filters leave."),
     ] = False,
     rate: Annotated[int, typer.Option(min=1, help="Updates a second that are replayed.")] = RATE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the updates that were given up, newest first, with the reason of each; or replay them.
 

@@ -8,8 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from orderworks.updates.dead_letters import Letter
 from orderworks.updates.replay import Unreadable
-from orderworks_app.cli.output import console, plain, say, table
 from orderworks_app.operations.timespans import span
+from orderworks_app.terminal import console, plain, say, table
 
 SHOWN = 60
 """Characters of an update that the list shows."""

@@ -14,11 +14,12 @@ import typer
 
 from orderworks.core.settings import Settings
 from orderworks_app.cli.failures import FAILED
-from orderworks_app.cli.output import say
+from orderworks_app.cli.reports import print_report
 from orderworks_app.cli.stack import end_as_by_ctrl_c
 from orderworks_app.demo.scenario import Demo
 from orderworks_app.embedded.home import AlreadyRunning
 from orderworks_app.embedded.stack import running_stack
+from orderworks_app.terminal import say
 
 REPORT_INTERVAL = "5"
 """Seconds between refreshes in the demo, so that nobody waits half a minute for beat."""
@@ -41,7 +42,7 @@ def demo(
         settings = Settings.load()
         say(f"[green]✓[/] all parts are up after {time.monotonic() - began:.1f} s")
         with tempfile.TemporaryDirectory(prefix="orderworks-demo-") as folder:
-            proven = Demo(settings, Path(folder)).run(orders)
+            proven = Demo(settings, Path(folder), print_report).run(orders)
         for check in proven:
             sign = "[green]✓[/]" if check.holds else "[red]✗[/]"
             say(f"{sign} {check.claim}: {check.figures}")

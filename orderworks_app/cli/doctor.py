@@ -4,7 +4,7 @@ import typer
 
 from orderworks.core.settings import Settings
 from orderworks_app.cli.failures import FAILED
-from orderworks_app.cli.output import console, table
+from orderworks_app.terminal import console, table
 
 
 def doctor() -> None:

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from orderworks_app.cli.import_views import print_summary
-from orderworks_app.cli.output import AsJson, print_json
+from orderworks_app.cli.options import AsJson
 from orderworks_app.operations.imports import Imports, Steer
+from orderworks_app.terminal import print_json
 
 ImportId = Annotated[str, typer.Argument(help="The import, by its id in `orderworks imports`.")]
 

@@ -7,8 +7,8 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn
 
 from orderworks.imports.progress import COUNTS, Summary
-from orderworks_app.cli.output import console, plain, say, table
 from orderworks_app.operations.timespans import span
+from orderworks_app.terminal import console, plain, say, table
 
 WOULD = ("insert", "change", "unchanged", "stale", "superseded", "rejected")
 

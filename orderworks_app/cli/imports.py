@@ -16,8 +16,9 @@ from orderworks.imports.progress import ENDED, Summary
 from orderworks.imports.rejects import Reject, as_csv, iter_rejects, iter_unmended
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.import_views import print_list, print_summary, progress_bar, would_stop
-from orderworks_app.cli.output import AsJson, print_json, say
+from orderworks_app.cli.options import AsJson
 from orderworks_app.operations.imports import FileKind, Format, Imports
+from orderworks_app.terminal import print_json, say
 from producer import ImportJob, Producer
 
 LOOK_EVERY = 0.5

@@ -19,7 +19,8 @@ from orderworks.reports.rebuild import OnStep, Rebuild, Rebuilt
 from orderworks.reports.reconcile import Counted
 from orderworks.reports.refresh import refresh
 from orderworks_app.cli.failures import FAILED
-from orderworks_app.cli.output import plain, print_json, say
+from orderworks_app.cli.options import AsJson
+from orderworks_app.terminal import plain, print_json, say
 
 
 def rebuild(
@@ -27,7 +28,7 @@ def rebuild(
     check: Annotated[
         bool, typer.Option("--check", help="Only look; exit status 1 if something differs.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare what reports are read from with the orders table, and mend what drifted.
 

@@ -10,9 +10,10 @@ from rich.bar import Bar
 
 from orderworks.reports.top_customers import Report, TopCustomers
 from orderworks.reports.windows import Window
-from orderworks_app.cli.output import console, plain, print_json, say, table
+from orderworks_app.cli.options import AsJson
 from orderworks_app.cli.report_html import render
 from orderworks_app.operations.timespans import span
+from orderworks_app.terminal import console, plain, print_json, say, table
 
 commands = typer.Typer(rich_markup_mode="markdown")
 
@@ -41,7 +42,7 @@ def top_customers(
         typer.Option(metavar="FILE", help="Write a page that needs nothing else; `-` prints it."),
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the customers with the highest order totals, and how fresh the list is."""
     if as_json and html:

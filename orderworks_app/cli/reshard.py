@@ -8,7 +8,7 @@ from orderworks.core.database import make_engine
 from orderworks.core.redis import make_redis
 from orderworks.core.settings import Settings
 from orderworks.updates.resharding import Resharding
-from orderworks_app.cli.output import say
+from orderworks_app.terminal import say
 
 
 def reshard(

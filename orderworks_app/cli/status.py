@@ -1,14 +1,13 @@
 """`orderworks status`: is everything up, and does anything wait?"""
 
-from typing import Annotated
-
 import typer
 
 from orderworks.cache.invalidation import Path
 from orderworks.core.settings import Settings
 from orderworks_app.cli.failures import FAILED
-from orderworks_app.cli.output import console, plain, print_json, say, table
+from orderworks_app.cli.options import AsJson
 from orderworks_app.observability.status import Examination, Status
+from orderworks_app.terminal import console, plain, print_json, say, table
 
 WHO = {
     Path.WORKER: "after a worker's commit",
@@ -18,7 +17,7 @@ WHO = {
 
 def status(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show every part and the work that waits. Exit status 0 only when all parts are well."""
     found = Examination(Settings.load()).status()

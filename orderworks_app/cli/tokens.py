@@ -7,7 +7,7 @@ import typer
 
 from orderworks.core.database import make_engine
 from orderworks.core.settings import Settings
-from orderworks_app.cli.output import console, plain, print_json, say, table
+from orderworks_app.cli.options import AsJson
 from orderworks_app.gateway.auth.token_store import (
     Scope,
     Token,
@@ -15,14 +15,13 @@ from orderworks_app.gateway.auth.token_store import (
     list_tokens,
     revoke_token,
 )
+from orderworks_app.terminal import console, plain, print_json, say, table
 
 commands = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="Say who may use the gateway. As soon as there is one token, everybody needs one.",
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @commands.command()

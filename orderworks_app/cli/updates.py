@@ -9,7 +9,8 @@ import typer
 
 from orderworks.core.errors import InvalidFile, InvalidUpdate
 from orderworks_app.cli.failures import FAILED
-from orderworks_app.cli.output import plain, print_json, say
+from orderworks_app.cli.options import AsJson
+from orderworks_app.terminal import plain, print_json, say
 from producer import OrderUpdate, Producer, Receipt, Verdict
 
 
@@ -39,7 +40,7 @@ def update(  # noqa: PLR0913 - the options of a command
     durable: Annotated[
         bool, typer.Option("--durable", help="Return only when Redis has it on disk.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Change an order: the workers apply it within moments, in bulk with others.
 

@@ -16,16 +16,15 @@ from orderworks.core.schema import customers, update_shards
 from orderworks.core.settings import Settings
 from orderworks.core.versions import version_at
 from orderworks.reads import CustomerReads
-from orderworks.reports.top_customers import published_report
+from orderworks.reports.top_customers import Report, published_report
 from orderworks.reports.windows import Window
 from orderworks.updates.stream import UpdateStream
-from orderworks_app.cli.output import console, say
-from orderworks_app.cli.reports import print_report
 from orderworks_app.demo import checks
 from orderworks_app.demo.checks import Check
 from orderworks_app.demo.data import Sample, generate
 from orderworks_app.demo.oracle import Oracle, make_updates
 from orderworks_app.demo.readers import Readers
+from orderworks_app.terminal import console, say
 from producer import Producer
 
 UPDATES = 20_000
@@ -37,8 +36,11 @@ PATIENCE = 300.0
 class Demo:
     """One run against servers and workers that are up."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        """`folder` is for the generated files."""
+    def __init__(
+        self, settings: Settings, folder: Path, print_report: Callable[[Report], None]
+    ) -> None:
+        """`folder` is for the generated files; `print_report` shows the report at the end."""
+        self._print_report = print_report
         self._settings = settings
         self._folder = folder
         self._engine = make_engine(settings, "orderworks-demo")
@@ -145,7 +147,7 @@ class Demo:
         top = report and report.sliced(10, 1)
         if top:
             console.print()
-            print_report(top)
+            self._print_report(top)
             console.print()
 
 

@@ -29,13 +29,13 @@ from orderworks.imports.columns import (
 from orderworks.imports.progress import Summary, accepted_summary, mirror, read_progress
 from orderworks.imports.reject_sheet import line_column, unguarded
 from orderworks.imports.spool import Manifest, Spool
+from producer.effects import pauses
 from producer.imports.deduplication import Content
 from producer.imports.job import ImportJob
 from producer.imports.options import Options, check_options
 from producer.imports.sources.csv_header import refuse_unkeepable
 from producer.imports.sources.limits import limits_of
 from producer.imports.sources.open_source import ImportSource, OpenSource, open_source
-from producer.updates.effects import pauses
 
 Source = ImportSource
 

@@ -12,7 +12,7 @@ from orderworks.core.errors import (
 )
 from orderworks.core.redis import Redis, redis_unavailable
 from orderworks.imports.progress import ENDED, Summary, read_progress
-from producer.updates.effects import pauses
+from producer.effects import pauses
 
 
 class ImportJob:

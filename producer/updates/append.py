@@ -16,8 +16,8 @@ from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.shard_layout import Layout
 from orderworks.updates.stream import Target, shard_of
+from producer.effects import Answers, Ask, Nudge, Pause, Steps, pauses
 from producer.updates.chunking import Chunk, checked
-from producer.updates.effects import Answers, Ask, Nudge, Pause, Steps, pauses
 from producer.updates.shard_batch import Part
 
 CHUNK = 1000

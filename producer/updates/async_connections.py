@@ -8,7 +8,7 @@ import redis
 import redis.asyncio
 
 from orderworks.core.errors import ConfigurationError
-from producer.updates.effects import Answers, Ask
+from producer.effects import Answers, Ask
 
 MOST = 64
 """Connections at a time; more calls wait for one of them. A loop is busy with fewer, but calls that

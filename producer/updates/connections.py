@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import redis
 
 from orderworks.core.redis import Redis
-from producer.updates.effects import Answers, Ask
+from producer.effects import Answers, Ask
 
 Line: TypeAlias = Any
 """A `redis.Connection`, whose methods have no types."""

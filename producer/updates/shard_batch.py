@@ -23,7 +23,7 @@ from orderworks.updates.stream import (
     read_appended,
     read_refusal,
 )
-from producer.updates.effects import Answers
+from producer.effects import Answers
 
 SURELY_REFUSED = frozenset(
     ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOREPLICAS", "OOM", "READONLY")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orderworks import outbox
 from orderworks.core.schema import orders
 from orderworks.core.settings import Settings
+from orderworks.updates import outbox
 from orderworks.updates.messages import OrderUpdate
 from orderworks_app.embedded.stack import Stack
 from producer import Producer

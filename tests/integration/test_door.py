@@ -13,10 +13,10 @@ from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import DOOR
 from orderworks.core.schema import dead_updates, update_outbox, update_shards
 from orderworks.core.settings import Settings
-from orderworks.outbox import OutboxBacklog
 from orderworks.updates.dead_letters import Wanted, find_dead
 from orderworks.updates.drain import Drain, Drained
 from orderworks.updates.ingest import PIECE, Admitted, Door
+from orderworks.updates.outbox import OutboxBacklog
 from orderworks.updates.replay import Replay
 from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import Rows

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from orderworks import outbox
 from orderworks.core.errors import InvalidUpdate
 from orderworks.core.keys import update_nudge
 from orderworks.core.redis import Redis, make_redis
@@ -19,9 +18,10 @@ from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks.maintenance.sweep import find_forgotten
-from orderworks.outbox import OutboxBacklog
+from orderworks.updates import outbox
 from orderworks.updates.drain import Drain, Drained
 from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.outbox import OutboxBacklog
 from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import Rows
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orderworks import outbox
 from orderworks.core.redis import Redis
 from orderworks.core.schema import customers, dead_updates
+from orderworks.updates import outbox
 from orderworks.updates.drain import Drained
 from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import Rows

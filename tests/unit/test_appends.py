@@ -17,9 +17,9 @@ from orderworks.core.errors import (
 )
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
+from producer.effects import Answers, Ask, Nudge, Pause, Step, Steps
 from producer.updates.append import Appends, Wanted
 from producer.updates.chunking import Chunk
-from producer.updates.effects import Answers, Ask, Nudge, Pause, Step, Steps
 
 LOST = redis.TimeoutError("no answer")
 AWAY = redis.ConnectionError("connection refused")

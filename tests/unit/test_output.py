@@ -9,8 +9,8 @@ from rich.text import Text
 
 from orderworks.reports.top_customers import Report, TopCustomer
 from orderworks.reports.windows import Window
-from orderworks_app.cli.output import plain
 from orderworks_app.cli.reports import print_report
+from orderworks_app.terminal import plain
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from orderworks import outbox
 from orderworks.core.database import make_engine
 from orderworks.core.schema import change_log, customer_changes, orders, parked_updates
 from orderworks.core.settings import Settings
@@ -21,6 +20,7 @@ from orderworks.imports import control
 from orderworks.imports.importer import Importer
 from orderworks.imports.loading.upsert import Upsert
 from orderworks.imports.progress import Summary
+from orderworks.updates import outbox
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from tests.processes import eventually

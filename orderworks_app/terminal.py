@@ -2,15 +2,12 @@
 
 import re
 import sys
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 # A pipe has no width, and should not get a table cut to that of a terminal.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
