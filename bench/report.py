@@ -16,7 +16,7 @@ from rich.text import Text
 
 from bench.alternate import NotRun, Result
 from bench.figures import Figures, Latency, Load, Peak
-from bench.imports.copy import version_of
+from bench.psql_copy import version_of
 from orderworks_app.embedded.binaries import postgresql_binaries
 from orderworks_app.terminal import console, table
 

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import sqlalchemy as sa
 
 from bench.alternate import tell
-from bench.imports.copy import copy
+from bench.psql_copy import copy
 from orderworks.core.database import INVALIDATES, database_address, make_engine
 from orderworks.core.errors import OrderworksError
 from orderworks.core.settings import Settings

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from bench.alternate import Side, compare, stopwatch
 from bench.figures import Figures
 from bench.imports import order_files, pgloader
-from bench.imports.copy import copy, describe
 from bench.imports.loaders import WAYS, Way
+from bench.psql_copy import copy, describe
 from bench.shop import Shop, open_shop
 from orderworks.core.errors import OrderworksError
 from orderworks.imports.progress import COUNTS

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from psycopg2.extras import execute_values
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from bench.imports.copy import COLUMNS
+from bench.psql_copy import COLUMNS
 from orderworks.core.schema import orders
 
 INSERT = f"INSERT INTO orders ({COLUMNS['orders']}) VALUES"

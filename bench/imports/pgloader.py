@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from bench.imports.copy import COLUMNS, environment, version_of
+from bench.psql_copy import COLUMNS, environment, version_of
 from orderworks.core.errors import OrderworksError
 
 PROGRAM = shutil.which("pgloader")

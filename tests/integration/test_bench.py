@@ -13,10 +13,10 @@ from bench.alternate import SideFailed
 from bench.cache import invalidation
 from bench.gateway.cached_read import ask
 from bench.gateway.serving import linked, served
-from bench.imports.copy import copy
 from bench.imports.loaders import WAYS, Way
 from bench.peers.job import Connections
 from bench.peers.registry import CELERY, CELERY_TUNED, FLOOR, Contender
+from bench.psql_copy import copy
 from bench.shop import Shop
 from bench.updates.updates import run_contender
 from bench.updates.workers import open_arena
