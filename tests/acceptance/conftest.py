@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from orderworks.core.settings import Settings
 from orderworks_app.cli.app import run as run_command
 from orderworks_app.embedded.stack import Stack
-from tests.commands import Done, Run
 from tests.conftest import fresh_settings
-from tests.processes import Service, running_worker, worker_and_beat
+from tests.support.commands import Done, Run
+from tests.support.processes import Service, running_worker, worker_and_beat
 
 OFTEN = {"SWEEP_INTERVAL": "1", "REPORT_INTERVAL": "1"}
 

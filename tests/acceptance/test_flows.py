@@ -16,7 +16,8 @@ from orderworks.reports.top_customers import Report, compute, published_report
 from orderworks.reports.windows import Window
 from orderworks.updates.messages import OrderUpdate
 from producer import AsyncProducer, Producer
-from tests.oracle import (
+from tests.support.celery_inspection import is_drained, run
+from tests.support.oracle import (
     Oracle,
     differences,
     make_rows,
@@ -25,8 +26,7 @@ from tests.oracle import (
     read_verdicts,
     write_orders,
 )
-from tests.processes import eventually
-from tests.watching import is_drained, run
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.usefixtures("worker_with_beat")
 

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from orderworks.core.settings import Settings
 from orderworks_app.embedded.stack import Stack
 from producer import Producer
-from tests.chunked import CHUNK
 from tests.conftest import fresh_settings
-from tests.oracle import Oracle, make_rows, write_orders
+from tests.support.oracle import Oracle, make_rows, write_orders
+from tests.support.ten_chunk_file import CHUNK
 
 OFTEN = {"SWEEP_INTERVAL": "1", "REPORT_INTERVAL": "1", "UPDATE_BATCH": "500"}
 """Small batches, so that a fault meets the middle of the work and not its end."""

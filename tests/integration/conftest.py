@@ -13,7 +13,7 @@ from orderworks.updates.drain import Drain, Drained
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.sources import StreamBacklog
 from orderworks.updates.stream import UpdateStream
-from tests.s3 import S3, Bucket, new_bucket, running_s3
+from tests.support.s3 import S3, Bucket, new_bucket, running_s3
 
 Rows = dict[int, tuple[int, str, Decimal, int]]
 """Orders by id: customer, status, total, version."""

@@ -24,7 +24,7 @@ from orderworks.core import keys, routing
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
 from orderworks_app.embedded.binaries import postgresql_binaries
-from tests.frozen import compare
+from tests.support.golden import compare
 from worker import heartbeat
 
 KEY_MODULES = (keys,)

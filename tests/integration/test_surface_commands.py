@@ -10,7 +10,7 @@ from typing import Any, get_args
 import typer
 
 from orderworks_app.cli.app import app
-from tests.frozen import GOLDEN, compare
+from tests.support.golden import GOLDEN, compare
 
 
 def test_commands_and_their_options_are_unchanged() -> None:

@@ -26,9 +26,9 @@ from orderworks.imports.spool import Spool
 from orderworks.reports.refresh import refresh
 from orderworks.updates.messages import Outcome, Verdict
 from orderworks_app.cli.app import run as run_command
-from tests.frozen import compare
 from tests.integration.conftest import Rows
-from tests.processes import eventually
+from tests.support.golden import compare
+from tests.support.processes import eventually
 from worker.beat.entries import Planned, register
 from worker.beat.slots import note_success
 

@@ -19,8 +19,8 @@ from orderworks.reports.rebuild import Rebuild
 from orderworks.reports.refresh import refresh
 from orderworks_app.cli.metrics import metrics as print_metrics
 from orderworks_app.gateway.app import make_app
-from tests.frozen import compare
-from tests.gateways import client_of, running_gateway
+from tests.support.gateways import client_of, running_gateway
+from tests.support.golden import compare
 from worker.beat.entries import Planned, register
 
 PROSE = {"description", "summary", "title", "example", "examples"}

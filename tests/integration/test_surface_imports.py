@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from orderworks.core.settings import Settings
-from tests.frozen import compare
+from tests.support.golden import compare
 
 DOMAIN = "orderworks"
 """The package that apps import reads, caches and the outbox from."""

@@ -17,8 +17,8 @@ from orderworks.reports.windows import Window
 from orderworks_app.embedded.binaries import postgresql_binaries
 from orderworks_app.embedded.stack import Stack
 from tests.conftest import make_database
-from tests.processes import eventually
-from tests.watching import run
+from tests.support.celery_inspection import run
+from tests.support.processes import eventually
 
 PG_DUMP = postgresql_binaries(None) / "pg_dump"
 

@@ -3,7 +3,8 @@
 import re
 
 from orderworks.core.settings import Settings
-from tests.composition import FILE, ROOT
+from tests.support.compose_processes import FILE
+from tests.support.processes import ROOT
 from worker import heartbeat
 
 ENTRY = re.compile(

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from orderworks.core.settings import Settings
-from tests.gateways import client_of, running_gateway
+from tests.support.gateways import client_of, running_gateway
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from orderworks.core.schema import dead_updates
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
-from tests.gateways import client_of, running_gateway
+from tests.support.gateways import client_of, running_gateway
 
 FILLED = 1_795_375_608_079 << 20
 """The place in the order of acceptance of the first one."""

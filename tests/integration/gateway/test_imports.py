@@ -16,8 +16,8 @@ from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks_app.gateway.dependencies import reject_downloads
-from tests.gateways import JSON
 from tests.integration.conftest import Rows
+from tests.support.gateways import JSON
 
 CSV = {"Content-Type": "text/csv"}
 FILE = b"id,customer_id,total\n1,7,19.99\n2,7,x\n3,8,1.5\n4,99,1.00\n5,8,y\n"

@@ -13,7 +13,7 @@ from orderworks.updates.drain import Drained
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.gateway.transfers import ndjson
-from tests.gateways import client_of, running_gateway
+from tests.support.gateways import client_of, running_gateway
 
 Rows = dict[int, tuple[int, str, Decimal, int]]
 """Orders by id: customer, status, total, version."""

@@ -16,8 +16,8 @@ from orderworks.reports.refresh import refresh
 from orderworks.updates.drain import Drained
 from orderworks.updates.messages import OrderUpdate
 from orderworks_app.gateway.auth.token_store import Scope, create_token
-from tests.gateways import client_of
 from tests.integration.conftest import Rows
+from tests.support.gateways import client_of
 from worker.beat.entries import Planned, pause, register
 
 PATH = "/v1/overview/events"

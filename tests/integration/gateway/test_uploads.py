@@ -13,8 +13,8 @@ from orderworks.core.settings import Settings
 from orderworks.imports.spool import Spool
 from orderworks_app.gateway.http import middleware
 from orderworks_app.gateway.transfers import uploads
-from tests.gateways import client_of, running_gateway
-from tests.processes import eventually
+from tests.support.gateways import client_of, running_gateway
+from tests.support.processes import eventually
 
 CSV = {"Content-Type": "text/csv"}
 HEADER = b"id,customer_id,total\n"

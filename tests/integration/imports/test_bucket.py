@@ -13,7 +13,7 @@ from orderworks.core.schema import customers, imports
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary
 from orderworks.imports.spool import Spool
-from tests.s3 import Bucket
+from tests.support.s3 import Bucket
 
 PEOPLE = b"id,name\n" + b"".join(b"%d,Customer %d\n" % (each, each) for each in range(1, 8))
 """Seven customers: three chunks."""

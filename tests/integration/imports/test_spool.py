@@ -30,8 +30,8 @@ from orderworks.core.settings import Settings
 from orderworks.imports import spool as spools
 from orderworks.imports.spool import Manifest, Spool
 from orderworks.maintenance.retention import Purged, purge_expired
-from tests.processes import ROOT, eventually
-from tests.s3 import Bucket
+from tests.support.processes import ROOT, eventually
+from tests.support.s3 import Bucket
 
 MIB = 1 << 20
 

@@ -1,0 +1,151 @@
+"""`orderworks beat`: what people see of the schedule, and that what they change happens."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from orderworks.core.locks import Lock, try_lock
+from tests.support.commands import Run
+from tests.support.processes import Service, eventually
+from worker.beat import entries
+from worker.beat.entries import Entry
+
+SOON = 8
+"""Seconds in which a change takes effect: two looks of 2 s each, and a worker."""
+
+
+def configured() -> list[str]:
+    """The entries by name."""
+    from celeryconfig import beat_schedule  # noqa: PLC0415 - reads the environment
+
+    return sorted(beat_schedule)
+
+
+@pytest.fixture(autouse=True)
+def _at_work(engine: sa.Engine, worker_with_beat: Service) -> None:
+    """A worker and beat, which has said what it asks for."""
+    assert not worker_with_beat.has_ended()
+
+    def is_known() -> bool:
+        with engine.connect() as connection:
+            return len(entries.read_entries(connection)) >= len(configured())
+
+    eventually(is_known, 10, "beat registers nothing")
+
+
+def entry(engine: sa.Engine, name: str) -> Entry:
+    """How an entry does."""
+    with engine.connect() as connection:
+        return entries.read_entry(connection, name)
+
+
+def wait_for_runs(engine: sa.Engine, name: str, more: int, within: float = SOON) -> None:
+    """Wait until it was run so often."""
+    wanted = entry(engine, name).runs + more
+    eventually(lambda: entry(engine, name).runs >= wanted, within, f"{name} is not run")
+
+
+def told(run: Run, *arguments: str) -> Any:  # noqa: ANN401 - of any shape
+    """What a command says to programs."""
+    done = run("beat", *arguments, "--json")
+    assert done.status == 0, done.err
+    return json.loads(done.out)
+
+
+def test_entries_are_listed_with_their_task_and_period(run: Run) -> None:
+    shown = run("beat").out
+    assert all(name in shown for name in configured())
+    assert "tasks.upkeep.sweep" in shown
+    listed = {each["entry"]: each["every"] for each in told(run)}
+    assert sorted(listed) == configured()
+    assert (listed["sweep"], listed["purge-expired"]) == (1, 86400)
+
+
+def test_another_period_counts_within_seconds_and_the_default_comes_back(
+    run: Run, engine: sa.Engine
+) -> None:
+    assert told(run, "set", "purge-expired", "--every", "1")["every"] == 1
+    wait_for_runs(engine, "purge-expired", 3)
+    changed = told(run, "set", "purge-expired", "--default")
+    assert (changed["every"], changed["configured"]) == (86400, 86400)
+    before = entry(engine, "purge-expired").runs
+    wait_for_runs(engine, "sweep", SOON, within=3 * SOON)
+    assert entry(engine, "purge-expired").runs <= before + 1
+
+
+def test_a_paused_entry_is_not_run_until_it_is_resumed_unless_by_hand(
+    run: Run, engine: sa.Engine
+) -> None:
+    assert told(run, "pause", "refresh-top-customers")["paused"] is True
+    assert "paused" in run("beat").out
+    before = entry(engine, "refresh-top-customers").runs
+    wait_for_runs(engine, "sweep", 5)
+    assert entry(engine, "refresh-top-customers").runs == before
+    assert told(run, "run", "refresh-top-customers")["entry"] == "refresh-top-customers"
+    eventually(lambda: entry(engine, "refresh-top-customers").runs == before + 1, SOON)
+    told(run, "resume", "refresh-top-customers")
+    wait_for_runs(engine, "refresh-top-customers", 2)
+
+
+def test_status_tells_of_each_entry(run: Run, engine: sa.Engine) -> None:
+    wait_for_runs(engine, "sweep", 1)
+    told(run, "pause", "refresh-top-customers")
+    parts = {each["name"]: each for each in json.loads(run("status", "--json").out)["parts"]}
+    told(run, "resume", "refresh-top-customers")
+    assert all(parts[f"beat {name}"]["healthy"] for name in configured())
+    assert "every 1 s" in parts["beat sweep"]["detail"]
+    assert "paused" in parts["beat refresh-top-customers"]["detail"]
+
+
+def test_an_entry_that_fails_says_why(run: Run, engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE update_shards RENAME TO away"))
+    try:
+        eventually(lambda: entry(engine, "sweep").has_failed, SOON, "it does not fail")
+        parts = {each["name"]: each for each in json.loads(run("status", "--json").out)["parts"]}
+    finally:
+        with engine.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE away RENAME TO update_shards"))
+    assert "failed since: ProgrammingError" in parts["beat sweep"]["detail"]
+    eventually(lambda: not entry(engine, "sweep").has_failed, SOON, "it does not succeed again")
+
+
+def test_a_run_that_leaves_its_work_to_another_one_is_no_success(engine: sa.Engine) -> None:
+    with engine.begin() as other:
+        assert eventually(lambda: try_lock(other, Lock.SWEEP), SOON)
+        wait_for_runs(engine, "sweep", 2)
+        before = entry(engine, "sweep").succeeded_at
+        wait_for_runs(engine, "sweep", 2)
+        assert entry(engine, "sweep").succeeded_at == before
+    eventually(lambda: entry(engine, "sweep").succeeded_at != before, SOON, "none succeeds")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("pause",), ("resume",), ("run",), ("set", "--every", "5"), ("set", "--default")]
+)
+def test_an_unknown_entry_is_one_line_that_names_the_known_ones(
+    run: Run, arguments: tuple[str, ...]
+) -> None:
+    done = run("beat", arguments[0], "sweeep", *arguments[1:])
+    assert (done.status, done.out) == (2, "")
+    assert done.err == f"orderworks: beat has no entry 'sweeep'; it has {', '.join(configured())}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--every", "0"), ("--every", "-1"), ("--every", "5", "--default")]
+)
+def test_a_period_that_is_none_is_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
+    assert run("beat", "set", "sweep", *arguments).status == 2
+
+
+def test_a_run_that_no_broker_takes_is_not_said_to_be_asked_for() -> None:
+    command = [sys.executable, "-m", "orderworks_app", "beat", "run", "sweep"]
+    away = {**os.environ, "CELERY_BROKER_URL": "redis://127.0.0.1:1/0"}
+    done = subprocess.run(command, capture_output=True, text=True, env=away, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the broker took no message" in done.stderr

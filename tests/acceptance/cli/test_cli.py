@@ -1,0 +1,276 @@
+"""The command, as people type it: what it prints, and with what status it ends."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from migrations import runner
+from orderworks.core import keys
+from orderworks.core.redis import Redis
+from orderworks.updates.messages import Outcome, Verdict
+from tests.support.commands import Run
+from tests.support.processes import eventually
+
+COMMANDS = (
+    *("demo", "up", "import", "imports", "rejects", "pause", "resume", "cancel", "retry"),
+    *("update", "dead", "report", "beat", "status", "metrics", "env", "doctor", "rebuild"),
+    *("reshard", "db", "gateway", "token"),
+)
+
+
+@pytest.fixture
+def accepted(stream: Redis) -> Callable[[], int]:
+    """How much was handed over: entries in the streams and imports in sight."""
+    return lambda: sum(1 for _ in stream.scan_iter("orders:*"))
+
+
+def test_it_starts_as_a_command_and_as_a_module() -> None:
+    beside_python = str(Path(sys.executable).parent / "orderworks")
+    for command in ([beside_python], [sys.executable, "-m", "orderworks_app"]):
+        done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+        assert "Background jobs for an orders database" in done.stdout
+
+
+def test_help_lists_every_command_with_a_sentence(run: Run) -> None:
+    shown = run("--help").out
+    for command in COMMANDS:
+        assert f" {command} " in shown
+        assert run(command, "--help").status == 0
+
+
+BAD_FILES = {
+    "missing": (None, "there is no such file"),
+    "empty": (b"", "empty"),
+    "not UTF-8": (b"id,customer_id,total\xff\n1,1,1\n", "UTF-8"),
+    "a column is missing": (b"id,customer_id\n1,1\n", "total"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_file_that_cannot_be_imported_is_one_line_and_status_2(
+    run: Run, tmp_path: Path, accepted: Callable[[], int], case: str
+) -> None:
+    content, said = BAD_FILES[case]
+    if content is not None:
+        (tmp_path / "orders.csv").write_bytes(content)
+    done = run("import", "orders.csv")
+    assert done.status == 2
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+    assert "orders.csv" in done.err
+    assert said in done.err
+    assert accepted() == 0
+    assert not [*tmp_path.glob("home/spool/**/*.*")]
+
+
+def test_a_folder_is_no_file(run: Run, tmp_path: Path) -> None:
+    done = run("import", str(tmp_path))
+    assert done.status == 2
+    assert "is a folder" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("update", "1"), "give at least one of total, status and customer_id"),
+        (("update", "1", "--total", "12x"), "total: '12x' is not a number"),
+        (("update", "0", "--total", "1"), "order_id: is not between"),
+        (("update",), "ORDER_ID"),
+        (("update", "--file", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("update", "--file", "nowhere.jsonl", "--track"), "--track"),
+        (("update", "1", "--total", "1", "--timeout", "3"), "--timeout"),
+        (("import", "x.csv", "--map", "total"), "target=column"),
+        (("imports", "nothing"), "no import has the id nothing"),
+        (("rejects", "nothing"), "no import has the id nothing"),
+        (("db", "upgrade", "9999"), "9999"),
+        (("report", "top-customers", "--window", "2d"), "2d"),
+    ],
+)
+def test_wrong_usage_says_what_is_wrong_and_ends_with_2(
+    run: Run, arguments: tuple[str, ...], said: str
+) -> None:
+    done = run(*arguments)
+    assert done.status == 2
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_servers_that_are_away_are_named_without_their_password(run: Run) -> None:
+    redis = run("update", "1", "--total", "1", REDIS_URL="redis://:hunter2@127.0.0.1:1/0")
+    assert (redis.status, "127.0.0.1:1." in redis.err) == (1, True)
+    url = "postgresql://me:hunter2@127.0.0.1:1/orders"
+    database = run("imports", DATABASE_URL=url)
+    assert (database.status, "PostgreSQL at 127.0.0.1:1/orders" in database.err) == (1, True)
+    for done in (redis, database):
+        assert "hunter2" not in done.err
+        assert len(done.err.splitlines()) == 1
+
+
+def test_without_addresses_it_says_what_to_set_or_start(run: Run) -> None:
+    nothing = dict.fromkeys(
+        ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "CACHE_REDIS_URL"), ""
+    )
+    done = run("imports", **nothing)
+    assert done.status == 2
+    assert "DATABASE_URL is not set" in done.err
+    assert "orderworks up" in done.err
+    assert run("env").status == 2
+
+
+def test_a_database_without_schema_says_what_to_run(run: Run) -> None:
+    assert run("db", "downgrade", "base").status == 0
+    done = run("imports")
+    assert done.status == 1
+    assert "orderworks db upgrade" in done.err
+    assert runner.head() in run("db", "upgrade").out
+    assert run("db", "check").status == 0
+    assert run("db", "current").out == f"{runner.head()} (newest: {runner.head()})\n"
+
+
+def test_json_is_one_document_and_nothing_else(run: Run) -> None:
+    assert json.loads(run("imports", "--json").out) == []
+    assert json.loads(run("update", "5", "--total", "1", "--json").out)["accepted"] == 1
+    report = json.loads(run("report", "top-customers", "--json").out)
+    assert report["window"] == "all"
+    assert report["rows"] == []
+    status = json.loads(run("status", "--json").out)
+    assert status["healthy"] is False
+    reads = ("hit", "stale", "miss", "error", "refused", "hit_rate")
+    assert status["cache"] == {**dict.fromkeys(reads, 0), "miss": 1}, "the report was computed"
+    assert status["invalidation"] == {}
+
+
+def test_a_name_is_printed_as_it_is(run: Run, engine: sa.Engine, cache: Redis) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("INSERT INTO customers (id, name) VALUES (1, '[/x] [red] Ltd')"))
+        connection.execute(sa.text("INSERT INTO orders (id, customer_id, total) VALUES (1, 1, 1)"))
+    cache.flushdb()  # No worker is there to drop what was computed before.
+    assert "[/x] [red] Ltd" in run("report", "top-customers").out
+
+
+def test_a_report_is_a_page_in_a_file_or_on_standard_output(run: Run, tmp_path: Path) -> None:
+    done = run("report", "top-customers", "--window", "30d", "--html", "page.html")
+    assert (done.status, "page.html" in done.out) == (0, True)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "last 30 days" in page
+    printed = run("report", "top-customers", "--window", "30d", "--html", "-").out
+    assert printed.startswith("<!doctype html>")
+    assert printed.endswith("</html>\n")
+
+
+@pytest.mark.parametrize("arguments", [("--html", "no/such/folder/x"), ("--html", "-", "--json")])
+def test_a_page_that_cannot_be_written_is_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
+    done = run("report", "top-customers", *arguments)
+    assert (done.status, done.out) == (2, "")
+
+
+def test_report_by_itself_lists_the_top_customers_of_all_time(run: Run) -> None:
+    done = run("report")
+    assert (done.status, "window all, as of" in done.out) == (0, True)
+
+
+def test_a_password_with_slashes_is_not_shown(run: Run) -> None:
+    done = run("imports", DATABASE_URL="postgresql://u:12/S3cretTail@127.0.0.1:1/db")
+    assert "S3cretTail" not in done.err
+    assert "127.0.0.1:1/db" in done.err
+
+
+def test_status_is_1_and_names_what_is_missing_without_workers(run: Run) -> None:
+    done = run("status")
+    assert done.status == 1
+    for said in ("queue updates", "no worker answers", "it never asked for anything"):
+        assert said in done.out
+
+
+def test_updates_come_from_json_lines_too(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "updates.jsonl"
+    file.write_text('{"order_id": 1, "total": "2"}\n\n{"order_id": 2, "status": "paid"}\n')
+    assert run("update", "--file", str(file)).out == "Accepted 2 updates.\n"
+    file.write_text('{"order_id": 1, "total": "2"}\n{"order_id": 2, "totl": 1}\n')
+    done = run("update", "--file", str(file))
+    assert "line 2" in done.err
+    assert "1 updates were accepted" in done.err
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "said"),
+    [
+        (Outcome(Verdict.APPLIED), 0, ": applied.\n"),
+        (Outcome(Verdict.STALE), 0, ": stale.\n"),
+        (Outcome(Verdict.DEAD, "[/x] no customer"), 1, ": dead ([/x] no customer).\n"),
+    ],
+)
+def test_a_tracked_update_prints_its_verdict_and_tells_a_dead_one_by_its_status(
+    run: Run, stream: Redis, outcome: Outcome, status: int, said: str
+) -> None:
+    for form in ((), ("--json",)):
+        stream.delete(keys.update_stream(0))
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(give_verdict, stream, outcome)
+            done = run("update", "8", "--total", "1", "--track", "--timeout", "30", *form)
+        assert done.status == status
+        if form:
+            printed = json.loads(done.out)
+            assert (printed["verdict"], printed["reason"]) == (outcome.verdict, outcome.reason)
+        else:
+            assert done.out.endswith(said)
+
+
+def give_verdict(stream: Redis, outcome: Outcome) -> None:
+    """Settle the first update of shard 0 in the workers' place."""
+    waiting: Any = eventually(lambda: stream.xrange(keys.update_stream(0)), 20, "no update")
+    entry = waiting[0][0].decode()
+    stream.set(keys.update_verdict(0, entry), outcome.encode(), ex=60)
+
+
+def test_a_verdict_that_does_not_come_is_status_1(run: Run) -> None:
+    done = run("update", "8", "--total", "1", "--track", "--timeout", "0.1")
+    assert (done.status, done.out) == (1, "")
+    assert "has no verdict after 0.1 s" in done.err
+
+
+def test_durable_updates_are_accepted_from_the_command_line(run: Run, tmp_path: Path) -> None:
+    assert run("update", "5", "--total", "1", "--durable").out.startswith("Accepted as ")
+    (tmp_path / "updates.jsonl").write_text('{"order_id": 1, "total": "2"}\n')
+    done = run("update", "--file", "updates.jsonl", "--durable")
+    assert done.out == "Accepted 1 updates.\n"
+
+
+def test_doctor_finds_a_stream_that_may_be_evicted(run: Run, stream: Redis) -> None:
+    assert run("doctor").status == 0
+    stream.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        done = run("doctor")
+    finally:
+        stream.config_set("maxmemory-policy", "noeviction")
+    assert done.status == 1
+    assert "set maxmemory-policy noeviction" in done.out
+
+
+def test_metrics_are_told_also_of_a_server_that_is_away(run: Run) -> None:
+    done = run("metrics")
+    assert (done.status, done.err) == (0, "")
+    assert '\norderworks_up{server="postgresql"} 1.0\n' in done.out
+    assert "\n# TYPE orderworks_updates_total counter\n" in done.out
+    # As a process of its own: what is logged within the tests goes to pytest.
+    away = subprocess.run(
+        [sys.executable, "-m", "orderworks_app", "metrics"],
+        env={**os.environ, "DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/orders"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert '\norderworks_up{server="postgresql"} 0.0\n' in away.stdout
+    assert '\norderworks_up{server="stream"} 1.0\n' in away.stdout
+    assert "orderworks_parked_updates" not in away.stdout
+    assert len(away.stderr.splitlines()) == 1
+    assert away.stderr.startswith("metrics_missing server=postgresql")
+    assert "hunter2" not in away.stderr

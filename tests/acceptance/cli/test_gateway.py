@@ -1,0 +1,126 @@
+"""`orderworks gateway` and `orderworks token` as a person types them."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+import httpx
+import pytest
+
+from orderworks.core.settings import Settings
+from orderworks_app.embedded.home import open_home
+from orderworks_app.embedded.ports import LOOPBACK, port_of
+from tests.support.commands import Run
+from tests.support.processes import eventually
+
+COMMAND = (sys.executable, "-m", "orderworks_app", "gateway")
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> int:
+    """A port that is free."""
+    return port_of(open_home(tmp_path), "gateway")
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command, in a process of its own; killed if it did not end before the block does."""
+    with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def answers(address: str) -> bool:
+    """Whether a gateway there says that all its servers answer."""
+    try:
+        return httpx.get(f"{address}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_answers_and_ends_in_good_order(settings: Settings, port: int, workers: str) -> None:
+    address = f"http://{LOOPBACK}:{port}"
+    with started("--port", str(port), "--workers", workers) as process:
+        eventually(lambda: answers(address), within=30)
+        accepted = httpx.post(f"{address}/v1/orders/1", json={"status": "paid"})
+        assert accepted.status_code == 202
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr
+        lines = [json.loads(line) for line in process.stderr.read().splitlines()]
+        assert process.wait(timeout=20) == 0
+    asked = [line for line in lines if line["event"] == "request" and line["method"] == "POST"]
+    assert [(line["path"], line["status"]) for line in asked] == [("/v1/orders/1", 202)]
+    assert asked[0]["request_id"] == accepted.headers["X-Request-ID"]
+    assert not answers(address)
+
+
+def test_off_the_loopback_it_needs_a_token(run: Run, port: int) -> None:
+    everywhere = ("--host", "0.0.0.0", "--port", str(port))  # noqa: S104 - what is tested
+    refused = run("gateway", *everywhere)
+    assert refused.status == 2
+    assert "orderworks token create" in refused.err
+    run("token", "create", "shop", "--scope", "enqueue")
+    with started(*everywhere):
+        eventually(lambda: answers(f"http://{LOOPBACK}:{port}"), within=30)
+
+
+@contextmanager
+def followed(address: str, token: str, path: str) -> Iterator[Iterator[str]]:
+    """The lines of a stream of events that has begun."""
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.stream("GET", f"{address}{path}", headers=headers, timeout=30) as answer:
+        assert answer.status_code == 200
+        lines = answer.iter_lines()
+        assert next(lines).startswith("retry: ")
+        yield lines
+
+
+def test_a_stream_of_events_ends_soon_after_its_token_is_revoked(run: Run, port: int) -> None:
+    """One that tells something each second, and one on which nothing happens."""
+    address, scopes = f"http://{LOOPBACK}:{port}", ("--scope", "read", "--scope", "enqueue")
+    with started("--port", str(port)):
+        eventually(lambda: answers(address), within=30)
+        gone, stays = (
+            run("token", "create", f"to-{name}", *scopes).out.strip() for name in ("go", "stay")
+        )
+        accepted = httpx.post(
+            f"{address}/v1/imports",
+            content=b"id,name\n1,Ada\n",
+            params={"kind": "customers"},
+            headers={"Content-Type": "text/csv", "Authorization": f"Bearer {gone}"},
+        )
+        silent = f"{accepted.headers['Location']}/events"
+        with (
+            followed(address, gone, "/v1/overview/events") as overview,
+            followed(address, gone, silent) as following,
+            followed(address, stays, silent) as others,
+        ):
+            run("token", "revoke", "to-go")
+            began = time.monotonic()
+            assert all(time.monotonic() - began < 15 for _ in chain(overview, following))
+            assert next(line for line in others if line.startswith(": "))
+
+
+def test_tokens_are_made_listed_and_revoked(run: Run) -> None:
+    token = run("token", "create", "a", "--scope", "read", "--scope", "enqueue").out.strip()
+    assert token.startswith("ow_")
+    assert run("token", "create", "a", "--scope", "read").status == 2
+    assert run("token", "create", "other").status == 2
+    made = json.loads(run("token", "create", "b", "--scope", "read", "--rate", "5", "--json").out)
+    assert made["name"] == "b"
+    assert run("token", "revoke", "a").status == 0
+    assert run("token", "revoke", "nobody").status == 2
+    listed = run("token", "list")
+    assert token not in listed.out
+    documents = json.loads(run("token", "list", "--json").out)["tokens"]
+    valid = {each["name"]: each["revoked_at"] is None for each in documents}
+    assert (valid["a"], valid["b"]) == (False, True)

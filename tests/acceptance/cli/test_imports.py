@@ -1,0 +1,412 @@
+"""The commands for imports, as people type them. No worker runs: what one does is done by the tests."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from orderworks.core import keys
+from orderworks.core.redis import Redis
+from orderworks.core.routing import Queue
+from orderworks.core.schema import import_rejects, imports
+from orderworks.core.settings import Settings
+from orderworks.imports import chunk_claims
+from orderworks.imports.importer import Importer
+from orderworks.imports.progress import mirror, read_progress, rehearsed_summary
+from orderworks.imports.spool import Spool
+from tests.support.celery_inspection import messages
+from tests.support.commands import Run
+from tests.support.processes import eventually
+
+WOULD = {
+    "insert": 2,
+    "change": 1,
+    "unchanged": 0,
+    "stale": 0,
+    "superseded": 0,
+    "rejected": 1,
+    "differences": [{"id": 7, "column": "total", "before": "1.00", "after": "[2.00]"}],
+    "customers": 3,
+    "reports": ["all", "30d"],
+    "seconds": 4.2,
+    "rejects": [{"line": 9, "column": "total", "code": "missing", "reason": "total is missing"}],
+}
+
+
+@pytest.fixture
+def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
+    """What a worker plans with; a chunk has three lines."""
+    small = settings.model_copy(update={"import_chunk_rows": 3})
+    return Importer(engine, Spool(settings.spool), stream, cache, small)
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> str:
+    """A file of seven customers, whose content no other test has."""
+    rows = "".join(f"{key},{uuid4()}\n" for key in range(1, 8))
+    (tmp_path / "customers.csv").write_text(f"id,name\n{rows}", encoding="utf-8")
+    return "customers.csv"
+
+
+@pytest.fixture
+def accepted(run: Run, content: str) -> str:
+    """The id of an accepted import that nobody planned."""
+    done = run("import", content, "--kind", "customers", "--json")
+    answer = json.loads(done.out)
+    assert (done.status, answer["status"], answer["repeated"]) == (0, "accepted", False)
+    return str(answer["id"])
+
+
+@pytest.fixture
+def planned(importer: Importer, accepted: str) -> str:
+    """The id of a running import of three chunks."""
+    assert importer.plan(accepted) == [0, 1, 2]
+    return accepted
+
+
+@contextmanager
+def started(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command at work, its output to be read."""
+    command = [sys.executable, "-m", "orderworks_app", *arguments]
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_it_is_paused_resumed_and_cancelled(run: Run, planned: str, settings: Settings) -> None:
+    paused = run("pause", planned)
+    assert (paused.status, f"Import {planned} of customers.csv: paused" in paused.out) == (0, True)
+    nudged = messages(settings, Queue.IMPORTS)
+    assert json.loads(run("resume", planned, "--json").out)["status"] == "running"
+    assert messages(settings, Queue.IMPORTS) == nudged + 1
+    cancelled = json.loads(run("cancel", planned, "--json").out)
+    assert (cancelled["id"], cancelled["status"]) == (planned, "cancelled")
+
+
+def test_what_was_given_up_is_tried_again(
+    run: Run, planned: str, engine: sa.Engine, settings: Settings
+) -> None:
+    with engine.begin() as connection:
+        chunk_claims.quarantine_chunk(connection, planned, 1, "the disk was full")
+    shown = run("imports", planned).out
+    assert "the disk was full" in shown
+    assert f"1 of 3 chunks were given up; `orderworks retry {planned}`" in shown
+    nudged = messages(settings, Queue.IMPORTS)
+    assert json.loads(run("retry", planned, "--json").out)["quarantined"] == 0
+    assert messages(settings, Queue.IMPORTS) == nudged + 1
+
+
+def test_what_its_state_does_not_allow_is_one_line_and_status_1(run: Run, planned: str) -> None:
+    for command, possible in (
+        ("resume", "only a paused one can be resumed"),
+        ("retry", "only chunks that were given up can be tried again"),
+    ):
+        done = run(command, planned)
+        assert (done.status, done.out) == (1, "")
+        assert done.err.startswith(f"orderworks: import {planned} is running; {possible}")
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "cancel", "retry", "rejects"])
+def test_before_it_is_planned_it_says_to_try_again(run: Run, accepted: str, command: str) -> None:
+    done = run(command, accepted)
+    assert done.status == 1
+    assert f"import {accepted} is accepted and not planned yet; try again in a moment" in done.err
+    unknown = run(command, "nothing")
+    assert (unknown.status, "no import has the id nothing" in unknown.err) == (2, True)
+
+
+def test_the_same_content_is_answered_by_its_first_import(
+    run: Run, accepted: str, content: str
+) -> None:
+    done = run("import", content, "--kind", "customers")
+    assert done.out == (
+        f"This content was imported before as {accepted}; --again imports it anew.\n"
+    )
+    answer = json.loads(run("import", content, "--kind", "customers", "--json").out)
+    told = ("id", "kind", "source", "status", "rows", "repeated")
+    assert [answer[name] for name in told] == [
+        accepted,
+        "customers",
+        content,
+        "accepted",
+        None,
+        True,
+    ]
+    answer = json.loads(run("import", content, "--kind", "customers", "--again", "--json").out)
+    assert (answer["repeated"], answer["id"] == accepted) == (False, False)
+    assert (answer["kind"], answer["rows"], answer["bytes"] > 0) == ("customers", None, True)
+
+
+def test_the_list_says_that_it_is_not_all(run: Run, engine: sa.Engine) -> None:
+    text = dict.fromkeys(("source", "delimiter", "sha256"), "x")
+    common = {**text, "kind": "orders", "mapping": {}, "header": [], "bytes": 1, "version": 1}
+    rows = [
+        {
+            **common,
+            "id": f"listed-{number}",
+            "rows": 0,
+            "status": "done",
+            "accepted_at": sa.func.now(),
+        }
+        for number in range(51)
+    ]
+    with engine.begin() as connection:
+        for row in rows:
+            connection.execute(sa.insert(imports).values(row))
+    done = run("imports", "--json")
+    assert (len(json.loads(done.out)), done.err) == (
+        50,
+        "orderworks: only the newest 50 imports are shown\n",
+    )
+
+
+def test_following_no_import_is_wrong_usage(run: Run) -> None:
+    done = run("imports", "--follow")
+    assert (done.status, done.out) == (2, "")
+    assert done.err == "orderworks: --follow shows one import: give its id\n"
+
+
+def test_a_parent_that_redis_forgot_is_found_in_the_ledger(
+    run: Run, importer: Importer, stream: Redis, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.csv").write_text(f"id,mail\nx,{uuid4()}\n", encoding="utf-8")
+    command = ("import", "bad.csv", "--kind", "customers", "--map", "name=mail", "--json")
+    parent = json.loads(run(*command).out)["id"]
+    importer.plan(parent)
+    stream.delete(keys.import_progress(parent))
+    (tmp_path / "good.csv").write_text("id,mail,line\n1,Ada,2\n", encoding="utf-8")
+    done = run("import", "good.csv", "--parent", parent, "--json")
+    assert done.status == 0, done.err
+    assert json.loads(done.out)["mapping"] == {"id": "id", "name": "mail", "line": "line"}
+
+
+def test_a_terminal_is_told_that_it_is_read(run: Run, folder: Path) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "orderworks_app", "import", "-", "--kind", "customers"]
+    try:
+        with subprocess.Popen(
+            command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            os.write(ours, f"id,name\n1,{uuid4()}\n\x04".encode())
+            _out, err = process.communicate(timeout=30)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (process.returncode, err) == (
+        0,
+        "orderworks: the file is read from standard input, until Ctrl-D\n",
+    )
+
+
+def test_a_file_comes_from_standard_input_too(run: Run, settings: Settings, folder: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "orderworks_app",
+        "import",
+        "-",
+        "--kind",
+        "customers",
+        "--json",
+    ]
+    text = f"id,name\n1,{uuid4()}\n"
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    manifest = Spool(settings.spool).manifest(json.loads(done.stdout)["id"])
+    assert manifest
+    assert manifest.bytes == len(text)
+
+
+def test_no_standard_input_is_wrong_usage(run: Run) -> None:
+    command = f"exec {sys.executable} -m orderworks_app import - <&-"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "orderworks: standard input is closed: nothing can be read from it\n"
+
+
+def test_a_preset_says_what_is_not_given(
+    run: Run, content: str, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "presets.toml").write_text("[crm]\nkind = 'customers'\nstrict = true\n")
+    done = run("import", content, "--preset", "crm", "--json", IMPORT_PRESETS="presets.toml")
+    manifest = Spool(settings.spool).manifest(json.loads(done.out)["id"])
+    assert manifest
+    assert (manifest.kind, manifest.strict) == ("customers", True)
+    done = run("import", content, "--preset", "erp", IMPORT_PRESETS="presets.toml")
+    assert done.status == 2
+    assert "presets.toml: has no preset 'erp'; its presets: crm" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--strict", "--max-rejects", "1"), "strict and max_rejects"),
+        (("--max-rejects", "-1"), "max_rejects: -1"),
+        (("--kind", "customers", "--create-customers"), "create_customers"),
+        (("--parent", "x", "--map", "name=name", "--kind", "customers", "--dry-run"), "parent and"),
+        (("--kind", "customers", "--parent", "x"), "no import has the id x"),
+        (("--kind", "customers", "--parent", "x", "--map", "name=name"), "has no column 'line'"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_and_status_2(
+    run: Run, content: str, options: tuple[str, ...], said: str
+) -> None:
+    done = run("import", content, *options)
+    assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)
+    assert said in done.err
+
+
+def test_rejects_are_a_sheet_to_mend(run: Run, planned: str, engine: sa.Engine) -> None:
+    rejected = {"import_id": planned, "column": "name", "code": "missing", "reason": "a reason"}
+    rows = [
+        {"line": 2, "raw": "1,=A", "mended_by": None},
+        {"line": 3, "raw": "2,", "mended_by": "another"},
+    ]
+    with engine.begin() as connection:
+        connection.execute(sa.insert(import_rejects), [{**rejected, **row} for row in rows])
+    (sheet,) = csv.DictReader(io.StringIO(run("rejects", planned).out))
+    assert sheet == {
+        "id": "1",
+        "name": "'=A",
+        "line": "2",
+        "column": "name",
+        "code": "missing",
+        "reason": "a reason",
+        "raw": "",
+    }
+    assert len(run("rejects", planned, "--all").out.splitlines()) == 3
+    line = run("rejects", planned, "--format", "jsonl").out
+    assert json.loads(line)["raw"] == "1,=A"
+    assert len(json.loads(run("rejects", planned, "--all", "--json").out)) == 2
+
+
+def test_a_running_import_says_how_far_it_is_and_what_holds_it_up(
+    run: Run, planned: str, stream: Redis
+) -> None:
+    done = run("imports", planned)
+    assert "So far 0 of 7 rows, 0.0 of 0.0 MB, 0 of 3 chunks." in done.out
+    assert "kept back" not in done.out
+    stream.xadd(keys.update_stream(0), {"update": b""}, id="1-1")
+    assert "It is kept back until the order updates that wait are applied." in (
+        run("imports", planned).out
+    )
+    assert json.loads(run("imports", planned, "--json").out)["waits_for_updates"]
+    stream.delete(keys.update_stream(0))
+
+
+def test_following_an_import_ends_with_it(run: Run, planned: str, folder: Path) -> None:
+    with started("imports", planned, "--follow", "--json", folder=folder.parent) as following:
+        assert run("cancel", planned).status == 0
+        out, _err = following.communicate(timeout=30)
+    assert (following.returncode, json.loads(out)["status"]) == (1, "cancelled")
+    assert run("imports", planned, "--json").status == 0
+
+
+@pytest.fixture
+def end_dry_run(stream: Redis) -> Callable[[], str]:
+    """End the dry run that is waited for as a worker does; its id."""
+
+    def waiting() -> dict[str, object] | None:
+        for key in stream.scan_iter(keys.import_progress("2*")):
+            summary = read_progress(stream, key.decode().rpartition(":")[2])
+            if summary and summary["dry_run"] and summary["status"] == "accepted":
+                return summary
+        return None
+
+    def end() -> str:
+        summary = eventually(waiting, 20)
+        assert summary
+        ended = {"status": "done", "steps": 1, "rows": 4, "would": WOULD}
+        mirror(stream, {**summary, **ended})
+        return str(summary["id"])
+
+    return end
+
+
+def test_a_dry_run_waits_and_prints_what_would_be(
+    run: Run, content: str, end_dry_run: Callable[[], str], tmp_path: Path
+) -> None:
+    command = ("import", content, "--kind", "customers", "--dry-run")
+    with started(*command, folder=tmp_path) as waiting:
+        import_id = end_dry_run()
+        out, _err = waiting.communicate(timeout=30)
+    assert waiting.returncode == 0
+    for said in (
+        "Dry run of customers.csv, nothing was changed.",
+        "4 rows: 2 insert, 1 change, 1 rejected.",
+        "Customers whose cached reads would be dropped: 3.",
+        "Reports that would change: all, 30d.",
+        "about 4 s",
+        "[2.00]",
+        "total is missing",
+    ):
+        assert said in out
+    done = run("pause", import_id)
+    assert (done.status, "is a dry run" in done.err) == (1, True)
+
+
+def test_a_strict_dry_run_with_rejects_ends_with_1(
+    content: str, end_dry_run: Callable[[], str], tmp_path: Path
+) -> None:
+    command = ("import", content, "--kind", "customers", "--dry-run", "--strict")
+    with started(*command, folder=tmp_path) as waiting:
+        end_dry_run()
+        out, _err = waiting.communicate(timeout=30)
+    assert waiting.returncode == 1
+    assert "Nothing would be imported: the import is strict." in out
+
+
+@pytest.mark.parametrize(("most", "status"), [("0", 1), ("1", 0)])
+def test_a_dry_run_says_that_the_import_would_stop(
+    content: str, end_dry_run: Callable[[], str], tmp_path: Path, most: str, status: int
+) -> None:
+    command = ("import", content, "--kind", "customers", "--dry-run", "--max-rejects", most)
+    with started(*command, folder=tmp_path) as waiting:
+        end_dry_run()
+        out, _err = waiting.communicate(timeout=30)
+    assert waiting.returncode == status
+    said = "The import would stop: more than 0 rows would be rejected."
+    assert (said in out) == bool(status)
+
+
+@pytest.mark.parametrize("shown", [(), ("--json",)])
+def test_a_dry_run_that_fails_says_why_and_ends_with_1(
+    content: str, importer: Importer, tmp_path: Path, shown: tuple[str, ...]
+) -> None:
+    command = ("import", content, "--kind", "customers", "--dry-run", *shown)
+    before = set(importer.spool.waiting())
+    with started(*command, folder=tmp_path) as waiting:
+        (import_id,) = eventually(lambda: set(importer.spool.waiting()) - before, 20)
+        manifest = importer.spool.manifest(import_id)
+        assert manifest
+        mirror(importer.stream, rehearsed_summary(manifest, None, "the file is odd"))
+        out, err = waiting.communicate(timeout=30)
+    assert (waiting.returncode, err) == (1, "")
+    assert "the file is odd" in out
+    if shown:
+        assert "would" not in json.loads(out)
+
+
+def test_an_import_that_is_followed_and_not_done_ends_with_1(
+    run: Run, content: str, importer: Importer, tmp_path: Path
+) -> None:
+    command = ("import", content, "--kind", "customers", "--follow", "--json")
+    before = set(importer.spool.waiting())
+    with started(*command, folder=tmp_path) as following:
+        (import_id,) = eventually(lambda: set(importer.spool.waiting()) - before, 20)
+        importer.plan(import_id)
+        assert run("cancel", import_id).status == 0
+        out, _err = following.communicate(timeout=30)
+    assert (following.returncode, json.loads(out)["status"]) == (1, "cancelled")

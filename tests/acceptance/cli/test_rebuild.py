@@ -1,0 +1,150 @@
+"""`orderworks rebuild`, the check that beat asks for, and what the other commands tell of them."""
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from celery import Celery
+
+from orderworks import cache as cached
+from orderworks.core.redis import Redis
+from orderworks.core.routing import QUEUE_OF, TaskName
+from orderworks.core.schema import rollup_checks
+from orderworks.core.settings import Settings
+from orderworks.reports.refresh import refresh
+from tests.support.celery_inspection import run as run_sql
+from tests.support.commands import Run
+from tests.support.oracle import Rows, write_orders
+from tests.support.processes import Service, eventually
+
+STATUSES = ("new", "paid", "refunded", "cancelled")
+ROWS: Rows = {key: (1 + key % 7, STATUSES[key % 4], Decimal(key), 0) for key in range(1, 81)}
+COUNTED = {"customer_daily": 0, "customer_totals": 0, "customer_windows": 0}
+
+Checks = list[sa.Row[Any]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _seeded(settings: Settings, admin: sa.Engine) -> None:
+    url = sa.make_url(settings.database)
+    seeding = sa.create_engine(url.set(drivername="postgresql+psycopg2"))
+    write_orders(seeding, ROWS)
+    seeding.dispose()
+
+
+@pytest.fixture
+def right(run: Run, engine: sa.Engine, cache: Redis) -> None:
+    """Rollups that are right, with `cancelled` uncounted and the log folded."""
+    assert refresh(engine, cache, lambda ids: cached.invalidate(cache, ids), depth=10)
+    assert run("rebuild").status == 0
+    run_sql(engine, "DELETE FROM rollup_checks")
+
+
+@pytest.fixture
+def checks(engine: sa.Engine) -> Callable[[], Checks]:
+    """The runs so far."""
+
+    def read() -> Checks:
+        with engine.connect() as connection:
+            query = sa.select(rollup_checks).order_by(rollup_checks.c.id)
+            return list(connection.execute(query))
+
+    return read
+
+
+def part(run: Run, name: str, **environment: str) -> dict[str, Any]:
+    """What `orderworks status` says of a part."""
+    parts = json.loads(run("status", "--json", **environment).out)["parts"]
+    found: dict[str, Any] = next(each for each in parts if each["name"] == name)
+    return found
+
+
+def test_it_says_that_nothing_drifted(run: Run, right: None) -> None:
+    done = run("rebuild")
+    assert (done.status, done.err) == (0, "")
+    assert "Compared 60 orders of 7 customers: no drift." in done.out
+    assert "no drift" in part(run, "rollups")["detail"]
+
+
+def test_it_counts_what_drifted_and_mends_it(run: Run, right: None, engine: sa.Engine) -> None:
+    run_sql(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id < 3")
+    for _twice in range(2):
+        found = run("rebuild", "--check")
+        assert found.status == 1
+        assert "2 rows of customer_daily had drifted" in found.out
+        assert "Nothing is changed: `orderworks rebuild` mends it." in found.out
+    assert json.loads(run("rebuild", "--check", "--json").out)["drift"]["customer_daily"] == 2
+    done = run("rebuild", "--json")
+    document = json.loads(done.out)
+    assert document.pop("seconds") > 0
+    assert document == {
+        "orders": 60,
+        "customers": 7,
+        "drift": COUNTED | {"customer_daily": 2},
+        "recounted_for": [],
+        "recounted": None,
+        "uncounted_statuses": {"in_force": ["cancelled"], "wanted": ["cancelled"]},
+    }
+    assert (done.status, done.err) == (0, "")
+    assert run("rebuild", "--check").status == 0
+    told = part(run, "rollups")
+    assert told["healthy"]
+    assert "2 rows had drifted and were mended" in told["detail"]
+
+
+def test_other_statuses_are_told_and_put_in_force_by_a_rebuild(
+    run: Run, right: None, engine: sa.Engine
+) -> None:
+    other = {"UNCOUNTED_STATUSES": "cancelled,refunded"}
+    told = part(run, "rollups", **other)
+    assert not told["healthy"]
+    assert told["detail"] == (
+        "reports leave out cancelled; UNCOUNTED_STATUSES is cancelled, refunded: "
+        "run `orderworks rebuild`"
+    )
+    assert run("doctor", **other).status == 1
+    checked = run("rebuild", "--check", **other)
+    assert checked.status == 1
+    assert "`orderworks rebuild` puts it in force" in checked.out
+    done = run("rebuild", **other)
+    assert done.status == 0
+    assert "no drift" in done.out
+    assert "Recounted 40 orders of 7 customers for refunded" in done.out
+    assert part(run, "rollups", **other)["healthy"]
+    assert run("doctor", **other).status == 0
+    everything = run("rebuild", "--json", UNCOUNTED_STATUSES="")
+    assert json.loads(everything.out)["orders"] == len(ROWS)
+
+
+def test_a_status_that_no_order_can_have_is_a_wrong_setting(run: Run) -> None:
+    done = run("rebuild", UNCOUNTED_STATUSES="cancelled,,refunded")
+    assert done.status == 2
+    assert done.err.startswith("orderworks: UNCOUNTED_STATUSES: give statuses of 1 to 64")
+
+
+def test_what_beat_asks_for_is_done_once_and_told(
+    right: None,
+    settings: Settings,
+    engine: sa.Engine,
+    worker: Service,
+    checks: Callable[[], Checks],
+) -> None:
+    run_sql(engine, "UPDATE customer_totals SET total = total + 1 WHERE customer_id > 4")
+    send(settings)
+    eventually(lambda: "rollups_checked" in worker.said(), 20, "it comes to the end")
+    [found] = checks()
+    assert (found.orders, found.customers, found.customer_totals) == (60, 7, 3)
+    sent = [send(settings), send(settings, found.id, 5), send(settings, found.id + 1, 5)]
+    eventually(lambda: all(f"[{each}] succeeded" in worker.said() for each in sent), 20)
+    assert checks() == [found]
+
+
+def send(settings: Settings, *arguments: int) -> str:
+    """Ask for a check as beat does, or for a slice of one; the message's id."""
+    queue = QUEUE_OF[TaskName.CHECK_ROLLUPS].value
+    with Celery(broker=settings.broker, set_as_current=False) as sender:
+        sent = sender.send_task(TaskName.CHECK_ROLLUPS.value, args=arguments, queue=queue)
+    return str(sent.id)

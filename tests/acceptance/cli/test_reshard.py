@@ -1,0 +1,48 @@
+"""`orderworks reshard` among real workers, and what each process says to another number of shards."""
+
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+
+from orderworks.core.locks import Lock, try_lock
+from orderworks.core.settings import Settings
+from tests.support.commands import Run
+from tests.support.oracle import read_orders, write_orders
+from tests.support.processes import Service, eventually
+
+
+@pytest.fixture(autouse=True)
+def _at_work(worker_with_beat: Service) -> None:
+    """A worker and beat, with the number of shards that is the default."""
+
+
+def test_a_running_system_is_spread_over_more_shards_and_fewer(
+    run: Run, engine: sa.Engine, settings: Settings, worker_with_beat: Service
+) -> None:
+    write_orders(engine, {key: (1, "new", Decimal(1), 0) for key in range(1, 9)})
+    assert settings.update_shards == 2
+    assert run("update", "3", "--total", "2").status == 0
+    done = run("reshard", "4")
+    assert (done.status, done.err) == (0, "")
+    assert "over 4 shards, not over 2 any more" in done.out
+    assert "Set UPDATE_SHARDS=4 everywhere" in done.out
+    refused = run("update", "3", "--total", "3")
+    assert (refused.status, "set UPDATE_SHARDS=4" in refused.err) == (2, True)
+    assert run("doctor").status == 1
+    assert run("doctor", UPDATE_SHARDS="4").status == 0
+    assert run("update", "3", "--total", "4", UPDATE_SHARDS="4").status == 0
+    eventually(lambda: read_orders(engine)[3][2] == 4, 20, "workers do not see the new shard")
+    eventually(lambda: "update_shards_differ" in worker_with_beat.said(), 20, "nobody is told")
+    assert run("reshard", "2", UPDATE_SHARDS="4").status == 0
+    assert run("update", "3", "--total", "5").status == 0
+    eventually(lambda: read_orders(engine)[3][2] == 5, 20)
+
+
+def test_what_cannot_be_resharded_says_why(run: Run, engine: sa.Engine) -> None:
+    with engine.begin() as other:
+        assert try_lock(other, Lock.RESHARD)
+        done = run("reshard", "3")
+    assert done.status == 1
+    assert done.err == "orderworks: another `orderworks reshard` is at work\n"
+    assert run("reshard", "0").status == 2

@@ -1,0 +1,37 @@
+"""`orderworks demo` as a person runs it, and ends it before it is done."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orderworks.core.settings import STATE_FILE
+from tests.support.processes import ROOT
+from tests.support.stack_process import bare_environment, new_home, processes_of, wait_until
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with new_home() as folder:
+        yield folder
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_is_ended_leaves_no_process(home: Path, how: signal.Signals) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "orderworks_app", "demo", "--orders", "1000", "--keep"],
+        env=bare_environment(home),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_until((home / STATE_FILE).exists, 60)
+        demo.send_signal(how)
+        assert demo.wait(60) != 0, "it has not shown what it is for"
+    finally:
+        demo.kill()
+        demo.wait()
+    assert processes_of(home) == []

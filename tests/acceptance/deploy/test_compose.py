@@ -1,0 +1,300 @@
+"""Every service of docker-compose.yml, run as a plain process: it turns healthy, works, and goes.
+
+Where a process is frozen, its own health check has to see it.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import httpx
+import psutil
+import pytest
+import redis
+import sqlalchemy as sa
+
+from orderworks.core import keys
+from orderworks.core.database import database_address
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import orders
+from orderworks.updates.messages import OrderUpdate
+from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.embedded.stack import Stack
+from orderworks_app.gateway.auth.token_store import Scope, create_token
+from producer import Producer
+from tests.conftest import make_database
+from tests.support.compose_processes import Composition, free_ports
+from tests.support.stack_process import wait_until
+from worker import broker_heartbeat, heartbeat
+from worker.beat import entries as schedule
+
+Process = subprocess.Popen[bytes]
+
+WORKERS = ("worker-updates", "worker-imports")
+BEATING = (*WORKERS, "beat")
+SERVICES = (*BEATING, "flower")
+THREADS = "worker-threads"
+
+GRACE = 45
+"""Seconds that a worker has to end: its stop_grace_period."""
+
+
+@pytest.fixture
+def composition(tmp_path: Path) -> Composition:
+    """The services, none of which runs yet."""
+    return Composition(tmp_path, free_ports("valkey", "cache", "flower", "gateway"))
+
+
+@pytest.fixture
+def valkeys(composition: Composition) -> Iterator[dict[str, Process]]:
+    """Broker, stream and cache, as the file has them."""
+    with running(composition, "valkey", "cache") as processes:
+        yield processes
+
+
+@pytest.fixture
+def database(stack: Stack, admin: sa.Engine, composition: Composition) -> Iterator[sa.Engine]:
+    """A database without a schema, in the place of the file's own."""
+    name = f"composed_{os.getpid()}"
+    url = make_database(stack, admin, name, "template1")
+    composition.set_secret("database_url", url)
+    engine = sa.create_engine(database_address(url), poolclass=sa.NullPool)
+    yield engine
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def migrated(composition: Composition, database: sa.Engine) -> sa.Engine:
+    """The database after the file's own migration."""
+    with composition.running("migrate") as migrate:
+        assert migrate.wait(timeout=60) == 0, composition.log("migrate").read_text("utf-8")
+    return database
+
+
+@contextmanager
+def running(composition: Composition, *services: str) -> Iterator[dict[str, Process]]:
+    """Start services side by side and wait until all are healthy."""
+    with ExitStack() as block:
+        processes = {name: block.enter_context(composition.running(name)) for name in services}
+        for name in services:
+            wait_until_healthy(composition, name)
+        yield processes
+
+
+def wait_until_healthy(composition: Composition, name: str) -> None:
+    wait_until(lambda: composition.is_healthy(name), 40)
+
+
+@contextmanager
+def frozen(process: Process) -> Iterator[None]:
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, 5)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def client(composition: Composition, secret: str) -> Redis:
+    return make_redis(composition.secret(secret), timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "secret", "policy", "keeps"),
+    [
+        ("valkey", "redis_url", "noeviction", True),
+        ("cache", "cache_redis_url", "allkeys-lfu", False),
+    ],
+)
+def test_a_valkey_keeps_what_it_must_lets_in_whom_it_must_and_shows_when_it_hangs(
+    composition: Composition,
+    name: str,
+    secret: str,
+    policy: str,
+    keeps: bool,  # noqa: FBT001
+) -> None:
+    with running(composition, name) as processes, client(composition, secret) as app:
+        assert app.config_get("maxmemory-policy") == {"maxmemory-policy": policy}
+        pieces = app.config_get("hash-max-listpack-value")["hash-max-listpack-value"]
+        assert keeps or pieces == "2048", "cached reads are longer than the default"
+        app.set("kept", "yes")
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            app.flushall()
+        with redis.Redis(port=composition.ports[name]) as stranger, pytest.raises(redis.RedisError):
+            stranger.get("kept")
+        with frozen(processes[name]):
+            assert not composition.is_healthy(name)
+        wait_until_healthy(composition, name)
+        processes[name].kill()
+    with running(composition, name), client(composition, secret) as app:
+        assert app.exists("kept") == keeps
+
+
+def test_the_services_turn_healthy_do_their_work_and_end_in_time(
+    composition: Composition, valkeys: dict[str, Process], migrated: sa.Engine
+) -> None:
+    assert valkeys
+    composition.add("standby", "beat")
+    with running(composition, *SERVICES, "standby") as processes:
+        apply_an_import_and_an_update(composition, migrated)
+        assert_beat_sweeps(migrated)
+        assert_flower_lets_look_and_nothing_else(composition)
+        assert not refusals(composition)
+        for process in processes.values():
+            process.terminate()
+        assert {process.wait(timeout=GRACE) for process in processes.values()} == {0}
+    assert not [path for name in SERVICES for path in composition.left_behind(name)]
+
+
+def test_the_gateway_turns_healthy_takes_an_update_and_ends_in_time(
+    composition: Composition, valkeys: dict[str, Process], migrated: sa.Engine
+) -> None:
+    with migrated.begin() as connection:
+        token = create_token(connection, "shop", [Scope.ENQUEUE])
+    address = f"http://{LOOPBACK}:{composition.ports['gateway']}/v1/orders/7"
+    with running(composition, "gateway") as processes, client(composition, "redis_url") as stream:
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "once"}
+        for _time in range(2):
+            said = httpx.post(address, json={"status": "paid"}, headers=headers, timeout=10)
+            assert said.status_code == 202
+        assert stream.xlen(keys.update_stream(7 % 2)) == 1
+        with frozen(processes["gateway"]):
+            assert not composition.is_healthy("gateway")
+        processes["gateway"].terminate()
+        assert processes["gateway"].wait(timeout=15) == 0
+    assert "no permissions" not in composition.log("gateway").read_text("utf-8")
+    assert not composition.left_behind("gateway")
+
+
+def apply_an_import_and_an_update(composition: Composition, database: sa.Engine) -> None:
+    """The import goes by the spool to its own worker, the update by the stream to the other one."""
+    with make_producer(composition) as producer:
+        customers = producer.import_file(b"id,name\n1,One\n", kind="customers").wait(timeout=30)
+        producer.update(OrderUpdate(order_id=7, customer_id=1, total="9.99"))
+    assert customers["applied"] == 1
+    wait_until(lambda: order_ids(database) == [7], 30)
+
+
+def make_producer(composition: Composition) -> Producer:
+    return Producer(
+        redis_url=composition.secret("redis_url"),
+        broker_url=composition.secret("celery_broker_url"),
+        spool_url=composition.environment("worker-imports")["SPOOL_URL"],
+    )
+
+
+def order_ids(database: sa.Engine) -> list[int]:
+    with database.connect() as connection:
+        return list(connection.scalars(sa.select(orders.c.id)))
+
+
+def assert_beat_sweeps(database: sa.Engine) -> None:
+    def has_swept() -> bool:
+        with database.connect() as connection:
+            entries = schedule.read_entries(connection)
+        return any(each.succeeded_at for each in entries if each.entry == "sweep")
+
+    wait_until(has_swept, 30)
+
+
+def assert_flower_lets_look_and_nothing_else(composition: Composition) -> None:
+    password = composition.secret("flower_basic_auth")
+    assert flower(composition, "/workers", "admin:wrong") == 401
+    assert flower(composition, "/workers", password) == 200
+    assert flower(composition, "/api/workers", password) == 200
+    task = "/api/task/send-task/tasks.upkeep.sweep"
+    assert flower(composition, task, password, b'{"args": []}') == 403
+
+
+def flower(composition: Composition, path: str, password: str, body: bytes | None = None) -> int:
+    """The status that Flower answers with."""
+    request = Request(f"http://{LOOPBACK}:{composition.ports['flower']}{path}", body)
+    request.add_header("Authorization", f"Basic {b64encode(password.encode()).decode()}")
+    try:
+        with urlopen(request, timeout=10) as response:  # noqa: S310 - our own server
+            return int(response.status)
+    except HTTPError as error:
+        with error:
+            return error.code
+
+
+def refusals(composition: Composition) -> list[str]:
+    """What the Valkeys' access lists refused to a service."""
+    lines = [
+        line for name in SERVICES for line in composition.log(name).read_text("utf-8").splitlines()
+    ]
+    return [line for line in lines if "no permissions" in line]
+
+
+def test_health_checks_see_frozen_services_and_a_frozen_broker(
+    composition: Composition, valkeys: dict[str, Process], migrated: sa.Engine
+) -> None:
+    composition.add(THREADS, "worker-imports", "--pool=threads", "--hostname=threads@%h")
+    with running(composition, *SERVICES, THREADS) as processes:
+        for name, process in processes.items():
+            with frozen(process):
+                assert_seen(composition, name)
+        for name in processes:
+            wait_until_healthy(composition, name)
+        with all_hands_busy(composition, migrated):
+            assert_beats_on(composition, "worker-updates")
+            with frozen(valkeys["valkey"]):
+                for name in (*BEATING, THREADS):
+                    assert_stops_to_beat(composition, name)
+        for name in (*WORKERS, THREADS):
+            wait_until_healthy(composition, name)
+
+
+def assert_seen(composition: Composition, name: str) -> None:
+    """The health check sees that the service is frozen; we do not wait until the file is old."""
+    if name in (*BEATING, THREADS):
+        make_old(composition.heartbeat(name))
+    assert not composition.is_healthy(name), name
+
+
+def assert_beats_on(composition: Composition, name: str) -> None:
+    """It goes on to beat though it has asked for no message since longer than it may be silent."""
+    file, now = composition.heartbeat(name), time.time()
+    wait_until(
+        lambda: file.stat().st_mtime > now + broker_heartbeat.SILENCE + heartbeat.INTERVAL, 20
+    )
+
+
+def assert_stops_to_beat(composition: Composition, name: str) -> None:
+    """No beat comes any more, and the health check sees it when that has lasted."""
+    file, silence = composition.heartbeat(name), broker_heartbeat.SILENCE + 2 * heartbeat.INTERVAL
+    wait_until(lambda: time.time() - file.stat().st_mtime > silence, 20)
+    make_old(file)
+    assert not composition.is_healthy(name), name
+
+
+def make_old(file: Path) -> None:
+    """Let the last beat have been so long ago that the process counts as dead."""
+    then = time.time() - heartbeat.PATIENCE - 1
+    os.utime(file, (then, then))
+
+
+@contextmanager
+def all_hands_busy(composition: Composition, database: sa.Engine) -> Iterator[None]:
+    """Let both children of the updates' worker wait for tables that someone else has locked."""
+    with database.connect() as connection:
+        connection.execute(sa.text("LOCK TABLE customers, orders IN ACCESS EXCLUSIVE MODE"))
+        with make_producer(composition) as producer:
+            for order_id in (1, 2):
+                producer.update(OrderUpdate(order_id=order_id, customer_id=1, total="1"))
+        wait_until(lambda: waiting_sessions(connection) >= 2, 20)
+        yield
+        connection.rollback()
+
+
+def waiting_sessions(connection: sa.Connection) -> int:
+    query = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
+    return int(connection.execute(sa.text(query)).scalar_one())

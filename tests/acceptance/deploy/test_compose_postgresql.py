@@ -1,0 +1,94 @@
+"""PostgreSQL as docker-compose.yml has it: what its image does once, then the file's own command."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from orderworks_app.embedded.binaries import postgresql_binaries
+from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.embedded.unix_user import system_account
+from tests.support.compose_processes import Composition, free_ports
+from tests.support.processes import ROOT
+from tests.support.stack_process import wait_until
+
+
+@pytest.fixture
+def composition() -> Iterator[Composition]:
+    """The service in a folder that its account can reach: it refuses to run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="orderworks-test-"))
+    folder.chmod(0o711)
+    account = system_account() if os.geteuid() == 0 else None
+    yield Composition(folder, free_ports("postgres"), account)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def data(composition: Composition) -> Path:
+    """An empty cluster, made with the arguments that the file gives to the image."""
+    own = composition.folder / "postgres"
+    data, password = own / "cluster", own / "password"
+    composition.command("postgres")
+    data.mkdir()
+    password.write_text(composition.secret("postgres_password"), encoding="utf-8")
+    account = composition.account
+    for path in (*own.iterdir(), own):
+        os.chown(path, account.uid if account else -1, account.gid if account else -1)
+    initdb = [str(postgresql_binaries(account) / "initdb"), "--no-sync", "--username=postgres"]
+    initdb += [f"--pgdata={data}", f"--pwfile={password}"]
+    initdb += shlex.split(composition.environment("postgres")["POSTGRES_INITDB_ARGS"])
+    popen = account.popen_arguments() if account else {}
+    subprocess.run(initdb, check=True, capture_output=True, cwd=data, env={}, **popen)
+    return data
+
+
+def test_it_gives_the_app_a_database_of_its_own_and_shows_when_it_hangs(
+    composition: Composition, data: Path
+) -> None:
+    with composition.running("postgres", "-D", str(data)) as server:
+        wait_until(lambda: composition.is_healthy("postgres"), 30)
+        create_database(composition)
+        assert look(composition) == ("orderworks", False, "256MB", "C.UTF-8")
+        server.send_signal(signal.SIGSTOP)
+        assert not composition.is_healthy("postgres")
+        server.send_signal(signal.SIGCONT)
+        wait_until(lambda: composition.is_healthy("postgres"), 10)
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=30) == 0
+
+
+def create_database(composition: Composition) -> None:
+    """Run the script as the image does, but by TCP with the superuser's password."""
+    binaries = postgresql_binaries(None)
+    subprocess.run(
+        [ROOT / "deploy/create-database.sh"],
+        check=True,
+        env={
+            "PATH": f"{binaries}:{os.defpath}",
+            "PGHOST": LOOPBACK,
+            "PGPORT": str(composition.ports["postgres"]),
+            "PGPASSWORD": composition.secret("postgres_password"),
+            "DATABASE_PASSWORD_FILE": composition.environment("postgres")["DATABASE_PASSWORD_FILE"],
+        },
+    )
+
+
+def look(composition: Composition) -> tuple[object, ...]:
+    """What the app finds with the address that the workers read: user, power, setting, locale."""
+    connection = psycopg2.connect(composition.secret("database_url"))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_user, rolsuper, current_setting('shared_buffers'), datlocale "
+            "FROM pg_roles, pg_database WHERE rolname = current_user AND datname = 'orderworks'"
+        )
+        found = cursor.fetchone()
+    connection.close()
+    assert found
+    return found

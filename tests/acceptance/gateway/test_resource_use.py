@@ -1,0 +1,184 @@
+"""What a gateway in a process of its own costs: streams that nobody reads, large files, its end."""
+
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from orderworks.core.settings import Settings
+from orderworks_app.embedded.home import open_home
+from orderworks_app.embedded.ports import LOOPBACK, port_of
+from orderworks_app.gateway.server import GRACE
+from tests.support.processes import eventually
+
+STREAMS = 1000
+
+MOST_MEMORY = 100 << 20
+"""Bytes that so many idle streams may take together."""
+
+LINE = b"event: overview"
+
+CSV = {"Content-Type": "text/csv"}
+
+LARGE = 256 << 20
+"""Bytes of a large file."""
+
+MOST_FOR_A_FILE = 64 << 20
+"""Bytes of memory that it may take: parts on their way to the spool."""
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> int:
+    """A port that is free."""
+    return port_of(open_home(tmp_path), "gateway")
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """This process, and those that it starts, may open more files than there are streams."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * STREAMS)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def process(
+    settings: Settings, port: int, tmp_path: Path, many_files: None
+) -> Iterator[psutil.Process]:
+    """The gateway, when it answers."""
+    command = (sys.executable, "-m", "orderworks_app", "gateway", "--port", str(port))
+    with (tmp_path / "gateway.log").open("wb") as log, subprocess.Popen(command, stderr=log) as run:
+        try:
+            eventually(lambda: answers(port), 30, "it does not answer")
+            yield psutil.Process(run.pid)
+        finally:
+            run.kill()
+
+
+def answers(port: int) -> bool:
+    """Whether the gateway does."""
+    try:
+        return httpx.get(f"http://{LOOPBACK}:{port}/readyz", timeout=10).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def listening(port: int, path: str = "/v1/overview/events") -> Iterator[socket.socket]:
+    """A connection that asked for events; who has it may read them, or not."""
+    with socket.create_connection((LOOPBACK, port), timeout=30) as connection:
+        asked = f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n"
+        connection.sendall(asked.encode())
+        yield connection
+
+
+def hear(connection: socket.socket, said: bytes) -> None:
+    """Read until the server said this."""
+    heard = b""
+    while said not in heard:
+        piece = connection.recv(1 << 16)
+        assert piece, f"it ended with {heard[-200:]!r}"
+        heard = heard[-len(said) :] + piece
+
+
+def test_a_thousand_idle_streams_cost_little_and_hold_up_nobody(
+    process: psutil.Process, port: int
+) -> None:
+    with listening(port) as first:
+        hear(first, LINE)
+        before = process.memory_info().rss
+    with ExitStack() as stack:
+        streams = [stack.enter_context(listening(port)) for _ in range(STREAMS)]
+        for each in streams:
+            hear(each, LINE)
+        # From here on nobody reads; each gets an event a second all the same.
+        began = process.cpu_times()
+        lasted = quickest_of(port, 5)
+        taken = process.memory_info().rss - before
+        spent = process.cpu_times().user - began.user
+        print(f"{taken >> 20} MiB, {1000 * lasted:.1f} ms, {spent:.2f} s of CPU")  # noqa: T201
+        assert taken < MOST_MEMORY
+        assert lasted < 1
+        assert len(process.net_connections()) >= STREAMS
+    eventually(lambda: len(process.net_connections()) < 50, 20, "streams outlived their clients")
+
+
+def quickest_of(port: int, count: int) -> float:
+    """Seconds of the quickest of so many requests, one after each event."""
+    took = []
+    with httpx.stream("GET", f"http://{LOOPBACK}:{port}/v1/overview/events", timeout=30) as told:
+        lines = told.iter_lines()
+        for _ in range(count):
+            next(line for line in lines if line.startswith("data:"))
+            began = time.monotonic()
+            assert httpx.get(f"http://{LOOPBACK}:{port}/healthz", timeout=30).is_success
+            took.append(time.monotonic() - began)
+    return min(took)
+
+
+def test_a_large_file_takes_little_memory(
+    process: psutil.Process, port: int, settings: Settings
+) -> None:
+    url = f"http://{LOOPBACK}:{port}/v1/imports"
+    httpx.post(url, content=file_of(1 << 20), headers=CSV, timeout=30)
+    before, most = process.memory_info().rss, [0]
+    with watched(process, most):
+        accepted = httpx.post(url, content=file_of(LARGE), headers=CSV, timeout=60)
+    assert accepted.status_code == 202
+    print(f"{(most[0] - before) >> 20} MiB for a file of {LARGE >> 20} MiB")  # noqa: T201
+    assert most[0] - before < MOST_FOR_A_FILE
+    (data,) = Path(urlsplit(settings.spool).path).glob(f"data/{accepted.json()['id']}")
+    assert data.stat().st_size >= LARGE
+
+
+def file_of(size: int) -> Iterator[bytes]:
+    """A file of orders that has so many bytes, or somewhat more, made while it is sent."""
+    yield b"id,customer_id,total\n"
+    piece = b"1234567,42,19.99\n" * 4096
+    for _ in range(size // len(piece) + 1):
+        yield piece
+
+
+@contextmanager
+def watched(process: psutil.Process, most: list[int]) -> Iterator[None]:
+    """Note the most memory that a process has while the block lasts."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            most[0] = max(most[0], process.memory_info().rss)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_streams_end_in_good_order_when_the_gateway_stops(
+    process: psutil.Process, port: int, number: signal.Signals
+) -> None:
+    url = f"http://{LOOPBACK}:{port}/v1/overview/events"
+    with httpx.stream("GET", url, timeout=30) as told:
+        lines = told.iter_lines()
+        next(line for line in lines if line.startswith("data:"))
+        began = time.monotonic()
+        process.send_signal(number)
+        assert all(line.partition(":")[0] in ("", "event", "id", "data") for line in lines)
+    process.wait(timeout=20)
+    assert time.monotonic() - began < GRACE, "it waited for the streams until its patience ended"

@@ -1,0 +1,59 @@
+"""The sweep in a worker: its messages do not pile up while nobody takes them."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from celery import Celery
+
+from orderworks.core.redis import make_redis
+from orderworks.core.routing import QUEUE_OF, Queue, TaskName
+from orderworks.core.schema import imports
+from orderworks.core.settings import Settings
+from orderworks.maintenance.sweep import MOST_WAITING
+from producer import Producer
+from tests.support.celery_inspection import messages
+from tests.support.processes import Service, eventually, running_worker, worker_and_beat
+
+CHUNKS = 2 * MOST_WAITING + 50
+FILE = "id,name\n" + "".join(f"{key},Customer {key}\n" for key in range(CHUNKS))
+
+
+@pytest.fixture(autouse=True)
+def _one_line_a_chunk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPORT_CHUNK_ROWS", "1")
+
+
+def test_chunks_whose_workers_are_down_are_nudged_once(
+    settings: Settings, engine: sa.Engine, folder: Path
+) -> None:
+    with Producer.from_settings() as producer:
+        job = producer.import_file(FILE.encode(), kind="customers")
+    with running_worker(folder, "-Q", "imports,upkeep", "--concurrency=1") as worker:
+        eventually(lambda: is_planned(engine), 20, "it is planned")
+        worker.kill_all()
+    with make_redis(settings.broker, timeout=5) as broker:
+        broker.flushdb()
+    with running_worker(folder, "-Q", "upkeep", "--concurrency=1") as worker:
+        for _sweep in range(4):
+            sweep(settings, engine, worker)
+        assert messages(settings, Queue.IMPORTS) == MOST_WAITING
+    with worker_and_beat(folder, "--concurrency=2"):
+        assert job.wait(timeout=40)["chunks_done"] == CHUNKS, "the rest comes when those are done"
+
+
+def is_planned(engine: sa.Engine) -> bool:
+    """Whether there is an import in the ledger."""
+    with engine.connect() as connection:
+        return bool(connection.scalar(sa.select(sa.func.count()).select_from(imports)))
+
+
+def sweep(settings: Settings, engine: sa.Engine, worker: Service) -> None:
+    """Let the quiet time pass, and run a sweep."""
+    with engine.begin() as connection:
+        past = sa.func.now() - timedelta(minutes=5)
+        connection.execute(sa.update(imports).values(nudged_at=past))
+    with Celery(broker=settings.broker, set_as_current=False) as sender:
+        sent = sender.send_task(TaskName.SWEEP.value, queue=QUEUE_OF[TaskName.SWEEP].value)
+        eventually(lambda: f"[{sent.id}] succeeded" in worker.said(), 20)

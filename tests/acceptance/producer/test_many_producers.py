@@ -1,0 +1,92 @@
+"""Eight producers at once, threads and processes, sync and async: the table is what versions say.
+
+ORDERWORKS_TEST_UPDATES says how many updates; a million take a few minutes.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from orderworks.core.settings import Settings
+from orderworks_app.embedded.stack import Stack
+from tests.conftest import fresh_settings
+from tests.support.celery_inspection import is_drained
+from tests.support.oracle import (
+    Rows,
+    differences,
+    make_rows,
+    read_orders,
+    read_verdicts,
+    write_orders,
+)
+from tests.support.processes import ROOT, Service, eventually, running_worker
+from tests.support.sender_process import Share, said, send, send_async
+
+UPDATES = int(os.environ.get("ORDERWORKS_TEST_UPDATES", "200000"))
+ORDERS = UPDATES // 5
+SHARES = [Share(number, UPDATES // 8, ORDERS) for number in range(8)]
+VERSION_BEFORE = 5
+
+
+@pytest.fixture(scope="module")
+def settings(stack: Stack, admin: sa.Engine, template: str, folder: Path) -> Iterator[Settings]:
+    """A fresh database and four shards."""
+    home = folder.with_name("home")
+    with fresh_settings(stack, admin, template, home, UPDATE_SHARDS="4") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def worker(settings: Settings, folder: Path) -> Iterator[Service]:
+    """A worker with a process a shard."""
+    with running_worker(folder, "--concurrency=4") as service:
+        yield service
+
+
+@pytest.mark.timeout(600)
+def test_whoever_sends_the_highest_version_of_each_order_is_the_last_word(
+    engine: sa.Engine, settings: Settings, worker: Service
+) -> None:
+    before: Rows = {key: (*row[:3], VERSION_BEFORE) for key, row in make_rows(ORDERS).items()}
+    write_orders(engine, before)
+    processes = [
+        start(kind, share)
+        for kind, share in zip(("sync", "sync", "async", "async"), SHARES[:4], strict=True)
+    ]
+    with ThreadPoolExecutor() as threads:
+        sent = [threads.submit(send, share) for share in SHARES[4:6]]
+        sent += [threads.submit(asyncio.run, send_async(share)) for share in SHARES[6:]]
+        for each in sent:
+            each.result(timeout=500)
+    assert [process.wait(timeout=500) for process in processes] == [0, 0, 0, 0]
+    eventually(lambda: is_drained(settings), 300, "updates wait")
+    assert not differences(read_orders(engine), expected(before))
+    counted = read_verdicts(engine)
+    assert counted["accepted"] == sum(share.size for share in SHARES)
+    assert counted["accepted"] == counted["effective"] + counted["stale"] + counted["duplicate"]
+    assert min(counted["effective"], counted["stale"], counted["duplicate"]) > 0
+
+
+def start(kind: str, share: Share) -> subprocess.Popen[bytes]:
+    """A producer in a process of its own."""
+    command = [sys.executable, "-m", "tests.support.sender_process", kind, *map(str, share)]
+    return subprocess.Popen(command, cwd=ROOT)
+
+
+def expected(before: Rows) -> Rows:
+    """Each order as its highest version has it."""
+    rows = dict(before)
+    for share in SHARES:
+        for order_id, version in share.pairs():
+            who, _status, _total, current = rows[order_id]
+            if version > (current or 0):
+                total, status = said(order_id, version)
+                rows[order_id] = (who, status, total, version)
+    return rows

@@ -1,0 +1,79 @@
+"""Orders changed past the workers: cached reads and reports follow at once, not when beat comes."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from orderworks.cache import invalidation
+from orderworks.core import keys
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
+from orderworks.reads import CustomerReads
+from orderworks.reports.top_customers import published_report
+from orderworks.reports.windows import Window
+from orderworks_app.embedded.stack import Stack
+from tests.conftest import fresh_settings
+from tests.support.celery_inspection import run
+from tests.support.oracle import make_rows, write_orders
+from tests.support.processes import eventually, running_worker
+
+NEVER = {"SWEEP_INTERVAL": "86400", "REPORT_INTERVAL": "86400"}
+"""Beat asks for nothing: what happens, happens because it was heard."""
+
+ORDER, CUSTOMER = 1, 2
+"""The only order of a customer, as `make_rows` deals them out."""
+
+LISTENING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+    "AND application_name LIKE 'orderworks-listener:%' AND wait_event = 'ClientRead'"
+)
+
+
+@pytest.fixture
+def settings(stack: Stack, admin: sa.Engine, template: str, folder: Path) -> Iterator[Settings]:
+    """A fresh database that nobody sweeps or refreshes by the clock."""
+    with fresh_settings(stack, admin, template, folder.with_name("home"), **NEVER) as made:
+        yield made
+
+
+def test_a_change_past_the_workers_is_seen_without_beat(
+    engine: sa.Engine, settings: Settings, cache: Redis, folder: Path
+) -> None:
+    write_orders(engine, make_rows(10))
+    reads = CustomerReads.from_settings(settings)
+
+    def listed() -> Decimal | None:
+        report = published_report(cache, Window.ALL)
+        rows = report.rows if report else []
+        return next((row.total for row in rows if row.customer_id == CUSTOMER), None)
+
+    def name() -> str | None:
+        customer = reads.customer(CUSTOMER)
+        return customer.name if customer else None
+
+    with running_worker(folder, "--concurrency=2"):
+        eventually(
+            lambda: listed() == reads.customer_summary(CUSTOMER).total, 20, "no refresh at start"
+        )
+        eventually(lambda: is_heard(engine), 20, "nobody listens")
+        cache.delete(*(keys.invalidation_delays(path) for path in invalidation.Path))
+        for total in range(1000, 1005):
+            run(engine, f"UPDATE orders SET total = {total} WHERE id = {ORDER}")
+        eventually(lambda: reads.customer_summary(CUSTOMER).total == 1004, 5, "the old sum is read")
+        eventually(lambda: listed() == 1004, 5, "the old report is read")
+        assert name() != "Renamed"
+        run(engine, f"UPDATE customers SET name = 'Renamed' WHERE id = {CUSTOMER}")
+        eventually(lambda: name() == "Renamed", 5, "the old name is read")
+        eventually(lambda: len(invalidation.read(cache)), 5, "no delay is noted")
+    noted = invalidation.read(cache)
+    assert list(noted) == [invalidation.Path.LOG], "no worker wrote anything"
+    assert 0 < noted[invalidation.Path.LOG].p50 <= noted[invalidation.Path.LOG].longest
+
+
+def is_heard(engine: sa.Engine) -> bool:
+    """Whether a worker listens."""
+    with engine.connect() as connection:
+        return bool(connection.scalar(sa.text(LISTENING)))

@@ -1,0 +1,70 @@
+"""Any process of `up` may be killed: it is back within 30 s, and nothing of the old one is left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from orderworks_app.embedded.plan import SERVERS
+from orderworks_app.embedded.process import is_alive
+from tests.support.stack_process import Up, new_home, up, wait_until
+
+SERVICES = ("worker-updates", "worker-imports", "beat", "flower", "gateway")
+
+
+@pytest.fixture(scope="module")
+def everything() -> Iterator[Up]:
+    """A whole `orderworks up`."""
+    with new_home() as home, up(home, parts=None) as stack:
+        stack.wait_until_up({*SERVERS, *SERVICES}, 60)
+        yield stack
+        assert stack.stop() == 0, stack.said()
+
+
+@pytest.mark.xdist_group("up")
+@pytest.mark.parametrize("part", [*sorted(SERVERS), *SERVICES])
+def test_a_killed_part_is_back_within_30_seconds(everything: Up, part: str) -> None:
+    pid = everything.pid(part)
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    said = everything.said().count(f"{part} ready")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: f"{part} restarting: it ended: killed by signal 9" in everything.said(), 5)
+    wait_until(lambda: everything.said().count(f"{part} ready") > said, 30)
+    assert everything.pid(part) != pid
+    wait_until(lambda: not any(is_alive(process) for process in family), 1)
+
+
+@pytest.mark.xdist_group("up")
+def test_workers_answer_again_after_their_broker_died(everything: Up) -> None:
+    os.kill(everything.pid("valkey"), signal.SIGKILL)
+    with Celery(broker=everything.environment()["CELERY_BROKER_URL"]) as app:
+        wait_until(lambda: answers(app) >= 2, 30)
+
+
+@pytest.mark.xdist_group("up")
+def test_its_gateway_takes_updates_and_is_seen_by_status(everything: Up) -> None:
+    address = everything.environment()["GATEWAY_URL"]
+    accepted = httpx.post(f"{address}/v1/orders/1", json={"total": "5.00", "customer_id": 1})
+    assert accepted.status_code == 202
+    command = [sys.executable, "-m", "orderworks_app", "status", "--json"]
+    environment = {**os.environ, "ORDERWORKS_HOME": str(everything.home)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    parts = {part["name"]: part for part in json.loads(done.stdout)["parts"]}
+    assert parts["gateway"]["healthy"], parts
+    assert address in parts["gateway"]["detail"]
+
+
+def answers(app: Celery) -> int:
+    """How many workers answer now; none if there is no broker."""
+    try:
+        return len(app.control.ping(timeout=1) or ())
+    except (OperationalError, OSError):
+        return 0

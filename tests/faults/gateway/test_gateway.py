@@ -1,0 +1,248 @@
+"""The gateway while its servers are away, its clients misbehave, and after it was killed itself.
+
+Answers are bounded, say why, and are good again without a restart.
+"""
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
+from orderworks.updates.stream import UpdateStream
+from orderworks_app.embedded.home import open_home
+from orderworks_app.embedded.ports import LOOPBACK, port_of
+from orderworks_app.gateway.auth import token_cache
+from orderworks_app.gateway.dependencies import idempotency
+from orderworks_app.gateway.http import middleware
+from tests.support.gateways import client_of, running_gateway
+from tests.support.processes import eventually
+from tests.support.tcp_proxy import link_to
+
+PAID = {"status": "paid"}
+NDJSON = {"Content-Type": "application/x-ndjson"}
+LINE = b'{"order_id":1,"status":"paid"}\n'
+
+ALWAYS = 10**9
+"""As many connections as anybody may try to make."""
+
+
+@pytest.fixture
+def updates(stream: Redis, settings: Settings) -> UpdateStream:
+    """The streams of accepted updates."""
+    return UpdateStream(stream, settings.update_shards, settings.stream_limit)
+
+
+@contextmanager
+def process(tmp_path: Path, **environment: str) -> Iterator[tuple[str, psutil.Process]]:
+    """A gateway in a process of its own, and its address; killed at the end."""
+    port = port_of(open_home(tmp_path), "gateway")
+    address = f"http://{LOOPBACK}:{port}"
+    command = [sys.executable, "-m", "orderworks_app", "gateway", "--port", str(port)]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        started = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: lives(address), within=30)
+        yield address, psutil.Process(started.pid)
+    finally:
+        started.kill()
+        started.wait()
+
+
+def lives(address: str) -> bool:
+    """Whether a gateway answers there."""
+    try:
+        return httpx.get(f"{address}/healthz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def open_request(address: str, path: str, *headers: str) -> socket.socket:
+    """A connection on which the head of a POST was sent."""
+    url = httpx.URL(address)
+    connection = socket.create_connection((url.host, url.port), timeout=30)
+    head = [f"POST {path} HTTP/1.1", f"Host: {url.host}", *headers, "", ""]
+    connection.sendall("\r\n".join(head).encode())
+    return connection
+
+
+def test_without_postgresql_it_starts_says_so_and_recovers(settings: Settings) -> None:
+    """Who may use it is not known then, so nobody may."""
+    with link_to(settings.database) as link:
+        link.refuse_connections(ALWAYS)
+        away = settings.model_copy(update={"database_url": link.url})
+        with running_gateway(away) as address, client_of(address) as client:
+            ready = client.get("/readyz")
+            assert ready.status_code == 503
+            assert ready.json()["servers"] == {
+                "postgresql": "away",
+                "stream": "ok",
+                "cache": "ok",
+            }
+            refused = client.post("/v1/orders/1", json=PAID)
+            assert refused.status_code == 503
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert "PostgreSQL" in refused.json()["detail"]
+            assert link.refused > 0
+            link.refuse_connections(0)
+            assert client.post("/v1/orders/1", json=PAID).status_code == 202
+            assert client.get("/readyz").status_code == 200
+
+
+def test_updates_are_taken_while_postgresql_is_away(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They need Redis only; who may hand them over is remembered."""
+    monkeypatch.setattr(token_cache, "FRESH", 0.0)
+    with link_to(settings.database) as link:
+        away = settings.model_copy(update={"database_url": link.url})
+        with running_gateway(away) as address, client_of(address) as client:
+            assert client.post("/v1/orders/1", json=PAID).status_code == 202
+            link.refuse_connections(ALWAYS)
+            link.lose_answers(ALWAYS)
+            for _time in range(3):
+                assert client.post("/v1/orders/1", json=PAID).status_code == 202
+            assert link.lost + link.refused > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/v1/orders/1", b'{"status":"paid"}'), ("/v1/orders:batch", LINE)]
+)
+def test_without_redis_an_update_is_refused_in_time_and_taken_after(
+    settings: Settings, path: str, body: bytes
+) -> None:
+    with link_to(settings.stream) as link:
+        away = settings.model_copy(update={"redis_url": link.url})
+        with running_gateway(away) as address, client_of(address) as client:
+            link.refuse_connections(ALWAYS)
+            refused = client.post(path, content=body, headers=NDJSON)
+            assert refused.status_code == 503, refused.text
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert settings.stream.partition("@")[0] not in refused.text
+            assert link.refused > 0
+            link.refuse_connections(0)
+            assert client.post("/v1/orders/1", json=PAID).status_code == 202
+
+
+def test_a_server_that_never_answers_costs_a_bounded_time(settings: Settings) -> None:
+    with socket.create_server((LOOPBACK, 0)) as silent:
+        place = f"{LOOPBACK}:{silent.getsockname()[1]}"
+        mute = settings.model_copy(
+            update={
+                "database_url": f"postgresql://somebody@{place}/orders",
+                "redis_url": f"redis://{place}/0",
+                "cache_redis_url": f"redis://{place}/0",
+                "db_connect_timeout": 1,
+                "redis_timeout": 1.0,
+            }
+        )
+        with running_gateway(mute) as address, client_of(address) as client:
+            ready = client.get("/readyz", timeout=15)
+            assert set(ready.json()["servers"].values()) == {"away"}
+            assert client.post("/v1/orders/1", json=PAID, timeout=15).status_code == 503
+
+
+def test_a_body_that_does_not_come_is_given_up(
+    gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "PATIENCE", 0.2)
+    for path in ("/v1/orders/1", "/v1/orders:batch"):
+        with open_request(
+            gateway, path, "Content-Type: application/json", "Content-Length: 100"
+        ) as connection:
+            assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+    assert lives(gateway)
+
+
+def test_a_body_that_breaks_off_leaves_it_alive(gateway: str, updates: UpdateStream) -> None:
+    """Whole lines that came are accepted as far as they made up a chunk; half a line is none."""
+    with open_request(
+        gateway,
+        "/v1/orders:batch",
+        "Content-Type: application/x-ndjson",
+        "Content-Length: 1000000",
+    ) as connection:
+        connection.sendall(LINE * 1500 + LINE[:10])
+        eventually(lambda: updates.length(1), within=20)
+    with client_of(gateway) as client:
+        assert client.post("/v1/orders/2", json=PAID).status_code == 202
+    assert updates.length(1) in (1000, 1500)
+
+
+def test_an_endless_body_is_cut_off(gateway: str) -> None:
+    with open_request(
+        gateway,
+        "/v1/orders/1",
+        "Content-Type: application/json",
+        "Transfer-Encoding: chunked",
+    ) as connection:
+        piece = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
+        with pytest.raises(OSError, match="reset|pipe"):
+            connection.sendall(piece * 100)
+    assert lives(gateway)
+
+
+def test_a_line_without_an_end_costs_no_memory(tmp_path: Path, settings: Settings) -> None:
+    size, most = 64 << 20, 32 << 20
+    with process(tmp_path, GATEWAY_MAX_BATCH=str(2 * size)) as (address, gateway):
+        httpx.post(f"{address}/v1/orders:batch", content=LINE * 1000, headers=NDJSON)
+        before, peak, done = gateway.memory_info().rss, 0, threading.Event()
+
+        def watch() -> None:
+            nonlocal peak
+            while not done.wait(0.01):
+                peak = max(peak, gateway.memory_info().rss)
+
+        with ThreadPoolExecutor(1) as pool:
+            watching = pool.submit(watch)
+            pieces = (b"x" * 65_536 for _ in range(size // 65_536))
+            answer = httpx.post(
+                f"{address}/v1/orders:batch", content=pieces, headers=NDJSON, timeout=60
+            )
+            done.set()
+            watching.result()
+        assert answer.json()["rejected_count"] == 1
+        assert 0 < peak - before < most
+
+
+def test_a_key_whose_gateway_was_killed_is_free_again(
+    tmp_path: Path, settings: Settings, stream: Redis
+) -> None:
+    headers = {"Idempotency-Key": "once"}
+    with (
+        process(tmp_path) as (address, gateway),
+        open_request(
+            address,
+            "/v1/orders:batch",
+            "Content-Type: application/x-ndjson",
+            "Content-Length: 1000",
+            "Idempotency-Key: once",
+        ),
+    ):
+        eventually(lambda: list(stream.scan_iter("orders:gateway-answer:*")), within=20)
+        gateway.send_signal(signal.SIGKILL)
+        eventually(lambda: not lives(address), within=20)
+    with process(tmp_path) as (address, _gateway), client_of(address) as client:
+        eventually(
+            lambda: client.post("/v1/orders/1", json=PAID, headers=headers).status_code == 202,
+            within=3 * idempotency.LEASE,
+        )
+
+
+@pytest.fixture
+def gateway(settings: Settings) -> Iterator[str]:
+    """The address of a gateway whose servers are well."""
+    with running_gateway(settings) as address:
+        yield address

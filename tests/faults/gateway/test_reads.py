@@ -1,0 +1,269 @@
+"""The gateway's reads while a server is away: bounded answers, and all is well again when it is back."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from orderworks.cache import invalidate
+from orderworks.core.keys import import_progress
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.settings import Settings
+from orderworks.imports.importer import Importer
+from orderworks.imports.progress import KEPT, read_progress
+from orderworks.imports.spool import Spool
+from orderworks.reports.refresh import refresh
+from tests.support.gateways import JSON, client_of, running_gateway
+from tests.support.oracle import make_rows, write_orders
+from tests.support.processes import eventually, frozen
+from tests.support.servers import Valkey, running_valkey
+from tests.support.tcp_proxy import Link, link_to
+
+BOUND = 12.0
+"""Seconds that any answer may take while a server is away."""
+
+FILE = b"id,customer_id,total\n900001,1,19.99\n"
+
+
+@pytest.fixture(autouse=True)
+def shop(engine: sa.Engine) -> None:
+    """Some orders of five customers."""
+    write_orders(engine, make_rows(100, people=5))
+
+
+@pytest.fixture
+def link(settings: Settings) -> Iterator[Link]:
+    """A link to PostgreSQL."""
+    with link_to(settings.database) as made:
+        yield made
+
+
+@contextmanager
+def away(link: Link, admin: sa.Engine, settings: Settings) -> Iterator[None]:
+    """PostgreSQL is away for what goes by the link."""
+    link.refuse_connections(10**9)
+    database = sa.make_url(settings.database).database
+    query = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+    with admin.connect() as connection:
+        connection.execute(query, {"name": database})
+    yield
+    assert link.refused, "somebody met it"
+    link.refuse_connections(0)
+
+
+def get(http: httpx.Client, path: str) -> httpx.Response:
+    """The answer, which comes in time."""
+    began = time.monotonic()
+    answer = http.get(path)
+    assert time.monotonic() - began < BOUND, path
+    return answer
+
+
+def events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names and data of server-sent events."""
+    name = ""
+    for line in lines:
+        field, _, value = line.partition(": ")
+        name = value if field == "event" else name
+        if field == "data":
+            yield name, json.loads(value)
+
+
+def is_well(http: httpx.Client) -> bool:
+    """Whether what needs PostgreSQL is answered."""
+    paths = ("/v1/customers/2", "/v1/imports", "/v1/dead")
+    return all(get(http, path).status_code == 200 for path in paths)
+
+
+def is_unavailable(answer: httpx.Response) -> bool:
+    """Whether it says that a server is away, and when to come again."""
+    return (
+        answer.status_code == 503
+        and answer.json()["type"] == "urn:orderworks:problem:unavailable"
+        and int(answer.headers["Retry-After"]) > 0
+    )
+
+
+def test_with_postgresql_away_what_is_cached_is_answered_and_the_rest_is_503(
+    engine: sa.Engine, admin: sa.Engine, settings: Settings, link: Link, cache: Redis
+) -> None:
+    refresh(engine, cache, lambda ids: invalidate(cache, ids), 100)
+    with (
+        running_gateway(settings.model_copy(update={"database_url": link.url})) as address,
+        client_of(address) as http,
+    ):
+        cached = get(http, "/v1/customers/1").json()
+        assert cached["name"] == "Customer 1"
+        report = get(http, "/v1/reports/top-customers").json()
+        with away(link, admin, settings):
+            assert get(http, "/v1/customers/1").json() == cached
+            published = get(http, "/v1/reports/top-customers")
+            assert (published.json(), int(published.headers["Age"]) >= 0) == (report, True)
+            for path in ("/v1/customers/2", "/v1/imports", "/v1/imports/x", "/v1/dead"):
+                assert is_unavailable(get(http, path)), path
+            assert is_unavailable(http.post("/v1/customers:lookup", json={"ids": [1]}))
+            status = get(http, "/v1/status").json()
+            (postgresql,) = [each for each in status["parts"] if each["name"] == "postgresql"]
+            assert (status["healthy"], postgresql["healthy"]) == (False, False)
+            assert 'orderworks_up{server="postgresql"} 0.0' in get(http, "/metrics").text
+            assert settings.database not in get(http, "/v1/imports").text
+        eventually(lambda: is_well(http), 20, "it does not come back")
+        assert 'orderworks_up{server="postgresql"} 1.0' in get(http, "/metrics").text
+
+
+def test_with_postgresql_away_an_import_is_as_its_producer_was_told_and_says_how_old_that_is(
+    engine: sa.Engine,
+    admin: sa.Engine,
+    settings: Settings,
+    link: Link,
+    stream: Redis,
+    cache: Redis,
+) -> None:
+    importer = Importer(engine, Spool(settings.spool), stream, cache, settings)
+    with (
+        running_gateway(settings.model_copy(update={"database_url": link.url})) as address,
+        client_of(address) as http,
+    ):
+        accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
+        path = accepted.headers["Location"]
+        importer.plan(accepted.json()["id"])
+        known = get(http, path)
+        assert (known.json()["status"], "Age" in known.headers) == ("running", False)
+        key = import_progress(accepted.json()["id"])
+        stream.expire(key, KEPT - 100)
+        with away(link, admin, settings):
+            told = get(http, path)
+            assert told.status_code == 200
+            assert 100 <= int(told.headers["Age"]) < 100 + BOUND
+            mirrored = read_progress(stream, accepted.json()["id"])
+            assert told.json() == {**(mirrored or {}), "waits_for_updates": None}
+            stream.delete(key)
+            assert is_unavailable(get(http, path))
+        eventually(lambda: "Age" not in get(http, path).headers, 20, "it does not come back")
+
+
+def test_a_postgresql_that_does_not_answer_keeps_nobody_from_what_was_told_of_an_import(
+    engine: sa.Engine, settings: Settings, link: Link
+) -> None:
+    """More ask than there are threads, and those that began are not given up before it answers."""
+    with (
+        running_gateway(settings.model_copy(update={"database_url": link.url})) as address,
+        client_of(address) as http,
+        ThreadPoolExecutor(10) as pool,
+    ):
+        accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
+        path = accepted.headers["Location"]
+        assert "Age" not in get(http, path).headers
+        with link.silence():
+            answers = [*pool.map(lambda _: get(http, path), range(30))]
+            assert {each.status_code for each in answers} == {200}
+            assert all("Age" in each.headers for each in answers)
+            assert is_unavailable(get(http, "/v1/imports/x"))
+        eventually(lambda: "Age" not in get(http, path).headers, 40, "it does not come back")
+
+
+def test_events_go_on_while_postgresql_is_away_and_say_so(
+    engine: sa.Engine,
+    admin: sa.Engine,
+    settings: Settings,
+    link: Link,
+    stream: Redis,
+    cache: Redis,
+) -> None:
+    importer = Importer(engine, Spool(settings.spool), stream, cache, settings)
+    with (
+        running_gateway(settings.model_copy(update={"database_url": link.url})) as address,
+        client_of(address) as http,
+        client_of(address) as other,
+    ):
+        accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
+        import_id = accepted.json()["id"]
+        with (
+            http.stream("GET", "/v1/overview/events") as overview,
+            other.stream("GET", f"/v1/imports/{import_id}/events") as following,
+        ):
+            told, followed = (events(each.iter_lines()) for each in (overview, following))
+            assert next(told)[1]["away"] == []
+            assert next(followed)[0] == "progress"
+            with away(link, admin, settings):
+                blind = next(data for _, data in told if data["away"])
+                assert blind["away"] == ["postgresql"]
+                assert (blind["updates"], blind["stream"]["waiting"]) == (None, 0)
+                name, reason = next(followed)
+                assert (name, [*reason]) == ("away", ["detail"])
+            seeing = next(data for _, data in told if not data["away"])
+            assert seeing["imports"]["running"] == []
+            for number in importer.plan(import_id):
+                importer.load_chunk(import_id, number)
+            name, last = list(followed)[-1]
+            assert (name, last["status"]) == ("end", "done")
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A server of the test's own for streams and cache."""
+    with running_valkey(tmp_path / "valkey") as server:
+        yield server
+
+
+def test_with_redis_away_reads_come_from_postgresql_and_files_are_refused_whole(
+    settings: Settings, valkey: Valkey
+) -> None:
+    apart = {"redis_url": valkey.url, "cache_redis_url": valkey.url}
+    with (
+        running_gateway(settings.model_copy(update=apart)) as address,
+        client_of(address) as http,
+        client_of(address) as other,
+        other.stream("GET", "/v1/overview/events") as overview,
+    ):
+        told = events(overview.iter_lines())
+        assert next(told)[1]["away"] == []
+        customer = get(http, "/v1/customers/1").json()
+        assert customer["name"] == "Customer 1"
+        valkey.kill()
+        assert next(data for _, data in told if data["away"])["away"] == ["stream", "cache"]
+        assert get(http, "/v1/customers/1").json() == customer
+        assert get(http, "/v1/reports/top-customers").json()["rows"]
+        assert get(http, "/v1/imports").status_code == 200
+        assert is_unavailable(get(http, "/v1/imports/x"))
+        refused = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
+        assert is_unavailable(refused)
+        assert not any(each.is_file() for each in Path(urlsplit(settings.spool).path).rglob("*"))
+        valkey.start()
+        assert not next(data for _, data in told if not data["away"])["away"]
+        accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
+        assert accepted.status_code == 202
+        found = get(http, f"/v1/imports/{accepted.json()['id']}")
+        assert found.json()["status"] == "accepted"
+
+
+def test_a_redis_that_does_not_answer_costs_bounded_time(
+    settings: Settings, valkey: Valkey
+) -> None:
+    apart = {"redis_url": valkey.url, "cache_redis_url": valkey.url, "redis_timeout": 1.0}
+    with (
+        running_gateway(settings.model_copy(update=apart)) as address,
+        client_of(address) as http,
+        client_of(address) as other,
+        other.stream("GET", "/v1/overview/events") as overview,
+    ):
+        told = events(overview.iter_lines())
+        assert next(told)[1]["away"] == []
+        with frozen(valkey.process.pid):
+            assert get(http, "/v1/customers/1").status_code == 200
+            assert get(http, "/v1/reports/top-customers").json()["rows"]
+            assert is_unavailable(get(http, "/v1/imports/x"))
+            assert is_unavailable(http.post("/v1/imports/x:pause", headers=JSON))
+            assert next(data for _, data in told if data["away"])["updates"]
+        with make_redis(valkey.url, timeout=5) as client:
+            assert client.ping()
+        assert next(data for _, data in told if not data["away"])["stream"]["waiting"] == 0
+        assert get(http, "/v1/imports/x").status_code == 404

@@ -1,0 +1,79 @@
+"""Messages that carry updates: no fault of worker or database loses one, or counts a letter twice."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from celery import Celery
+
+from orderworks.core.routing import QUEUE_OF, TaskName
+from orderworks.core.settings import Settings
+from tests.support.celery_inspection import waiting
+from tests.support.chunk_locks import AT_THE_TABLE, held_by
+from tests.support.oracle import Oracle, read_verdicts
+from tests.support.processes import Service, eventually, kill, running_worker
+
+ARGUMENT = [{"order_id": 1, "status": "paid", "version": 1000}, {"order_id": 2, "status": "paid"}]
+"""A good update, and one without a version, which PostgreSQL is needed to bury."""
+
+SERVED = {"accepted": 2, "effective": 1, "dead": 1}
+
+CUT_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+
+
+@pytest.fixture
+def worker(settings: Settings, folder: Path, oracle: Oracle) -> Iterator[Service]:
+    """A worker of one process, among orders."""
+    with running_worker(folder, "--concurrency=1") as service:
+        yield service
+
+
+@pytest.fixture
+def sender(settings: Settings) -> Celery:
+    """A client that sends messages."""
+    return Celery(broker=settings.broker, set_as_current=False)
+
+
+def send(sender: Celery) -> None:
+    """Send the message."""
+    name = TaskName.APPLY_UPDATES
+    sender.send_task(name.value, args=(ARGUMENT,), queue=QUEUE_OF[name].value)
+
+
+def test_a_killed_child_costs_a_message_nothing(
+    engine: sa.Engine, worker: Service, sender: Celery
+) -> None:
+    with held_by(engine, "LOCK TABLE dead_updates"):
+        send(sender)
+        (child,) = eventually(lambda: waiting(engine, AT_THE_TABLE), 20, "it is not served")
+        kill(child)
+        eventually(
+            lambda: waiting(engine, AT_THE_TABLE) not in ([], [child]), 20, "it is not served again"
+        )
+    eventually(lambda: read_verdicts(engine) == SERVED, 20, "not all is counted once")
+    assert f"pid:{child} exited with 'signal 9 (SIGKILL)'" in worker.said()
+
+
+def test_a_message_waits_in_the_broker_while_postgresql_is_needed_and_away(
+    engine: sa.Engine, worker: Service, sender: Celery, admin: sa.Engine
+) -> None:
+    with database_away(admin, engine):
+        send(sender)
+        eventually(lambda: "updates_go_back" in worker.said(), 60, "it did not go back")
+    eventually(lambda: read_verdicts(engine) == SERVED, 30, "it did not come again")
+
+
+@contextmanager
+def database_away(admin: sa.Engine, engine: sa.Engine) -> Iterator[None]:
+    """Nobody gets a connection to the test's database while the block lasts, or keeps one."""
+    name = engine.url.database
+    engine.dispose()
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+        connection.execute(sa.text(CUT_ALL), {"name": name})
+        try:
+            yield
+        finally:
+            connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))

@@ -1,0 +1,197 @@
+"""Beats killed, frozen, doubled and cut off: one run a slot, and never half a minute without one."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from celery import Celery
+
+from orderworks.core.errors import EntryNotFound
+from orderworks.core.redis import make_redis
+from orderworks.core.routing import Queue, TaskName
+from orderworks.core.settings import Settings
+from tests.support.beat_log import log_slots, longest_gap, runs, shortest_slot
+from tests.support.celery_inspection import messages, waiting
+from tests.support.chunk_locks import held_by
+from tests.support.processes import (
+    Service,
+    eventually,
+    frozen,
+    kill,
+    ready,
+    running,
+    running_beat,
+    running_worker,
+)
+from tests.support.servers import Valkey, running_valkey
+from worker.beat import entries
+from worker.beat.slots import Slot, message_options
+
+REFRESH = "refresh-top-customers"
+PERIOD = timedelta(seconds=1)
+TAKEOVER = 28
+"""Seconds: less than the half minute that is promised, gaps of a period included."""
+
+HEALED_WITHIN = 10
+"""Seconds after which beat goes on with a broker that is back, or empty: some looks of 2 s each."""
+
+
+@pytest.fixture(autouse=True)
+def _slots_are_logged(settings: Settings, engine: sa.Engine) -> None:
+    assert settings.report_interval == PERIOD.total_seconds()
+    log_slots(engine)
+
+
+@pytest.fixture
+def beat(folder: Path) -> Iterator[Callable[..., Service]]:
+    """Start one more `celery -A worker beat`, each in a folder of its own."""
+    with ExitStack() as stack:
+
+        def start(name: str, *options: str) -> Service:
+            service = stack.enter_context(
+                running(folder.with_name(name), "beat", "-linfo", *options)
+            )
+            return ready(service, "beat: Starting")
+
+        yield start
+
+
+@pytest.fixture
+def worker(folder: Path) -> Iterator[Service]:
+    """A worker of two processes."""
+    with running_worker(folder, "--concurrency=2") as service:
+        yield service
+
+
+def wait_for_runs(engine: sa.Engine, more: int, within: float = 15) -> None:
+    """Wait until so many more slots were run."""
+    wanted = len(runs(engine, REFRESH)) + more
+    eventually(lambda: len(runs(engine, REFRESH)) >= wanted, within, "no run")
+
+
+def test_of_two_beats_one_takes_over_from_a_frozen_and_from_a_killed_leader(
+    engine: sa.Engine, worker: Service, beat: Callable[..., Service]
+) -> None:
+    first = beat("first")
+    eventually(lambda: "beat_leads" in first.said(), 20, "nobody leads")
+    second = beat("second")
+    wait_for_runs(engine, 2)
+    assert "beat_leads" not in second.said()
+    with frozen(first.pid):
+        eventually(lambda: "beat_leads" in second.said(), TAKEOVER, "nobody took over")
+        wait_for_runs(engine, 2)
+    eventually(lambda: "beat_lost_the_lead" in first.said(), 10, "it does not see it")
+    wait_for_runs(engine, 2)
+    assert first.said().count("beat_leads") == 1, "it follows"
+    kill(second.pid)
+    eventually(lambda: first.said().count("beat_leads") == 2, TAKEOVER, "nobody took over")
+    wait_for_runs(engine, 2)
+    found = runs(engine, REFRESH)
+    assert shortest_slot(found) >= PERIOD, "one run a slot"
+    assert longest_gap(found) < timedelta(seconds=30)
+    assert "Traceback" not in first.said()
+    assert_only_claims_ran(worker, engine)
+
+
+def assert_only_claims_ran(worker: Service, engine: sa.Engine) -> None:
+    """Every refresh that did something had claimed its slot, but for the one of the worker's start."""
+    ran = set(re.findall(r"refresh_top_customers\[([0-9a-f-]+)\] succeeded.*as_of", worker.said()))
+    claimed = {run.message for run in runs(engine, REFRESH)}
+    assert len(ran - claimed) <= 1
+    assert len(ran & claimed) > 3, "the log is read at all"
+
+
+def test_two_beats_that_both_send_are_one_run_a_slot(
+    engine: sa.Engine, worker: Service, beat: Callable[..., Service]
+) -> None:
+    beat("ours")
+    beat("foreign", "-S", "celery.beat:PersistentScheduler")
+    wait_for_runs(engine, 5)
+    assert worker.said().count("beat_slot_taken") > 3, "they came twice"
+    assert shortest_slot(runs(engine, REFRESH)) >= PERIOD
+    assert_only_claims_ran(worker, engine)
+
+
+def test_what_waited_for_workers_is_made_up_for_by_one_run(
+    engine: sa.Engine, settings: Settings, beat: Callable[..., Service], folder: Path
+) -> None:
+    beat("lonely")
+    with running_worker(folder, "--concurrency=2") as doomed:
+        wait_for_runs(engine, 2)
+        doomed.kill_all()
+    before = len(runs(engine, REFRESH))
+    eventually(lambda: messages(settings, Queue.REPORTS) > 5, 20, "beat sends nothing")
+    with running_worker(folder, "--concurrency=2") as worker:
+        wait_for_runs(engine, 3)
+        assert "expired" in worker.said(), "some were too old"
+    found = runs(engine, REFRESH)
+    outage = found[before].started_at - found[before - 1].started_at
+    assert outage > 5 * PERIOD, "there was one"
+    assert shortest_slot(found) >= PERIOD, "one run, then one a slot"
+
+
+def test_a_killed_child_goes_on_with_its_slot(
+    engine: sa.Engine, settings: Settings, worker: Service
+) -> None:
+    with Celery(broker=settings.broker, set_as_current=False) as sender:
+        options = message_options(Slot("sweep", 60), 60)
+        with held_by(engine, "LOCK TABLE update_shards"):
+            sent = sender.send_task(TaskName.SWEEP.value, queue=Queue.UPKEEP.value, **options)
+            (child,) = eventually(lambda: waiting(engine, "relation"), 20, "no sweep runs")
+            kill(child)
+            eventually(lambda: "WorkerLostError" in worker.said(), 10, "nobody saw it")
+
+    def has_succeeded() -> bool:
+        with engine.connect() as connection:
+            return entries.read_entry(connection, "sweep").succeeded_at is not None
+
+    eventually(has_succeeded, 20, "it does not go on")
+    assert worker.said().count(f"sweep[{sent.id}] received") == 2, "it came again"
+    assert [run.message for run in runs(engine, "sweep")] == [sent.id]
+
+
+@pytest.fixture
+def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Valkey]:
+    """A broker of the test's own."""
+    with running_valkey(tmp_path / "valkey") as server:
+        monkeypatch.setenv("REDIS_URL", server.url)
+        monkeypatch.setenv("CELERY_BROKER_URL", server.url)
+        yield server
+
+
+def test_beat_goes_on_with_a_broker_that_was_away_and_with_one_that_was_emptied(
+    engine: sa.Engine, broker: Valkey, folder: Path
+) -> None:
+    with (
+        running_beat(folder.with_name("beat")) as beat,
+        make_redis(broker.url, timeout=5) as client,
+    ):
+        eventually(lambda: client.llen(Queue.REPORTS), 20, "it sends nothing")
+        slow_down(engine, 2)
+        broker.kill()
+        eventually(lambda: "beat_without_broker" in beat.said(), 20, "it does not notice")
+        broker.start()
+        client.delete(Queue.REPORTS)
+        eventually(lambda: client.llen(Queue.REPORTS), HEALED_WITHIN, "it does not come back")
+        client.flushall()
+        eventually(lambda: "beat_lost_the_lead" in beat.said(), HEALED_WITHIN, "it lost nothing")
+        with running_worker(folder, "--concurrency=2"):
+            wait_for_runs(engine, 3)
+        assert not beat.has_ended()
+        assert "Traceback" not in beat.said()
+    assert shortest_slot(runs(engine, REFRESH)) >= timedelta(seconds=2), "changes are still there"
+
+
+def slow_down(engine: sa.Engine, seconds: int) -> None:
+    """Change the period as `orderworks beat set` does, once beat has said that there is the entry."""
+
+    def is_changed() -> bool:
+        with engine.begin() as connection, suppress(EntryNotFound):
+            return bool(entries.set_period(connection, REFRESH, timedelta(seconds=seconds)).every)
+        return False
+
+    eventually(is_changed, 10, "it registers nothing")

@@ -1,0 +1,150 @@
+"""A worker process that stands still until its work is done by another, and then goes on."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from celery import Celery
+
+from orderworks.core.routing import Queue, TaskName
+from orderworks.core.schema import import_chunks
+from orderworks.core.settings import Settings
+from orderworks.updates.messages import OrderUpdate
+from producer import Producer
+from tests.support.celery_inspection import backends, gate, is_drained, run
+from tests.support.oracle import Oracle, differences, read_orders, read_verdicts
+from tests.support.processes import (
+    Service,
+    eventually,
+    frozen,
+    running_beat,
+    running_worker,
+    worker_and_beat,
+)
+
+FILE = b"id,customer_id,total,version\n1000001,1,5,7\n1000002,1,6,7\n"
+
+
+@pytest.fixture
+def worker(settings: Settings, folder: Path) -> Iterator[Service]:
+    """A worker without beat: only messages that the test sends heal anything."""
+    with running_worker(folder, "--concurrency=2") as service:
+        yield service
+
+
+@pytest.fixture
+def sender(settings: Settings) -> Iterator[Celery]:
+    """Whoever delivers a message again."""
+    with Celery(broker=settings.broker, set_as_current=False) as app:
+        yield app
+
+
+def test_a_zombies_batch_of_updates_has_no_effect(
+    engine: sa.Engine, settings: Settings, oracle: Oracle, worker: Service, sender: Celery
+) -> None:
+    first = [OrderUpdate(order_id=key, status="first") for key in range(2, 400, 2)]
+    second = [OrderUpdate(order_id=key, total=77) for key in range(2, 100, 2)]
+    oracle.take(first + second)
+    with Producer.from_settings() as producer, gate(engine) as barrier, ExitStack() as shut:
+        shut.enter_context(barrier.shut())
+        producer.update_many(first)
+        zombie = eventually(barrier.held, 10, "a batch is being written")[0]
+        with frozen(zombie):
+            shut.close()
+            end_session_of(zombie, engine)
+            producer.update_many(second)
+            sender.send_task(TaskName.DRAIN_UPDATES.value, args=(0,), queue=Queue.UPDATES.value)
+            eventually(lambda: is_drained(settings), 10, "the other one drains")
+            by_the_other = read_orders(engine)
+            assert zombie not in clients(engine)
+        eventually(lambda: zombie in clients(engine), 10, "the zombie is at work again")
+        settled(worker)
+    assert not differences(by_the_other, oracle.rows)
+    assert not differences(read_orders(engine), oracle.rows)
+    assert read_verdicts(engine) == oracle.verdicts
+
+
+def test_a_frozen_child_holds_its_shard_up_for_half_a_minute_at_most(
+    engine: sa.Engine, settings: Settings, oracle: Oracle, worker: Service, folder: Path
+) -> None:
+    updates = [OrderUpdate(order_id=key, status="paid") for key in range(2, 400, 2)]
+    oracle.take(updates)
+    with Producer.from_settings() as producer, gate(engine) as barrier, ExitStack() as shut:
+        shut.enter_context(barrier.shut())
+        producer.update_many(updates)
+        zombie = eventually(barrier.held, 10, "a batch is being written")[0]
+        with running_beat(folder.with_name("beat")), frozen(zombie):
+            shut.close()
+            eventually(lambda: is_drained(settings), 30, "the zombie's lock holds the shard up")
+            assert zombie not in clients(engine), "PostgreSQL ended its session"
+        settled(worker)
+    assert not differences(read_orders(engine), oracle.rows)
+    assert read_verdicts(engine) == oracle.verdicts
+
+
+def test_a_frozen_worker_leaves_its_messages_to_others(
+    engine: sa.Engine, settings: Settings, oracle: Oracle, worker: Service, folder: Path
+) -> None:
+    updates = [OrderUpdate(order_id=key, status="paid") for key in range(1, 400)]
+    oracle.take(updates)
+    with Producer.from_settings() as producer, frozen(worker.pid):
+        producer.update_many(updates)
+        with worker_and_beat(folder.with_name("other"), "--concurrency=2"):
+            eventually(lambda: is_drained(settings), 30, "the frozen worker has the messages")
+    settled(worker)
+    assert not differences(read_orders(engine), oracle.rows)
+    assert read_verdicts(engine) == oracle.verdicts
+
+
+def test_a_zombies_chunk_has_no_effect(
+    engine: sa.Engine, oracle: Oracle, worker: Service, sender: Celery
+) -> None:
+    with Producer.from_settings() as producer, gate(engine) as barrier, ExitStack() as shut:
+        shut.enter_context(barrier.shut())
+        job = producer.import_file(FILE)
+        zombie = eventually(barrier.held, 10, "the chunk is being written")[0]
+        with frozen(zombie):
+            shut.close()
+            end_session_of(zombie, engine)
+            sender.send_task(TaskName.LOAD_CHUNK.value, args=(job.id, 0), queue=Queue.IMPORTS.value)
+            assert job.wait(timeout=10)["applied"] == 2
+            run(engine, "UPDATE orders SET total = 99, version = 8 WHERE id = 1000001")
+            assert zombie not in clients(engine)
+        eventually(lambda: zombie in clients(engine), 10, "the zombie is at work again")
+        settled(worker)
+    assert read_orders(engine)[1000001][2:] == (Decimal(99), 8)
+    assert chunk(engine) == ("done", 2)
+
+
+def end_session_of(worker: int, engine: sa.Engine) -> None:
+    """End the session of a worker that says nothing, as PostgreSQL itself does after a minute."""
+    for backend in backends(engine):
+        if backend.client == worker:
+            run(engine, f"SELECT pg_terminate_backend({backend.pid})")
+    eventually(lambda: worker not in clients(engine), 10, "its session lives on")
+
+
+def clients(engine: sa.Engine) -> set[int]:
+    """The worker processes that have connections."""
+    return {backend.client for backend in backends(engine)}
+
+
+def settled(worker: Service) -> None:
+    """Wait until the worker has ended every task that it received."""
+
+    def is_idle() -> bool:
+        said = worker.said()
+        return said.count("] received") == said.count("] succeeded")
+
+    eventually(is_idle, 10, "a task does not end")
+
+
+def chunk(engine: sa.Engine) -> tuple[str, int]:
+    """The state of the only chunk, and how many of its rows were applied."""
+    query = sa.select(import_chunks.c.status, import_chunks.c.applied)
+    with engine.connect() as connection:
+        status, applied = connection.execute(query).one()
+    return status, applied

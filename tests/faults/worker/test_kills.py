@@ -1,0 +1,132 @@
+"""kill -9 at any moment: what was accepted is applied once in effect, and counted once."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from orderworks.core.schema import import_chunks
+from orderworks.core.settings import Settings
+from producer import Producer
+from tests.faults.conftest import ORDERS
+from tests.support.celery_inspection import drainers, gate, is_drained, run, waiting
+from tests.support.oracle import Oracle, differences, make_updates, read_orders, read_verdicts
+from tests.support.processes import eventually, kill, running_worker, worker_and_beat
+from tests.support.ten_chunk_file import CHUNK, FILE, FIRST, ROWS, counted_orders, finish, in_file
+
+SENT = 50_000
+KILLS = 4
+BY_SIGKILL = "exited with 'signal 9 (SIGKILL)'"
+
+POISON = FIRST + 3 * CHUNK + 17
+
+
+def test_killed_children_neither_lose_nor_double_an_update(
+    engine: sa.Engine, settings: Settings, oracle: Oracle, producer: Producer, folder: Path
+) -> None:
+    updates = make_updates(oracle.rows, SENT, seed=2)
+    with worker_and_beat(folder, "--concurrency=2") as worker:
+        assert producer.update_many(updates) == SENT
+        oracle.take(updates)
+        killed = {kill_one(engine) for _kill in range(KILLS)}
+        assert not is_drained(settings), "it was in the middle"
+        eventually(lambda: is_drained(settings), 40, "updates wait")
+        assert all(f"pid:{pid} {BY_SIGKILL}" in worker.said() for pid in killed)
+    assert len(killed) == KILLS
+    assert not differences(read_orders(engine), oracle.rows)
+    assert read_verdicts(engine) == oracle.verdicts
+
+
+def kill_one(engine: sa.Engine) -> int:
+    """Kill a child that is in the middle of a batch, once there is one."""
+    victim = eventually(lambda: drainers(engine), 20, "nobody drains")[0]
+    kill(victim)
+    eventually(lambda: victim not in drainers(engine), 10, "its session lives on")
+    return victim
+
+
+def test_a_worker_killed_whole_neither_loses_nor_doubles_anything(
+    engine: sa.Engine,
+    settings: Settings,
+    oracle: Oracle,
+    producer: Producer,
+    folder: Path,
+    small_chunks: None,
+) -> None:
+    updates = make_updates(oracle.rows, SENT, seed=3)
+    oracle.take(updates)
+    with worker_and_beat(folder, "--concurrency=3") as worker:
+        producer.update_many(updates[: SENT // 2])
+        eventually(lambda: read_verdicts(engine), 10, "nothing is applied")
+        with gate(engine) as barrier, barrier.shut():
+            producer.update_many(updates[SENT // 2 :])
+            job = producer.import_file(FILE)
+            eventually(lambda: len(set(barrier.held())) == 3, 20, "two drain and one imports")
+            worker.kill_all()
+        assert read_verdicts(engine)["accepted"] < SENT, "it was in the middle"
+        with running_worker(folder, "--concurrency=2"):
+            assert finish(job, engine)["applied"] == ROWS
+            eventually(lambda: is_drained(settings), 30, "updates wait")
+    found = read_orders(engine)
+    assert not differences({key: found[key] for key in oracle.rows}, oracle.rows)
+    assert not differences({key: found[key] for key in found if key >= FIRST}, in_file())
+    assert read_verdicts(engine) == oracle.verdicts
+
+
+@pytest.mark.usefixtures("oracle", "small_chunks")
+def test_a_child_killed_in_an_import_leaves_no_chunk_undone_or_done_twice(
+    engine: sa.Engine, producer: Producer, folder: Path
+) -> None:
+    with worker_and_beat(folder, "--concurrency=2") as worker:
+        with gate(engine) as barrier, barrier.shut():
+            job = producer.import_file(FILE)
+            killed = eventually(barrier.held, 20, "a chunk is being written")
+            kill(killed[0])
+        summary = finish(job, engine)
+        eventually(lambda: f"pid:{killed[0]} {BY_SIGKILL}" in worker.said(), 10)
+    assert (summary["status"], summary["applied"]) == ("done", ROWS)
+    assert sum(attempts(engine)) == ROWS // CHUNK + 1
+    found = {key: row for key, row in read_orders(engine).items() if key >= FIRST}
+    assert not differences(found, in_file())
+    assert counted_orders(engine) == ORDERS + ROWS
+
+
+@pytest.mark.usefixtures("oracle", "small_chunks")
+def test_a_chunk_that_kills_each_of_its_workers_is_given_up_and_the_others_go_on(
+    engine: sa.Engine, producer: Producer, folder: Path
+) -> None:
+    linger_at(engine, POISON)
+    with worker_and_beat(folder, "--concurrency=2"):
+        job = producer.import_file(FILE)
+        victims = {kill_lingering(engine) for _attempt in range(2)}
+        summary = finish(job, engine)
+    assert len(victims) == 2, "both starts ended with their worker"
+    assert summary["status"] == "failed"
+    assert summary["error"] == "given up after 2 starts: its worker was lost each time"
+    assert (summary["quarantined"], summary["applied"]) == (1, ROWS - CHUNK)
+    assert POISON not in read_orders(engine)
+
+
+def attempts(engine: sa.Engine) -> list[int]:
+    """How often each chunk was started."""
+    with engine.connect() as connection:
+        return list(connection.scalars(sa.select(import_chunks.c.attempts)))
+
+
+def linger_at(engine: sa.Engine, order_id: int) -> None:
+    """Whoever writes this order takes long enough to be killed meanwhile."""
+    run(
+        engine,
+        "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END $$",
+        "CREATE TRIGGER linger BEFORE INSERT ON orders "
+        f"FOR EACH ROW WHEN (NEW.id = {order_id}) EXECUTE FUNCTION linger()",
+    )
+
+
+def kill_lingering(engine: sa.Engine) -> int:
+    """Kill the child that lingers, once there is one."""
+    victim = eventually(lambda: waiting(engine, "PgSleep"), 20, "nobody lingers")[0]
+    kill(victim)
+    eventually(lambda: victim not in waiting(engine, "PgSleep"), 10)
+    return victim

@@ -1,0 +1,111 @@
+"""What tasks ask the cache's server at the same time: one round trip, and each its own answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+import redis
+
+from orderworks.cache.event_loops import Pipelined
+from orderworks.core.redis import Redis, make_async_redis
+from orderworks.core.settings import Settings
+from tests.support.tcp_proxy import link_to
+
+T = TypeVar("T")
+
+TASKS = 50
+
+
+def asked(url: str, ask: Callable[[Pipelined], Awaitable[T]], timeout: float = 5) -> T:
+    """What tasks of an event loop of its own get."""
+
+    async def run() -> T:
+        async with make_async_redis(url, timeout) as client:
+            return await ask(Pipelined(client))
+
+    return asyncio.run(run())
+
+
+def test_what_is_asked_at_the_same_time_travels_together(settings: Settings) -> None:
+    async def ask(client: Pipelined) -> set[int]:
+        numbers = [client.execute_command("CLIENT", "ID") for _task in range(TASKS)]
+        return {*await asyncio.gather(*numbers)}
+
+    assert len(asked(settings.cache, ask)) == 1
+
+
+def test_everybody_gets_their_own_answer_or_error(settings: Settings, cache: Redis) -> None:
+    cache.mset({str(number): number for number in range(TASKS)})
+
+    async def ask(client: Pipelined) -> list[object]:
+        reads = [client.execute_command("GET", number) for number in range(TASKS)]
+        wrong = client.execute_command("HGET", 0, "field")
+        return [*await asyncio.gather(*reads[:9], wrong, *reads[9:], return_exceptions=True)]
+
+    found = asked(settings.cache, ask)
+    assert isinstance(found.pop(9), redis.ResponseError)
+    assert found == [b"%d" % number for number in range(TASKS)]
+
+
+def test_who_is_cancelled_takes_nothing_from_the_others(settings: Settings) -> None:
+    async def ask(client: Pipelined) -> list[object]:
+        tasks = [asyncio.ensure_future(client.execute_command("PING")) for _task in range(3)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        answers = [*await asyncio.gather(*tasks, return_exceptions=True)]
+        return [*answers, await client.execute_command("ECHO", "next")]
+
+    first, cancelled, third, after = asked(settings.cache, ask)
+    assert (first, third, after) == (b"PONG", b"PONG", b"next")
+    assert isinstance(cancelled, asyncio.CancelledError)
+
+
+def test_a_lost_answer_is_everybodys_error_and_the_next_one_is_right(settings: Settings) -> None:
+    async def ask(client: Pipelined) -> list[object]:
+        await client.execute_command("PING")
+        link.lose_answers()
+        together = [client.execute_command("ECHO", "lost") for _task in range(3)]
+        lost = await asyncio.gather(*together, return_exceptions=True)
+        return [*lost, await client.execute_command("ECHO", "next")]
+
+    with link_to(settings.cache) as link:
+        *lost, after = asked(link.url, ask)
+    assert after == b"next"
+    assert all(isinstance(each, redis.ConnectionError) for each in lost)
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_nobodys_error(
+    settings: Settings, cache: Redis
+) -> None:
+    async def ask(client: Pipelined) -> tuple[int, object]:
+        old = await client.execute_command("CLIENT", "ID")
+        cache.client_kill_filter(_id=old)
+        # The loop hears of it.
+        await asyncio.sleep(0.1)
+        return old, await client.execute_command("CLIENT", "ID")
+
+    old, new = asked(settings.cache, ask)
+    assert new != old
+
+
+def test_nobody_waits_longer_than_for_one_answer(settings: Settings, cache: Redis) -> None:
+    async def ask(client: Pipelined) -> None:
+        slow = [client.execute_command("BLPOP", "nothing", 0) for _task in range(3)]
+        started = asyncio.get_running_loop().time()
+        for each in await asyncio.gather(*slow, return_exceptions=True):
+            assert isinstance(each, redis.TimeoutError)
+        assert asyncio.get_running_loop().time() - started < 2
+        assert await client.execute_command("PING") == b"PONG"
+
+    asked(settings.cache, ask, timeout=0.5)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_server_that_is_away_is_an_error_for_all(count: int) -> None:
+    async def ask(client: Pipelined) -> list[object]:
+        asking = [client.execute_command("PING") for _task in range(count)]
+        return [*await asyncio.gather(*asking, return_exceptions=True)]
+
+    found = asked("redis://127.0.0.1:1/0", ask)
+    assert [type(each) for each in found] == [redis.ConnectionError] * count

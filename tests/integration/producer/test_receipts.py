@@ -1,0 +1,123 @@
+"""Receipts: the verdict of an update, for whoever waits for it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from orderworks.core import keys
+from orderworks.core.errors import WaitTimeout
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
+from orderworks.updates.messages import OrderUpdate, Outcome, Verdict
+from producer import Producer
+from tests.support.processes import eventually
+from tests.support.producers import DOORS, Door
+from tests.support.tcp_proxy import link_to
+
+UPDATE = OrderUpdate(order_id=2, total=1)
+
+
+@pytest.fixture
+def producer(settings: Settings) -> Iterator[Producer]:
+    """A producer for the test's servers."""
+    with Producer.from_settings() as made:
+        yield made
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Door]:
+    """Each of the two producers."""
+    made = DOORS[request.param]()
+    yield made
+    made.close()
+
+
+def give(stream: Redis, entry: str, verdict: Verdict, reason: str = "") -> None:
+    """Leave a verdict as the drain does."""
+    stream.set(keys.update_verdict(0, entry), Outcome(verdict, reason).encode(), ex=60)
+
+
+def only_entry(stream: Redis) -> str:
+    """The one update that was accepted, once it is."""
+    entries: Any = eventually(lambda: stream.xrange(keys.update_stream(0)), 10, "no update")
+    ((entry_id, _),) = entries
+    return str(entry_id.decode())
+
+
+def test_a_tracked_update_says_so_in_its_entry(producer: Producer, stream: Redis) -> None:
+    receipt = producer.update(UPDATE, track=True)
+    entry = producer.update(UPDATE)
+    assert stream.xrange(keys.update_stream(0)) == [
+        (receipt.entry.encode(), {b"update": UPDATE.encode(), b"track": b"1"}),
+        (entry.encode(), {b"update": UPDATE.encode()}),
+    ]
+
+
+@pytest.mark.parametrize("verdict", [verdict for verdict in Verdict if verdict.is_final])
+def test_every_final_verdict_ends_the_waiting(
+    producer: Producer, stream: Redis, verdict: Verdict
+) -> None:
+    receipt = producer.update(UPDATE, track=True)
+    give(stream, receipt.entry, verdict, "because")
+    assert receipt.reason == ""
+    assert receipt.wait(5) is verdict
+    assert receipt.reason == "because"
+
+
+def test_waiting_lasts_until_there_is_a_verdict(door: Door, stream: Redis) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(door.verdict, UPDATE, 30)
+        entry = only_entry(stream)
+        before = looks(stream)
+        eventually(lambda: looks(stream) > before + 2, 10, "nobody looks")
+        give(stream, entry, Verdict.PARKED, "order 2 does not exist")
+        before = looks(stream)
+        eventually(lambda: looks(stream) > before + 2, 10, "parked is taken for the last word")
+        assert not waiting.done()
+        give(stream, entry, Verdict.DEAD, "order 2 does not exist")
+        assert waiting.result(timeout=10) == (Verdict.DEAD, "order 2 does not exist")
+
+
+def looks(stream: Redis) -> int:
+    """How often the server was asked for a string so far."""
+    return int(stream.info("commandstats").get("cmdstat_get", {"calls": 0})["calls"])
+
+
+def test_waiting_ends_with_its_time(door: Door) -> None:
+    with pytest.raises(WaitTimeout, match="has no verdict after 0.2 s"):
+        door.verdict(UPDATE, 0.2)
+
+
+def test_a_verdict_that_was_seen_is_kept(producer: Producer, stream: Redis) -> None:
+    receipt = producer.update(UPDATE, track=True)
+    give(stream, receipt.entry, Verdict.STALE)
+    assert receipt.wait(5) is Verdict.STALE
+    stream.flushdb()
+    assert receipt.wait(0) is Verdict.STALE
+
+
+def test_a_verdict_that_is_there_is_seen_without_waiting(producer: Producer, stream: Redis) -> None:
+    receipt = producer.update(UPDATE, track=True)
+    give(stream, receipt.entry, Verdict.APPLIED)
+    assert receipt.wait(0) is Verdict.APPLIED
+
+
+def test_waiting_goes_on_while_the_server_is_away(
+    settings: Settings, stream: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with link_to(settings.stream) as link:
+        monkeypatch.setenv("REDIS_URL", link.url)
+        with Producer.from_settings() as producer:
+            receipt = producer.update(UPDATE, track=True)
+            give(stream, receipt.entry, Verdict.APPLIED)
+            link.lose_answers()
+            link.refuse_connections(3)
+            assert receipt.wait(10) is Verdict.APPLIED
+        assert (link.lost, link.refused) == (1, 3)
+
+
+def test_a_receipt_names_its_entry(producer: Producer) -> None:
+    receipt = producer.update(UPDATE, track=True)
+    assert repr(receipt) == f"Receipt('{receipt.entry}')"

@@ -1,0 +1,348 @@
+"""Accepting updates at full strength, by both producers: full streams, durability, forks, lost links."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from orderworks.core import keys
+from orderworks.core.errors import (
+    Backpressure,
+    ConfigurationError,
+    NotDurable,
+    PartlyAccepted,
+    Unavailable,
+)
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.stream import UpdateStream
+from producer import Producer
+from tests.support.processes import ROOT, eventually
+from tests.support.producers import DOORS, Door
+from tests.support.tcp_proxy import Link, link_to
+
+LIMIT = 1000
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Door]:
+    """Each of the two producers."""
+    assert settings.stream
+    made = DOORS[request.param]()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams take as little as they can be told to."""
+    monkeypatch.setenv("STREAM_LIMIT", str(LIMIT))
+
+
+@pytest.fixture
+def link(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Link]:
+    """The way to the stream's server."""
+    with link_to(settings.stream) as made:
+        monkeypatch.setenv("REDIS_URL", made.url)
+        yield made
+
+
+def some(first: int, last: int, version: int | None = None) -> list[OrderUpdate]:
+    """Updates of these orders."""
+    return [OrderUpdate(order_id=key, total=1, version=version) for key in range(first, last + 1)]
+
+
+def entries(stream: Redis, shard: int) -> dict[str, int]:
+    """The entries of a shard: their ids, and which order each is about."""
+    found: Any = stream.xrange(keys.update_stream(shard))
+    return {
+        entry_id.decode(): OrderUpdate.decode(fields[b"update"]).order_id
+        for entry_id, fields in found
+    }
+
+
+def accepted_orders(stream: Redis) -> list[int]:
+    """The orders of all entries, shard by shard."""
+    return [order_id for shard in (0, 1) for order_id in entries(stream, shard).values()]
+
+
+def scripts_run(stream: Redis) -> int:
+    """How often the server ran a script so far."""
+    return int(stream.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"])
+
+
+def test_many_are_accepted_in_order_by_both(door: Door, stream: Redis) -> None:
+    assert door.update_many(iter(some(1, 2500))) == 2500
+    assert accepted_orders(stream) == [*range(2, 2501, 2), *range(1, 2500, 2)]
+
+
+def test_a_script_that_the_server_forgot_is_sent_again(door: Door, stream: Redis) -> None:
+    door.update(OrderUpdate(order_id=2, total=1))
+    stream.script_flush()
+    door.update(OrderUpdate(order_id=4, total=1))
+    stream.script_flush()
+    door.update_many(some(5, 8))
+    assert accepted_orders(stream) == [2, 4, 6, 8, 5, 7]
+
+
+def test_a_full_stream_refuses_at_once_by_default(limited: None, door: Door, stream: Redis) -> None:
+    assert door.update_many(some(1, 2 * LIMIT)) == 2 * LIMIT
+    with pytest.raises(
+        Backpressure, match="shard 1 holds 1000 updates that wait, its limit is 1000"
+    ):
+        door.update(OrderUpdate(order_id=1, total=1))
+    assert stream.xlen(keys.update_stream(1)) == LIMIT
+
+
+def test_waiting_for_room_ends_when_there_is_some(
+    limited: None, door: Door, stream: Redis, updates: UpdateStream
+) -> None:
+    door.update_many(some(1, 2 * LIMIT))
+    before = scripts_run(stream)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(door.update, OrderUpdate(order_id=2, total=1), wait_for_room=30)
+        eventually(lambda: scripts_run(stream) > before + 3, 10, "it does not try again")
+        assert not waiting.done()
+        assert updates.length(0) == LIMIT
+        stream.xtrim(keys.update_stream(0), maxlen=LIMIT - 1, approximate=False)
+        assert waiting.result(timeout=10)
+    assert updates.length(0) == LIMIT
+
+
+def test_waiting_for_room_ends_when_its_time_is_over(limited: None, door: Door) -> None:
+    door.update_many(some(1, 2 * LIMIT))
+    began = time.monotonic()
+    with pytest.raises(Backpressure):
+        door.update(OrderUpdate(order_id=1, total=1), wait_for_room=0.3)
+    with pytest.raises(PartlyAccepted) as stopped:
+        door.update_many(some(1, 10), wait_for_room=0.3)
+    assert 0.6 <= time.monotonic() - began < 5
+    assert (stopped.value.accepted, stopped.value.refused) == (0, some(1, 10))
+
+
+def test_many_that_wait_for_room_all_get_in_once_and_in_order(
+    limited: None, door: Door, stream: Redis
+) -> None:
+    taken: list[int] = []
+    with ThreadPoolExecutor(1) as thread:
+        sending = thread.submit(door.update_many, some(1, 10_000), wait_for_room=30)
+        while not sending.done() or accepted_orders(stream):
+            taken += take(stream, 0) + take(stream, 1)
+        assert sending.result() == 10_000
+    for shard in (0, 1):
+        assert [key for key in taken if key % 2 == shard] == [
+            key for key in range(1, 10_001) if key % 2 == shard
+        ]
+
+
+def take(stream: Redis, shard: int) -> list[int]:
+    """Take off what a drain would; the shard never holds more than its limit meanwhile."""
+    found = entries(stream, shard)
+    assert len(found) <= LIMIT
+    if found:
+        stream.xdel(keys.update_stream(shard), *found)
+    return list(found.values())
+
+
+def test_of_four_producers_at_the_limit_each_knows_what_it_got_in(
+    limited: None, settings: Settings, stream: Redis
+) -> None:
+    def send(number: int) -> PartlyAccepted:
+        first = number * 10_000 + 1
+        with DOORS["Producer" if number % 2 else "AsyncProducer"]().closing() as door:
+            with pytest.raises(PartlyAccepted) as stopped:
+                door.update_many(some(first, first + 4000))
+            return stopped.value
+
+    with ThreadPoolExecutor(4) as threads:
+        stops = list(threads.map(send, range(4)))
+    assert all(isinstance(stop.__cause__, Backpressure) and not stop.uncertain for stop in stops)
+    held = accepted_orders(stream)
+    assert len(held) == len(set(held)) == sum(stop.accepted for stop in stops)
+    for shard in (0, 1):
+        assert LIMIT // 2 <= stream.xlen(keys.update_stream(shard)) <= LIMIT
+
+
+def test_durable_updates_are_accepted(door: Door, stream: Redis) -> None:
+    door.update(OrderUpdate(order_id=2, total=1), durable=True)
+    assert door.update_many(some(3, 1500), durable=True) == 1498
+    assert sorted(accepted_orders(stream)) == list(range(2, 1501))
+
+
+def test_a_server_that_never_syncs_leaves_updates_accepted_and_not_durable(
+    door: Door, stream: Redis, monkeypatch: pytest.MonkeyPatch, impatient: Door
+) -> None:
+    stream.config_set("appendfsync", "no")
+    try:
+        with pytest.raises(NotDurable, match="1 updates are accepted, but not on disk") as unsaved:
+            impatient.update(OrderUpdate(order_id=2, total=1), durable=True)
+        with pytest.raises(PartlyAccepted) as stopped:
+            impatient.update_many(some(3, 4), durable=True)
+    finally:
+        stream.config_set("appendfsync", "everysec")
+    assert unsaved.value.entries == list(entries(stream, 0))[:1]
+    assert (stopped.value.accepted, stopped.value.uncertain) == (2, [])
+    assert isinstance(stopped.value.__cause__, NotDurable)
+    assert len(stopped.value.__cause__.entries) == 2
+    assert accepted_orders(stream) == [2, 4, 3]
+
+
+@pytest.fixture
+def impatient(door: Door, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    """The same producer with less time."""
+    monkeypatch.setenv("REDIS_TIMEOUT", "0.5")
+    made = type(door)()
+    yield made
+    made.close()
+
+
+def test_a_server_without_a_file_is_a_wrong_set_up_for_durable_updates(
+    settings: Settings, door: Door, stream: Redis
+) -> None:
+    stream.config_set("appendonly", "no")
+    try:
+        with pytest.raises(ConfigurationError, match="give it `appendonly yes`"):
+            door.update(OrderUpdate(order_id=2, total=1), durable=True)
+        with pytest.raises(ConfigurationError):
+            door.update_many(some(1, 4), durable=True)
+        assert not accepted_orders(stream)
+    finally:
+        stream.config_set("appendonly", "yes")
+        rewritten = "aof_rewrite_in_progress"
+        eventually(lambda: not stream.info("persistence")[rewritten], 10, "it rewrites its file")
+
+
+def test_a_connection_that_fails_before_anything_is_sent_is_tried_again(
+    link: Link, door: Door, stream: Redis
+) -> None:
+    link.refuse_connections()
+    door.update(OrderUpdate(order_id=2, total=1))
+    assert link.refused == 1
+    assert accepted_orders(stream) == [2]
+
+
+def test_a_lost_answer_is_asked_for_again_where_versions_make_it_safe(
+    link: Link, door: Door, stream: Redis
+) -> None:
+    door.update(OrderUpdate(order_id=2, total=1))
+    link.lose_answers()
+    entry = door.update(OrderUpdate(order_id=4, total=1, version=7))
+    assert link.lost == 1
+    assert accepted_orders(stream) == [2, 4, 4]
+    assert list(entries(stream, 0))[-1] == entry
+
+
+def test_an_update_without_version_whose_answer_was_lost_is_not_sent_again(
+    link: Link, door: Door, stream: Redis
+) -> None:
+    door.update(OrderUpdate(order_id=2, total=1))
+    link.lose_answers()
+    with pytest.raises(Unavailable):
+        door.update(OrderUpdate(order_id=4, total=1), wait_for_room=5)
+    assert link.lost == 1
+    assert accepted_orders(stream) == [2, 4]
+
+
+def test_of_many_whose_answer_was_lost_those_without_versions_are_uncertain(
+    link: Link, door: Door, stream: Redis
+) -> None:
+    door.update(OrderUpdate(order_id=2, total=1))
+    link.lose_answers()
+    versioned, plain = some(10, 18, version=7)[::2], some(11, 19)[::2]
+    with pytest.raises(PartlyAccepted) as stopped:
+        door.update_many([*versioned, *plain])
+    assert link.lost == 1
+    assert (stopped.value.accepted, stopped.value.refused) == (5, [])
+    assert stopped.value.uncertain == plain
+    assert sorted(accepted_orders(stream)) == sorted([2, *range(10, 20), *range(10, 20, 2)])
+
+
+FORKING = """
+import os
+from producer import OrderUpdate, Producer
+
+def send(producer, first):
+    for key in range(first, first + 300):
+        producer.update(OrderUpdate(order_id=key, total=1))
+    many = range(first + 300, first + 1000)
+    return producer.update_many(OrderUpdate(order_id=key, total=1) for key in many)
+
+with Producer.from_settings() as producer:
+    producer.update(OrderUpdate(order_id=1, total=1))
+    closing = os.fork()
+    if closing == 0:
+        producer.close()
+        os._exit(0)
+    assert os.waitpid(closing, 0)[1] == 0
+    child = os.fork()
+    if child == 0:
+        os._exit(send(producer, 2000) != 700)
+    assert send(producer, 1000) == 700
+    assert os.waitpid(child, 0)[1] == 0
+    producer.update(OrderUpdate(order_id=2, total=1))
+"""
+
+
+def test_a_forked_process_goes_on_with_a_producer_that_was_used(
+    settings: Settings, stream: Redis
+) -> None:
+    # Nudges are deleted now and then, so that both processes use the broker meanwhile.
+    over = threading.Event()
+
+    def drop_nudges() -> None:
+        while not over.wait(0.01):
+            stream.delete(keys.update_nudge(0), keys.update_nudge(1))
+
+    dropping = threading.Thread(target=drop_nudges)
+    dropping.start()
+    try:
+        forked = subprocess.run(
+            [sys.executable, "-W", "error", "-c", FORKING],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        over.set()
+        dropping.join()
+    assert (forked.returncode, forked.stderr) == (0, "")
+    assert sorted(accepted_orders(stream)) == [1, 2, *range(1000, 3000)]
+
+
+def test_a_producer_costs_nothing_before_it_is_used(settings: Settings, stream: Redis) -> None:
+    before = len(stream.client_list())
+    made = [Producer.from_settings() for _ in range(20)]
+    assert len(stream.client_list()) == before
+    for each in made:
+        each.close()
+
+
+def test_calls_one_after_another_share_a_connection(door: Door, stream: Redis) -> None:
+    before = int(stream.info("stats")["total_connections_received"])
+    for _ in range(20):
+        door.update(OrderUpdate(order_id=2, total=1))
+    door.update_many(some(1, 5000))
+    door.update(OrderUpdate(order_id=2, total=1), durable=True)
+    after = int(stream.info("stats")["total_connections_received"])
+    nudging = 2
+    assert after - before <= 1 + nudging
+
+
+def test_a_closed_producer_leaves_no_connection(settings: Settings, stream: Redis) -> None:
+    before = {each["id"] for each in stream.client_list()}
+    for made in DOORS.values():
+        with made().closing() as door:
+            door.update(OrderUpdate(order_id=2, total=1))
+            door.update(OrderUpdate(order_id=2, total=1), durable=True)
+    eventually(
+        lambda: {each["id"] for each in stream.client_list()} <= before, 10, "connections are left"
+    )

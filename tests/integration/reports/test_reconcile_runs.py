@@ -1,0 +1,168 @@
+"""The nightly check: slice by slice, and what becomes of it if a slice is lost or comes twice."""
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from queue import Empty
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from celery import Celery, Task
+from celery.signals import worker_process_init, worker_process_shutdown
+
+from orderworks.core.redis import Redis
+from orderworks.core.routing import Queue, TaskName
+from orderworks.core.schema import rollup_checks
+from orderworks.core.settings import Settings
+from orderworks.reports import reconcile_runs
+from orderworks.reports.refresh import refresh
+from tests.integration.conftest import Rows
+from tests.support.celery_inspection import contents, run
+from worker.beat.entries import read_entries
+from worker.beat.slots import Slot, message_options
+
+CUSTOMERS = 6
+
+Slices = Callable[[], list[tuple[int, int]]]
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Celery]:
+    """The worker's app, in a process that has become a worker's."""
+    from worker.celery import app as made  # noqa: PLC0415 - reads the environment
+
+    assert made.conf.broker_url == settings.broker
+    made.loader.import_default_modules()
+    worker_process_init.send(sender=None)
+    yield made
+    worker_process_shutdown.send(sender=None)
+
+
+@pytest.fixture
+def check(app: Celery, monkeypatch: pytest.MonkeyPatch) -> Task[..., Any]:
+    """The task, with a customer a range and a range a slice."""
+    monkeypatch.setattr("orderworks.reports.reconcile.RANGE_ROWS", 1)
+    monkeypatch.setattr("tasks.rollups.SLICE", -1.0)
+    return app.tasks[TaskName.CHECK_ROLLUPS.value]
+
+
+@pytest.fixture
+def slices(app: Celery) -> Slices:
+    """Take the messages out of the queue that ask for further slices; their arguments."""
+
+    def take() -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+        with app.connection() as connection, connection.SimpleQueue(Queue.REPORTS.value) as queue:
+            while True:
+                try:
+                    message = queue.get(block=False)
+                except Empty:
+                    return found
+                message.ack()
+                found.append(tuple(message.payload[0]))
+
+    return take
+
+
+@pytest.fixture(autouse=True)
+def _shop(engine: sa.Engine, cache: Redis, seed: Callable[[Rows], None]) -> None:
+    """Two orders a customer, in rollups that are right."""
+    seed({key: (1 + key % CUSTOMERS, "new", Decimal(key), 0) for key in range(2 * CUSTOMERS)})
+    assert refresh(engine, cache, lambda _ids: None, depth=10)
+
+
+def state(engine: sa.Engine) -> sa.Row[Any]:
+    """The only run so far."""
+    with engine.connect() as connection:
+        return connection.execute(sa.select(rollup_checks)).one()
+
+
+def work_off(check: Task[..., Any], slices: Slices) -> int:
+    """Run slices until no message asks for one; how many."""
+    done = 0
+    while waiting := slices():
+        for arguments in waiting:
+            done += check(*arguments) is not None
+    return done
+
+
+def test_a_check_comes_to_its_end_slice_by_slice(
+    engine: sa.Engine, check: Task[..., Any], slices: Slices
+) -> None:
+    run(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id IN (2, 5)")
+    assert check() is not None
+    assert work_off(check, slices) >= CUSTOMERS - 1
+    found = state(engine)
+    assert found.finished_at
+    assert (found.orders, found.customers) == (2 * CUSTOMERS, CUSTOMERS)
+    assert (found.customer_daily, found.customer_totals, found.customer_windows) == (2, 0, 0)
+
+
+def test_a_slice_that_comes_twice_is_done_once(
+    engine: sa.Engine, check: Task[..., Any], slices: Slices
+) -> None:
+    run(engine, "UPDATE customer_daily SET total = total + 1")
+    assert check() is not None
+    for _slice in range(3):
+        [arguments] = slices()
+        assert check(*arguments) is not None
+        before = contents(engine)
+        assert check(*arguments) is None
+        assert contents(engine) == before
+    work_off(check, slices)
+    assert state(engine).customer_daily == CUSTOMERS
+
+
+def test_two_that_begin_it_are_one(
+    engine: sa.Engine, check: Task[..., Any], slices: Slices
+) -> None:
+    assert check() is not None
+    assert check() is not None, "it goes on with the run: its child may have been killed"
+    work_off(check, slices)
+    assert check() is None
+    assert state(engine).orders == 2 * CUSTOMERS
+
+
+def test_each_slot_of_beat_has_a_check_of_its_own(
+    engine: sa.Engine, check: Task[..., Any], slices: Slices
+) -> None:
+    for slot in range(2):
+        run(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id = 2")
+        asked = Slot("check-rollups", every=60, forced=True)
+        check.push_request(id=f"slot-{slot}", **message_options(asked, 60))
+        assert check() is not None
+        check.pop_request()
+        work_off(check, slices)
+    with engine.connect() as connection:
+        found = connection.scalars(sa.select(rollup_checks.c.customer_daily)).all()
+        [entry] = read_entries(connection)
+    assert found == [1, 1]
+    assert entry.runs == 2
+
+
+def test_one_whose_message_was_lost_is_begun_anew_the_next_night(
+    engine: sa.Engine, check: Task[..., Any], slices: Slices
+) -> None:
+    assert check() is not None
+    [lost] = slices()
+    run(engine, "UPDATE rollup_checks SET moved_at = now() - interval '23 hours'")
+    assert check() is not None
+    work_off(check, slices)
+    with engine.connect() as connection:
+        newest = reconcile_runs.last_check(connection)
+        assert newest is not None
+        assert newest.counted.orders == 2 * CUSTOMERS
+    late = check(*lost)
+    assert late is not None, "its run is where it was: it does its range, and no harm"
+
+
+def test_it_never_puts_other_statuses_in_force(
+    engine: sa.Engine,
+    check: Task[..., Any],
+    slices: Slices,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("UNCOUNTED_STATUSES", "new")
+    assert check() is not None
+    work_off(check, slices)
+    assert state(engine).orders == 2 * CUSTOMERS

@@ -1,0 +1,369 @@
+"""Reports: whatever happens to the orders, the published list is what SQL over them says."""
+
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from orderworks import cache as cached
+from orderworks.cache import Cache
+from orderworks.core import keys
+from orderworks.core.database import make_engine
+from orderworks.core.locks import Lock, try_lock
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import customer_changes, customers, orders
+from orderworks.core.settings import Settings
+from orderworks.reports.publisher import publish
+from orderworks.reports.refresh import refresh
+from orderworks.reports.top_customers import (
+    Report,
+    TopCustomer,
+    TopCustomers,
+    compute,
+    published_report,
+)
+from orderworks.reports.windows import Window
+from tests.support.celery_inspection import run
+
+DEPTH = 50
+
+Refresh = Callable[[], None]
+
+
+LOG_COLUMNS = "entries int, customer_ids bigint[], days date[], orders int[], totals numeric[]"
+
+
+@pytest.fixture
+def shop(engine: sa.Engine) -> None:
+    """Thirty customers, six hundred orders over the last four hundred days, some of them cancelled."""
+    dice = random.Random(7)
+    now = datetime.now(UTC)
+    placed = [
+        {
+            "id": key,
+            "customer_id": dice.randint(1, 30),
+            "total": Decimal(dice.randint(0, 10**6)) / 100,
+            "status": dice.choice(["new", "paid", "cancelled"]),
+            "created_at": now - timedelta(days=dice.randint(0, 400)),
+        }
+        for key in range(1, 601)
+    ]
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(customers), [{"id": key, "name": f"Customer {key}"} for key in range(1, 31)]
+        )
+        # The log gets a row for each statement.
+        for first in range(0, len(placed), 10):
+            connection.execute(sa.insert(orders), placed[first : first + 10])
+
+
+@pytest.fixture
+def refreshed(engine: sa.Engine, cache: Redis, shop: None) -> Refresh:
+    """Refresh and compare every window with the oracle."""
+
+    def run() -> None:
+        refresh(engine, cache, lambda ids: cached.invalidate(cache, ids), DEPTH)
+        for window in Window:
+            published = published_report(cache, window)
+            assert published is not None
+            assert published.rows == compute(engine, window, DEPTH).rows
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE orders SET total = total * 2 WHERE id % 3 = 0",
+        "UPDATE orders SET customer_id = customer_id % 30 + 1",
+        "UPDATE orders SET status = 'cancelled' WHERE id % 2 = 0",
+        "UPDATE orders SET status = 'paid'",
+        "UPDATE orders SET created_at = created_at - interval '10 days'",
+        "UPDATE orders SET id = id + 1000, customer_id = 1 WHERE id % 5 = 0",
+        "DELETE FROM orders WHERE customer_id % 2 = 0",
+        "DELETE FROM orders",
+        "TRUNCATE orders",
+        "TRUNCATE customers CASCADE",
+        "UPDATE customers SET name = 'New name ' || id",
+        "INSERT INTO orders (id, customer_id, total) SELECT 5000 + g, 3, g FROM generate_series(1, 9) g",
+    ],
+)
+def test_after_any_change_every_window_equals_sql(
+    engine: sa.Engine, refreshed: Refresh, change: str
+) -> None:
+    refreshed()
+    with engine.begin() as connection:
+        connection.execute(sa.text(change))
+    refreshed()
+
+
+def test_whoever_may_change_orders_has_it_logged(
+    engine: sa.Engine, admin: sa.Engine, refreshed: Refresh, settings: Settings
+) -> None:
+    refreshed()
+    role = f"clerk_{sa.make_url(settings.database).database}"
+    with admin.connect() as superuser:
+        superuser.execute(sa.text(f"CREATE ROLE {role}"))
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"GRANT USAGE ON SCHEMA public TO {role}"))
+        connection.execute(sa.text(f"GRANT SELECT, UPDATE ON orders, customers TO {role}"))
+    url = sa.make_url(admin.url).set(database=sa.make_url(settings.database).database)
+    clerk = sa.create_engine(url)
+    with clerk.begin() as connection:
+        connection.execute(sa.text(f"SET ROLE {role}"))
+        connection.execute(sa.text("SET search_path = ''"))
+        # Temporary tables are looked for first, where nobody says otherwise.
+        connection.execute(sa.text(f"CREATE TEMPORARY TABLE change_log ({LOG_COLUMNS})"))
+        connection.execute(sa.text("CREATE TEMPORARY TABLE uncounted_statuses (status text)"))
+        connection.execute(sa.text("UPDATE public.orders SET total = 5"))
+    clerk.dispose()
+    refreshed()
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"REVOKE ALL ON orders, customers FROM {role}"))
+        connection.execute(sa.text(f"REVOKE ALL ON SCHEMA public FROM {role}"))
+    with admin.connect() as superuser:
+        superuser.execute(sa.text(f"DROP ROLE {role}"))
+
+
+def test_ties_are_broken_by_id(engine: sa.Engine, refreshed: Refresh, cache: Redis) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE orders SET total = 1, status = 'new'"))
+        connection.execute(sa.text("DELETE FROM orders WHERE id > 30"))
+        connection.execute(sa.text("UPDATE orders SET customer_id = 31 - id"))
+    refreshed()
+    published = published_report(cache, Window.ALL)
+    assert published is not None
+    assert [row.customer_id for row in published.rows] == list(range(1, 31))
+
+
+def test_a_report_counts_what_was_committed_before_its_as_of(
+    engine: sa.Engine, refreshed: Refresh, cache: Redis
+) -> None:
+    refreshed()
+    with engine.begin() as connection:
+        connection.execute(sa.insert(customers).values(id=99, name="Last minute"))
+        connection.execute(sa.insert(orders).values(id=9999, customer_id=99, total=10**9))
+        committed = connection.execute(sa.select(sa.func.now())).scalar_one()
+    refreshed()
+    published = published_report(cache, Window.DAY)
+    assert published is not None
+    assert published.as_of > committed
+    assert published.rows[0].name == "Last minute"
+
+
+def test_an_older_refresh_that_ends_late_overwrites_nothing(cache: Redis) -> None:
+    now = datetime.now(UTC)
+    ada = TopCustomer(1, "Ada", 1, Decimal("1.00"))
+    report = Report(Window.ALL, now, "1:1:", 0.5, [ada], complete=True)
+    older = msgspec.structs.replace(report, as_of=now - timedelta(seconds=1), rows=[])
+    assert publish(cache, [report], number=8) == 1
+    assert publish(cache, [older], number=7) == 0
+    assert published_report(cache, Window.ALL) == report
+
+
+def test_a_clock_that_was_ahead_keeps_nothing_from_being_published(
+    engine: sa.Engine, cache: Redis, refreshed: Refresh
+) -> None:
+    refreshed()
+    ahead = published_report(cache, Window.ALL)
+    assert ahead
+    ahead = msgspec.structs.replace(ahead, as_of=ahead.as_of + timedelta(hours=1), rows=[])
+    number = int(cache.hget(keys.top_customers_report(Window.ALL), "pass") or 0)
+    assert publish(cache, [ahead], number) == 1
+    refreshed()
+
+
+def test_a_second_refresh_is_sent_away_between_the_passes_of_the_first(
+    engine: sa.Engine, cache: Redis, shop: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderworks.reports.fold.FOLD_ENTRIES", 10)
+    second: list[object] = []
+
+    def meanwhile(_ids: object) -> None:
+        second.append(refresh(engine, cache, lambda _ids: None, DEPTH))
+
+    first = refresh(engine, cache, meanwhile, DEPTH)
+    assert first
+    assert len(second) > 5
+    assert second == [None] * len(second)
+
+
+def test_a_refresh_that_changes_no_list_moves_on_its_age_alone(
+    engine: sa.Engine, cache: Redis, refreshed: Refresh
+) -> None:
+    refreshed()
+    before = published_report(cache, Window.ALL)
+    key = keys.top_customers_report(Window.ALL)
+    cache.hset(key, "lines:10", b"[]")
+    with engine.begin() as connection:
+        # Nobody on any list of `DEPTH` customers: there are only thirty, so nothing that counts.
+        connection.execute(
+            sa.text("UPDATE orders SET total = total + 1 WHERE status = 'cancelled'")
+        )
+    again = refresh(engine, cache, lambda _ids: None, DEPTH)
+    after = published_report(cache, Window.ALL)
+    assert before
+    assert after
+    assert again
+    assert (again.published, after.rows) == (0, before.rows)
+    assert after.as_of > before.as_of
+    assert cache.hget(key, "lines:10") == b"[]", "no line was written again"
+
+
+FLOOR = "SELECT floor FROM report_windows WHERE days = 0"
+RANKED = "SELECT count(ranked) FROM customer_totals"
+
+
+@pytest.fixture
+def bring(engine: sa.Engine, cache: Redis, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Bring an order each of customers from one to another, and refresh in passes of ten log rows."""
+    monkeypatch.setattr("orderworks.reports.ranking.CONTENDERS", 2)
+    monkeypatch.setattr("orderworks.reports.fold.FOLD_ENTRIES", 10)
+    people = "SELECT g, 'Customer' FROM generate_series(1, 30) g"
+    run(engine, f"INSERT INTO customers (id, name) {people}")
+
+    def do(first: int, last: int) -> None:
+        lines = f"SELECT g, g, g FROM generate_series({first}, {last}) g"
+        run(engine, f"INSERT INTO orders (id, customer_id, total) {lines}")
+        assert refresh(engine, cache, lambda _ids: None, depth=3)
+
+    return do
+
+
+def test_of_a_first_import_those_alone_are_ranked_who_may_be_listed(
+    engine: sa.Engine, bring: Callable[..., None]
+) -> None:
+    bring(1, 0)
+    bring(1, 30)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text(RANKED)) == 2 * 3 + 1
+
+
+def test_after_an_import_it_is_found_anew_who_is_to_be_ranked(
+    engine: sa.Engine, bring: Callable[..., None]
+) -> None:
+    bring(1, 2)
+    bring(3, 30)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text(FLOOR)) == 30 - 2 * 3
+
+
+def test_two_refreshes_at_once_are_one(engine: sa.Engine, cache: Redis, shop: None) -> None:
+    with engine.begin() as other:
+        assert try_lock(other, Lock.REFRESH)
+        assert refresh(engine, cache, lambda _ids: None, DEPTH) is None
+
+
+@pytest.fixture
+def reads(settings: Settings) -> TopCustomers:
+    """Reads of the report."""
+    return TopCustomers.from_settings(settings)
+
+
+def test_with_none_published_one_reader_computes_for_all(
+    engine: sa.Engine, settings: Settings, cache: Redis, shop: None
+) -> None:
+    assert published_report(cache, Window.ALL) is None
+    slow = make_engine(settings, "orderworks-test")
+    queries: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "GROUP BY" in statement:
+            queries.append(statement)
+            time.sleep(0.2)  # The others come meanwhile.
+
+    sa.event.listen(slow, "before_cursor_execute", note)
+    reads = TopCustomers(slow, cache, Cache.from_settings(settings))
+    with ThreadPoolExecutor(10) as pool:
+        found = [*pool.map(lambda _n: reads.read(Window.ALL, 5), range(10))]
+    slow.dispose()
+    assert len(queries) == 1
+    assert all(each.rows == compute(engine, Window.ALL, 5).rows for each in found)
+
+
+def test_what_was_computed_is_gone_with_any_change(
+    engine: sa.Engine, reads: TopCustomers, cache: Redis, shop: None
+) -> None:
+    before = reads.read(Window.ALL, 5)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE orders SET total = total + 1"))
+    cached.invalidate(cache, [1])
+    assert before.rows != reads.read(Window.ALL, 5).rows == compute(engine, Window.ALL, 5).rows
+
+
+def test_with_postgresql_away_the_last_good_one_is_given_with_its_age(
+    engine: sa.Engine, settings: Settings, cache: Redis, shop: None
+) -> None:
+    refresh(engine, cache, lambda _ids: None, depth=3)
+    nowhere = sa.create_engine("postgresql+psycopg2://nobody@127.0.0.1:1/nothing")
+    reads = TopCustomers(nowhere, cache, Cache.from_settings(settings))
+    published = published_report(cache, Window.ALL)
+    assert published
+    deeper = reads.read(Window.ALL, 10)
+    assert (deeper.rows, deeper.as_of) == (published.rows, published.as_of)
+    assert reads.read(Window.ALL, 2).rows == published.rows[:2]
+    cache.flushdb()
+    with pytest.raises(sa.exc.DBAPIError):
+        reads.read(Window.ALL, 2)
+
+
+def test_with_every_connection_taken_the_last_good_one_is_given(
+    engine: sa.Engine, settings: Settings, cache: Redis, shop: None
+) -> None:
+    refresh(engine, cache, lambda _ids: None, depth=3)
+    narrow = sa.create_engine(engine.url, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    reads = TopCustomers(narrow, cache, Cache.from_settings(settings))
+    published = published_report(cache, Window.ALL)
+    assert published
+    with narrow.connect():
+        assert reads.read(Window.ALL, 10).rows == published.rows
+        cache.flushdb()
+        with pytest.raises(sa.exc.TimeoutError):
+            reads.read(Window.ALL, 10)
+    narrow.dispose()
+
+
+def test_with_the_cache_away_the_answer_comes_from_the_orders(
+    engine: sa.Engine, shop: None
+) -> None:
+    nowhere = "redis://127.0.0.1:1/0"
+    reads = TopCustomers(engine, make_redis(nowhere, 0.5), Cache(nowhere, 0.5))
+    assert len(reads.read(Window.ALL, 5).rows) == 5
+
+
+def test_slices_deeper_than_the_published_list_come_from_the_orders(
+    engine: sa.Engine, cache: Redis, reads: TopCustomers, shop: None
+) -> None:
+    refresh(engine, cache, lambda _ids: None, depth=3)
+    for limit, min_orders in ((2, 1), (10, 1), (2, 20)):
+        found = reads.read(Window.ALL, limit, min_orders)
+        assert found.rows == compute(engine, Window.ALL, limit, min_orders).rows
+
+
+def test_a_fold_waits_for_the_cache_to_be_invalidated(
+    engine: sa.Engine, cache: Redis, shop: None
+) -> None:
+    def away(_ids: object) -> None:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        refresh(engine, cache, away, DEPTH)
+    with engine.connect() as connection:
+        waiting = connection.scalar(sa.select(sa.func.count()).select_from(customer_changes))
+    assert waiting, "the log is still there for the next fold"
+    told: set[int] = set()
+    refresh(engine, cache, told.update, DEPTH)
+    assert told == set(range(1, 31))
+
+
+def test_folding_in_many_passes_gives_the_same(
+    engine: sa.Engine, refreshed: Refresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderworks.reports.fold.FOLD_ENTRIES", 7)
+    refreshed()

@@ -1,0 +1,569 @@
+"""Updates: whatever the batches, the effect is that of applying them one by one, guarded by version."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import redis
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from orderworks.cache import invalidation
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import customers, dead_updates, orders, parked_updates, update_shards
+from orderworks.core.settings import Settings
+from orderworks.core.versions import version_of
+from orderworks.updates.apply import apply_updates
+from orderworks.updates.drain import Drain, Drained
+from orderworks.updates.entries import Candidate
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.sources import StreamBacklog
+from orderworks.updates.stream import UpdateStream
+from tests.integration.conftest import Rows
+from tests.support.servers import running_valkey
+
+Accept = Callable[[Sequence[OrderUpdate]], list[str]]
+DrainAll = Callable[..., list[Drained]]
+
+SEEDED: Rows = {
+    key: (key % 3 + 1, "new", Decimal(f"{key}.00"), 5 * (key % 2)) for key in range(1, 9)
+}
+
+some_updates = st.lists(
+    st.builds(
+        lambda order_id, total, status, customer_id, version: OrderUpdate(
+            order_id=order_id,
+            total=total,
+            status=status,
+            customer_id=customer_id,
+            version=version,
+        ),
+        order_id=st.integers(1, 10),  # 9 and 10 do not exist
+        total=st.integers(0, 99),
+        status=st.sampled_from([None, "paid", "cancelled"]),
+        customer_id=st.sampled_from([None, None, None, 1, 2, 3]),
+        version=st.integers(0, 12),
+    ),
+    max_size=25,
+)
+
+
+def one_by_one(rows: Rows, updates: Sequence[OrderUpdate]) -> Rows:
+    """The oracle: a dictionary, and a comparison."""
+    expected = dict(rows)
+    for update in updates:
+        version = update.version
+        assert version is not None
+        customer, status, total, current = expected.get(update.order_id, (None, "new", None, -1))
+        customer = customer if update.customer_id is None else update.customer_id
+        total = total if update.total is None else Decimal(update.total)
+        if version > current and customer is not None and total is not None:
+            expected[update.order_id] = (customer, update.status or status, total, version)
+    return expected
+
+
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(updates=some_updates, sizes=st.lists(st.integers(1, 10), min_size=25, max_size=25))
+def test_any_batches_have_the_effect_of_one_by_one(
+    engine: sa.Engine, rows: Callable[[], Rows], updates: list[OrderUpdate], sizes: list[int]
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("TRUNCATE orders, customers, parked_updates"))
+        connection.execute(sa.insert(customers), [{"id": key, "name": "x"} for key in (1, 2, 3)])
+        names = ("id", "customer_id", "status", "total", "version")
+        seeded = [dict(zip(names, (key, *row), strict=True)) for key, row in SEEDED.items()]
+        connection.execute(sa.insert(orders), seeded)
+    waiting = [
+        Candidate(entry=number, payload=update.encode(), update=update, version=update.version or 0)
+        for number, update in enumerate(updates)
+    ]
+    while waiting:
+        size = sizes.pop()
+        with engine.begin() as connection:
+            apply_updates(connection, waiting[:size])
+        waiting = waiting[size:]
+    # What an update to an unknown order leaves parked is not applied here, nor in the oracle.
+    known = {key: row for key, row in one_by_one(SEEDED, updates).items() if key in SEEDED}
+    assert {key: row for key, row in rows().items() if key in SEEDED} == known
+
+
+def test_the_last_word_wins_and_fields_not_given_stay(
+    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 0)})
+    ids = accept(
+        [
+            OrderUpdate(order_id=1, total="2", status="paid"),
+            OrderUpdate(order_id=1, status="shipped"),
+        ]
+    )
+    drain()
+    milliseconds, sequence = map(int, ids[-1].split("-"))
+    assert rows() == {1: (1, "shipped", Decimal("2.00"), milliseconds << 20 | sequence)}
+
+
+def test_every_accepted_update_is_counted_once(
+    engine: sa.Engine, seed: Callable[[Rows], None], accept: Accept, drain: DrainAll
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 10)})
+    accept(
+        [
+            OrderUpdate(order_id=1, total="2", version=9),
+            OrderUpdate(order_id=1, total="2", version=10),
+            OrderUpdate(order_id=1, total="3", version=11),
+            OrderUpdate(order_id=1, total="4", version=12),
+            OrderUpdate(order_id=1, total="4", version=12),
+            OrderUpdate(order_id=7, total="4"),
+        ]
+    )
+    drain(unknown_order_patience=0)
+    names = ("accepted", "applied", "superseded", "stale", "duplicate", "dead")
+    sums = [sa.func.sum(update_shards.c[name]) for name in names]
+    with engine.connect() as connection:
+        counted = dict(zip(names, connection.execute(sa.select(*sums)).one(), strict=True))
+        parked = connection.scalar(sa.select(sa.func.count()).select_from(parked_updates))
+    assert counted == {
+        "accepted": 6,
+        "applied": 1,
+        "superseded": 1,
+        "stale": 1,
+        "duplicate": 2,
+        "dead": 0,
+    }
+    assert parked == 1
+
+
+def test_an_entry_read_again_after_its_commit_is_neither_applied_nor_counted_twice(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+    stream: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    accept([OrderUpdate(order_id=2, total="2"), OrderUpdate(order_id=99, total="1")])
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UpdateStream, "remove", die)
+        with pytest.raises(KeyboardInterrupt):
+            drain()
+    first = rows()
+    assert stream.xlen("orders:updates:{0}") == 1, "the fault happened: the entry is still there"
+    drain()
+    assert rows() == first
+    with engine.connect() as connection:
+        query = sa.select(*update_shards.c["shard", "accepted", "applied"])
+        assert sorted(connection.execute(query)) == [(0, 1, 1), (1, 1, 0)]
+
+
+def test_an_update_waits_for_its_order_to_appear(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+) -> None:
+    accept([OrderUpdate(order_id=3, status="paid")])
+    drain()
+    seed({3: (1, "new", Decimal("1.00"), 0)})
+    make_due(engine)
+    drain()
+    assert rows()[3][1] == "paid"
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(parked_updates)) == 0
+
+
+def test_an_entry_both_parked_and_still_in_the_stream_is_one_update(
+    engine: sa.Engine,
+    accept: Accept,
+    drain: DrainAll,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accept([OrderUpdate(order_id=2, customer_id=404)])
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UpdateStream, "remove", die)
+        with pytest.raises(KeyboardInterrupt):
+            drain()
+    make_due(engine)
+    drain()
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(parked_updates.c["attempts"])).scalars().all() == [2]
+
+
+def test_patience_ends_among_the_dead_letters(
+    engine: sa.Engine, accept: Accept, drain: DrainAll
+) -> None:
+    accept([OrderUpdate(order_id=3, status="paid")])
+    drain()
+    make_due(engine)
+    drain(unknown_order_patience=0)
+    with engine.connect() as connection:
+        dead = connection.execute(sa.select(dead_updates)).one()
+    assert dead.reason == "order 3 does not exist"
+    assert bytes(dead.payload) == b'{"order_id":3,"status":"paid"}'
+
+
+def test_an_order_is_created_when_customer_and_total_are_given(
+    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 0)})
+    accept([OrderUpdate(order_id=50, customer_id=1), OrderUpdate(order_id=50, total="7.5")])
+    drain()
+    assert rows()[50][:3] == (1, "new", Decimal("7.50"))
+
+
+def test_what_the_database_refuses_dies_alone(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+) -> None:
+    seed({key: (1, "new", Decimal("1.00"), 0) for key in range(1, 41)})
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders ADD CHECK (status <> 'cursed')"))
+    accept(
+        [
+            OrderUpdate(order_id=key, status="cursed" if key == 20 else "paid")
+            for key in range(1, 41)
+        ]
+    )
+    drain()
+    assert [key for key, row in rows().items() if row[1] == "new"] == [20]
+    with engine.connect() as connection:
+        assert (
+            "violates check constraint" in connection.execute(sa.select(dead_updates)).one().reason
+        )
+
+
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        (OrderUpdate(order_id=2, status="cursed"), OrderUpdate(order_id=2, total=5)),
+        (
+            OrderUpdate(order_id=2, status="cursed", version=10),
+            OrderUpdate(order_id=2, total=5, version=7),
+        ),
+    ],
+)
+def test_a_good_update_does_not_die_of_a_bad_one_of_its_order(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+    bad: OrderUpdate,
+    good: OrderUpdate,
+) -> None:
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders ADD CHECK (status <> 'cursed')"))
+    accept([bad, good])
+    assert drain()[0].verdicts == {"dead": 1, "applied": 1}
+    assert rows()[2][1:3] == ("new", Decimal("5.00"))
+
+
+def test_a_parked_update_is_not_overtaken_by_a_newer_one_of_its_order(
+    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+) -> None:
+    accept([OrderUpdate(order_id=2, status="paid")])
+    drain()
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    accept([OrderUpdate(order_id=2, total=11)])
+    assert drain()[0].verdicts == {"superseded": 1, "applied": 1}
+    assert rows()[2][1:3] == ("paid", Decimal("11.00"))
+
+
+def test_an_older_update_creates_the_order_that_newer_ones_wait_for(
+    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 0)})
+    accept([OrderUpdate(order_id=2, status="paid", version=9)])
+    assert drain()[0].verdicts == {"parked": 1}
+    accept([OrderUpdate(order_id=2, customer_id=1, total=7, version=5)])
+    assert drain()[0].verdicts == {"superseded": 1, "applied": 1}
+    assert rows()[2] == (1, "paid", Decimal("7.00"), 9)
+
+
+def test_a_parked_update_is_not_overtaken_by_a_younger_parked_one_that_is_due(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+) -> None:
+    accept([OrderUpdate(order_id=2, total=11), OrderUpdate(order_id=2, status="paid")])
+    drain()
+    with engine.begin() as connection:
+        youngest = sa.select(sa.func.max(parked_updates.c.entry)).scalar_subquery()
+        due = sa.update(parked_updates).where(parked_updates.c.entry == youngest)
+        connection.execute(due.values(next_attempt_at=sa.func.now()))
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    assert drain()[0].verdicts == {"superseded": 1, "applied": 1}
+    assert rows()[2][1:3] == ("paid", Decimal("11.00"))
+
+
+def test_what_is_brought_along_and_still_parked_stays_as_it_is(
+    engine: sa.Engine, accept: Accept, drain: DrainAll
+) -> None:
+    accept([OrderUpdate(order_id=2, total=11)])
+    drain()
+    waiting = sa.select(*parked_updates.c["entry", "attempts", "next_attempt_at"]).limit(1)
+    with engine.connect() as connection:
+        first = connection.execute(waiting.order_by(parked_updates.c.entry)).one()
+    accept([OrderUpdate(order_id=2, status="paid")])
+    assert drain()[0].verdicts == {"parked": 1}, "the new one only"
+    with engine.connect() as connection:
+        assert connection.execute(waiting.order_by(parked_updates.c.entry)).one() == first
+
+
+def test_an_update_that_was_tried_for_very_long_is_parked_for_a_minute_again(
+    engine: sa.Engine, accept: Accept, drain: DrainAll
+) -> None:
+    accept([OrderUpdate(order_id=2, total=11)])
+    drain()
+    with engine.begin() as connection:
+        connection.execute(
+            sa.update(parked_updates).values(attempts=5000, next_attempt_at=sa.func.now())
+        )
+    assert drain()[0].verdicts == {"parked": 1}
+    pause = sa.func.extract("epoch", parked_updates.c.next_attempt_at - sa.func.now())
+    with engine.connect() as connection:
+        assert 50 < connection.execute(sa.select(pause)).scalar_one() <= 60
+
+
+def test_a_crowd_of_refused_updates_of_one_order_dies_together_and_stops_nothing(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+) -> None:
+    seed({4: (1, "new", Decimal("1.00"), 0)})
+    accept([OrderUpdate(order_id=2, status="cursed")] * 250)
+    drain()
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders ADD CHECK (status <> 'cursed')"))
+    creating = OrderUpdate(order_id=2, customer_id=1, total=5, status="cursed")
+    accept([creating, OrderUpdate(order_id=4, status="paid")])
+    assert drain(update_time_slice=60)[0] == Drained({"dead": 251, "applied": 1}, more=False)
+    assert rows()[4][1] == "paid"
+
+
+def test_updates_create_their_order_alike_in_one_batch_and_in_three(
+    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 0)})
+
+    def three(order_id: int) -> list[OrderUpdate]:
+        return [
+            OrderUpdate(order_id=order_id, total=9, version=9),
+            OrderUpdate(order_id=order_id, customer_id=1, total=5, status="paid", version=5),
+            OrderUpdate(order_id=order_id, customer_id=1, total=10, version=10),
+        ]
+
+    accept(three(2))
+    drain()
+    for update in three(4):
+        accept([update])
+        drain()
+    assert rows()[2] == rows()[4] == (1, "paid", Decimal("10.00"), 10)
+
+
+@pytest.mark.parametrize("event", ["UPDATE", "INSERT"])
+def test_what_a_trigger_skips_without_a_word_is_dead_and_loops_nothing(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    accept: Accept,
+    drain: DrainAll,
+    event: str,
+) -> None:
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "CREATE FUNCTION skip_row() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RETURN NULL; END $$"
+            )
+        )
+        connection.execute(
+            sa.text(
+                f"CREATE TRIGGER skip BEFORE {event} ON orders "
+                "FOR EACH ROW EXECUTE FUNCTION skip_row()"
+            )
+        )
+    order_id = 2 if event == "UPDATE" else 4
+    accept([OrderUpdate(order_id=order_id, customer_id=1, total=5)])
+    assert drain()[0].verdicts == {"dead": 1}
+    with engine.connect() as connection:
+        assert (
+            "left the order as it was" in connection.execute(sa.select(dead_updates)).one().reason
+        )
+
+
+def test_a_stream_whose_server_has_no_memory_left_is_drained(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    cache: Redis,
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    with running_valkey(tmp_path / "valkey") as server, make_redis(server.url, 5) as client:
+        stream = UpdateStream(client, 2, 1000)
+        stream.append(0, [OrderUpdate(order_id=2, status="paid").encode()], tracked=True)
+        client.config_set("maxmemory", 1)
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            client.set("key", "value")
+        assert stream.take_nudge(0)
+        drained = Drain(engine, StreamBacklog(stream, 0, 60), cache, settings).run()
+        assert drained.verdicts == {"applied": 1}
+        assert stream.length(0) == 0
+    assert rows()[2][1] == "paid"
+
+
+def test_an_order_that_another_session_creates_meanwhile_is_updated(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 0)})
+    accept([OrderUpdate(order_id=2, customer_id=1, total=77)])
+    with engine.begin() as other, ThreadPoolExecutor() as pool:
+        other.execute(sa.insert(orders).values(id=2, customer_id=1, total=1))
+        drained = pool.submit(drain)
+        until_somebody_waits_for_a_lock(engine)
+        other.commit()
+        assert drained.result(timeout=30)[0].verdicts == {"applied": 1}
+    assert rows()[2][2] == Decimal("77.00")
+
+
+def until_somebody_waits_for_a_lock(engine: sa.Engine) -> None:
+    """Return when the other session has met the lock that this one holds."""
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with engine.connect() as connection:
+            if connection.scalar(waiting):
+                return
+    raise AssertionError("nobody waited")
+
+
+def test_refusals_among_parked_and_new_updates_end(
+    engine: sa.Engine, seed: Callable[[Rows], None], accept: Accept, drain: DrainAll
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 0)})
+    accept([OrderUpdate(order_id=key, status="cursed") for key in range(2, 502, 2)])
+    drain()
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders ADD CHECK (status <> 'cursed')"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO orders (id, customer_id, total) "
+                "SELECT g, 1, 1 FROM generate_series(2, 1002) AS g"
+            )
+        )
+    make_due(engine)
+    accept([OrderUpdate(order_id=key, status="cursed") for key in range(502, 1002, 2)])
+    assert drain(update_time_slice=60)[0] == Drained({"dead": 500}, more=False)
+
+
+def test_a_rule_that_refuses_nearly_everything_stops_nothing_else(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    accept: Accept,
+    drain: DrainAll,
+) -> None:
+    seed({key: (1, "new", Decimal("1.00"), 0) for key in range(2, 1202, 2)})
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE orders ADD CHECK (status = 'new' OR id % 6 = 0)"))
+    accept([OrderUpdate(order_id=key, status="paid") for key in range(2, 1202, 2)])
+    verdicts = Counter(drain(update_time_slice=60)[0].verdicts)
+    assert verdicts == {"applied": 200, "dead": 400}
+    paid = {key for key, row in rows().items() if row[1] == "paid"}
+    assert paid == set(range(6, 1202, 6))
+
+
+def test_an_entry_that_is_no_update_dies_and_stops_nothing(
+    engine: sa.Engine,
+    seed: Callable[[Rows], None],
+    rows: Callable[[], Rows],
+    stream: Redis,
+    accept: Accept,
+    drain: DrainAll,
+) -> None:
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    stream.xadd("orders:updates:{0}", {"update": b"\xff\x00 garbage"})
+    stream.xadd("orders:updates:{0}", {"other": b"field"})
+    stream.xadd("orders:updates:{0}", {"update": b'{"order_id":2,"total":"3","\\u0000":1}'})
+    stream.xadd("orders:updates:{0}", {"update": b'{"order_id":2,"%s":1}' % (b"x" * 10**6)})
+    accept([OrderUpdate(order_id=2, status="paid")])
+    verdicts = sum((Counter(each.verdicts) for each in drain()), Counter())
+    assert verdicts == {"dead": 4, "applied": 1}
+    assert rows()[2][1] == "paid"
+    with engine.connect() as connection:
+        letters = connection.execute(sa.select(*dead_updates.c["payload", "reason"])).all()
+    assert {b"", b"\xff\x00 garbage"} < {bytes(payload) for payload, _reason in letters}
+    assert all(len(reason) <= 500 for _payload, reason in letters)
+
+
+def test_a_drain_leaves_at_once_where_another_is_at_work(
+    engine: sa.Engine, accept: Accept, drain: DrainAll, updates: UpdateStream
+) -> None:
+    accept([OrderUpdate(order_id=2, status="paid")])
+    with engine.begin() as other:
+        other.execute(sa.text("SELECT pg_advisory_xact_lock(7302, 0)"))
+        assert drain()[0] == Drained({}, more=False)
+        assert updates.length(0) == 1
+
+
+def test_a_drain_yields_when_its_time_is_over(
+    seed: Callable[[Rows], None], accept: Accept, drain: DrainAll
+) -> None:
+    seed({2: (1, "new", Decimal("1.00"), 0)})
+    accept([OrderUpdate(order_id=2, total=each) for each in range(5)])
+    assert drain(update_time_slice=0.0)[0].more
+
+
+def test_versions_follow_the_order_of_entries() -> None:
+    ids = [b"5-0", b"5-1", b"5-10", b"6-0", b"10-0"]
+    versions = [version_of(each) for each in ids]
+    assert versions == sorted(versions)
+
+
+def make_due(engine: sa.Engine) -> None:
+    """Let the time pass that parked updates wait for."""
+    with engine.begin() as connection:
+        connection.execute(sa.update(parked_updates).values(next_attempt_at=sa.func.now()))
+
+
+def test_only_batches_that_touched_somebody_have_a_delay_of_invalidation(
+    seed: Callable[[Rows], None], accept: Accept, drain: DrainAll, cache: Redis
+) -> None:
+    seed({1: (1, "new", Decimal("1.00"), 10)})
+    drain()
+    accept([OrderUpdate(order_id=1, total="2", version=9)])
+    drain()
+    assert invalidation.read(cache) == {}, "nothing waited, then nothing changed"
+    accept([OrderUpdate(order_id=1, total="2", version=11)])
+    drain()
+    assert invalidation.read(cache)[invalidation.Path.WORKER].count == 1

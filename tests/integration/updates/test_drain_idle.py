@@ -1,0 +1,101 @@
+"""A drain that has nothing to do stays for what comes next, unless its worker is needed."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+
+from orderworks.core.keys import update_nudge
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
+from orderworks.updates.drain import LINGER, Drain, Drained
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.sources import StreamBacklog
+from orderworks.updates.stream import UpdateStream
+from tests.integration.conftest import Rows
+from tests.support.processes import eventually
+
+Accept = Callable[[Sequence[OrderUpdate]], list[str]]
+Start = Callable[[], "Future[Drained]"]
+
+
+@pytest.fixture
+def needed() -> threading.Event:
+    """Set while other work waits for the worker."""
+    return threading.Event()
+
+
+@pytest.fixture
+def start(
+    engine: sa.Engine,
+    updates: UpdateStream,
+    cache: Redis,
+    settings: Settings,
+    seed: Callable[[Rows], None],
+    needed: threading.Event,
+) -> Iterator[Start]:
+    """Start a drain of shard 0 in a thread; there are orders 2 and 4."""
+    seed({key: (1, "new", Decimal("1.00"), 0) for key in (2, 4)})
+    with ThreadPoolExecutor() as pool:
+
+        def run() -> "Future[Drained]":
+            backlog = StreamBacklog(updates, 0, 60)
+            return pool.submit(Drain(engine, backlog, cache, settings, needed.is_set).run)
+
+        yield run
+        needed.set()
+
+
+def test_what_comes_while_a_drain_lingers_is_applied_without_a_nudge(
+    start: Start, accept: Accept, rows: Callable[[], Rows], updates: UpdateStream
+) -> None:
+    accept([OrderUpdate(order_id=2, status="paid")])
+    drained = start()
+    for status in ("packed", "sent", "back"):
+        eventually(lambda: not updates.length(0), 10, "it is not drained")
+        appended = updates.append(0, [OrderUpdate(order_id=4, status=status).encode()])
+        assert not appended.needs_nudge, "the drain is still there"
+    eventually(lambda: rows()[4][1] == "back", 10, "nobody looked")
+    assert drained.result(timeout=10) == Drained({"applied": 4}, more=False)
+
+
+def test_a_drain_leaves_when_nothing_came_for_a_while(
+    start: Start, accept: Accept, stream: Redis
+) -> None:
+    accept([OrderUpdate(order_id=2, status="paid")])
+    began = time.monotonic()
+    assert start().result(timeout=10) == Drained({"applied": 1}, more=False)
+    assert time.monotonic() - began >= LINGER
+    assert not stream.exists(update_nudge(0)), "the next update nudges"
+
+
+def test_a_lingering_drain_leaves_when_other_work_waits(
+    start: Start, accept: Accept, updates: UpdateStream, stream: Redis, needed: threading.Event
+) -> None:
+    accept([OrderUpdate(order_id=2, status="paid")])
+    needed.set()
+    assert start().result(timeout=10) == Drained({"applied": 1}, more=False)
+    assert not stream.exists(update_nudge(0)), "the next update nudges"
+    assert updates.length(0) == 0
+
+
+def test_a_drain_leaves_at_once_where_another_one_lingers(
+    start: Start, accept: Accept, updates: UpdateStream, engine: sa.Engine
+) -> None:
+    accept([OrderUpdate(order_id=2, status="paid")])
+    first = start()
+    eventually(lambda: not updates.length(0) and is_locked(engine), 10, "it does not linger")
+    second = start()
+    assert second.result(timeout=10) == Drained({}, more=False)
+    assert first.result(timeout=10).verdicts == {"applied": 1}
+
+
+def is_locked(engine: sa.Engine) -> bool:
+    """Whether somebody holds the lock of shard 0."""
+    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 7302"
+    with engine.connect() as connection:
+        return bool(connection.scalar(sa.text(query)))

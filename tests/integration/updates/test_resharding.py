@@ -1,0 +1,413 @@
+"""Resharding: nobody splits an order's updates over two streams, whatever is changed or interrupted."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from decimal import Decimal
+from itertools import count
+
+import pytest
+import sqlalchemy as sa
+
+from orderworks.core import keys
+from orderworks.core.database import make_engine
+from orderworks.core.errors import (
+    Backpressure,
+    ConfigurationError,
+    OrderworksError,
+    PartlyAccepted,
+    ReshardStopped,
+)
+from orderworks.core.locks import SILENCE, Lock, try_lock
+from orderworks.core.redis import Redis, make_redis
+from orderworks.core.schema import parked_updates, update_shards
+from orderworks.core.settings import Settings
+from orderworks.imports.importer import Importer
+from orderworks.imports.spool import Spool
+from orderworks.maintenance.sweep import find_forgotten
+from orderworks.updates.drain import Drain
+from orderworks.updates.ingest import Admitted, Door
+from orderworks.updates.messages import OrderUpdate
+from orderworks.updates.resharding import Resharding
+from orderworks.updates.shard_layout import Layout, read_layout
+from orderworks.updates.sources import StreamBacklog
+from orderworks.updates.stream import UpdateStream
+from producer import Producer
+from tests.integration.conftest import Rows
+from tests.support.oracle import read_verdicts
+from tests.support.processes import eventually
+from tests.support.producers import AsyncDoor, SyncDoor
+
+ORDERS = range(1, 25)
+SHARDS = 4
+"""The most of any layout here."""
+
+Spread = Callable[[int], UpdateStream]
+DrainShards = Callable[[], None]
+Reshard = Callable[..., Layout]
+
+
+@pytest.fixture(autouse=True)
+def seeded(seed: Callable[[Rows], None]) -> None:
+    """Some orders of one customer."""
+    seed({key: (1, "new", Decimal("0.00"), 0) for key in ORDERS})
+
+
+@pytest.fixture
+def over(stream: Redis, settings: Settings) -> Spread:
+    """The streams as somebody sees them who has this UPDATE_SHARDS."""
+    return lambda shards: UpdateStream(stream, shards, settings.stream_limit)
+
+
+@pytest.fixture
+def reshard(settings: Settings, stream: Redis) -> Iterator[Reshard]:
+    """Change the layout as the command does; over another client if one is given."""
+    own = make_engine(settings, "orderworks-test")
+
+    def run(goal: int, timeout: float = 20, client: Redis = stream) -> Layout:
+        return Resharding(own, client, settings).run(goal, timeout)
+
+    yield run
+    own.dispose()
+
+
+@pytest.fixture
+def drain_shards(engine: sa.Engine, over: Spread, cache: Redis, settings: Settings) -> DrainShards:
+    """Drain all shards that any layout here has."""
+    updates = over(SHARDS)
+
+    def run() -> None:
+        for shard in range(SHARDS):
+            Drain(engine, StreamBacklog(updates, shard, 60), cache, settings).run()
+
+    return run
+
+
+def append(updates: UpdateStream, order_id: int) -> type[OrderworksError] | None:
+    """Accept an update of the order; the error if it is refused."""
+    update = OrderUpdate(order_id=order_id, total=1)
+    try:
+        updates.append(updates.shard_of(order_id), [update.encode()])
+    except OrderworksError as error:
+        return type(error)
+    return None
+
+
+def test_who_appends_first_says_over_how_many_shards(over: Spread, stream: Redis) -> None:
+    assert append(over(2), 1) is None
+    assert read_layout(stream) == Layout(2)
+    assert stream.get(keys.update_layout(1)) == b"2"
+
+
+def test_who_thinks_otherwise_is_refused_in_every_shard(over: Spread) -> None:
+    append(over(2), 1)
+    for order_id in range(1, 5):
+        with pytest.raises(ConfigurationError, match=r"UPDATE_SHARDS is 4 here.*UPDATE_SHARDS=2"):
+            over(4).append(order_id % 4, [b"{}"])
+    assert [over(4).length(shard) for shard in range(4)] == [0, 1, 0, 0]
+
+
+def test_a_producer_says_how_many_were_accepted_before_it_was_refused(
+    settings: Settings, stream: Redis
+) -> None:
+    updates = [OrderUpdate(order_id=key, total=1) for key in (2, 1)]
+    with Producer.from_settings() as producer:
+        assert producer.update_many(updates) == 2
+        stream.set(keys.update_layout(1), b"4")
+        with pytest.raises(PartlyAccepted, match="UPDATE_SHARDS is 2 here") as stopped:
+            producer.update_many(updates)
+    assert (stopped.value.accepted, stopped.value.refused) == (1, updates[1:])
+    assert not stopped.value.uncertain
+
+
+@pytest.mark.parametrize("kind", [SyncDoor, AsyncDoor])
+@pytest.mark.parametrize("durable", [False, True])
+def test_both_producers_agree_wait_and_are_refused(
+    kind: type[SyncDoor | AsyncDoor],
+    durable: bool,  # noqa: FBT001 - a parameter
+    over: Spread,
+    stream: Redis,
+) -> None:
+    updates = [OrderUpdate(order_id=key, total=1) for key in ORDERS]
+    with kind().closing() as door:
+        assert door.update_many(updates, durable=durable) == len(ORDERS)
+        assert read_layout(stream) == Layout(2)
+        assert stream.get(keys.update_layout(1)) == b"2"
+        stream.set(keys.update_layout(1), Layout(2, 4).encode())
+        with pytest.raises(Backpressure, match="over 4 shards instead of 2"):
+            door.update(updates[0], durable=durable)
+        reopened = threading.Timer(0.2, stream.set, (keys.update_layout(1), b"2"))
+        reopened.start()
+        door.update(updates[0], durable=durable, wait_for_room=20)
+        stream.set(keys.update_layout(1), b"4")
+        with pytest.raises(PartlyAccepted, match="UPDATE_SHARDS is 2 here") as stopped:
+            door.update_many(updates, durable=durable)
+    assert stopped.value.accepted == len(stopped.value.refused) == len(ORDERS) // 2
+    assert not stopped.value.uncertain
+    assert over(2).length(0) + over(2).length(1) == 2 * len(ORDERS) - len(ORDERS) // 2 + 1
+
+
+@pytest.mark.parametrize("kind", [SyncDoor, AsyncDoor])
+def test_both_producers_ask_shard_0_before_they_use_one_without_a_word(
+    kind: type[SyncDoor | AsyncDoor], stream: Redis, updates: UpdateStream
+) -> None:
+    stream.set(keys.update_layout(0), b"4")
+    with kind().closing() as door, pytest.raises(ConfigurationError, match="over 4 shards"):
+        door.update(OrderUpdate(order_id=1, total=1))
+    assert updates.length(1) == 0
+    assert stream.get(keys.update_layout(1)) is None
+
+
+@pytest.mark.parametrize("goal", [1, 4])
+def test_producers_at_work_notice_a_change(over: Spread, reshard: Reshard, goal: int) -> None:
+    old, new = over(2), over(goal)
+    append(old, 1)
+    with pytest.raises(ReshardStopped):
+        reshard(goal, timeout=0)
+    old.remove(1, old.read(1, 1))
+    assert reshard(goal) == Layout(2)
+    assert {append(old, order_id) for order_id in range(1, 5)} == {ConfigurationError}
+    assert {append(new, order_id) for order_id in range(1, 5)} == {None}
+
+
+def test_while_the_old_layouts_updates_wait_nobody_appends(
+    over: Spread, reshard: Reshard, drain_shards: DrainShards, stream: Redis
+) -> None:
+    old = over(2)
+    append(old, 1)
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(reshard, 4)
+        eventually(lambda: append(old, 2) is Backpressure, 10, "it is not closed")
+        assert read_layout(stream) == Layout(2, 4)
+        assert append(over(2), 1) is append(over(4), 1) is Backpressure, "nor who just starts"
+        assert not running.done()
+        drain_shards()
+        assert running.result() == Layout(2)
+
+
+def test_where_it_takes_too_long_nothing_is_changed(
+    over: Spread, reshard: Reshard, stream: Redis
+) -> None:
+    old = over(2)
+    append(old, 1)
+    with pytest.raises(ReshardStopped, match="1 updates wait in the streams"):
+        reshard(4, timeout=0.2)
+    assert read_layout(stream) == Layout(2)
+    assert {append(old, order_id) for order_id in range(1, 5)} == {None}
+    assert append(over(4), 2) is ConfigurationError
+
+
+def test_it_waits_for_longer_than_postgresql_lets_a_silent_holder_of_its_lock(
+    over: Spread, reshard: Reshard
+) -> None:
+    assert append(over(2), 1) is None
+    with pytest.raises(ReshardStopped, match="1 updates wait in the streams"):
+        reshard(4, SILENCE + 2)
+
+
+def test_parked_updates_are_waited_for(
+    over: Spread, reshard: Reshard, drain_shards: DrainShards, engine: sa.Engine
+) -> None:
+    append(over(2), 99)
+    drain_shards()
+    with pytest.raises(ReshardStopped, match=r"1 updates are parked.* 300 s"):
+        reshard(4, timeout=0.2)
+    with engine.begin() as connection:
+        connection.execute(sa.delete(parked_updates))
+    assert reshard(4) == Layout(2)
+
+
+def test_no_entry_of_another_stream_is_older_than_what_is_applied(
+    reshard: Reshard, stream: Redis, engine: sa.Engine
+) -> None:
+    seconds, _microseconds = stream.time()
+    ahead = (int(seconds) + 3600) * 1000 << 20
+    with engine.begin() as connection:
+        connection.execute(sa.insert(update_shards).values(shard=1, last_entry=ahead))
+    with pytest.raises(ReshardStopped, match=r"the clock of Redis is 3\d{6} ms behind"):
+        reshard(4, timeout=0.2)
+
+
+def test_two_at_once_are_one(reshard: Reshard, engine: sa.Engine) -> None:
+    with engine.begin() as other:
+        assert try_lock(other, Lock.RESHARD)
+        with pytest.raises(ReshardStopped, match="another"):
+            reshard(4)
+
+
+def test_the_same_number_again_changes_nothing(
+    over: Spread, reshard: Reshard, stream: Redis
+) -> None:
+    append(over(2), 1)
+    assert reshard(2) == Layout(2)
+    assert read_layout(stream) == Layout(2)
+    assert append(over(2), 1) is None
+
+
+@contextmanager
+def killed_after(writes: int, settings: Settings, patch: pytest.MonkeyPatch) -> Iterator[Redis]:
+    """A client whose process is killed after so many writes: nothing that follows is done."""
+    with make_redis(settings.stream, timeout=5) as client:
+        numbers, write = count(), client.set
+
+        def write_or_die(key: str, word: bytes) -> object:
+            if next(numbers) >= writes:
+                raise KeyboardInterrupt
+            return write(key, word)
+
+        patch.setattr(client, "set", write_or_die)
+        yield client
+
+
+@pytest.mark.parametrize("after", [2, 4])
+@pytest.mark.parametrize("writes", range(10))
+def test_killed_at_any_moment_it_can_be_done_again_or_undone(
+    writes: int,
+    after: int,
+    over: Spread,
+    reshard: Reshard,
+    drain_shards: DrainShards,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: sa.Engine,
+) -> None:
+    append(over(2), 1)
+    drain_shards()
+    with killed_after(writes, settings, monkeypatch) as client, suppress(KeyboardInterrupt):
+        reshard(4, client=client)
+        assert writes == 9, "four to close, one for the word, four to open"
+    accepted = 1
+    for order_id in ORDERS:
+        taken = [append(over(2), order_id), append(over(4), order_id)].count(None)
+        in_one_stream = order_id % 2 == order_id % 4
+        assert taken <= 1 or in_one_stream, "its updates are in two streams"
+        accepted += taken
+    drain_shards()
+    reshard(after)
+    other = over(2 if after == 4 else 4)
+    assert {append(over(after), order_id) for order_id in ORDERS} == {None}
+    assert {append(other, order_id) for order_id in ORDERS} == {ConfigurationError}
+    drain_shards()
+    verdicts = read_verdicts(engine)
+    assert verdicts == {"accepted": accepted + len(ORDERS), "effective": verdicts["accepted"]}
+
+
+def test_an_undo_does_not_wait_for_what_keeps_the_change_from_being_done(
+    over: Spread, reshard: Reshard, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(over(2), 1)
+    with killed_after(4, settings, monkeypatch) as client, suppress(KeyboardInterrupt):
+        reshard(4, timeout=0.1, client=client)
+    assert append(over(2), 1) is Backpressure, "it was killed while it waited"
+    assert reshard(2, timeout=0) == Layout(2, 4)
+    assert append(over(2), 1) is None
+
+
+def test_a_sweep_with_the_old_number_finds_what_waits_in_new_shards(
+    over: Spread, reshard: Reshard, engine: sa.Engine, stream: Redis, settings: Settings
+) -> None:
+    reshard(4)
+    append(over(4), 3)
+    stream.delete(keys.update_nudge(3))
+    importer = Importer(engine, Spool(settings.spool), stream, stream, settings)
+    forgotten = find_forgotten(engine, over(2), importer)
+    assert forgotten
+    assert forgotten.shards == [3]
+
+
+def test_the_door_of_a_worker_with_the_old_number_uses_the_outbox(
+    over: Spread, reshard: Reshard, engine: sa.Engine
+) -> None:
+    reshard(4)
+    door = Door(engine, over(2), lambda _shard: None)
+    assert door.admit([{"order_id": 2, "total": 1, "version": 1}]) == Admitted(1, 0)
+    assert [over(4).length(shard) for shard in range(4)] == [0] * 4
+
+
+class Shop:
+    """Producers that keep changing orders, each its own, and drains that apply it.
+
+    Attributes:
+        last: the newest total of each order that was accepted.
+        refused: how often a producer had to try again, by error.
+    """
+
+    def __init__(self, drain_shards: DrainShards) -> None:
+        self.last: Counter[int] = Counter()
+        self.refused: Counter[type[OrderworksError]] = Counter()
+        self._drain_shards = drain_shards
+        self._closed, self._quiet = threading.Event(), threading.Event()
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Three producers and two drains are at work; all is applied at the end."""
+        shares = [ORDERS[number::3] for number in range(3)]
+        with ThreadPoolExecutor(5) as threads:
+            drains = [threads.submit(self._drain) for _drain in range(2)]
+            producers = [threads.submit(self._produce, share) for share in shares]
+            try:
+                yield
+            finally:
+                self._closed.set()
+                for each in producers:
+                    each.result(timeout=30)
+                self._quiet.set()
+                for each in drains:
+                    each.result(timeout=30)
+        self._drain_shards()
+
+    def sell(self, number: int) -> None:
+        """Return when so many more updates of each order were accepted."""
+        before = self.last.copy()
+        eventually(lambda: all(self.last[key] >= before[key] + number for key in ORDERS), 30)
+
+    def _drain(self) -> None:
+        while not self._quiet.is_set():
+            self._drain_shards()
+
+    def _produce(self, order_ids: Sequence[int]) -> None:
+        producer = Producer.from_settings()
+        while not self._closed.is_set():
+            for order_id in order_ids:
+                try:
+                    producer.update(OrderUpdate(order_id=order_id, total=self.last[order_id] + 1))
+                    self.last[order_id] += 1
+                except (Backpressure, ConfigurationError) as refused:
+                    self.refused[type(refused)] += 1
+                    producer.close()
+                    producer = Producer.from_settings()
+        producer.close()
+
+
+@contextmanager
+def held_up(engine: sa.Engine, shard: int) -> Iterator[None]:
+    """Nobody drains the shard while the block lasts, as if its drain took long."""
+    with engine.begin() as connection:
+        eventually(lambda: try_lock(connection, Lock.DRAIN, shard), 20)
+        yield
+
+
+def test_the_order_of_acceptance_is_kept_across_reshards_under_load(
+    reshard: Reshard,
+    drain_shards: DrainShards,
+    rows: Callable[[], Rows],
+    engine: sa.Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop = Shop(drain_shards)
+    with shop.open(), ThreadPoolExecutor(1) as thread:
+        for goal in (4, 3, 2):
+            with held_up(engine, shard=0):
+                shop.sell(5)
+                shop.refused.clear()
+                running = thread.submit(reshard, goal)
+                eventually(lambda: shop.refused[Backpressure], 20, "nobody had to wait")
+                assert not running.done(), "updates wait in the old layout"
+            running.result()
+            eventually(lambda: shop.refused[ConfigurationError], 20, "nobody noticed")
+            monkeypatch.setenv("UPDATE_SHARDS", str(goal))
+    accepted = shop.last.total()
+    assert {key: row[2] for key, row in rows().items()} == dict(shop.last)
+    assert read_verdicts(engine) == {"accepted": accepted, "effective": accepted}, "none was stale"

@@ -1,0 +1,145 @@
+"""The contract of docs/wire-format.md, used by somebody without our code: by plain commands and SQL."""
+
+import json
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from orderworks.core.redis import Redis
+from orderworks.core.schema import customers, dead_updates
+from orderworks.updates import outbox
+from orderworks.updates.drain import Drained
+from orderworks.updates.stream import UpdateStream
+from tests.integration.conftest import Rows
+from tests.support.processes import ROOT
+
+VECTORS: dict[str, Any] = json.loads(
+    (ROOT / "docs" / "wire-format-vectors.json").read_text("utf-8")
+)
+INVALID = [each for each in VECTORS["invalid"] if "document" in each]
+LARGEST = 2**63 - 1
+
+DrainAll = Callable[..., list[Drained]]
+
+
+def say(stream: Redis, *command: str) -> Any:  # noqa: ANN401 - whatever the server answers
+    """Send a command as `redis-cli` does."""
+    return stream.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(autouse=True)
+def seeded(seed: Callable[[Rows], None], engine: sa.Engine) -> None:
+    """The orders that the vectors name, and their customers."""
+    seed({key: (1, "new", Decimal("1.00"), -1) for key in (1, 7, 42, LARGEST)})
+    with engine.begin() as connection:
+        named = [{"id": each, "name": "Named"} for each in (3, LARGEST)]
+        connection.execute(sa.insert(customers), named)
+
+
+@pytest.mark.parametrize("vector", VECTORS["valid"])
+def test_a_valid_document_is_applied_from_a_plain_xadd(
+    vector: dict[str, Any], stream: Redis, drain: DrainAll, rows: Callable[[], Rows]
+) -> None:
+    update = vector["update"]
+    key = f"orders:updates:{{{update['order_id'] % 2}}}"
+    answer = say(stream, "XADD", key, "*", "update", vector["document"])
+    drain()
+    milliseconds, sequence = map(int, answer.split(b"-"))
+    version = (milliseconds << 20) + sequence if update["version"] is None else update["version"]
+    assert rows()[update["order_id"]] == (
+        update["customer_id"] or 1,
+        update["status"] or "new",
+        Decimal(update["total"] or "1.00"),
+        version,
+    )
+
+
+def test_invalid_documents_are_dead_letters_that_name_the_member(
+    stream: Redis, drain: DrainAll, engine: sa.Engine
+) -> None:
+    for vector in INVALID:
+        arguments = ("orders:updates:{0}", "*", "update", vector["document"])
+        say(stream, "XADD", *arguments)
+    assert drain()[0].verdicts == {"dead": len(INVALID)}
+    letters = sa.select(dead_updates.c.reason).order_by(dead_updates.c.entry)
+    with engine.connect() as connection:
+        reasons = list(connection.scalars(letters))
+    for vector, reason in zip(INVALID, reasons, strict=True):
+        assert reason.startswith(f"cannot be read: {vector['field']}: ")
+
+
+def test_who_tracks_an_entry_finds_its_verdict_under_the_key(
+    stream: Redis, drain: DrainAll
+) -> None:
+    for document in ('{"order_id":42,"status":"paid"}', '{"order_id":42,"status":""}'):
+        arguments = ("orders:updates:{0}", "*", "update", document, "track", "", "other", "x")
+        entry = say(stream, "XADD", *arguments)
+        assert stream.get(f"orders:verdict:{{0}}:{entry.decode()}") is None
+        drain()
+        said: Any = stream.get(f"orders:verdict:{{0}}:{entry.decode()}")
+        verdict = json.loads(said)
+        assert verdict["verdict"] == ("dead" if '""' in document else "applied")
+        assert bool(verdict["reason"]) == (verdict["verdict"] == "dead")
+
+
+def test_who_looks_at_the_layout_sees_what_our_producers_see(
+    stream: Redis, updates: UpdateStream
+) -> None:
+    assert say(stream, "SET", "orders:layout:{0}", "2", "NX")
+    updates.append(1, [b'{"order_id":1,"total":"1"}'])
+    assert stream.get("orders:layout:{0}") == stream.get("orders:layout:{1}") == b"2"
+
+
+@pytest.fixture
+def shop(engine: sa.Engine, admin: sa.Engine) -> Iterator[str]:
+    """A role that may do what the page grants, and nothing else."""
+    name = f"shop_{engine.url.database}"
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"CREATE ROLE {name}"))
+        connection.execute(sa.text(f"GRANT {name} TO {engine.url.username}"))
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "GRANT INSERT (order_id, total, status, customer_id, version) "
+                f"ON update_outbox TO {name}"
+            )
+        )
+    yield name
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"DROP OWNED BY {name}"))
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"DROP ROLE {name}"))
+
+
+def test_a_role_that_may_only_insert_enqueues_and_does_nothing_else(
+    engine: sa.Engine, shop: str
+) -> None:
+    allowed = (
+        "INSERT INTO update_outbox (order_id, total, status, customer_id, version) "
+        "VALUES (42, 19.90, 'paid', NULL, NULL)"
+    )
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"SET LOCAL ROLE {shop}"))
+        connection.execute(sa.text(allowed))
+    with engine.connect() as connection:
+        assert outbox.waits(connection)
+    for statement in (
+        "INSERT INTO update_outbox (order_id, total, enqueued_at) VALUES (1, 1, now())",
+        "INSERT INTO update_outbox (id, order_id, total) VALUES (1, 1, 1)",
+        "SELECT * FROM update_outbox",
+        "DELETE FROM update_outbox",
+        "UPDATE orders SET total = 0",
+    ):
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"SET LOCAL ROLE {shop}"))
+            with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
+                connection.execute(sa.text(statement))
+
+
+def test_a_total_in_the_outbox_is_rounded_by_the_database(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        inserted = "INSERT INTO update_outbox (order_id, total) VALUES (42, 7.555) RETURNING total"
+        assert connection.scalar(sa.text(inserted)) == Decimal("7.56")

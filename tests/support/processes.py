@@ -1,0 +1,153 @@
+"""Real `celery` processes, as users start them, and the verbs that tests put them through."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+
+T = TypeVar("T")
+
+SHOWN = 6000
+"""Characters of a log's end that a failing test shows."""
+
+
+def eventually(condition: Callable[[], T], within: float, else_say: str = "") -> T:
+    """Wait until the condition holds, and give what it gave; fail if it does not `within` seconds."""
+    deadline = time.monotonic() + within
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"not within {within} s: {else_say}"
+        time.sleep(0.02)
+    return result
+
+
+@dataclass
+class Service:
+    """One `celery` process with all that it forks."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """Its main process."""
+        return self.process.pid
+
+    def said(self) -> str:
+        """What it logged so far."""
+        return self.log.read_text("utf-8", "replace")
+
+    def has_ended(self) -> bool:
+        """Whether the main process ended."""
+        return self.process.poll() is not None
+
+    def stop(self, within: float) -> int:
+        """Ask it to end, as `docker stop` does, and give its exit status."""
+        self.process.terminate()
+        return self.process.wait(timeout=within)
+
+    def kill_all(self) -> None:
+        """Kill main process and children at once, as a power cut does."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait(timeout=10)
+
+
+def pool_children(worker: Service) -> list[int]:
+    """The processes of a worker that run tasks."""
+    return [each.pid for each in psutil.Process(worker.pid).children(recursive=True)]
+
+
+def kill(pid: int) -> None:
+    """Kill a process as the kernel does when memory is short."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def ports_of(pid: int) -> set[int]:
+    """The local ports of a process's connections."""
+    return {each.laddr.port for each in psutil.Process(pid).net_connections("tcp")}
+
+
+def has_loaded(pid: int, library: str) -> bool:
+    """Whether a process has mapped a shared library with this word in its path."""
+    return any(library in each.path for each in psutil.Process(pid).memory_maps())
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a process for as long as the block lasts; afterwards it goes on as if nothing were."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def running_worker(folder: Path, *options: str) -> Iterator[Service]:
+    """`celery -A worker worker …`, ready for messages when the block begins."""
+    with running(folder, "worker", "--loglevel=INFO", *options) as service:
+        yield ready(service, " ready.")
+
+
+@contextmanager
+def running_beat(folder: Path) -> Iterator[Service]:
+    """`celery -A worker beat`."""
+    with running(folder, "beat", "--loglevel=INFO") as service:
+        yield ready(service, "beat: Starting")
+
+
+@contextmanager
+def worker_and_beat(folder: Path, *options: str) -> Iterator[Service]:
+    """Both, started side by side; the worker."""
+    with ExitStack() as stack:
+        beat = stack.enter_context(running(folder, "beat", "--loglevel=INFO"))
+        yield stack.enter_context(running_worker(folder, *options))
+        assert not beat.has_ended(), "beat ended by itself"
+
+
+@contextmanager
+def running(folder: Path, command: str, *options: str) -> Iterator[Service]:
+    """`celery -A worker <command> …` in an empty folder, gone with its children at the end.
+
+    Addresses and settings are those of this process's environment.
+    """
+    folder.mkdir(exist_ok=True)
+    number = len(list(folder.parent.glob(f"{folder.name}.*.log")))
+    log = folder.with_name(f"{folder.name}.{number}.log")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "worker", command, *options],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "REMAP_SIGTERM": "SIGQUIT"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    service = Service(process, log)
+    try:
+        yield service
+    finally:
+        service.kill_all()
+        print(f"--- {command}\n{service.said()[-SHOWN:]}")  # noqa: T201 - pytest shows it on failure
+
+
+def ready(service: Service, word: str) -> Service:
+    """The service, once it logged the word."""
+    eventually(
+        lambda: word in service.said() or service.has_ended(), 30, "the service is not ready"
+    )
+    assert not service.has_ended(), service.said()[-SHOWN:]
+    return service

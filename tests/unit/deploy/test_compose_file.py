@@ -1,0 +1,161 @@
+"""docker-compose.yml and deploy/ as texts: valid, closed, without passwords, and about our queues."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orderworks.core.routing import Queue
+from orderworks_app.embedded.binaries import postgresql_binaries, valkey_binary
+from tests.support.compose_processes import FILE, services
+from tests.support.processes import ROOT
+
+TEXT = FILE.read_text(encoding="utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES = services()
+OURS = ["migrate", "worker-updates", "worker-imports", "beat", "flower", "gateway"]
+SERVERS = ["postgres", "valkey", "cache"]
+
+every_service = pytest.mark.parametrize("name", SERVICES)
+
+
+def test_it_is_a_valid_compose_file() -> None:
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*check, FILE], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_it_has_the_servers_and_everything_of_ours() -> None:
+    assert sorted(SERVICES) == sorted(SERVERS + OURS)
+
+
+@every_service
+def test_a_service_can_do_no_more_than_it_needs(name: str) -> None:
+    service = SERVICES[name]
+    assert int(service["user"].partition(":")[0]) > 0
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["init"] is True
+    assert any(mount.startswith("/tmp:") for mount in service["tmpfs"])  # noqa: S108 - its own
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert not {"privileged", "cap_add", "devices", "network_mode", "pid"} & set(service)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_own_run_as_10001(name: str) -> None:
+    assert SERVICES[name]["user"] == "10001:10001"
+
+
+@every_service
+def test_what_dies_starts_again_except_the_migration(name: str) -> None:
+    assert SERVICES[name]["restart"] == ("no" if name == "migrate" else "unless-stopped")
+
+
+@every_service
+def test_a_service_waits_until_what_it_needs_is_healthy(name: str) -> None:
+    for other, how in SERVICES[name].get("depends_on", {}).items():
+        wanted = "service_completed_successfully" if other == "migrate" else "service_healthy"
+        assert how["condition"] == wanted
+        assert other == "migrate" or SERVICES[other]["healthcheck"]["test"][0] == "CMD"
+
+
+def test_nothing_works_on_an_old_schema() -> None:
+    for name in ("worker-updates", "worker-imports", "beat", "gateway"):
+        assert "migrate" in SERVICES[name]["depends_on"]
+
+
+def test_the_workers_consume_every_queue_once() -> None:
+    commands = [SERVICES[name]["command"] for name in SERVICES if name.startswith("worker-")]
+    consumed = [queue for words in commands for queue in words[words.index("-Q") + 1].split(",")]
+    assert sorted(consumed) == sorted(queue.value for queue in Queue)
+
+
+@pytest.mark.parametrize("name", ["worker-updates", "worker-imports"])
+def test_a_worker_has_time_to_hand_its_messages_back(name: str) -> None:
+    assert SERVICES[name]["environment"]["REMAP_SIGTERM"] == "SIGQUIT"
+    assert SERVICES[name]["stop_grace_period"] == "45s"
+
+
+def test_only_what_people_use_is_published_and_only_to_this_host() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {
+        "flower": ["127.0.0.1:5555:5555"],
+        "gateway": ["127.0.0.1:8000:8000"],
+    }
+    assert "--read_only" in SERVICES["flower"]["command"]
+
+
+def test_data_cannot_be_reached_from_outside() -> None:
+    assert all(COMPOSE["networks"][name]["internal"] for name in ("database", "broker"))
+    reachable = [name for name in SERVICES if "front" in SERVICES[name]["networks"]]
+    assert reachable == ["flower", "gateway"]
+    assert "database" not in SERVICES["flower"]["networks"]
+
+
+def test_no_password_stands_in_it() -> None:
+    assert not re.findall(r"://[^/\s]*:[^/\s]*@", TEXT)
+    for service in SERVICES.values():
+        for variable, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|AUTH|SECRET|DATABASE_URL|REDIS_URL|BROKER_URL", variable):
+                assert variable.endswith("_FILE")
+                assert value.removeprefix("/run/secrets/") in service["secrets"]
+
+
+@every_service
+def test_a_service_gets_the_secrets_that_it_names(name: str) -> None:
+    service = SERVICES[name]
+    words = [*service["command"], *service.get("environment", {}).values()]
+    named = {found for word in words for found in re.findall(r"/run/secrets/(\w+)", word)}
+    assert named == set(service.get("secrets", []))
+
+
+def test_every_secret_is_a_file_that_make_secrets_makes(tmp_path: Path) -> None:
+    make_secrets(tmp_path)
+    for name, secret in COMPOSE["secrets"].items():
+        assert secret == {"file": f"./secrets/{name}"}
+        assert (tmp_path / name).read_text(encoding="utf-8").strip()
+
+
+def make_secrets(folder: Path) -> dict[str, str]:
+    subprocess.run([ROOT / "deploy/make-secrets", folder], check=True, capture_output=True)
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+
+
+def test_secrets_are_private_here_and_readable_in_containers(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    make_secrets(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o444}
+
+
+def test_making_secrets_again_changes_none_and_mends_what_is_missing(tmp_path: Path) -> None:
+    first = make_secrets(tmp_path)
+    (tmp_path / "redis_url").unlink()
+    assert make_secrets(tmp_path) == first
+
+
+def test_no_two_installations_share_a_password(tmp_path: Path) -> None:
+    one, other = make_secrets(tmp_path / "one"), make_secrets(tmp_path / "other")
+    assert not {name for name in one if one[name] == other[name]}
+
+
+def test_images_are_of_the_versions_that_the_tests_run() -> None:
+    assert (
+        SERVICES["postgres"]["image"]
+        == f"postgres:{version(postgresql_binaries(None) / 'postgres')}"
+    )
+    for name in ("valkey", "cache"):
+        assert SERVICES[name]["image"] == f"valkey/valkey:{version(valkey_binary())}"
+
+
+def version(server: Path) -> str:
+    said = subprocess.run([server, "--version"], check=True, capture_output=True, text=True).stdout
+    found = re.search(r"(?:\) |v=)([\d.]+)", said)
+    assert found, said
+    return found[1]
