@@ -64,7 +64,7 @@ def attempt(rounds: int, *sides: Side) -> tuple[list[Result], list[NotRun]]:
 
 
 def take_turns(
-    rounds: int, runs: Mapping[str, Callable[[], T]], told: Callable[[T], str]
+    rounds: int, runs: Mapping[str, Callable[[], T]], describe: Callable[[T], str]
 ) -> tuple[dict[str, list[T]], list[NotRun]]:
     """What each of `runs` gave in each round; and those that failed, which take no further turn."""
     given: dict[str, list[T]] = {name: [] for name in runs}
@@ -79,7 +79,7 @@ def take_turns(
             tell(
                 f"not run: {failed[name].reason}\n"
                 if name in failed
-                else f"{told(given[name][-1])}\n"
+                else f"{describe(given[name][-1])}\n"
             )
     return {name: each for name, each in given.items() if name not in failed}, [*failed.values()]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orderworks.core.errors import ConfigurationError, InvalidInput
-from orderworks_app.cli.stack import end_as_by_ctrl_c
+from orderworks_app.cli.stack import signals_as_interrupt
 
 PICTURES = (".svg", ".png")
 
@@ -18,7 +18,7 @@ commands = typer.Typer(
 )
 
 
-def created(file: Path | None) -> Path | None:
+def writable_file(file: Path | None) -> Path | None:
     """The file, if one is named, as one that can be written: before anything is measured.
 
     Raises:
@@ -33,7 +33,7 @@ def created(file: Path | None) -> Path | None:
     return file
 
 
-def drawable(file: Path | None) -> Path | None:
+def picture_file(file: Path | None) -> Path | None:
     """The file, if one is named, as one that a picture can be written to.
 
     Raises:
@@ -44,23 +44,23 @@ def drawable(file: Path | None) -> Path | None:
         raise InvalidInput(f"{file}: name it {' or '.join(f'*{each}' for each in PICTURES)}")
     if file and find_spec("matplotlib") is None:
         raise ConfigurationError("--plot needs matplotlib: pip install 'orderworks[dev]'")
-    return created(file)
+    return writable_file(file)
 
 
-Rows = Annotated[int, typer.Option(min=1000, help="Orders.")]
-Rounds = Annotated[int, typer.Option(min=1, help="Rounds; their median counts.")]
+RowsOption = Annotated[int, typer.Option(min=1000, help="Orders.")]
+RoundsOption = Annotated[int, typer.Option(min=1, help="Rounds; their median counts.")]
 PEERS = "Also other job systems; they are installed in your cache folder."
 JsonFile = Annotated[
     Path | None,
     typer.Option(
-        "--json", metavar="FILE", help="Write all figures to this file.", callback=created
+        "--json", metavar="FILE", help="Write all figures to this file.", callback=writable_file
     ),
 ]
 
 PlotFile = Annotated[
     Path | None,
     typer.Option(
-        "--plot", metavar="FILE", help="Draw the rates to this SVG or PNG.", callback=drawable
+        "--plot", metavar="FILE", help="Draw the rates to this SVG or PNG.", callback=picture_file
     ),
 ]
 
@@ -71,11 +71,11 @@ def bench() -> None:
 
     Each benchmark starts a stack of its own and removes it with its data; no other is touched.
     """
-    end_as_by_ctrl_c()
+    signals_as_interrupt()
 
 
 @commands.command()
-def imports(rows: Rows = 1_000_000, rounds: Rounds = 5, json: JsonFile = None) -> None:
+def imports(rows: RowsOption = 1_000_000, rounds: RoundsOption = 5, json: JsonFile = None) -> None:
     r"""Compare imports with `\copy`: new rows, changed rows, the same rows again, bad rows."""
     from bench import report
     from bench.imports import imports as benchmark
@@ -84,7 +84,9 @@ def imports(rows: Rows = 1_000_000, rounds: Rounds = 5, json: JsonFile = None) -
 
 
 @commands.command("imports-baselines")
-def imports_baselines(rows: Rows = 1_000_000, rounds: Rounds = 5, json: JsonFile = None) -> None:
+def imports_baselines(
+    rows: RowsOption = 1_000_000, rounds: RoundsOption = 5, json: JsonFile = None
+) -> None:
     r"""Compare every other way of loading a file with `\copy` and an import."""
     from bench import report
     from bench.imports import imports as benchmark
@@ -94,7 +96,7 @@ def imports_baselines(rows: Rows = 1_000_000, rounds: Rounds = 5, json: JsonFile
 
 @commands.command("imports-growth")
 def imports_growth(
-    rows: Rows = 1_000_000,
+    rows: RowsOption = 1_000_000,
     steps: Annotated[int, typer.Option(min=1, help="Files, one after another.")] = 10,
     json: JsonFile = None,
 ) -> None:
@@ -122,11 +124,11 @@ def imports_memory(
 @commands.command()
 def updates(
     *,
-    rows: Rows = 1_000_000,
+    rows: RowsOption = 1_000_000,
     count: Annotated[
         int, typer.Option("--updates", min=1000, help="Updates; slow sides do a share of them.")
     ] = 500_000,
-    rounds: Rounds = 5,
+    rounds: RoundsOption = 5,
     peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
     json: JsonFile = None,
     plot: PlotFile = None,
@@ -141,11 +143,11 @@ def updates(
 @commands.command()
 def enqueue(
     *,
-    rows: Rows = 1_000_000,
+    rows: RowsOption = 1_000_000,
     count: Annotated[
         int, typer.Option("--updates", min=1000, help="Enqueues; slow sides do a share of them.")
     ] = 500_000,
-    rounds: Rounds = 5,
+    rounds: RoundsOption = 5,
     peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
     json: JsonFile = None,
     plot: PlotFile = None,
@@ -160,9 +162,9 @@ def enqueue(
 @commands.command()
 def latency(
     *,
-    rows: Rows = 1_000_000,
+    rows: RowsOption = 1_000_000,
     seconds: Annotated[float, typer.Option(min=0.1, help="Seconds at each rate.")] = 10,
-    rounds: Rounds = 5,
+    rounds: RoundsOption = 5,
     peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
     json: JsonFile = None,
     plot: PlotFile = None,
@@ -177,14 +179,14 @@ def latency(
 @commands.command()
 def cache(
     *,
-    rows: Rows = 1_000_000,
+    rows: RowsOption = 1_000_000,
     values: Annotated[
         int, typer.Option(min=1000, help="Cached values, of which a tenth is dropped.")
     ] = 1_000_000,
     reads: Annotated[
         int, typer.Option(min=1000, help="Cached reads, and reads and updates of the mix.")
     ] = 50_000,
-    rounds: Rounds = 5,
+    rounds: RoundsOption = 5,
     json: JsonFile = None,
     plot: PlotFile = None,
 ) -> None:
@@ -198,10 +200,10 @@ def cache(
 @commands.command()
 def gateway(
     *,
-    rows: Rows = 1_000_000,
+    rows: RowsOption = 1_000_000,
     count: Annotated[int, typer.Option("--updates", min=1000, help="Updates a batch.")] = 200_000,
     reads: Annotated[int, typer.Option(min=1000, help="Cached reads.")] = 50_000,
-    rounds: Rounds = 5,
+    rounds: RoundsOption = 5,
     json: JsonFile = None,
     plot: PlotFile = None,
 ) -> None:
@@ -214,9 +216,9 @@ def gateway(
 
 @commands.command()
 def drains(
-    rows: Rows = 1_000_000,
+    rows: RowsOption = 1_000_000,
     count: Annotated[int, typer.Option("--updates", min=1000, help="Updates.")] = 200_000,
-    rounds: Rounds = 5,
+    rounds: RoundsOption = 5,
     json: JsonFile = None,
     plot: PlotFile = None,
 ) -> None:
@@ -233,7 +235,7 @@ def reports(
         list[int] | None, typer.Option(min=1000, help="Orders; may be repeated.")
     ] = None,
     changes: Annotated[int, typer.Option(min=1, help="Orders that change.")] = 10_000,
-    rounds: Rounds = 5,
+    rounds: RoundsOption = 5,
     json: JsonFile = None,
     plot: PlotFile = None,
 ) -> None:
@@ -249,9 +251,9 @@ def reports(
 
 @commands.command()
 def changelog(
-    rows: Rows = 1_000_000,
+    rows: RowsOption = 1_000_000,
     count: Annotated[int, typer.Option("--updates", min=1000, help="Updates.")] = 200_000,
-    rounds: Rounds = 5,
+    rounds: RoundsOption = 5,
     json: JsonFile = None,
     plot: PlotFile = None,
 ) -> None:

@@ -37,7 +37,7 @@ class Latency(msgspec.Struct, frozen=True):
         return self.fell_behind * 2 <= self.rounds
 
 
-class Load(msgspec.Struct, frozen=True):
+class QueryCount(msgspec.Struct, frozen=True):
     """Queries that reached PostgreSQL of so many reads: in each round, and the median."""
 
     name: str
@@ -50,5 +50,5 @@ class Figures(msgspec.Struct, frozen=True):
     """What one benchmark found, and what a reader has to know about the run."""
 
     benchmark: str
-    results: Sequence[Result | NotRun | Peak | Latency | Load]
+    results: Sequence[Result | NotRun | Peak | Latency | QueryCount]
     notes: list[str]

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.alternate import NotRun, Result
-from bench.figures import Figures, Latency, Load, Peak
+from bench.figures import Figures, Latency, Peak, QueryCount
 from bench.psql_copy import version_of
 from orderworks_app.embedded.binaries import postgresql_binaries
 from orderworks_app.terminal import console, table
@@ -24,7 +24,7 @@ from orderworks_app.terminal import console, table
 def publish(figures: Figures, file: Path | None, picture: Path | None = None) -> None:
     """Print the table; write the document, and draw the picture, if a file is named for it."""
     console.print(_table(figures))
-    if loads := [each for each in figures.results if isinstance(each, Load)]:
+    if loads := [each for each in figures.results if isinstance(each, QueryCount)]:
         console.print(_table_of_loads(loads))
     for each in figures.results:
         if isinstance(each, NotRun):
@@ -101,7 +101,7 @@ def _table_of_latencies(latencies: Sequence[Latency]) -> Table:
     return lines
 
 
-def _table_of_loads(loads: Sequence[Load]) -> Table:
+def _table_of_loads(loads: Sequence[QueryCount]) -> Table:
     right = ("reads", "queries")
     lines = table("what", *right, right=right)
     for each in loads:

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from bench.alternate import tell
 from bench.psql_copy import copy
-from orderworks.core.database import INVALIDATES, database_address, make_engine
+from orderworks.core.database import SELF_INVALIDATING, database_address, make_engine
 from orderworks.core.errors import OrderworksError
 from orderworks.core.settings import Settings
-from orderworks_app.demo.data import Sample, generate
+from orderworks_app.demo.data import GeneratedFiles, generate
 from orderworks_app.embedded.stack import temporary_stack
 
 TABLES = (
@@ -28,7 +28,7 @@ QUIET = {"REPORT_INTERVAL": "86400", "SWEEP_INTERVAL": "86400"}
 
 
 @dataclass(frozen=True)
-class Shop:
+class BenchStack:
     """Servers, workers and data of one benchmark.
 
     Attributes:
@@ -41,28 +41,28 @@ class Shop:
     engine: sa.Engine
     admin: sa.Engine
     folder: Path
-    sample: Sample
+    sample: GeneratedFiles
 
     def without_orders(self) -> None:
         """Begin anew: all customers, no order, no rollups, no log; nothing left to be written."""
         with self.engine.begin() as connection:
             connection.execute(sa.text(f"TRUNCATE {TABLES} CASCADE"))
         copy(self.settings.database, "customers", self.sample.customers_file)
-        self.settle("customers")
+        self.vacuum_and_checkpoint("customers")
 
     def with_orders(self) -> None:
         """Begin anew with all customers and all orders."""
         self.without_orders()
         copy(self.settings.database, "orders", self.sample.orders_file)
-        self.settle("orders")
+        self.vacuum_and_checkpoint("orders")
 
-    def settle(self, table: str) -> None:
+    def vacuum_and_checkpoint(self, table: str) -> None:
         """Do now what the server would else do in the middle of the next measurement."""
         with self.admin.connect() as connection:
             connection.execute(sa.text(f"VACUUM (ANALYZE) {table}"))
             connection.execute(sa.text("CHECKPOINT"))
 
-    def forget_changes(self) -> None:
+    def empty_change_log(self) -> None:
         """Empty the log, as a refresh of the reports would."""
         with self.engine.begin() as connection:
             connection.execute(sa.text("TRUNCATE change_log"))
@@ -97,7 +97,7 @@ class Shop:
 
 
 @contextmanager
-def open_shop(rows: int) -> Iterator[Shop]:
+def open_shop(rows: int) -> Iterator[BenchStack]:
     """A stack with workers, gone with its data at the end, and `rows` generated orders."""
     tell(f"starting servers and workers, generating {rows:,} orders … ")
     with (
@@ -115,7 +115,7 @@ def open_shop(rows: int) -> Iterator[Shop]:
             database_address(str(stack.admin_url)), isolation_level="AUTOCOMMIT"
         )
         _invalidate_themselves(admin, settings)
-        yield Shop(settings, engine, admin, Path(folder), sample)
+        yield BenchStack(settings, engine, admin, Path(folder), sample)
         engine.dispose()
         admin.dispose()
 
@@ -127,7 +127,7 @@ def _invalidate_themselves(admin: sa.Engine, settings: Settings) -> None:
     """
     database = database_address(settings.database).database
     with admin.connect() as connection:
-        for name, value in INVALIDATES.items():
+        for name, value in SELF_INVALIDATING.items():
             connection.execute(sa.text(f"ALTER DATABASE {database} SET {name} = '{value}'"))
 
 

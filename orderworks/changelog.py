@@ -19,7 +19,7 @@ def touched_customers(connection: sa.Connection) -> list[int]:
     return list(set().union(*connection.scalars(_TOUCHED)))
 
 
-def leaves_stale(connection: sa.Connection) -> bool:
+def has_uninvalidated(connection: sa.Connection) -> bool:
     """Whether somebody changed orders or customers who does not make cached reads disappear himself."""
     return bool(connection.scalar(_STALE))
 

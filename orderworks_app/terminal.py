@@ -12,16 +12,18 @@ from rich.table import Table
 # A pipe has no width, and should not get a table cut to that of a terminal.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
-STEERING = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+CONTROL_CHARACTERS = re.compile(
+    "[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
 """What a terminal would do instead of showing it: control characters, changes of direction."""
 
 
-def plain(text: str) -> str:
+def escaped(text: str) -> str:
     """Text from outside as it may be printed: no markup, and nothing that would steer the terminal."""
-    return escape(STEERING.sub(lambda found: ascii(found[0])[1:-1], text))
+    return escape(CONTROL_CHARACTERS.sub(lambda found: ascii(found[0])[1:-1], text))
 
 
-def say(sentence: str) -> None:
+def print_sentence(sentence: str) -> None:
     """Print a sentence; the terminal wraps it where it is, a pipe gets it whole."""
     console.print(sentence, soft_wrap=True)
 

@@ -11,13 +11,13 @@ from orderworks.core.routing import TaskName
 from orderworks.updates.messages import OrderUpdate
 from producer.client import Producer, load_settings
 from producer.effects import Answers, Ask, Nudge, Steps
-from producer.imports.accept import Source
 from producer.imports.job import ImportJob
+from producer.imports.sources.open_source import ImportSource
 from producer.nudges import Nudges
 from producer.receipts import AsyncReceipt
-from producer.updates.append import Appends, Wanted
-from producer.updates.async_connections import AsyncLine, AsyncLines
-from producer.updates.chunking import async_chunks
+from producer.updates.append import Appender, AppendOptions
+from producer.updates.async_connections import AsyncConnections, AsyncRedisConnection
+from producer.updates.chunking import aiter_chunks
 
 T = TypeVar("T")
 
@@ -61,8 +61,8 @@ class AsyncProducer:
         """
         settings = load_settings(redis_url, broker_url, spool_url)
         client = make_async_redis(settings.stream, settings.redis_timeout)
-        self._lines = AsyncLines(client, settings.redis_timeout)
-        self._appends = Appends(settings)
+        self._connections = AsyncConnections(client, settings.redis_timeout)
+        self._appender = Appender(settings)
         self._nudges = Nudges(settings.broker)
         self._importer = Producer(redis_url=redis_url, broker_url=broker_url, spool_url=spool_url)
 
@@ -79,7 +79,7 @@ class AsyncProducer:
 
     async def close(self) -> None:
         """Close the connections. Nothing waits to be sent: what was accepted is accepted."""
-        await self._lines.close()
+        await self._connections.close()
         self._nudges.close()
         self._importer.close()
 
@@ -110,13 +110,13 @@ class AsyncProducer:
         track: bool = False,
     ) -> str | AsyncReceipt:
         """Accept one update; its entry id, or a receipt. As `Producer.update`, errors included."""
-        wanted = Wanted(wait_for_room, durable, track)
-        entry = await self._carry_out(self._appends.one(update, wanted))
+        wanted = AppendOptions(wait_for_room, durable, track)
+        entry = await self._run(self._appender.append_one(update, wanted))
         return self.receipt(update.order_id, entry) if track else entry
 
     def receipt(self, order_id: int, entry: str) -> AsyncReceipt:
         """The receipt for a tracked update, from its entry id. As `Producer.receipt`."""
-        return AsyncReceipt(entry, self._appends.shard_of_order(order_id), self._carry_out)
+        return AsyncReceipt(entry, self._appender.shard_of_order(order_id), self._run)
 
     async def update_many(
         self,
@@ -129,15 +129,17 @@ class AsyncProducer:
 
         The event loop waits for an iterable that is not async while that makes a chunk.
         """
-        wanted = Wanted(wait_for_room, durable)
+        wanted = AppendOptions(wait_for_room, durable)
         accepted = 0
-        await self._carry_out(self._appends.ready(wanted))
-        async with aclosing(async_chunks(updates, self._appends.chunk_size(wanted))) as made:
+        await self._run(self._appender.ensure_durable(wanted))
+        async with aclosing(aiter_chunks(updates, self._appender.chunk_size(wanted))) as made:
             async for chunk in made:
-                accepted = await self._carry_out(self._appends.chunk(chunk, accepted, wanted))
+                accepted = await self._run(self._appender.append_chunk(chunk, accepted, wanted))
         return accepted
 
-    async def import_file(self, source: Source, **options: Unpack[ImportOptions]) -> ImportJob:
+    async def import_file(
+        self, source: ImportSource, **options: Unpack[ImportOptions]
+    ) -> ImportJob:
         """Accept a file, in a thread; the job. As `Producer.import_file`, errors included.
 
         `await asyncio.to_thread(job.wait)` waits for it.
@@ -145,19 +147,19 @@ class AsyncProducer:
         return await asyncio.to_thread(partial(self._importer.import_file, source, **options))
 
     async def import_tried(self, import_id: str, *, again: bool = False) -> ImportJob:
-        """Import the file that a dry run has kept, in a thread; as `Producer.import_tried`."""
+        """Import the file that a dry run has kept, in a thread; as `Producer.import_kept_file`."""
         return await asyncio.to_thread(self._importer.import_tried, import_id, again=again)
 
-    async def _carry_out(self, steps: Steps[T]) -> T:
+    async def _run(self, steps: Steps[T]) -> T:
         """Take the steps; what they return."""
         answers: Answers | None = None
-        kept: AsyncLine | None = None
+        kept: AsyncRedisConnection | None = None
         try:
             while True:
                 step = steps.send(answers)
                 if isinstance(step, Ask):
                     line, kept = kept, None
-                    answers, kept = await self._lines.ask(step, line)
+                    answers, kept = await self._connections.exchange(step, line)
                 elif isinstance(step, Nudge):
                     await asyncio.to_thread(self._nudges.send, TaskName.DRAIN_UPDATES, step.shard)
                 else:
@@ -167,4 +169,4 @@ class AsyncProducer:
             return result
         finally:
             if kept:
-                await self._lines.drop(kept)
+                await self._connections.discard(kept)

@@ -12,15 +12,21 @@ from orderworks.core.settings import Settings
 from orderworks.imports.spool import Spool
 from orderworks.updates.messages import OrderUpdate
 from producer.effects import Answers, Ask, Nudge, Steps
-from producer.imports.accept import Source, accept_import, accept_tried
+from producer.imports.accept import accept_import, accept_kept_file
 from producer.imports.job import ImportJob
-from producer.imports.options import Options, known_kind, over_parent, refuse_unknown_parent
+from producer.imports.options import (
+    Options,
+    refuse_unknown_parent,
+    require_kind,
+    with_parent_defaults,
+)
 from producer.imports.presets import Preset, read_preset
+from producer.imports.sources.open_source import ImportSource
 from producer.nudges import Nudges
 from producer.receipts import Receipt
-from producer.updates.append import Appends, Wanted
-from producer.updates.chunking import chunks
-from producer.updates.connections import Line, Lines
+from producer.updates.append import Appender, AppendOptions
+from producer.updates.chunking import iter_chunks
+from producer.updates.connections import Connections, RedisConnection
 
 T = TypeVar("T")
 
@@ -62,8 +68,8 @@ class Producer:
         """
         self._settings = settings = load_settings(redis_url, broker_url, spool_url)
         self._redis = make_redis(settings.stream, settings.redis_timeout)
-        self._lines = Lines(self._redis)
-        self._appends = Appends(settings)
+        self._connections = Connections(self._redis)
+        self._appender = Appender(settings)
         self._nudges = Nudges(settings.broker)
 
     @classmethod
@@ -80,7 +86,7 @@ class Producer:
     def close(self) -> None:
         """Close the connections. Nothing waits to be sent: what was accepted is accepted."""
         self._nudges.close()
-        self._lines.close()
+        self._connections.close()
         self._redis.close()
 
     @overload
@@ -125,13 +131,13 @@ class Producer:
             NotDurable: it is accepted, but not known to be on disk.
             ConfigurationError: `durable` is asked of a server that keeps no file.
         """
-        wanted = Wanted(wait_for_room, durable, track)
-        entry = self._carry_out(self._appends.one(update, wanted))
+        wanted = AppendOptions(wait_for_room, durable, track)
+        entry = self._run(self._appender.append_one(update, wanted))
         return self.receipt(update.order_id, entry) if track else entry
 
     def receipt(self, order_id: int, entry: str) -> Receipt:
         """The receipt for a tracked update, from its entry id: for others than who handed it over."""
-        return Receipt(entry, self._appends.shard_of_order(order_id), self._carry_out)
+        return Receipt(entry, self._appender.shard_of_order(order_id), self._run)
 
     def update_many(
         self,
@@ -158,16 +164,16 @@ class Producer:
             ConfigurationError, Unavailable: `durable` is asked of a server that keeps no file, or
                 does not say so.
         """
-        wanted = Wanted(wait_for_room, durable)
+        wanted = AppendOptions(wait_for_room, durable)
         accepted = 0
-        self._carry_out(self._appends.ready(wanted))
-        for chunk in chunks(updates, self._appends.chunk_size(wanted)):
-            accepted = self._carry_out(self._appends.chunk(chunk, accepted, wanted))
+        self._run(self._appender.ensure_durable(wanted))
+        for chunk in iter_chunks(updates, self._appender.chunk_size(wanted)):
+            accepted = self._run(self._appender.append_chunk(chunk, accepted, wanted))
         return accepted
 
     def import_file(  # noqa: PLR0913 - all that can be said of a file, each by its name
         self,
-        source: Source,
+        source: ImportSource,
         *,
         kind: str | None = None,
         mapping: Mapping[str, str] | None = None,
@@ -201,7 +207,7 @@ class Producer:
             again: import it although the same content was imported in the same way before. Otherwise
                 the answer is the job of that import, and its `repeated` is true.
             dry_run: say what would be, and change nothing.
-            keep: keep the file of the dry run for six hours. `import_tried` imports it.
+            keep: keep the file of the dry run for six hours. `import_kept_file` imports it.
 
         Raises:
             InvalidInput: two of these contradict each other.
@@ -209,13 +215,13 @@ class Producer:
             ConfigurationError: there is no such preset, or it is wrong.
             Unavailable: the spool or Redis did not answer. Nothing is imported.
         """
-        usual = self._usual(preset)
+        usual = self._preset_defaults(preset)
         if parent is not None:
-            usual = self._usual_of_child(usual, parent, kind, mapping)
+            usual = self._parent_defaults(usual, parent, kind, mapping)
         if strict or max_rejects is not None:
             usual = msgspec.structs.replace(usual, strict=None, max_rejects=None)
         options = Options(
-            kind=known_kind(kind or usual.kind or "orders"),
+            kind=require_kind(kind or usual.kind or "orders"),
             mapping={**usual.map, **(mapping or {})},
             delimiter=usual.delimiter if delimiter is None else delimiter,
             strict=strict or bool(usual.strict),
@@ -237,16 +243,16 @@ class Producer:
             WrongState: no file of such a dry run is kept: it is not done, was imported, or is too old.
             Unavailable: the spool or Redis did not answer. Nothing is imported.
         """
-        job = accept_tried(
+        job = accept_kept_file(
             import_id, again=again, spool=Spool(self._settings.spool), stream=self._redis
         )
-        return self._nudged(job)
+        return self._nudge(job)
 
-    def _usual(self, preset: str | None) -> Preset:
+    def _preset_defaults(self, preset: str | None) -> Preset:
         """What counts where the caller says nothing."""
         return read_preset(self._settings.import_presets, preset) if preset else Preset()
 
-    def _usual_of_child(
+    def _parent_defaults(
         self, usual: Preset, parent: str, kind: str | None, mapping: Mapping[str, str] | None
     ) -> Preset:
         """What counts for mended rejects where the caller and the preset say nothing: the parent."""
@@ -256,9 +262,9 @@ class Producer:
         if summary is None:
             refuse_unknown_parent(parent, kind or usual.kind, mapping or usual.map or mapping)
             return usual
-        return over_parent(usual, summary)
+        return with_parent_defaults(usual, summary)
 
-    def _import(self, source: Source, options: Options) -> ImportJob:
+    def _import(self, source: ImportSource, options: Options) -> ImportJob:
         job = accept_import(
             source,
             options,
@@ -266,22 +272,22 @@ class Producer:
             stream=self._redis,
             settings=self._settings,
         )
-        return self._nudged(job)
+        return self._nudge(job)
 
-    def _nudged(self, job: ImportJob) -> ImportJob:
+    def _nudge(self, job: ImportJob) -> ImportJob:
         if not job.repeated:
             self._nudges.send(TaskName.PLAN_IMPORT, job.id)
         return job
 
-    def _carry_out(self, steps: Steps[T]) -> T:
+    def _run(self, steps: Steps[T]) -> T:
         """Take the steps; what they return."""
         answers: Answers | None = None
-        kept: Line | None = None
+        kept: RedisConnection | None = None
         try:
             while True:
                 step = steps.send(answers)
                 if isinstance(step, Ask):
-                    answers, kept = self._lines.ask(step, kept)
+                    answers, kept = self._connections.exchange(step, kept)
                 elif isinstance(step, Nudge):
                     self._nudges.send(TaskName.DRAIN_UPDATES, step.shard)
                 else:
@@ -291,4 +297,4 @@ class Producer:
             return result
         finally:
             if kept:
-                self._lines.drop(kept)
+                self._connections.discard(kept)

@@ -29,8 +29,8 @@ class Ask(NamedTuple):
 
     commands: bytes
     answers: int
-    patience: float | None
-    keep: bool = False
+    timeout: float | None
+    keep_connection: bool = False
 
 
 class Pause(NamedTuple):
@@ -54,8 +54,8 @@ class Answers(NamedTuple):
         sent: false if nothing was sent, so that the server certainly did nothing.
     """
 
-    given: list[Any]
-    lost: redis.RedisError | None = None
+    received: list[Any]
+    error: redis.RedisError | None = None
     sent: bool = True
 
 

@@ -4,15 +4,15 @@ from collections.abc import Awaitable, Callable
 
 from orderworks.core.errors import WaitTimeout
 from orderworks.core.keys import update_verdict
-from orderworks.core.redis import packed
-from orderworks.updates.messages import Outcome, Verdict
+from orderworks.core.redis import pack_command
+from orderworks.updates.messages import UpdateOutcome, Verdict
 from producer.effects import Answers, Ask, Pause, Steps, pauses
 
-PATIENCE = 1.0
+POLL_TIMEOUT = 1.0
 """Seconds to wait for an answer; without one, the next look asks anew."""
 
 
-class _Tracked:
+class _TrackedUpdate:
     """A tracked update, and what is known of it.
 
     Attributes:
@@ -29,18 +29,18 @@ class _Tracked:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.entry!r})"
 
-    def _look(self) -> Steps[None]:
+    def _poll(self) -> Steps[None]:
         """Ask for the outcome; nothing comes of it while there is none or no answer."""
-        answers: Answers = yield Ask(packed("GET", self._key), 1, PATIENCE)
-        if answers.given and isinstance(answers.given[0], bytes):
-            outcome = Outcome.decode(answers.given[0])
+        answers: Answers = yield Ask(pack_command("GET", self._key), 1, POLL_TIMEOUT)
+        if answers.received and isinstance(answers.received[0], bytes):
+            outcome = UpdateOutcome.decode(answers.received[0])
             if outcome.verdict.is_final:
                 self._verdict, self.reason = outcome.verdict, outcome.reason
 
     def _wait(self, timeout: float | None) -> Steps[Verdict]:
         waits = pauses(timeout)
         while self._verdict is None:
-            yield from self._look()
+            yield from self._poll()
             if self._verdict is None:
                 pause = next(waits, None)
                 if pause is None:
@@ -49,14 +49,14 @@ class _Tracked:
         return self._verdict
 
 
-class Receipt(_Tracked):
+class Receipt(_TrackedUpdate):
     """The receipt for an accepted update. The update goes on whether or not anybody waits."""
 
     def __init__(
         self, entry: str, shard: int, carry_out: Callable[[Steps[Verdict]], Verdict]
     ) -> None:
         super().__init__(entry, shard)
-        self._carry_out = carry_out
+        self._run = carry_out
 
     def wait(self, timeout: float | None = None) -> Verdict:
         """Wait until the workers have settled the update; the verdict, which is final.
@@ -67,18 +67,18 @@ class Receipt(_Tracked):
         Raises:
             WaitTimeout: there is no verdict by then; the update goes on.
         """
-        return self._carry_out(self._wait(timeout))
+        return self._run(self._wait(timeout))
 
 
-class AsyncReceipt(_Tracked):
+class AsyncReceipt(_TrackedUpdate):
     """The same from an `AsyncProducer`."""
 
     def __init__(
         self, entry: str, shard: int, carry_out: Callable[[Steps[Verdict]], Awaitable[Verdict]]
     ) -> None:
         super().__init__(entry, shard)
-        self._carry_out = carry_out
+        self._run = carry_out
 
     async def wait(self, timeout: float | None = None) -> Verdict:  # noqa: ASYNC109 - as Receipt has it
         """Wait until the workers have settled the update. As `Receipt.wait`, errors included."""
-        return await self._carry_out(self._wait(timeout))
+        return await self._run(self._wait(timeout))

@@ -23,7 +23,7 @@ from worker.lifecycle import current
 P = ParamSpec("P")
 R = TypeVar("R")
 
-TAKEN = {"skipped": "its slot is taken, or its entry paused"}
+SKIPPED = {"skipped": "its slot is taken, or its entry paused"}
 """The result of a message that was not run."""
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ class GuardedTask(Task[P, R]):
             return self.run(*args, **kwargs)
         if not self._claim(slot):
             log.info("beat_slot_taken", entry=slot.entry)
-            return TAKEN
+            return SKIPPED
         return self._run_in(slot, *args, **kwargs)
 
     def _claim(self, slot: Slot) -> bool:
@@ -55,19 +55,19 @@ class GuardedTask(Task[P, R]):
         try:
             result = self.run(*args, **kwargs)
         except Exception as error:
-            _note(partial(slots.note_failure, entry=slot.entry, error=_said(error)))
+            _record(partial(slots.record_failure, entry=slot.entry, error=_error_text(error)))
             raise
         if result is not None:
-            note_success(slot.entry)
+            record_success(slot.entry)
         return result
 
 
-def note_success(entry: str) -> None:
+def record_success(entry: str) -> None:
     """Note that what the entry is for was done now."""
-    _note(partial(slots.note_success, entry=entry))
+    _record(partial(slots.record_success, entry=entry))
 
 
-def _note(write: Callable[[sa.Connection], None]) -> None:
+def _record(write: Callable[[sa.Connection], None]) -> None:
     """Note what became of a run. That PostgreSQL is away by now changes nothing about it."""
     try:
         with current().engine.begin() as connection:
@@ -76,7 +76,7 @@ def _note(write: Callable[[sa.Connection], None]) -> None:
         log.warning("beat_run_not_noted", error=str(error).strip())
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 

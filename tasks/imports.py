@@ -35,13 +35,13 @@ def load_chunk(import_id: str, number: int) -> dict[str, Any] | None:
     longer than other tasks.
     """
     importer = current().importer
-    if importer.must_wait():
+    if importer.must_yield():
         time.sleep(YIELD_PAUSE)
         load_chunk.delay(import_id, number)
         return None
     step = importer.load_chunk(import_id, number)
     if step is None:
         return None
-    for overtaken in step.again:
+    for overtaken in step.chunks_to_nudge:
         load_chunk.delay(import_id, overtaken)
     return step.summary

@@ -9,7 +9,7 @@ from celery.signals import worker_ready
 from orderworks.core.keys import refresh_nudge
 from orderworks.core.routing import REFRESH_ENTRY, TaskName
 from orderworks.reports.refresh import refresh
-from tasks.base import note_success, summary, task
+from tasks.base import record_success, summary, task
 from worker.lifecycle import current
 
 
@@ -33,7 +33,7 @@ def refresh_top_customers() -> dict[str, Any] | None:
         refresh_top_customers.delay()
         return None
     # Whoever asked for it: that is what beat's entry is for.
-    note_success(REFRESH_ENTRY)
+    record_success(REFRESH_ENTRY)
     return summary(refreshed)
 
 

@@ -7,7 +7,7 @@ import structlog
 
 from orderworks.core.routing import TaskName
 from orderworks.reports import reconcile_runs
-from orderworks.reports.reconcile_runs import Place
+from orderworks.reports.reconcile_runs import ReconcilePosition
 from orderworks.reports.refresh import refresh
 from tasks.base import summary, task
 from worker.beat.slots import slot_of
@@ -15,10 +15,10 @@ from worker.lifecycle import current
 
 log = structlog.get_logger()
 
-ENOUGH = timedelta(hours=1)
+RECENT_ENOUGH = timedelta(hours=1)
 """How lately a check has ended for a message that nothing guards to begin no other one."""
 
-SLICE = 3.0
+SLICE_SECONDS = 3.0
 """Seconds of comparing until others have the worker."""
 
 
@@ -36,15 +36,19 @@ def check_rollups(run: int | None = None, customer: int | None = None) -> dict[s
     if run is None:
         with engine.begin() as connection:
             is_guarded = slot_of(check_rollups.request.headers) is not None
-            place = reconcile_runs.begin_if_due(connection, timedelta() if is_guarded else ENOUGH)
+            place = reconcile_runs.start_run_if_due(
+                connection, timedelta() if is_guarded else RECENT_ENOUGH
+            )
     else:
-        place = Place(run, customer)
-    worked = reconcile_runs.work(engine, _fold_log, place, SLICE) if place else None
+        place = ReconcilePosition(run, customer)
+    worked = (
+        reconcile_runs.reconcile_for(engine, _fold_log, place, SLICE_SECONDS) if place else None
+    )
     if worked is None:
         return None
     following, counted = worked
     if following.customer is None:
-        _tell(following.run)
+        _log_result(following.run)
     else:
         check_rollups.delay(*following)
     return summary(counted)
@@ -56,8 +60,8 @@ def _fold_log() -> None:
     refresh(process.engine, process.cache, process.invalidate, depth)
 
 
-def _tell(run: int) -> None:
+def _log_result(run: int) -> None:
     with current().engine.connect() as connection:
-        found = reconcile_runs.found_by(connection, run)
-    tell = log.warning if found.differed else log.info
-    tell("rollups_checked", **summary(found), drift=found.differed)
+        found = reconcile_runs.counts_of_run(connection, run)
+    tell = log.warning if found.total_differences else log.info
+    tell("rollups_checked", **summary(found), drift=found.total_differences)

@@ -10,14 +10,14 @@ from kombu.exceptions import OperationalError
 
 from orderworks.core.routing import TaskName
 from orderworks.updates.drain import Drain
-from orderworks.updates.ingest import Door
+from orderworks.updates.ingest import UpdateIngest
 from tasks.base import summary, task
 from worker.broker import messages_wait
 from worker.lifecycle import current
 
 log = structlog.get_logger()
 
-RETURN_PAUSE = 1.0
+RETRY_PAUSE = 1.0
 """Seconds before a message that cannot be served goes back, so that it does not go round at speed."""
 
 
@@ -29,7 +29,7 @@ def drain_updates(shard: int) -> dict[str, Any]:
     still in the stream, and the sweep nudges.
     """
     process = current()
-    backlog = process.backlog(shard)
+    backlog = process.update_source(shard)
     drain = Drain(process.engine, backlog, process.cache, process.settings, messages_wait)
     drained = drain.run()
     if drained.more:
@@ -53,10 +53,10 @@ def apply_updates(updates: Any, *more: Any) -> dict[str, Any]:  # noqa: ANN401 -
     try:
         # Several arguments are a list that was not wrapped in one: kept, with the reason.
         whole = (updates, *more) if more else updates
-        return summary(Door(process.engine, process.stream, _nudge).admit(whole))
+        return summary(UpdateIngest(process.engine, process.stream, _nudge).ingest(whole))
     except (sa.exc.SQLAlchemyError, SoftTimeLimitExceeded) as error:
         log.warning("updates_go_back", error=str(error))
-        time.sleep(RETURN_PAUSE)
+        time.sleep(RETRY_PAUSE)
         raise Reject(type(error).__name__, requeue=True) from error
 
 

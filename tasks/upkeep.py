@@ -4,7 +4,7 @@ from typing import Any
 
 from orderworks.core.routing import Queue, TaskName
 from orderworks.maintenance import retention
-from orderworks.maintenance.sweep import MOST_WAITING, find_forgotten
+from orderworks.maintenance.sweep import MAX_WAITING, find_lost_work
 from tasks.base import summary, task
 from tasks.imports import load_chunk, plan_import
 from tasks.updates import drain_updates
@@ -16,8 +16,8 @@ from worker.lifecycle import current
 def sweep() -> dict[str, Any] | None:
     """Nudge whatever waits without a message. Twice or failing: the next sweep finds the rest."""
     process = current()
-    room = max(0, MOST_WAITING - count_messages(Queue.IMPORTS))
-    forgotten = find_forgotten(process.engine, process.stream, process.importer, room)
+    room = max(0, MAX_WAITING - count_messages(Queue.IMPORTS))
+    forgotten = find_lost_work(process.engine, process.stream, process.importer, room)
     if forgotten is None:
         return None
     for shard in forgotten.shards:

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from orderworks.core.redis import make_redis
 from worker import heartbeat
 
-SILENCE = 3.0
+MAX_SILENCE = 3.0
 """Seconds without an answer until the broker counts as gone. Waiting for messages, a worker gets one
 every second, if only that there are none."""
 
@@ -50,13 +50,13 @@ class ConsumerHeartbeat(bootsteps.StartStopStep):
         self._file = heartbeat.heartbeat_file()
         self._entry: Any = None
         if self._file:
-            heartbeat.forget(self._file)
+            heartbeat.remove(self._file)
 
     def start(self, parent: Consumer) -> None:
         """Begin to listen to the heart of a consumer that has just connected."""
         if self._file:
             self._entry = parent.timer.call_repeatedly(
-                heartbeat.INTERVAL, self._look, (parent, self._file)
+                heartbeat.INTERVAL, self._check, (parent, self._file)
             )
 
     def stop(self, parent: Consumer) -> None:  # noqa: ARG002 - the signature is Celery's
@@ -64,9 +64,9 @@ class ConsumerHeartbeat(bootsteps.StartStopStep):
         if self._entry is not None:
             self._entry.cancel()
 
-    def _look(self, consumer: Consumer, path: Path) -> None:
+    def _check(self, consumer: Consumer, path: Path) -> None:
         if _hears_broker(consumer):
-            _beat(path)
+            _touch(path)
 
 
 def _hears_broker(consumer: Consumer) -> bool:
@@ -79,11 +79,11 @@ def _hears_broker(consumer: Consumer) -> bool:
     if channel.qos.can_consume():
         # Sent anew as soon as the answer to the one before has been read.
         asked = channel._brpop_sent_at  # noqa: SLF001 - kombu keeps no public account of it
-        return asked is not None and monotonic() - asked < SILENCE
-    return bool(state.reserved_requests) and _answers(consumer.app.conf.broker_url)
+        return asked is not None and monotonic() - asked < MAX_SILENCE
+    return bool(state.reserved_requests) and _broker_answers(consumer.app.conf.broker_url)
 
 
-def _answers(broker_url: str) -> bool:
+def _broker_answers(broker_url: str) -> bool:
     try:
         with make_redis(broker_url, PING_TIMEOUT) as client:
             return bool(client.ping())
@@ -91,10 +91,10 @@ def _answers(broker_url: str) -> bool:
         return False
 
 
-def _beat(path: Path) -> None:
+def _touch(path: Path) -> None:
     """Beat; a full disk is no reason for Celery to reconnect, which an OSError would be."""
     try:
-        heartbeat.beat(path)
+        heartbeat.touch(path)
     except OSError as error:
         log.warning("heartbeat_failed", path=str(path), reason=error.strerror)
 
@@ -104,19 +104,19 @@ def _watch_beat(sender: Service, **_: object) -> None:
     path = heartbeat.heartbeat_file()
     if path is None:
         return
-    heartbeat.forget(path)
+    heartbeat.remove(path)
     scheduler = sender.scheduler
-    scheduler.tick = _watched(scheduler, path)  # type: ignore[assignment, method-assign]
+    scheduler.tick = _with_heartbeat(scheduler, path)  # type: ignore[assignment, method-assign]
 
 
-def _watched(scheduler: Any, path: Path) -> Callable[[], float]:  # noqa: ANN401 - any class of them
+def _with_heartbeat(scheduler: Any, path: Path) -> Callable[[], float]:  # noqa: ANN401 - any class of them
     tick = scheduler.tick
 
     def watched_tick() -> float:
         seconds: float = tick()
         # Ours says whether it heard; any other scheduler raises if it did not.
         if getattr(scheduler, "hears_broker", True):
-            _beat(path)
+            _touch(path)
         return seconds
 
     return watched_tick

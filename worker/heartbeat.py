@@ -15,7 +15,7 @@ VARIABLE = "WORKER_HEARTBEAT_FILE"
 INTERVAL = 1.0
 """Seconds between two beats."""
 
-PATIENCE = 15.0
+MAX_AGE = 15.0
 """Seconds without a beat after which the process counts as dead: several beats may be late."""
 
 
@@ -25,7 +25,7 @@ def heartbeat_file() -> Path | None:
     return Path(path) if path else None
 
 
-def beat(path: Path) -> None:
+def touch(path: Path) -> None:
     """Note that all is well now.
 
     Raises:
@@ -34,12 +34,12 @@ def beat(path: Path) -> None:
     path.touch()
 
 
-def forget(path: Path) -> None:
+def remove(path: Path) -> None:
     """Remove what an earlier process left, so that nobody takes it for ours."""
     path.unlink(missing_ok=True)
 
 
-def ailment(path: Path | None) -> str | None:
+def unhealthy_reason(path: Path | None) -> str | None:
     """Why the process counts as dead; None while it is well."""
     if path is None:
         return f"{VARIABLE} is not set"
@@ -47,8 +47,10 @@ def ailment(path: Path | None) -> str | None:
         silence = time.time() - path.stat().st_mtime
     except OSError as error:
         return f"no heartbeat yet: {path}: {error.strerror}"
-    return f"no heartbeat for {silence:.0f} s" if silence > PATIENCE else None
+    return f"no heartbeat for {silence:.0f} s" if silence > MAX_AGE else None
 
 
 if __name__ == "__main__":
-    sys.exit(ailment(heartbeat_file()))  # A text goes to standard error, with exit status 1.
+    sys.exit(
+        unhealthy_reason(heartbeat_file())
+    )  # A text goes to standard error, with exit status 1.

@@ -13,9 +13,9 @@ from celery.signals import (
 )
 
 from orderworks.core.settings import Settings
-from worker.resources import NotStarted, Process
+from worker.resources import NotStarted, WorkerResources
 
-_process: Process | None = None
+_process: WorkerResources | None = None
 
 
 def connect() -> None:
@@ -26,7 +26,7 @@ def connect() -> None:
     worker_shutdown.connect(_stop)
 
 
-def current() -> Process:
+def current() -> WorkerResources:
     """The connections of this process.
 
     Raises:
@@ -48,17 +48,17 @@ def _start_unless_forking(sender: Any, **_: object) -> None:  # noqa: ANN401 - a
     if not issubclass(get_implementation(sender.pool_cls), PreforkPool):
         settings = Settings.load()
         threads = max(sender.concurrency, settings.db_pool_size)
-        _become(settings.model_copy(update={"db_pool_size": threads}))
+        _adopt(settings.model_copy(update={"db_pool_size": threads}))
 
 
 def _start(**_: object) -> None:
     if _process is None or _process.pid != os.getpid():
-        _become(Settings.load())
+        _adopt(Settings.load())
 
 
-def _become(settings: Settings) -> None:
+def _adopt(settings: Settings) -> None:
     global _process  # noqa: PLW0603 - one per process is the point
-    _process = Process.start(settings)
+    _process = WorkerResources.start(settings)
 
 
 def _stop(**_: object) -> None:

@@ -27,16 +27,16 @@ from orderworks.core.settings import Settings
 from orderworks.updates import outbox
 from orderworks.updates.stream import UpdateStream
 
-PATIENCE = 0.5
+POLL_INTERVAL = 0.5
 """Seconds between two looks for changes that no worker made, and whether the thread is to end."""
 
-PAUSE = 5.0
+RECONNECT_PAUSE = 5.0
 """Seconds before a lost connection is made anew."""
 
-NUDGE_LIFE = 10
+NUDGE_TTL = 10
 """Seconds after which a nudge to refresh counts as lost, and another one is sent."""
 
-Nudge = Callable[[], None]
+SendNudge = Callable[[], None]
 
 log = structlog.get_logger()
 
@@ -59,8 +59,8 @@ class Listener(bootsteps.StartStopStep):
         """Begin to listen for what this worker can do."""
         self._ended = threading.Event()
         settings = Settings.load()
-        wanted = _wanted(parent.app, settings)
-        if wanted != Wanted(None, None):
+        wanted = _nudges_for(parent.app, settings)
+        if wanted != ListenerNudges(None, None):
             listening = threading.Thread(
                 target=listen, args=(settings, wanted, self._ended), name="listener", daemon=True
             )
@@ -71,47 +71,47 @@ class Listener(bootsteps.StartStopStep):
         self._ended.set()
 
 
-class Wanted(NamedTuple):
+class ListenerNudges(NamedTuple):
     """What to do about an outbox that holds something, and about changes that no worker made.
 
     None for what this worker does not do.
     """
 
-    drain: Nudge | None
-    refresh: Nudge | None
+    drain: SendNudge | None
+    refresh: SendNudge | None
 
 
-def _wanted(app: Celery, settings: Settings) -> Wanted:
+def _nudges_for(app: Celery, settings: Settings) -> ListenerNudges:
     queues = app.amqp.queues.consume_from
     client = make_redis(settings.stream, settings.redis_timeout)
-    return Wanted(
+    return ListenerNudges(
         _drain_nudge(app, client, settings) if Queue.UPDATES.value in queues else None,
         _refresh_nudge(app, client) if Queue.REPORTS.value in queues else None,
     )
 
 
-def _drain_nudge(app: Celery, client: Redis, settings: Settings) -> Nudge:
+def _drain_nudge(app: Celery, client: Redis, settings: Settings) -> SendNudge:
     """What sends a nudge to drain the outbox, unless one is on its way."""
     stream = UpdateStream(client, settings.update_shards, settings.stream_limit)
 
     def nudge() -> None:
-        if stream.take_nudge(OUTBOX):
+        if stream.acquire_nudge(OUTBOX):
             app.send_task(TaskName.DRAIN_UPDATES.value, args=(OUTBOX,))
 
-    return _left_to_beat(nudge)
+    return _logging_failure(nudge)
 
 
-def _refresh_nudge(app: Celery, client: Redis) -> Nudge:
+def _refresh_nudge(app: Celery, client: Redis) -> SendNudge:
     """The same for a refresh, which takes the nudge away when it begins."""
 
     def nudge() -> None:
-        if client.set(refresh_nudge(), b"1", nx=True, ex=NUDGE_LIFE):
-            app.send_task(TaskName.REFRESH_TOP_CUSTOMERS.value, expires=NUDGE_LIFE)
+        if client.set(refresh_nudge(), b"1", nx=True, ex=NUDGE_TTL):
+            app.send_task(TaskName.REFRESH_TOP_CUSTOMERS.value, expires=NUDGE_TTL)
 
-    return _left_to_beat(nudge)
+    return _logging_failure(nudge)
 
 
-def _left_to_beat(nudge: Nudge) -> Nudge:
+def _logging_failure(nudge: SendNudge) -> SendNudge:
     @wraps(nudge)
     def bold() -> None:
         try:
@@ -122,34 +122,34 @@ def _left_to_beat(nudge: Nudge) -> Nudge:
     return bold
 
 
-def listen(settings: Settings, wanted: Wanted, ended: threading.Event) -> None:
+def listen(settings: Settings, nudges: ListenerNudges, ended: threading.Event) -> None:
     """Ask for work as it is heard of, until `ended`; connect again when it is cut off."""
     engine = make_engine(settings, "orderworks-listener")
     while not ended.is_set():
         try:
-            _listen(engine, wanted, ended)
+            _listen(engine, nudges, ended)
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread has to live on
             log.warning("not_heard", error=str(error).strip())
-            ended.wait(PAUSE)
+            ended.wait(RECONNECT_PAUSE)
     engine.dispose()
 
 
-def _listen(engine: sa.Engine, wanted: Wanted, ended: threading.Event) -> None:
+def _listen(engine: sa.Engine, nudges: ListenerNudges, ended: threading.Event) -> None:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if wanted.drain:
+        if nudges.drain:
             connection.execute(sa.text(f"LISTEN {outbox.CHANNEL}"))
             if outbox.waits(connection):  # What was committed before somebody listened.
-                wanted.drain()
+                nudges.drain()
         session: Any = connection.connection.driver_connection
         next_look = 0.0
         while not ended.is_set():
             # Not by NOTIFY: whoever writes orders would commit one after another for it.
-            if wanted.refresh and time.monotonic() >= next_look:
-                next_look = time.monotonic() + PATIENCE
-                if changelog.leaves_stale(connection):
-                    wanted.refresh()
-            if select.select([session], [], [], PATIENCE)[0]:
+            if nudges.refresh and time.monotonic() >= next_look:
+                next_look = time.monotonic() + POLL_INTERVAL
+                if changelog.has_uninvalidated(connection):
+                    nudges.refresh()
+            if select.select([session], [], [], POLL_INTERVAL)[0]:
                 session.poll()
-            if session.notifies and wanted.drain:
+            if session.notifies and nudges.drain:
                 session.notifies.clear()
-                wanted.drain()
+                nudges.drain()

@@ -11,7 +11,7 @@ from typing import Self
 import sqlalchemy as sa
 
 from orderworks import cache
-from orderworks.core.database import INVALIDATES, make_engine
+from orderworks.core.database import SELF_INVALIDATING, make_engine
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import OUTBOX
@@ -19,7 +19,7 @@ from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks.updates.outbox import OutboxBacklog
-from orderworks.updates.sources import Backlog, StreamBacklog
+from orderworks.updates.sources import StreamSource, UpdateSource
 from orderworks.updates.stream import UpdateStream
 
 
@@ -28,7 +28,7 @@ class NotStarted(OrderworksError):
 
 
 @dataclass(frozen=True)
-class Process:
+class WorkerResources:
     """The connections of one process; each is opened on first use. Threads may share it."""
 
     pid: int
@@ -42,7 +42,7 @@ class Process:
     @classmethod
     def start(cls, settings: Settings) -> Self:
         """Make engine and clients for the process that calls this."""
-        engine = make_engine(settings, "orderworks-worker", INVALIDATES)
+        engine = make_engine(settings, "orderworks-worker", SELF_INVALIDATING)
         redis = make_redis(settings.stream, settings.redis_timeout)
         cache_redis = make_redis(settings.cache, settings.redis_timeout)
         return cls(
@@ -61,11 +61,11 @@ class Process:
         self.redis.close()
         self.cache.close()
 
-    def backlog(self, shard: int) -> Backlog:
+    def update_source(self, shard: int) -> UpdateSource:
         """What waits in a shard, or in the outbox."""
         if shard == OUTBOX:
             return OutboxBacklog(self.stream)
-        return StreamBacklog(self.stream, shard, self.settings.verdict_ttl)
+        return StreamSource(self.stream, shard, self.settings.verdict_ttl)
 
     def invalidate(self, customer_ids: Collection[int]) -> None:
         """Make the cached reads of these customers disappear."""

@@ -12,9 +12,9 @@ from statistics import median
 from bench.alternate import Result, Side, compare, stopwatch, take_turns
 from bench.cache import invalidation
 from bench.cache.invalidation import INVALIDATE, KEYS, KEYS_ASKED, SCAN, UNLINK
-from bench.cache.mixed_load import Mix
-from bench.figures import Figures, Load
-from bench.shop import Shop, open_shop
+from bench.cache.mixed_load import MixedLoad
+from bench.figures import Figures, QueryCount
+from bench.shop import BenchStack, open_shop
 from orderworks.cache import Cache
 from orderworks.core import keys
 from orderworks.core.redis import Redis, make_redis
@@ -41,7 +41,7 @@ def run(rows: int, values: int, reads: int, rounds: int) -> Figures:
         client.config_set("maxmemory", ROOM)
         shop.with_orders()
         hits = compare(rounds, *_hits(shop, client, reads))
-        drops = compare(rounds, *invalidation.sides(client, values))
+        drops = compare(rounds, *invalidation.invalidation_sides(client, values))
         client.flushdb()
         loads = _loads(shop, rounds, reads)
         return Figures("cache", [*hits, *drops, *loads], [*compared(hits, drops), spared(loads)])
@@ -62,14 +62,14 @@ def compared(hits: Sequence[Result], drops: Sequence[Result]) -> list[str]:
     ]
 
 
-def spared(loads: Sequence[Load]) -> str:
+def spared(loads: Sequence[QueryCount]) -> str:
     """The share of queries that the cache spares."""
     queries = {load.name: load.queries for load in loads}
     share = 1 - queries[WITH] / queries[WITHOUT]
     return f"the cache spares {share:.1%} of the queries"
 
 
-def _hits(shop: Shop, client: Redis, count: int) -> list[Side]:
+def _hits(shop: BenchStack, client: Redis, count: int) -> list[Side]:
     reads = CustomerReads(shop.engine, Cache.from_settings(shop.settings), ttl=3600)
     customer_id = int(shop.sample.orders["customer_id"][0])
     reads.customer_summary(customer_id)
@@ -87,9 +87,12 @@ def _repeat(count: int, read: Callable[[], object]) -> float:
         return elapsed()
 
 
-def _loads(shop: Shop, rounds: int, count: int) -> list[Load]:
+def _loads(shop: BenchStack, rounds: int, count: int) -> list[QueryCount]:
     """Queries of the mix without the cache and with it: medians."""
-    mix = Mix(shop, count)
+    mix = MixedLoad(shop, count)
     runs = {WITHOUT: partial(mix.queries, NOWHERE), WITH: partial(mix.queries, shop.settings.cache)}
     taken, _ = take_turns(rounds, runs, lambda queries: f"{queries:,} queries")
-    return [Load(name, mix.reads, queries, int(median(queries))) for name, queries in taken.items()]
+    return [
+        QueryCount(name, mix.reads, queries, int(median(queries)))
+        for name, queries in taken.items()
+    ]

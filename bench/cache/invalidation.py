@@ -27,13 +27,13 @@ SHARE = 10
 KEYS_ASKED = 3
 """Customers for whom KEYS is measured: for each of them it looks at every key there is."""
 
-BUNCH = 1000
+PIPELINE_BATCH = 1000
 """Commands in one pipeline, and keys that one step of SCAN looks at."""
 
-Way = Callable[[Redis, Sequence[int]], None]
+DropMethod = Callable[[Redis, Sequence[int]], None]
 
 
-def sides(client: Redis, values: int) -> list[Side]:
+def invalidation_sides(client: Redis, values: int) -> list[Side]:
     """The ways to drop a tenth of the customers, of all that have so many values together."""
     dropped = range(1, values // VALUES_EACH // SHARE + 1)
     asked = dropped[:KEYS_ASKED]
@@ -46,12 +46,14 @@ def sides(client: Redis, values: int) -> list[Side]:
     ]
 
 
-def _drop(client: Redis, fill: Callable[[], int], customer_ids: Sequence[int], way: Way) -> float:
+def _drop(
+    client: Redis, fill: Callable[[], int], customer_ids: Sequence[int], method: DropMethod
+) -> float:
     """Seconds; `fill` says how many keys a customer has."""
     keys_each = fill()
     left = client.dbsize() - keys_each * len(customer_ids)
     with stopwatch() as elapsed:
-        way(client, customer_ids)
+        method(client, customer_ids)
         seconds = elapsed()
     if client.dbsize() != left:
         raise OrderworksError(f"{left:,} keys should be left, and {client.dbsize():,} are")
@@ -65,7 +67,7 @@ def _by_unlink(client: Redis, customer_ids: Sequence[int]) -> None:
 def _by_scan(client: Redis, customer_ids: Sequence[int]) -> None:
     """Look at every key once, and drop those of these customers."""
     wanted = {str(each).encode() for each in customer_ids}
-    keys = client.scan_iter("cache:*", count=BUNCH)
+    keys = client.scan_iter("cache:*", count=PIPELINE_BATCH)
     client.unlink(*[key for key in keys if key.split(b":")[1] in wanted])
 
 
@@ -103,7 +105,7 @@ def _pipelined(client: Redis) -> Iterator[Callable[..., None]]:
 
         def send(*command: str) -> None:
             pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
-            if len(pipeline) >= BUNCH:
+            if len(pipeline) >= PIPELINE_BATCH:
                 pipeline.execute()
 
         yield send

@@ -12,7 +12,7 @@ from itertools import accumulate, islice
 
 import sqlalchemy as sa
 
-from bench.shop import Shop
+from bench.shop import BenchStack
 from bench.updates.streams import is_empty
 from orderworks.cache import Cache
 from orderworks.core.database import make_engine
@@ -31,18 +31,18 @@ ZIPF = 1.0
 TURN, UPDATES = 200, 10
 """Reads and updates of one turn, and the updates among them: 5 %."""
 
-STUCK = 60
+TIMEOUT = 60
 """Seconds after which the worker has got stuck."""
 
 
-class Mix:
+class MixedLoad:
     """The same reads and updates in every run.
 
     Attributes:
         reads: how many reads there are.
     """
 
-    def __init__(self, shop: Shop, count: int) -> None:
+    def __init__(self, shop: BenchStack, count: int) -> None:
         """`count` is of reads and updates together."""
         self._shop = shop
         pairs = shop.sample.orders.select("customer_id", "id").iter_rows()
@@ -77,7 +77,7 @@ def _drawn(customer_ids: list[int], turns: int) -> Iterator[list[int]]:
         yield dice.choices(customer_ids, cum_weights=weights, k=TURN)
 
 
-class Apply:
+class UpdateApplier:
     """Gives updates of orders to the worker, and waits until they are applied."""
 
     def __init__(self, producer: Producer, stream: UpdateStream) -> None:
@@ -90,18 +90,20 @@ class Apply:
         self._total += 1
         updates = [OrderUpdate(order_id=each, total=self._total) for each in order_ids]
         self._producer.update_many(updates)
-        deadline = time.monotonic() + STUCK
+        deadline = time.monotonic() + TIMEOUT
         while not is_empty(self._stream):
             if time.monotonic() > deadline:
-                raise OrderworksError(f"updates are not applied within {STUCK} s")
+                raise OrderworksError(f"updates are not applied within {TIMEOUT} s")
             time.sleep(0.001)
 
 
 @contextmanager
-def _updates(shop: Shop) -> Iterator[Apply]:
+def _updates(shop: BenchStack) -> Iterator[UpdateApplier]:
     settings = shop.settings
     with make_redis(settings.stream, 5) as client, Producer.from_settings() as producer:
-        yield Apply(producer, UpdateStream(client, settings.update_shards, settings.stream_limit))
+        yield UpdateApplier(
+            producer, UpdateStream(client, settings.update_shards, settings.stream_limit)
+        )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from functools import partial
 
 from bench.alternate import Result, Side, SideFailed, compare
 from bench.gateway.serving import ROOT, served
-from bench.shop import Shop
+from bench.shop import BenchStack
 from bench.updates.workers import last_line
 from orderworks_app.embedded.ports import LOOPBACK
 
@@ -20,7 +20,7 @@ GOAL = 0.5
 """Of the rate of the empty endpoint, at the least."""
 
 
-def measured(shop: Shop, token: str, count: int, rounds: int) -> list[Result]:
+def measured(shop: BenchStack, token: str, count: int, rounds: int) -> list[Result]:
     """Both sides, with so many requests."""
     customer_id = int(shop.sample.orders["customer_id"][0])
     hit = f"{shop.settings.gateway_url}/v1/customers/{customer_id}"

@@ -16,7 +16,7 @@ import msgspec
 from bench.alternate import Result, Side, SideFailed, compare, stopwatch
 from bench.figures import Figures
 from bench.gateway import cached_read, lookups
-from bench.shop import Shop, open_shop
+from bench.shop import BenchStack, open_shop
 from bench.updates.streams import undrained
 from orderworks_app.gateway.auth.token_store import Scope, create_token
 from producer import OrderUpdate, Producer
@@ -49,13 +49,13 @@ def compared(batches: Sequence[Result]) -> str:
     return f"{BATCH} does {ratio:.2f} times {UPDATE_MANY} (goal: {GOAL})"
 
 
-def _token(shop: Shop) -> str:
+def _token(shop: BenchStack) -> str:
     """A token whose rate nothing here reaches."""
     with shop.engine.begin() as connection:
         return create_token(connection, "bench", [Scope.READ, Scope.ENQUEUE], RATE)
 
 
-def _enqueueing(shop: Shop, token: str, count: int) -> list[Side]:
+def _enqueueing(shop: BenchStack, token: str, count: int) -> list[Side]:
     lines = b"".join(each.encode() + b"\n" for each in _updates(count))
     return [
         Side(UPDATE_MANY, count, partial(_update_many, shop, count)),
@@ -68,7 +68,7 @@ def _updates(count: int) -> Iterator[OrderUpdate]:
         yield OrderUpdate(order_id=key, total=f"{key % 1000}.99", status="paid")
 
 
-def _update_many(shop: Shop, count: int) -> float:
+def _update_many(shop: BenchStack, count: int) -> float:
     with undrained(shop.settings), Producer.from_settings() as producer:
         producer.update(OrderUpdate(order_id=1, status="first"))
         with stopwatch() as elapsed:
@@ -76,7 +76,7 @@ def _update_many(shop: Shop, count: int) -> float:
             return elapsed()
 
 
-def _batch(shop: Shop, token: str, count: int, lines: bytes) -> float:
+def _batch(shop: BenchStack, token: str, count: int, lines: bytes) -> float:
     place = urlsplit(str(shop.settings.gateway_url))
     connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=300)
     with undrained(shop.settings), stopwatch() as elapsed:

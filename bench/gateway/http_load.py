@@ -20,7 +20,7 @@ CONNECTIONS = 32
 GOOD = b"HTTP/1.1 200 "
 
 
-class Asker(asyncio.Protocol):
+class HttpLoadClient(asyncio.Protocol):
     """One connection. It asks again when it has the answer, until there are no more questions.
 
     Attributes:
@@ -63,11 +63,12 @@ class Asker(asyncio.Protocol):
         self._transport.abort()
 
 
-async def ask(host: str, port: int, questions: Iterator[bytes], answer: bytes) -> float:
+async def run_load(host: str, port: int, questions: Iterator[bytes], answer: bytes) -> float:
     """Seconds from the first question to the last answer; all are connected before."""
     connect = asyncio.get_running_loop().create_connection
     made = [
-        await connect(lambda: Asker(questions, answer), host, port) for _each in range(CONNECTIONS)
+        await connect(lambda: HttpLoadClient(questions, answer), host, port)
+        for _each in range(CONNECTIONS)
     ]
     began = time.perf_counter()
     for _, asker in made:
@@ -85,7 +86,7 @@ def main() -> None:
     place = urlsplit(url)
     head = f"GET {place.path} HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: {authorization}"
     questions = repeat(f"{head}\r\n\r\n".encode(), int(count))
-    print(asyncio.run(ask(str(place.hostname), int(place.port or 80), questions, answer)))  # noqa: T201
+    print(asyncio.run(run_load(str(place.hostname), int(place.port or 80), questions, answer)))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -23,12 +23,12 @@ import psycopg2
 
 from bench.alternate import Result, Side, SideFailed, compare, stopwatch
 from bench.gateway.serving import linked, served
-from bench.shop import Shop
+from bench.shop import BenchStack
 from orderworks.cache import Cache
 from orderworks.core.settings import Settings
 from orderworks.reads import AsyncCustomerReads, Known
 from orderworks_app.embedded.ports import LOOPBACK
-from orderworks_app.gateway.backends.database_pool import Pool, address
+from orderworks_app.gateway.backends.database_pool import DatabasePool, address
 
 SEQUENTIAL, ONE = "psycopg2, one after another", "asyncpg, one after another"
 GATHERED, LOOKUP = "asyncpg, gathered over a pool", "POST /v1/customers:lookup"
@@ -39,7 +39,7 @@ ROUND_TRIPS = (0, 1, 2, 5)
 GOALS = {0: 5, 2: 20}
 """Times as fast as psycopg2, at the least, by round trip."""
 
-MOST = 1000
+MAX_IDS = 1000
 """Customers that are looked up: as many as one lookup takes."""
 
 READ = """
@@ -51,13 +51,13 @@ SELECT c.id, c.name, c.email, c.phone, s.* FROM customers c CROSS JOIN LATERAL (
 """What a lookup answers, of one customer."""
 
 
-class Answer(msgspec.Struct):
+class LookupResponse(msgspec.Struct):
     """What the gateway says."""
 
     customers: list[Known]
 
 
-class Place(NamedTuple):
+class LookupSetup(NamedTuple):
     """From where who is read: settings with the way to PostgreSQL, a gateway that has them, ids."""
 
     settings: Settings
@@ -66,11 +66,11 @@ class Place(NamedTuple):
     ids: list[int]
 
 
-Read = tuple[float, list[Known]]
+TimedRead = tuple[float, list[Known]]
 """Seconds that it took, and what was found."""
 
 
-def measured(shop: Shop, token: str, rounds: int) -> list[Result]:
+def measured(shop: BenchStack, token: str, rounds: int) -> list[Result]:
     """All sides at all round trips."""
     return [
         result
@@ -100,12 +100,12 @@ def _named(milliseconds: int, side: str) -> str:
     return f"{milliseconds} ms: {side}"
 
 
-def _measured_at(shop: Shop, token: str, milliseconds: int, rounds: int) -> list[Result]:
+def _measured_at(shop: BenchStack, token: str, milliseconds: int, rounds: int) -> list[Result]:
     known = shop.sample.orders["customer_id"].unique().sort().to_list()
-    ids = sorted(random.Random(milliseconds).sample(known, min(MOST, len(known))))  # noqa: S311
-    _, expected = _sequential(Place(shop.settings, "", token, ids))
-    with _away(shop.settings, milliseconds) as (settings, gateway):
-        place = Place(settings, gateway, token, ids)
+    ids = sorted(random.Random(milliseconds).sample(known, min(MAX_IDS, len(known))))  # noqa: S311
+    _, expected = _sequential(LookupSetup(shop.settings, "", token, ids))
+    with _with_distance(shop.settings, milliseconds) as (settings, gateway):
+        place = LookupSetup(settings, gateway, token, ids)
         sides = [
             Side(_named(milliseconds, side), len(ids), partial(_checked, run, place, expected))
             for side, run in RUNS.items()
@@ -113,15 +113,17 @@ def _measured_at(shop: Shop, token: str, milliseconds: int, rounds: int) -> list
         return compare(rounds, *sides)
 
 
-def _checked(run: Callable[[Place], Read], place: Place, expected: list[Known]) -> float:
-    seconds, found = run(place)
+def _checked(
+    run: Callable[[LookupSetup], TimedRead], setup: LookupSetup, expected: list[Known]
+) -> float:
+    seconds, found = run(setup)
     if found != expected:
         raise SideFailed("it does not answer what a query a customer does")
     return seconds
 
 
 @contextmanager
-def _away(settings: Settings, milliseconds: int) -> Iterator[tuple[Settings, str]]:
+def _with_distance(settings: Settings, milliseconds: int) -> Iterator[tuple[Settings, str]]:
     """Settings that lead to PostgreSQL by a way so long, and a gateway that has them."""
     if not milliseconds:
         yield settings, str(settings.gateway_url)
@@ -133,46 +135,46 @@ def _away(settings: Settings, milliseconds: int) -> Iterator[tuple[Settings, str
         yield settings.model_copy(update={"database_url": url}), f"http://{LOOPBACK}:{port}"
 
 
-def _sequential(place: Place) -> Read:
+def _sequential(setup: LookupSetup) -> TimedRead:
     found = []
     with (
-        closing(psycopg2.connect(place.settings.database)) as connection,
+        closing(psycopg2.connect(setup.settings.database)) as connection,
         connection.cursor() as cursor,
     ):
         connection.autocommit = True
         cursor.execute(READ, (0,))
         with stopwatch() as elapsed:
-            for customer_id in place.ids:
+            for customer_id in setup.ids:
                 cursor.execute(READ, (customer_id,))
                 found += [Known(*row) for row in cursor.fetchall()]
             return elapsed(), found
 
 
-def _one(place: Place) -> Read:
-    return asyncio.run(_over_one(place))
+def _one(setup: LookupSetup) -> TimedRead:
+    return asyncio.run(_over_one(setup))
 
 
-async def _over_one(place: Place) -> Read:
-    connection = await asyncpg.connect(address(place.settings))
-    async with _reads(connection, place.settings) as reads:
+async def _over_one(setup: LookupSetup) -> TimedRead:
+    connection = await asyncpg.connect(address(setup.settings))
+    async with _reads(connection, setup.settings) as reads:
         await reads.lookup([])
         with stopwatch() as elapsed:
-            found = [known for each in place.ids for known in await reads.lookup([each])]
+            found = [known for each in setup.ids for known in await reads.lookup([each])]
             seconds = elapsed()
     await connection.close()
     return seconds, found
 
 
-def _gathered(place: Place) -> Read:
-    return asyncio.run(_over_pool(place))
+def _gathered(setup: LookupSetup) -> TimedRead:
+    return asyncio.run(_over_pool(setup))
 
 
-async def _over_pool(place: Place) -> Read:
-    pool = await Pool.open(place.settings)
-    async with _reads(pool, place.settings) as reads:
-        await asyncio.gather(*[reads.lookup([]) for _each in place.ids])
+async def _over_pool(setup: LookupSetup) -> TimedRead:
+    pool = await DatabasePool.open(setup.settings)
+    async with _reads(pool, setup.settings) as reads:
+        await asyncio.gather(*[reads.lookup([]) for _each in setup.ids])
         with stopwatch() as elapsed:
-            found = await asyncio.gather(*[reads.lookup([each]) for each in place.ids])
+            found = await asyncio.gather(*[reads.lookup([each]) for each in setup.ids])
             seconds = elapsed()
     await pool.close()
     return seconds, [known for each in found for known in each]
@@ -186,14 +188,14 @@ async def _reads(pool: Any, settings: Settings) -> AsyncIterator[AsyncCustomerRe
     await cache.aclose()
 
 
-def _lookup(place: Place) -> Read:
-    gateway = urlsplit(place.gateway)
+def _lookup(setup: LookupSetup) -> TimedRead:
+    gateway = urlsplit(setup.gateway)
     with closing(
         http.client.HTTPConnection(str(gateway.hostname), gateway.port, timeout=60)
     ) as client:
-        _look_up(client, place.token, [])
+        _look_up(client, setup.token, [])
         with stopwatch() as elapsed:
-            found = _look_up(client, place.token, place.ids)
+            found = _look_up(client, setup.token, setup.ids)
             return elapsed(), found
 
 
@@ -204,7 +206,7 @@ def _look_up(client: http.client.HTTPConnection, token: str, ids: list[int]) -> 
     body = answer.read()
     if answer.status != HTTPStatus.OK:
         raise SideFailed(f"the gateway answered {body!r}")
-    return msgspec.json.decode(body, type=Answer).customers
+    return msgspec.json.decode(body, type=LookupResponse).customers
 
 
 RUNS = {SEQUENTIAL: _sequential, ONE: _one, GATHERED: _gathered, LOOKUP: _lookup}

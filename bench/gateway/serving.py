@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 STARTING, STOPPING = 30.0, 10.0
 """Seconds that a program may take to answer, and to end."""
 
-Process = subprocess.Popen[str]
+ServerProcess = subprocess.Popen[str]
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def linked(url: str, seconds: float) -> Iterator[str]:
 
 
 @contextmanager
-def _running(*arguments: str, **environment: str) -> Iterator[Process]:
+def _running(*arguments: str, **environment: str) -> Iterator[ServerProcess]:
     with subprocess.Popen(  # noqa: S603 - ours
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -67,7 +67,7 @@ def _running(*arguments: str, **environment: str) -> Iterator[Process]:
             process.kill()
 
 
-def _wait(process: Process, port: int) -> None:
+def _wait(process: ServerProcess, port: int) -> None:
     deadline = time.monotonic() + STARTING
     while True:
         with suppress(OSError), socket.create_connection((LOOPBACK, port)):

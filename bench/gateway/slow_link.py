@@ -19,7 +19,7 @@ from orderworks_app.embedded.ports import LOOPBACK
 
 PIECE = 1 << 16
 
-Held = SimpleQueue[tuple[float, bytes]]
+DelayedQueue = SimpleQueue[tuple[float, bytes]]
 """Pieces, and from when on each may go; an empty one is the end."""
 
 
@@ -34,10 +34,10 @@ def main() -> None:
         server = socket.create_connection((url.hostname, url.port))
         for each in (client, server):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        held: Held = SimpleQueue()
+        held: DelayedQueue = SimpleQueue()
         _begin(_pass_on, client, server)
-        _begin(_hold, server, held, seconds)
-        _begin(_let_go, held, client)
+        _begin(_receive, server, held, seconds)
+        _begin(_forward_delayed, held, client)
 
 
 def _begin(work: Callable[..., None], *args: object) -> None:
@@ -51,7 +51,7 @@ def _pass_on(client: socket.socket, server: socket.socket) -> None:
     _shut(server)
 
 
-def _hold(server: socket.socket, held: Held, seconds: float) -> None:
+def _receive(server: socket.socket, held: DelayedQueue, seconds: float) -> None:
     said = b"?"
     while said:
         try:
@@ -61,7 +61,7 @@ def _hold(server: socket.socket, held: Held, seconds: float) -> None:
         held.put((time.monotonic() + seconds, said))
 
 
-def _let_go(held: Held, client: socket.socket) -> None:
+def _forward_delayed(held: DelayedQueue, client: socket.socket) -> None:
     with suppress(OSError):
         while True:
             due, said = held.get()

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from bench.alternate import Side, compare, stopwatch
 from bench.figures import Figures
 from bench.imports import order_files, pgloader
-from bench.imports.loaders import WAYS, Way
+from bench.imports.loaders import WAYS, ImportLoader
 from bench.psql_copy import copy, describe
-from bench.shop import Shop, open_shop
+from bench.shop import BenchStack, open_shop
 from orderworks.core.errors import OrderworksError
 from orderworks.imports.progress import COUNTS
 from orderworks.imports.spool import Spool
@@ -21,10 +21,10 @@ SLOWEST = 1000
 """Rows a second: an import that is slower, and a minute more, has got stuck."""
 
 
-class Bench(NamedTuple):
+class ImportBench(NamedTuple):
     """What the sides share."""
 
-    shop: Shop
+    shop: BenchStack
     producer: Producer
 
 
@@ -44,7 +44,7 @@ def run_baselines(rows: int, rounds: int) -> Figures:
         return Figures("imports-baselines", compare(rounds, *sides), notes)
 
 
-def timed_import(bench: Bench, file: Path, **counts: int) -> float:
+def timed_import(bench: ImportBench, file: Path, **counts: int) -> float:
     """Seconds that the import of a file takes; it must count its rows so.
 
     Raises:
@@ -64,12 +64,12 @@ def timed_import(bench: Bench, file: Path, **counts: int) -> float:
 
 
 @contextmanager
-def _open(rows: int) -> Iterator[Bench]:
+def _open(rows: int) -> Iterator[ImportBench]:
     with open_shop(rows) as shop, Producer.from_settings() as producer:
-        yield Bench(shop, producer)
+        yield ImportBench(shop, producer)
 
 
-def _copies(shop: Shop) -> list[Side]:
+def _copies(shop: BenchStack) -> list[Side]:
     rows = len(shop.sample.orders)
     one, two = [shop.sample.orders_file], order_files.halves(shop)
     return [
@@ -78,10 +78,10 @@ def _copies(shop: Shop) -> list[Side]:
     ]
 
 
-def _imports(bench: Bench) -> list[Side]:
+def _imports(bench: ImportBench) -> list[Side]:
     shop = bench.shop
     rows = len(shop.sample.orders)
-    changed, spoilt = order_files.changed(shop), order_files.spoilt(shop)
+    changed, spoilt = order_files.changed(shop), order_files.with_bad_rows(shop)
     return [
         Side("import into the empty table", rows, lambda: _import(bench)),
         Side("import with every total changed", rows, lambda: _import_changed(bench, changed)),
@@ -90,16 +90,16 @@ def _imports(bench: Bench) -> list[Side]:
     ]
 
 
-def _ways(shop: Shop) -> list[Side]:
+def _ways(shop: BenchStack) -> list[Side]:
     return [_way(shop, way, len(shop.sample.orders) // way.share) for way in WAYS]
 
 
-def _way(shop: Shop, way: Way, count: int) -> Side:
+def _way(shop: BenchStack, way: ImportLoader, count: int) -> Side:
     file = order_files.first(shop, count)
     return Side(way.name, count, lambda: _load(shop, count, partial(way.load, shop.engine, file)))
 
 
-def _pgloader(shop: Shop) -> list[Side]:
+def _pgloader(shop: BenchStack) -> list[Side]:
     if not pgloader.PROGRAM:
         return []
     rows, database = len(shop.sample.orders), shop.settings.database
@@ -107,12 +107,12 @@ def _pgloader(shop: Shop) -> list[Side]:
     return [Side("pgloader", rows, lambda: _load(shop, rows, load))]
 
 
-def _copy(shop: Shop, parts: list[Path]) -> float:
+def _copy(shop: BenchStack, parts: list[Path]) -> float:
     load = partial(copy, shop.settings.database, "orders", *parts)
     return _load(shop, len(shop.sample.orders), load)
 
 
-def _load(shop: Shop, count: int, load: Callable[[], None]) -> float:
+def _load(shop: BenchStack, count: int, load: Callable[[], None]) -> float:
     """Seconds of loading so many orders into the empty table."""
     shop.without_orders()
     with stopwatch() as taken:
@@ -122,17 +122,17 @@ def _load(shop: Shop, count: int, load: Callable[[], None]) -> float:
     return seconds
 
 
-def _import(bench: Bench) -> float:
+def _import(bench: ImportBench) -> float:
     bench.shop.without_orders()
     return timed_import(bench, bench.shop.sample.orders_file, applied=len(bench.shop.sample.orders))
 
 
-def _import_changed(bench: Bench, file: Path) -> float:
+def _import_changed(bench: ImportBench, file: Path) -> float:
     bench.shop.with_orders()
     return timed_import(bench, file, applied=len(bench.shop.sample.orders))
 
 
-def _import_same(bench: Bench) -> float:
+def _import_same(bench: ImportBench) -> float:
     """Nothing is to be written: neither the rows nor their versions."""
     shop = bench.shop
     shop.with_orders()
@@ -142,8 +142,8 @@ def _import_same(bench: Bench) -> float:
     return seconds
 
 
-def _import_spoilt(bench: Bench, file: Path) -> float:
+def _import_spoilt(bench: ImportBench, file: Path) -> float:
     bench.shop.without_orders()
     rows = len(bench.shop.sample.orders)
-    bad = rows // order_files.SPOILT_EVERY
+    bad = rows // order_files.BAD_ROW_EVERY
     return timed_import(bench, file, applied=rows - bad, rejected=bad)

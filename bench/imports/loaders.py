@@ -28,13 +28,13 @@ class Base(DeclarativeBase):
     """What SQLAlchemy wants mapped classes to have."""
 
 
-class Order(Base):
+class OrmOrder(Base):
     """A mapped class over the table."""
 
     __table__ = orders
 
 
-class Way(NamedTuple):
+class ImportLoader(NamedTuple):
     """A way of loading a file. It is measured with one in `share` of the rows, so slow as it is."""
 
     name: str
@@ -68,15 +68,15 @@ def _insertmanyvalues(engine: sa.Engine, file: Path) -> None:
 
 def _orm(engine: sa.Engine, file: Path) -> None:
     with Session(engine) as session, session.begin():
-        session.bulk_save_objects([Order(**row) for row in _named(file)])
+        session.bulk_save_objects([OrmOrder(**row) for row in _named(file)])
 
 
 WAYS = (
-    Way("a transaction a row", 50, _a_transaction_a_row),
-    Way("psycopg2 executemany", 20, _executemany),
-    Way("SQLAlchemy ORM, bulk_save_objects", 10, _orm),
-    Way("SQLAlchemy Core, insertmanyvalues", 10, _insertmanyvalues),
-    Way(f"psycopg2 execute_values, {PAGE} a page", 5, _execute_values),
+    ImportLoader("a transaction a row", 50, _a_transaction_a_row),
+    ImportLoader("psycopg2 executemany", 20, _executemany),
+    ImportLoader("SQLAlchemy ORM, bulk_save_objects", 10, _orm),
+    ImportLoader("SQLAlchemy Core, insertmanyvalues", 10, _insertmanyvalues),
+    ImportLoader(f"psycopg2 execute_values, {PAGE} a page", 5, _execute_values),
 )
 
 

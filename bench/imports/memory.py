@@ -12,7 +12,7 @@ import psutil
 from bench.alternate import tell
 from bench.figures import Figures, Peak
 from bench.imports.peaks import peak
-from bench.shop import Shop, open_shop
+from bench.shop import BenchStack, open_shop
 from orderworks.core.errors import OrderworksError
 
 INTERVAL = 0.1
@@ -49,7 +49,7 @@ def _peaks(rows: int) -> list[Peak]:
         return [Peak(name, rows, most) for name, most in found.items()]
 
 
-def _import(shop: Shop) -> int:
+def _import(shop: BenchStack) -> int:
     """Import the orders in a process of its own; its peak."""
     command = [sys.executable, "-m", "bench.imports.one_import", str(shop.sample.orders_file)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)  # noqa: S603 - ours

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import polars as pl
 
-from bench.shop import Shop
+from bench.shop import BenchStack
 
-SPOILT_EVERY = 100
+BAD_ROW_EVERY = 100
 """One row in so many is bad: one percent."""
 
-Fields = list[str]
+CsvFields = list[str]
 
-SPOILS: tuple[Callable[[Fields], Fields], ...] = (
+BREAKERS: tuple[Callable[[CsvFields], CsvFields], ...] = (
     lambda row: ["0", *row[1:]],
     lambda row: [row[0], "", *row[2:]],
     lambda row: [row[0], "999999999999", *row[2:]],
@@ -27,7 +27,7 @@ SPOILS: tuple[Callable[[Fields], Fields], ...] = (
 """What may be wrong with id, customer_id, total, status, created_at: each has its code."""
 
 
-def halves(shop: Shop) -> list[Path]:
+def halves(shop: BenchStack) -> list[Path]:
     """Two files with half of the orders each."""
     half = len(shop.sample.orders) // 2
     parts = (shop.sample.orders.head(half), shop.sample.orders.tail(-half))
@@ -36,23 +36,23 @@ def halves(shop: Shop) -> list[Path]:
     ]
 
 
-def first(shop: Shop, count: int) -> Path:
+def first(shop: BenchStack, count: int) -> Path:
     """The first so many orders."""
     return _written(shop.sample.orders.head(count), shop.folder / f"first-{count}.csv")
 
 
-def part(shop: Shop, start: int, count: int) -> Path:
+def part(shop: BenchStack, start: int, count: int) -> Path:
     """So many orders, from one on."""
     return _written(shop.sample.orders.slice(start, count), shop.folder / "part.csv")
 
 
-def changed(shop: Shop) -> Path:
+def changed(shop: BenchStack) -> Path:
     """All orders, each with another total."""
     raised = (pl.col("total") + pl.lit("0.01").cast(pl.Decimal(14, 2))).cast(pl.Decimal(14, 2))
     return _written(shop.sample.orders.with_columns(raised), shop.folder / "changed.csv")
 
 
-def spoilt(shop: Shop) -> Path:
+def with_bad_rows(shop: BenchStack) -> Path:
     """All orders, of which one in a hundred is bad, in ten ways by turns."""
     file = shop.folder / "spoilt.csv"
     with (
@@ -61,13 +61,13 @@ def spoilt(shop: Shop) -> Path:
     ):
         bad.write(next(good))
         for number, line in enumerate(good, 1):
-            bad.write(spoil(line, number) if number % SPOILT_EVERY == 0 else line)
+            bad.write(break_row(line, number) if number % BAD_ROW_EVERY == 0 else line)
     return file
 
 
-def spoil(line: str, number: int) -> str:
+def break_row(line: str, number: int) -> str:
     """The line with a mistake in it. No generated field holds a comma or a quote."""
-    mistake = SPOILS[number // SPOILT_EVERY % len(SPOILS)]
+    mistake = BREAKERS[number // BAD_ROW_EVERY % len(BREAKERS)]
     return ",".join(mistake(line.rstrip("\n").split(","))) + "\n"
 
 

@@ -20,7 +20,7 @@ CONNECTIONS = 8
 """To PostgreSQL, for each process: as many as threads of those that have threads."""
 
 
-class Connections:
+class AsyncJobConnections:
     """A pool to PostgreSQL, a client of the Redis of cached reads."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Connections:
         return self._database
 
 
-connections = Connections()
+connections = AsyncJobConnections()
 
 
 async def update(order_id: int, total: str, version: int) -> None:

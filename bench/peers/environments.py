@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.alternate import SideFailed, tell
-from bench.peers.registry import Contender
+from bench.peers.registry import Peer
 
 READY = ".ready"
 """The file that says that an environment is whole."""
 
 
-def python_of(contender: Contender) -> str:
+def python_of(contender: Peer) -> str:
     """The interpreter that has the peer's packages; ours, if it pins none.
 
     Raises:

@@ -12,8 +12,8 @@ import msgspec
 import redis
 
 from bench.peers.clock import clock
-from bench.peers.job import Connections
-from bench.peers.sending import Update, send_all
+from bench.peers.job import JobConnections
+from bench.peers.sending import UpdateTuple, send_all
 
 BATCH = 5000
 STREAMS = 2
@@ -21,7 +21,7 @@ CHUNK = 1000
 GROUP, CONSUMER = "floor", "floor"
 
 
-class Row(msgspec.Struct):
+class UpdateMessage(msgspec.Struct):
     """An update as it travels."""
 
     order_id: int
@@ -32,7 +32,11 @@ class Row(msgspec.Struct):
 def work(number: int) -> None:
     """Apply what comes in a stream, for ever."""
     server = redis.Redis.from_url(os.environ["QUEUE_URL"])
-    mine, stream, decode = Connections(), _stream(number), msgspec.json.Decoder(Row).decode
+    mine, stream, decode = (
+        JobConnections(),
+        _stream(number),
+        msgspec.json.Decoder(UpdateMessage).decode,
+    )
     clock.start()
     while True:
         answer: Any = server.xreadgroup(GROUP, CONSUMER, {stream: ">"}, count=BATCH, block=1000)
@@ -43,7 +47,7 @@ def work(number: int) -> None:
             clock.count(len(rows))
 
 
-def send(updates: list[Update]) -> None:
+def send(updates: list[UpdateTuple]) -> None:
     """Append updates, a thousand a round trip."""
     server = redis.Redis.from_url(os.environ["QUEUE_URL"])
     for number in range(STREAMS):
@@ -51,12 +55,15 @@ def send(updates: list[Update]) -> None:
     for start in range(0, len(updates), CHUNK):
         with server.pipeline(transaction=False) as pipeline:
             for update in updates[start : start + CHUNK]:
-                stream, encoded = _stream(update[0] % STREAMS), msgspec.json.encode(Row(*update))
+                stream, encoded = (
+                    _stream(update[0] % STREAMS),
+                    msgspec.json.encode(UpdateMessage(*update)),
+                )
                 pipeline.xadd(stream, {"update": encoded})
             pipeline.execute()
 
 
-def _newest(rows: list[Row]) -> str:
+def _newest(rows: list[UpdateMessage]) -> str:
     """The last update of each order: versions rise with the stream's order here."""
     newest = {row.order_id: row for row in rows}
     ordered = [newest[order_id] for order_id in sorted(newest)]

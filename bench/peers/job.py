@@ -31,7 +31,7 @@ KEYS = 1000
 """Keys in one UNLINK; the server answers others between two of them."""
 
 
-class Connections:
+class JobConnections:
     """One to PostgreSQL, one to the Redis of cached reads."""
 
     def __init__(self) -> None:
@@ -59,11 +59,11 @@ class Connections:
 _mine = threading.local()
 
 
-def connections() -> Connections:
+def connections() -> JobConnections:
     """The connections of this thread, opened by its first job."""
     if not hasattr(_mine, "connections"):
-        _mine.connections = Connections()
-    made: Connections = _mine.connections
+        _mine.connections = JobConnections()
+    made: JobConnections = _mine.connections
     return made
 
 

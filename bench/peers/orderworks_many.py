@@ -2,7 +2,7 @@
 
 import os
 
-from bench.peers.sending import Update, send_all
+from bench.peers.sending import UpdateTuple, send_all
 from producer import OrderUpdate, Producer
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     }
     with Producer(**addresses) as producer:
 
-        def send(updates: list[Update]) -> None:
+        def send(updates: list[UpdateTuple]) -> None:
             producer.update_many(
                 OrderUpdate(order_id=order_id, total=total, version=version)
                 for order_id, total, version in updates

@@ -18,7 +18,7 @@ REDIS = "redis[hiredis]==8.1.0"
 UVLOOP = "uvloop==0.23.0"
 
 
-class Contender(msgspec.Struct, frozen=True, kw_only=True):
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """A job system, or none, that does the same job.
 
     Attributes:
@@ -71,7 +71,7 @@ def solo(module: str) -> tuple[Command, ...]:
     )
 
 
-FLOOR = Contender(
+BARE_LOOP = Peer(
     name="bare loop, no job system",
     module="floor",
     share=1,
@@ -80,20 +80,20 @@ FLOOR = Contender(
     single=False,
 )
 
-OURS = Contender(
+OURS = Peer(
     name="Orderworks, update()",
     module="orderworks",
     sends_share=5,
     tuning="the workers of the stack: two children",
 )
-OURS_MANY = Contender(
+OURS_MANY = Peer(
     name="Orderworks, update_many()",
     module="orderworks_many",
     sends_share=1,
     tuning="the workers of the stack: two children",
 )
 
-CELERY = Contender(
+CELERY = Peer(
     name="Celery",
     module="celery_default",
     share=40,
@@ -102,7 +102,7 @@ CELERY = Contender(
     tuning="defaults and acks_late; prefork, two children",
 )
 
-CELERY_TUNED = Contender(
+CELERY_TUNED = Peer(
     name="Celery, tuned",
     module="celery_tuned",
     share=30,
@@ -111,7 +111,7 @@ CELERY_TUNED = Contender(
     tuning="acks_late; two solo workers, prefetch 256, no results, gossip, mingle or heartbeat",
 )
 
-BATCHES = Contender(
+BATCHES = Peer(
     name="celery-batches",
     module="batches",
     share=10,
@@ -122,7 +122,7 @@ BATCHES = Contender(
     single=False,
 )
 
-DRAMATIQ = Contender(
+DRAMATIQ = Peer(
     name="dramatiq",
     module="dramatiq",
     share=20,
@@ -131,12 +131,12 @@ DRAMATIQ = Contender(
     pins=("dramatiq[redis]==2.2.1", REDIS, PSYCOPG2),
 )
 
-PEERS: Sequence[Contender] = (
+PEERS: Sequence[Peer] = (
     CELERY,
     CELERY_TUNED,
     BATCHES,
     DRAMATIQ,
-    Contender(
+    Peer(
         name="taskiq",
         module="taskiq",
         share=20,
@@ -150,7 +150,7 @@ PEERS: Sequence[Contender] = (
         tuning="a Redis stream, two processes of eight threads",
         pins=("taskiq==0.13.0", "taskiq-redis==1.2.4", REDIS, UVLOOP, PSYCOPG2),
     ),
-    Contender(
+    Peer(
         name="arq",
         module="arq",
         share=40,
@@ -160,7 +160,7 @@ PEERS: Sequence[Contender] = (
         tuning="two processes of 50 coroutines, a poll each 10 ms, no results",
         pins=("arq==0.28.0", "redis[hiredis]==5.3.1", ASYNCPG),
     ),
-    Contender(
+    Peer(
         name="RQ",
         module="rq",
         share=100,
@@ -168,7 +168,7 @@ PEERS: Sequence[Contender] = (
         tuning="two workers that run jobs themselves (SimpleWorker), no results",
         pins=("rq==3.0.0", REDIS, PSYCOPG2),
     ),
-    Contender(
+    Peer(
         name="SAQ",
         module="saq",
         share=40,
@@ -181,7 +181,7 @@ PEERS: Sequence[Contender] = (
             ASYNCPG,
         ),
     ),
-    Contender(
+    Peer(
         name="streaQ",
         module="streaq",
         share=50,
@@ -190,7 +190,7 @@ PEERS: Sequence[Contender] = (
         tuning="two processes of 50 coroutines, no results",
         pins=("streaq==7.2.0", "coredis==6.9.0", REDIS, ASYNCPG),
     ),
-    Contender(
+    Peer(
         name="Procrastinate",
         module="procrastinate",
         share=80,

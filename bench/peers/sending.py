@@ -15,10 +15,10 @@ from pathlib import Path
 LEAD = 0.2
 """Seconds from now to the first moment."""
 
-Update = tuple[int, str, int]
+UpdateTuple = tuple[int, str, int]
 
 
-def updates() -> list[Update]:
+def updates() -> list[UpdateTuple]:
     """The updates of the file that the command line names."""
     lines = Path(sys.argv[1]).read_text(encoding="ascii").splitlines()
     rows = (line.split(",") for line in lines)
@@ -35,16 +35,16 @@ def send_each(send: Callable[[int, str, int], object]) -> None:
     began = time.perf_counter()
     for update in waiting[1:]:
         send(*update)
-    tell(len(waiting) - 1, time.perf_counter() - began)
+    print_result(len(waiting) - 1, time.perf_counter() - began)
 
 
-def send_all(send: Callable[[list[Update]], object]) -> None:
+def send_all(send: Callable[[list[UpdateTuple]], object]) -> None:
     """Send all in one call, and print what came of it."""
     waiting = updates()
     send(waiting[:1])
     began = time.perf_counter()
     send(waiting[1:])
-    tell(len(waiting) - 1, time.perf_counter() - began)
+    print_result(len(waiting) - 1, time.perf_counter() - began)
 
 
 async def send_each_async(send: Callable[[int, str, int], Awaitable[object]]) -> None:
@@ -54,34 +54,37 @@ async def send_each_async(send: Callable[[int, str, int], Awaitable[object]]) ->
     began = time.perf_counter()
     for update in waiting[1:]:
         await send(*update)
-    tell(len(waiting) - 1, time.perf_counter() - began)
+    print_result(len(waiting) - 1, time.perf_counter() - began)
 
 
 def send_on_time(
-    send: Callable[[int, str, int], object], waiting: list[Update], rate: float, patience: float
+    send: Callable[[int, str, int], object],
+    waiting: list[UpdateTuple],
+    rate: float,
+    max_lateness: float,
 ) -> None:
     """Send each at its moment, or as soon after it as can be; print how many were sent."""
     sent = 0
     began = time.perf_counter()
-    for order_id, total, moment in moments(waiting, rate, patience):
+    for order_id, total, moment in moments(waiting, rate, max_lateness):
         send(order_id, total, moment)
         sent += 1
-    tell(sent, time.perf_counter() - began)
+    print_result(sent, time.perf_counter() - began)
 
 
-def moments(waiting: list[Update], rate: float, patience: float) -> Iterator[Update]:
+def moments(waiting: list[UpdateTuple], rate: float, max_lateness: float) -> Iterator[UpdateTuple]:
     """The updates, each not before its moment, until one comes `patience` seconds too late."""
     begin = time.time() + LEAD
     for number, (order_id, total, _) in enumerate(waiting):
         moment = begin + number / rate
         late = time.time() - moment
-        if late > patience:
+        if late > max_lateness:
             return
         if late < 0:
             time.sleep(-late)
         yield order_id, total, int(moment * 1_000_000)
 
 
-def tell(sent: int, seconds: float) -> None:
+def print_result(sent: int, seconds: float) -> None:
     """Print what the benchmark reads."""
     sys.stdout.write(json.dumps({"sent": sent, "seconds": seconds}) + "\n")

@@ -16,10 +16,10 @@ import sqlalchemy as sa
 
 from bench.alternate import Result, Side, compare, stopwatch
 from bench.figures import Figures
-from bench.imports.imports import Bench, timed_import
-from bench.shop import Shop, open_shop
+from bench.imports.imports import ImportBench, timed_import
+from bench.shop import BenchStack, open_shop
 from bench.updates.drains import filled, time_of
-from bench.updates.workloads import prepare, random_wave
+from bench.updates.workloads import prepare, random_workload
 from orderworks.cache import invalidate
 from orderworks.core.redis import make_redis
 from orderworks.reports.refresh import refresh
@@ -41,14 +41,14 @@ def run(rows: int, count: int, rounds: int) -> Figures:
         shop.with_orders()
         _fold(shop)
         drains = {
-            PLAIN_DRAIN: partial(_plainly, shop, partial(_drain, shop, count)),
+            PLAIN_DRAIN: partial(_without_logging, shop, partial(_drain, shop, count)),
             LOGGING_DRAIN: partial(_without_cache, partial(_drain, shop, count)),
             DRAIN: partial(_drain, shop, count),
             FOLD: partial(_fold, shop),
             BOTH: partial(_drain_and_fold, shop, count),
         }
-        load = partial(_import, Bench(shop, producer))
-        imports = {PLAIN_IMPORT: partial(_plainly, shop, load), IMPORT: load}
+        load = partial(_import, ImportBench(shop, producer))
+        imports = {PLAIN_IMPORT: partial(_without_logging, shop, load), IMPORT: load}
         results = [
             *compare(rounds, *(Side(name, count, drains[name]) for name in drains)),
             *compare(rounds, *(Side(name, rows, imports[name]) for name in imports)),
@@ -56,19 +56,19 @@ def run(rows: int, count: int, rounds: int) -> Figures:
         return Figures("changelog", results, _notes(results))
 
 
-def _import(bench: Bench) -> float:
+def _import(bench: ImportBench) -> float:
     bench.shop.without_orders()
     orders = bench.shop.sample
     return timed_import(bench, orders.orders_file, applied=len(orders.orders))
 
 
-def _drain(shop: Shop, count: int) -> float:
+def _drain(shop: BenchStack, count: int) -> float:
     """One drain of its own process, which applies all updates; every one is of another order."""
     with _waiting(shop, count):
         return time_of(1)
 
 
-def _drain_and_fold(shop: Shop, count: int) -> float:
+def _drain_and_fold(shop: BenchStack, count: int) -> float:
     ended = threading.Event()
     folding = threading.Thread(target=_fold_until, args=(shop, ended))
     with _waiting(shop, count), stopwatch() as taken:
@@ -81,16 +81,16 @@ def _drain_and_fold(shop: Shop, count: int) -> float:
 
 
 @contextmanager
-def _waiting(shop: Shop, count: int) -> Iterator[None]:
+def _waiting(shop: BenchStack, count: int) -> Iterator[None]:
     """Updates that one drain is to take, and an empty log."""
-    wave = random_wave(shop, count)
+    wave = random_workload(shop, count)
     prepare(shop, wave)
     updates = [OrderUpdate(order_id=o, total=t, version=v) for o, t, v in wave.updates]
     with filled(shop.settings, 1, updates):
         yield
 
 
-def _plainly(shop: Shop, job: Callable[[], float]) -> float:
+def _without_logging(shop: BenchStack, job: Callable[[], float]) -> float:
     """What a job takes while nothing is logged."""
     _alter(shop, "DISABLE")
     try:
@@ -105,13 +105,13 @@ def _without_cache(job: Callable[[], float]) -> float:
         return job()
 
 
-def _alter(shop: Shop, how: str) -> None:
+def _alter(shop: BenchStack, how: str) -> None:
     with shop.engine.begin() as connection:
         for table in ("orders", "customers"):
             connection.execute(sa.text(f"ALTER TABLE {table} {how} TRIGGER USER"))
 
 
-def _fold(shop: Shop) -> float:
+def _fold(shop: BenchStack) -> float:
     """Seconds until the log is empty and the reports are published."""
     with make_redis(shop.settings.cache, 30) as client, stopwatch() as taken:
         while True:
@@ -121,7 +121,7 @@ def _fold(shop: Shop) -> float:
                 return taken()
 
 
-def _fold_until(shop: Shop, ended: threading.Event) -> None:
+def _fold_until(shop: BenchStack, ended: threading.Event) -> None:
     """Fold again and again, and once more after the end."""
     while not ended.wait(GAP):
         _fold(shop)

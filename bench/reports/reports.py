@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from bench.alternate import Result, Side, compare, stopwatch
 from bench.figures import Figures
-from bench.shop import Shop, open_shop
+from bench.shop import BenchStack, open_shop
 from orderworks import cache as cached
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis, make_redis
@@ -38,10 +38,10 @@ Lists = dict[Window, Sequence[TopCustomer]]
 
 
 @dataclass
-class Bench:
+class ReportBench:
     """What the sides share: of a round, the published lists are compared with the queries'."""
 
-    shop: Shop
+    shop: BenchStack
     cache: Redis
     changes: int
     dice: random.Random = field(default_factory=partial(random.Random, 5))
@@ -60,7 +60,7 @@ def run(sizes: Sequence[int], changes: int, rounds: int) -> Figures:
 
 def _of_size(rows: int, changes: int, rounds: int) -> list[Result]:
     with open_shop(rows) as shop, make_redis(shop.settings.cache, 30) as client:
-        bench = Bench(shop, client, changes)
+        bench = ReportBench(shop, client, changes)
         # Days are kept from where a refresh says: it is to have been there before the orders.
         _refresh(bench)
         shop.with_orders()
@@ -69,7 +69,7 @@ def _of_size(rows: int, changes: int, rounds: int) -> list[Result]:
         return compare(rounds, *_sides(bench, f"{rows:,} orders: "))
 
 
-def _sides(bench: Bench, prefix: str) -> list[Side]:
+def _sides(bench: ReportBench, prefix: str) -> list[Side]:
     """The refresh comes first in each round, and the queries right after it, on the same orders."""
     runs = {
         REFRESH: partial(_timed_refresh, bench),
@@ -83,7 +83,7 @@ def _sides(bench: Bench, prefix: str) -> list[Side]:
     return [Side(prefix + name, counts.get(name, 1), runs[name]) for name in runs]
 
 
-def _timed_refresh(bench: Bench) -> float:
+def _timed_refresh(bench: ReportBench) -> float:
     _change(bench)
     with stopwatch() as taken:
         done = _refresh(bench)
@@ -94,7 +94,7 @@ def _timed_refresh(bench: Bench) -> float:
     return seconds
 
 
-def _change(bench: Bench) -> None:
+def _change(bench: ReportBench) -> None:
     """Give that many orders that count another total, in one transaction."""
     chosen = bench.dice.sample(range(len(bench.shop.sample.orders)), bench.changes)
     ids = bench.shop.sample.orders["id"].gather(chosen).to_list()
@@ -105,7 +105,7 @@ def _change(bench: Bench) -> None:
         connection.execute(statement, {"ids": ids, "more": bench.dice.randrange(300_000)})
 
 
-def _refresh(bench: Bench) -> int:
+def _refresh(bench: ReportBench) -> int:
     """Entries of the log that were folded until the lists were published."""
     invalidate, folded = partial(cached.invalidate, bench.cache), 0
     while True:
@@ -117,7 +117,7 @@ def _refresh(bench: Bench) -> int:
             return folded
 
 
-def _queries(bench: Bench) -> float:
+def _queries(bench: ReportBench) -> float:
     with stopwatch() as taken:
         lists = {window: compute(bench.shop.engine, window, bench.depth).rows for window in Window}
         seconds = taken()
@@ -128,7 +128,7 @@ def _queries(bench: Bench) -> float:
     return seconds
 
 
-def _refresh_view(bench: Bench, how: str) -> float:
+def _refresh_view(bench: ReportBench, how: str) -> float:
     statement = sa.text(f"REFRESH MATERIALIZED VIEW {how} bench_windows")
     with stopwatch() as taken, bench.shop.engine.begin() as connection:
         connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
@@ -137,13 +137,13 @@ def _refresh_view(bench: Bench, how: str) -> float:
         return taken()
 
 
-def _query(bench: Bench) -> float:
+def _query(bench: ReportBench) -> float:
     with stopwatch() as taken:
         compute(bench.shop.engine, Window.ALL, 10)
         return taken()
 
 
-def _read(bench: Bench) -> float:
+def _read(bench: ReportBench) -> float:
     reads = TopCustomers.from_settings(bench.shop.settings)
     with stopwatch() as taken:
         for _ in range(READS):
@@ -151,17 +151,17 @@ def _read(bench: Bench) -> float:
         return taken()
 
 
-def _settle(bench: Bench) -> None:
+def _settle(bench: ReportBench) -> None:
     """Fold what loading left, and do what is done once a day."""
     _refresh(bench)
     rebuild = Rebuild(bench.shop.engine, partial(_refresh, bench), lambda _what, _counted: None)
     if rebuild.run(bench.shop.settings.uncounted_statuses).has_drifted:
         raise OrderworksError("the rollups are not what the orders say")
     for table in ("change_log", "customer_daily", "customer_totals", "customer_windows"):
-        bench.shop.settle(table)
+        bench.shop.vacuum_and_checkpoint(table)
 
 
-def _make_view(shop: Shop) -> None:
+def _make_view(shop: BenchStack) -> None:
     """A row a customer, with all windows: one pass over the orders."""
     columns = ["count(*) AS orders_all", "sum(total) AS total_all"]
     for window in BOUNDED:

@@ -17,14 +17,14 @@ import structlog
 
 from bench.alternate import Side, compare
 from bench.figures import Figures
-from bench.shop import Shop, open_shop
-from bench.updates.workloads import check, prepare, random_wave
+from bench.shop import BenchStack, open_shop
+from bench.updates.workloads import check, prepare, random_workload
 from orderworks.core import keys
 from orderworks.core.database import make_engine
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
 from orderworks.updates.drain import Drain
-from orderworks.updates.sources import StreamBacklog
+from orderworks.updates.sources import StreamSource
 from orderworks.updates.stream import UpdateStream
 from producer import OrderUpdate
 
@@ -54,8 +54,8 @@ def run(rows: int, count: int, rounds: int) -> Figures:
         return Figures("drains", compare(rounds, *sides), [])
 
 
-def _drain_all(shop: Shop, number: int, count: int) -> float:
-    wave = random_wave(shop, count)
+def _drain_all(shop: BenchStack, number: int, count: int) -> float:
+    wave = random_workload(shop, count)
     prepare(shop, wave)
     updates = [OrderUpdate(order_id=o, total=t, version=v) for o, t, v in wave.updates]
     with filled(shop.settings, number, updates):
@@ -111,7 +111,7 @@ def drain(shard: int, shards: int, together: Any) -> None:  # noqa: ANN401 - a b
     settings = Settings.load()
     engine = make_engine(settings, "orderworks-bench")
     stream, cache = make_redis(settings.stream, 5), make_redis(settings.cache, 5)
-    backlog = StreamBacklog(
+    backlog = StreamSource(
         UpdateStream(stream, shards, settings.stream_limit), shard, settings.verdict_ttl
     )
     engine.connect().close()

@@ -11,17 +11,17 @@ from functools import partial
 
 from bench.alternate import Result, Side, attempt
 from bench.figures import Figures
-from bench.peers.registry import CELERY, OURS, OURS_MANY, PEERS, Contender
+from bench.peers.registry import CELERY, OURS, OURS_MANY, PEERS, Peer
 from bench.shop import open_shop
 from bench.updates.streams import undrained
-from bench.updates.workers import Arena, open_arena, purge, send
-from bench.updates.workloads import random_wave
+from bench.updates.workers import PeerEnvironment, open_peer_environment, purge, send
+from bench.updates.workloads import random_workload
 
 
 def run(rows: int, count: int, rounds: int, *, peers: bool) -> Figures:
     """The rate of every enqueue; Celery's `apply_async` is the baseline."""
     with open_shop(rows) as shop:
-        arena = open_arena(shop)
+        arena = open_peer_environment(shop)
         contenders = [*(PEERS if peers else [CELERY]), OURS, OURS_MANY]
         results, not_run = attempt(rounds, *(_side(arena, each, count) for each in contenders))
         return Figures("enqueue", [*results, *not_run], comparisons(results))
@@ -40,14 +40,14 @@ def comparisons(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def _side(arena: Arena, contender: Contender, count: int) -> Side:
+def _side(arena: PeerEnvironment, contender: Peer, count: int) -> Side:
     share = count // contender.sends_share
     return Side(contender.name, share, partial(_enqueue, arena, contender, share))
 
 
-def _enqueue(arena: Arena, contender: Contender, count: int) -> float:
+def _enqueue(arena: PeerEnvironment, contender: Peer, count: int) -> float:
     purge(arena)
-    file = random_wave(arena.shop, count + 1).write(arena.shop.folder / "wave.csv")
+    file = random_workload(arena.shop, count + 1).write(arena.shop.folder / "wave.csv")
     with undrained(arena.shop.settings):
         sent = send(arena, contender, str(file))
     purge(arena)

@@ -31,22 +31,31 @@ import sqlalchemy as sa
 
 from bench.alternate import SideFailed, take_turns
 from bench.figures import Figures, Latency
-from bench.peers.registry import CELERY, DRAMATIQ, OURS, Contender
-from bench.shop import Shop, open_shop
+from bench.peers.registry import CELERY, DRAMATIQ, OURS, Peer
+from bench.shop import BenchStack, open_shop
 from bench.updates.streams import is_empty
-from bench.updates.workers import Arena, applied, let_go, open_arena, purge, send, wait_for, working
-from bench.updates.workloads import Wave, distinct_wave, prepare, random_wave
+from bench.updates.workers import (
+    PeerEnvironment,
+    applied,
+    open_peer_environment,
+    purge,
+    send,
+    start_together,
+    wait_for,
+    working,
+)
+from bench.updates.workloads import Workload, distinct_workload, prepare, random_workload
 from orderworks.core.errors import InvalidInput, OrderworksError
 from orderworks.core.redis import make_redis
 from orderworks.updates.stream import UpdateStream
 
 RATES = (50, 1_000, 10_000)
-PATIENCE = 5.0
+MAX_LATENESS = 5.0
 
 SENDER_RATE = 5_000
 """Updates a second that one process is to send at the most; for higher rates there are several."""
 
-WARMING = 200
+WARM_UP_UPDATES = 200
 """Updates before those that count: by then connections are open."""
 
 RESTARTING, DRAINING = 60.0, 120.0
@@ -83,7 +92,7 @@ class Measured(NamedTuple):
         return ordered[min(len(ordered) * percent // 100, len(ordered) - 1)] / 1000
 
 
-Load = tuple[Contender, int]
+SideAtRate = tuple[Peer, int]
 """A side, and updates a second."""
 
 
@@ -96,21 +105,21 @@ def run(rows: int, seconds: float, rounds: int, *, peers: bool) -> Figures:
     with open_shop(rows) as shop:
         keep_commit_times(shop)
         shop.with_orders()
-        arena = open_arena(shop)
+        arena = open_peer_environment(shop)
         sides = [CELERY, *([DRAMATIQ] if peers else []), OURS]
-        loads: Mapping[str, Load] = {
+        loads: Mapping[str, SideAtRate] = {
             f"{side.name} at {rate:,}/s": (side, rate) for rate in RATES for side in sides
         }
         runs = {
             name: partial(measure, arena, side, rate, int(rate * seconds))
             for name, (side, rate) in loads.items()
         }
-        measured, not_run = take_turns(rounds, runs, _told)
+        measured, not_run = take_turns(rounds, runs, _round_text)
         found = [summary(*loads[name], each) for name, each in measured.items()]
         return Figures("latency", [*found, *not_run], [])
 
 
-def summary(side: Contender, rate: int, rounds: Sequence[Measured]) -> Latency:
+def summary(side: Peer, rate: int, rounds: Sequence[Measured]) -> Latency:
     """The medians of a side's rounds at a rate."""
     return Latency(
         name=side.name,
@@ -123,7 +132,7 @@ def summary(side: Contender, rate: int, rounds: Sequence[Measured]) -> Latency:
     )
 
 
-def measure(arena: Arena, side: Contender, rate: int, count: int) -> Measured:
+def measure(arena: PeerEnvironment, side: Peer, rate: int, count: int) -> Measured:
     """Send so many updates at the rate; how long each took until it was committed.
 
     Raises:
@@ -131,29 +140,29 @@ def measure(arena: Arena, side: Contender, rate: int, count: int) -> Measured:
     """
     senders = math.ceil(rate / SENDER_RATE)
     # Each sender connects by one more.
-    wave = distinct_wave(arena.shop, count + senders)
+    wave = distinct_workload(arena.shop, count + senders)
     prepare(arena.shop, wave)
     purge(arena)
-    shares = [Wave(wave.updates[number::senders]) for number in range(senders)]
-    with _warm(arena, side) as is_applied:
+    shares = [Workload(wave.updates[number::senders]) for number in range(senders)]
+    with _warm_up(arena, side) as is_applied:
         since = time.time_ns() // 1000
         sent = _send_at_once(arena, side, rate, shares)
-        _wait_patiently(lambda: is_applied(WARMING + senders + sent))
+        _wait_until(lambda: is_applied(WARM_UP_UPDATES + senders + sent))
         return _measured(arena.shop, since, count, sent)
 
 
-def _send_at_once(arena: Arena, side: Contender, rate: int, shares: Sequence[Wave]) -> int:
+def _send_at_once(arena: PeerEnvironment, side: Peer, rate: int, shares: Sequence[Workload]) -> int:
     """Send each share from a process of its own; how many were sent of all."""
 
     def send_share(number: int) -> int:
         file = shares[number].write(arena.shop.folder / f"wave-{number}.csv")
-        return send(arena, side, str(file), str(rate / len(shares)), str(PATIENCE)).sent
+        return send(arena, side, str(file), str(rate / len(shares)), str(MAX_LATENESS)).sent
 
     with ThreadPoolExecutor(len(shares)) as pool:
         return sum(pool.map(send_share, range(len(shares))))
 
 
-def keep_commit_times(shop: Shop) -> None:
+def keep_commit_times(shop: BenchStack) -> None:
     """Let PostgreSQL keep the moment of each commit: it starts again for that, by its supervisor."""
     with shop.admin.connect() as connection:
         connection.execute(sa.text("ALTER SYSTEM SET track_commit_timestamp = on"))
@@ -168,7 +177,7 @@ def keep_commit_times(shop: Shop) -> None:
         time.sleep(0.1)
 
 
-def _keeps_commit_times(shop: Shop) -> bool:
+def _keeps_commit_times(shop: BenchStack) -> bool:
     try:
         with shop.admin.connect() as connection:
             answer = connection.execute(sa.text("SHOW track_commit_timestamp")).scalar_one()
@@ -178,24 +187,26 @@ def _keeps_commit_times(shop: Shop) -> bool:
 
 
 @contextmanager
-def _warm(arena: Arena, side: Contender) -> Iterator[Callable[[int], bool]]:
+def _warm_up(arena: PeerEnvironment, side: Peer) -> Iterator[Callable[[int], bool]]:
     """The side's workers, which have worked before; a call tells whether so many are applied."""
-    file = str(random_wave(arena.shop, WARMING).write(arena.shop.folder / "warming.csv"))
+    file = str(
+        random_workload(arena.shop, WARM_UP_UPDATES).write(arena.shop.folder / "warming.csv")
+    )
     if not side.workers:
         with _drained(arena.shop) as is_applied:
             send(arena, side, file)
-            _wait_patiently(lambda: is_applied(WARMING))
+            _wait_until(lambda: is_applied(WARM_UP_UPDATES))
             yield is_applied
         return
     with working(arena, side) as watch:
         send(arena, side, file)
-        let_go(arena, watch)
-        wait_for(lambda: applied(arena)[0] >= WARMING, watch, "to warm up")
+        start_together(arena, watch)
+        wait_for(lambda: applied(arena)[0] >= WARM_UP_UPDATES, watch, "to warm up")
         yield lambda count: applied(arena)[0] >= count
 
 
 @contextmanager
-def _drained(shop: Shop) -> Iterator[Callable[[int], bool]]:
+def _drained(shop: BenchStack) -> Iterator[Callable[[int], bool]]:
     """The workers of the stack. At the end nothing waits for them."""
     settings = shop.settings
     with make_redis(settings.stream, 5) as client:
@@ -208,13 +219,13 @@ def _drained(shop: Shop) -> Iterator[Callable[[int], bool]]:
             time.sleep(0.1)
 
 
-def _wait_patiently(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+def _wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + MAX_LATENESS
     while not happened() and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
-def _measured(shop: Shop, since: int, due: int, sent: int) -> Measured:
+def _measured(shop: BenchStack, since: int, due: int, sent: int) -> Measured:
     with shop.engine.connect() as connection:
         found = list(connection.execute(sa.text(COMMITS), {"since": since}))
     if not found:
@@ -223,7 +234,7 @@ def _measured(shop: Shop, since: int, due: int, sent: int) -> Measured:
     return Measured([commit - moment for moment, commit in found], due, sent, seconds)
 
 
-def _told(measured: Measured) -> str:
+def _round_text(measured: Measured) -> str:
     """A round as the person who waits is told of it."""
     if measured.fell_behind:
         done = f"{measured.sent:,} of {measured.due:,} sent, {len(measured.waited):,} committed"

@@ -20,11 +20,11 @@ from itertools import chain
 from bench.alternate import Result, Side, SideFailed, attempt, stopwatch
 from bench.figures import Figures
 from bench.peers import job
-from bench.peers.registry import BATCHES, CELERY, FLOOR, PEERS, Contender
-from bench.shop import Shop, open_shop
+from bench.peers.registry import BARE_LOOP, BATCHES, CELERY, PEERS, Peer
+from bench.shop import BenchStack, open_shop
 from bench.updates.streams import is_empty, undrained
-from bench.updates.workers import Arena, apply_all, open_arena, purge, send
-from bench.updates.workloads import Update, Wave, check, prepare, random_wave
+from bench.updates.workers import PeerEnvironment, apply_all, open_peer_environment, purge, send
+from bench.updates.workloads import BenchUpdate, Workload, check, prepare, random_workload
 from orderworks.core.errors import OrderworksError
 from orderworks.updates.stream import UpdateStream
 from producer import OrderUpdate, Producer
@@ -34,7 +34,7 @@ LOOP = "a transaction an update, in a loop"
 LOOP_SHARE = 25
 """The loop is slow: it does one in so many of the updates."""
 
-STUCK = 300
+TIMEOUT = 300
 """Seconds after which the drains of Orderworks have got stuck."""
 
 
@@ -42,9 +42,9 @@ def run(rows: int, count: int, rounds: int, *, peers: bool) -> Figures:
     """The rate of every side; with `peers`, beside other job systems instead of the loop."""
     with open_shop(rows) as shop, Producer.from_settings() as producer:
         shop.with_orders()
-        arena = open_arena(shop)
+        arena = open_peer_environment(shop)
         ours = Side(ORDERWORKS, count, lambda: _orderworks(shop, producer, count))
-        sides = [_side(arena, each, count) for each in (*(PEERS if peers else ()), FLOOR)]
+        sides = [_side(arena, each, count) for each in (*(PEERS if peers else ()), BARE_LOOP)]
         loop = Side(LOOP, count // LOOP_SHARE, lambda: _loop(shop, count // LOOP_SHARE))
         results, not_run = attempt(rounds, *([] if peers else [loop]), *sides, ours)
         notes = [*_tuning(PEERS if peers else ()), *comparisons(results)]
@@ -56,25 +56,25 @@ def comparisons(results: Sequence[Result]) -> list[str]:
     rates = {result.name: result.rate for result in results}
     singles = {each.name: rates[each.name] for each in PEERS if each.single and each.name in rates}
     best = max(singles, key=lambda name: singles[name], default=None)
-    others = [name for name in (CELERY.name, best, BATCHES.name, FLOOR.name) if name in rates]
+    others = [name for name in (CELERY.name, best, BATCHES.name, BARE_LOOP.name) if name in rates]
     ratios = (
         f"{rates[ORDERWORKS] / rates[name]:.2f} times {name}" for name in dict.fromkeys(others)
     )
     return [f"{ORDERWORKS} does {', '.join(ratios)}"] if others else []
 
 
-def _side(arena: Arena, contender: Contender, count: int) -> Side:
+def _side(arena: PeerEnvironment, contender: Peer, count: int) -> Side:
     share = count // contender.share
     return Side(contender.name, share, partial(run_contender, arena, contender, share))
 
 
-def run_contender(arena: Arena, contender: Contender, count: int) -> float:
+def run_contender(arena: PeerEnvironment, contender: Peer, count: int) -> float:
     """Seconds that a contender takes to apply so many updates.
 
     Raises:
         SideFailed: it could not be run, or did the job wrongly; says why.
     """
-    wave = random_wave(arena.shop, count)
+    wave = random_workload(arena.shop, count)
     prepare(arena.shop, wave)
     purge(arena)
     send(arena, contender, str(wave.write(arena.shop.folder / "wave.csv")))
@@ -86,10 +86,10 @@ def run_contender(arena: Arena, contender: Contender, count: int) -> float:
     return seconds
 
 
-def _loop(shop: Shop, count: int) -> float:
-    wave = random_wave(shop, count)
+def _loop(shop: BenchStack, count: int) -> float:
+    wave = random_workload(shop, count)
     prepare(shop, wave)
-    connections = job.Connections()
+    connections = job.JobConnections()
     with stopwatch() as taken:
         for update in wave.updates:
             connections.update(*update)
@@ -98,15 +98,15 @@ def _loop(shop: Shop, count: int) -> float:
     return seconds
 
 
-def _orderworks(shop: Shop, producer: Producer, count: int) -> float:
-    wave = random_wave(shop, count)
+def _orderworks(shop: BenchStack, producer: Producer, count: int) -> float:
+    wave = random_workload(shop, count)
     prepare(shop, wave)
     with undrained(shop.settings) as stream:
         first, last = _parted(wave, stream)
         producer.update_many(map(_ours, first))
         with stopwatch() as taken:
             for update in last:
-                stream.let_go(stream.shard_of(update.order_id))
+                stream.release_nudge(stream.shard_of(update.order_id))
                 producer.update(_ours(update))
             _wait_until_empty(stream)
             seconds = taken()
@@ -114,28 +114,28 @@ def _orderworks(shop: Shop, producer: Producer, count: int) -> float:
     return seconds
 
 
-def _parted(wave: Wave, stream: UpdateStream) -> tuple[list[Update], list[Update]]:
+def _parted(wave: Workload, stream: UpdateStream) -> tuple[list[BenchUpdate], list[BenchUpdate]]:
     """The updates but for the last one of each shard, which is to wake its drain; and those."""
     last = {stream.shard_of(update.order_id): update for update in wave.updates}
     held_back = {update.version for update in last.values()}
     return [each for each in wave.updates if each.version not in held_back], [*last.values()]
 
 
-def _ours(update: Update) -> OrderUpdate:
+def _ours(update: BenchUpdate) -> OrderUpdate:
     return OrderUpdate(order_id=update.order_id, total=update.total, version=update.version)
 
 
 def _wait_until_empty(stream: UpdateStream) -> None:
-    deadline = time.monotonic() + STUCK
+    deadline = time.monotonic() + TIMEOUT
     while not is_empty(stream):
         if time.monotonic() > deadline:
-            raise OrderworksError(f"updates still wait after {STUCK} s")
+            raise OrderworksError(f"updates still wait after {TIMEOUT} s")
         time.sleep(0.005)
 
 
-def _tuning(contenders: Sequence[Contender]) -> list[str]:
+def _tuning(contenders: Sequence[Peer]) -> list[str]:
     """How each is run, with the releases."""
     return [
         f"{each.name}: {'; '.join(chain([each.tuning], [', '.join(each.pins)] if each.pins else []))}"
-        for each in (*contenders, FLOOR)
+        for each in (*contenders, BARE_LOOP)
     ]

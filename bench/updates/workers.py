@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from bench.alternate import SideFailed
 from bench.peers.clock import DONE, GO, READY
 from bench.peers.environments import python_of
-from bench.peers.registry import PROCESSES, Contender
-from bench.shop import Shop
+from bench.peers.registry import PROCESSES, Peer
+from bench.shop import BenchStack
 from orderworks.core.redis import Redis, make_redis
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ QUEUE_DATABASE = "bench_queue"
 WORKING, STOPPING = 240.0, 10.0
 """Seconds that workers may take to do what they are to do, and to end."""
 
-Process = subprocess.Popen[bytes]
+WorkerProcess = subprocess.Popen[bytes]
 
 
 class Sent(msgspec.Struct):
@@ -39,10 +39,10 @@ class Sent(msgspec.Struct):
     seconds: float
 
 
-class Arena(NamedTuple):
+class PeerEnvironment(NamedTuple):
     """Where contenders meet: the shop, and the databases for their queues and clocks."""
 
-    shop: Shop
+    shop: BenchStack
     queue: Redis
     clock: Redis
 
@@ -63,11 +63,11 @@ class Arena(NamedTuple):
         }
 
 
-def open_arena(shop: Shop) -> Arena:
+def open_peer_environment(shop: BenchStack) -> PeerEnvironment:
     """Clients for what contenders use."""
     addresses = (numbered(shop.settings.broker, each) for each in (QUEUE_NUMBER, CLOCK_NUMBER))
     queue, clock = (make_redis(address, 5) for address in addresses)
-    return Arena(shop, queue, clock)
+    return PeerEnvironment(shop, queue, clock)
 
 
 def numbered(url: str, number: int) -> str:
@@ -80,7 +80,7 @@ def beside(database: str) -> str:
     return f"{database.rpartition('/')[0]}/{QUEUE_DATABASE}"
 
 
-def send(arena: Arena, contender: Contender, *arguments: str) -> Sent:
+def send(arena: PeerEnvironment, contender: Peer, *arguments: str) -> Sent:
     """Run the contender's sender until it ends.
 
     Raises:
@@ -95,15 +95,15 @@ def send(arena: Arena, contender: Contender, *arguments: str) -> Sent:
     return msgspec.json.decode(done.stdout, type=Sent)
 
 
-def apply_all(arena: Arena, contender: Contender, count: int) -> float:
+def apply_all(arena: PeerEnvironment, contender: Peer, count: int) -> float:
     """Seconds from the moment all workers are ready until so many updates in the queue are applied."""
     with working(arena, contender) as watch:
-        began = let_go(arena, watch)
+        began = start_together(arena, watch)
         wait_for(lambda: applied(arena)[0] >= count, watch, f"to apply {count:,} updates")
         return applied(arena)[1] - began
 
 
-def let_go(arena: Arena, watch: Callable[[], None]) -> float:
+def start_together(arena: PeerEnvironment, watch: Callable[[], None]) -> float:
     """Wait until all workers have their first job, and let them begin; the moment, monotonic."""
     wait_for(lambda: arena.clock.llen(READY) == PROCESSES, watch, "to get ready")
     began = time.monotonic()
@@ -111,21 +111,21 @@ def let_go(arena: Arena, watch: Callable[[], None]) -> float:
     return began
 
 
-def wait_for(happened: Callable[[], bool], watch: Callable[[], None], what: str) -> None:
+def wait_for(condition: Callable[[], bool], watch: Callable[[], None], label: str) -> None:
     """Wait for what workers are to do.
 
     Raises:
         SideFailed: one of them ended, or it took too long.
     """
     deadline = time.monotonic() + WORKING
-    while not happened():
+    while not condition():
         watch()
         if time.monotonic() > deadline:
-            raise SideFailed(f"its workers took more than {WORKING:.0f} s {what}")
+            raise SideFailed(f"its workers took more than {WORKING:.0f} s {label}")
         time.sleep(0.02)
 
 
-def applied(arena: Arena) -> tuple[int, float]:
+def applied(arena: PeerEnvironment) -> tuple[int, float]:
     """How many updates workers have applied, and the monotonic time at which the last one was."""
     told: Any = arena.clock.hvals(DONE)
     reports = [report.split() for report in told]
@@ -133,7 +133,7 @@ def applied(arena: Arena) -> tuple[int, float]:
 
 
 @contextmanager
-def working(arena: Arena, contender: Contender) -> Iterator[Callable[[], None]]:
+def working(arena: PeerEnvironment, contender: Peer) -> Iterator[Callable[[], None]]:
     """The contender's workers while the block lasts; a call looks whether they are well.
 
     Raises:
@@ -148,7 +148,7 @@ def working(arena: Arena, contender: Contender) -> Iterator[Callable[[], None]]:
             _stop(processes)
 
 
-def purge(arena: Arena) -> None:
+def purge(arena: PeerEnvironment) -> None:
     """Nothing is left of what a contender had in Redis, or in the database for queues."""
     arena.queue.flushdb()
     arena.clock.flushdb()
@@ -164,7 +164,12 @@ def last_line(text: str) -> str:
     return lines[-1].strip() if lines else "it said nothing"
 
 
-def _start(arena: Arena, contender: Contender, arguments: Sequence[str], log: Any) -> Process:  # noqa: ANN401 - a binary file
+def _start(
+    arena: PeerEnvironment,
+    contender: Peer,
+    arguments: Sequence[str],
+    log: Any,  # noqa: ANN401 - whatever Popen takes
+) -> WorkerProcess:
     return subprocess.Popen(  # noqa: S603 - ours
         [python_of(contender), *arguments],
         cwd=ROOT,
@@ -176,13 +181,13 @@ def _start(arena: Arena, contender: Contender, arguments: Sequence[str], log: An
     )
 
 
-def _expect_running(processes: Sequence[Process], file: Path) -> None:
+def _expect_running(processes: Sequence[WorkerProcess], file: Path) -> None:
     if any(process.poll() is not None for process in processes):
         said = last_line(file.read_text(encoding="utf-8", errors="replace"))
         raise SideFailed(f"its worker ended: {said}")
 
 
-def _stop(processes: Sequence[Process]) -> None:
+def _stop(processes: Sequence[WorkerProcess]) -> None:
     """Ask them to end, then end whatever is left of their sessions."""
     for process in processes:
         with suppress(ProcessLookupError):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from bench.shop import Shop
+from bench.shop import BenchStack
 from orderworks.core.errors import OrderworksError
 from orderworks.core.keys import customer_cache
 from orderworks.core.redis import Redis, make_redis
@@ -19,7 +19,7 @@ KEYS = 1000
 """Keys in one command to the cache."""
 
 
-class Update(NamedTuple):
+class BenchUpdate(NamedTuple):
     """An update as every side is given it."""
 
     order_id: int
@@ -27,10 +27,10 @@ class Update(NamedTuple):
     version: int
 
 
-class Wave(NamedTuple):
+class Workload(NamedTuple):
     """Updates of one measurement. Their versions are above all that were given before."""
 
-    updates: list[Update]
+    updates: list[BenchUpdate]
 
     @property
     def first_version(self) -> int:
@@ -47,24 +47,24 @@ class Wave(NamedTuple):
         return file
 
 
-def random_wave(shop: Shop, count: int) -> Wave:
+def random_workload(shop: BenchStack, count: int) -> Workload:
     """So many updates of random orders, with rising versions. An order may come more than once."""
     dice, first = random.Random(count), time.time_ns() // 1000  # noqa: S311 - the same each time
     ids = dice.choices(shop.sample.orders["id"].to_list(), k=count)
-    return Wave([Update(each, _total(dice), first + n) for n, each in enumerate(ids)])
+    return Workload([BenchUpdate(each, _total(dice), first + n) for n, each in enumerate(ids)])
 
 
-def distinct_wave(shop: Shop, count: int) -> Wave:
+def distinct_workload(shop: BenchStack, count: int) -> Workload:
     """So many updates of random orders, each of another one."""
     dice, first = random.Random(count), time.time_ns() // 1000  # noqa: S311 - the same each time
     ids = dice.sample(shop.sample.orders["id"].to_list(), k=count)
-    return Wave([Update(each, _total(dice), first + n) for n, each in enumerate(ids)])
+    return Workload([BenchUpdate(each, _total(dice), first + n) for n, each in enumerate(ids)])
 
 
-def prepare(shop: Shop, wave: Wave) -> None:
+def prepare(shop: BenchStack, wave: Workload) -> None:
     """The same start for every side: the log empty, the table tidy, a cached read a customer."""
-    shop.forget_changes()
-    shop.settle("orders")
+    shop.empty_change_log()
+    shop.vacuum_and_checkpoint("orders")
     with make_redis(shop.settings.cache, 5) as cache:
         for keys in _chunks(_cached_reads(shop, wave)):
             with cache.pipeline(transaction=False) as pipeline:
@@ -73,7 +73,7 @@ def prepare(shop: Shop, wave: Wave) -> None:
                 pipeline.execute()
 
 
-def check(shop: Shop, wave: Wave) -> None:
+def check(shop: BenchStack, wave: Workload) -> None:
     """Make sure that the wave is applied, and nothing else, and that no cached read is left.
 
     Raises:
@@ -90,13 +90,13 @@ def check(shop: Shop, wave: Wave) -> None:
         )
 
 
-def _written_since(shop: Shop, version: int) -> dict[int, tuple[Decimal, int]]:
+def _written_since(shop: BenchStack, version: int) -> dict[int, tuple[Decimal, int]]:
     query = sa.select(*orders.c["id", "total", "version"]).where(orders.c.version >= version)
     with shop.engine.connect() as connection:
         return {order_id: (total, found) for order_id, total, found in connection.execute(query)}
 
 
-def _cached_reads(shop: Shop, wave: Wave) -> list[str]:
+def _cached_reads(shop: BenchStack, wave: Workload) -> list[str]:
     """The keys of the customers that the wave touches."""
     touched = {update.order_id for update in wave.updates}
     pairs = shop.sample.orders.select("id", "customer_id").iter_rows()

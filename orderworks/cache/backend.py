@@ -10,7 +10,7 @@ import redis
 
 from orderworks.cache.effects import Ask, Steps
 
-AVOIDED = 1.0
+AVOID_SECONDS = 1.0
 """Seconds for which a server that did not answer is not asked: not every read waits for it in vain."""
 
 log = logging.getLogger(__name__)
@@ -24,41 +24,43 @@ class Script:
         self.digest = sha1(text.encode()).hexdigest()  # noqa: S324 - so does the server name it
 
 
-class Server:
+class CacheBackend:
     """Whether the server is worth asking. Threads and event loops share it."""
 
     def __init__(self) -> None:
         self._avoided_until = 0.0
 
-    def ask(self, *command: Any) -> Steps[Any]:  # noqa: ANN401 - whatever commands take
+    def execute(self, *command: Any) -> Steps[Any]:  # noqa: ANN401 - whatever commands take
         """The answer; None if there is none, because the server is away or refuses."""
         if time.monotonic() < self._avoided_until:
             return None
-        return (yield from self._insist(*command))
+        return (yield from self._force_execute(*command))
 
-    def run(self, script: Script, keys: tuple[str, ...], *args: str | int | bytes) -> Steps[Any]:
+    def run_script(
+        self, script: Script, keys: tuple[str, ...], *args: str | int | bytes
+    ) -> Steps[Any]:
         """Likewise the answer of a script, which is sent whole only if the server does not know it."""
-        return _run(self.ask, script, keys, args)
+        return _run(self.execute, script, keys, args)
 
-    def give_back(
+    def force_script(
         self, script: Script, keys: tuple[str, ...], *args: str | int | bytes
     ) -> Steps[Any]:
         """The same, also of a server that is left alone: where one holds a lease, all others wait."""
-        return _run(self._insist, script, keys, args)
+        return _run(self._force_execute, script, keys, args)
 
-    def _insist(self, *command: Any) -> Steps[Any]:  # noqa: ANN401 - likewise
+    def _force_execute(self, *command: Any) -> Steps[Any]:  # noqa: ANN401 - likewise
         try:
             return (yield Ask(command))
         except redis.exceptions.NoScriptError:
             raise
         except redis.RedisError as error:
-            self._failed(error)
+            self._note_failure(error)
             return None
 
-    def _failed(self, error: redis.RedisError) -> None:
+    def _note_failure(self, error: redis.RedisError) -> None:
         """A server that answers with an error, because its memory is full say, may be asked on."""
         if isinstance(error, redis.ConnectionError | redis.TimeoutError):
-            self._avoided_until = time.monotonic() + AVOIDED
+            self._avoided_until = time.monotonic() + AVOID_SECONDS
         log.warning("cache_not_used error=%s", error)
 
 

@@ -10,13 +10,13 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-LONGEST = 200
+MAX_FIELD_CHARS = 200
 """Characters of a field; those of longer calls are digested."""
 
-EXACT = frozenset({type(None), bool, int, str, bytes, Decimal, date, UUID})
+EXACT_TYPES = frozenset({type(None), bool, int, str, bytes, Decimal, date, UUID})
 """Types whose `repr` says everything about a value, the same in every process."""
 
-ZONES = (type(None), timezone, ZoneInfo)
+EXACT_ZONE_TYPES = (type(None), timezone, ZoneInfo)
 """Likewise for the time zone of a datetime."""
 
 
@@ -60,19 +60,23 @@ def field_of(name: str, values: tuple[Any, ...]) -> str:
     """
     if not values:
         return f"{name}()"
-    field = f"{name}({','.join([_spelled(name, value) for value in values])})"
-    if len(field) <= LONGEST:
+    field = f"{name}({','.join([_exact_repr(name, value) for value in values])})"
+    if len(field) <= MAX_FIELD_CHARS:
         return field
     return f"{name}#{sha256(field.encode()).hexdigest()}"
 
 
-def _spelled(name: str, value: object) -> str:
+def _exact_repr(name: str, value: object) -> str:
     kind = type(value)
-    if kind in EXACT:
+    if kind in EXACT_TYPES:
         return repr(value)
     if isinstance(value, tuple) and kind is tuple:
-        return f"({''.join([f'{_spelled(name, each)},' for each in value])})"
-    if isinstance(value, datetime) and kind is datetime and isinstance(value.tzinfo, ZONES):
+        return f"({''.join([f'{_exact_repr(name, each)},' for each in value])})"
+    if (
+        isinstance(value, datetime)
+        and kind is datetime
+        and isinstance(value.tzinfo, EXACT_ZONE_TYPES)
+    ):
         return repr(value)
     if isinstance(value, Enum) and isinstance(value.name, str):
         return f"{kind.__qualname__}.{value.name}"

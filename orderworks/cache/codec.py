@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-UNSURE = (types.AnyType, types.CustomType, types.RawType, types.ExtType)
+UNSAFE_TYPES = (types.AnyType, types.CustomType, types.RawType, types.ExtType)
 """Types of which msgspec does not know, at the time of decoding, what stood there."""
 
 
@@ -55,9 +55,9 @@ def codec_of(name: str, function: Callable[..., Any]) -> Codec[Any]:
     Raises:
         TypeError: its return annotation is missing, or does not say enough; tells the remedy.
     """
-    annotation = _returned(name, function)
+    annotation = _return_annotation(name, function)
     try:
-        _refuse_unsure(types.type_info(annotation))
+        _reject_unsafe(types.type_info(annotation))
         return Codec(name, annotation)
     except TypeError as error:
         raise TypeError(
@@ -66,13 +66,13 @@ def codec_of(name: str, function: Callable[..., Any]) -> Codec[Any]:
         ) from None
 
 
-def _refuse_unsure(kind: types.Type) -> None:
-    for each in _parts(kind, {}):
-        if isinstance(each, UNSURE):
+def _reject_unsafe(kind: types.Type) -> None:
+    for each in _nested_types(kind, {}):
+        if isinstance(each, UNSAFE_TYPES):
             raise TypeError("Any, object and classes that msgspec does not know could be anything")
 
 
-def _returned(name: str, function: Callable[..., Any]) -> object:
+def _return_annotation(name: str, function: Callable[..., Any]) -> object:
     target = inspect.unwrap(getattr(function, "__func__", function))
     try:
         return typing.get_type_hints(target, include_extras=True)["return"]
@@ -86,7 +86,7 @@ def _returned(name: str, function: Callable[..., Any]) -> object:
         ) from None
 
 
-def _parts(kind: types.Type, seen: dict[int, types.Type]) -> Iterator[types.Type]:
+def _nested_types(kind: types.Type, seen: dict[int, types.Type]) -> Iterator[types.Type]:
     """A type and all types within it; each once, because some contain themselves."""
     if id(kind) in seen:
         return
@@ -94,14 +94,14 @@ def _parts(kind: types.Type, seen: dict[int, types.Type]) -> Iterator[types.Type
     yield kind
     for name in kind.__struct_fields__:
         for inner in _types_in(getattr(kind, name)):
-            yield from _parts(inner, seen)
+            yield from _nested_types(inner, seen)
 
 
-def _types_in(found: object) -> Iterator[types.Type]:
-    if isinstance(found, types.Field):
-        yield from _types_in(found.type)
-    elif isinstance(found, types.Type):
-        yield found
-    elif isinstance(found, tuple):
-        for each in found:
+def _types_in(value: object) -> Iterator[types.Type]:
+    if isinstance(value, types.Field):
+        yield from _types_in(value.type)
+    elif isinstance(value, types.Type):
+        yield value
+    elif isinstance(value, tuple):
+        for each in value:
             yield from _types_in(each)

@@ -19,19 +19,19 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import partial, wraps
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
 
-from orderworks.cache.backend import Server
+from orderworks.cache.backend import CacheBackend
 from orderworks.cache.call_keys import Arguments, field_of
 from orderworks.cache.codec import codec_of
-from orderworks.cache.effects import carry_out, carry_out_async
+from orderworks.cache.effects import run_async, run_sync
 from orderworks.cache.event_loops import LoopClients
-from orderworks.cache.read_through import Lives, Reading
-from orderworks.cache.single_flight import Flights, Place
-from orderworks.cache.stats import Counts
+from orderworks.cache.read_through import Lifetimes, ReadThrough
+from orderworks.cache.single_flight import CacheKey, SingleFlight
+from orderworks.cache.stats import CacheStats
 from orderworks.core import keys as names
 from orderworks.core.redis import Redis, make_async_redis, make_redis
-from orderworks.core.settings import LONGEST_LIFE, Settings
+from orderworks.core.settings import MAX_LIFETIME, Settings
 
-UNLINK_KEYS = 1000
+UNLINK_BATCH = 1000
 """Keys in one UNLINK; the server answers others between two of them."""
 
 NAME = re.compile(r"[\w.<>-]+")
@@ -50,8 +50,8 @@ def invalidate(client: Redis, customer_ids: Collection[int]) -> None:
         return
     keys = [*names.customer_caches(customer_ids), names.shared_cache()]
     with client.pipeline(transaction=False) as pipeline:
-        for start in range(0, len(keys), UNLINK_KEYS):
-            pipeline.unlink(*keys[start : start + UNLINK_KEYS])
+        for start in range(0, len(keys), UNLINK_BATCH):
+            pipeline.unlink(*keys[start : start + UNLINK_BATCH])
         pipeline.execute()
 
 
@@ -82,7 +82,7 @@ class Cache:
         """`timeout` is for how long, in seconds, a read waits for an answer of the server at `url`."""
         self._client = make_redis(url, timeout)
         self._async_clients = LoopClients(partial(make_async_redis, url, timeout))
-        self._server, self._flights, self._counts = Server(), Flights(), Counts()
+        self._server, self._flights, self._counts = CacheBackend(), SingleFlight(), CacheStats()
         self._names: set[tuple[str, bool]] = set()
 
     @classmethod
@@ -116,8 +116,8 @@ class Cache:
                 is not annotated as an int.
             ValueError: a time is out of range, or the name is taken.
         """
-        lives = _lives(ttl, stale, negative_ttl)
-        return cast("Decorator", partial(self._cached, _place_of_customer, lives, name))
+        lives = _checked_lifetimes(ttl, stale, negative_ttl)
+        return cast("Decorator", partial(self._cached, _customer_key_builder, lives, name))
 
     def shared(
         self,
@@ -131,32 +131,32 @@ class Cache:
 
         Arguments and errors are those of `per_customer`, except that no argument is special.
         """
-        lives = _lives(ttl, stale, negative_ttl)
-        return cast("Decorator", partial(self._cached, _shared_place, lives, name))
+        lives = _checked_lifetimes(ttl, stale, negative_ttl)
+        return cast("Decorator", partial(self._cached, _shared_key_builder, lives, name))
 
     def close(self) -> None:
         """Tell the server what was counted, and close the connections of threads."""
-        carry_out(self._counts.tell(self._server), self._client, _nothing)
+        run_sync(self._counts.publish(self._server), self._client, _no_load)
         self._client.close()
 
     async def aclose(self) -> None:
         """The same for the event loop that calls it. `asyncio.run` closes them by itself at its end."""
-        client = await self._async_clients.of_this_loop()
-        await carry_out_async(self._counts.tell(self._server), client, _nothing_async)
+        client = await self._async_clients.for_running_loop()
+        await run_async(self._counts.publish(self._server), client, _no_load_async)
         await self._async_clients.close()
 
     def _cached(
         self,
-        place_of: "PlaceOf",
-        lives: Lives,
+        make_key_builder: "KeyBuilderFactory",
+        lifetimes: Lifetimes,
         name: str | None,
         function: Callable[..., Any],
     ) -> Callable[..., Any]:
         name = name or _full_name(function)
         self._register(name, function)
         codec = codec_of(name, function)
-        reading = Reading(self._server, self._flights, self._counts, codec, lives)
-        place = place_of(name, Arguments(function))
+        reading = ReadThrough(self._server, self._flights, self._counts, codec, lifetimes)
+        place = make_key_builder(name, Arguments(function))
         if inspect.iscoroutinefunction(function):
             return self._for_tasks(function, reading, place)
         return self._for_threads(function, reading, place)
@@ -171,31 +171,34 @@ class Cache:
         self._names.add(taken)
 
     def _for_threads(
-        self, function: Callable[..., T], reading: Reading[T], place_of: "Placed"
+        self, function: Callable[..., T], reading: ReadThrough[T], build_key: "KeyBuilder"
     ) -> Callable[..., T]:
         @wraps(function)
         def read(*args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the decorator keeps the types
-            steps = reading.steps(place_of(args, kwargs))
-            return carry_out(steps, self._client, partial(function, *args, **kwargs))
+            steps = reading.read(build_key(args, kwargs))
+            return run_sync(steps, self._client, partial(function, *args, **kwargs))
 
         return read
 
     def _for_tasks(
-        self, function: Callable[..., Awaitable[T]], reading: Reading[T], place_of: "Placed"
+        self,
+        function: Callable[..., Awaitable[T]],
+        reading: ReadThrough[T],
+        build_key: "KeyBuilder",
     ) -> Callable[..., Awaitable[T]]:
         @wraps(function)
         async def read(*args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - likewise
-            steps = reading.steps(place_of(args, kwargs))
+            steps = reading.read(build_key(args, kwargs))
             load = partial(function, *args, **kwargs)
-            return await carry_out_async(steps, await self._async_clients.of_this_loop(), load)
+            return await run_async(steps, await self._async_clients.for_running_loop(), load)
 
         return read
 
 
-Placed = Callable[[tuple[Any, ...], dict[str, Any]], Place]
+KeyBuilder = Callable[[tuple[Any, ...], dict[str, Any]], CacheKey]
 """From the arguments of a call to the place of its value."""
 
-PlaceOf = Callable[[str, Arguments], Placed]
+KeyBuilderFactory = Callable[[str, Arguments], KeyBuilder]
 
 
 def _full_name(function: Callable[..., Any]) -> str:
@@ -203,40 +206,40 @@ def _full_name(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__.rpartition('<locals>.')[2]}"
 
 
-def _place_of_customer(name: str, arguments: Arguments) -> Placed:
+def _customer_key_builder(name: str, arguments: Arguments) -> KeyBuilder:
     first = arguments.first
     if first is None or first.annotation not in (int, "int"):
         raise TypeError(f"{name}: its first argument has to be the customer's id, annotated as int")
 
-    def placed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Place:
+    def placed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> CacheKey:
         values = arguments.values(args, kwargs)
         customer_id = values[0]
         if type(customer_id) is not int:
             kind = type(customer_id).__qualname__
             raise TypeError(f"{name}: a customer's id is an int, and this is of type {kind}")
-        return Place(names.customer_cache(customer_id), field_of(name, values[1:]))
+        return CacheKey(names.customer_cache(customer_id), field_of(name, values[1:]))
 
     return placed
 
 
-def _shared_place(name: str, arguments: Arguments) -> Placed:
+def _shared_key_builder(name: str, arguments: Arguments) -> KeyBuilder:
     key = names.shared_cache()
-    return lambda args, kwargs: Place(key, field_of(name, arguments.values(args, kwargs)))
+    return lambda args, kwargs: CacheKey(key, field_of(name, arguments.values(args, kwargs)))
 
 
-def _lives(ttl: float, stale: float, negative_ttl: float | None) -> Lives:
+def _checked_lifetimes(ttl: float, stale: float, negative_ttl: float | None) -> Lifetimes:
     negative = ttl if negative_ttl is None else negative_ttl
-    if not (0 < negative <= ttl <= LONGEST_LIFE and 0 <= stale <= LONGEST_LIFE):
+    if not (0 < negative <= ttl <= MAX_LIFETIME and 0 <= stale <= MAX_LIFETIME):
         raise ValueError(
             "ttl and negative_ttl are above 0, stale is not below 0, and None lives no longer; "
             "ttl and stale are a year at the most"
         )
-    return Lives(ttl, stale, negative)
+    return Lifetimes(ttl, stale, negative)
 
 
-def _nothing() -> None:
+def _no_load() -> None:
     """What is loaded where nothing is."""
 
 
-async def _nothing_async() -> None:
+async def _no_load_async() -> None:
     """Likewise."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import closing
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from orderworks.cache.event_loops import Pipelined
+from orderworks.cache.event_loops import PipelinedClient
 from orderworks.core.redis import Redis
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
@@ -52,14 +52,14 @@ def pauses() -> Iterator[float]:
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
-def carry_out(steps: Steps[T], client: Redis, load: Callable[[], object]) -> T:
+def run_sync(steps: Steps[T], client: Redis, load: Callable[[], object]) -> T:
     """Do the steps in this thread; what they return."""
     # Closed at once, wherever this is interrupted: the traceback would keep the steps alive.
     with closing(steps):
-        return _carried_out(steps, client, load)
+        return _drive(steps, client, load)
 
 
-def _carried_out(steps: Steps[T], client: Redis, load: Callable[[], object]) -> T:
+def _drive(steps: Steps[T], client: Redis, load: Callable[[], object]) -> T:
     answer, error = None, None
     while True:
         try:
@@ -69,21 +69,21 @@ def _carried_out(steps: Steps[T], client: Redis, load: Callable[[], object]) -> 
             return returned
         answer, error = None, None
         try:
-            answer = _do(step, client, load)
+            answer = _perform(step, client, load)
         except BaseException as raised:  # noqa: BLE001 - the steps decide, also if a person interrupts
             error = raised
 
 
-def _do(step: Step, client: Redis, load: Callable[[], object]) -> object:
+def _perform(step: Step, client: Redis, load: Callable[[], object]) -> object:
     if isinstance(step, Ask):
         answer: object = client.execute_command(*step.command)  # type: ignore[no-untyped-call]
         return answer
     if isinstance(step, Load):
         return load()
-    return _slept(step.seconds)
+    return _try_sleep(step.seconds)
 
 
-def _slept(seconds: float) -> bool:
+def _try_sleep(seconds: float) -> bool:
     """Whether the thread could sleep."""
     try:
         asyncio.get_running_loop()
@@ -93,16 +93,16 @@ def _slept(seconds: float) -> bool:
     return False
 
 
-async def carry_out_async(
-    steps: Steps[T], client: Pipelined, load: Callable[[], Awaitable[object]]
+async def run_async(
+    steps: Steps[T], client: PipelinedClient, load: Callable[[], Awaitable[object]]
 ) -> T:
     """Do the steps in this task; what they return."""
     with closing(steps):
-        return await _carried_out_async(steps, client, load)
+        return await _drive_async(steps, client, load)
 
 
-async def _carried_out_async(
-    steps: Steps[T], client: Pipelined, load: Callable[[], Awaitable[object]]
+async def _drive_async(
+    steps: Steps[T], client: PipelinedClient, load: Callable[[], Awaitable[object]]
 ) -> T:
     answer, error = None, None
     while True:
@@ -113,12 +113,14 @@ async def _carried_out_async(
             return returned
         answer, error = None, None
         try:
-            answer = await _do_async(step, client, load)
+            answer = await _perform_async(step, client, load)
         except BaseException as raised:  # noqa: BLE001 - likewise, also if the task is cancelled
             error = raised
 
 
-async def _do_async(step: Step, client: Pipelined, load: Callable[[], Awaitable[object]]) -> object:
+async def _perform_async(
+    step: Step, client: PipelinedClient, load: Callable[[], Awaitable[object]]
+) -> object:
     if isinstance(step, Ask):
         return await client.execute_command(*step.command)
     if isinstance(step, Load):

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import redis
 import redis.asyncio
 
-Asked = tuple[tuple[Any, ...], asyncio.Future[Any]]
+PendingCommand = tuple[tuple[Any, ...], asyncio.Future[Any]]
 """A command, and the answer that a task waits for."""
 
 
-class Pipelined:
+class PipelinedClient:
     """Commands of all tasks that ask in one turn of the loop go in one round trip.
 
     A gateway's requests come in bunches; a connection and a round trip for each of them would cost
@@ -22,8 +22,8 @@ class Pipelined:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         """The client stays its owner's."""
         self._client = client
-        self._asked: list[Asked] = []
-        self._trips: set[asyncio.Task[None]] = set()
+        self._pending: list[PendingCommand] = []
+        self._batches: set[asyncio.Task[None]] = set()
 
     async def execute_command(self, *command: Any) -> Any:  # noqa: ANN401 - whatever commands take
         """The answer.
@@ -33,16 +33,16 @@ class Pipelined:
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
-        self._asked.append((command, answer))
-        if len(self._asked) == 1:
-            trip = loop.create_task(self._travel())
-            self._trips.add(trip)
-            trip.add_done_callback(self._trips.discard)
+        self._pending.append((command, answer))
+        if len(self._pending) == 1:
+            trip = loop.create_task(self._send_batch())
+            self._batches.add(trip)
+            trip.add_done_callback(self._batches.discard)
         return await answer
 
-    async def _travel(self) -> None:
+    async def _send_batch(self) -> None:
         """Send all that was asked until this task had its turn, and hand out the answers."""
-        asked, self._asked = self._asked, []
+        asked, self._pending = self._pending, []
         try:
             answers = await self._answers([command for command, _ in asked])
         except redis.RedisError as error:
@@ -52,7 +52,7 @@ class Pipelined:
                 answer.cancel()
             raise
         for (_, answer), given in zip(asked, answers, strict=True):
-            _hand_out(answer, given)
+            _deliver(answer, given)
 
     async def _answers(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """An answer or an error for each command."""
@@ -62,14 +62,14 @@ class Pipelined:
             # One limit for all: one for each answer, as a pipeline has it, costs as much again.
             async with asyncio.timeout(connection.socket_timeout):
                 await connection.send_packed_command(connection.pack_commands(commands))
-                return [await _answer(connection) for _ in commands]
+                return [await _read_reply(connection) for _ in commands]
         except TimeoutError:
             raise redis.TimeoutError("the server did not answer in time") from None
         finally:
             await pool.release(connection)
 
 
-async def _answer(connection: Any) -> Any:  # noqa: ANN401 - whatever the server says
+async def _read_reply(connection: Any) -> Any:  # noqa: ANN401 - whatever the server says
     """What the server says next. If this is interrupted, the connection is closed."""
     try:
         return await connection.read_response(timeout=math.inf)
@@ -77,21 +77,21 @@ async def _answer(connection: Any) -> Any:  # noqa: ANN401 - whatever the server
         return error
 
 
-def _hand_out(answer: asyncio.Future[Any], given: object) -> None:
+def _deliver(answer: asyncio.Future[Any], reply: object) -> None:
     if answer.done():
         # Its task was cancelled.
         return
-    if isinstance(given, Exception):
-        answer.set_exception(given)
+    if isinstance(reply, Exception):
+        answer.set_exception(reply)
     else:
-        answer.set_result(given)
+        answer.set_result(reply)
 
 
-class Opened(NamedTuple):
+class LoopClient(NamedTuple):
     """The client of a loop, and the generator that closes it."""
 
-    client: Pipelined
-    life: AsyncGenerator[Pipelined]
+    client: PipelinedClient
+    lifetime: AsyncGenerator[PipelinedClient]
 
 
 class LoopClients:
@@ -105,9 +105,9 @@ class LoopClients:
     def __init__(self, make: Callable[[], redis.asyncio.Redis]) -> None:
         """`make` gives a client that is not connected yet."""
         self._make = make
-        self._opened: dict[asyncio.AbstractEventLoop, Opened] = {}
+        self._opened: dict[asyncio.AbstractEventLoop, LoopClient] = {}
 
-    async def of_this_loop(self) -> Pipelined:
+    async def for_running_loop(self) -> PipelinedClient:
         """The client of the loop that runs."""
         opened = self._opened.get(asyncio.get_running_loop())
         return opened.client if opened else await self._open()
@@ -116,21 +116,21 @@ class LoopClients:
         """Close the client of the loop that runs, if it has one."""
         opened = self._opened.get(asyncio.get_running_loop())
         if opened:
-            await opened.life.aclose()
+            await opened.lifetime.aclose()
 
-    async def _open(self) -> Pipelined:
+    async def _open(self) -> PipelinedClient:
         for loop in list(self._opened):
             if loop.is_closed():
                 self._opened.pop(loop, None)
-        life = self._live()
+        life = self._client_lifetime()
         client = await anext(life)
-        self._opened[asyncio.get_running_loop()] = Opened(client, life)
+        self._opened[asyncio.get_running_loop()] = LoopClient(client, life)
         return client
 
-    async def _live(self) -> AsyncGenerator[Pipelined]:
+    async def _client_lifetime(self) -> AsyncGenerator[PipelinedClient]:
         client = self._make()
         try:
-            yield Pipelined(client)
+            yield PipelinedClient(client)
         finally:
             self._opened.pop(asyncio.get_running_loop(), None)
             await client.aclose()

@@ -20,10 +20,10 @@ from orderworks.cache.decorators import invalidate
 from orderworks.core import keys
 from orderworks.core.redis import Redis
 
-KEPT = 1000
+MAX_KEPT_DELAYS = 1000
 """Delays of each path that are kept: the newest."""
 
-SAMPLE = 100
+MAX_DELAYS_PER_PASS = 100
 """Customers of one pass whose delays are noted at the most, so that one pass is not all there is."""
 
 
@@ -43,7 +43,7 @@ class Delays(msgspec.Struct, frozen=True):
     longest: float
 
 
-def invalidate_at_once(client: Redis, customer_ids: Collection[int]) -> None:
+def invalidate_and_record(client: Redis, customer_ids: Collection[int]) -> None:
     """What a worker does right after its commit; notes how long it took, if there was anything to do.
 
     Raises:
@@ -53,10 +53,10 @@ def invalidate_at_once(client: Redis, customer_ids: Collection[int]) -> None:
         return
     began = time.perf_counter()
     invalidate(client, customer_ids)
-    note(client, Path.WORKER, [time.perf_counter() - began])
+    record(client, Path.WORKER, [time.perf_counter() - began])
 
 
-def since(connection: sa.Connection, moments: Sequence[datetime]) -> list[float]:
+def seconds_since(connection: sa.Connection, moments: Sequence[datetime]) -> list[float]:
     """Seconds from each moment to now, by the database's clock."""
     if not moments:
         return []
@@ -64,19 +64,19 @@ def since(connection: sa.Connection, moments: Sequence[datetime]) -> list[float]
     return [(now - each).total_seconds() for each in moments]
 
 
-def note(client: Redis, path: Path, seconds: Collection[float]) -> None:
+def record(client: Redis, path: Path, seconds: Collection[float]) -> None:
     """Keep these delays, a sample if they are many; none while the cache is away."""
     if not seconds:
         return
-    some = random.sample([*seconds], min(SAMPLE, len(seconds)))
+    some = random.sample([*seconds], min(MAX_DELAYS_PER_PASS, len(seconds)))
     key = keys.invalidation_delays(path)
     with suppress(redis.RedisError), client.pipeline(transaction=False) as pipeline:
         pipeline.lpush(key, *(f"{each:.6f}" for each in some))
-        pipeline.ltrim(key, 0, KEPT - 1)
+        pipeline.ltrim(key, 0, MAX_KEPT_DELAYS - 1)
         pipeline.execute()
 
 
-def read(client: Redis) -> dict[Path, Delays]:
+def read_delays(client: Redis) -> dict[Path, Delays]:
     """The last delays of each path that had some.
 
     Raises:

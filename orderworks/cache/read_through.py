@@ -16,26 +16,26 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from orderworks.cache.backend import Script, Server
+from orderworks.cache.backend import CacheBackend, Script
 from orderworks.cache.codec import Codec
 from orderworks.cache.effects import Load, Pause, Steps, pauses
-from orderworks.cache.single_flight import Flight, Flights, Place
-from orderworks.cache.stats import Counts
+from orderworks.cache.single_flight import CacheKey, Computation, SingleFlight
+from orderworks.cache.stats import CacheStats
 from orderworks.core import keys
 
-LEASE = 5.0
+LEASE_SECONDS = 5.0
 """Seconds after which another process may compute, because the one that began must have died."""
 
-TOKEN_LIFE = 60.0
+TOKEN_SECONDS = 60.0
 """Seconds that a computation may take and still be stored, if nothing is cached beside it."""
 
-LONGEST_WAIT = 60.0
+MAX_WAIT = 60.0
 """Seconds after which a reader gives up waiting for the others of its process, and computes for itself.
 
 Much longer than the lease: where all are of one process, a slow function is no sign that one died.
 """
 
-MOST_FIELDS = 500
+MAX_FIELDS = 500
 """Fields of one hash. Calls with cursors and search words would make fields without end."""
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ return 1
 """)
 
 
-class Lives(NamedTuple):
+class Lifetimes(NamedTuple):
     """How long values live, in seconds.
 
     Attributes:
@@ -92,13 +92,13 @@ class Lives(NamedTuple):
     stale: float
     negative: float
 
-    def of(self, value: object) -> tuple[float, float]:
+    def for_value(self, value: object) -> tuple[float, float]:
         """How long this value is fresh, shortened at random so that not all end at once; and stale."""
         share = random.uniform(0.8, 1)  # noqa: S311 - spreads load only
         return (self.negative * share, 0.0) if value is None else (self.ttl * share, self.stale)
 
 
-class Found(NamedTuple, Generic[T]):
+class CacheEntry(NamedTuple, Generic[T]):
     """A cached value that may be served, and its bytes."""
 
     value: T
@@ -106,171 +106,186 @@ class Found(NamedTuple, Generic[T]):
     is_fresh: bool
 
 
-class Begun(NamedTuple, Generic[T]):
+class LeaseResult(NamedTuple, Generic[T]):
     """How a flight begins: under which token, if the server answers; whether it may compute."""
 
     token: bytes | None
     leads: bool
-    found: Found[T] | None
+    entry: CacheEntry[T] | None
 
 
-class Reading(Generic[T]):
+class ReadThrough(Generic[T]):
     """Reads of one function. What it is given, all functions of the process share."""
 
     def __init__(
-        self, server: Server, flights: Flights, counts: Counts, codec: Codec[T], lives: Lives
+        self,
+        backend: CacheBackend,
+        single_flight: SingleFlight,
+        stats: CacheStats,
+        codec: Codec[T],
+        lifetimes: Lifetimes,
     ) -> None:
-        self._server = server
-        self._flights = flights
-        self._counts = counts
+        self._backend = backend
+        self._single_flight = single_flight
+        self._stats = stats
         self._codec = codec
-        self._lives = lives
+        self._lifetimes = lifetimes
 
-    def steps(self, place: Place) -> Steps[T]:
+    def read(self, cache_key: CacheKey) -> Steps[T]:
         """What the caller gets of this place."""
-        found = yield from self._look(place)
+        found = yield from self._fetch(cache_key)
         if found and found.is_fresh:
-            value = self._taken(found)
+            value = self._count_hit(found)
         else:
-            value = yield from self._miss(place, found)
-        if self._counts.are_due():
-            yield from self._counts.tell(self._server)
+            value = yield from self._miss(cache_key, found)
+        if self._stats.is_publish_due():
+            yield from self._stats.publish(self._backend)
         return value
 
-    def _look(self, place: Place) -> Steps[Found[T] | None]:
-        return self._served((yield from self._server.ask("HGET", place.key, place.field)))
+    def _fetch(self, cache_key: CacheKey) -> Steps[CacheEntry[T] | None]:
+        return self._decode_entry(
+            (yield from self._backend.execute("HGET", cache_key.key, cache_key.field))
+        )
 
-    def _miss(self, place: Place, old: Found[T] | None) -> Steps[T]:
+    def _miss(self, cache_key: CacheKey, old: CacheEntry[T] | None) -> Steps[T]:
         """Join flights. However this ends, the next one can begin."""
-        mine = Flight()
+        mine = Computation()
         try:
             if old:
-                return (yield from self._renew(place, old, mine))
-            return (yield from self._wait(place, mine))
+                return (yield from self._refresh_stale(cache_key, old, mine))
+            return (yield from self._join_or_compute(cache_key, mine))
         finally:
             # No call comes before it: a signal, which may come with any call, finds the flight over.
-            mine.is_over = True
-            self._flights.forget(place, mine)
+            mine.is_finished = True
+            self._single_flight.release(cache_key, mine)
 
-    def _renew(self, place: Place, old: Found[T], mine: Flight) -> Steps[T]:
+    def _refresh_stale(self, cache_key: CacheKey, old: CacheEntry[T], own: Computation) -> Steps[T]:
         """One reader computes anew what is stale, the others get the old."""
-        leads = self._flights.join(place, mine).leads
-        return (yield from self._fly(place, mine)) if leads else self._taken(old)
+        leads = self._single_flight.join(cache_key, own).leads
+        return (yield from self._run_computation(cache_key, own)) if leads else self._count_hit(old)
 
-    def _wait(self, place: Place, mine: Flight) -> Steps[T]:
+    def _join_or_compute(self, cache_key: CacheKey, own: Computation) -> Steps[T]:
         """What the flight under way brings, if that is not from before this call; else the next one.
 
         Looking into the cache is never wrong: an invalidation would have taken what is old.
         """
-        if self._flights.are_grounded(place):
-            return (yield from self._alone())
-        flight, leads, shares = self._flights.join(place, mine)
-        patience = _patience()
+        if self._single_flight.is_disabled(cache_key):
+            return (yield from self._compute_unshared())
+        flight, leads, shares = self._single_flight.join(cache_key, own)
+        patience = _bounded_pauses()
         while not leads:
-            if not (yield from self._stay(place, flight, patience)):
-                return (yield from self._alone())
-            if not shares and (found := (yield from self._look(place))):
-                return self._taken(found)
-            if flight.is_over:
+            if not (yield from self._keep_waiting(cache_key, flight, patience)):
+                return (yield from self._compute_unshared())
+            if not shares and (found := (yield from self._fetch(cache_key))):
+                return self._count_hit(found)
+            if flight.is_finished:
                 if shares and (flight.body is not None or flight.error):
-                    return self._shared(flight)
-                flight, leads, shares = self._flights.join_next(place, flight, mine)
-        return (yield from self._fly(place, mine))
+                    return self._shared_result(flight)
+                flight, leads, shares = self._single_flight.join_next(cache_key, flight, own)
+        return (yield from self._run_computation(cache_key, own))
 
-    def _stay(self, place: Place, flight: Flight, patience: Iterator[float]) -> Steps[bool]:
+    def _keep_waiting(
+        self, cache_key: CacheKey, computation: Computation, remaining_pauses: Iterator[float]
+    ) -> Steps[bool]:
         """Wait a moment for a flight; whether it is worth it to go on."""
-        pause = next(patience, None)
+        pause = next(remaining_pauses, None)
         if pause is None:
             # Its reader may be stuck for ever, or wait for this one in ways that nobody sees.
-            self._flights.forget(place, flight)
+            self._single_flight.release(cache_key, computation)
             return False
         could_pause: bool = yield Pause(pause)
-        return could_pause and not flight.is_unsharable
+        return could_pause and not computation.is_unsharable
 
-    def _alone(self) -> Steps[T]:
+    def _compute_unshared(self) -> Steps[T]:
         """Compute for this reader only, without waiting for anybody."""
-        self._counts.add("miss")
-        self._counts.add("refused")
+        self._stats.add("miss")
+        self._stats.add("refused")
         value: T = yield Load()
         return value
 
-    def _shared(self, flight: Flight) -> T:
-        if flight.error:
-            raise flight.error
-        self._counts.add("hit")
-        return self._codec.decode(flight.body or b"")
+    def _shared_result(self, computation: Computation) -> T:
+        if computation.error:
+            raise computation.error
+        self._stats.add("hit")
+        return self._codec.decode(computation.body or b"")
 
-    def _fly(self, place: Place, flight: Flight) -> Steps[T]:
+    def _run_computation(self, cache_key: CacheKey, computation: Computation) -> Steps[T]:
         """Lead a flight. If it fails, other processes need not wait for the end of its lease."""
         try:
-            return (yield from self._lead(place, flight))
+            return (yield from self._compute_or_adopt(cache_key, computation))
         except GeneratorExit:
             # Nobody carries steps out any more. The lease ends by itself.
             raise
         except BaseException as error:
             # Who waits is told of failures, but not that this reader was interrupted or cancelled.
-            flight.error = error if isinstance(error, Exception) else None
-            yield from self._release(place, flight)
+            computation.error = error if isinstance(error, Exception) else None
+            yield from self._release_lease(cache_key, computation)
             raise
 
-    def _lead(self, place: Place, flight: Flight) -> Steps[T]:
+    def _compute_or_adopt(self, cache_key: CacheKey, computation: Computation) -> Steps[T]:
         """Compute, or take what another process computed meanwhile."""
         # From here on an answer may be from before an invalidation that a later reader knows of.
-        self._flights.begin(flight)
+        self._single_flight.mark_started(computation)
         for pause in pauses():
-            begun = yield from self._begin(place, flight)
-            if begun.found and (begun.found.is_fresh or not begun.leads):
-                flight.body = begun.found.body
-                yield from self._release(place, flight)
-                return self._taken(begun.found)
+            begun = yield from self._acquire_lease(cache_key, computation)
+            if begun.entry and (begun.entry.is_fresh or not begun.leads):
+                computation.body = begun.entry.body
+                yield from self._release_lease(cache_key, computation)
+                return self._count_hit(begun.entry)
             if begun.leads or not (yield Pause(pause)):
-                return (yield from self._compute(place, flight, begun.token))
+                return (yield from self._compute(cache_key, computation, begun.token))
         raise AssertionError("pauses do not end")
 
-    def _begin(self, place: Place, flight: Flight) -> Steps[Begun[T]]:
-        lives = (round(LEASE * 1000), round(TOKEN_LIFE * 1000))
-        arguments = (flight.id, flight.id, *lives, place.field)
+    def _acquire_lease(
+        self, cache_key: CacheKey, computation: Computation
+    ) -> Steps[LeaseResult[T]]:
+        lives = (round(LEASE_SECONDS * 1000), round(TOKEN_SECONDS * 1000))
+        arguments = (computation.id, computation.id, *lives, cache_key.field)
         # It may be interrupted while the answer is on its way.
-        flight.has_lease = True
-        answer = yield from self._server.run(_BEGIN, _keys(place), *arguments)
+        computation.has_lease = True
+        answer = yield from self._backend.run_script(_BEGIN, _keys(cache_key), *arguments)
         if answer is None:
-            flight.has_lease = False
-            return Begun(None, leads=True, found=None)
+            computation.has_lease = False
+            return LeaseResult(None, leads=True, entry=None)
         token, leads, raw = answer
-        flight.has_lease = bool(leads)
-        return Begun(token, bool(leads), self._served(raw))
+        computation.has_lease = bool(leads)
+        return LeaseResult(token, bool(leads), self._decode_entry(raw))
 
-    def _compute(self, place: Place, flight: Flight, token: bytes | None) -> Steps[T]:
-        self._counts.add("error" if token is None else "miss")
+    def _compute(
+        self, cache_key: CacheKey, computation: Computation, token: bytes | None
+    ) -> Steps[T]:
+        self._stats.add("error" if token is None else "miss")
         value: T = yield Load()
-        flight.body = self._codec.encode(value)
-        if flight.body is None:
-            self._flights.ground(place)
-            flight.is_unsharable = True
+        computation.body = self._codec.encode(value)
+        if computation.body is None:
+            self._single_flight.disable(cache_key)
+            computation.is_unsharable = True
         if token is not None:
-            yield from self._store(place, flight, token, value)
+            yield from self._store(cache_key, computation, token, value)
         return value
 
-    def _store(self, place: Place, flight: Flight, token: bytes, value: T) -> Steps[None]:
+    def _store(
+        self, cache_key: CacheKey, computation: Computation, token: bytes, value: T
+    ) -> Steps[None]:
         """Store what the flight brings, unless the token has changed, and give the lease back."""
-        if flight.body is None:
-            self._counts.add("refused")
-            yield from self._release(place, flight)
+        if computation.body is None:
+            self._stats.add("refused")
+            yield from self._release_lease(cache_key, computation)
             return
-        fresh, stale = self._lives.of(value)
+        fresh, stale = self._lifetimes.for_value(value)
         until = time.time() + fresh
-        raw = _HEADER.pack(until, until + stale) + flight.body
+        raw = _HEADER.pack(until, until + stale) + computation.body
         life = round((fresh + stale) * 1000)
-        arguments = (flight.id, token, place.field, raw, life, MOST_FIELDS)
-        if (yield from self._server.give_back(_STORE, _keys(place), *arguments)) == 0:
-            self._counts.add("refused")
+        arguments = (computation.id, token, cache_key.field, raw, life, MAX_FIELDS)
+        if (yield from self._backend.force_script(_STORE, _keys(cache_key), *arguments)) == 0:
+            self._stats.add("refused")
 
-    def _release(self, place: Place, flight: Flight) -> Steps[None]:
+    def _release_lease(self, cache_key: CacheKey, computation: Computation) -> Steps[None]:
         """Give the lease back, if the flight has it: others need not wait for its end."""
-        if flight.has_lease:
-            yield from self._server.give_back(_RELEASE, _keys(place), flight.id)
+        if computation.has_lease:
+            yield from self._backend.force_script(_RELEASE, _keys(cache_key), computation.id)
 
-    def _served(self, raw: bytes | None) -> Found[T] | None:
+    def _decode_entry(self, raw: bytes | None) -> CacheEntry[T] | None:
         """What the hash has, if it may be served."""
         if raw is None:
             return None
@@ -280,21 +295,21 @@ class Reading(Generic[T]):
             if now >= stale_until:
                 return None
             body = raw[_HEADER.size :]
-            return Found(self._codec.decode(body), body, now < fresh_until)
+            return CacheEntry(self._codec.decode(body), body, now < fresh_until)
         except (struct.error, msgspec.MsgspecError):
             # Another release of the application returned something else.
             return None
 
-    def _taken(self, found: Found[T]) -> T:
-        self._counts.add("hit" if found.is_fresh else "stale")
-        return found.value
+    def _count_hit(self, entry: CacheEntry[T]) -> T:
+        self._stats.add("hit" if entry.is_fresh else "stale")
+        return entry.value
 
 
-def _patience() -> Iterator[float]:
+def _bounded_pauses() -> Iterator[float]:
     """Pauses until a reader has waited long enough."""
-    until = time.monotonic() + LONGEST_WAIT
+    until = time.monotonic() + MAX_WAIT
     return takewhile(lambda _pause: time.monotonic() < until, pauses())
 
 
-def _keys(place: Place) -> tuple[str, str]:
-    return place.key, keys.cache_lease(place.key, place.field)
+def _keys(cache_key: CacheKey) -> tuple[str, str]:
+    return cache_key.key, keys.cache_lease(cache_key.key, cache_key.field)

@@ -14,18 +14,18 @@ import time
 from itertools import takewhile
 from typing import NamedTuple
 
-GROUNDED = 10.0
+DISABLED_SECONDS = 10.0
 """Seconds for which readers compute for themselves what could not be cached the last time."""
 
 
-class Place(NamedTuple):
+class CacheKey(NamedTuple):
     """Where a value is cached: the key of a hash, and the field."""
 
     key: str
     field: str
 
 
-class Flight:
+class Computation:
     """One computation.
 
     Attributes:
@@ -42,31 +42,31 @@ class Flight:
     __slots__ = (
         "body",
         "error",
-        "has_begun",
         "has_lease",
+        "has_started",
         "id",
-        "is_over",
+        "is_finished",
         "is_unsharable",
-        "next",
+        "successor",
     )
 
     def __init__(self) -> None:
         self.id = secrets.token_hex(8)
-        self.has_begun = self.has_lease = self.is_over = self.is_unsharable = False
+        self.has_started = self.has_lease = self.is_finished = self.is_unsharable = False
         self.body: bytes | None = None
         self.error: Exception | None = None
-        self.next: Flight | None = None
+        self.successor: Computation | None = None
 
 
-class Boarding(NamedTuple):
+class JoinResult(NamedTuple):
     """How a reader stands to a flight: whether it leads it, or else may share what it brings."""
 
-    flight: Flight
+    computation: Computation
     leads: bool
     shares: bool
 
 
-class Flights:
+class SingleFlight:
     """All flights of a process. Threads and event loops share it.
 
     A reader brings a flight of its own, which it leads if there is none. So it can end it however it
@@ -75,57 +75,57 @@ class Flights:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: dict[Place, Flight] = {}
-        self._grounded_until: dict[Place, float] = {}
+        self._running: dict[CacheKey, Computation] = {}
+        self._disabled_until: dict[CacheKey, float] = {}
 
-    def join(self, place: Place, mine: Flight) -> Boarding:
+    def join(self, cache_key: CacheKey, own: Computation) -> JoinResult:
         """Lead `mine` to this place, or wait for the one under way."""
         with self._lock:
-            flight = self._seated(place, mine)
-            return Boarding(flight, flight is mine, shares=not flight.has_begun)
+            flight = self._joined(cache_key, own)
+            return JoinResult(flight, flight is own, shares=not flight.has_started)
 
-    def join_next(self, place: Place, over: Flight, mine: Flight) -> Boarding:
+    def join_next(self, cache_key: CacheKey, finished: Computation, own: Computation) -> JoinResult:
         """The same for who waited for a flight that is over: all of them join one and the same.
 
         It may be over as well by now. It began after the first one's end, so all may share it.
         """
         with self._lock:
-            over.next = over.next or self._seated(place, mine)
-            return Boarding(over.next, over.next is mine, shares=True)
+            finished.successor = finished.successor or self._joined(cache_key, own)
+            return JoinResult(finished.successor, finished.successor is own, shares=True)
 
-    def begin(self, flight: Flight) -> None:
+    def mark_started(self, computation: Computation) -> None:
         """From now on what the flight brings is not for those who come."""
         with self._lock:
-            flight.has_begun = True
+            computation.has_started = True
 
-    def forget(self, place: Place, flight: Flight) -> None:
+    def release(self, cache_key: CacheKey, computation: Computation) -> None:
         """Let the next one begin, also if this one is not over: nobody waits for it any more."""
         with self._lock:
-            if self._under_way.get(place) is flight:
-                del self._under_way[place]
+            if self._running.get(cache_key) is computation:
+                del self._running[cache_key]
 
-    def ground(self, place: Place) -> None:
+    def disable(self, cache_key: CacheKey) -> None:
         """Nobody flies to this place for a while."""
         now = time.monotonic()
         with self._lock:
-            self._grounded_until.pop(place, None)
-            self._grounded_until[place] = now + GROUNDED
+            self._disabled_until.pop(cache_key, None)
+            self._disabled_until[cache_key] = now + DISABLED_SECONDS
             # The oldest stand first. Calls with ever new arguments would fill the memory.
             past = list(
-                takewhile(lambda each: self._grounded_until[each] <= now, self._grounded_until)
+                takewhile(lambda each: self._disabled_until[each] <= now, self._disabled_until)
             )
             for each in past:
-                del self._grounded_until[each]
+                del self._disabled_until[each]
 
-    def are_grounded(self, place: Place) -> bool:
+    def is_disabled(self, cache_key: CacheKey) -> bool:
         """Whether readers of this place compute for themselves."""
-        until = self._grounded_until.get(place)
+        until = self._disabled_until.get(cache_key)
         return until is not None and time.monotonic() < until
 
-    def _seated(self, place: Place, mine: Flight) -> Flight:
+    def _joined(self, cache_key: CacheKey, own: Computation) -> Computation:
         """The flight under way; this reader's, if there is none."""
-        flight = self._under_way.get(place)
-        if flight is None or flight.is_over:
+        flight = self._running.get(cache_key)
+        if flight is None or flight.is_finished:
             # One that is over still stands here if its reader was interrupted once more.
-            flight = self._under_way[place] = mine
+            flight = self._running[cache_key] = own
         return flight

@@ -9,12 +9,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Literal
 
-from orderworks.cache.backend import Script, Server
+from orderworks.cache.backend import CacheBackend, Script
 from orderworks.cache.effects import Steps
 from orderworks.core import keys
 from orderworks.core.redis import Redis
 
-INTERVAL = 1.0
+PUBLISH_INTERVAL = 1.0
 """Seconds between two tellings of one process."""
 
 
@@ -39,33 +39,33 @@ return 1
 """)
 
 
-class Counts:
+class CacheStats:
     """The counts of one process that are not told yet. Threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._untold: dict[Count, int] = defaultdict(int)
+        self._unpublished: dict[Count, int] = defaultdict(int)
         self._next = 0.0
 
     def add(self, count: Count) -> None:
         """One more."""
         with self._lock:
-            self._untold[count] += 1
+            self._unpublished[count] += 1
 
-    def are_due(self) -> bool:
+    def is_publish_due(self) -> bool:
         """Whether it is time to tell them."""
         return time.monotonic() >= self._next
 
-    def tell(self, server: Server) -> Steps[None]:
+    def publish(self, server: CacheBackend) -> Steps[None]:
         """Add them to the sums of all processes; they are kept while the server is away."""
         with self._lock:
-            told, self._untold = self._untold, defaultdict(int)
-            self._next = time.monotonic() + INTERVAL
+            told, self._unpublished = self._unpublished, defaultdict(int)
+            self._next = time.monotonic() + PUBLISH_INTERVAL
         pairs = [part for count, number in told.items() for part in (count, number)]
-        if pairs and (yield from server.run(_ADD, (keys.cache_counts(),), *pairs)) is None:
+        if pairs and (yield from server.run_script(_ADD, (keys.cache_counts(),), *pairs)) is None:
             with self._lock:
                 for count, number in told.items():
-                    self._untold[count] += number
+                    self._unpublished[count] += number
 
 
 def hit_rate(counts: Mapping[str, int]) -> float | None:

@@ -14,7 +14,7 @@ from orderworks.core.settings import Settings
 CONNECTIONS = 2
 """That one thread of a worker may hold at the same time."""
 
-INVALIDATES = {"orderworks.invalidates": "on"}
+SELF_INVALIDATING = {"orderworks.invalidates": "on"}
 """What sessions set whose process makes cached reads disappear itself, right after its commits. For
 all others the change log does."""
 
@@ -94,7 +94,7 @@ def is_transient(error: BaseException) -> bool:
     return error.connection_invalidated or state in TRANSIENT_STATES or state.startswith("08")
 
 
-def is_refusal(error: sa.exc.DBAPIError) -> bool:
+def is_data_error(error: sa.exc.DBAPIError) -> bool:
     """Whether the database refused the data itself.
 
     A bad value, a constraint, a check of a view, a trigger that raised, a row too large for its index.
@@ -103,7 +103,7 @@ def is_refusal(error: sa.exc.DBAPIError) -> bool:
     return state.startswith(("22", "23", "44", "54000", "P0"))
 
 
-def refusal(error: sa.exc.DBAPIError) -> str:
+def error_summary(error: sa.exc.DBAPIError) -> str:
     """Why the database, or the driver, refused: the first line that it says."""
     return str(error.orig).strip().splitlines()[0]
 
@@ -136,8 +136,8 @@ retry_transient = retry(
 8 s in all). What is still failing then is left to the next nudge of the sweep."""
 
 
-def unavailable(error: sa.exc.DBAPIError, url: str) -> Unavailable:
+def database_unavailable(error: sa.exc.DBAPIError, url: str) -> Unavailable:
     """The error a person gets when PostgreSQL cannot be reached. It never shows the password."""
     address = database_address(url)
     where = f"{address.host or 'localhost'}:{address.port or 5432}/{address.database or ''}"
-    return Unavailable(f"PostgreSQL at {where} cannot be used: {refusal(error)}")
+    return Unavailable(f"PostgreSQL at {where} cannot be used: {error_summary(error)}")

@@ -73,7 +73,7 @@ def gateway_rate(token: str) -> str:
     return f"orders:gateway-rate:{token}"
 
 
-def gateway_answer(token: str, key: str) -> str:
+def gateway_response(token: str, key: str) -> str:
     """The answer to a request of this token that came with an Idempotency-Key, by the key's hash."""
     return f"orders:gateway-answer:{token}:{key}"
 
@@ -88,7 +88,7 @@ def import_plan(import_id: str) -> str:
     return f"orders:import-plan:{import_id}"
 
 
-def import_forgiven(import_id: str) -> str:
+def import_uncounted_starts(import_id: str) -> str:
     """The hash of an import's chunks with their starts that PostgreSQL's absence ended."""
     return f"orders:import-forgiven:{import_id}"
 
@@ -98,7 +98,7 @@ def import_progress(import_id: str) -> str:
     return f"orders:import:{import_id}"
 
 
-def import_tried(import_id: str) -> str:
+def import_kept_file(import_id: str) -> str:
     """The manifest of a dry run whose file is kept, to be imported."""
     return f"orders:import-tried:{import_id}"
 

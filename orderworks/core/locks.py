@@ -18,19 +18,21 @@ class Lock(IntEnum):
     REFRESH = 7306
 
 
-SILENCE = 15
+MAX_IDLE_IN_TRANSACTION = 15
 """Seconds that a holder may say nothing to PostgreSQL within its transaction. A frozen one is cut off
 then, and its lock is free; longer than the waits for Redis that holders go through."""
 
 TIMED_OUT = "55P03"
 """The SQLSTATE of who waited for a lock in vain."""
 
-_BOUND_SILENCE = sa.func.set_config("idle_in_transaction_session_timeout", f"{SILENCE}s", sa.true())
+_BOUND_IDLE = sa.func.set_config(
+    "idle_in_transaction_session_timeout", f"{MAX_IDLE_IN_TRANSACTION}s", sa.true()
+)
 _TRY = sa.select(
-    sa.func.pg_try_advisory_xact_lock(sa.bindparam("lock"), sa.bindparam("key")), _BOUND_SILENCE
+    sa.func.pg_try_advisory_xact_lock(sa.bindparam("lock"), sa.bindparam("key")), _BOUND_IDLE
 )
 _WAIT = sa.select(
-    sa.func.pg_advisory_xact_lock(sa.bindparam("lock"), sa.bindparam("key")), _BOUND_SILENCE
+    sa.func.pg_advisory_xact_lock(sa.bindparam("lock"), sa.bindparam("key")), _BOUND_IDLE
 )
 
 

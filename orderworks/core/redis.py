@@ -14,7 +14,7 @@ from orderworks.core.errors import ConfigurationError, Unavailable
 Redis = redis.Redis
 """What `make_redis` gives: answers are bytes."""
 
-THREADS, TASKS = 10_000, 64
+MAX_THREAD_CONNECTIONS, MAX_TASK_CONNECTIONS = 10_000, 64
 """Connections of one client: of threads each has one while it asks, of more tasks some wait for one."""
 
 
@@ -26,10 +26,10 @@ def make_redis(url: str, timeout: float) -> Redis:
     Raises:
         ConfigurationError: `url` is not the URL of a Redis server.
     """
-    with _told_from_other_urls():
+    with _reject_invalid_url():
         never = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
         return redis.Redis.from_url(
-            url, retry=never, max_connections=THREADS, **_bounded(url, timeout)
+            url, retry=never, max_connections=MAX_THREAD_CONNECTIONS, **_bounded(url, timeout)
         )
 
 
@@ -39,10 +39,14 @@ def make_async_redis(url: str, timeout: float) -> redis.asyncio.Redis:
     Raises:
         ConfigurationError: `url` is not the URL of a Redis server.
     """
-    with _told_from_other_urls():
+    with _reject_invalid_url():
         never = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
         pool = redis.asyncio.BlockingConnectionPool.from_url(
-            url, retry=never, max_connections=TASKS, timeout=timeout, **_bounded(url, timeout)
+            url,
+            retry=never,
+            max_connections=MAX_TASK_CONNECTIONS,
+            timeout=timeout,
+            **_bounded(url, timeout),
         )
         return redis.asyncio.Redis.from_pool(pool)
 
@@ -61,7 +65,7 @@ def _bounded(url: str, timeout: float) -> dict[str, Any]:
 
 
 @contextmanager
-def _told_from_other_urls() -> Iterator[None]:
+def _reject_invalid_url() -> Iterator[None]:
     try:
         yield
     except ValueError:
@@ -71,7 +75,7 @@ def _told_from_other_urls() -> Iterator[None]:
         ) from None
 
 
-def packed(*command: str | bytes | int) -> bytes:
+def pack_command(*command: str | bytes | int) -> bytes:
     """A command as it is sent, for those who send several in one go."""
     # The library's own annotation forgets that there may be more than one argument.
     return bytes(hiredis.pack_command(command))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ REFRESH_ENTRY = "refresh-top-customers"
 OUTBOX = -1
 """The number under which the outbox is drained, locked and counted, as if it were a shard."""
 
-DOOR = -2
+INGEST = -2
 """Likewise the number under which is counted and kept what came by a Celery message and is no update."""
 
 

@@ -26,7 +26,7 @@ from orderworks.core.errors import ConfigurationError
 STATE_FILE = "state.json"
 
 
-LONGEST_LIFE = 365 * 24 * 3600
+MAX_LIFETIME = 365 * 24 * 3600
 """Seconds that a cached value may be fresh, or stale. Much longer lives are refused by the server."""
 
 
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     chunk_attempts: int = Field(5, ge=1, description="starts of a chunk before it is quarantined")
 
     cache_ttl: int = Field(
-        300, ge=1, le=LONGEST_LIFE, description="seconds until a cached read is computed anew"
+        300, ge=1, le=MAX_LIFETIME, description="seconds until a cached read is computed anew"
     )
     cache_timeout: float = Field(
         0.5, gt=0, description="seconds a cached read waits for an answer of the cache"
@@ -151,19 +151,19 @@ class Settings(BaseSettings):
 
     @field_validator("gateway_hosts", mode="before")
     @classmethod
-    def _names(cls, given: object) -> object:
+    def _names(cls, value: object) -> object:
         """The names as they are compared: in small letters, without spaces."""
-        if not isinstance(given, str):
-            return given
-        return tuple(name.strip().lower() for name in given.split(",") if name.strip())
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip().lower() for name in value.split(",") if name.strip())
 
     @field_validator("uncounted_statuses", mode="before")
     @classmethod
-    def _split(cls, given: object) -> object:
+    def _split(cls, value: object) -> object:
         """The statuses in order, each once."""
-        if not isinstance(given, str):
-            return given
-        found = sorted({status.strip() for status in given.split(",")} if given.strip() else ())
+        if not isinstance(value, str):
+            return value
+        found = sorted({status.strip() for status in value.split(",")} if value.strip() else ())
         if not all(0 < len(status) <= MAX_STATUS for status in found):
             raise PydanticCustomError(
                 "statuses",
@@ -198,7 +198,7 @@ class Settings(BaseSettings):
         """Arguments first, then the environment, then secret files, then the embedded stack."""
         return (
             init_settings,
-            SaidEmpty(settings_cls),
+            EmptyListSource(settings_cls),
             env_settings,
             SecretFiles(settings_cls),
             EmbeddedStack(settings_cls),
@@ -207,12 +207,12 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The address of PostgreSQL."""
-        return self._needed("DATABASE_URL", self.database_url)
+        return self._required("DATABASE_URL", self.database_url)
 
     @property
     def stream(self) -> str:
         """The address of the Redis that holds the update stream."""
-        return self._needed("REDIS_URL", self.redis_url)
+        return self._required("REDIS_URL", self.redis_url)
 
     @property
     def cache(self) -> str:
@@ -229,7 +229,7 @@ class Settings(BaseSettings):
         """The address of the spool that import files wait in."""
         return self.spool_url or (self.orderworks_home.absolute() / "spool").as_uri()
 
-    def _needed(self, variable: str, value: str | None) -> str:
+    def _required(self, variable: str, value: str | None) -> str:
         if value is None:
             home = self.orderworks_home.absolute()
             raise ConfigurationError(
@@ -239,7 +239,7 @@ class Settings(BaseSettings):
         return value
 
 
-class SaidEmpty(PydanticBaseSettingsSource):
+class EmptyListSource(PydanticBaseSettingsSource):
     """Reads `UNCOUNTED_STATUSES=`: a list that is set and empty, where other settings are not set."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002

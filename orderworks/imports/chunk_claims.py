@@ -15,14 +15,14 @@ from sqlalchemy.dialects.postgresql import Range
 from orderworks.core.errors import ImportNotFound
 from orderworks.core.schema import import_chunks, imports
 from orderworks.core.sql import THIS_TRANSACTION
-from orderworks.imports.chunk_plan import Chunk
-from orderworks.imports.columns import Kind
-from orderworks.imports.file_format import Format, Layout
+from orderworks.imports.chunk_plan import FileChunk
+from orderworks.imports.columns import ImportKind
+from orderworks.imports.file_format import FileFormat, FormatName
 
-Counts = dict[str, int]
+RowCounts = dict[str, int]
 """`applied`, `unchanged`, `stale`, `superseded`, `rejected`: they add up to a chunk's rows."""
 
-LARGEST_ID = 2**63 - 1
+MAX_ID = 2**63 - 1
 
 
 _DONE = {"status": "done", "error": None, "finished_at": sa.func.now()}
@@ -34,7 +34,7 @@ _UNSEEN = sa.text(
 )
 
 
-class Work(NamedTuple):
+class ChunkWork(NamedTuple):
     """A chunk to load, with what its import says about all of its chunks.
 
     Attributes:
@@ -44,9 +44,9 @@ class Work(NamedTuple):
     """
 
     import_id: str
-    kind: Kind
+    kind: ImportKind
     mapping: dict[str, str]
-    format: Format
+    format: FormatName
     delimiter: str
     header: list[str]
     bytes: int
@@ -55,16 +55,16 @@ class Work(NamedTuple):
     create_customers: bool
     parent: str | None
     snapshot: str
-    done_before: bool
-    chunk: Chunk
+    is_recheck: bool
+    chunk: FileChunk
 
     @property
-    def layout(self) -> Layout:
+    def file_format(self) -> FileFormat:
         """How the bytes are to be read."""
-        return Layout(self.format, self.delimiter, self.header)
+        return FileFormat(self.format, self.delimiter, self.header)
 
 
-class Outcome(NamedTuple):
+class ChunkResult(NamedTuple):
     """What became of a chunk.
 
     Attributes:
@@ -72,9 +72,9 @@ class Outcome(NamedTuple):
         is_open: whether it left equal rows at older versions.
     """
 
-    counts: Counts
+    counts: RowCounts
     ids: tuple[int, int] | None
-    is_open: bool
+    may_be_overtaken: bool
 
 
 def pending_chunks(connection: sa.Connection, import_id: str) -> list[int]:
@@ -90,7 +90,7 @@ def pending_chunks(connection: sa.Connection, import_id: str) -> list[int]:
     return list(connection.scalars(query.order_by(chunk.number)))
 
 
-def reserved_chunk(
+def chunk_lock(
     engine: sa.Engine, import_id: str, number: int
 ) -> AbstractContextManager[sa.Connection | None]:
     """A connection whose session is the only one to start the chunk; None if another one is at it.
@@ -98,18 +98,16 @@ def reserved_chunk(
     The start is counted in one transaction and the row locked in the next. Between the two, no other
     message may take the chunk for one whose worker was lost.
     """
-    return _reserved(engine, f"import {import_id} chunk {number}")
+    return _session_lock(engine, f"import {import_id} chunk {number}")
 
 
-def reserved_plan(
-    engine: sa.Engine, import_id: str
-) -> AbstractContextManager[sa.Connection | None]:
-    """As `reserved_chunk`, for the plan of an import."""
-    return _reserved(engine, f"import {import_id} plan")
+def plan_lock(engine: sa.Engine, import_id: str) -> AbstractContextManager[sa.Connection | None]:
+    """As `chunk_lock`, for the plan of an import."""
+    return _session_lock(engine, f"import {import_id} plan")
 
 
 @contextmanager
-def _reserved(engine: sa.Engine, work: str) -> Iterator[sa.Connection | None]:
+def _session_lock(engine: sa.Engine, work: str) -> Iterator[sa.Connection | None]:
     # Keys of one number are apart from those of two, which `orderworks.core.locks` numbers.
     key = sa.func.hashtextextended(work, 0)
     with engine.connect() as connection:
@@ -134,7 +132,7 @@ def _release(connection: sa.Connection, key: sa.ColumnElement[int]) -> None:
             connection.invalidate()
 
 
-def start_chunk(connection: sa.Connection, import_id: str, number: int, attempts: float) -> bool:
+def count_start(connection: sa.Connection, import_id: str, number: int, attempts: float) -> bool:
     """Count a start, before the work and in a transaction of its own: so a killed one counts too.
 
     False if there is nothing to do: the chunk is done, or is being worked on, or has been started
@@ -153,7 +151,7 @@ def start_chunk(connection: sa.Connection, import_id: str, number: int, attempts
     return True
 
 
-def claim_chunk(connection: sa.Connection, import_id: str, number: int) -> Work | None:
+def claim_chunk(connection: sa.Connection, import_id: str, number: int) -> ChunkWork | None:
     """Lock a pending chunk until the transaction ends; None if it is done or somebody has it."""
     columns = (
         import_chunks.c.import_id,
@@ -161,17 +159,17 @@ def claim_chunk(connection: sa.Connection, import_id: str, number: int) -> Work 
         *imports.c["strict", "create_customers", "parent"],
         sa.cast(sa.func.pg_current_snapshot(), sa.Text),
         import_chunks.c.ids.is_not(None),
-        *import_chunks.c[Chunk._fields],
+        *import_chunks.c[FileChunk._fields],
     )
     query = _pending(import_id, number).join(imports).with_only_columns(*columns)
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
-    of_chunk = len(Chunk._fields)
-    return Work._make([*row[:-of_chunk], Chunk(*row[-of_chunk:])])
+    of_chunk = len(FileChunk._fields)
+    return ChunkWork._make([*row[:-of_chunk], FileChunk(*row[-of_chunk:])])
 
 
-def finish_chunk(connection: sa.Connection, work: Work, outcome: Outcome) -> None:
+def finish_chunk(connection: sa.Connection, work: ChunkWork, outcome: ChunkResult) -> None:
     """Note what became of the rows. Once this is committed the chunk's rows are accounted for."""
     wrote = outcome.counts.get("applied", 0) > 0
     connection.execute(
@@ -180,17 +178,17 @@ def finish_chunk(connection: sa.Connection, work: Work, outcome: Outcome) -> Non
             **_DONE,
             ids=outcome.ids and _range(*outcome.ids),
             writer=THIS_TRANSACTION if wrote else None,
-            snapshot=work.snapshot if outcome.is_open else None,
+            snapshot=work.snapshot if outcome.may_be_overtaken else None,
         )
     )
 
 
 def _range(first_id: int, last_id: int) -> Range[int]:
     """The ids from the first to the last one. The largest has none after it, to end the range with."""
-    return Range(first_id, None if last_id == LARGEST_ID else last_id + 1)
+    return Range(first_id, None if last_id == MAX_ID else last_id + 1)
 
 
-def finish_second_look(connection: sa.Connection, work: Work, applied: int) -> None:
+def finish_recheck(connection: sa.Connection, work: ChunkWork, applied: int) -> None:
     """Note that of the rows that had been left as they were, some were written after all."""
     chunk = import_chunks.c
     connection.execute(
@@ -234,7 +232,7 @@ def quarantine_chunk(connection: sa.Connection, import_id: str, number: int, err
     connection.execute(_quarantined(import_id, number, error))
 
 
-def forgive_start(connection: sa.Connection, import_id: str, number: int) -> None:
+def uncount_start(connection: sa.Connection, import_id: str, number: int) -> None:
     """Take a start back that ended for no fault of the chunk's."""
     chunk = import_chunks.c
     connection.execute(
@@ -244,7 +242,7 @@ def forgive_start(connection: sa.Connection, import_id: str, number: int) -> Non
     )
 
 
-def note_error(connection: sa.Connection, import_id: str, number: int, error: str) -> None:
+def record_error(connection: sa.Connection, import_id: str, number: int, error: str) -> None:
     """Remember why the last start failed, for when the chunk is given up."""
     statement = _of_chunk(import_id, number).where(import_chunks.c.status == "pending")
     connection.execute(statement.values(error=error))

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from orderworks.imports.csv_records import Form, Run, cut_run
+from orderworks.imports.csv_records import RecordForm, RecordRun, split_run_at
 
 
-class Chunk(NamedTuple):
+class FileChunk(NamedTuple):
     """Records that are loaded together: bytes `start_byte` up to, without, `end_byte`.
 
     `number` counts from 0; `first_line` is a physical line of the file.
@@ -19,25 +19,25 @@ class Chunk(NamedTuple):
     rows: int
 
 
-class Limits(NamedTuple):
+class ChunkLimits(NamedTuple):
     """What a chunk holds at the most. A record that is longer by itself is a chunk by itself."""
 
     lines: int
     size: int
 
 
-def cut_chunks(
-    runs: Iterable[Run], limits: Limits, start_byte: int, first_line: int
-) -> Iterator[Chunk]:
+def plan_chunks(
+    runs: Iterable[RecordRun], limits: ChunkLimits, start_byte: int, first_line: int
+) -> Iterator[FileChunk]:
     """The chunks that the runs, which begin at that byte and line, are to be loaded in.
 
     Lines that are blank belong to a chunk and are not among its rows; a chunk has one row at least.
     """
-    draft = _Draft(0, start_byte, first_line)
+    draft = _ChunkDraft(0, start_byte, first_line)
     for run in runs:
-        rest: Run | None = run
+        rest: RecordRun | None = run
         while rest is not None:
-            fitting, rest = divide(rest, draft.room(limits))
+            fitting, rest = split_run(rest, draft.room(limits))
             if rest is not None and fitting is None and not draft.lines:
                 fitting, rest = detach_record(rest)
             if fitting is not None:
@@ -48,23 +48,23 @@ def cut_chunks(
     yield from draft.chunk()
 
 
-def divide(run: Run, room: Limits) -> tuple[Run | None, Run | None]:
+def split_run(run: RecordRun, room: ChunkLimits) -> tuple[RecordRun | None, RecordRun | None]:
     """What of the run's records fits into the room, and the rest."""
     if run.lines <= room.lines and len(run.data) <= room.size:
         return run, None
-    if run.form in (Form.SPANNING, Form.UNCLOSED):
+    if run.form in (RecordForm.SPANNING, RecordForm.UNCLOSED):
         return None, run
-    return cut_run(run, _end_of_lines(run.data, room))
+    return split_run_at(run, _end_of_lines(run.data, room))
 
 
-def detach_record(run: Run) -> tuple[Run | None, Run | None]:
+def detach_record(run: RecordRun) -> tuple[RecordRun | None, RecordRun | None]:
     """The run's first record, or blank line, and the rest."""
-    if run.form in (Form.SPANNING, Form.UNCLOSED):
+    if run.form in (RecordForm.SPANNING, RecordForm.UNCLOSED):
         return run, None
-    return cut_run(run, run.data.find(b"\n") + 1 or len(run.data))
+    return split_run_at(run, run.data.find(b"\n") + 1 or len(run.data))
 
 
-def _end_of_lines(data: bytes, room: Limits) -> int:
+def _end_of_lines(data: bytes, room: ChunkLimits) -> int:
     """Where the lines that fit end."""
     fitting = data.rfind(b"\n", 0, max(room.size, 0)) + 1
     if data.count(b"\n", 0, fitting) <= room.lines:
@@ -75,7 +75,7 @@ def _end_of_lines(data: bytes, room: Limits) -> int:
     return end
 
 
-class _Draft:
+class _ChunkDraft:
     """A chunk while it is filled."""
 
     def __init__(self, number: int, start_byte: int, first_line: int) -> None:
@@ -84,22 +84,24 @@ class _Draft:
         self.first_line = first_line
         self.lines = self.rows = 0
 
-    def room(self, limits: Limits) -> Limits:
+    def room(self, limits: ChunkLimits) -> ChunkLimits:
         """What it can still take."""
         size = self.end_byte - self.start_byte
-        return Limits(limits.lines - self.lines, limits.size - size)
+        return ChunkLimits(limits.lines - self.lines, limits.size - size)
 
-    def add(self, run: Run) -> None:
+    def add(self, run: RecordRun) -> None:
         """Take a run in."""
         self.end_byte += len(run.data)
         self.lines += run.lines
         self.rows += run.rows
 
-    def chunk(self) -> Iterator[Chunk]:
+    def chunk(self) -> Iterator[FileChunk]:
         """The chunk, unless there is nothing in it but blank lines."""
         if self.rows:
-            yield Chunk(self.number, self.start_byte, self.end_byte, self.first_line, self.rows)
+            yield FileChunk(self.number, self.start_byte, self.end_byte, self.first_line, self.rows)
 
-    def following(self) -> "_Draft":
+    def following(self) -> "_ChunkDraft":
         """An empty one that begins where this one ends."""
-        return _Draft(self.number + bool(self.rows), self.end_byte, self.first_line + self.lines)
+        return _ChunkDraft(
+            self.number + bool(self.rows), self.end_byte, self.first_line + self.lines
+        )

@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple
 
 from orderworks.core.errors import InvalidFile, InvalidInput
 
-Kind = Literal["customers", "orders"]
+ImportKind = Literal["customers", "orders"]
 
 
-class Rule(Enum):
+class ColumnRule(Enum):
     """How a column's text is read."""
 
     ID = auto()
@@ -33,27 +33,27 @@ class Column:
     """A column of the table that a file may fill. `longest` is in characters, for texts."""
 
     name: str
-    rule: Rule
+    rule: ColumnRule
     required: bool = False
-    longest: int = 0
+    max_chars: int = 0
 
 
-COLUMNS: dict[Kind, tuple[Column, ...]] = {
+COLUMNS: dict[ImportKind, tuple[Column, ...]] = {
     "orders": (
-        Column("id", Rule.ID, required=True),
-        Column("customer_id", Rule.ID, required=True),
-        Column("total", Rule.MONEY, required=True),
-        Column("status", Rule.TEXT, longest=64),
-        Column("created_at", Rule.MOMENT),
-        Column("updated_at", Rule.MOMENT),
-        Column("version", Rule.VERSION),
+        Column("id", ColumnRule.ID, required=True),
+        Column("customer_id", ColumnRule.ID, required=True),
+        Column("total", ColumnRule.MONEY, required=True),
+        Column("status", ColumnRule.TEXT, max_chars=64),
+        Column("created_at", ColumnRule.MOMENT),
+        Column("updated_at", ColumnRule.MOMENT),
+        Column("version", ColumnRule.VERSION),
     ),
     "customers": (
-        Column("id", Rule.ID, required=True),
-        Column("name", Rule.TEXT, required=True, longest=1000),
-        Column("email", Rule.TEXT, longest=320),
-        Column("phone", Rule.TEXT, longest=64),
-        Column("version", Rule.VERSION),
+        Column("id", ColumnRule.ID, required=True),
+        Column("name", ColumnRule.TEXT, required=True, max_chars=1000),
+        Column("email", ColumnRule.TEXT, max_chars=320),
+        Column("phone", ColumnRule.TEXT, max_chars=64),
+        Column("version", ColumnRule.VERSION),
     ),
 }
 
@@ -64,12 +64,12 @@ CUSTOMER_NAME = "customer_name"
 PARENT_LINE = "line"
 """In a file of mended rejects, the line that a row has in the file that it comes from."""
 
-PARENT_PLACE = "parent_line"
+PARENT_LINE_COLUMN = "parent_line"
 """What the same is called beside the `line` that the row has in the file of mended rejects."""
 
-EXTRAS = {
-    CUSTOMER_NAME: Column(CUSTOMER_NAME, Rule.TEXT, longest=1000),
-    PARENT_LINE: Column(PARENT_PLACE, Rule.ID, required=True),
+EXTRA_COLUMNS = {
+    CUSTOMER_NAME: Column(CUSTOMER_NAME, ColumnRule.TEXT, max_chars=1000),
+    PARENT_LINE: Column(PARENT_LINE_COLUMN, ColumnRule.ID, required=True),
 }
 """What some files have beside the columns of the table."""
 
@@ -78,7 +78,7 @@ class Field(NamedTuple):
     """A column of the table and the place, from 0, that it has in the file's rows."""
 
     column: Column
-    place: int
+    column_index: int
 
 
 def parse_mapping(pairs: Iterable[str]) -> dict[str, str]:
@@ -99,7 +99,7 @@ def parse_mapping(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def match_columns(
-    name: str, kind: Kind, header: Sequence[str], mapping: Mapping[str, str]
+    name: str, kind: ImportKind, header: Sequence[str], mapping: Mapping[str, str]
 ) -> dict[str, str]:
     """Which of the file's columns fills which column of the table, as target to source.
 
@@ -122,8 +122,8 @@ def match_columns(
     return matched
 
 
-def refuse_without_needed(
-    name: str, kind: Kind, header: Sequence[str], mapping: Mapping[str, str]
+def require_columns(
+    name: str, kind: ImportKind, header: Sequence[str], mapping: Mapping[str, str]
 ) -> None:
     """Raise InvalidFile if a column that every file of the kind needs is missing."""
     for column in COLUMNS[kind]:
@@ -133,15 +133,15 @@ def refuse_without_needed(
 
 
 def locate_fields(
-    kind: Kind, header: Sequence[str], matched: Mapping[str, str]
+    kind: ImportKind, header: Sequence[str], matched: Mapping[str, str]
 ) -> tuple[Field, ...]:
     """The matched columns with their places, in the order of the file."""
-    known = {column.name: column for column in COLUMNS[kind]} | EXTRAS
+    known = {column.name: column for column in COLUMNS[kind]} | EXTRA_COLUMNS
     fields = (Field(known[target], header.index(name)) for target, name in matched.items())
-    return tuple(sorted(fields, key=lambda field: field.place))
+    return tuple(sorted(fields, key=lambda field: field.column_index))
 
 
-def _refuse_unknown_targets(name: str, kind: Kind, mapping: Mapping[str, str]) -> None:
+def _refuse_unknown_targets(name: str, kind: ImportKind, mapping: Mapping[str, str]) -> None:
     known = [column.name for column in COLUMNS[kind]]
     for target in mapping:
         if target not in known:

@@ -9,17 +9,19 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from orderworks.core.errors import WrongState
-from orderworks.core.keys import import_forgiven
+from orderworks.core.keys import import_uncounted_starts
 from orderworks.core.redis import Redis
 from orderworks.core.schema import import_chunks, imports
 from orderworks.imports import ledger
-from orderworks.imports.progress import Summary, mirror
+from orderworks.imports.progress import Summary, publish_progress
 
-Change = Callable[[sa.Connection, str], Summary]
+ControlAction = Callable[[sa.Connection, str], Summary]
 """One of the functions below: changes the ledger and gives the summary to mirror."""
 
 
-def carry_out(engine: sa.Engine, stream: Redis, change: Change, import_id: str) -> Summary:
+def apply_action(
+    engine: sa.Engine, stream: Redis, change: ControlAction, import_id: str
+) -> Summary:
     """Make a change and let producers see it, both or neither; how far the import is then.
 
     Raises:
@@ -29,13 +31,13 @@ def carry_out(engine: sa.Engine, stream: Redis, change: Change, import_id: str) 
     """
     with engine.begin() as connection:
         summary = change(connection, import_id)
-        mirror(stream, summary)
+        publish_progress(stream, summary)
     return summary
 
 
 def pause(connection: sa.Connection, import_id: str) -> Summary:
     """Let no further chunk of a running import be started."""
-    if not _move(connection, import_id, _is("running"), status="paused"):
+    if not _update_if(connection, import_id, _is("running"), status="paused"):
         raise _wrong_state(connection, import_id, "only a running one can be paused")
     return ledger.next_summary(connection, import_id)
 
@@ -43,7 +45,7 @@ def pause(connection: sa.Connection, import_id: str) -> Summary:
 def resume(connection: sa.Connection, import_id: str) -> Summary:
     """Let a paused import go on. Its plan has to be nudged after the commit."""
     now = sa.func.now()
-    if not _move(connection, import_id, _is("paused"), status="running", nudged_at=now):
+    if not _update_if(connection, import_id, _is("paused"), status="running", nudged_at=now):
         raise _wrong_state(connection, import_id, "only a paused one can be resumed")
     return ledger.next_summary(connection, import_id)
 
@@ -52,7 +54,7 @@ def cancel(connection: sa.Connection, import_id: str) -> Summary:
     """End an import before its time. What is loaded stays loaded."""
     now = sa.func.now()
     guard = _is("running", "paused")
-    if not _move(connection, import_id, guard, status="cancelled", finished_at=now):
+    if not _update_if(connection, import_id, guard, status="cancelled", finished_at=now):
         raise _wrong_state(connection, import_id, "only a running or paused one can be cancelled")
     return ledger.next_summary(connection, import_id)
 
@@ -63,7 +65,7 @@ def retry(connection: sa.Connection, import_id: str) -> Summary:
     given_up = (chunk.import_id == import_id, chunk.status == "quarantined")
     guard = _is("running", "failed") & sa.exists().where(*given_up)
     again = {"nudged_at": sa.func.now(), "finished_at": None, "error": None}
-    if not _move(connection, import_id, guard, status="running", **again):
+    if not _update_if(connection, import_id, guard, status="running", **again):
         possible = (
             "only chunks that were given up can be tried again, while it is running or failed"
         )
@@ -73,20 +75,20 @@ def retry(connection: sa.Connection, import_id: str) -> Summary:
     return ledger.next_summary(connection, import_id)
 
 
-def forget_forgiven(stream: Redis, import_id: str) -> None:
+def reset_uncounted_starts(stream: Redis, import_id: str) -> None:
     """Let chunks that start afresh have no more starts than any other.
 
     Raises:
         redis.RedisError: Redis cannot be reached.
     """
-    stream.delete(import_forgiven(import_id))
+    stream.delete(import_uncounted_starts(import_id))
 
 
 def _is(*statuses: str) -> sa.ColumnElement[bool]:
     return imports.c.status.in_(statuses)
 
 
-def _move(
+def _update_if(
     connection: sa.Connection, import_id: str, guard: sa.ColumnElement[bool], **values: object
 ) -> bool:
     """Change an import if the guard holds, and keep its row locked."""

@@ -14,9 +14,9 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from orderworks.core.errors import ImportFailed
-from orderworks.imports.file_format import Layout
+from orderworks.imports.file_format import FileFormat
 
-LONGEST_RECORD = 1 << 20
+MAX_RECORD_BYTES = 1 << 20
 """Bytes of a record, line end included. A quote that is not closed within them is never closed."""
 
 
@@ -25,7 +25,7 @@ PLAIN_BETWEEN = 4
 run for each would take three times as long."""
 
 
-class Form(Enum):
+class RecordForm(Enum):
     """What the records of a run have in common."""
 
     PLAIN = auto()
@@ -38,22 +38,22 @@ class Form(Enum):
     """One line that opens a quote which nothing closes."""
 
 
-class Run(NamedTuple):
+class RecordRun(NamedTuple):
     """Whole lines that follow each other, with their line ends. `rows` are those not blank."""
 
-    form: Form
+    form: RecordForm
     data: bytes
     lines: int
     rows: int
 
 
-def plain_or_quoted(form: Form, data: bytes) -> Run:
+def plain_or_quoted(form: RecordForm, data: bytes) -> RecordRun:
     """A run of records of one line each."""
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
-    return Run(form, data, lines, lines - _blank_lines(data))
+    return RecordRun(form, data, lines, lines - _blank_lines(data))
 
 
-def cut_run(run: Run, end: int) -> tuple[Run | None, Run | None]:
+def split_run_at(run: RecordRun, end: int) -> tuple[RecordRun | None, RecordRun | None]:
     """The records of one line each up to that byte, where one ends, and the others."""
     if not 0 < end < len(run.data):
         return (run, None) if end else (None, run)
@@ -62,8 +62,8 @@ def cut_run(run: Run, end: int) -> tuple[Run | None, Run | None]:
     # Where none is blank, nobody has to look for one again.
     rows = lines if run.rows == run.lines else lines - _blank_lines(first)
     return (
-        Run(run.form, first, lines, rows),
-        Run(run.form, rest, run.lines - lines, run.rows - rows),
+        RecordRun(run.form, first, lines, rows),
+        RecordRun(run.form, rest, run.lines - lines, run.rows - rows),
     )
 
 
@@ -75,7 +75,7 @@ def _blank_lines(data: bytes) -> int:
     return 0
 
 
-def splitter(layout: Layout) -> "Splitter | LineSplitter":
+def splitter(layout: FileFormat) -> "Splitter | LineSplitter":
     """What cuts texts of that form."""
     return LineSplitter() if layout.format == "jsonl" else Splitter(layout.delimiter)
 
@@ -83,10 +83,10 @@ def splitter(layout: Layout) -> "Splitter | LineSplitter":
 class LineSplitter:
     """Splits blocks of bytes into runs of which each line is a record, whatever quotes it has."""
 
-    def __init__(self, longest: int = LONGEST_RECORD) -> None:
-        self._longest = longest
+    def __init__(self, max_bytes: int = MAX_RECORD_BYTES) -> None:
+        self._longest = max_bytes
 
-    def runs(self, blocks: Iterable[bytes]) -> Iterator[Run]:
+    def runs(self, blocks: Iterable[bytes]) -> Iterator[RecordRun]:
         """The runs, in order; together they are the blocks' bytes.
 
         Raises:
@@ -97,17 +97,17 @@ class LineSplitter:
             data += block
             end = data.rfind(b"\n") + 1
             if end:
-                yield plain_or_quoted(Form.PLAIN, data[:end])
+                yield plain_or_quoted(RecordForm.PLAIN, data[:end])
                 data = data[end:]
-            _refuse_longer(data, self._longest)
+            _reject_longer(data, self._longest)
         if data:
-            yield plain_or_quoted(Form.PLAIN, data)
+            yield plain_or_quoted(RecordForm.PLAIN, data)
 
 
 class Splitter:
     """Splits blocks of bytes into runs. Holds a block and a record at the most."""
 
-    def __init__(self, delimiter: str, longest: int = LONGEST_RECORD) -> None:
+    def __init__(self, delimiter: str, max_bytes: int = MAX_RECORD_BYTES) -> None:
         """`delimiter` is one ASCII character; `longest` is the limit of a record in bytes."""
         one_line = _record(delimiter, rb"\n")
         any_lines = _record(delimiter, rb"")
@@ -123,9 +123,9 @@ class Splitter:
         self._quoted = re.compile(rb"(?>(?:" + few_plain + with_quote + rb"){0,100})")
         self._spanning = re.compile(any_lines + rb"\n")
         self._last = re.compile(any_lines + rb"\Z")
-        self._longest = longest
+        self._longest = max_bytes
 
-    def runs(self, blocks: Iterable[bytes]) -> Iterator[Run]:
+    def runs(self, blocks: Iterable[bytes]) -> Iterator[RecordRun]:
         """The runs, in order; together they are the blocks' bytes.
 
         Raises:
@@ -137,20 +137,20 @@ class Splitter:
             done = yield from self._ready(data, final=False)
             data = data[done:]
             if b"\n" not in data:
-                _refuse_longer(data, self._longest)
+                _reject_longer(data, self._longest)
         yield from self._ready(data, final=True)
 
-    def _ready(self, data: bytes, *, final: bool) -> Generator[Run, None, int]:
+    def _ready(self, data: bytes, *, final: bool) -> Generator[RecordRun, None, int]:
         """The runs that the bytes at hand decide; returns how many bytes they are."""
         start, end = 0, len(data) if final else data.rfind(b"\n") + 1
         while start < end:
             quote = data.find(b'"', start, end)
             line = end if quote < 0 else max(start, data.rfind(b"\n", start, quote) + 1)
             if line > start:
-                yield plain_or_quoted(Form.PLAIN, data[start:line])
+                yield plain_or_quoted(RecordForm.PLAIN, data[start:line])
                 start = line
             elif quoted := self._one_line_each(data, start, end):
-                yield plain_or_quoted(Form.QUOTED, data[start:quoted])
+                yield plain_or_quoted(RecordForm.QUOTED, data[start:quoted])
                 start = quoted
             elif run := self._across_lines(data, start, final=final):
                 yield run
@@ -169,7 +169,7 @@ class Splitter:
         quoted = self._quoted.match(data, start, end)
         return quoted.end() if quoted and quoted.end() > start else 0
 
-    def _across_lines(self, data: bytes, start: int, *, final: bool) -> Run | None:
+    def _across_lines(self, data: bytes, start: int, *, final: bool) -> RecordRun | None:
         """The record that opens a quote on this line; None if the bytes at hand do not decide it.
 
         The answer depends on the record's own bytes only, never on where the blocks were cut.
@@ -180,16 +180,16 @@ class Splitter:
             record = self._last.match(data, start)
         if record:
             lines = record.group().removesuffix(b"\n").count(b"\n") + 1
-            return Run(Form.SPANNING, record.group(), lines, 1)
+            return RecordRun(RecordForm.SPANNING, record.group(), lines, 1)
         if final or len(data) >= limit:
             line_end = data.find(b"\n", start) + 1 or len(data)
-            return Run(Form.UNCLOSED, data[start:line_end], 1, 1)
+            return RecordRun(RecordForm.UNCLOSED, data[start:line_end], 1, 1)
         return None
 
 
-def _refuse_longer(line: bytes, longest: int) -> None:
-    if len(line) > longest:
-        raise ImportFailed(f"a line is longer than {longest} bytes")
+def _reject_longer(line: bytes, max_bytes: int) -> None:
+    if len(line) > max_bytes:
+        raise ImportFailed(f"a line is longer than {max_bytes} bytes")
 
 
 def _record(delimiter: str, unquotable: bytes) -> bytes:
@@ -201,7 +201,7 @@ def _record(delimiter: str, unquotable: bytes) -> bytes:
 
 
 # A field may be as long as a record, as it is for the splitter.
-csv.field_size_limit(LONGEST_RECORD)
+csv.field_size_limit(MAX_RECORD_BYTES)
 
 
 def read_records(records: Sequence[str], delimiter: str) -> list[list[str]]:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-Format = Literal["csv", "jsonl"]
+FormatName = Literal["csv", "jsonl"]
 """What the spool holds: lines of fields with a header line before them, or an object a line.
 Whatever else is handed over (Parquet, frames, packed files) is turned into one of them on its way."""
 
 
-class Layout(NamedTuple):
+class FileFormat(NamedTuple):
     """The form of a file's records.
 
     Attributes:
@@ -16,6 +16,6 @@ class Layout(NamedTuple):
         header: the names of the columns; of JSON Lines, the keys that its first records have.
     """
 
-    format: Format
+    format: FormatName
     delimiter: str
     header: Sequence[str]

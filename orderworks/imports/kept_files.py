@@ -8,21 +8,21 @@ from datetime import timedelta
 
 import msgspec
 
-from orderworks.core.keys import import_tried
+from orderworks.core.keys import import_kept_file
 from orderworks.core.redis import Redis
 from orderworks.imports.spool import Manifest
 
-KEPT = timedelta(hours=6)
+KEPT_FOR = timedelta(hours=6)
 """For so long one may think about it. The spool keeps data for a day at the least."""
 
 
-def keep(stream: Redis, manifest: Manifest) -> None:
+def store(stream: Redis, manifest: Manifest) -> None:
     """Let the file of a dry run that ended be found.
 
     Raises:
         redis.RedisError: it cannot be.
     """
-    stream.set(import_tried(manifest.id), msgspec.json.encode(manifest), ex=KEPT)
+    stream.set(import_kept_file(manifest.id), msgspec.json.encode(manifest), ex=KEPT_FOR)
 
 
 def find(stream: Redis, import_id: str) -> Manifest | None:
@@ -31,14 +31,14 @@ def find(stream: Redis, import_id: str) -> Manifest | None:
     Raises:
         redis.RedisError: Redis cannot be reached.
     """
-    body = stream.get(import_tried(import_id))
+    body = stream.get(import_kept_file(import_id))
     return None if body is None else msgspec.json.decode(body, type=Manifest)
 
 
-def forget(stream: Redis, import_id: str) -> None:
+def delete(stream: Redis, import_id: str) -> None:
     """Let the file not be imported a second time.
 
     Raises:
         redis.RedisError: Redis cannot be reached.
     """
-    stream.delete(import_tried(import_id))
+    stream.delete(import_kept_file(import_id))

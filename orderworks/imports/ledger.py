@@ -15,15 +15,15 @@ from sqlalchemy.dialects.postgresql import insert
 from orderworks.core.errors import ImportFailed, ImportNotFound
 from orderworks.core.schema import import_chunks, import_rejects, imports
 from orderworks.imports.chunk_claims import reopen_overtaken
-from orderworks.imports.chunk_plan import Chunk
+from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.progress import COUNTS, Summary
 from orderworks.imports.spool import Manifest
 
-Cursor = tuple[datetime, str]
+ImportCursor = tuple[datetime, str]
 """The place of an import among all: `accepted_at` and id."""
 
 
-def placed_in_parent(connection: sa.Connection, manifest: Manifest) -> Manifest:
+def with_parent_version(connection: sa.Connection, manifest: Manifest) -> Manifest:
     """The manifest; with its parent's version, if it brings rejects of a parent.
 
     Raises:
@@ -46,13 +46,13 @@ def placed_in_parent(connection: sa.Connection, manifest: Manifest) -> Manifest:
     return msgspec.structs.replace(manifest, version=row.version)
 
 
-def record_plan(connection: sa.Connection, manifest: Manifest, chunks: Sequence[Chunk]) -> bool:
+def record_plan(connection: sa.Connection, manifest: Manifest, chunks: Sequence[FileChunk]) -> bool:
     """Enter an import and its chunks; False, and no effect, if it is there already.
 
     Raises:
         ImportFailed: a name in it has a character that the ledger cannot keep.
     """
-    if _keepable(manifest) != manifest:
+    if _without_nuls(manifest) != manifest:
         raise ImportFailed("the name of the file or of a column has a NUL in it")
     values = {
         **_manifest_values(manifest),
@@ -70,7 +70,7 @@ def record_plan(connection: sa.Connection, manifest: Manifest, chunks: Sequence[
 def record_failure(connection: sa.Connection, manifest: Manifest, error: str) -> None:
     """Enter an import that cannot be planned, with the reason."""
     values = {
-        **_manifest_values(_keepable(manifest)),
+        **_manifest_values(_without_nuls(manifest)),
         "rows": 0,
         "status": "failed",
         "finished_at": sa.func.now(),
@@ -149,7 +149,7 @@ def is_running(connection: sa.Connection, import_id: str) -> bool:
     return bool(status == "running")
 
 
-def complete_imports(connection: sa.Connection) -> list[str]:
+def unfinished_complete_imports(connection: sa.Connection) -> list[str]:
     """Imports that nobody finished although no chunk of theirs is pending: for the sweep."""
     chunk = import_chunks.c
     pending = sa.exists().where(chunk.import_id == imports.c.id, chunk.status == "pending")
@@ -184,7 +184,7 @@ def next_summary(connection: sa.Connection, import_id: str) -> Summary:
 
 
 def list_imports(
-    connection: sa.Connection, limit: int = 50, before: Cursor | None = None
+    connection: sa.Connection, limit: int = 50, before: ImportCursor | None = None
 ) -> list[Summary]:
     """The summaries of the imports, the one accepted last first.
 
@@ -193,13 +193,13 @@ def list_imports(
     return _listed(connection, _page(_summaries(), before).limit(limit))
 
 
-def list_unended(connection: sa.Connection, limit: int) -> list[Summary]:
+def list_active(connection: sa.Connection, limit: int) -> list[Summary]:
     """The summaries of those that are running or paused, the one accepted last first."""
     unended = _summaries().where(imports.c.status.in_(("running", "paused")))
     return _listed(connection, _page(unended, None).limit(limit))
 
 
-def _page(query: sa.Select[Any], before: Cursor | None) -> sa.Select[Any]:
+def _page(query: sa.Select[Any], before: ImportCursor | None) -> sa.Select[Any]:
     place = sa.tuple_(imports.c.accepted_at, imports.c.id)
     if before:
         query = query.where(place < sa.tuple_(*before))
@@ -217,7 +217,7 @@ def count_by_status(connection: sa.Connection) -> dict[str, int]:
     return dict(iter(connection.execute(query)))
 
 
-def _keepable(manifest: Manifest) -> Manifest:
+def _without_nuls(manifest: Manifest) -> Manifest:
     """The manifest without NULs, which PostgreSQL refuses in every text."""
     return msgspec.structs.replace(
         manifest,
@@ -252,7 +252,7 @@ def _summaries() -> sa.Select[Any]:
             *imports.c["max_rejects", "create_customers", "bytes", "rows"],
             _bytes_done().label("bytes_done"),
             *sums,
-            _mended().label("mended"),
+            _corrected_count().label("mended"),
             sa.func.count(chunk.number).label("chunks"),
             *of_status,
             *imports.c["accepted_at", "finished_at"],
@@ -272,7 +272,7 @@ def _bytes_done() -> sa.ColumnElement[int]:
     return sa.case((pending == 0, imports.c.bytes), else_=sa.func.coalesce(ended, 0))
 
 
-def _mended() -> sa.ColumnElement[int]:
+def _corrected_count() -> sa.ColumnElement[int]:
     """How many rejects another import mended. Without such an import, none has to be looked at."""
     child, reject = imports.alias("child"), import_rejects.c
     mended = sa.select(sa.func.count()).where(
@@ -285,15 +285,15 @@ def _mended() -> sa.ColumnElement[int]:
 def _summary(row: sa.Row[Any]) -> Summary:
     known = {name: _plain(value) for name, value in row._mapping.items()}  # noqa: SLF001 - public
     seconds = known.pop("seconds")
-    return {**known, "dry_run": False, **_pace(known, float(seconds))}
+    return {**known, "dry_run": False, **_progress_rate(known, float(seconds))}
 
 
-def _pace(known: Summary, seconds: float) -> Summary:
+def _progress_rate(summary: Summary, seconds: float) -> Summary:
     """How fast an import is, and what is left of it."""
-    done = sum(known[name] for name in COUNTS)
-    left = known["rows"] - done
+    done = sum(summary[name] for name in COUNTS)
+    left = summary["rows"] - done
     rate = done / max(seconds, 0.001)
-    going_on = known["status"] == "running" and done
+    going_on = summary["status"] == "running" and done
     return {
         "rows_left": left,
         "rows_per_second": round(rate, 1) if done else None,

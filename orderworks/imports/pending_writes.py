@@ -11,16 +11,18 @@ import redis
 import sqlalchemy as sa
 
 from orderworks.core.schema import import_chunks, imports, parked_updates
-from orderworks.imports.chunk_claims import Work
+from orderworks.imports.chunk_claims import ChunkWork
 from orderworks.imports.spool import Spool
 from orderworks.updates.outbox import PLACE
 from orderworks.updates.stream import UpdateStream
 
-LONGEST_CHUNK = timedelta(minutes=5)
+MAX_CHUNK_TIME = timedelta(minutes=5)
 """A chunk that was at work when its import ended is done, or its task was killed, by then."""
 
 
-def may_come(connection: sa.Connection, stream: UpdateStream, spool: Spool, work: Work) -> bool:
+def older_write_pending(
+    connection: sa.Connection, stream: UpdateStream, spool: Spool, work: ChunkWork
+) -> bool:
     """Whether an update or an import accepted before this one has not been applied yet.
 
     Mended rows may always be followed by older ones: nobody knows.
@@ -28,35 +30,35 @@ def may_come(connection: sa.Connection, stream: UpdateStream, spool: Spool, work
     # What waits moves on from spool and stream to the database: so that is asked last.
     return (
         work.parent is not None
-        or any(each != work.import_id for each in spool.waiting())
+        or any(each != work.import_id for each in spool.list_waiting())
         or _older_update_waits(stream, work)
-        or bool(connection.scalar(sa.select(_older_update_is_kept(work) | _older_import(work))))
+        or bool(connection.scalar(sa.select(_older_update_is_stored(work) | _older_import(work))))
     )
 
 
-def _older_update_waits(stream: UpdateStream, work: Work) -> bool:
-    newest = newest_version(work)
+def _older_update_waits(stream: UpdateStream, work: ChunkWork) -> bool:
+    newest = max_version(work)
     try:
-        oldest = [stream.read(shard, 1) for shard in stream.every_shard()]
+        oldest = [stream.read(shard, 1) for shard in stream.all_shards()]
     except redis.RedisError:
         return True
     return any(entries and entries[0].version <= newest for entries in oldest)
 
 
-def newest_version(work: Work) -> int:
+def max_version(work: ChunkWork) -> int:
     """No row of the chunk has a higher version, unless it brings its own."""
     return work.version + work.chunk.end_byte
 
 
-def _older_update_is_kept(work: Work) -> sa.ColumnElement[bool]:
+def _older_update_is_stored(work: ChunkWork) -> sa.ColumnElement[bool]:
     """Whether one is parked, or waits in the outbox."""
-    newest = newest_version(work)
+    newest = max_version(work)
     return sa.or_(
         sa.exists().where(parked_updates.c.entry <= newest), sa.exists().where(newest >= PLACE)
     )
 
 
-def _older_import(work: Work) -> sa.Exists:
+def _older_import(work: ChunkWork) -> sa.Exists:
     """An earlier import of the same kind that may still write.
 
     It is under way, or has just been ended while chunks were at work, or may be tried again.
@@ -64,7 +66,7 @@ def _older_import(work: Work) -> sa.Exists:
     chunk = import_chunks.alias("of_other").c
     of_other = sa.exists().where(chunk.import_id == imports.c.id)
     under_way = imports.c.status.in_(("running", "paused"))
-    just_ended = imports.c.finished_at > sa.func.now() - LONGEST_CHUNK
+    just_ended = imports.c.finished_at > sa.func.now() - MAX_CHUNK_TIME
     return sa.exists().where(
         imports.c.id != work.import_id,
         imports.c.kind == work.kind,

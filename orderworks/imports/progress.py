@@ -9,7 +9,7 @@ from orderworks.core.keys import import_progress
 from orderworks.core.redis import Redis, publish_if_newer, read_published
 from orderworks.imports.spool import Manifest
 
-KEPT = int(timedelta(days=7).total_seconds())
+PROGRESS_TTL = int(timedelta(days=7).total_seconds())
 
 Summary = dict[str, Any]
 """What is known of an import. Times are ISO 8601 texts or None.
@@ -63,18 +63,18 @@ def accepted_summary(manifest: Manifest) -> Summary:
     }
 
 
-def rehearsed_summary(
-    manifest: Manifest, would: dict[str, Any] | None, error: str | None = None, rows: int = 0
+def dry_run_summary(
+    manifest: Manifest, report: dict[str, Any] | None, error: str | None = None, rows: int = 0
 ) -> Summary:
     """The summary of a dry run that ended: with what the import would do, or with why it cannot.
 
     `rows` is how many the file has.
     """
-    counts = {} if would is None else {name: would[name] for name in COUNTS if name in would}
-    applied = 0 if would is None else would["insert"] + would["change"]
+    counts = {} if report is None else {name: report[name] for name in COUNTS if name in report}
+    applied = 0 if report is None else report["insert"] + report["change"]
     return {
         **accepted_summary(manifest),
-        "status": "failed" if would is None else "done",
+        "status": "failed" if report is None else "done",
         "steps": 1,
         "rows": rows,
         "rows_left": rows - applied - sum(counts.values()),
@@ -82,18 +82,20 @@ def rehearsed_summary(
         "applied": applied,
         **counts,
         "error": error,
-        **({} if would is None else {"would": would}),
+        **({} if report is None else {"would": report}),
     }
 
 
-def mirror(stream: Redis, summary: Summary) -> None:
+def publish_progress(stream: Redis, summary: Summary) -> None:
     """Publish the summary unless the one there is as far or farther.
 
     Raises:
         redis.RedisError: the mirror may be behind.
     """
     body = msgspec.json.encode(summary)
-    publish_if_newer(stream, import_progress(summary["id"]), summary["steps"], body, ttl=KEPT)
+    publish_if_newer(
+        stream, import_progress(summary["id"]), summary["steps"], body, ttl=PROGRESS_TTL
+    )
 
 
 def read_progress(stream: Redis, import_id: str) -> Summary | None:

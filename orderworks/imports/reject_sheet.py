@@ -9,20 +9,20 @@ from collections.abc import Sequence
 
 from orderworks.core.errors import InvalidFile
 
-GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
 """What a cell begins with that the writer puts a quote before: so that it takes away no quote of the
 file's own, the quote too."""
 
 
-def guarded(cell: str) -> str:
+def guard_formula(cell: str) -> str:
     """The cell as no spreadsheet takes it for a formula."""
-    return f"'{cell}" if cell.startswith(GUARDED) else cell
+    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
 
 
-def unguarded(cell: str) -> str:
+def unguard_formula(cell: str) -> str:
     """The cell as it was before `guarded`."""
     bare = cell.removeprefix("'")
-    return bare if bare.startswith(GUARDED) else cell
+    return bare if bare.startswith(FORMULA_STARTS) else cell
 
 
 def own_column(name: str, header: Sequence[str]) -> str:

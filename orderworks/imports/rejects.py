@@ -16,8 +16,8 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from orderworks.core.errors import ImportNotFound
 from orderworks.core.schema import import_rejects, imports
 from orderworks.imports.csv_records import read_records
-from orderworks.imports.file_format import Layout
-from orderworks.imports.reject_sheet import guarded, own_column
+from orderworks.imports.file_format import FileFormat
+from orderworks.imports.reject_sheet import guard_formula, own_column
 
 COLUMNS = ("line", "column", "code", "reason", "raw")
 
@@ -25,7 +25,7 @@ UNREADABLE = ("wrong_width", "unclosed_quote", "bad_encoding", "bad_json")
 """Codes of records whose text does not tell which column is which."""
 
 
-class Reject(NamedTuple):
+class RejectedRow(NamedTuple):
     """A refused record. `line` is its first one in the file, `raw` its text there.
 
     `column` is empty where the record as a whole is at fault.
@@ -38,7 +38,7 @@ class Reject(NamedTuple):
     raw: str
 
 
-def layout_of(connection: sa.Connection, import_id: str) -> Layout:
+def file_format_of(connection: sa.Connection, import_id: str) -> FileFormat:
     """The form of the import's records.
 
     Raises:
@@ -48,10 +48,10 @@ def layout_of(connection: sa.Connection, import_id: str) -> Layout:
     row = connection.execute(query).one_or_none()
     if row is None:
         raise ImportNotFound(f"there is no import {import_id}")
-    return Layout(*row)
+    return FileFormat(*row)
 
 
-def iter_rejects(connection: sa.Connection, import_id: str) -> Iterator[Reject]:
+def iter_rejects(connection: sa.Connection, import_id: str) -> Iterator[RejectedRow]:
     """The rejects in the order of their lines.
 
     Streamed from the server: keep the connection open until the last one.
@@ -59,9 +59,9 @@ def iter_rejects(connection: sa.Connection, import_id: str) -> Iterator[Reject]:
     return _streamed(connection, _rejects(import_id))
 
 
-def iter_unmended(connection: sa.Connection, import_id: str) -> Iterator[Reject]:
+def iter_uncorrected(connection: sa.Connection, import_id: str) -> Iterator[RejectedRow]:
     """As `iter_rejects`, without those that another import brought again, mended."""
-    return _streamed(connection, _unmended(import_id))
+    return _streamed(connection, _uncorrected(import_id))
 
 
 class Reasons(msgspec.Struct, frozen=True):
@@ -74,16 +74,16 @@ class Reasons(msgspec.Struct, frozen=True):
     reason: str
 
 
-def page_of_unmended(
+def page_of_uncorrected(
     connection: sa.Connection, import_id: str, after: int, limit: int
-) -> list[Reject]:
-    """At most `limit` of what `iter_unmended` gives, of the lines after that one."""
-    return _page(connection, _unmended(import_id), after, limit)
+) -> list[RejectedRow]:
+    """At most `limit` of what `iter_uncorrected` gives, of the lines after that one."""
+    return _page(connection, _uncorrected(import_id), after, limit)
 
 
 def page_of_rejects(
     connection: sa.Connection, import_id: str, after: int, limit: int
-) -> list[Reject]:
+) -> list[RejectedRow]:
     """At most `limit` of what `iter_rejects` gives, of the lines after that one."""
     return _page(connection, _rejects(import_id), after, limit)
 
@@ -102,7 +102,7 @@ def count_reasons(connection: sa.Connection, import_id: str) -> list[Reasons]:
     return [Reasons(*row) for row in connection.execute(query)]
 
 
-def as_csv(rejects: Iterable[Reject], layout: Layout) -> Iterator[str]:
+def as_csv(rejects: Iterable[RejectedRow], layout: FileFormat) -> Iterator[str]:
     """The lines of the file to mend, each with its line end, the header first.
 
     `raw` is filled only where the record cannot be split into just the header's columns. No cell begins
@@ -114,7 +114,7 @@ def as_csv(rejects: Iterable[Reject], layout: Layout) -> Iterator[str]:
         yield _line([*cells, str(reject.line), reject.column, reject.code, reject.reason, raw])
 
 
-def _split(reject: Reject, layout: Layout) -> tuple[list[str], str]:
+def _split(reject: RejectedRow, layout: FileFormat) -> tuple[list[str], str]:
     """A cell for each column of the header, and the record's text if they do not tell all of it."""
     blank = [""] * len(layout.header)
     if reject.code in UNREADABLE:
@@ -153,7 +153,7 @@ def _text(value: msgspec.Raw) -> str:
 def _line(cells: Sequence[str]) -> str:
     text = io.StringIO()
     # With this line end the writer quotes a lone CR too.
-    csv.writer(text, lineterminator="\r\n").writerow([guarded(cell) for cell in cells])
+    csv.writer(text, lineterminator="\r\n").writerow([guard_formula(cell) for cell in cells])
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
@@ -165,15 +165,17 @@ def _rejects(import_id: str) -> sa.Select[Any]:
     )
 
 
-def _unmended(import_id: str) -> sa.Select[Any]:
+def _uncorrected(import_id: str) -> sa.Select[Any]:
     return _rejects(import_id).where(import_rejects.c.mended_by.is_(None))
 
 
-def _streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Reject]:
+def _streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[RejectedRow]:
     for row in connection.execute(query.execution_options(yield_per=1000)):
-        yield Reject(*row)
+        yield RejectedRow(*row)
 
 
-def _page(connection: sa.Connection, query: sa.Select[Any], after: int, limit: int) -> list[Reject]:
+def _page(
+    connection: sa.Connection, query: sa.Select[Any], after: int, limit: int
+) -> list[RejectedRow]:
     page = query.where(import_rejects.c.line > after).limit(limit)
-    return [Reject(*row) for row in connection.execute(page)]
+    return [RejectedRow(*row) for row in connection.execute(page)]

@@ -3,7 +3,7 @@
 A file's manifest is written after its data, and last: what has a manifest is complete and accepted.
 It is deleted once the import is in the ledger, so the manifests there are name what is not planned.
 
-What a killed producer leaves: in a folder, files that `stored_before` finds and `delete_data` deletes;
+A killed producer leaves files in a folder, which `list_stored_before` finds and `delete_data` deletes;
 in an object store, a multipart upload that nobody sees. The bucket's rule has to end those.
 
 The object store's client runs threads, which a fork does not take along: a process that forks
@@ -34,8 +34,8 @@ from orderworks.core.errors import (
     Unavailable,
 )
 from orderworks.core.settings import Settings
-from orderworks.imports.columns import Kind
-from orderworks.imports.file_format import Format, Layout
+from orderworks.imports.columns import ImportKind
+from orderworks.imports.file_format import FileFormat, FormatName
 
 STREAM_BLOCK = 1 << 20
 
@@ -70,7 +70,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """
 
     id: str
-    kind: Kind
+    kind: ImportKind
     source: str
     mapping: dict[str, str]
     delimiter: str
@@ -82,7 +82,7 @@ class Manifest(msgspec.Struct, frozen=True):
     version: int
     accepted_at: datetime
     # What follows came later: a manifest of an older producer has the defaults.
-    format: Format = "csv"
+    format: FormatName = "csv"
     strict: bool = False
     max_rejects: int | None = None
     create_customers: bool = False
@@ -91,9 +91,9 @@ class Manifest(msgspec.Struct, frozen=True):
     keep: bool = False
 
     @property
-    def layout(self) -> Layout:
+    def file_format(self) -> FileFormat:
         """How the data are to be read."""
-        return Layout(self.format, self.delimiter, self.header)
+        return FileFormat(self.format, self.delimiter, self.header)
 
 
 class Spool:
@@ -126,28 +126,28 @@ class Spool:
                 size += len(block)
                 yield block
 
-        with self._reached() as store:
+        with self._reachable_store() as store:
             obstore.put(store, _data(import_id), measured(), max_concurrency=UPLOAD_PARTS)
             self._make_durable(_data(import_id))
         return size, digest.hexdigest()
 
-    def announce(self, manifest: Manifest) -> None:
+    def write_manifest(self, manifest: Manifest) -> None:
         """Write the manifest: from here on the import is accepted."""
-        with self._reached() as store:
+        with self._reachable_store() as store:
             obstore.put(store, _manifest(manifest.id), msgspec.json.encode(manifest))
             self._make_durable(_manifest(manifest.id))
 
-    def waiting(self) -> list[str]:
+    def list_waiting(self) -> list[str]:
         """The ids of imports that are accepted and not planned, oldest first."""
-        with self._reached() as store:
+        with self._reachable_store() as store:
             objects = [meta for batch in obstore.list(store, "manifests") for meta in batch]
         # Object stores may tell the time in seconds; ids begin with theirs.
         objects.sort(key=lambda meta: (meta["last_modified"], meta["path"]))
         return [found[1] for meta in objects if (found := _MANIFEST.fullmatch(meta["path"]))]
 
-    def stored_before(self, moment: datetime) -> list[str]:
+    def list_stored_before(self, moment: datetime) -> list[str]:
         """The ids of imports of which data were stored before `moment`, also by a killed producer."""
-        with self._reached() as store:
+        with self._reachable_store() as store:
             objects = [meta for batch in obstore.list(store, "data") for meta in batch]
             parts = {import_id for import_id, file in self._parts() if _is_older(file, moment)}
         old = [meta["path"] for meta in objects if meta["last_modified"] < moment]
@@ -159,7 +159,7 @@ class Spool:
         Raises:
             ImportFailed: it is there and cannot be understood; it is put aside.
         """
-        with self._reached() as store:
+        with self._reachable_store() as store:
             try:
                 content = obstore.get(store, _manifest(import_id)).bytes().to_bytes()
             except FileNotFoundError:
@@ -167,7 +167,7 @@ class Spool:
         try:
             return msgspec.json.decode(content, type=Manifest)
         except msgspec.DecodeError as error:
-            self._put_aside(import_id)
+            self._quarantine_manifest(import_id)
             raise ImportFailed(f"the manifest of import {import_id} is damaged: {error}") from None
 
     def withdraw_manifest(self, import_id: str) -> None:
@@ -177,7 +177,7 @@ class Spool:
     def delete_data(self, import_id: str) -> None:
         """Delete the data, and parts of them, if they are still there."""
         self._delete(_data(import_id))
-        with self._reached():
+        with self._reachable_store():
             for owner, file in self._parts():
                 if owner == import_id:
                     file.unlink(missing_ok=True)
@@ -213,13 +213,13 @@ class Spool:
             for block in range(0, len(content), STREAM_BLOCK):
                 yield content[block : block + STREAM_BLOCK]
 
-    def _put_aside(self, import_id: str) -> None:
+    def _quarantine_manifest(self, import_id: str) -> None:
         """Keep a damaged manifest for a person to see, where no sweep finds it again."""
-        with self._reached() as store:
+        with self._reachable_store() as store:
             obstore.rename(store, _manifest(import_id), f"damaged/{import_id}.json")
 
     def _delete(self, path: str) -> None:
-        with self._reached() as store:
+        with self._reachable_store() as store:
             try:
                 obstore.delete(store, path)
             except FileNotFoundError:
@@ -228,7 +228,7 @@ class Spool:
     @contextmanager
     def _data_of(self, import_id: str) -> Iterator[ObjectStore]:
         """The store, for reading data that must be there."""
-        with self._reached() as store:
+        with self._reachable_store() as store:
             try:
                 yield store
             except FileNotFoundError:
@@ -238,7 +238,7 @@ class Spool:
                 ) from None
 
     @contextmanager
-    def _reached(self) -> Iterator[ObjectStore]:
+    def _reachable_store(self) -> Iterator[ObjectStore]:
         """The store; its failures become `Unavailable`."""
         try:
             yield self._opened()

@@ -16,7 +16,7 @@ from orderworks.core.settings import Settings
 from orderworks.imports.spool import Spool
 
 
-class Purged(msgspec.Struct, frozen=True):
+class PurgeResult(msgspec.Struct, frozen=True):
     """How much was deleted."""
 
     files: int
@@ -24,12 +24,12 @@ class Purged(msgspec.Struct, frozen=True):
     dead_updates: int
 
 
-def purge_expired(engine: sa.Engine, spool: Spool, settings: Settings) -> Purged:
+def purge_expired(engine: sa.Engine, spool: Spool, settings: Settings) -> PurgeResult:
     """Delete what is past its retention. Nothing of an import that has not ended is touched."""
     now = datetime.now(UTC)
     oldest_file = now - timedelta(days=settings.spool_retention_days)
     oldest_entry = now - timedelta(days=settings.ledger_retention_days)
-    return Purged(
+    return PurgeResult(
         files=_purge_files(engine, spool, oldest_file),
         imports=_purge_imports(engine, oldest_entry),
         dead_updates=_purge_dead_updates(engine, oldest_entry),
@@ -39,11 +39,11 @@ def purge_expired(engine: sa.Engine, spool: Spool, settings: Settings) -> Purged
 def _purge_files(engine: sa.Engine, spool: Spool, before: datetime) -> int:
     """Delete old data, also what an upload that never ended has left."""
     # What is planned moves from there to the ledger: so that is asked last.
-    waiting = spool.waiting()
+    waiting = spool.list_waiting()
     with engine.connect() as connection:
         unended = imports.c.status.in_(("running", "paused"))
         kept = {*connection.scalars(sa.select(imports.c.id).where(unended)), *waiting}
-    expired = [each for each in spool.stored_before(before) if each not in kept]
+    expired = [each for each in spool.list_stored_before(before) if each not in kept]
     for import_id in expired:
         spool.delete_data(import_id)
     return len(expired)

@@ -20,7 +20,7 @@ from orderworks.core.routing import OUTBOX
 from orderworks.core.schema import update_shards
 from orderworks.imports.chunk_claims import abandoned_chunks
 from orderworks.imports.importer import PLAN_SECONDS, Importer
-from orderworks.imports.ledger import complete_imports
+from orderworks.imports.ledger import unfinished_complete_imports
 from orderworks.updates import outbox, parking, verdicts
 from orderworks.updates.stream import UpdateStream
 
@@ -30,13 +30,13 @@ QUIET_SWEEPS = 3
 """Without a sign of life for so many sweeps, the pending chunks of an import are nudged again."""
 
 
-MOST_WAITING = 100
+MAX_WAITING = 100
 """With so many messages in the queue of imports, the sweep adds none: what waits there may be of the
 very work that seems forgotten, because its turn has not come or its workers are down. Lost messages
 are not in the queue, so it drains, and then they are replaced."""
 
 
-class Forgotten(msgspec.Struct, frozen=True):
+class LostWork(msgspec.Struct, frozen=True):
     """Work that nobody seems to be coming for: shards, imports to plan, chunks to load."""
 
     shards: list[int]
@@ -44,34 +44,34 @@ class Forgotten(msgspec.Struct, frozen=True):
     chunks: list[tuple[str, int]]
 
 
-def find_forgotten(
-    engine: sa.Engine, stream: UpdateStream, importer: Importer, room: int = MOST_WAITING
-) -> Forgotten | None:
+def find_lost_work(
+    engine: sa.Engine, stream: UpdateStream, importer: Importer, room: int = MAX_WAITING
+) -> LostWork | None:
     """What to nudge; None if another sweep is at it. Imports that are complete are finished here.
 
     Of imports and of chunks, `room` at the most, which is what the queue of imports can take.
     """
-    _agree(stream)
+    _ensure_layout(stream)
     quiet = timedelta(seconds=QUIET_SWEEPS * importer.settings.sweep_interval)
     with engine.begin() as connection:
         if not try_lock(connection, Lock.SWEEP):
             return None
         due = _shards_with_due(connection)
-        known = {*stream.every_shard(), *_known_shards(connection)}
+        known = {*stream.all_shards(), *_known_shards(connection)}
         chunks = abandoned_chunks(connection, quiet, room)
-        complete = complete_imports(connection)
+        complete = unfinished_complete_imports(connection)
     for import_id in complete:
         chunks += _finish(importer, import_id)
-    silent = (each for each in _waiting(importer) if _take_nudge(importer.stream, each))
+    silent = (each for each in _waiting(importer) if _acquire_plan_nudge(importer.stream, each))
     unplanned = list(islice(silent, room))
-    shards = [shard for shard in sorted(known | due) if _is_forgotten(stream, shard, due)]
-    return Forgotten(shards, unplanned, chunks)
+    shards = [shard for shard in sorted(known | due) if _is_unattended(stream, shard, due)]
+    return LostWork(shards, unplanned, chunks)
 
 
-def _agree(stream: UpdateStream) -> None:
+def _ensure_layout(stream: UpdateStream) -> None:
     """Let a new system have as many shards as its workers say; tell if an old one has others."""
     try:
-        stream.agree()
+        stream.ensure_layout()
     except ConfigurationError as error:
         log.error("update_shards_differ", error=str(error))  # noqa: TRY400 - the message says it all
     except Backpressure as changing:
@@ -97,7 +97,7 @@ def _finish(importer: Importer, import_id: str) -> list[tuple[str, int]]:
     One that cannot be finished holds nothing else up.
     """
     try:
-        return [(import_id, number) for number in importer.finish(import_id).again]
+        return [(import_id, number) for number in importer.finish(import_id).chunks_to_nudge]
     except (OrderworksError, sa.exc.SQLAlchemyError) as error:
         log.warning("import_not_finished", import_id=import_id, error=str(error))
         return []
@@ -106,17 +106,17 @@ def _finish(importer: Importer, import_id: str) -> list[tuple[str, int]]:
 def _waiting(importer: Importer) -> list[str]:
     """Imports that nobody planned; none while the spool is away, which holds nothing else up."""
     try:
-        return importer.spool.waiting()
+        return importer.spool.list_waiting()
     except Unavailable as error:
         log.warning("spool_unavailable", error=str(error))
         return []
 
 
-def _is_forgotten(stream: UpdateStream, shard: int, due: set[int]) -> bool:
+def _is_unattended(stream: UpdateStream, shard: int, due: set[int]) -> bool:
     """Whether something waits in the shard, and no nudge or drain is under way."""
-    return (shard in due or stream.length(shard) > 0) and stream.take_nudge(shard)
+    return (shard in due or stream.length(shard) > 0) and stream.acquire_nudge(shard)
 
 
-def _take_nudge(client: Redis, import_id: str) -> bool:
+def _acquire_plan_nudge(client: Redis, import_id: str) -> bool:
     """A plan may take longer than the time between two sweeps: nudge it once in a while only."""
     return bool(client.set(keys.import_nudge(import_id), b"1", nx=True, ex=PLAN_SECONDS))

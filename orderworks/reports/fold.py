@@ -10,7 +10,7 @@ from orderworks.core.schema import change_log, customer_changes
 from orderworks.core.sql import ctid
 from orderworks.reports import rollups
 
-FOLD_ENTRIES = 50_000
+MAX_FOLD_ENTRIES = 50_000
 """Entries of the log folded in one transaction, with the rest of the last row's: so no fold holds row
 locks for longer than a moment."""
 
@@ -22,7 +22,7 @@ _ENTRY = ("customer_id", "day", "orders", "total")
 
 
 @dataclass(frozen=True)
-class Pass:
+class FoldPass:
     """What one pass took from the log.
 
     Attributes:
@@ -44,16 +44,16 @@ class Pass:
     @property
     def is_last(self) -> bool:
         """Whether it took all that it could see."""
-        return self.entries < FOLD_ENTRIES
+        return self.entries < MAX_FOLD_ENTRIES
 
 
-def fold_some(connection: sa.Connection) -> Pass:
-    """Take the oldest rows out of the log and add them to the rollups, some `FOLD_ENTRIES` at the most.
+def fold_batch(connection: sa.Connection) -> FoldPass:
+    """Take the oldest rows, some `MAX_FOLD_ENTRIES`, out of the log and add them to the rollups.
 
     The caller holds `Lock.FOLD`, and commits only after the customers' cached reads are gone: then with
     the cache away the log stays, and a later fold catches up.
     """
-    return Pass(*connection.execute(_FOLD_PASS, {"most": FOLD_ENTRIES}).one())
+    return FoldPass(*connection.execute(_FOLD_PASS, {"most": MAX_FOLD_ENTRIES}).one())
 
 
 def _fold_pass() -> sa.Select[Any]:
@@ -62,7 +62,7 @@ def _fold_pass() -> sa.Select[Any]:
     The log has no key; its rows are found by their place (ctid), which nobody else changes: only a
     fold, one at a time, takes rows out.
     """
-    taken = _taken()
+    taken = _taken_entries()
     stale = (
         sa.select(sa.func.min(taken.c.stale_since))
         .where(taken.c.stale_since.is_not(None))
@@ -77,14 +77,14 @@ def _fold_pass() -> sa.Select[Any]:
         sa.cast(sa.func.pg_current_snapshot(), sa.Text),
         # Given under the lock, so passes have rising ones.
         sa.cast(sa.cast(sa.func.pg_current_xact_id(), sa.Text), sa.BigInteger),
-    ).add_cte(*rollups.added(taken))
+    ).add_cte(*rollups.upsert_statements(taken))
 
 
-def _taken() -> sa.CTE:
+def _taken_entries() -> sa.CTE:
     """The entries of the oldest rows, which are taken out of the log."""
     packed = (
         sa.delete(change_log)
-        .where(ctid == sa.func.any(sa.func.array(_oldest().scalar_subquery())))
+        .where(ctid == sa.func.any(sa.func.array(_oldest_rows().scalar_subquery())))
         .returning(*change_log.c["stale_since", *_ARRAYS])
         .cte("packed")
     )
@@ -97,7 +97,7 @@ def _taken() -> sa.CTE:
     )
 
 
-def _oldest() -> sa.Select[Any]:
+def _oldest_rows() -> sa.Select[Any]:
     """Where the oldest rows are: as many as it takes for so many entries. Each row has one at least."""
     oldest = sa.select(ctid.label("place"), change_log.c.xact, change_log.c.entries)
     ordered = oldest.order_by(change_log.c.xact).limit(sa.bindparam("most")).subquery("oldest")

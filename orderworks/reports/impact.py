@@ -40,7 +40,7 @@ def changed_windows(
     ]
 
 
-def windows_listing(
+def windows_with_customers(
     connection: sa.Connection, customer_ids: sa.Select[int], depth: int
 ) -> list[Window]:
     """The windows whose list, as deep as `depth`, has one of these customers on it."""
@@ -64,7 +64,7 @@ def _would_change(connection: sa.Connection, window: Window, depth: int, sums: s
     now = sums.outerjoin(rollup, (rollup.c.customer_id == sums.c.customer_id) & belongs)
     count, total = sa.func.coalesce(rollup.c.orders, 0), sa.func.coalesce(rollup.c.total, 0)
     reaches = [
-        (orders > 0) & _reaches(last, amount, sums.c.customer_id)
+        (orders > 0) & _makes_the_list(last, amount, sums.c.customer_id)
         for orders, amount in ((count, total), (count + sums.c.orders, total + sums.c.total))
     ]
     changed = (sums.c.orders != 0) | (sums.c.total != 0)
@@ -72,7 +72,7 @@ def _would_change(connection: sa.Connection, window: Window, depth: int, sums: s
     return bool(connection.scalar(sa.select(some.exists())))
 
 
-def _reaches(
+def _makes_the_list(
     last: TopCustomer | None, total: sa.ColumnElement[Any], customer_id: sa.ColumnElement[int]
 ) -> sa.ColumnElement[bool]:
     """Whether a customer with this total stands on a list with this last place."""

@@ -9,7 +9,7 @@ import structlog
 
 from orderworks.core import keys
 from orderworks.core.redis import Redis
-from orderworks.reports.top_customers import PAGES, Head, Report, page_of
+from orderworks.reports.top_customers import PAGE_SIZES, Head, Report, page_field
 
 log = structlog.get_logger()
 
@@ -34,12 +34,12 @@ def publish(client: Redis, reports: Sequence[Report], number: int) -> int:
     `number` is that of the pass. A report whose lines are those already published costs its new head
     only.
     """
-    stamped = [(report, _stamp(report, number)) for report in reports]
+    stamped = [(report, _header_arguments(report, number)) for report in reports]
     said = _send(client, stamped)
     if b"newer" in said:
         log.warning("reports_overtaken", number=number)
     whole = [
-        (report, [*stamp, *_pages(report)])
+        (report, [*stamp, *_page_arguments(report)])
         for (report, stamp), answer in zip(stamped, said, strict=True)
         if answer == b"differs"
     ]
@@ -57,17 +57,19 @@ def _send(client: Redis, calls: Sequence[tuple[Report, list[Any]]]) -> list[byte
         return pipeline.execute()
 
 
-def _stamp(report: Report, number: int) -> list[Any]:
+def _header_arguments(report: Report, number: int) -> list[Any]:
     """The pass, the head and the digest."""
     head = Head(report.as_of, report.watermark, report.seconds, len(report.rows), report.complete)
     digest = hashlib.blake2b(_lines(report), digest_size=16).hexdigest()
     return [number, msgspec.json.encode(head), digest]
 
 
-def _pages(report: Report) -> list[Any]:
+def _page_arguments(report: Report) -> list[Any]:
     """Field after field: all lines, and the first ones once more."""
-    return [part for most in (None, *PAGES) for part in (page_of(most), _lines(report, most))]
+    return [
+        part for most in (None, *PAGE_SIZES) for part in (page_field(most), _lines(report, most))
+    ]
 
 
-def _lines(report: Report, most: int | None = None) -> bytes:
-    return msgspec.json.encode(report.rows[:most])
+def _lines(report: Report, limit: int | None = None) -> bytes:
+    return msgspec.json.encode(report.rows[:limit])

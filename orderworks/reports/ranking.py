@@ -14,14 +14,14 @@ from orderworks.core.schema import customer_totals, customer_windows, customers,
 from orderworks.reports.top_customers import TopCustomer
 from orderworks.reports.windows import Window
 
-CONTENDERS = 4
+RANKED_FACTOR = 4
 """Times the length of a report: with so many customers ranked, few refreshes find too few of them."""
 
 
-CROWD = 4
+MAX_RANKED_FACTOR = 4
 """Times the contenders: with so many ranked, most changes of a total change the index too."""
 
-NOBODY = sa.literal_column("'Infinity'::numeric", sa.Numeric)
+EMPTY_WINDOW_FLOOR = sa.literal_column("'Infinity'::numeric", sa.Numeric)
 
 
 def rank_of(
@@ -54,23 +54,27 @@ def read_top(connection: sa.Connection, window: Window, depth: int) -> list[TopC
     return found
 
 
-def rank_all(connection: sa.Connection, depth: int) -> None:
+def rerank_all(connection: sa.Connection, depth: int) -> None:
     """Rank the customers of every window anew."""
     for window in Window:
         rank(connection, window, depth)
 
 
-def rank_crowded(connection: sa.Connection, depth: int) -> None:
+def rerank_overfull(connection: sa.Connection, depth: int) -> None:
     """Rank anew where the floor lets in far more customers than a list comes to need."""
     for window in Window:
-        if _is_crowded(connection, window, depth):
+        if _is_overfull(connection, window, depth):
             rank(connection, window, depth)
 
 
-def _is_crowded(connection: sa.Connection, window: Window, depth: int) -> bool:
+def _is_overfull(connection: sa.Connection, window: Window, depth: int) -> bool:
     rollup, belongs = rows_of(window)
     ranked = sa.select(rollup.c.ranked).where(belongs, rollup.c.ranked.is_not(None))
-    crowd = ranked.order_by(rollup.c.ranked.desc()).offset(CROWD * CONTENDERS * depth).limit(1)
+    crowd = (
+        ranked.order_by(rollup.c.ranked.desc())
+        .offset(MAX_RANKED_FACTOR * RANKED_FACTOR * depth)
+        .limit(1)
+    )
     floor = _floor(sa.literal(window.days)).scalar_subquery()
     last = crowd.scalar_subquery()
     return bool(connection.scalar(sa.select(last >= sa.func.coalesce(floor, last))))
@@ -85,13 +89,13 @@ def rank(connection: sa.Connection, window: Window, depth: int) -> None:
     rollup, belongs = rows_of(window)
     counted = belongs & (rollup.c.orders > 0)
     by_total = sa.select(rollup.c.total).where(counted).order_by(rollup.c.total.desc())
-    floor = by_total.offset(CONTENDERS * depth).limit(1).scalar_subquery()
+    floor = by_total.offset(RANKED_FACTOR * depth).limit(1).scalar_subquery()
     anybody = sa.exists().where(counted)
     connection.execute(
         sa.update(report_windows)
         .where(report_windows.c.days == window.days)
         # In an empty window nobody is ranked before its list is read: a shop's first import may come.
-        .values(floor=sa.case((anybody, floor), else_=NOBODY))
+        .values(floor=sa.case((anybody, floor), else_=EMPTY_WINDOW_FLOOR))
     )
     right = rank_of(sa.literal(window.days), rollup.c.orders, rollup.c.total)
     left_out = counted & rollup.c.ranked.is_(None) & right.is_not(None)

@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from orderworks.core.errors import RebuildStopped
 from orderworks.reports import excluded_statuses, reconcile_runs
-from orderworks.reports.reconcile import FIRST, Counted
-from orderworks.reports.reconcile_runs import FoldLog, Place
+from orderworks.reports.reconcile import MIN_ID, ReconcileCounts
+from orderworks.reports.reconcile_runs import FoldLog, ReconcilePosition
 
 
-class Rebuilt(msgspec.Struct, frozen=True):
+class RebuildResult(msgspec.Struct, frozen=True):
     """What was counted and found.
 
     Attributes:
@@ -24,20 +24,20 @@ class Rebuilt(msgspec.Struct, frozen=True):
         wanted: those that the setting names.
     """
 
-    drift: Counted | None
+    drift: ReconcileCounts | None
     recounted_for: tuple[str, ...]
-    recounted: Counted | None
+    recounted: ReconcileCounts | None
     in_force: tuple[str, ...]
-    wanted: tuple[str, ...]
+    excluded: tuple[str, ...]
     seconds: float
 
     @property
     def has_drifted(self) -> bool:
         """Whether anything had."""
-        return self.drift is not None and self.drift.differed > 0
+        return self.drift is not None and self.drift.total_differences > 0
 
 
-OnStep = Callable[[str, Counted], None]
+OnStep = Callable[[str, ReconcileCounts], None]
 """Is told after each range what the rows were counted for, and how far that is."""
 
 
@@ -49,7 +49,7 @@ class Rebuild:
         self._fold_log = fold_log
         self._on_step = on_step
 
-    def run(self, wanted: tuple[str, ...]) -> Rebuilt:
+    def run(self, excluded: tuple[str, ...]) -> RebuildResult:
         """Mend what drifted. Then, if other statuses are wanted than are in force, recount for those.
 
         What drifted is looked for first, by the old statuses: afterwards it could not be told apart.
@@ -61,46 +61,46 @@ class Rebuild:
         began = time.monotonic()
         with self._engine.begin() as connection:
             is_mixed = bool(reconcile_runs.unfinished_change(connection))
-            place = None if is_mixed else reconcile_runs.begin(connection)
-        drift = self._to_the_end(place, "compared") if place else None
-        changed, recounted = self._change(wanted)
-        return Rebuilt(drift, changed, recounted, wanted, wanted, _since(began))
+            place = None if is_mixed else reconcile_runs.start_run(connection)
+        drift = self._run_to_end(place, "compared") if place else None
+        changed, recounted = self._change(excluded)
+        return RebuildResult(drift, changed, recounted, excluded, excluded, _since(began))
 
-    def check(self, wanted: tuple[str, ...]) -> Rebuilt:
+    def check(self, excluded: tuple[str, ...]) -> RebuildResult:
         """What has drifted, by the statuses in force. Nothing is changed."""
         began = time.monotonic()
         with self._engine.connect() as connection:
-            force = excluded_statuses.in_force(connection)
-        total = Counted()
-        customer: int | None = FIRST
+            force = excluded_statuses.read_excluded(connection)
+        total = ReconcileCounts()
+        customer: int | None = MIN_ID
         while customer is not None:
-            customer, counted = reconcile_runs.rehearse(self._engine, customer)
+            customer, counted = reconcile_runs.dry_run_range(self._engine, customer)
             total += counted
             self._on_step("compared", total)
-        return Rebuilt(total, (), None, force, wanted, _since(began))
+        return RebuildResult(total, (), None, force, excluded, _since(began))
 
-    def _change(self, wanted: tuple[str, ...]) -> tuple[tuple[str, ...], Counted | None]:
+    def _change(self, excluded: tuple[str, ...]) -> tuple[tuple[str, ...], ReconcileCounts | None]:
         """Recount for statuses that are not in force; for which, and what that found."""
-        place = excluded_statuses.between_writers(self._begin_change, wanted)
+        place = excluded_statuses.retry_block(self._start_change, excluded)
         if place is None:
             return (), None
         with self._engine.connect() as connection:
             changed = tuple(sorted(reconcile_runs.unfinished_change(connection)))
-        return changed, self._to_the_end(place, "recounted")
+        return changed, self._run_to_end(place, "recounted")
 
-    def _begin_change(self, wanted: tuple[str, ...]) -> Place | None:
+    def _start_change(self, excluded: tuple[str, ...]) -> ReconcilePosition | None:
         with self._engine.begin() as connection:
-            return reconcile_runs.begin_change(connection, wanted)
+            return reconcile_runs.start_status_change(connection, excluded)
 
-    def _to_the_end(self, place: Place, what: str) -> Counted:
-        total = Counted()
-        while place.customer is not None:
-            stepped = reconcile_runs.step(self._engine, self._fold_log, place)
+    def _run_to_end(self, position: ReconcilePosition, label: str) -> ReconcileCounts:
+        total = ReconcileCounts()
+        while position.customer is not None:
+            stepped = reconcile_runs.reconcile_next_range(self._engine, self._fold_log, position)
             if stepped is None:
                 raise RebuildStopped("another `orderworks rebuild` recounts; wait until it ended")
-            place, counted = stepped
+            position, counted = stepped
             total += counted
-            self._on_step(what, total)
+            self._on_step(label, total)
         return total
 
 

@@ -31,10 +31,10 @@ from orderworks.core.schema import (
 RANGE_ROWS = 50_000
 """Orders in a range, about; a third of a second. Folds wait for as long as a range takes."""
 
-PATIENCE = 30
+FOLD_LOCK_WAIT = 30
 """Seconds to wait for folds. A pass of theirs takes one or two; a frozen one is cut off after 15."""
 
-FIRST, LAST = -(2**63), 2**63 - 1
+MIN_ID, MAX_ID = -(2**63), 2**63 - 1
 """The least and the greatest id. Ranges cover all, for what is left of customers that are gone."""
 
 
@@ -43,13 +43,13 @@ Within = Callable[[sa.ColumnElement[int], sa.ColumnElement[date]], Condition]
 """Whether a row of this customer and day is among those that are compared."""
 
 
-class Span(NamedTuple):
+class CustomerRange(NamedTuple):
     """Customers from an id to an id, both of them included."""
 
     first: int
     last: int
 
-    def has(self, customer_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    def contains(self, customer_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
         """Whether the customer is in it."""
         return customer_id.between(self.first, self.last)
 
@@ -57,7 +57,7 @@ class Span(NamedTuple):
 ROLLUPS = ("customer_daily", "customer_totals", "customer_windows")
 
 
-class Counted(msgspec.Struct, frozen=True):
+class ReconcileCounts(msgspec.Struct, frozen=True):
     """What was counted, and what of each rollup was not as it had to be.
 
     Attributes:
@@ -72,10 +72,10 @@ class Counted(msgspec.Struct, frozen=True):
     customer_totals: int = 0
     customer_windows: int = 0
 
-    def __add__(self, other: "Counted") -> "Counted":
+    def __add__(self, other: "ReconcileCounts") -> "ReconcileCounts":
         """Both together."""
         pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
-        return Counted(*(mine + theirs for mine, theirs in pairs))
+        return ReconcileCounts(*(mine + theirs for mine, theirs in pairs))
 
     @property
     def by_table(self) -> dict[str, int]:
@@ -83,48 +83,48 @@ class Counted(msgspec.Struct, frozen=True):
         return {table: getattr(self, table) for table in ROLLUPS}
 
     @property
-    def differed(self) -> int:
+    def total_differences(self) -> int:
         """Rows that differed, of all rollups."""
         return sum(self.by_table.values())
 
 
-def keep_folds_out(connection: sa.Connection) -> bool:
+def lock_out_folds(connection: sa.Connection) -> bool:
     """Keep the rollups from being changed by others until the transaction ends.
 
     False if folds were at it all the time.
     """
-    return wait_for_lock(connection, Lock.FOLD, PATIENCE)
+    return wait_for_lock(connection, Lock.FOLD, FOLD_LOCK_WAIT)
 
 
-def span_from(connection: sa.Connection, first: int) -> Span:
+def next_range(connection: sa.Connection, first: int) -> CustomerRange:
     """A range from this customer on, with about `RANGE_ROWS` rows at the most in each table.
 
     All orders of a customer are in one range, however many.
     """
     cuts = [_nth(table, first) for table in (orders, customer_daily, customer_totals)]
     cut = connection.scalar(sa.select(sa.func.least(*cuts)))
-    return Span(first, LAST if cut is None else max(first, cut - 1))
+    return CustomerRange(first, MAX_ID if cut is None else max(first, cut - 1))
 
 
-def recount(connection: sa.Connection, span: Span) -> Counted:
+def reconcile_range(connection: sa.Connection, span: CustomerRange) -> ReconcileCounts:
     """Compare the rollups of these customers with their orders, and make them right.
 
-    Nobody else may change the rollups meanwhile (`keep_folds_out`). Whoever differed is put into the
+    Nobody else may change the rollups meanwhile (`lock_out_folds`). Whoever differed is put into the
     log, so that the next refresh looks at him again.
     """
-    row = connection.execute(_mended_from_orders(span)).one()
+    row = connection.execute(_corrected_from_orders(span)).one()
     counted, owners, days, of_days, totals, of_totals = row
-    windows, of_windows = connection.execute(_mended_windows(span)).one()
+    windows, of_windows = connection.execute(_corrected_windows(span)).one()
     for table in (customer_daily, customer_totals, customer_windows):
         connection.execute(_without_orders(table, span))
     for table in (customer_totals, customer_windows):
         connection.execute(_without_rank(table, span))
     mended = {customer for ids in (of_days, of_totals, of_windows) for customer in ids or ()}
     _log(connection, mended)
-    return Counted(int(counted), owners, days, totals, windows)
+    return ReconcileCounts(int(counted), owners, days, totals, windows)
 
 
-def add_days(connection: sa.Connection, first: date, until: date) -> None:
+def backfill_days(connection: sa.Connection, first: date, until: date) -> None:
     """Give `customer_daily` the days from the first one until another, which it has: from all orders.
 
     What is left there of days that were forgotten is corrected. For who holds `Lock.FOLD`.
@@ -137,10 +137,10 @@ def add_days(connection: sa.Connection, first: date, until: date) -> None:
     connection.execute(_corrected_days(expected, between))
 
 
-def log_owners(connection: sa.Connection, span: Span, statuses: list[str]) -> None:
+def log_customers_with(connection: sa.Connection, span: CustomerRange, statuses: list[str]) -> None:
     """Put those who have orders of these statuses into the log: their cached reads may be others now."""
     owners = sa.select(orders.c.customer_id).where(
-        span.has(orders.c.customer_id), orders.c.status.in_(statuses)
+        span.contains(orders.c.customer_id), orders.c.status.in_(statuses)
     )
     _log(connection, set(connection.scalars(owners.distinct())))
 
@@ -168,11 +168,11 @@ def _nth(table: sa.Table, first: int) -> sa.ScalarSelect[int]:
     return rows.offset(RANGE_ROWS).limit(1).scalar_subquery()
 
 
-def _mended_from_orders(span: Span) -> sa.Select[Any]:
+def _corrected_from_orders(span: CustomerRange) -> sa.Select[Any]:
     """One statement, so one snapshot: compare, correct by the difference, say how much there was."""
 
     def within(customer_id: sa.ColumnElement[int], _day: sa.ColumnElement[date]) -> Condition:
-        return span.has(customer_id)
+        return span.contains(customer_id)
 
     counted = _counted(within).cte("counted")
     expected = _without_log(counted, within).cte("expected")
@@ -181,11 +181,11 @@ def _mended_from_orders(span: Span) -> sa.Select[Any]:
         sa.func.count(counted.c.customer_id.distinct()),
     )
     by_customer = _summed(expected, ALL_DAYS)
-    totals = _mended_sums(customer_totals, by_customer, span)
-    return _with_mended(_with_mended(what, _corrected_days(expected, within)), totals)
+    totals = _corrected_sums(customer_totals, by_customer, span)
+    return _with_corrections(_with_corrections(what, _corrected_days(expected, within)), totals)
 
 
-def _mended_windows(span: Span) -> sa.Select[Any]:
+def _corrected_windows(span: CustomerRange) -> sa.Select[Any]:
     """Make those rows right that are not the sum of their window's days."""
     begin = sa.tuple_(report_windows.c.first_day, report_windows.c.first_customer)
     within = sa.tuple_(customer_daily.c.day, customer_daily.c.customer_id) >= begin
@@ -193,9 +193,9 @@ def _mended_windows(span: Span) -> sa.Select[Any]:
     by_window = (
         _summed(customer_daily, days)
         .select_from(customer_daily.join(report_windows, within & (days > ALL_DAYS)))
-        .where(span.has(customer_daily.c.customer_id))
+        .where(span.contains(customer_daily.c.customer_id))
     )
-    return _with_mended(sa.select(), _mended_sums(customer_windows, by_window, span))
+    return _with_corrections(sa.select(), _corrected_sums(customer_windows, by_window, span))
 
 
 def _counted(within: Within) -> sa.Select[Any]:
@@ -216,13 +216,13 @@ def _counted(within: Within) -> sa.Select[Any]:
 
 def _without_log(counted: sa.CTE, within: Within) -> sa.CompoundSelect[Any]:
     """What the rollups have to add up to: the orders, and with the opposite sign what waits."""
-    waiting = _taken_away(customer_changes, within).where(customer_changes.c.day.is_not(None))
+    waiting = _negated(customer_changes, within).where(customer_changes.c.day.is_not(None))
     return sa.union_all(sa.select(counted), waiting)
 
 
 def _corrected_days(expected: sa.CTE, within: Within) -> ReturningInsert[Any]:
     """Add to `customer_daily` what is missing in it; negative where there is too much."""
-    found = _taken_away(customer_daily, within)
+    found = _negated(customer_daily, within)
     parts = sa.union_all(sa.select(expected), found).subquery("parts")
     count, total = sa.func.sum(parts.c.orders), sa.func.sum(parts.c.total)
     differing = (
@@ -243,7 +243,7 @@ def _corrected_days(expected: sa.CTE, within: Within) -> ReturningInsert[Any]:
     ).returning(customer_daily.c.customer_id)
 
 
-def _taken_away(table: sa.FromClause, within: Within) -> sa.Select[Any]:
+def _negated(table: sa.FromClause, within: Within) -> sa.Select[Any]:
     rows = sa.select(table.c.customer_id, table.c.day, -table.c.orders, -table.c.total)
     return rows.where(within(table.c.customer_id, table.c.day))
 
@@ -258,7 +258,9 @@ def _summed(rows: sa.FromClause, days: sa.ColumnElement[int]) -> sa.Select[Any]:
     ).group_by(sa.text("1"), rows.c.customer_id)
 
 
-def _mended_sums(table: sa.Table, right: sa.Select[Any], span: Span) -> ReturningInsert[Any]:
+def _corrected_sums(
+    table: sa.Table, right: sa.Select[Any], span: CustomerRange
+) -> ReturningInsert[Any]:
     """Make those rows of a rollup right that are not these sums."""
     compared = _compared(table, right.subquery("right"), span).subquery("compared")
     key = [column.name for column in table.primary_key]
@@ -275,12 +277,12 @@ def _mended_sums(table: sa.Table, right: sa.Select[Any], span: Span) -> Returnin
     ).returning(table.c.customer_id)
 
 
-def _compared(table: sa.Table, right: sa.Subquery, span: Span) -> sa.Select[Any]:
+def _compared(table: sa.Table, right: sa.Subquery, span: CustomerRange) -> sa.Select[Any]:
     """Each customer's sums beside those that the rollup has, zeros where one is missing.
 
     `is_due` says whether the customer has to be ranked.
     """
-    found = _found(table, span).subquery("found")
+    found = _stored_sums(table, span).subquery("found")
     same = (right.c.days == found.c.days) & (right.c.customer_id == found.c.customer_id)
     days = sa.func.coalesce(right.c.days, found.c.days)
     count, total = (sa.func.coalesce(right.c[name], 0) for name in ("orders", "total"))
@@ -299,10 +301,10 @@ def _compared(table: sa.Table, right: sa.Subquery, span: Span) -> sa.Select[Any]
     )
 
 
-def _found(table: sa.Table, span: Span) -> sa.Select[Any]:
+def _stored_sums(table: sa.Table, span: CustomerRange) -> sa.Select[Any]:
     days = table.c.get("days", ALL_DAYS)
     columns = table.c["customer_id", "orders", "total", "ranked"]
-    return sa.select(days.label("days"), *columns).where(span.has(table.c.customer_id))
+    return sa.select(days.label("days"), *columns).where(span.contains(table.c.customer_id))
 
 
 def _differs(compared: sa.Subquery) -> sa.ColumnElement[bool]:
@@ -318,7 +320,7 @@ def _differs(compared: sa.Subquery) -> sa.ColumnElement[bool]:
     )
 
 
-def _with_mended(what: sa.Select[Any], mended: ReturningInsert[Any]) -> sa.Select[Any]:
+def _with_corrections(what: sa.Select[Any], mended: ReturningInsert[Any]) -> sa.Select[Any]:
     """Mend, and select besides how many rows it were, and whose; None if nobody's."""
     rows = mended.cte()
     aggregates = sa.func.count(), sa.func.array_agg(rows.c.customer_id.distinct())
@@ -327,14 +329,14 @@ def _with_mended(what: sa.Select[Any], mended: ReturningInsert[Any]) -> sa.Selec
     )
 
 
-def _without_rank(table: sa.Table, span: Span) -> sa.Update:
+def _without_rank(table: sa.Table, span: CustomerRange) -> sa.Update:
     """Who came to be below the floor since it was ranked; that is no drift."""
     days = table.c.get("days", ALL_DAYS)
     below = (report_windows.c.days == days) & (table.c.ranked < report_windows.c.floor)
-    return sa.update(table).where(span.has(table.c.customer_id), below).values(ranked=None)
+    return sa.update(table).where(span.contains(table.c.customer_id), below).values(ranked=None)
 
 
-def _without_orders(table: sa.Table, span: Span) -> sa.Delete:
+def _without_orders(table: sa.Table, span: CustomerRange) -> sa.Delete:
     """What says no more than a row that is missing."""
     nothing = (table.c.orders == 0) & (table.c.total == 0)
-    return sa.delete(table).where(span.has(table.c.customer_id), nothing)
+    return sa.delete(table).where(span.contains(table.c.customer_id), nothing)

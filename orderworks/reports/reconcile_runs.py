@@ -19,53 +19,55 @@ from orderworks.core.errors import RebuildStopped
 from orderworks.core.schema import change_log, rollup_checks
 from orderworks.reports import excluded_statuses
 from orderworks.reports.reconcile import (
-    FIRST,
-    LAST,
-    Counted,
-    keep_folds_out,
-    log_owners,
-    recount,
-    span_from,
+    MAX_ID,
+    MIN_ID,
+    ReconcileCounts,
+    lock_out_folds,
+    log_customers_with,
+    next_range,
+    reconcile_range,
 )
 
-LOG_ENTRIES = 500_000
+MAX_LOG_ENTRIES = 500_000
 """A log of more than these is folded before a range is compared, as each range reads all of it."""
 
-RECENT = timedelta(hours=1)
+RESUME_WITHIN = timedelta(hours=1)
 """A check that moved as lately is at work, if it did not end."""
 
-KEPT = timedelta(days=90)
+RETENTION = timedelta(days=90)
 
-COUNTS = Counted.__struct_fields__
+COUNT_COLUMNS = ReconcileCounts.__struct_fields__
 
 FoldLog = Callable[[], object]
 """Folds the change log."""
 
 
-class Place(NamedTuple):
+class ReconcilePosition(NamedTuple):
     """Where a run has come to: the next customer; None at its end."""
 
     run: int
     customer: int | None
 
 
-class Check(msgspec.Struct, frozen=True):
+class ReconcileRun(msgspec.Struct, frozen=True):
     """A run that ended."""
 
     finished_at: datetime
-    counted: Counted
+    counted: ReconcileCounts
 
 
-def begin(connection: sa.Connection, for_statuses: set[str] | None = None) -> Place:
+def start_run(connection: sa.Connection, for_statuses: set[str] | None = None) -> ReconcilePosition:
     """A new run. With statuses, one that recounts for their change."""
-    old = rollup_checks.c.moved_at < sa.func.now() - KEPT
+    old = rollup_checks.c.moved_at < sa.func.now() - RETENTION
     connection.execute(sa.delete(rollup_checks).where(old))
-    values = {"statuses": sorted(for_statuses) if for_statuses else None, "next_customer": FIRST}
+    values = {"statuses": sorted(for_statuses) if for_statuses else None, "next_customer": MIN_ID}
     started = sa.insert(rollup_checks).values(values).returning(rollup_checks.c.id)
-    return Place(connection.execute(started).scalar_one(), FIRST)
+    return ReconcilePosition(connection.execute(started).scalar_one(), MIN_ID)
 
 
-def begin_if_due(connection: sa.Connection, ended_within: timedelta) -> Place | None:
+def start_run_if_due(
+    connection: sa.Connection, ended_within: timedelta
+) -> ReconcilePosition | None:
     """A new run, unless one ended as lately, or statuses were changed and not recounted yet.
 
     One that moved lately and did not end is gone on with: the message that began it may have been
@@ -78,29 +80,37 @@ def begin_if_due(connection: sa.Connection, ended_within: timedelta) -> Place | 
     columns = rollup_checks.c["id", "next_customer", "finished_at"]
     query = sa.select(*columns, age.label("age")).order_by(rollup_checks.c.id.desc()).limit(1)
     last = connection.execute(query).one_or_none()
-    if last is None or last.age >= (ended_within if last.finished_at else RECENT):
-        return begin(connection)
-    return None if last.finished_at else Place(last.id, last.next_customer)
+    if last is None or last.age >= (ended_within if last.finished_at else RESUME_WITHIN):
+        return start_run(connection)
+    return None if last.finished_at else ReconcilePosition(last.id, last.next_customer)
 
 
-def begin_change(connection: sa.Connection, wanted: tuple[str, ...]) -> Place | None:
+def start_status_change(
+    connection: sa.Connection, excluded: tuple[str, ...]
+) -> ReconcilePosition | None:
     """Put statuses in force, and begin the recount for that; None if they are, and it has ended.
 
     What an earlier recount left undone is done by this one.
 
     Raises:
-        RebuildStopped, sa.exc.DBAPIError: see `statuses.hold_writers_off`.
+        RebuildStopped, sa.exc.DBAPIError: see `statuses.block_writers`.
     """
-    if wanted == excluded_statuses.in_force(connection) and not unfinished_change(connection):
+    if excluded == excluded_statuses.read_excluded(connection) and not unfinished_change(
+        connection
+    ):
         return None
-    excluded_statuses.hold_writers_off(connection)
-    changed = excluded_statuses.replace(connection, wanted) | unfinished_change(connection)
+    excluded_statuses.block_writers(connection)
+    changed = excluded_statuses.replace_excluded(connection, excluded) | unfinished_change(
+        connection
+    )
     connection.execute(sa.delete(rollup_checks).where(_IS_UNFINISHED_CHANGE))
-    return begin(connection, changed) if changed else None
+    return start_run(connection, changed) if changed else None
 
 
 @retry_transient
-def step(engine: sa.Engine, fold_log: FoldLog, place: Place) -> tuple[Place, Counted] | None:
+def reconcile_next_range(
+    engine: sa.Engine, fold_log: FoldLog, position: ReconcilePosition
+) -> tuple[ReconcilePosition, ReconcileCounts] | None:
     """Compare the next range and mend it; where the run is then, and what was counted.
 
     None, and nothing is done, if the run is not there, or has to make way for a recount.
@@ -108,68 +118,68 @@ def step(engine: sa.Engine, fold_log: FoldLog, place: Place) -> tuple[Place, Cou
     Raises:
         RebuildStopped: folds were at work all the time.
     """
-    _shorten_log(engine, fold_log)
+    _fold_long_log(engine, fold_log)
     with engine.begin() as connection:
-        if not keep_folds_out(connection):
+        if not lock_out_folds(connection):
             raise RebuildStopped("Folds of the change log are at work all the time")
-        found = connection.execute(_STATE, {"run": place.run}).one_or_none()
-        if found is None or found.next_customer != place.customer or found.makes_way:
+        found = connection.execute(_STATE, {"run": position.run}).one_or_none()
+        if found is None or found.next_customer != position.customer or found.makes_way:
             return None
-        span = span_from(connection, found.next_customer)
-        counted = recount(connection, span)
+        span = next_range(connection, found.next_customer)
+        counted = reconcile_range(connection, span)
         if found.statuses:
-            log_owners(connection, span, found.statuses)
-        following = None if span.last == LAST else span.last + 1
-        connection.execute(_moved(place.run, following, counted))
-    return Place(place.run, following), counted
+            log_customers_with(connection, span, found.statuses)
+        following = None if span.last == MAX_ID else span.last + 1
+        connection.execute(_advance(position.run, following, counted))
+    return ReconcilePosition(position.run, following), counted
 
 
-def work(
-    engine: sa.Engine, fold_log: FoldLog, place: Place, seconds: float
-) -> tuple[Place, Counted] | None:
+def reconcile_for(
+    engine: sa.Engine, fold_log: FoldLog, position: ReconcilePosition, seconds: float
+) -> tuple[ReconcilePosition, ReconcileCounts] | None:
     """Step after step for some seconds; None if the first one is not to be done."""
-    deadline, total = time.monotonic() + seconds, Counted()
-    while stepped := step(engine, fold_log, place):
-        place, counted = stepped
+    deadline, total = time.monotonic() + seconds, ReconcileCounts()
+    while stepped := reconcile_next_range(engine, fold_log, position):
+        position, counted = stepped
         total += counted
-        if place.customer is None or time.monotonic() > deadline:
-            return place, total
+        if position.customer is None or time.monotonic() > deadline:
+            return position, total
     return None
 
 
 @retry_transient
-def rehearse(engine: sa.Engine, customer: int) -> tuple[int | None, Counted]:
+def dry_run_range(engine: sa.Engine, customer: int) -> tuple[int | None, ReconcileCounts]:
     """What a step from this customer on would find, and from which customer it would go on.
 
     All that it mends is rolled back.
     """
     with engine.connect() as connection, connection.begin() as transaction:
-        if _is_long(connection):
+        if _log_is_long(connection):
             raise RebuildStopped("The change log is too long to be compared: wait for a refresh")
-        if not keep_folds_out(connection):
+        if not lock_out_folds(connection):
             raise RebuildStopped("Folds of the change log are at work all the time")
-        span = span_from(connection, customer)
-        counted = recount(connection, span)
+        span = next_range(connection, customer)
+        counted = reconcile_range(connection, span)
         transaction.rollback()
-    return (None if span.last == LAST else span.last + 1), counted
+    return (None if span.last == MAX_ID else span.last + 1), counted
 
 
-def found_by(connection: sa.Connection, run: int) -> Counted:
+def counts_of_run(connection: sa.Connection, run: int) -> ReconcileCounts:
     """What the run has counted so far."""
-    query = sa.select(*rollup_checks.c[COUNTS]).where(rollup_checks.c.id == run)
-    return Counted(*connection.execute(query).one())
+    query = sa.select(*rollup_checks.c[COUNT_COLUMNS]).where(rollup_checks.c.id == run)
+    return ReconcileCounts(*connection.execute(query).one())
 
 
-def last_check(connection: sa.Connection) -> Check | None:
+def last_finished_run(connection: sa.Connection) -> ReconcileRun | None:
     """The newest check that ended; recounts are none."""
     query = (
-        sa.select(*rollup_checks.c[("finished_at", *COUNTS)])
+        sa.select(*rollup_checks.c[("finished_at", *COUNT_COLUMNS)])
         .where(rollup_checks.c.finished_at.is_not(None), rollup_checks.c.statuses.is_(None))
         .order_by(rollup_checks.c.finished_at.desc())
         .limit(1)
     )
     row = connection.execute(query).one_or_none()
-    return None if row is None else Check(row.finished_at, Counted(*row[1:]))
+    return None if row is None else ReconcileRun(row.finished_at, ReconcileCounts(*row[1:]))
 
 
 def unfinished_change(connection: sa.Connection) -> set[str]:
@@ -200,8 +210,8 @@ def _state() -> sa.Select[Any]:
 _STATE = _state()
 
 
-def _moved(run: int, following: int | None, counted: Counted) -> sa.Update:
-    counts = {name: rollup_checks.c[name] + getattr(counted, name) for name in COUNTS}
+def _advance(run: int, following: int | None, counted: ReconcileCounts) -> sa.Update:
+    counts = {name: rollup_checks.c[name] + getattr(counted, name) for name in COUNT_COLUMNS}
     finished = None if following is not None else sa.func.now()
     return (
         sa.update(rollup_checks)
@@ -210,16 +220,16 @@ def _moved(run: int, following: int | None, counted: Counted) -> sa.Update:
     )
 
 
-def _shorten_log(engine: sa.Engine, fold_log: FoldLog) -> None:
+def _fold_long_log(engine: sa.Engine, fold_log: FoldLog) -> None:
     """Fold the log if it is long; raise if it stays so, because others fold it at this time."""
     for wait in (0, 2, 10):
         with engine.connect() as connection:
-            if not _is_long(connection):
+            if not _log_is_long(connection):
                 return
         time.sleep(wait)
         fold_log()
     raise RebuildStopped("The change log is too long: refreshes are folding it. Try again later")
 
 
-def _is_long(connection: sa.Connection) -> bool:
-    return bool(connection.scalar(sa.select(sa.func.sum(change_log.c.entries) > LOG_ENTRIES)))
+def _log_is_long(connection: sa.Connection) -> bool:
+    return bool(connection.scalar(sa.select(sa.func.sum(change_log.c.entries) > MAX_LOG_ENTRIES)))

@@ -15,7 +15,7 @@ from orderworks.cache import invalidation
 from orderworks.core.locks import Lock, try_lock, wait_for_lock
 from orderworks.core.redis import Redis
 from orderworks.reports import ranking, rollups
-from orderworks.reports.fold import Pass, fold_some
+from orderworks.reports.fold import FoldPass, fold_batch
 from orderworks.reports.publisher import publish
 from orderworks.reports.top_customers import Report, TopCustomer
 from orderworks.reports.windows import Window
@@ -24,13 +24,13 @@ TIME_SLICE = 30
 """Seconds after which a refresh that has still more to fold lets others go on; it is to be called
 again."""
 
-PATIENCE = 5.0
+FOLD_LOCK_WAIT = 5.0
 """Seconds to wait for a range of customers that is recounted; a third of one is usual."""
 
 Invalidate = Callable[[Collection[int]], None]
 
 
-class Refreshed(msgspec.Struct, frozen=True):
+class RefreshResult(msgspec.Struct, frozen=True):
     """What a refresh did: entries of the log folded, windows with other lines, and how fresh they are.
 
     Attributes:
@@ -43,16 +43,16 @@ class Refreshed(msgspec.Struct, frozen=True):
     more: bool
 
 
-class _Step(NamedTuple):
+class _RefreshPass(NamedTuple):
     """A pass over the log; and after the last one every window's list, as deep as asked for."""
 
-    taken: Pass
+    fold_pass: FoldPass
     lists: dict[Window, list[TopCustomer]]
 
 
 def refresh(
     engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int
-) -> Refreshed | None:
+) -> RefreshResult | None:
     """Fold the change log, then publish every window; None if another refresh is at it, or came to be.
 
     Running it twice publishes the same; an older refresh that ends late overwrites nothing.
@@ -62,18 +62,18 @@ def refresh(
     """
     began = time.perf_counter()
     folded = 0
-    while step := _next_step(engine, client, invalidate, depth, is_first=not folded):
-        folded += step.taken.entries
+    while step := _next_pass(engine, client, invalidate, depth, is_first=not folded):
+        folded += step.fold_pass.entries
         seconds = time.perf_counter() - began
         if step.lists or seconds > TIME_SLICE:
-            published = publish(client, _reports(step, seconds, depth), step.taken.number)
-            return Refreshed(folded, published, step.taken.as_of, more=not step.lists)
+            published = publish(client, _reports(step, seconds, depth), step.fold_pass.number)
+            return RefreshResult(folded, published, step.fold_pass.as_of, more=not step.lists)
     return None
 
 
-def _next_step(
+def _next_pass(
     engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int, *, is_first: bool
-) -> _Step | None:
+) -> _RefreshPass | None:
     """One pass in one transaction; None if another refresh, or a recount, does not let it.
 
     A second refresh is sent away and not waited for: it would fold by turns with this one, and keep one
@@ -84,38 +84,38 @@ def _next_step(
         connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
         if not try_lock(connection, Lock.REFRESH):
             return None
-        if not wait_for_lock(connection, Lock.FOLD, PATIENCE):
+        if not wait_for_lock(connection, Lock.FOLD, FOLD_LOCK_WAIT):
             return None
         step = _fold(connection, invalidate, depth, is_first=is_first)
-        stale = invalidation.since(connection, step.taken.stale_since)
-    invalidation.note(client, invalidation.Path.LOG, stale)
+        stale = invalidation.seconds_since(connection, step.fold_pass.stale_since)
+    invalidation.record(client, invalidation.Path.LOG, stale)
     return step
 
 
 def _fold(
     connection: sa.Connection, invalidate: Invalidate, depth: int, *, is_first: bool
-) -> _Step:
+) -> _RefreshPass:
     """Fold some of the log, and read the lists from the same state if that was all.
 
     Whatever fails, nothing is folded: the cached reads are gone before the commit.
     """
-    taken = fold_some(connection)
+    taken = fold_batch(connection)
     invalidate(taken.customers)
     is_done = taken.is_last and rollups.move_windows(connection, taken.as_of, depth)
     if is_done and not is_first:
         # After so many changes, an import's for one, far too many may be ranked. Then each change of
         # theirs would change the index too, until the next day.
-        ranking.rank_crowded(connection, depth)
+        ranking.rerank_overfull(connection, depth)
     lists = _lists(connection, depth) if is_done else {}
-    return _Step(taken, lists)
+    return _RefreshPass(taken, lists)
 
 
 def _lists(connection: sa.Connection, depth: int) -> dict[Window, list[TopCustomer]]:
     return {window: ranking.top(connection, window, depth) for window in Window}
 
 
-def _reports(step: _Step, seconds: float, depth: int) -> list[Report]:
-    taken = step.taken
+def _reports(step: _RefreshPass, seconds: float, depth: int) -> list[Report]:
+    taken = step.fold_pass
     return [
         Report(window, taken.as_of, taken.watermark, seconds, rows, complete=len(rows) < depth)
         for window, rows in step.lists.items()

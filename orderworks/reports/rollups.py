@@ -13,11 +13,11 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 
 from orderworks.core.schema import customer_daily, customer_totals, customer_windows, report_windows
 from orderworks.core.sql import ctid
-from orderworks.reports.ranking import rank_all, rank_of
-from orderworks.reports.reconcile import ALL_DAYS, FIRST_KEPT, add_days
+from orderworks.reports.ranking import rank_of, rerank_all
+from orderworks.reports.reconcile import ALL_DAYS, FIRST_KEPT, backfill_days
 from orderworks.reports.windows import BOUNDED, Window
 
-MOVED_ROWS = 50_000
+MAX_MOVED_ROWS = 50_000
 """Rows of a customer and day that one transaction takes out of a window, or forgets."""
 
 KEPT_DAYS = 400
@@ -27,19 +27,19 @@ set back without a look at the orders."""
 FIRST_ID = -(1 << 63)
 
 
-class Start(NamedTuple):
+class WindowStart(NamedTuple):
     """Where a window begins: it has all rows of `customer_daily` from this one on."""
 
     day: date
     customer_id: int
 
 
-def added(taken: sa.CTE) -> list[sa.CTE]:
+def upsert_statements(entries: sa.CTE) -> list[sa.CTE]:
     """Statements that add rows taken from the change log to all rollups, in key order."""
-    counted = taken.c.day.is_not(None)
-    by_customer = _summed(taken, "customer_id").where(counted)
+    counted = entries.c.day.is_not(None)
+    by_customer = _summed(entries, "customer_id").where(counted)
     # Most rows are too old for any window, whose days are all kept.
-    by_day = _summed(taken, "customer_id", "day").where(taken.c.day >= FIRST_KEPT).cte("by_day")
+    by_day = _summed(entries, "customer_id", "day").where(entries.c.day >= FIRST_KEPT).cte("by_day")
     within = sa.tuple_(by_day.c.day, by_day.c.customer_id) >= sa.tuple_(
         report_windows.c.first_day, report_windows.c.first_customer
     )
@@ -97,20 +97,20 @@ def move_windows(connection: sa.Connection, as_of: datetime, depth: int) -> bool
     whether they do.
     """
     rows = connection.execute(sa.select(report_windows)).all()
-    starts = {row.days: Start(row.first_day, row.first_customer) for row in rows}
-    goals = {window: Start(window.first_day(as_of), FIRST_ID) for window in BOUNDED}
+    starts = {row.days: WindowStart(row.first_day, row.first_customer) for row in rows}
+    goals = {window: WindowStart(window.first_day(as_of), FIRST_ID) for window in BOUNDED}
     kept, first = starts[Window.ALL.days].day, _first_to_keep(as_of)
     if min(goals.values()).day < kept:
-        _keep_from(connection, first)
-        add_days(connection, first, kept)
+        _set_first_day(connection, first)
+        backfill_days(connection, first, kept)
     moving = [window for window in BOUNDED if starts[window.days] != goals[window]]
     if not all(_move(connection, each, starts[each.days], goals[each]) for each in moving):
         return False
     if moving:
-        rank_all(connection, depth)
+        rerank_all(connection, depth)
     if kept < first:
-        _keep_from(connection, first)
-    _forget_days(connection)
+        _set_first_day(connection, first)
+    _delete_old_days(connection)
     return True
 
 
@@ -118,13 +118,13 @@ def _first_to_keep(as_of: datetime) -> date:
     return as_of.astimezone(UTC).date() - timedelta(days=KEPT_DAYS)
 
 
-def _keep_from(connection: sa.Connection, first: date) -> None:
+def _set_first_day(connection: sa.Connection, first: date) -> None:
     """Let `customer_daily` begin with this day. No window begins before it."""
     begins = sa.update(report_windows).where(report_windows.c.days == Window.ALL.days)
     connection.execute(begins.values(first_day=first))
 
 
-def _forget_days(connection: sa.Connection) -> None:
+def _delete_old_days(connection: sa.Connection) -> None:
     """Delete rows of days before those that are kept, the oldest first.
 
     They are in use by nobody, so what is left of them may stay for other transactions. Without any,
@@ -135,13 +135,13 @@ def _forget_days(connection: sa.Connection) -> None:
         .select_from(customer_daily)
         .where(customer_daily.c.day < FIRST_KEPT)
         .order_by(customer_daily.c.day, customer_daily.c.customer_id)
-        .limit(MOVED_ROWS)
+        .limit(MAX_MOVED_ROWS)
     )
     places = sa.func.any(sa.func.array(old.scalar_subquery()))
     connection.execute(sa.delete(customer_daily).where(ctid == places))
 
 
-def _move(connection: sa.Connection, window: Window, start: Start, goal: Start) -> bool:
+def _move(connection: sa.Connection, window: Window, start: WindowStart, goal: WindowStart) -> bool:
     """Let the window begin elsewhere; whether it has come to its goal."""
     stop = _next_stop(connection, start, goal)
     first, last = sorted((start, stop))
@@ -154,17 +154,17 @@ def _move(connection: sa.Connection, window: Window, start: Start, goal: Start) 
     return stop == goal
 
 
-def _next_stop(connection: sa.Connection, start: Start, goal: Start) -> Start:
+def _next_stop(connection: sa.Connection, start: WindowStart, goal: WindowStart) -> WindowStart:
     """How far to go: to the goal, unless more rows than one transaction takes lie between."""
     place = (customer_daily.c.day, customer_daily.c.customer_id)
     order = place if start < goal else [column.desc() for column in place]
     way = _between(*sorted((start, goal)))
-    query = sa.select(*place).where(way).order_by(*order).offset(MOVED_ROWS).limit(1)
+    query = sa.select(*place).where(way).order_by(*order).offset(MAX_MOVED_ROWS).limit(1)
     row = connection.execute(query).one_or_none()
-    return goal if row is None else Start(*row)
+    return goal if row is None else WindowStart(*row)
 
 
-def _between(first: Start, last: Start) -> sa.ColumnElement[bool]:
+def _between(first: WindowStart, last: WindowStart) -> sa.ColumnElement[bool]:
     place = sa.tuple_(customer_daily.c.day, customer_daily.c.customer_id)
     return (place >= sa.tuple_(*first)) & (place < sa.tuple_(*last))
 

@@ -23,7 +23,7 @@ from orderworks.reports.windows import Window
 COMPUTED_TTL = 30.0
 """Seconds that a report is given which had to be computed, if no order changes before."""
 
-PAGES = (10, 100)
+PAGE_SIZES = (10, 100)
 """So many of the first lines are published once more apart: few readers want them all."""
 
 
@@ -137,9 +137,9 @@ class TopCustomers:
                 raise
             return published.cut(limit, min_orders)
 
-    def _published(self, window: Window, most: int | None = None) -> Report | None:
+    def _published(self, window: Window, limit: int | None = None) -> Report | None:
         try:
-            return published_report(self._client, window, most)
+            return published_report(self._client, window, limit)
         except redis.RedisError:
             return None
 
@@ -147,13 +147,13 @@ class TopCustomers:
         return compute(self._engine, Window(window), limit, min_orders)
 
 
-def published_report(client: Redis, window: Window, most: int | None = None) -> Report | None:
+def published_report(client: Redis, window: Window, limit: int | None = None) -> Report | None:
     """The report that the last refresh left, as deep as `REPORT_DEPTH`.
 
     With `most`, only its first lines, that many or some more.
     """
     key = keys.top_customers_report(window)
-    head, lines = client.hmget(key, "head", page_of(most))
+    head, lines = client.hmget(key, "head", page_field(limit))
     if head is None or lines is None:
         return None
     known, rows = _HEAD.decode(head), _LINES.decode(lines)
@@ -161,9 +161,9 @@ def published_report(client: Redis, window: Window, most: int | None = None) -> 
     return Report(window, known.as_of, known.watermark, known.seconds, rows, complete)
 
 
-def page_of(most: int | None) -> str:
+def page_field(limit: int | None) -> str:
     """The field of the published report that has so many lines; all of them for None."""
-    fits = [page for page in PAGES if most is not None and most <= page]
+    fits = [page for page in PAGE_SIZES if limit is not None and limit <= page]
     return f"lines:{fits[0]}" if fits else "lines"
 
 

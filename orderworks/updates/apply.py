@@ -11,33 +11,33 @@ import sqlalchemy as sa
 
 from orderworks.core.schema import customers, orders
 from orderworks.updates.bulk_write import (
-    MOST_REFUSED,
-    Refused,
+    MAX_REFUSED_CHANGES,
+    RefusedOrders,
     TooManyRefused,
-    Write,
+    WriteChanges,
     insert_rows,
     update_rows,
     write,
     write_at_once,
 )
 from orderworks.updates.coalescing import can_create, coalesce, coalesce_unknown
-from orderworks.updates.entries import Candidate
+from orderworks.updates.entries import ParsedUpdate
 from orderworks.updates.messages import Verdict
 
-CROWD = 100
+MAX_TRIED_SINGLY = 100
 """Updates of one order that are tried one by one when they are refused together. More of them die
 together: they are kept, and can be replayed a few at a time."""
 
-LEFT_ALONE = (
+UNCHANGED_BY_DATABASE = (
     "the database left the order as it was, without an error: look at its triggers and rules"
 )
 
 
-Apply = Callable[[sa.Connection, Sequence[Candidate]], None]
+ApplyBatch = Callable[[sa.Connection, Sequence[ParsedUpdate]], None]
 """Applies a batch within the caller's transaction; afterwards each candidate has its verdict."""
 
 
-def apply_at_once(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
+def apply_at_once(connection: sa.Connection, candidates: Sequence[ParsedUpdate]) -> None:
     """Apply a batch of which the database refuses nothing, as nearly always.
 
     Raises:
@@ -46,7 +46,7 @@ def apply_at_once(connection: sa.Connection, candidates: Sequence[Candidate]) ->
     _apply(connection, candidates, write_at_once)
 
 
-def apply_updates(connection: sa.Connection, candidates: Sequence[Candidate]) -> None:
+def apply_updates(connection: sa.Connection, candidates: Sequence[ParsedUpdate]) -> None:
     """Apply a batch, and find what the database refuses of it.
 
     Raises:
@@ -55,7 +55,9 @@ def apply_updates(connection: sa.Connection, candidates: Sequence[Candidate]) ->
     _apply(connection, candidates, write)
 
 
-def _apply(connection: sa.Connection, candidates: Sequence[Candidate], first_write: Write) -> None:
+def _apply(
+    connection: sa.Connection, candidates: Sequence[ParsedUpdate], first_write: WriteChanges
+) -> None:
     """Nearly always one UPDATE.
 
     Only orders that it did not change, because they are unknown, or because a write in the batch is
@@ -72,8 +74,8 @@ def _apply(connection: sa.Connection, candidates: Sequence[Candidate], first_wri
 
 
 def _without_unknown_customers(
-    connection: sa.Connection, candidates: Sequence[Candidate]
-) -> list[Candidate]:
+    connection: sa.Connection, candidates: Sequence[ParsedUpdate]
+) -> list[ParsedUpdate]:
     """Park the updates whose customer does not exist; the others."""
     named = {each.update.customer_id for each in candidates}
     named.discard(None)
@@ -85,11 +87,13 @@ def _without_unknown_customers(
     known = {None, *connection.scalars(query)}
     for candidate in candidates:
         if candidate.update.customer_id not in known:
-            candidate.end(Verdict.PARKED, f"customer {candidate.update.customer_id} does not exist")
+            candidate.settle(
+                Verdict.PARKED, f"customer {candidate.update.customer_id} does not exist"
+            )
     return [each for each in candidates if each.update.customer_id in known]
 
 
-def _settle(connection: sa.Connection, candidates: Sequence[Candidate]) -> Refused:
+def _settle(connection: sa.Connection, candidates: Sequence[ParsedUpdate]) -> RefusedOrders:
     """Decide with the rows locked: apply what is newer, create what can be, park the rest."""
     if not candidates:
         return {}
@@ -101,32 +105,32 @@ def _settle(connection: sa.Connection, candidates: Sequence[Candidate]) -> Refus
     created_by_others = set()
     for change in unknown:
         if not can_create(change):
-            change.park()
-        elif change.parts[-1].verdict is None and change.row.order_id not in refused:
+            change.mark_parked()
+        elif change.updates[-1].verdict is None and change.row.order_id not in refused:
             created_by_others.add(change.row.order_id)
     again = [each for each in candidates if each.update.order_id in created_by_others]
     return refused | _settle_created(connection, again)
 
 
 def _settle_known(
-    connection: sa.Connection, candidates: Sequence[Candidate], versions: Mapping[int, int]
-) -> Refused:
+    connection: sa.Connection, candidates: Sequence[ParsedUpdate], versions: Mapping[int, int]
+) -> RefusedOrders:
     """Apply what is newer than rows that are locked."""
     refused = write(connection, coalesce(candidates, versions), update_rows)
     for each in candidates:
         if each.verdict is None and each.update.order_id not in refused:
-            each.end(Verdict.DEAD, LEFT_ALONE)
+            each.settle(Verdict.DEAD, UNCHANGED_BY_DATABASE)
     return refused
 
 
-def _settle_created(connection: sa.Connection, candidates: Sequence[Candidate]) -> Refused:
+def _settle_created(connection: sa.Connection, candidates: Sequence[ParsedUpdate]) -> RefusedOrders:
     """Apply to orders that somebody else created just now."""
     if not candidates:
         return {}
     versions = _locked_versions(connection, {each.update.order_id for each in candidates})
     for each in candidates:
         if each.update.order_id not in versions:
-            each.end(Verdict.DEAD, LEFT_ALONE)
+            each.settle(Verdict.DEAD, UNCHANGED_BY_DATABASE)
     known = [each for each in candidates if each.update.order_id in versions]
     return _settle_known(connection, known, versions)
 
@@ -143,7 +147,7 @@ def _locked_versions(connection: sa.Connection, order_ids: Collection[int]) -> d
 
 
 def _settle_refused(
-    connection: sa.Connection, candidates: Sequence[Candidate], refused: Refused
+    connection: sa.Connection, candidates: Sequence[ParsedUpdate], refused: RefusedOrders
 ) -> None:
     """Of orders whose change was refused, find the updates that are at fault; the others apply.
 
@@ -151,15 +155,15 @@ def _settle_refused(
         TooManyRefused: there are too many to try each.
     """
     count = Counter(each.update.order_id for each in candidates)
-    tried = [each for each in candidates if 1 < count[each.update.order_id] <= CROWD]
-    if len(tried) > MOST_REFUSED:
+    tried = [each for each in candidates if 1 < count[each.update.order_id] <= MAX_TRIED_SINGLY]
+    if len(tried) > MAX_REFUSED_CHANGES:
         raise TooManyRefused
     for each in candidates:
-        each.end(Verdict.DEAD, refused[each.update.order_id])
+        each.settle(Verdict.DEAD, refused[each.update.order_id])
     for each in tried:
         each.verdict, each.reason = None, ""
         if reason := _settle(connection, [each]).get(each.update.order_id):
-            each.end(Verdict.DEAD, reason)
+            each.settle(Verdict.DEAD, reason)
 
 
 _IDS = sa.ARRAY(sa.BigInteger)

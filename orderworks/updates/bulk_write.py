@@ -6,12 +6,12 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON, insert
 
-from orderworks.core.database import is_refusal, refusal, savepoint
+from orderworks.core.database import error_summary, is_data_error, savepoint
 from orderworks.core.errors import OrderworksError
 from orderworks.core.schema import Money, orders
-from orderworks.updates.coalescing import Change
+from orderworks.updates.coalescing import OrderChange
 
-MOST_REFUSED = 200
+MAX_REFUSED_CHANGES = 200
 """Changes of a batch that may be refused one by one. Each good one that is written between them by
 itself holds one of the locks that all sessions share, until the commit."""
 
@@ -24,18 +24,18 @@ class TooManyRefused(OrderworksError):
     """The database refuses so much of a batch that it has to be taken in smaller ones."""
 
 
-Refused = dict[int, str]
+RefusedOrders = dict[int, str]
 """Orders whose change the database refused, with its reason."""
 
-Statement = Callable[[sa.Connection, Sequence[Change]], Collection[int]]
+BulkStatement = Callable[[sa.Connection, Sequence[OrderChange]], Collection[int]]
 """`update_rows` or `insert_rows`: gives the ids of the orders that it wrote."""
 
-Write = Callable[[sa.Connection, Sequence[Change], Statement], Refused]
+WriteChanges = Callable[[sa.Connection, Sequence[OrderChange], BulkStatement], RefusedOrders]
 
 
 def write_at_once(
-    connection: sa.Connection, changes: Sequence[Change], statement: Statement
-) -> Refused:
+    connection: sa.Connection, changes: Sequence[OrderChange], statement: BulkStatement
+) -> RefusedOrders:
     """Write the changes, of which none is refused.
 
     Raises:
@@ -44,33 +44,38 @@ def write_at_once(
     try:
         _run(connection, changes, statement)
     except sa.exc.DBAPIError as error:
-        if not is_refusal(error):
+        if not is_data_error(error):
             raise
         raise BatchRefused from error
     return {}
 
 
-def write(connection: sa.Connection, changes: Sequence[Change], statement: Statement) -> Refused:
+def write(
+    connection: sa.Connection, changes: Sequence[OrderChange], statement: BulkStatement
+) -> RefusedOrders:
     """Write the changes that the database takes; those that it refuses for their data."""
-    refused: Refused = {}
+    refused: RefusedOrders = {}
     if changes:
         _write_or_halve(connection, changes, statement, refused)
     return refused
 
 
 def _write_or_halve(
-    connection: sa.Connection, changes: Sequence[Change], statement: Statement, refused: Refused
+    connection: sa.Connection,
+    changes: Sequence[OrderChange],
+    statement: BulkStatement,
+    refused: RefusedOrders,
 ) -> None:
     """Run the statement; where the database refuses, halve until the bad change is alone."""
     try:
         with savepoint(connection):
             _run(connection, changes, statement)
     except sa.exc.DBAPIError as error:
-        if not is_refusal(error):
+        if not is_data_error(error):
             raise
         if len(changes) == 1:
-            refused[changes[0].row.order_id] = refusal(error)
-            if len(refused) > MOST_REFUSED:
+            refused[changes[0].row.order_id] = error_summary(error)
+            if len(refused) > MAX_REFUSED_CHANGES:
                 raise TooManyRefused from error
             return
         middle = len(changes) // 2
@@ -78,12 +83,14 @@ def _write_or_halve(
         _write_or_halve(connection, changes[middle:], statement, refused)
 
 
-def _run(connection: sa.Connection, changes: Sequence[Change], statement: Statement) -> None:
+def _run(
+    connection: sa.Connection, changes: Sequence[OrderChange], statement: BulkStatement
+) -> None:
     """Run the statement; the changes that it made have their verdict."""
     written = statement(connection, changes)
     for change in changes:
         if change.row.order_id in written:
-            change.apply()
+            change.mark_applied()
 
 
 # One parameter for the whole batch. PostgreSQL expects few rows from it, so it looks the orders up by
@@ -135,12 +142,12 @@ _INSERT = (
 )
 
 
-def update_rows(connection: sa.Connection, changes: Sequence[Change]) -> set[int]:
+def update_rows(connection: sa.Connection, changes: Sequence[OrderChange]) -> set[int]:
     """Change the rows that exist and are older than all of the change; the ids of those changed."""
     return set(connection.scalars(_UPDATE, {"batch": _encoded(changes)}).all())
 
 
-def insert_rows(connection: sa.Connection, changes: Sequence[Change]) -> set[int]:
+def insert_rows(connection: sa.Connection, changes: Sequence[OrderChange]) -> set[int]:
     """Create the rows; one that somebody else created just now is left for the next attempt."""
     return set(connection.scalars(_INSERT, {"batch": _encoded(changes)}).all())
 
@@ -148,5 +155,5 @@ def insert_rows(connection: sa.Connection, changes: Sequence[Change]) -> set[int
 _encoder = msgspec.json.Encoder(decimal_format="string")
 
 
-def _encoded(changes: Sequence[Change]) -> str:
+def _encoded(changes: Sequence[OrderChange]) -> str:
     return _encoder.encode([change.row for change in changes]).decode()

@@ -6,11 +6,11 @@ from itertools import chain
 import msgspec
 
 from orderworks.core.bounds import MAX_BIGINT
-from orderworks.updates.entries import Candidate
+from orderworks.updates.entries import ParsedUpdate
 from orderworks.updates.messages import Money, Verdict
 
 
-class Row(msgspec.Struct, omit_defaults=True, gc=False):
+class OrderRow(msgspec.Struct, omit_defaults=True, gc=False):
     """What a change says to the database.
 
     Attributes:
@@ -25,13 +25,13 @@ class Row(msgspec.Struct, omit_defaults=True, gc=False):
     first_version: int | None = None
 
 
-class Change(msgspec.Struct, gc=False):
+class OrderChange(msgspec.Struct, gc=False):
     """What a batch makes of one order: its updates merged field by field, the last word wins."""
 
-    row: Row
-    parts: list[Candidate]
+    row: OrderRow
+    updates: list[ParsedUpdate]
 
-    def merge(self, candidate: Candidate) -> None:
+    def merge(self, candidate: ParsedUpdate) -> None:
         """Take a newer update of the same order in."""
         row, update = self.row, candidate.update
         if row.first_version is None:
@@ -40,27 +40,27 @@ class Change(msgspec.Struct, gc=False):
         row.customer_id = row.customer_id if update.customer_id is None else update.customer_id
         row.status = row.status if update.status is None else update.status
         row.total = row.total if update.total is None else update.total
-        self.parts.append(candidate)
+        self.updates.append(candidate)
 
-    def park(self) -> None:
+    def mark_parked(self) -> None:
         """Let its updates wait for their order."""
-        for part in self.parts:
-            part.end(Verdict.PARKED, f"order {self.row.order_id} does not exist")
+        for part in self.updates:
+            part.settle(Verdict.PARKED, f"order {self.row.order_id} does not exist")
 
-    def apply(self) -> None:
+    def mark_applied(self) -> None:
         """Give its updates their verdicts: only the last one is the word."""
-        for part in self.parts:
+        for part in self.updates:
             part.verdict = Verdict.SUPERSEDED
-        self.parts[-1].verdict = Verdict.APPLIED
+        self.updates[-1].verdict = Verdict.APPLIED
 
 
-def coalesce(candidates: Iterable[Candidate], versions: Mapping[int, int]) -> list[Change]:
+def coalesce(candidates: Iterable[ParsedUpdate], versions: Mapping[int, int]) -> list[OrderChange]:
     """Merge updates by order, sorted by order id; those that cannot apply get their verdict.
 
     `versions` are those of rows, where known. What is not newer than the row and all earlier updates
     of the batch is stale or a duplicate.
     """
-    changes: dict[int, Change] = {}
+    changes: dict[int, OrderChange] = {}
     for candidate in candidates:
         order_id, version = candidate.update.order_id, candidate.version
         change = changes.get(order_id)
@@ -76,42 +76,44 @@ def coalesce(candidates: Iterable[Candidate], versions: Mapping[int, int]) -> li
     return [changes[order_id] for order_id in sorted(changes)]
 
 
-def _change(candidate: Candidate) -> Change:
+def _change(candidate: ParsedUpdate) -> OrderChange:
     update = candidate.update
-    row = Row(update.order_id, candidate.version, update.customer_id, update.status, update.total)
-    return Change(row, [candidate])
+    row = OrderRow(
+        update.order_id, candidate.version, update.customer_id, update.status, update.total
+    )
+    return OrderChange(row, [candidate])
 
 
-def coalesce_unknown(candidates: Iterable[Candidate]) -> list[Change]:
+def coalesce_unknown(candidates: Iterable[ParsedUpdate]) -> list[OrderChange]:
     """Merge updates of orders that do not exist.
 
     Those of an order wait, as if they were parked, until they say enough to create it together: so
     these are merged by version. Whatever comes after them is weighed against what they made.
     """
-    by_order: dict[int, list[Candidate]] = {}
+    by_order: dict[int, list[ParsedUpdate]] = {}
     for candidate in candidates:
         by_order.setdefault(candidate.update.order_id, []).append(candidate)
     waited = (_as_if_parked(of_order) for of_order in by_order.values())
     return coalesce(chain.from_iterable(waited), {})
 
 
-def _as_if_parked(candidates: Sequence[Candidate]) -> list[Candidate]:
+def _as_if_parked(candidates: Sequence[ParsedUpdate]) -> list[ParsedUpdate]:
     """The updates of one order, of which those that create it, or do not suffice, go by version."""
-    customer = _first(each.update.customer_id is not None for each in candidates)
-    total = _first(each.update.total is not None for each in candidates)
+    customer = _first_true(each.update.customer_id is not None for each in candidates)
+    total = _first_true(each.update.total is not None for each in candidates)
     enough = max(customer, total) + 1
     return [*sorted(candidates[:enough], key=_version), *candidates[enough:]]
 
 
-def _first(found: Iterable[bool]) -> int:
+def _first_true(flags: Iterable[bool]) -> int:
     """The place of the first one that is found; where none is, a place behind any."""
-    return next((number for number, each in enumerate(found) if each), MAX_BIGINT)
+    return next((number for number, each in enumerate(flags) if each), MAX_BIGINT)
 
 
-def _version(candidate: Candidate) -> int:
+def _version(candidate: ParsedUpdate) -> int:
     return candidate.version
 
 
-def can_create(change: Change) -> bool:
+def can_create(change: OrderChange) -> bool:
     """Whether the change says enough to make its order."""
     return change.row.customer_id is not None and change.row.total is not None

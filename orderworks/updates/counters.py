@@ -13,10 +13,10 @@ from sqlalchemy.dialects.postgresql import insert
 from orderworks.core.schema import parked_updates, tracked_verdicts, update_outbox, update_shards
 from orderworks.updates.messages import Verdict
 
-FINAL = [verdict for verdict in Verdict if verdict is not Verdict.PARKED]
+FINAL_VERDICTS = [verdict for verdict in Verdict if verdict is not Verdict.PARKED]
 
 
-class Account(NamedTuple):
+class ShardCounters(NamedTuple):
     """What is known of a shard when a batch begins.
 
     Attributes:
@@ -26,8 +26,8 @@ class Account(NamedTuple):
     """
 
     last_entry: int
-    parked: bool
-    untold: bool
+    has_parked: bool
+    has_unpublished: bool
 
 
 _shard = sa.bindparam("of_shard", type_=sa.Integer)
@@ -39,14 +39,14 @@ _READ = sa.select(
 )
 
 
-def read_account(connection: sa.Connection, shard: int) -> Account:
+def read_counters(connection: sa.Connection, shard: int) -> ShardCounters:
     """Ask after the lock is taken, not in one statement with it: the last batch has to be seen."""
-    return Account(*connection.execute(_READ, {"of_shard": shard}).one())
+    return ShardCounters(*connection.execute(_READ, {"of_shard": shard}).one())
 
 
 def read_totals(connection: sa.Connection) -> dict[str, int]:
     """The accounts of all shards together, what is parked, and what waits in the outbox."""
-    names = ("accepted", *(verdict.value for verdict in FINAL))
+    names = ("accepted", *(verdict.value for verdict in FINAL_VERDICTS))
     sums = [sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0).label(name) for name in names]
     rows = [
         sa.select(sa.func.count()).select_from(table).scalar_subquery().label(name)
@@ -63,21 +63,21 @@ _ADD = _insert.on_conflict_do_update(
         "last_entry": sa.func.greatest(update_shards.c.last_entry, _insert.excluded.last_entry),
         **{
             name: update_shards.c[name] + _insert.excluded[name]
-            for name in ("accepted", *(verdict.value for verdict in FINAL))
+            for name in ("accepted", *(verdict.value for verdict in FINAL_VERDICTS))
         },
     },
 )
 
 
-def add_to_account(
+def add_to_counters(
     connection: sa.Connection,
     shard: int,
     *,
     accepted: int,
     last_entry: int,
-    given: Mapping[Verdict, int],
+    verdicts: Mapping[Verdict, int],
 ) -> None:
     """Count updates that came, up to the place `last_entry`, and verdicts that were given."""
     account = {"shard": shard, "last_entry": last_entry, "accepted": accepted}
-    counts = {verdict.value: given.get(verdict, 0) for verdict in FINAL}
+    counts = {verdict.value: verdicts.get(verdict, 0) for verdict in FINAL_VERDICTS}
     connection.execute(_ADD, {**account, **counts})

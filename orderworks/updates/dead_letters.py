@@ -12,14 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.errors import DeadUpdateNotFound, InvalidUpdate
-from orderworks.core.routing import DOOR
+from orderworks.core.routing import INGEST
 from orderworks.core.schema import dead_updates
 from orderworks.core.versions import entry_id, moment_of
-from orderworks.updates.entries import Accepted
+from orderworks.updates.entries import AcceptedUpdate
 from orderworks.updates.messages import OrderUpdate
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which dead updates are meant: those of which all holds that is given.
 
     Attributes:
@@ -80,16 +80,19 @@ class Letter(msgspec.Struct, frozen=True):
     replayed_at: datetime | None
 
 
-class Found(msgspec.Struct, frozen=True):
+class DeadLetterPage(msgspec.Struct, frozen=True):
     """How many there are, and the newest of them."""
 
     total: int
     dead: list[Letter]
 
 
-def find_dead(
-    connection: sa.Connection, wanted: Wanted, limit: int | None, before: int | None = None
-) -> Found:
+def list_dead_letters(
+    connection: sa.Connection,
+    criteria: DeadLetterFilter,
+    limit: int | None,
+    before: int | None = None,
+) -> DeadLetterPage:
     """The dead updates that are wanted, newest first, at most `limit`; and how many there are.
 
     `before` is the id of the last one of the page before.
@@ -97,24 +100,24 @@ def find_dead(
     Raises:
         DeadUpdateNotFound: one that is named does not exist; names it.
     """
-    refuse_unknown(connection, wanted.ids)
-    conditions = wanted.conditions()
+    require_existing(connection, criteria.ids)
+    conditions = criteria.conditions()
     count = sa.select(sa.func.count()).select_from(dead_updates).where(*conditions)
     query = sa.select(dead_updates).where(*conditions).order_by(dead_updates.c.id.desc())
     if before is not None:
         query = query.where(dead_updates.c.id < before)
     found = [_letter(row) for row in connection.execute(query.limit(limit))]
-    return Found(connection.scalar(count) or 0, found)
+    return DeadLetterPage(connection.scalar(count) or 0, found)
 
 
-def count_waiting(connection: sa.Connection) -> int:
+def count_unreplayed(connection: sa.Connection) -> int:
     """How many dead updates nobody replayed."""
-    waiting = Wanted(replayed=False).conditions()
+    waiting = DeadLetterFilter(replayed=False).conditions()
     query = sa.select(sa.func.count()).select_from(dead_updates).where(*waiting)
     return connection.scalar(query) or 0
 
 
-def refuse_unknown(connection: sa.Connection, ids: Collection[int]) -> None:
+def require_existing(connection: sa.Connection, ids: Collection[int]) -> None:
     """Raise `DeadUpdateNotFound` unless all of them exist."""
     query = sa.select(dead_updates.c.id).where(dead_updates.c.id == sa.any_(_identifiers(ids)))
     unknown = sorted(set(ids) - set(connection.scalars(query))) if ids else []
@@ -122,7 +125,7 @@ def refuse_unknown(connection: sa.Connection, ids: Collection[int]) -> None:
         raise DeadUpdateNotFound(unknown)
 
 
-def as_accepted(shard: int, entry: int, payload: bytes) -> OrderUpdate:
+def with_accepted_version(shard: int, entry: int, payload: bytes) -> OrderUpdate:
     """The update with the version that its place among all writes gives it.
 
     Raises:
@@ -136,7 +139,7 @@ def as_accepted(shard: int, entry: int, payload: bytes) -> OrderUpdate:
         raise InvalidUpdate("update", str(error)) from error
     if update.version is not None:
         return update
-    if shard == DOOR:
+    if shard == INGEST:
         raise InvalidUpdate("version", "came by a Celery message, which has no place of its own")
     return msgspec.structs.replace(update, version=entry)
 
@@ -144,12 +147,12 @@ def as_accepted(shard: int, entry: int, payload: bytes) -> OrderUpdate:
 def _letter(row: sa.Row[*tuple[Any, ...]]) -> Letter:
     payload = bytes(row.payload)
     try:
-        update = as_accepted(row.shard, row.entry, payload)
+        update = with_accepted_version(row.shard, row.entry, payload)
     except InvalidUpdate:
         order_id, version = None, None
     else:
         order_id, version = update.order_id, update.version
-    entry, accepted_at = _place(row.shard, row.entry, row.first_seen)
+    entry, accepted_at = _entry_and_time(row.shard, row.entry, row.first_seen)
     return Letter(
         id=row.id,
         order_id=order_id,
@@ -166,9 +169,9 @@ def _letter(row: sa.Row[*tuple[Any, ...]]) -> Letter:
     )
 
 
-def _place(shard: int, entry: int, first_seen: datetime) -> tuple[str, datetime]:
+def _entry_and_time(shard: int, entry: int, first_seen: datetime) -> tuple[str, datetime]:
     """The entry as it is called, and when it was accepted. What came by the door has a fingerprint."""
-    if shard == DOOR:
+    if shard == INGEST:
         return f"{entry:016x}", first_seen
     return entry_id(entry), moment_of(entry)
 
@@ -188,7 +191,7 @@ def _is_of_order(order_id: int) -> sa.ColumnElement[bool]:
     return sa.func.encode(dead_updates.c.payload, "escape").regexp_match(pattern)
 
 
-def bury(connection: sa.Connection, shard: int, dead: Iterable[Accepted]) -> int:
+def dead_letter(connection: sa.Connection, shard: int, dead: Iterable[AcceptedUpdate]) -> int:
     """Keep what is dead, with the reason; how many were not kept already."""
     rows = [
         {

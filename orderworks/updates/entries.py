@@ -8,11 +8,11 @@ import msgspec
 from orderworks.core.errors import InvalidUpdate
 from orderworks.updates.messages import OrderUpdate, Verdict, decode_updates
 
-LONGEST_REASON = 500
+MAX_REASON_CHARS = 500
 """Characters of a reason that are kept."""
 
 
-class Accepted(msgspec.Struct, kw_only=True, gc=False):
+class AcceptedUpdate(msgspec.Struct, kw_only=True, gc=False):
     """What a producer was told is accepted, on its way to a verdict.
 
     Attributes:
@@ -29,18 +29,18 @@ class Accepted(msgspec.Struct, kw_only=True, gc=False):
     tracked: bool = False
     attempts: int = 0
     first_seen: datetime | None = None
-    last_attempt: bool = False
-    brought_along: bool = False
+    is_last_attempt: bool = False
+    retried_early: bool = False
     verdict: Verdict | None = None
     reason: str = ""
 
-    def end(self, verdict: Verdict, reason: str = "") -> None:
+    def settle(self, verdict: Verdict, reason: str = "") -> None:
         """Give the verdict. The reason may quote what came from outside: it is made fit to be stored."""
         printable = reason.replace("\0", "\\0").encode("utf-8", "replace").decode()
-        self.verdict, self.reason = verdict, printable[:LONGEST_REASON]
+        self.verdict, self.reason = verdict, printable[:MAX_REASON_CHARS]
 
 
-class Candidate(Accepted, kw_only=True, gc=False):
+class ParsedUpdate(AcceptedUpdate, kw_only=True, gc=False):
     """An accepted update that could be read.
 
     Attributes:
@@ -51,25 +51,29 @@ class Candidate(Accepted, kw_only=True, gc=False):
     version: int
 
 
-Arrival = tuple[int, bytes, bool]
+RawEntry = tuple[int, bytes, bool]
 """An accepted update as it arrives: place in the order of acceptance, payload, whether it is tracked."""
 
 
-def read_accepted(arrivals: Sequence[Arrival]) -> list[Accepted]:
+def parse_entries(arrivals: Sequence[RawEntry]) -> list[AcceptedUpdate]:
     """Candidates; and where a payload is no update, something dead already, with the reason."""
     updates = decode_updates([payload for _entry, payload, _tracked in arrivals])
-    return [_accepted(*arrival, update) for arrival, update in zip(arrivals, updates, strict=True)]
+    return [
+        _parse_entry(*arrival, update) for arrival, update in zip(arrivals, updates, strict=True)
+    ]
 
 
-def _accepted(
+def _parse_entry(
     entry: int,
     payload: bytes,
     tracked: bool,  # noqa: FBT001 - a column of an arrival
     update: OrderUpdate | InvalidUpdate,
-) -> Accepted:
+) -> AcceptedUpdate:
     if isinstance(update, InvalidUpdate):
-        dead = Accepted(entry=entry, payload=payload, tracked=tracked)
-        dead.end(Verdict.DEAD, f"cannot be read: {update}")
+        dead = AcceptedUpdate(entry=entry, payload=payload, tracked=tracked)
+        dead.settle(Verdict.DEAD, f"cannot be read: {update}")
         return dead
     version = entry if update.version is None else update.version
-    return Candidate(entry=entry, payload=payload, tracked=tracked, update=update, version=version)
+    return ParsedUpdate(
+        entry=entry, payload=payload, tracked=tracked, update=update, version=version
+    )

@@ -16,10 +16,10 @@ import structlog
 
 from orderworks.core.database import retry_transient
 from orderworks.core.errors import Backpressure, ConfigurationError, InvalidUpdate
-from orderworks.core.routing import DOOR
+from orderworks.core.routing import INGEST
 from orderworks.updates import dead_letters, outbox
-from orderworks.updates.counters import add_to_account
-from orderworks.updates.entries import Accepted
+from orderworks.updates.counters import add_to_counters
+from orderworks.updates.entries import AcceptedUpdate
 from orderworks.updates.messages import OrderUpdate, Verdict, decode_updates
 from orderworks.updates.stream import UpdateStream
 
@@ -27,21 +27,21 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
-PIECE = 1000
+BATCH_SIZE = 1000
 """Updates that are appended, or letters that are buried, in one go."""
 
 Nudge = Callable[[int], None]
 """Asks for a drain of the shard. One that is lost is made up for by the sweep."""
 
 
-class Admitted(msgspec.Struct, frozen=True):
+class IngestResult(msgspec.Struct, frozen=True):
     """How many updates of a message were accepted, and how many were none and are dead letters."""
 
     accepted: int
     dead: int
 
 
-class Door:
+class UpdateIngest:
     """Lets the updates of messages in. Letting the same in twice has no effect on any order."""
 
     def __init__(self, engine: sa.Engine, stream: UpdateStream, nudge: Nudge) -> None:
@@ -49,7 +49,7 @@ class Door:
         self._stream = stream
         self._nudge = nudge
 
-    def admit(self, updates: object) -> Admitted:
+    def ingest(self, updates: object) -> IngestResult:
         """Accept what is an update, bury what is none.
 
         What the stream does not take, because it is full or away, goes into the outbox: that is
@@ -59,41 +59,49 @@ class Door:
             sa.exc.SQLAlchemyError: PostgreSQL is needed, and away. Let the whole in again.
         """
         if not isinstance(updates, list):
-            return self._refuse(updates)
-        documents = [_document(each) for each in updates]
-        read = [_versioned(each) for each in decode_updates(documents)]
+            return self._reject_payload(updates)
+        documents = [_canonical_json(each) for each in updates]
+        read = [_require_version(each) for each in decode_updates(documents)]
         pairs = zip(documents, read, strict=True)
         # Buried first: if that fails nothing was appended, and letting it in again doubles nothing.
         dead = [
-            _dead(document, each) for document, each in pairs if isinstance(each, InvalidUpdate)
+            _invalid_update(document, each)
+            for document, each in pairs
+            if isinstance(each, InvalidUpdate)
         ]
-        self._bury(dead)
+        self._dead_letter(dead)
         good = [each for each in read if isinstance(each, OrderUpdate)]
-        self._accept(good)
-        return Admitted(len(good), len(dead))
+        self._append_or_enqueue(good)
+        return IngestResult(len(good), len(dead))
 
-    def _refuse(self, updates: object) -> Admitted:
+    def _reject_payload(self, updates: object) -> IngestResult:
         """Bury the whole: who sends something else than a list does so each time, and has to know."""
         what = type(updates).__name__
         log.error("updates_are_no_list", type=what)
-        self._bury([_dead(_document(updates), InvalidUpdate("updates", f"{what} is not a list"))])
-        return Admitted(0, 1)
+        self._dead_letter(
+            [
+                _invalid_update(
+                    _canonical_json(updates), InvalidUpdate("updates", f"{what} is not a list")
+                )
+            ]
+        )
+        return IngestResult(0, 1)
 
-    def _bury(self, dead: Sequence[Accepted]) -> None:
+    def _dead_letter(self, dead: Sequence[AcceptedUpdate]) -> None:
         """Keep each among the dead letters and count it, once however often it comes."""
         # Sorted, so that two do not lock each other out.
         ordered = sorted(dead, key=lambda each: each.entry)
-        for piece in _pieces(ordered):
-            self._bury_piece(piece)
+        for piece in _slices(ordered):
+            self._dead_letter_batch(piece)
 
     @retry_transient
-    def _bury_piece(self, dead: Sequence[Accepted]) -> None:
+    def _dead_letter_batch(self, dead: Sequence[AcceptedUpdate]) -> None:
         with self._engine.begin() as connection:
-            new = dead_letters.bury(connection, DOOR, dead)
+            new = dead_letters.dead_letter(connection, INGEST, dead)
             given = {Verdict.DEAD: new}
-            add_to_account(connection, DOOR, accepted=new, last_entry=0, given=given)
+            add_to_counters(connection, INGEST, accepted=new, last_entry=0, verdicts=given)
 
-    def _accept(self, updates: Sequence[OrderUpdate]) -> None:
+    def _append_or_enqueue(self, updates: Sequence[OrderUpdate]) -> None:
         """Append them shard by shard, and enqueue what the stream does not take."""
         left: list[OrderUpdate] = []
         batches = self._batches(updates)
@@ -101,11 +109,11 @@ class Door:
             try:
                 self._append(shard, batch)
             except (Backpressure, ConfigurationError) as refused:
-                left += _left(batch, refused)
+                left += _log_fallback(batch, refused)
             except redis.RedisError as away:
                 # Whether it was appended is not known. Nor is the rest tried: each try may take long.
                 rest = [update for _shard, others in batches for update in others]
-                left += _left([*batch, *rest], away)
+                left += _log_fallback([*batch, *rest], away)
         if left:
             self._enqueue(left)
 
@@ -116,7 +124,7 @@ class Door:
         for update in updates:
             by_shard.setdefault(self._stream.shard_of(update.order_id), []).append(update)
         for shard, of_shard in by_shard.items():
-            for piece in _pieces(of_shard):
+            for piece in _slices(of_shard):
                 yield shard, piece
 
     def _append(self, shard: int, updates: Sequence[OrderUpdate]) -> None:
@@ -130,7 +138,7 @@ class Door:
             outbox.enqueue(connection, updates)
 
 
-def _document(item: object) -> bytes:
+def _canonical_json(item: object) -> bytes:
     """What the client sent, as bytes that are the same each time it comes.
 
     NaN and the like stay what they are, which is no JSON: so they are refused and not read as null.
@@ -144,25 +152,25 @@ def _document(item: object) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _versioned(update: OrderUpdate | InvalidUpdate) -> OrderUpdate | InvalidUpdate:
+def _require_version(update: OrderUpdate | InvalidUpdate) -> OrderUpdate | InvalidUpdate:
     if isinstance(update, OrderUpdate) and update.version is None:
         return InvalidUpdate("version", "is missing: a message may come twice, late, in any order")
     return update
 
 
-def _dead(document: bytes, problem: InvalidUpdate) -> Accepted:
+def _invalid_update(document: bytes, problem: InvalidUpdate) -> AcceptedUpdate:
     """What is to be buried. In place of a place it has a fingerprint, by which it is known again."""
     fingerprint = int.from_bytes(blake2b(document, digest_size=8).digest()) >> 1
-    dead = Accepted(entry=fingerprint, payload=document)
-    dead.end(Verdict.DEAD, f"cannot be read: {problem}")
+    dead = AcceptedUpdate(entry=fingerprint, payload=document)
+    dead.settle(Verdict.DEAD, f"cannot be read: {problem}")
     return dead
 
 
-def _left(updates: Sequence[OrderUpdate], cause: Exception) -> Sequence[OrderUpdate]:
+def _log_fallback(updates: Sequence[OrderUpdate], cause: Exception) -> Sequence[OrderUpdate]:
     log.warning("updates_left_to_outbox", updates=len(updates), error=str(cause))
     return updates
 
 
-def _pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), PIECE):
-        yield items[start : start + PIECE]
+def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), BATCH_SIZE):
+        yield items[start : start + BATCH_SIZE]

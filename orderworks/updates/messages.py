@@ -47,7 +47,7 @@ class Verdict(StrEnum):
         return self is not Verdict.PARKED
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class UpdateOutcome(msgspec.Struct, frozen=True):
     """What became of one tracked update, as the drain leaves it for the producer.
 
     Attributes:
@@ -133,7 +133,7 @@ class OrderUpdate(
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
 _decoder = msgspec.json.Decoder(OrderUpdate)
-_outcome_decoder = msgspec.json.Decoder(Outcome)
+_outcome_decoder = msgspec.json.Decoder(UpdateOutcome)
 
 
 def decode_updates(documents: Sequence[bytes]) -> list[OrderUpdate | InvalidUpdate]:

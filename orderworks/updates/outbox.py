@@ -21,8 +21,8 @@ from orderworks.core.errors import InvalidUpdate
 from orderworks.core.routing import OUTBOX
 from orderworks.core.schema import update_outbox, update_shards
 from orderworks.core.versions import SEQUENCE_BITS
-from orderworks.updates.entries import Arrival
-from orderworks.updates.messages import OrderUpdate, Outcome
+from orderworks.updates.entries import RawEntry
+from orderworks.updates.messages import OrderUpdate, UpdateOutcome
 from orderworks.updates.stream import UpdateStream
 
 if TYPE_CHECKING:
@@ -138,31 +138,33 @@ class OutboxBacklog:
     def __init__(self, stream: UpdateStream) -> None:
         self._stream = stream
 
-    def take(
+    def fetch(
         self,
         connection: sa.Connection,
         count: int,
-        patience: float,  # noqa: ARG002 - nothing can be seen to come here: who listens nudges
-    ) -> list[Arrival]:
+        timeout: float,  # noqa: ARG002 - nothing can be seen to come here: who listens nudges
+    ) -> list[RawEntry]:
         """Take the oldest out; if the transaction rolls back, they are back."""
         with suppress(redis.RedisError):  # What is in the database does not wait for Redis.
             self._stream.hold_nudge(self.shard)
         rows = connection.execute(_TAKE, {"count": count}).all()
-        return _numbered(sorted(tuple(row) for row in rows), connection.scalar(_LAST_ENTRY) or 0)
+        return _with_versions(
+            sorted(tuple(row) for row in rows), connection.scalar(_LAST_ENTRY) or 0
+        )
 
-    def forget(self, outcomes: Mapping[int, Outcome]) -> bool:  # noqa: ARG002 - nobody tracks
+    def acknowledge(self, outcomes: Mapping[int, UpdateOutcome]) -> bool:  # noqa: ARG002 - nobody tracks
         """Nothing is left to be dropped: it is gone with the commit."""
         return True
 
-    def let_go(self, connection: sa.Connection) -> bool:
+    def release(self, connection: sa.Connection) -> bool:
         """Let the next commit nudge again, and only then look for what `take` would find."""
         with suppress(redis.RedisError):
-            self._stream.let_go(self.shard)
+            self._stream.release_nudge(self.shard)
         with connection.begin():
             return connection.scalar(_OLDEST, {"count": 1}) is None
 
 
-def _numbered(rows: Iterable[tuple[int, int, str]], last: int) -> list[Arrival]:
+def _with_versions(rows: Iterable[tuple[int, int, str]], last: int) -> list[RawEntry]:
     """Places that grow with the ids, after all that were given before.
 
     So rows of one microsecond have places of their own, and one that was committed late comes after

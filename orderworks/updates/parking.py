@@ -8,22 +8,22 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.schema import parked_updates
-from orderworks.updates.dead_letters import bury
-from orderworks.updates.entries import Accepted, Candidate, read_accepted
+from orderworks.updates.dead_letters import dead_letter
+from orderworks.updates.entries import AcceptedUpdate, ParsedUpdate, parse_entries
 from orderworks.updates.messages import Verdict
 
-LONGEST_PAUSE = 60
+MAX_RETRY_PAUSE = 60
 """Seconds between two attempts at the most; the pause doubles from one second on."""
 
-SET_ASIDE = (Verdict.PARKED, Verdict.DEAD)
+NOT_APPLIED = (Verdict.PARKED, Verdict.DEAD)
 
 _WAITED = sa.func.now() - parked_updates.c.first_seen
 _IS_DUE = parked_updates.c.next_attempt_at <= sa.func.now()
 
 
-def due(
-    connection: sa.Connection, shard: int, patience: float, limit: int, order_ids: Collection[int]
-) -> list[Accepted]:
+def fetch_due(
+    connection: sa.Connection, shard: int, max_wait: float, limit: int, order_ids: Collection[int]
+) -> list[AcceptedUpdate]:
     """The shard's parked updates to try now, in order of acceptance.
 
     At most `limit` whose time has come; and, brought along, all others of their orders and of the
@@ -32,7 +32,7 @@ def due(
     """
     in_shard = sa.select(
         parked_updates,
-        (sa.extract("epoch", _WAITED) >= patience).label("last_attempt"),
+        (sa.extract("epoch", _WAITED) >= max_wait).label("last_attempt"),
         _IS_DUE.label("is_due"),
     ).where(parked_updates.c.shard == shard)
     by_time = in_shard.where(_IS_DUE).order_by(parked_updates.c.entry).limit(limit)
@@ -44,11 +44,11 @@ def due(
     return _read([row for _entry, row in sorted({row.entry: row for row in found}.items())])
 
 
-def _read(rows: Sequence[sa.Row[*tuple[Any, ...]]]) -> list[Accepted]:
-    parked = read_accepted([(row.entry, bytes(row.payload), row.tracked) for row in rows])
+def _read(rows: Sequence[sa.Row[*tuple[Any, ...]]]) -> list[AcceptedUpdate]:
+    parked = parse_entries([(row.entry, bytes(row.payload), row.tracked) for row in rows])
     for each, row in zip(parked, rows, strict=True):
         each.attempts, each.first_seen = row.attempts, row.first_seen
-        each.last_attempt, each.brought_along = row.last_attempt, not row.is_due
+        each.is_last_attempt, each.retried_early = row.last_attempt, not row.is_due
     return parked
 
 
@@ -57,25 +57,27 @@ def shards_with_due(connection: sa.Connection) -> set[int]:
     return set(connection.scalars(sa.select(parked_updates.c.shard).distinct().where(_IS_DUE)))
 
 
-def file_away(connection: sa.Connection, shard: int, candidates: Sequence[Accepted]) -> None:
+def settle_parked(
+    connection: sa.Connection, shard: int, candidates: Sequence[AcceptedUpdate]
+) -> None:
     """Keep what is parked, bury what is dead or out of patience, forget what was parked and is settled.
 
     What was brought along and is still parked stays as it is: its own time comes. Doing it again with
     the same candidates only counts one attempt more.
     """
-    aside = [each for each in candidates if each.attempts or each.verdict in SET_ASIDE]
+    aside = [each for each in candidates if each.attempts or each.verdict in NOT_APPLIED]
     for each in aside:
-        if each.verdict is Verdict.PARKED and each.last_attempt:
-            each.end(Verdict.DEAD, each.reason)
+        if each.verdict is Verdict.PARKED and each.is_last_attempt:
+            each.settle(Verdict.DEAD, each.reason)
     _park(connection, shard, [each for each in aside if _is_parked(each)])
-    bury(connection, shard, [each for each in aside if each.verdict is Verdict.DEAD])
+    dead_letter(connection, shard, [each for each in aside if each.verdict is Verdict.DEAD])
     settled = [each for each in aside if each.attempts and each.verdict is not Verdict.PARKED]
     _unpark(connection, shard, settled)
 
 
-def _is_parked(accepted: Accepted) -> TypeGuard[Candidate]:
+def _is_parked(accepted: AcceptedUpdate) -> TypeGuard[ParsedUpdate]:
     # Only what could be read is ever parked.
-    return accepted.verdict is Verdict.PARKED and not accepted.brought_along
+    return accepted.verdict is Verdict.PARKED and not accepted.retried_early
 
 
 _ROW = insert(parked_updates).values(
@@ -96,7 +98,7 @@ _PARK = _ROW.on_conflict_do_update(
 ).returning(parked_updates.c.entry)
 
 
-def _park(connection: sa.Connection, shard: int, candidates: Iterable[Candidate]) -> None:
+def _park(connection: sa.Connection, shard: int, candidates: Iterable[ParsedUpdate]) -> None:
     rows = [
         {
             "shard": shard,
@@ -104,7 +106,7 @@ def _park(connection: sa.Connection, shard: int, candidates: Iterable[Candidate]
             "order_id": each.update.order_id,
             "payload": each.payload,
             "reason": each.reason,
-            "pause": timedelta(seconds=min(2 ** min(each.attempts, 10), LONGEST_PAUSE)),
+            "pause": timedelta(seconds=min(2 ** min(each.attempts, 10), MAX_RETRY_PAUSE)),
             "tracked": each.tracked,
         }
         for each in candidates
@@ -113,7 +115,7 @@ def _park(connection: sa.Connection, shard: int, candidates: Iterable[Candidate]
         connection.execute(_PARK, rows)
 
 
-def _unpark(connection: sa.Connection, shard: int, candidates: Iterable[Accepted]) -> None:
+def _unpark(connection: sa.Connection, shard: int, candidates: Iterable[AcceptedUpdate]) -> None:
     entries = [each.entry for each in candidates]
     if entries:
         connection.execute(

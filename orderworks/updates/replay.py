@@ -17,16 +17,20 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from orderworks.core.errors import Backpressure, InvalidUpdate, ReplayStopped
 from orderworks.core.schema import dead_updates
-from orderworks.updates.dead_letters import Wanted, as_accepted, refuse_unknown
+from orderworks.updates.dead_letters import (
+    DeadLetterFilter,
+    require_existing,
+    with_accepted_version,
+)
 from orderworks.updates.stream import UpdateStream
 
-RATE = 1000
+DEFAULT_RATE = 1000
 """Updates a second, if nothing else is said. A drain applies many times that, so nobody waits long."""
 
-LARGEST_BATCH = 500
+MAX_BATCH = 500
 """Updates that are appended and marked in one transaction; fewer at a lower rate."""
 
-PATIENCE = 60.0
+MAX_ROOM_WAIT = 60.0
 """Seconds that a full stream is given to get room for one batch."""
 
 Nudge = Callable[[int], None]
@@ -40,7 +44,7 @@ class Unreadable(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Replayed(msgspec.Struct, frozen=True):
+class ReplayResult(msgspec.Struct, frozen=True):
     """How many were replayed, which cannot be, and how many are left beyond the limit."""
 
     replayed: int
@@ -48,7 +52,7 @@ class Replayed(msgspec.Struct, frozen=True):
     left: int = 0
 
 
-class Pace:
+class Throttle:
     """Lets so many things a second through. What was late is not caught up with."""
 
     def __init__(self, rate: int) -> None:
@@ -61,7 +65,7 @@ class Pace:
         self._free_at = time.monotonic() + count / self._rate
 
 
-class _Planned(NamedTuple):
+class _ReplayItem(NamedTuple):
     """A dead update to replay, in the order in which it was written."""
 
     version: int
@@ -78,28 +82,28 @@ class Replay:
         stream: UpdateStream,
         nudge: Nudge,
         *,
-        rate: int = RATE,
-        patience: float = PATIENCE,
+        rate: int = DEFAULT_RATE,
+        wait_for_room: float = MAX_ROOM_WAIT,
     ) -> None:
         """`rate` is in updates a second; `patience` in seconds, for a stream that is full."""
         self._engine = engine
         self._stream = stream
         self._nudge = nudge
-        self._pace = Pace(rate)
-        self._batch = max(1, min(LARGEST_BATCH, rate // 10))
+        self._throttle = Throttle(rate)
+        self._batch = max(1, min(MAX_BATCH, rate // 10))
         self._until_room = Retrying(
             retry=retry_if_exception_type(Backpressure),
             wait=wait_exponential(multiplier=0.05, max=2),
-            stop=stop_after_delay(patience),
+            stop=stop_after_delay(wait_for_room),
             reraise=True,
         )
 
     def run(
         self,
-        wanted: Wanted,
+        criteria: DeadLetterFilter,
         limit: int | None = None,
         on_progress: Callable[[int, int], None] = lambda _done, _planned: None,
-    ) -> Replayed:
+    ) -> ReplayResult:
         """Replay what is wanted, at most `limit` of the oldest; those replayed before only by name.
 
         `on_progress` hears after each batch how many are done, and of how many.
@@ -108,63 +112,68 @@ class Replay:
             DeadUpdateNotFound: one that is named does not exist. Nothing is replayed.
             ReplayStopped: a stream stayed full, or a server is away; says how many were replayed.
         """
-        all_planned, unreadable = self._plan(wanted)
+        all_planned, unreadable = self._plan(criteria)
         planned = all_planned[:limit]
         replayed = seen = 0
         for shard, ids in self._batches(planned):
             try:
-                replayed += self._until_room(self._hand_over, shard, ids, named=bool(wanted.ids))
+                replayed += self._until_room(
+                    self._append_batch, shard, ids, named=bool(criteria.ids)
+                )
             except (Backpressure, redis.RedisError, sa.exc.DBAPIError) as error:
                 raise ReplayStopped(replayed, len(planned) - seen, error) from error
             seen += len(ids)
             on_progress(seen, len(planned))
-        return Replayed(replayed, unreadable, len(all_planned) - len(planned))
+        return ReplayResult(replayed, unreadable, len(all_planned) - len(planned))
 
-    def rehearse(self, wanted: Wanted) -> Replayed:
+    def dry_run(self, criteria: DeadLetterFilter) -> ReplayResult:
         """What a run would find: all that it would replay is left, and nothing is changed.
 
         Raises:
             DeadUpdateNotFound: one that is named does not exist.
         """
-        planned, unreadable = self._plan(wanted)
-        return Replayed(0, unreadable, len(planned))
+        planned, unreadable = self._plan(criteria)
+        return ReplayResult(0, unreadable, len(planned))
 
-    def _plan(self, wanted: Wanted) -> tuple[list[_Planned], list[Unreadable]]:
+    def _plan(self, criteria: DeadLetterFilter) -> tuple[list[_ReplayItem], list[Unreadable]]:
         """What there is now, oldest version first: what dies meanwhile is not replayed again.
 
         Not by entry: what was replayed in vain has a late entry and its early version.
         """
         planned, unreadable = [], []
         with self._engine.connect() as connection:
-            refuse_unknown(connection, wanted.ids)
-            for letter_id, shard, entry, payload in connection.execute(_candidates(wanted)):
+            require_existing(connection, criteria.ids)
+            for letter_id, shard, entry, payload in connection.execute(_candidates(criteria)):
                 try:
-                    update = as_accepted(shard, entry, bytes(payload))
+                    update = with_accepted_version(shard, entry, bytes(payload))
                 except InvalidUpdate as error:
                     unreadable.append(Unreadable(letter_id, str(error)))
                 else:
                     to = self._stream.shard_of(update.order_id)
-                    planned.append(_Planned(update.version or 0, letter_id, to))
+                    planned.append(_ReplayItem(update.version or 0, letter_id, to))
         return sorted(planned), unreadable
 
-    def _batches(self, planned: Sequence[_Planned]) -> Iterator[tuple[int, list[int]]]:
+    def _batches(self, planned: Sequence[_ReplayItem]) -> Iterator[tuple[int, list[int]]]:
         """Shard by shard the ids of a batch, when its turn has come."""
         by_shard = sorted(planned, key=lambda each: each.shard)  # stable: old versions stay first
         for shard, group in groupby(by_shard, key=lambda each: each.shard):
             ids = [each.id for each in group]
             for start in range(0, len(ids), self._batch):
                 batch = ids[start : start + self._batch]
-                self._pace.wait(len(batch))
+                self._throttle.wait(len(batch))
                 yield shard, batch
 
-    def _hand_over(self, shard: int, ids: Sequence[int], *, named: bool) -> int:
+    def _append_batch(self, shard: int, ids: Sequence[int], *, named: bool) -> int:
         """Append a batch and mark it; how many that were. Those that others took meanwhile are not."""
         with self._engine.begin() as connection:
-            rows = {row.id: row for row in connection.execute(_held(ids, named=named))}
+            rows = {row.id: row for row in connection.execute(_locked_rows(ids, named=named))}
             letters = [rows[each] for each in ids if each in rows]
             if not letters:
                 return 0
-            updates = [as_accepted(each.shard, each.entry, bytes(each.payload)) for each in letters]
+            updates = [
+                with_accepted_version(each.shard, each.entry, bytes(each.payload))
+                for each in letters
+            ]
             appended = self._stream.append(shard, [update.encode() for update in updates])
             connection.execute(_mark([each.id for each in letters]))
         if appended.needs_nudge:
@@ -172,27 +181,31 @@ class Replay:
         return len(letters)
 
 
-def _candidates(wanted: Wanted) -> sa.Select[int, int, int, bytes]:
+def _candidates(criteria: DeadLetterFilter) -> sa.Select[int, int, int, bytes]:
     """Streamed from the server."""
     letter = dead_updates.c
     query = sa.select(letter.id, letter.shard, letter.entry, letter.payload)
-    if not wanted.ids:
+    if not criteria.ids:
         query = query.where(dead_updates.c.replayed_at.is_(None))
-    return query.where(*wanted.conditions()).execution_options(yield_per=1000)
+    return query.where(*criteria.conditions()).execution_options(yield_per=1000)
 
 
-def _held(ids: Sequence[int], *, named: bool) -> sa.Select[int, int, int, bytes]:
+def _locked_rows(ids: Sequence[int], *, named: bool) -> sa.Select[int, int, int, bytes]:
     """The rows, locked until the commit, so that no two replays take the same one at once."""
     letter = dead_updates.c
     query = sa.select(letter.id, letter.shard, letter.entry, letter.payload)
     if not named:
         query = query.where(dead_updates.c.replayed_at.is_(None))
-    return query.where(*Wanted(ids=ids).conditions()).order_by(dead_updates.c.id).with_for_update()
+    return (
+        query.where(*DeadLetterFilter(ids=ids).conditions())
+        .order_by(dead_updates.c.id)
+        .with_for_update()
+    )
 
 
 def _mark(ids: Sequence[int]) -> sa.Update:
     return (
         sa.update(dead_updates)
-        .where(*Wanted(ids=ids).conditions())
+        .where(*DeadLetterFilter(ids=ids).conditions())
         .values(replayed_at=sa.func.now())
     )

@@ -18,10 +18,10 @@ from orderworks.core.redis import Redis
 from orderworks.core.schema import parked_updates, update_shards
 from orderworks.core.settings import Settings
 from orderworks.core.versions import milliseconds_of
-from orderworks.updates.shard_layout import Layout, read_layout
+from orderworks.updates.shard_layout import ShardLayout, read_layout
 from orderworks.updates.stream import UpdateStream
 
-PAUSE = 0.05
+POLL_INTERVAL = 0.05
 """Seconds between two looks at what waits."""
 
 
@@ -34,7 +34,7 @@ class Resharding:
         self._settings = settings
         self._stream = UpdateStream(client, settings.update_shards, settings.stream_limit)
 
-    def run(self, goal: int, timeout: float) -> Layout:
+    def run(self, goal: int, timeout: float) -> ShardLayout:
         """Spread the updates over `goal` shards; how it was before.
 
         Producers get `Backpressure` until what waits is applied, `timeout` seconds at the most, and
@@ -46,34 +46,34 @@ class Resharding:
         with self._engine.begin() as connection:
             if not try_lock(connection, Lock.RESHARD):
                 raise ReshardStopped("another `orderworks reshard` is at work")
-            before = read_layout(self._client) or Layout(self._settings.update_shards)
+            before = read_layout(self._client) or ShardLayout(self._settings.update_shards)
             shards = _all_shards(connection, before, goal)
             if before.shards != goal:
-                with self._closed(before.shards, goal, shards):
+                with self._appends_blocked(before.shards, goal, shards):
                     self._await_applied(
                         connection, range(before.shards), time.monotonic() + timeout
                     )
-                self._say(0, Layout(goal, goal))
-            self._open(goal, shards)
+                self._write_layout(0, ShardLayout(goal, goal))
+            self._reopen_appends(goal, shards)
         return before
 
     @contextmanager
-    def _closed(self, shards: int, goal: int, every: list[int]) -> Iterator[None]:
+    def _appends_blocked(self, shards: int, goal: int, every: list[int]) -> Iterator[None]:
         """Nobody appends. If the block fails all may again who could before."""
         try:
             for shard in every:
-                self._say(shard, Layout(shards, goal))
+                self._write_layout(shard, ShardLayout(shards, goal))
             yield
         except BaseException:
-            self._open(shards, every)
+            self._reopen_appends(shards, every)
             raise
 
-    def _open(self, shards: int, every: list[int]) -> None:
+    def _reopen_appends(self, shards: int, every: list[int]) -> None:
         """Let those append who have this number; shard 0 last."""
         for shard in reversed(every):
-            self._say(shard, Layout(shards))
+            self._write_layout(shard, ShardLayout(shards))
 
-    def _say(self, shard: int, layout: Layout) -> None:
+    def _write_layout(self, shard: int, layout: ShardLayout) -> None:
         self._client.set(keys.update_layout(shard), layout.encode())
 
     def _await_applied(self, connection: sa.Connection, shards: range, deadline: float) -> None:
@@ -82,12 +82,12 @@ class Resharding:
         Raises:
             ReshardStopped: the time is over; says what still waits.
         """
-        while waits := self._waits(connection, shards):
+        while waits := self._pending_work(connection, shards):
             if time.monotonic() > deadline:
                 raise ReshardStopped(f"Nothing is changed, because {waits}")
-            time.sleep(PAUSE)
+            time.sleep(POLL_INTERVAL)
 
-    def _waits(self, connection: sa.Connection, shards: range) -> str:
+    def _pending_work(self, connection: sa.Connection, shards: range) -> str:
         """What has to be waited for; empty if nothing is."""
         # A word to PostgreSQL each time: it ends the session of who holds a lock and says nothing.
         connection.execute(sa.text("SELECT 1"))
@@ -116,7 +116,7 @@ _PARKED = sa.select(sa.func.count()).select_from(parked_updates).where(_OF_STREA
 _NEWEST = sa.select(sa.func.max(update_shards.c.last_entry)).where(update_shards.c.shard >= 0)
 
 
-def _all_shards(connection: sa.Connection, before: Layout, goal: int) -> list[int]:
+def _all_shards(connection: sa.Connection, before: ShardLayout, goal: int) -> list[int]:
     """Shards of the old and the new layout, and whatever was ever drained: shard 0 comes first.
 
     The words of those that are in no layout any more keep out producers that think otherwise.

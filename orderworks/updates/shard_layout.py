@@ -15,7 +15,7 @@ from orderworks.core.redis import Redis
 _CHANGING = b">"
 
 
-class Layout(NamedTuple):
+class ShardLayout(NamedTuple):
     """What a shard's key says.
 
     Attributes:
@@ -31,12 +31,12 @@ class Layout(NamedTuple):
         return b"%d" % self.shards if self.goal is None else b"%d>%d" % (self.shards, self.goal)
 
     @classmethod
-    def decode(cls, said: bytes) -> Self:
+    def decode(cls, document: bytes) -> Self:
         """Read what `encode` wrote."""
-        shards, changing, goal = said.partition(_CHANGING)
+        shards, changing, goal = document.partition(_CHANGING)
         return cls(int(shards), int(goal) if changing else None)
 
-    def refusal(self, shards: int) -> OrderworksError:
+    def mismatch_error(self, shards: int) -> OrderworksError:
         """Why somebody with so many shards cannot append now."""
         if self.goal is not None:
             return Backpressure(
@@ -49,27 +49,27 @@ class Layout(NamedTuple):
         )
 
 
-def agree(client: Redis, shards: int) -> None:
+def ensure_layout(client: Redis, shards: int) -> None:
     """Let shards that have no word be of so many, if that is the layout; it is, where nobody said.
 
     Raises:
         Backpressure: the layout changes just now.
         ConfigurationError: the updates are spread over another number of shards.
     """
-    first, word = keys.update_layout(0), Layout(shards).encode()
+    first, word = keys.update_layout(0), ShardLayout(shards).encode()
     pipeline = client.pipeline(transaction=False)
     pipeline.set(first, word, nx=True)
     pipeline.get(first)
     said = pipeline.execute()[-1]
     if said != word:
-        raise Layout.decode(said).refusal(shards)
+        raise ShardLayout.decode(said).mismatch_error(shards)
     # Should the layout be changed meanwhile, they all have a word by now, and this does nothing.
     for shard in range(1, shards):
         pipeline.set(keys.update_layout(shard), word, nx=True)
     pipeline.execute()
 
 
-def read_layout(client: Redis) -> Layout | None:
+def read_layout(client: Redis) -> ShardLayout | None:
     """The layout that counts; None if nobody has appended yet."""
     said: Any = client.get(keys.update_layout(0))
-    return None if said is None else Layout.decode(said)
+    return None if said is None else ShardLayout.decode(said)

@@ -11,14 +11,14 @@ import redis
 import sqlalchemy as sa
 import structlog
 
-from orderworks.updates.entries import Arrival
-from orderworks.updates.messages import Outcome
-from orderworks.updates.stream import Entry, UpdateStream
+from orderworks.updates.entries import RawEntry
+from orderworks.updates.messages import UpdateOutcome
+from orderworks.updates.stream import StreamEntry, UpdateStream
 
 log = structlog.get_logger()
 
 
-class Backlog(Protocol):
+class UpdateSource(Protocol):
     """Updates that wait.
 
     Attributes:
@@ -29,20 +29,20 @@ class Backlog(Protocol):
     shard: int
     can_wait: bool
 
-    def take(self, connection: sa.Connection, count: int, patience: float) -> list[Arrival]:
+    def fetch(self, connection: sa.Connection, count: int, timeout: float) -> list[RawEntry]:
         """The oldest `count` updates, within the transaction that applies them; needs no nudge now.
 
         If there is none, it waits for up to `patience` seconds until there is, if it can.
         """
 
-    def forget(self, outcomes: Mapping[int, Outcome]) -> bool:
+    def acknowledge(self, outcomes: Mapping[int, UpdateOutcome]) -> bool:
         """Drop what was taken last, which is committed; whether the outcomes are told."""
 
-    def let_go(self, connection: sa.Connection) -> bool:
+    def release(self, connection: sa.Connection) -> bool:
         """Ask for nudges again; whether nothing is to be taken. What came before is seen here."""
 
 
-class StreamBacklog:
+class StreamSource:
     """A shard of the stream of accepted updates."""
 
     can_wait = True
@@ -51,32 +51,32 @@ class StreamBacklog:
         self.shard = shard
         self._stream = stream
         self._verdict_ttl = verdict_ttl
-        self._taken: Sequence[Entry] = ()
+        self._taken: Sequence[StreamEntry] = ()
 
-    def take(
+    def fetch(
         self,
         connection: sa.Connection,  # noqa: ARG002 - it is the outbox that is in the database
         count: int,
-        patience: float,
-    ) -> list[Arrival]:
+        timeout: float,
+    ) -> list[RawEntry]:
         """The head of the stream, which stays there until it is forgotten."""
-        self._taken = self._stream.take(self.shard, count, patience)
+        self._taken = self._stream.fetch(self.shard, count, timeout)
         return [(each.version, each.payload, each.tracked) for each in self._taken]
 
-    def forget(self, outcomes: Mapping[int, Outcome]) -> bool:
+    def acknowledge(self, outcomes: Mapping[int, UpdateOutcome]) -> bool:
         """Cut off what was taken, after its outcomes are told: killed in between, it comes again.
 
         A server whose memory is full tells nothing, but to cut off is what makes room.
         """
         try:
-            self._stream.tell(self.shard, outcomes, self._verdict_ttl)
+            self._stream.publish_outcomes(self.shard, outcomes, self._verdict_ttl)
         except redis.ResponseError as error:
             log.warning("verdicts_not_told", shard=self.shard, error=str(error))
             return False
         finally:
-            self._stream.remove(self.shard, self._taken)
+            self._stream.trim(self.shard, self._taken)
         return True
 
-    def let_go(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - as in `take`
+    def release(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - as in `take`
         """Let producers nudge again, and only then look."""
-        return self._stream.let_go(self.shard) == 0
+        return self._stream.release_nudge(self.shard) == 0

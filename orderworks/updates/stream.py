@@ -17,8 +17,8 @@ from orderworks.core import keys as names
 from orderworks.core.errors import Backpressure, OrderworksError
 from orderworks.core.redis import Redis
 from orderworks.core.versions import entry_id, milliseconds_of, version_of
-from orderworks.updates.messages import Outcome
-from orderworks.updates.shard_layout import Layout, agree, read_layout
+from orderworks.updates.messages import UpdateOutcome
+from orderworks.updates.shard_layout import ShardLayout, ensure_layout, read_layout
 
 NUDGE_SECONDS = 10
 """How long a lost nudge can hold up a shard before the sweep may send another."""
@@ -56,7 +56,7 @@ APPEND_HASH = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
 """By which a server that ran the script before knows it."""
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class StreamEntry(msgspec.Struct, frozen=True, gc=False):
     """One accepted update as the stream holds it.
 
     Attributes:
@@ -85,7 +85,7 @@ def shard_of(order_id: int, shards: int) -> int:
     return order_id % shards
 
 
-class Target(NamedTuple):
+class AppendTarget(NamedTuple):
     """Where updates are appended.
 
     Attributes:
@@ -100,7 +100,7 @@ class Target(NamedTuple):
 
 
 def append_call(
-    target: Target, payloads: Sequence[bytes], *, tracked: bool
+    target: AppendTarget, payloads: Sequence[bytes], *, tracked: bool
 ) -> tuple[tuple[str, ...], tuple[int | bytes, ...]]:
     """Keys and arguments of the script: accept updates of one shard, all or none."""
     shard, shards, limit = target
@@ -114,16 +114,16 @@ def read_appended(answer: Any) -> Appended:  # noqa: ANN401 - what the client ma
     return Appended([each.decode() for each in ids], bool(nudged))
 
 
-def lacks_layout(error: redis.RedisError) -> bool:
+def is_layout_missing(error: redis.RedisError) -> bool:
     """Whether the script accepted nothing because the shard has no word of the layout."""
     return str(error) == NO_LAYOUT
 
 
-def read_refusal(error: redis.RedisError, target: Target) -> OrderworksError | None:
+def refusal_error(error: redis.RedisError, target: AppendTarget) -> OrderworksError | None:
     """Why the script accepted nothing; None if the error is another one."""
     code, _, said = str(error).partition(" ")
-    if code == "LAYOUT" and not lacks_layout(error):
-        return Layout.decode(said.encode()).refusal(target.shards)
+    if code == "LAYOUT" and not is_layout_missing(error):
+        return ShardLayout.decode(said.encode()).mismatch_error(target.shards)
     if code != "BACKPRESSURE":
         return None
     return Backpressure(
@@ -150,19 +150,19 @@ class UpdateStream:
         """All updates of one order go to one shard, in order."""
         return shard_of(order_id, self.shards)
 
-    def every_shard(self) -> range:
+    def all_shards(self) -> range:
         """All shards in which updates may wait: the layout may be another one than here."""
-        layout = read_layout(self._client) or Layout(self.shards)
+        layout = read_layout(self._client) or ShardLayout(self.shards)
         return range(max(self.shards, layout.shards, layout.goal or 0))
 
-    def agree(self) -> None:
+    def ensure_layout(self) -> None:
         """Make sure that the updates are spread over so many shards as here; the first one says it.
 
         Raises:
             Backpressure: the layout changes just now.
             ConfigurationError: they are spread over another number.
         """
-        agree(self._client, self.shards)
+        ensure_layout(self._client, self.shards)
 
     def append(self, shard: int, payloads: Sequence[bytes], *, tracked: bool = False) -> Appended:
         """Accept updates of one shard, all or none. The verdicts of `tracked` ones are kept.
@@ -172,33 +172,35 @@ class UpdateStream:
             ConfigurationError: the updates are spread over another number of shards.
             redis.RedisError: the server did not answer; the updates may have been accepted.
         """
-        target = Target(shard, self.shards, self._limit)
+        target = AppendTarget(shard, self.shards, self._limit)
         try:
-            return self._agree_and_append(*append_call(target, payloads, tracked=tracked))
+            return self._append_with_layout(*append_call(target, payloads, tracked=tracked))
         except redis.ResponseError as error:
-            raise read_refusal(error, target) or error from None
+            raise refusal_error(error, target) or error from None
 
-    def _agree_and_append(self, keys: Sequence[str], arguments: Sequence[int | bytes]) -> Appended:
+    def _append_with_layout(
+        self, keys: Sequence[str], arguments: Sequence[int | bytes]
+    ) -> Appended:
         """What was appended, where the shard has a word of the layout."""
         try:
             return read_appended(self._append(keys, arguments))
         except redis.ResponseError as error:
-            if not lacks_layout(error):
+            if not is_layout_missing(error):
                 raise
-        agree(self._client, self.shards)
+        ensure_layout(self._client, self.shards)
         return read_appended(self._append(keys, arguments))
 
-    def read(self, shard: int, count: int) -> list[Entry]:
+    def read(self, shard: int, count: int) -> list[StreamEntry]:
         """The oldest entries, at most `count`. They stay until they are removed."""
         answer: Any = self._reader.xrange(names.update_stream(shard), count=count)
         return [_entry(entry_id, fields) for entry_id, fields in answer]
 
-    def take(self, shard: int, count: int, patience: float = 0.0) -> list[Entry]:
+    def fetch(self, shard: int, count: int, timeout: float = 0.0) -> list[StreamEntry]:
         """What `read` gives, and the word that a drain is at work: no nudge is needed for a while.
 
         If there is no entry, it waits for up to `patience` seconds until there is one.
         """
-        milliseconds = int(1000 * patience) or None
+        milliseconds = int(1000 * timeout) or None
         pipeline = self._reader.pipeline(transaction=False)
         pipeline.set(names.update_nudge(shard), b"1", ex=NUDGE_SECONDS)
         pipeline.xread({names.update_stream(shard): "0-0"}, count=count, block=milliseconds)
@@ -209,7 +211,7 @@ class UpdateStream:
         ((_stream, entries),) = dict(answer).items() if answer else ((None, []),)
         return [_entry(entry_id, fields) for entry_id, fields in entries]
 
-    def tell(self, shard: int, outcomes: Mapping[int, Outcome], ttl: int) -> None:
+    def publish_outcomes(self, shard: int, outcomes: Mapping[int, UpdateOutcome], ttl: int) -> None:
         """Say what became of tracked updates, by place, for `ttl` seconds. The first word stays."""
         if not outcomes:
             return
@@ -219,7 +221,7 @@ class UpdateStream:
             pipeline.set(key, outcome.encode(), ex=ttl, nx=True)
         pipeline.execute()
 
-    def remove(self, shard: int, entries: Sequence[Entry]) -> None:
+    def trim(self, shard: int, entries: Sequence[StreamEntry]) -> None:
         """Cut off what a committed batch has applied: these, which are the oldest of the stream."""
         if entries:
             # All at once by the place of the last one: the server takes no look at each.
@@ -237,7 +239,7 @@ class UpdateStream:
             return 0.0
         return max(0.0, now - milliseconds_of(oldest[0].version) / 1000)
 
-    def take_nudge(self, shard: int) -> bool:
+    def acquire_nudge(self, shard: int) -> bool:
         """Become the one who nudges this shard; false if a nudge or a drain is under way.
 
         With a server whose memory is full it is everybody: a nudge too many does no harm.
@@ -252,7 +254,7 @@ class UpdateStream:
         """Say that a drain is at work: no nudge is needed for a while."""
         self._client.set(names.update_nudge(shard), b"1", ex=NUDGE_SECONDS)
 
-    def let_go(self, shard: int) -> int:
+    def release_nudge(self, shard: int) -> int:
         """Ask for a nudge again with the next update, and only then look: how many wait."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.delete(names.update_nudge(shard))
@@ -260,10 +262,10 @@ class UpdateStream:
         return int(pipeline.execute()[-1])
 
 
-def _entry(entry_id: bytes, fields: list[bytes]) -> Entry:
+def _entry(entry_id: bytes, fields: list[bytes]) -> StreamEntry:
     """An entry from its fields as the server lists them: name, value, name, value, and so on."""
     if len(fields) == 2:  # noqa: PLR2004 - nearly always: one name and its value
         payload = fields[1] if fields[0] == _FIELD else b""
-        return Entry(entry_id, version_of(entry_id), payload, tracked=False)
+        return StreamEntry(entry_id, version_of(entry_id), payload, tracked=False)
     named = dict(zip(fields[::2], fields[1::2], strict=True))
-    return Entry(entry_id, version_of(entry_id), named.get(_FIELD, b""), _TRACK in named)
+    return StreamEntry(entry_id, version_of(entry_id), named.get(_FIELD, b""), _TRACK in named)

@@ -10,14 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.schema import tracked_verdicts
-from orderworks.updates.entries import Accepted
-from orderworks.updates.messages import Outcome, Verdict
+from orderworks.updates.entries import AcceptedUpdate
+from orderworks.updates.messages import UpdateOutcome, Verdict
 
-OVERDUE = 5
+OVERDUE_SECONDS = 5
 """Seconds after which a verdict that is not told yet has lost its drain."""
 
 
-def keep(connection: sa.Connection, shard: int, settled: Sequence[Accepted]) -> None:
+def store(connection: sa.Connection, shard: int, settled: Sequence[AcceptedUpdate]) -> None:
     """Keep the verdicts of those that are tracked. The first verdict of an update stays."""
     rows = [
         {"shard": shard, "entry": each.entry, "verdict": each.verdict, "reason": each.reason}
@@ -28,18 +28,18 @@ def keep(connection: sa.Connection, shard: int, settled: Sequence[Accepted]) -> 
         connection.execute(insert(tracked_verdicts).values(rows).on_conflict_do_nothing())
 
 
-def untold(connection: sa.Connection, shard: int) -> dict[int, Outcome]:
+def read_unpublished(connection: sa.Connection, shard: int) -> dict[int, UpdateOutcome]:
     """All verdicts of the shard that are to be told, by place in the order of acceptance."""
     query = sa.select(*tracked_verdicts.c["entry", "verdict", "reason"]).where(
         tracked_verdicts.c.shard == shard
     )
     return {
-        entry: Outcome(Verdict(verdict), reason)
+        entry: UpdateOutcome(Verdict(verdict), reason)
         for entry, verdict, reason in connection.execute(query)
     }
 
 
-def drop_told(connection: sa.Connection, shard: int, entries: Collection[int]) -> None:
+def delete_published(connection: sa.Connection, shard: int, entries: Collection[int]) -> None:
     """Forget verdicts that are told, of updates that cannot come again."""
     of_shard = tracked_verdicts.c.shard == shard
     told = of_shard & (tracked_verdicts.c.entry.in_(entries))
@@ -49,6 +49,6 @@ def drop_told(connection: sa.Connection, shard: int, entries: Collection[int]) -
 def shards_with_overdue(connection: sa.Connection) -> set[int]:
     """The shards in which a verdict was given by a drain that did not live to tell it."""
     overdue = tracked_verdicts.c.given_at < sa.func.now() - sa.func.make_interval(
-        0, 0, 0, 0, 0, 0, OVERDUE
+        0, 0, 0, 0, 0, 0, OVERDUE_SECONDS
     )
     return set(connection.scalars(sa.select(tracked_verdicts.c.shard).distinct().where(overdue)))

@@ -16,7 +16,7 @@ from orderworks_app.cli.bench import bench_commands
 from orderworks_app.cli.dead import dead
 from orderworks_app.cli.demo import demo
 from orderworks_app.cli.doctor import doctor
-from orderworks_app.cli.failures import clear_failures
+from orderworks_app.cli.failures import report_failures
 from orderworks_app.cli.gateway import gateway
 from orderworks_app.cli.metrics import metrics
 from orderworks_app.cli.rebuild import rebuild
@@ -60,5 +60,5 @@ app.add_typer(bench_commands(), name="bench")
 
 def run() -> None:
     """Run the command that the arguments name."""
-    with clear_failures():
+    with report_failures():
         app()

@@ -12,10 +12,10 @@ from orderworks.core.database import make_engine
 from orderworks.core.errors import Unavailable
 from orderworks.core.settings import Settings
 from orderworks_app.cli.options import AsJson
-from orderworks_app.operations.timespans import span
-from orderworks_app.terminal import console, plain, print_json, say, table
+from orderworks_app.operations.timespans import format_span
+from orderworks_app.terminal import console, escaped, print_json, print_sentence, table
 from worker.beat import entries as schedule
-from worker.beat.entries import Entry
+from worker.beat.entries import BeatEntry
 from worker.beat.slots import Slot, message_options
 
 commands = typer.Typer(
@@ -25,7 +25,7 @@ commands = typer.Typer(
 
 EntryName = Annotated[str, typer.Argument(help="The entry, by its name in `orderworks beat`.")]
 
-LONGEST = 365 * 24 * 3600
+MAX_PERIOD = 365 * 24 * 3600
 """Seconds. Whoever wants more than a year means to pause it."""
 
 
@@ -39,16 +39,16 @@ def beat(context: typer.Context, *, as_json: AsJson = False) -> None:
     if as_json:
         print_json(entries)
     elif entries:
-        _print(entries)
+        _print_entries(entries)
     else:
-        say("Beat never asked for anything: is `celery -A worker beat` running?")
+        print_sentence("Beat never asked for anything: is `celery -A worker beat` running?")
 
 
 @commands.command("set")
 def set_period(
     entry: EntryName,
     every: Annotated[
-        int | None, typer.Option(min=1, max=LONGEST, help="Seconds between two runs.")
+        int | None, typer.Option(min=1, max=MAX_PERIOD, help="Seconds between two runs.")
     ] = None,
     *,
     default: Annotated[bool, typer.Option("--default", help="As it is configured.")] = False,
@@ -85,10 +85,10 @@ def run(entry: EntryName, *, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     else:
-        say(f"Asked for {plain(found.task)}.")
+        print_sentence(f"Asked for {escaped(found.task)}.")
 
 
-def _send(entry: Entry) -> None:
+def _send(entry: BeatEntry) -> None:
     from worker.celery import app  # noqa: PLC0415 - reads all of Celery's settings
 
     options = message_options(Slot(entry.entry, entry.configured, forced=True), entry.every)
@@ -98,37 +98,41 @@ def _send(entry: Entry) -> None:
         raise Unavailable(f"the broker took no message: {error}") from error
 
 
-def _change(change: Callable[[sa.Connection], Entry], as_json: bool) -> None:  # noqa: FBT001
+def _change(change: Callable[[sa.Connection], BeatEntry], as_json: bool) -> None:  # noqa: FBT001
     with _engine().begin() as connection:
         entry = change(connection)
     if as_json:
         print_json(entry)
     else:
-        _print([entry])
+        _print_entries([entry])
 
 
 def _engine() -> sa.Engine:
     return make_engine(Settings.load(), "orderworks-cli")
 
 
-def _print(entries: list[Entry]) -> None:
+def _print_entries(entries: list[BeatEntry]) -> None:
     lines = table("entry", "task", "every", "last success", "next", right=("every",))
     for each in entries:
-        lines.add_row(plain(each.entry), plain(each.task), _every(each), _last(each), _next(each))
+        lines.add_row(
+            escaped(each.entry), escaped(each.task), _every(each), _last(each), _next(each)
+        )
     console.print(lines)
 
 
-def _every(entry: Entry) -> str:
+def _every(entry: BeatEntry) -> str:
     changed = entry.every != entry.configured
-    return span(entry.every) + (f" [dim](else {span(entry.configured)})[/]" if changed else "")
+    return format_span(entry.every) + (
+        f" [dim](else {format_span(entry.configured)})[/]" if changed else ""
+    )
 
 
-def _last(entry: Entry) -> str:
+def _last(entry: BeatEntry) -> str:
     ago = f"{entry.succeeded_at:%Y-%m-%d %H:%M:%S} UTC" if entry.succeeded_at else "never"
     return f"[red]{ago}[/]" if entry.is_overdue else ago
 
 
-def _next(entry: Entry) -> str:
+def _next(entry: BeatEntry) -> str:
     if entry.due_in is None:
         return "[yellow]paused[/]"
-    return f"in {span(entry.due_in)}" if entry.due_in > 0 else "now"
+    return f"in {format_span(entry.due_in)}" if entry.due_in > 0 else "now"

@@ -10,7 +10,7 @@ from migrations import runner
 from orderworks.core.database import make_engine
 from orderworks.core.errors import ConfigurationError, OrderworksError
 from orderworks.core.settings import Settings
-from orderworks_app.terminal import say
+from orderworks_app.terminal import print_sentence
 
 commands = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help="Look after the schema of the database."
@@ -24,7 +24,7 @@ def upgrade(
     """Bring the schema up to date. Safe to run at any time, by any number of hosts."""
     before = _current()
     _run(lambda: runner.upgrade(revision))
-    _say_moved(before)
+    _print_revisions(before)
 
 
 @commands.command(context_settings={"ignore_unknown_options": True})
@@ -36,13 +36,13 @@ def downgrade(
     """Take the schema back to an earlier revision. What it drops is gone."""
     before = _current()
     _run(lambda: runner.downgrade(revision))
-    _say_moved(before)
+    _print_revisions(before)
 
 
 @commands.command()
 def current() -> None:
     """Show the revision that the database is at, and the newest one."""
-    say(f"{_current()} (newest: {runner.head()})")
+    print_sentence(f"{_current()} (newest: {runner.head()})")
 
 
 @commands.command()
@@ -52,7 +52,7 @@ def check() -> None:
         runner.check()
     except CommandError as error:
         raise OrderworksError(f"The schema differs: {error}") from None
-    say(f"The database is at {runner.head()} and equal to the code's tables.")
+    print_sentence(f"The database is at {runner.head()} and equal to the code's tables.")
 
 
 def _run(step: Callable[[], None]) -> None:
@@ -68,9 +68,9 @@ def _current() -> str:
         return runner.current(connection)
 
 
-def _say_moved(before: str) -> None:
+def _print_revisions(before: str) -> None:
     after = _current()
-    say(
+    print_sentence(
         f"The schema went from {before} to {after}."
         if before != after
         else f"It is at {after} already."

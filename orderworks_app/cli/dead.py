@@ -12,17 +12,17 @@ from orderworks.core.errors import ReplayStopped
 from orderworks.core.redis import make_redis
 from orderworks.core.routing import TaskName
 from orderworks.core.settings import Settings
-from orderworks.updates.dead_letters import Wanted, find_dead
-from orderworks.updates.replay import RATE, Replay, Unreadable
+from orderworks.updates.dead_letters import DeadLetterFilter, list_dead_letters
+from orderworks.updates.replay import DEFAULT_RATE, Replay, Unreadable
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.cli.dead_views import print_letter, print_list, print_replayed, progress_bar
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.options import AsJson
-from orderworks_app.operations.timespans import moment
+from orderworks_app.operations.timespans import parse_moment
 from orderworks_app.terminal import print_json
 from producer.nudges import Nudges
 
-LISTED = 50
+PAGE_SIZE = 50
 """Dead updates that the list has, if nothing else is said."""
 
 
@@ -35,11 +35,13 @@ def dead(  # noqa: PLR0913 - all that dead updates can be found by
     order: Annotated[int | None, typer.Option(help="Only of this order.")] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(parser=moment, metavar="TIME", help="Only that died since then: 2h, 3d, ISO."),
+        typer.Option(
+            parser=parse_moment, metavar="TIME", help="Only that died since then: 2h, 3d, ISO."
+        ),
     ] = None,
     until: Annotated[
         datetime | None,
-        typer.Option(parser=moment, metavar="TIME", help="Only that died before then."),
+        typer.Option(parser=parse_moment, metavar="TIME", help="Only that died before then."),
     ] = None,
     replayed: Annotated[
         bool | None,
@@ -56,7 +58,9 @@ def dead(  # noqa: PLR0913 - all that dead updates can be found by
         bool,
         typer.Option("--replay-all", help="Hand all over again that the filters leave."),
     ] = False,
-    rate: Annotated[int, typer.Option(min=1, help="Updates a second that are replayed.")] = RATE,
+    rate: Annotated[
+        int, typer.Option(min=1, help="Updates a second that are replayed.")
+    ] = DEFAULT_RATE,
     as_json: AsJson = False,
 ) -> None:
     """List the updates that were given up, newest first, with the reason of each; or replay them.
@@ -71,7 +75,7 @@ def dead(  # noqa: PLR0913 - all that dead updates can be found by
     _refuse_contradictions(bool(ids), any(each is not None for each in filters), replay, replay_all)
     if replay_all and replayed:
         raise typer.BadParameter("--replay-all leaves out what was replayed: name it by its id")
-    wanted = Wanted(
+    wanted = DeadLetterFilter(
         ids=ids or (),
         reason=reason or "",
         order_id=order,
@@ -94,13 +98,13 @@ def _refuse_contradictions(named: bool, filtered: bool, replay: bool, replay_all
         raise typer.BadParameter("--replay-all replays all; --replay those that are named")
 
 
-def _list(wanted: Wanted, limit: int | None, as_json: bool) -> None:  # noqa: FBT001
-    most = limit or (None if wanted.ids else LISTED)
+def _list(criteria: DeadLetterFilter, limit: int | None, as_json: bool) -> None:  # noqa: FBT001
+    most = limit or (None if criteria.ids else PAGE_SIZE)
     with make_engine(Settings.load(), "orderworks-cli").connect() as connection:
-        found = find_dead(connection, wanted, most)
+        found = list_dead_letters(connection, criteria, most)
     if as_json:
         print_json(found)
-    elif wanted.ids:
+    elif criteria.ids:
         for letter in found.dead:
             print_letter(letter)
     else:
@@ -111,7 +115,7 @@ def _list(wanted: Wanted, limit: int | None, as_json: bool) -> None:  # noqa: FB
         )
 
 
-def _replay(wanted: Wanted, limit: int | None, rate: int, as_json: bool) -> None:  # noqa: FBT001
+def _replay(criteria: DeadLetterFilter, limit: int | None, rate: int, as_json: bool) -> None:  # noqa: FBT001
     settings = Settings.load()
     nudges = Nudges(settings.broker)
     with make_redis(settings.stream, settings.redis_timeout) as client:
@@ -123,17 +127,17 @@ def _replay(wanted: Wanted, limit: int | None, rate: int, as_json: bool) -> None
         )
         try:
             with nullcontext(lambda _done, _of: None) if as_json else progress_bar() as show:
-                done = run.run(wanted, limit, show)
+                done = run.run(criteria, limit, show)
         except ReplayStopped as stopped:
-            _say_replayed(stopped.replayed, stopped.left, [], as_json)
+            _print_replayed(stopped.replayed, stopped.left, [], as_json)
             raise stopped.cause from None
         finally:
             nudges.close()
-    _say_replayed(done.replayed, 0, done.unreadable, as_json)
+    _print_replayed(done.replayed, 0, done.unreadable, as_json)
     if done.unreadable:
         raise typer.Exit(FAILED)
 
 
-def _say_replayed(replayed: int, left: int, unreadable: list[Unreadable], as_json: bool) -> None:  # noqa: FBT001
+def _print_replayed(replayed: int, left: int, unreadable: list[Unreadable], as_json: bool) -> None:  # noqa: FBT001
     document: dict[str, Any] = {"replayed": replayed, "left": left, "unreadable": unreadable}
     print_json(document) if as_json else print_replayed(replayed, left, unreadable)

@@ -8,50 +8,50 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from orderworks.updates.dead_letters import Letter
 from orderworks.updates.replay import Unreadable
-from orderworks_app.operations.timespans import span
-from orderworks_app.terminal import console, plain, say, table
+from orderworks_app.operations.timespans import format_span
+from orderworks_app.terminal import console, escaped, print_sentence, table
 
-SHOWN = 60
+PAYLOAD_CHARS = 60
 """Characters of an update that the list shows."""
 
 
-def print_list(found: Sequence[Letter]) -> None:
+def print_list(letters: Sequence[Letter]) -> None:
     """A line for each dead update."""
     lines = table(
         "id", "order", "died", "tries", "reason", "update", right=("id", "order", "tries")
     )
-    for each in found:
+    for each in letters:
         lines.add_row(
             str(each.id),
             _order(each),
             _when(each),
             str(each.attempts),
-            plain(each.reason),
-            plain(_cut(each.payload)),
+            escaped(each.reason),
+            escaped(_shorten(each.payload)),
         )
     console.print(lines)
 
 
 def print_letter(letter: Letter) -> None:
     """All that is known of one."""
-    say(
+    print_sentence(
         f"Dead update {letter.id} of order {_order(letter)}, accepted "
         f"{letter.accepted_at:%Y-%m-%d %H:%M:%S} UTC as {letter.entry}, died {_when(letter)} "
         f"after {letter.attempts:,} attempts."
     )
-    say(f"Why: {plain(letter.reason)}")
-    say(f"The update: {plain(letter.payload)}")
+    print_sentence(f"Why: {escaped(letter.reason)}")
+    print_sentence(f"The update: {escaped(letter.payload)}")
     if letter.version is not None:
-        say(f"Its version: {letter.version}")
+        print_sentence(f"Its version: {letter.version}")
 
 
 def print_replayed(replayed: int, left: int, unreadable: Sequence[Unreadable]) -> None:
     """What a replay did, and what it could not."""
     rest = f"; {left:,} are left" if left else ""
-    say(f"Replayed {replayed:,} updates{rest}.")
+    print_sentence(f"Replayed {replayed:,} updates{rest}.")
     for each in unreadable:
-        reason = plain(each.reason)
-        say(f"[red]Dead update {each.id} stays: it cannot be read: {reason}[/]")
+        reason = escaped(each.reason)
+        print_sentence(f"[red]Dead update {each.id} stays: it cannot be read: {reason}[/]")
 
 
 @contextmanager
@@ -74,9 +74,9 @@ def _order(letter: Letter) -> str:
 
 
 def _when(letter: Letter) -> str:
-    ago = f"{span((datetime.now(UTC) - letter.died_at).total_seconds())} ago"
+    ago = f"{format_span((datetime.now(UTC) - letter.died_at).total_seconds())} ago"
     return f"{ago}, replayed" if letter.replayed_at else ago
 
 
-def _cut(payload: str) -> str:
-    return payload if len(payload) <= SHOWN else f"{payload[: SHOWN - 1]}…"
+def _shorten(payload: str) -> str:
+    return payload if len(payload) <= PAYLOAD_CHARS else f"{payload[: PAYLOAD_CHARS - 1]}…"

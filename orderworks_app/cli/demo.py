@@ -15,11 +15,11 @@ import typer
 from orderworks.core.settings import Settings
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.reports import print_report
-from orderworks_app.cli.stack import end_as_by_ctrl_c
+from orderworks_app.cli.stack import signals_as_interrupt
 from orderworks_app.demo.scenario import Demo
 from orderworks_app.embedded.home import AlreadyRunning
 from orderworks_app.embedded.stack import running_stack
-from orderworks_app.terminal import say
+from orderworks_app.terminal import print_sentence
 
 REPORT_INTERVAL = "5"
 """Seconds between refreshes in the demo, so that nobody waits half a minute for beat."""
@@ -37,19 +37,19 @@ def demo(
     runs, or starts one for its own time; the data stay in ORDERWORKS_HOME.
     """
     began = time.monotonic()
-    end_as_by_ctrl_c()
+    signals_as_interrupt()
     with _stack(Settings.load().orderworks_home):
         settings = Settings.load()
-        say(f"[green]✓[/] all parts are up after {time.monotonic() - began:.1f} s")
+        print_sentence(f"[green]✓[/] all parts are up after {time.monotonic() - began:.1f} s")
         with tempfile.TemporaryDirectory(prefix="orderworks-demo-") as folder:
             proven = Demo(settings, Path(folder), print_report).run(orders)
         for check in proven:
             sign = "[green]✓[/]" if check.holds else "[red]✗[/]"
-            say(f"{sign} {check.claim}: {check.figures}")
+            print_sentence(f"{sign} {check.statement}: {check.figures}")
         holds = all(check.holds for check in proven)
         verdict = "All checks hold" if holds else "[red]Not all checks hold[/]"
-        say(f"\n{verdict}, after {time.monotonic() - began:.0f} s in all.")
-        _say_where(settings, keep=keep)
+        print_sentence(f"\n{verdict}, after {time.monotonic() - began:.0f} s in all.")
+        _print_addresses(settings, keep=keep)
     if not holds:
         raise typer.Exit(FAILED)
 
@@ -57,7 +57,7 @@ def demo(
 @contextmanager
 def _stack(home: Path) -> Iterator[None]:
     """The running stack of this home, or one for the time of the block."""
-    say(
+    print_sentence(
         "PostgreSQL, Valkey, Celery workers, beat and Flower, "
         f"for real, on this machine; data under {home}\n"
     )
@@ -65,17 +65,19 @@ def _stack(home: Path) -> Iterator[None]:
     try:
         with running_stack(home):
             yield
-            say("Stopping all of it; the data are kept.")
+            print_sentence("Stopping all of it; the data are kept.")
     except AlreadyRunning:
         yield
 
 
-def _say_where(settings: Settings, *, keep: bool) -> None:
+def _print_addresses(settings: Settings, *, keep: bool) -> None:
     command = sys.argv[0] if Path(sys.argv[0]).name == "orderworks" else "orderworks"
     if keep:
-        say(f"Flower: {settings.flower_url} (password: `{command} env`). Ctrl-C ends it all.")
+        print_sentence(
+            f"Flower: {settings.flower_url} (password: `{command} env`). Ctrl-C ends it all."
+        )
         threading.Event().wait()
-    say(
+    print_sentence(
         f"Flower showed the tasks at {settings.flower_url}. To have it all running, type "
         f"`{command} up`, and in another terminal\n`{command} status`, "
         f"`{command} report top-customers` or `{command} imports`."

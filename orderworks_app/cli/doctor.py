@@ -10,13 +10,13 @@ from orderworks_app.terminal import console, table
 def doctor() -> None:
     """Look for set-ups that are known to go wrong, and say what to do about each."""
     # It reads Celery's table, which has to know the broker as soon as it is imported.
-    from orderworks_app.observability.doctor import checkup  # noqa: PLC0415 - as said
+    from orderworks_app.observability.doctor import run_checks  # noqa: PLC0415 - as said
 
-    findings = checkup(Settings.load())
+    findings = run_checks(Settings.load())
     lines = table("", "check", "found", "do")
     for finding in findings:
-        sign = "[green]✓[/]" if finding.well else "[red]✗[/]"
-        lines.add_row(sign, finding.check, finding.found, "" if finding.well else finding.remedy)
+        sign = "[green]✓[/]" if finding.ok else "[red]✗[/]"
+        lines.add_row(sign, finding.check, finding.observed, "" if finding.ok else finding.remedy)
     console.print(lines)
-    if not all(finding.well for finding in findings):
+    if not all(finding.ok for finding in findings):
         raise typer.Exit(FAILED)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import redis
 import sqlalchemy as sa
 
-from orderworks.core.database import unavailable
+from orderworks.core.database import database_unavailable
 from orderworks.core.errors import (
     ConfigurationError,
     DeadUpdateNotFound,
@@ -26,7 +26,7 @@ from orderworks.core.settings import Settings
 FAILED = 1
 WRONG_USAGE = 2
 
-_USERS_OWN = (
+_USER_ERRORS = (
     ConfigurationError,
     InvalidInput,
     ImportNotFound,
@@ -39,11 +39,11 @@ _UNDEFINED_TABLE = "42P01"
 
 
 @contextmanager
-def clear_failures() -> Iterator[None]:
+def report_failures() -> Iterator[None]:
     """Turn the errors that a person can do something about into a line and an exit status."""
     try:
         yield
-    except _USERS_OWN as error:
+    except _USER_ERRORS as error:
         _end(error, WRONG_USAGE)
     except OrderworksError as error:
         _end(error, FAILED)
@@ -56,7 +56,7 @@ def clear_failures() -> Iterator[None]:
 def _database_failure(error: sa.exc.DBAPIError) -> OrderworksError:
     if getattr(error.orig, "pgcode", None) == _UNDEFINED_TABLE:
         return OrderworksError("The database has no schema yet: run `orderworks db upgrade`")
-    return unavailable(error, Settings.load().database)
+    return database_unavailable(error, Settings.load().database)
 
 
 def _end(error: Exception, status: int) -> None:

@@ -9,41 +9,43 @@ from orderworks_app.cli.options import AsJson
 from orderworks_app.operations.imports import Imports, Steer
 from orderworks_app.terminal import print_json
 
-ImportId = Annotated[str, typer.Argument(help="The import, by its id in `orderworks imports`.")]
+ImportIdArgument = Annotated[
+    str, typer.Argument(help="The import, by its id in `orderworks imports`.")
+]
 
 
-def pause(import_id: ImportId, *, as_json: AsJson = False) -> None:
+def pause(import_id: ImportIdArgument, *, as_json: AsJson = False) -> None:
     """Let workers start no further chunk of a running import.
 
     Chunks that are being loaded are loaded to their end. `orderworks resume` goes on with the rest, and
     the file is kept until then.
     """
-    _steer(import_id, Steer.PAUSE, as_json)
+    _apply_action(import_id, Steer.PAUSE, as_json)
 
 
-def resume(import_id: ImportId, *, as_json: AsJson = False) -> None:
+def resume(import_id: ImportIdArgument, *, as_json: AsJson = False) -> None:
     """Let a paused import go on."""
-    _steer(import_id, Steer.RESUME, as_json)
+    _apply_action(import_id, Steer.RESUME, as_json)
 
 
-def cancel(import_id: ImportId, *, as_json: AsJson = False) -> None:
+def cancel(import_id: ImportIdArgument, *, as_json: AsJson = False) -> None:
     """End a running or paused import before its time; it cannot be resumed.
 
     What is loaded stays loaded. Chunks that are being loaded are loaded to their end.
     """
-    _steer(import_id, Steer.CANCEL, as_json)
+    _apply_action(import_id, Steer.CANCEL, as_json)
 
 
-def retry(import_id: ImportId, *, as_json: AsJson = False) -> None:
+def retry(import_id: ImportIdArgument, *, as_json: AsJson = False) -> None:
     """Start those chunks of an import again that were given up.
 
     For when what was in their way is mended: a constraint of the database, a host without the spool.
     """
-    _steer(import_id, Steer.RETRY, as_json)
+    _apply_action(import_id, Steer.RETRY, as_json)
 
 
-def _steer(import_id: str, steer: Steer, as_json: bool) -> None:  # noqa: FBT001 - how to show it
-    with Imports.of_environment() as imports:
+def _apply_action(import_id: str, steer: Steer, as_json: bool) -> None:  # noqa: FBT001 - how to show it
+    with Imports.from_environment() as imports:
         summary = imports.steer(import_id, steer)
     if as_json:
         print_json(summary)

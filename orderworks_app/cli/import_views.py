@@ -7,39 +7,39 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn
 
 from orderworks.imports.progress import COUNTS, Summary
-from orderworks_app.operations.timespans import span
-from orderworks_app.terminal import console, plain, say, table
+from orderworks_app.operations.timespans import format_span
+from orderworks_app.terminal import console, escaped, print_sentence, table
 
-WOULD = ("insert", "change", "unchanged", "stale", "superseded", "rejected")
+DRY_RUN_COUNTS = ("insert", "change", "unchanged", "stale", "superseded", "rejected")
 
 
-def print_list(found: Sequence[Summary]) -> None:
+def print_list(summaries: Sequence[Summary]) -> None:
     """A line for each import."""
     lines = table("id", "kind", "source", "status", "rows", *COUNTS, right=("rows", *COUNTS))
-    for each in found:
+    for each in summaries:
         counts = [f"{each[name]:,}" for name in ("rows", *COUNTS)]
-        lines.add_row(each["id"], each["kind"], plain(each["source"]), each["status"], *counts)
+        lines.add_row(each["id"], each["kind"], escaped(each["source"]), each["status"], *counts)
     console.print(lines)
 
 
 def print_summary(summary: Summary) -> None:
     """What became of an import, or how far it is; of a dry run, what would become of it."""
     if summary.get("would"):
-        _print_would(summary)
+        _print_dry_run(summary)
         return
     counts = ", ".join(f"{summary[name]:,} {name}" for name in COUNTS if summary[name])
-    say(
-        f"Import {summary['id']} of {plain(summary['source'])}: {summary['status']}, "
+    print_sentence(
+        f"Import {summary['id']} of {escaped(summary['source'])}: {summary['status']}, "
         f"{summary['rows'] or 0:,} rows: {counts or 'nothing done'}."
     )
     if summary["status"] in ("running", "paused"):
-        say(f"So far {way(summary)}.")
+        print_sentence(f"So far {progress_line(summary)}.")
     if summary["error"]:
-        say(f"[red]{plain(summary['error'])}[/]")
-    _point_on(summary)
+        print_sentence(f"[red]{escaped(summary['error'])}[/]")
+    _print_next_step(summary)
 
 
-def would_stop(summary: Summary) -> bool:
+def would_exceed_rejects(summary: Summary) -> bool:
     """Whether the import of a dry run would have more rejects than it may have."""
     would, most = summary.get("would"), summary.get("max_rejects")
     if not would or most is None:
@@ -47,20 +47,20 @@ def would_stop(summary: Summary) -> bool:
     return bool(would["rejected"] > most)
 
 
-def _point_on(summary: Summary) -> None:
+def _print_next_step(summary: Summary) -> None:
     """Say what can be done about it."""
     if summary["mended"]:
-        say(f"{summary['mended']:,} of the rejected rows came again, mended.")
+        print_sentence(f"{summary['mended']:,} of the rejected rows came again, mended.")
     if summary["rejected"] > summary["mended"]:
-        say(f"See why with `orderworks rejects {summary['id']}`.")
+        print_sentence(f"See why with `orderworks rejects {summary['id']}`.")
     if summary["quarantined"]:
-        say(
+        print_sentence(
             f"{summary['quarantined']:,} of {summary['chunks']:,} chunks were given up; "
             f"`orderworks retry {summary['id']}` starts them again."
         )
 
 
-def way(summary: Summary) -> str:
+def progress_line(summary: Summary) -> str:
     """How far an import is: rows, bytes, chunks, how fast, and how long it will take."""
     done = sum(summary[name] for name in COUNTS)
     rows = "?" if summary["rows"] is None else f"{summary['rows']:,}"
@@ -73,7 +73,7 @@ def way(summary: Summary) -> str:
     if summary["rows_per_second"] is not None:
         parts.append(f"{summary['rows_per_second']:,.0f} rows/s")
     if summary["eta_seconds"] is not None:
-        parts.append(f"{span(summary['eta_seconds'])} left")
+        parts.append(f"{format_span(summary['eta_seconds'])} left")
     return ", ".join(parts)
 
 
@@ -89,27 +89,33 @@ def progress_bar() -> Iterator[Callable[[Summary], None]]:
         bar = progress.add_task("import", total=None, id="", status="", way="")
 
         def show(summary: Summary) -> None:
-            fields = {"id": summary["id"], "status": summary["status"], "way": way(summary)}
+            fields = {
+                "id": summary["id"],
+                "status": summary["status"],
+                "way": progress_line(summary),
+            }
             done, total = summary["bytes_done"], summary["bytes"]
             progress.update(bar, completed=done, total=total, **fields)
 
         yield show
 
 
-def _print_would(summary: Summary) -> None:
+def _print_dry_run(summary: Summary) -> None:
     would = summary["would"]
-    counts = ", ".join(f"{would[name]:,} {name}" for name in WOULD if would[name])
-    say(
-        f"Dry run of {plain(summary['source'])}, nothing was changed. "
+    counts = ", ".join(f"{would[name]:,} {name}" for name in DRY_RUN_COUNTS if would[name])
+    print_sentence(
+        f"Dry run of {escaped(summary['source'])}, nothing was changed. "
         f"It has {summary['rows']:,} rows: {counts or 'none'}."
     )
-    say(f"Customers whose cached reads would be dropped: {would['customers']:,}.")
-    say(f"Reports that would change: {', '.join(would['reports']) or 'none'}.")
-    say(f"The import would take about {span(would['seconds'])}.")
+    print_sentence(f"Customers whose cached reads would be dropped: {would['customers']:,}.")
+    print_sentence(f"Reports that would change: {', '.join(would['reports']) or 'none'}.")
+    print_sentence(f"The import would take about {format_span(would['seconds'])}.")
     if summary["strict"] and would["rejected"]:
-        say("Nothing would be imported: the import is strict.")
-    if would_stop(summary):
-        say(f"The import would stop: more than {summary['max_rejects']:,} rows would be rejected.")
+        print_sentence("Nothing would be imported: the import is strict.")
+    if would_exceed_rejects(summary):
+        print_sentence(
+            f"The import would stop: more than {summary['max_rejects']:,} rows would be rejected."
+        )
     _print_rows("The first differences:", would["differences"])
     _print_rows("The first rejected rows:", would["rejects"])
 
@@ -118,10 +124,10 @@ def _print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
     """Rows of a kind as a table; nothing where there are none."""
     if not rows:
         return
-    say(title)
+    print_sentence(title)
     lines = table(*rows[0])
     for row in rows:
-        lines.add_row(*("" if cell is None else plain(str(cell)) for cell in row.values()))
+        lines.add_row(*("" if cell is None else escaped(str(cell)) for cell in row.values()))
     console.print(lines)
 
 

@@ -13,18 +13,23 @@ from orderworks.core.errors import InvalidInput, Unavailable
 from orderworks.imports.columns import parse_mapping
 from orderworks.imports.ledger import list_imports
 from orderworks.imports.progress import ENDED, Summary
-from orderworks.imports.rejects import Reject, as_csv, iter_rejects, iter_unmended
+from orderworks.imports.rejects import RejectedRow, as_csv, iter_rejects, iter_uncorrected
 from orderworks_app.cli.failures import FAILED
-from orderworks_app.cli.import_views import print_list, print_summary, progress_bar, would_stop
+from orderworks_app.cli.import_views import (
+    print_list,
+    print_summary,
+    progress_bar,
+    would_exceed_rejects,
+)
 from orderworks_app.cli.options import AsJson
 from orderworks_app.operations.imports import FileKind, Format, Imports
-from orderworks_app.terminal import print_json, say
+from orderworks_app.terminal import print_json, print_sentence
 from producer import ImportJob, Producer
 
-LOOK_EVERY = 0.5
+POLL_INTERVAL = 0.5
 """Seconds between two looks at the ledger."""
 
-LISTED = 50
+PAGE_SIZE = 50
 """Imports that the list has at the most."""
 
 
@@ -105,8 +110,8 @@ def import_file(  # noqa: PLR0913 - all that can be said of a file
     """
     mapping = parse_mapping(map_) if map_ else None
     if parent and not (kind and mapping):
-        with Imports.of_environment() as known:
-            known.remind_of(parent)
+        with Imports.from_environment() as known:
+            known.republish_parent(parent)
     with Producer.from_settings() as producer:
         job = producer.import_file(
             _standard_input() if file == "-" else file,
@@ -122,11 +127,13 @@ def import_file(  # noqa: PLR0913 - all that can be said of a file
             dry_run=dry_run,
         )
         if job.repeated and not as_json:
-            say(f"This content was imported before as {job.id}; --again imports it anew.")
+            print_sentence(
+                f"This content was imported before as {job.id}; --again imports it anew."
+            )
         if follow or dry_run:
-            _end_with(_waited_for(job, as_json), job, as_json)
+            _print_end(_wait_for(job, as_json), job, as_json)
         else:
-            _say_accepted(job, as_json)
+            _print_accepted(job, as_json)
 
 
 def imports(
@@ -146,16 +153,16 @@ def imports(
     """
     if import_id is None and follow:
         raise InvalidInput("--follow shows one import: give its id")
-    with Imports.of_environment() as known:
+    with Imports.from_environment() as known:
         if import_id is None:
             _list(known, as_json)
             return
         if follow:
             _follow(known, import_id, as_json)
-        summary = known.look(import_id)
+        summary = known.find_with_wait_state(import_id)
         _show(summary, as_json)
         if follow:
-            _end_like(summary)
+            _exit_with_status(summary)
 
 
 def rejects(
@@ -180,10 +187,10 @@ def rejects(
     line as it is, then `orderworks import bad.csv --parent ID`. A cell that begins like a formula has
     a ' before it, for spreadsheets; the import takes it away.
     """
-    with Imports.of_environment() as known:
-        layout = known.layout(import_id)
+    with Imports.from_environment() as known:
+        layout = known.file_format(import_id)
         with known.ledger.connect() as connection:
-            found = (iter_rejects if all_ else iter_unmended)(connection, import_id)
+            found = (iter_rejects if all_ else iter_uncorrected)(connection, import_id)
             if as_json:
                 print_json([each._asdict() for each in found])
             elif format_ is Format.JSONL:
@@ -202,40 +209,40 @@ def _standard_input() -> BinaryIO:
     return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
 
 
-def _list(known: Imports, as_json: bool) -> None:  # noqa: FBT001 - how it is shown
-    with known.ledger.connect() as connection:
-        found = list_imports(connection, LISTED + 1)
-    shown = found[:LISTED]
+def _list(store: Imports, as_json: bool) -> None:  # noqa: FBT001 - how it is shown
+    with store.ledger.connect() as connection:
+        found = list_imports(connection, PAGE_SIZE + 1)
+    shown = found[:PAGE_SIZE]
     print_json(shown) if as_json else print_list(shown)
-    if len(found) > LISTED:
-        sys.stderr.write(f"orderworks: only the newest {LISTED} imports are shown\n")
+    if len(found) > PAGE_SIZE:
+        sys.stderr.write(f"orderworks: only the newest {PAGE_SIZE} imports are shown\n")
 
 
-def _waited_for(job: ImportJob, as_json: bool) -> Summary:  # noqa: FBT001 - how it is shown
+def _wait_for(job: ImportJob, as_json: bool) -> Summary:  # noqa: FBT001 - how it is shown
     if as_json:
         return job.wait()
     with progress_bar() as show:
         return job.wait(on_progress=show)
 
 
-def _end_with(summary: Summary, job: ImportJob, as_json: bool) -> None:  # noqa: FBT001
+def _print_end(summary: Summary, job: ImportJob, as_json: bool) -> None:  # noqa: FBT001
     """Print how the import ended, and end likewise."""
     if as_json:
         print_json({**summary, "repeated": job.repeated})
     else:
         print_summary(summary)
-    _end_like(summary)
+    _exit_with_status(summary)
 
 
-def _end_like(summary: Summary) -> None:
+def _exit_with_status(summary: Summary) -> None:
     """End with the status that tells how the import ended."""
     rejected = (summary.get("would") or summary)["rejected"]
     impure = summary["strict"] and rejected
-    if summary["status"] != "done" or impure or would_stop(summary):
+    if summary["status"] != "done" or impure or would_exceed_rejects(summary):
         raise typer.Exit(FAILED)
 
 
-def _say_accepted(job: ImportJob, as_json: bool) -> None:  # noqa: FBT001
+def _print_accepted(job: ImportJob, as_json: bool) -> None:  # noqa: FBT001
     if as_json:
         summary: Summary = {"id": job.id, "status": "accepted"}
         # It is accepted whether or not that can be seen.
@@ -243,7 +250,9 @@ def _say_accepted(job: ImportJob, as_json: bool) -> None:  # noqa: FBT001
             summary = job.progress() or summary
         print_json({**summary, "repeated": job.repeated})
     elif not job.repeated:
-        say(f"Accepted as import {job.id}. Follow it with `orderworks imports {job.id} --follow`.")
+        print_sentence(
+            f"Accepted as import {job.id}. Follow it with `orderworks imports {job.id} --follow`."
+        )
 
 
 def _show(summary: Summary, as_json: bool) -> None:  # noqa: FBT001
@@ -252,26 +261,26 @@ def _show(summary: Summary, as_json: bool) -> None:  # noqa: FBT001
         return
     print_summary(summary)
     if summary["waits_for_updates"]:
-        say("It is kept back until the order updates that wait are applied.")
+        print_sentence("It is kept back until the order updates that wait are applied.")
 
 
-def _follow(known: Imports, import_id: str, as_json: bool) -> None:  # noqa: FBT001
+def _follow(store: Imports, import_id: str, as_json: bool) -> None:  # noqa: FBT001
     """Wait until an import ended, and show how far it is."""
     if as_json:
-        _watch(known, import_id, lambda _summary: None)
+        _poll(store, import_id, lambda _summary: None)
         return
     with progress_bar() as show:
-        _watch(known, import_id, show)
+        _poll(store, import_id, show)
 
 
-def _watch(known: Imports, import_id: str, show: Callable[[Summary], None]) -> None:
+def _poll(store: Imports, import_id: str, show: Callable[[Summary], None]) -> None:
     while True:
-        summary = known.find(import_id)
+        summary = store.find(import_id)
         show(summary)
         if summary["status"] in ENDED:
             return
-        time.sleep(LOOK_EVERY)
+        time.sleep(POLL_INTERVAL)
 
 
-def _json_lines(found: Iterable[Reject]) -> Iterable[str]:
-    return (msgspec.json.encode(each._asdict()).decode() + "\n" for each in found)
+def _json_lines(rejected: Iterable[RejectedRow]) -> Iterable[str]:
+    return (msgspec.json.encode(each._asdict()).decode() + "\n" for each in rejected)

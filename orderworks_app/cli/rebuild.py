@@ -14,13 +14,13 @@ from orderworks import cache
 from orderworks.core.database import make_engine
 from orderworks.core.redis import make_redis
 from orderworks.core.settings import Settings
-from orderworks.reports.excluded_statuses import listed
-from orderworks.reports.rebuild import OnStep, Rebuild, Rebuilt
-from orderworks.reports.reconcile import Counted
+from orderworks.reports.excluded_statuses import format_statuses
+from orderworks.reports.rebuild import OnStep, Rebuild, RebuildResult
+from orderworks.reports.reconcile import ReconcileCounts
 from orderworks.reports.refresh import refresh
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.options import AsJson
-from orderworks_app.terminal import plain, print_json, say
+from orderworks_app.terminal import escaped, print_json, print_sentence
 
 
 def rebuild(
@@ -48,7 +48,7 @@ def rebuild(
         print_json(_document(found))
     else:
         _print(found, _what_to_do if check else _what_was_done)
-    if check and (found.has_drifted or found.in_force != found.wanted):
+    if check and (found.has_drifted or found.in_force != found.excluded):
         raise typer.Exit(FAILED)
 
 
@@ -71,52 +71,52 @@ def progress() -> Iterator[OnStep]:
         yield lambda what, counted: shown.update(bar, description=f"{what} {_amount(counted)}")
 
 
-def _amount(counted: Counted) -> str:
+def _amount(counted: ReconcileCounts) -> str:
     return f"{counted.orders:,} orders of {counted.customers:,} customers"
 
 
-def _document(found: Rebuilt) -> dict[str, object]:
-    counted = found.recounted or found.drift or Counted()
+def _document(result: RebuildResult) -> dict[str, object]:
+    counted = result.recounted or result.drift or ReconcileCounts()
     return {
         "orders": counted.orders,
         "customers": counted.customers,
-        "drift": found.drift and found.drift.by_table,
-        "recounted_for": found.recounted_for,
-        "recounted": found.recounted and found.recounted.by_table,
-        "uncounted_statuses": {"in_force": found.in_force, "wanted": found.wanted},
-        "seconds": found.seconds,
+        "drift": result.drift and result.drift.by_table,
+        "recounted_for": result.recounted_for,
+        "recounted": result.recounted and result.recounted.by_table,
+        "uncounted_statuses": {"in_force": result.in_force, "wanted": result.excluded},
+        "seconds": result.seconds,
     }
 
 
-def _print(found: Rebuilt, conclude: Callable[[Rebuilt], Iterator[str]]) -> None:
-    if found.drift:
-        what = f"{_rows(found.drift)} had drifted" if found.has_drifted else "no drift"
-        say(f"Compared {_amount(found.drift)}: {what}.")
-    if found.recounted:
-        say(
-            f"Recounted {_amount(found.recounted)} for {plain(listed(found.recounted_for))}: "
-            f"{_rows(found.recounted)}."
+def _print(result: RebuildResult, conclude: Callable[[RebuildResult], Iterator[str]]) -> None:
+    if result.drift:
+        what = f"{_rows(result.drift)} had drifted" if result.has_drifted else "no drift"
+        print_sentence(f"Compared {_amount(result.drift)}: {what}.")
+    if result.recounted:
+        print_sentence(
+            f"Recounted {_amount(result.recounted)} for "
+            f"{escaped(format_statuses(result.recounted_for))}: {_rows(result.recounted)}."
         )
-    for sentence in conclude(found):
-        say(sentence)
-    say(f"[dim]{found.seconds:,.1f} s[/]")
+    for sentence in conclude(result):
+        print_sentence(sentence)
+    print_sentence(f"[dim]{result.seconds:,.1f} s[/]")
 
 
-def _rows(counted: Counted) -> str:
+def _rows(counted: ReconcileCounts) -> str:
     rows = (f"{number:,} rows of {table}" for table, number in counted.by_table.items() if number)
     return ", ".join(rows) or "no row changed"
 
 
-def _what_to_do(found: Rebuilt) -> Iterator[str]:
-    if found.has_drifted:
+def _what_to_do(result: RebuildResult) -> Iterator[str]:
+    if result.has_drifted:
         yield "Nothing is changed: `orderworks rebuild` mends it."
-    if found.in_force != found.wanted:
+    if result.in_force != result.excluded:
         yield (
-            f"Reports leave out {plain(listed(found.in_force))}; UNCOUNTED_STATUSES is "
-            f"{plain(listed(found.wanted))}: `orderworks rebuild` puts it in force."
+            f"Reports leave out {escaped(format_statuses(result.in_force))}; UNCOUNTED_STATUSES is "
+            f"{escaped(format_statuses(result.excluded))}: `orderworks rebuild` puts it in force."
         )
 
 
-def _what_was_done(found: Rebuilt) -> Iterator[str]:
-    if found.has_drifted or found.recounted:
+def _what_was_done(result: RebuildResult) -> Iterator[str]:
+    if result.has_drifted or result.recounted:
         yield "All is right now; the next refresh publishes it."

@@ -11,7 +11,7 @@ from string import Template
 
 from orderworks.reports.top_customers import Report, TopCustomer
 from orderworks.reports.windows import Window
-from orderworks_app.operations.timespans import span
+from orderworks_app.operations.timespans import format_span
 
 _PAGE = Template("""\
 <!doctype html>
@@ -81,7 +81,7 @@ _ROW = Template("""\
 <span class="bar" role="img" aria-label="$percent % of the highest" style="width:$percent%"></span></th>
 <td class="number">$orders</td><td class="number">$total</td></tr>""")
 
-_NOBODY = "<p>No customer has counted orders in this window.</p>"
+_NO_CUSTOMERS = "<p>No customer has counted orders in this window.</p>"
 
 
 def render(report: Report, written: datetime) -> str:
@@ -89,9 +89,9 @@ def render(report: Report, written: datetime) -> str:
     return _PAGE.substitute(
         title=_covered(report.window),
         as_of=_time(report.as_of),
-        age=span(max(0.0, (written - report.as_of).total_seconds())),
+        age=format_span(max(0.0, (written - report.as_of).total_seconds())),
         written=_time(written),
-        customers=_table(report.rows) if report.rows else _NOBODY,
+        customers=_table(report.rows) if report.rows else _NO_CUSTOMERS,
     )
 
 

@@ -12,15 +12,15 @@ from orderworks.reports.top_customers import Report, TopCustomers
 from orderworks.reports.windows import Window
 from orderworks_app.cli.options import AsJson
 from orderworks_app.cli.report_html import render
-from orderworks_app.operations.timespans import span
-from orderworks_app.terminal import console, plain, print_json, say, table
+from orderworks_app.operations.timespans import format_span
+from orderworks_app.terminal import console, escaped, print_json, print_sentence, table
 
 commands = typer.Typer(rich_markup_mode="markdown")
 
-BAR = 24
+BAR_WIDTH = 24
 """Characters of the longest bar, where they fit."""
 
-LIMIT = 10
+DEFAULT_LIMIT = 10
 
 STANDARD_OUTPUT = Path("-")
 
@@ -35,7 +35,7 @@ def report(context: typer.Context) -> None:
 @commands.command("top-customers")
 def top_customers(
     window: Annotated[Window, typer.Option(help="Days, today included, in UTC.")] = Window.ALL,
-    limit: Annotated[int, typer.Option(min=1, help="Customers to list.")] = LIMIT,
+    limit: Annotated[int, typer.Option(min=1, help="Customers to list.")] = DEFAULT_LIMIT,
     min_orders: Annotated[int, typer.Option(min=1, help="Leave out those with fewer.")] = 1,
     html: Annotated[
         Path | None,
@@ -56,12 +56,12 @@ def top_customers(
         print_report(found)
 
 
-def _read(window: Window, limit: int = LIMIT, min_orders: int = 1) -> Report:
+def _read(window: Window, limit: int = DEFAULT_LIMIT, min_orders: int = 1) -> Report:
     return TopCustomers.from_settings().read(window, limit, min_orders)
 
 
-def _write_page(found: Report, file: Path) -> None:
-    page = render(found, datetime.now(UTC))
+def _write_page(top: Report, file: Path) -> None:
+    page = render(top, datetime.now(UTC))
     if file == STANDARD_OUTPUT:
         sys.stdout.buffer.write(page.encode())
         return
@@ -69,26 +69,26 @@ def _write_page(found: Report, file: Path) -> None:
         file.write_text(page, encoding="utf-8")
     except OSError as error:
         raise typer.BadParameter(f"cannot write {file}: {error.strerror}") from None
-    say(f"Wrote {plain(str(file))}: {len(found.rows)} customers, window {found.window}.")
+    print_sentence(f"Wrote {escaped(str(file))}: {len(top.rows)} customers, window {top.window}.")
 
 
-def print_report(found: Report) -> None:
+def print_report(top: Report) -> None:
     """The report as a table with bars."""
     lines = table("customer", "name", "orders", "total", "", right=("customer", "orders", "total"))
-    lines.columns[-1].max_width = BAR
-    highest = float(max((row.total for row in found.rows), default=0)) or 1.0
-    for row in found.rows:
+    lines.columns[-1].max_width = BAR_WIDTH
+    highest = float(max((row.total for row in top.rows), default=0)) or 1.0
+    for row in top.rows:
         # Drawn as wide as there is room: a bar that is cut off compares with no other one.
-        bar = Bar(highest, 0, max(float(row.total), highest / BAR), color="cyan")
+        bar = Bar(highest, 0, max(float(row.total), highest / BAR_WIDTH), color="cyan")
         lines.add_row(
             str(row.customer_id),
-            plain(row.name),
+            escaped(row.name),
             f"{row.orders:,}",
             f"{row.total:,}",
             bar,
         )
     console.print(lines)
-    old = max(0.0, (datetime.now(UTC) - found.as_of).total_seconds())
-    say(
-        f"[dim]window {found.window}, as of {span(old)} ago ({found.as_of:%Y-%m-%d %H:%M:%S} UTC)[/]"
+    old = max(0.0, (datetime.now(UTC) - top.as_of).total_seconds())
+    print_sentence(
+        f"[dim]window {top.window}, as of {format_span(old)} ago ({top.as_of:%Y-%m-%d %H:%M:%S} UTC)[/]"
     )

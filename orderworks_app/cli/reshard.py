@@ -8,7 +8,7 @@ from orderworks.core.database import make_engine
 from orderworks.core.redis import make_redis
 from orderworks.core.settings import Settings
 from orderworks.updates.resharding import Resharding
-from orderworks_app.terminal import say
+from orderworks_app.terminal import print_sentence
 
 
 def reshard(
@@ -30,7 +30,9 @@ def reshard(
         resharding = Resharding(make_engine(settings, "orderworks-cli"), client, settings)
         before = resharding.run(shards, timeout)
     if before.shards == shards:
-        say(f"The updates are spread over {shards} shards, as they were.")
+        print_sentence(f"The updates are spread over {shards} shards, as they were.")
         return
-    say(f"The updates are spread over {shards} shards, not over {before.shards} any more.")
-    say(f"Set UPDATE_SHARDS={shards} everywhere, and start workers and producers again.")
+    print_sentence(
+        f"The updates are spread over {shards} shards, not over {before.shards} any more."
+    )
+    print_sentence(f"Set UPDATE_SHARDS={shards} everywhere, and start workers and producers again.")

@@ -10,8 +10,8 @@ import typer
 
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
-from orderworks_app.embedded.console import Board, Lines, view
-from orderworks_app.embedded.stack import Prepared, prepared
+from orderworks_app.embedded.console import PlainView, TableView, make_view
+from orderworks_app.embedded.stack import PreparedHome, prepared
 from orderworks_app.embedded.state import running_environment
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor
 
@@ -44,20 +44,22 @@ def env() -> None:
 
 def run_until_stopped(home: Path, only: Collection[str] | None = None) -> None:
     """Run the stack of `home` until a signal ends it, or only the parts that `only` names."""
-    with stop_on_signals() as request, prepared(home, only) as stack, view() as screen:
-        _introduce(screen, stack)
+    with stop_on_signals() as request, prepared(home, only) as stack, make_view() as screen:
+        _print_addresses(screen, stack)
         environment = stack.plan.environment
-        Supervisor(stack.home, stack.plan.parts, environment, screen, request).run()
-        screen.say("Stopped. The data are kept.")
+        Supervisor(stack.home, stack.plan.services, environment, screen, request).run()
+        screen.print_line("Stopped. The data are kept.")
 
 
-def _introduce(screen: Board | Lines, stack: Prepared) -> None:
-    if stack.leftovers:
-        screen.say(f"Ended {len(stack.leftovers)} processes that a killed stack had left.")
-    screen.say(f"Data and logs are in {stack.home.folder}. `orderworks env` prints the addresses.")
+def _print_addresses(screen: TableView | PlainView, stack: PreparedHome) -> None:
+    if stack.orphans:
+        screen.print_line(f"Ended {len(stack.orphans)} processes that a killed stack had left.")
+    screen.print_line(
+        f"Data and logs are in {stack.home.folder}. `orderworks env` prints the addresses."
+    )
 
 
-def end_as_by_ctrl_c() -> None:
+def signals_as_interrupt() -> None:
     """Let a termination and a hangup interrupt what runs, so that it takes its servers along.
 
     A hangup that is ignored stays so.

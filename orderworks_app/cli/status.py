@@ -6,10 +6,10 @@ from orderworks.cache.invalidation import Path
 from orderworks.core.settings import Settings
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.options import AsJson
-from orderworks_app.observability.status import Examination, Status
-from orderworks_app.terminal import console, plain, print_json, say, table
+from orderworks_app.observability.status import Status, StatusReader
+from orderworks_app.terminal import console, escaped, print_json, print_sentence, table
 
-WHO = {
+PATH_LABELS = {
     Path.WORKER: "after a worker's commit",
     Path.LOG: "after a change past the workers",
 }
@@ -20,7 +20,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show every part and the work that waits. Exit status 0 only when all parts are well."""
-    found = Examination(Settings.load()).status()
+    found = StatusReader(Settings.load()).status()
     if as_json:
         print_json(found)
     else:
@@ -29,23 +29,25 @@ def status(
         raise typer.Exit(FAILED)
 
 
-def _print(found: Status) -> None:
+def _print(snapshot: Status) -> None:
     lines = table("", "part", "")
-    for part in found.parts:
+    for part in snapshot.parts:
         sign = "[green]●[/]" if part.healthy else "[red]●[/]"
-        detail = plain(part.detail)
+        detail = escaped(part.detail)
         lines.add_row(sign, part.name, detail if part.healthy else f"[red]{detail}[/]")
     console.print(lines)
     for name, counts in (
-        ("updates", found.updates),
-        ("imports", found.imports),
-        ("cached reads", found.cache),
+        ("updates", snapshot.updates),
+        ("imports", snapshot.imports),
+        ("cached reads", snapshot.cache),
     ):
         shown = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in counts.items())
-        say(f"{name}: {shown or 'none'}")
-    for path, last in found.invalidation.items():
+        print_sentence(f"{name}: {shown or 'none'}")
+    for path, last in snapshot.invalidation.items():
         times = (
             f"{name} {1000 * seconds:,.1f} ms"
             for name, seconds in (("p50", last.p50), ("p99", last.p99), ("max", last.longest))
         )
-        say(f"cached reads gone {WHO[path]}: {', '.join(times)} (last {last.count:,})")
+        print_sentence(
+            f"cached reads gone {PATH_LABELS[path]}: {', '.join(times)} (last {last.count:,})"
+        )

@@ -15,7 +15,7 @@ from orderworks_app.gateway.auth.token_store import (
     list_tokens,
     revoke_token,
 )
-from orderworks_app.terminal import console, plain, print_json, say, table
+from orderworks_app.terminal import console, escaped, print_json, print_sentence, table
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -53,7 +53,9 @@ def list_(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"tokens": found})
     elif not found:
-        say("There is none: on the loopback, whoever is on this machine may use the gateway.")
+        print_sentence(
+            "There is none: on the loopback, whoever is on this machine may use the gateway."
+        )
     else:
         _print(found)
 
@@ -63,14 +65,14 @@ def revoke(name: Annotated[str, typer.Argument(help="Which one.")]) -> None:
     """Let nobody in with a token any more, within 5 seconds. Its name is not given again."""
     with make_engine(Settings.load(), "orderworks-cli").begin() as connection:
         revoke_token(connection, name)
-    say(f"{plain(name)} is revoked; gateways know it within 5 s.")
+    print_sentence(f"{escaped(name)} is revoked; gateways know it within 5 s.")
 
 
-def _print(found: list[Token]) -> None:
+def _print(tokens: list[Token]) -> None:
     lines = table("name", "scopes", "rate", "made", "revoked", right=("rate",))
-    for each in found:
+    for each in tokens:
         lines.add_row(
-            plain(each.name),
+            escaped(each.name),
             " ".join(each.scopes),
             f"{each.rate:g}" if each.rate else "",
             f"{each.created_at:%Y-%m-%d %H:%M}",

@@ -10,7 +10,7 @@ import typer
 from orderworks.core.errors import InvalidFile, InvalidUpdate
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.options import AsJson
-from orderworks_app.terminal import plain, print_json, say
+from orderworks_app.terminal import escaped, print_json, print_sentence
 from producer import OrderUpdate, Producer, Receipt, Verdict
 
 
@@ -57,7 +57,7 @@ def update(  # noqa: PLR0913 - the options of a command
     with Producer.from_settings() as producer:
         if file is not None:
             accepted = producer.update_many(_read(file), durable=durable)
-            _say({"accepted": accepted}, f"Accepted {accepted:,} updates.", as_json)
+            _print_result({"accepted": accepted}, f"Accepted {accepted:,} updates.", as_json)
         elif order_id is not None:
             changed = OrderUpdate(
                 order_id=order_id, total=total, status=status, customer_id=customer, version=version
@@ -66,24 +66,24 @@ def update(  # noqa: PLR0913 - the options of a command
                 _follow(producer.update(changed, durable=durable, track=True), timeout, as_json)
             else:
                 entry = producer.update(changed, durable=durable)
-                _say({"accepted": 1, "entry": entry}, f"Accepted as {entry}.", as_json)
+                _print_result({"accepted": 1, "entry": entry}, f"Accepted as {entry}.", as_json)
 
 
 def _follow(receipt: Receipt, timeout: float | None, as_json: bool) -> None:  # noqa: FBT001
     """Print the verdict when there is one, and end with a status that tells a dead update."""
     verdict, entry = receipt.wait(timeout), receipt.entry
     document = {"accepted": 1, "entry": entry, "verdict": verdict, "reason": receipt.reason}
-    because = f" ({plain(receipt.reason)})" if receipt.reason else ""
-    _say(document, f"Accepted as {entry}: {verdict}{because}.", as_json)
+    because = f" ({escaped(receipt.reason)})" if receipt.reason else ""
+    _print_result(document, f"Accepted as {entry}: {verdict}{because}.", as_json)
     if verdict is Verdict.DEAD:
         raise typer.Exit(FAILED)
 
 
-def _say(document: dict[str, object], sentence: str, as_json: bool) -> None:  # noqa: FBT001
+def _print_result(document: dict[str, object], sentence: str, as_json: bool) -> None:  # noqa: FBT001
     if as_json:
         print_json(document)
     else:
-        say(sentence)
+        print_sentence(sentence)
 
 
 def _read(file: Path) -> Iterator[OrderUpdate]:

@@ -12,60 +12,60 @@ from orderworks.reads import CustomerReads, CustomerSummary
 from orderworks.reports import top_customers
 from orderworks.reports.windows import Window
 from orderworks.updates.messages import Verdict
-from orderworks_app.demo.oracle import Fields, Oracle
+from orderworks_app.demo.oracle import ExpectedOrders, OrderFields
 
 FINAL = tuple(str(verdict) for verdict in Verdict if verdict is not Verdict.PARKED)
 
 
 @dataclass(frozen=True)
-class Check:
+class Proof:
     """One claim, whether it holds, and the figures behind it."""
 
-    claim: str
+    statement: str
     holds: bool
     figures: str
 
 
-def table_equals_oracle(engine: sa.Engine, oracle: Oracle) -> Check:
+def table_equals_oracle(engine: sa.Engine, oracle: ExpectedOrders) -> Proof:
     """The orders table is exactly what the files and updates make, computed apart."""
     found = read_orders(engine)
     wrong = [
         key for key in found.keys() | oracle.orders if found.get(key) != oracle.orders.get(key)
     ]
-    return Check(
+    return Proof(
         "the orders table equals an oracle computed apart",
         not wrong,
         f"{len(found):,} orders, {len(wrong):,} differ",
     )
 
 
-def read_orders(engine: sa.Engine) -> dict[int, Fields]:
+def read_orders(engine: sa.Engine) -> dict[int, OrderFields]:
     """The whole orders table, by id."""
     query = sa.select(orders.c.id, orders.c.customer_id, orders.c.status, orders.c.total)
     with engine.connect() as connection:
         return {
-            row.id: Fields(row.customer_id, row.status, row.total)
+            row.id: OrderFields(row.customer_id, row.status, row.total)
             for row in connection.execute(query)
         }
 
 
-def updates_add_up(sent: int, verdicts: Mapping[str, int]) -> Check:
+def updates_add_up(sent: int, verdicts: Mapping[str, int]) -> Proof:
     """Every accepted update has got one verdict."""
     settled = sum(verdicts[name] for name in FINAL)
     told = ", ".join(f"{verdicts[name]:,} {name}" for name in FINAL if verdicts[name])
-    return Check(
+    return Proof(
         "accepted = applied + superseded + stale + duplicate + dead",
         sent == verdicts["accepted"] == settled,
         f"{sent:,} accepted = {told}",
     )
 
 
-def rows_add_up(summary: Mapping[str, Any], rows: int) -> Check:
+def rows_add_up(summary: Mapping[str, Any], rows: int) -> Proof:
     """Every row of a file is accounted for."""
     names = ("applied", "unchanged", "stale", "superseded", "rejected")
     settled = sum(summary[name] for name in names)
     told = ", ".join(f"{summary[name]:,} {name}" for name in names if summary[name])
-    return Check(
+    return Proof(
         f"each row of the {summary['kind']} file is accounted for",
         rows == summary["rows"] == settled,
         f"{rows:,} rows = {told}",
@@ -74,7 +74,7 @@ def rows_add_up(summary: Mapping[str, Any], rows: int) -> Check:
 
 def cached_reads_equal_database(
     engine: sa.Engine, reads: CustomerReads, customer_ids: list[int]
-) -> Check:
+) -> Proof:
     """What the cache says of each customer is what the database says."""
     actual = _summaries(engine)
     nothing = CustomerSummary(0, 0, 0, None)  # type: ignore[arg-type]  # zero is zero
@@ -83,7 +83,7 @@ def cached_reads_equal_database(
         cached = reads.customer_summary(customer_id)
         true = actual.get(customer_id, nothing)
         wrong += (cached.orders, cached.total) != (true.orders, true.total)
-    return Check(
+    return Proof(
         "every cached read equals the database",
         not wrong,
         f"{len(customer_ids):,} customers read, {wrong:,} differ",
@@ -103,14 +103,14 @@ def _summaries(engine: sa.Engine) -> dict[int, CustomerSummary]:
         }
 
 
-def reports_equal_sql(engine: sa.Engine, cache: Redis, depth: int) -> Check:
+def reports_equal_sql(engine: sa.Engine, cache: Redis, depth: int) -> Proof:
     """The published report of every window is what SQL over the orders table says."""
     wrong = []
     for window in Window:
         published = top_customers.published_report(cache, window)
         if published is None or published.rows != top_customers.compute(engine, window, depth).rows:
             wrong.append(str(window))
-    return Check(
+    return Proof(
         "the published reports equal SQL over the orders table",
         not wrong,
         f"{len(Window)} windows of up to {depth:,} customers"

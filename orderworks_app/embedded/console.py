@@ -12,21 +12,21 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from orderworks_app.embedded.runner import Runner, State
+from orderworks_app.embedded.runner import ServiceRunner, ServiceState
 
 REFRESH = 0.5
 """Seconds between two refreshes of the table."""
 
 COLOURS = {
-    State.READY: "green",
-    State.DONE: "green",
-    State.RESTARTING: "red",
-    State.STARTING: "yellow",
-    State.STOPPING: "yellow",
+    ServiceState.READY: "green",
+    ServiceState.DONE: "green",
+    ServiceState.RESTARTING: "red",
+    ServiceState.STARTING: "yellow",
+    ServiceState.STOPPING: "yellow",
 }
 
 
-class Lines:
+class PlainView:
     """A line for each thing that happens, with its time: for log files and pipes."""
 
     def __enter__(self) -> Self:
@@ -41,24 +41,24 @@ class Lines:
     ) -> None:
         """Nothing to clear away."""
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print one line at once. A reader that went away must not end what runs."""
         try:
             print(f"{datetime.now().astimezone():%H:%M:%S} {text}", flush=True)  # noqa: T201 - its purpose
         except OSError:
-            _silence()
+            _discard_output()
 
-    def changed(self, runner: Runner, /) -> None:
+    def changed(self, runner: ServiceRunner, /) -> None:
         """Print what happened to the part, unless it is only on its way."""
         line = _line(runner)
         if line:
-            self.say(f"{runner.part.name} {line}")
+            self.print_line(f"{runner.service.name} {line}")
 
-    def tick(self, _runners: Sequence[Runner], /) -> None:
+    def tick(self, _runners: Sequence[ServiceRunner], /) -> None:
         """Nothing changes by itself in lines that are printed."""
 
 
-class Board:
+class TableView:
     """A table of the parts that is drawn again in place: for terminals."""
 
     def __init__(self, console: Console) -> None:
@@ -81,20 +81,20 @@ class Board:
         try:
             self._live.stop()
         except OSError:
-            _silence()
+            _discard_output()
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print one line above the table."""
         try:
             self._console.print(text, highlight=False, markup=False)
         except OSError:
-            _silence()
+            _discard_output()
 
-    def changed(self, _runner: Runner, /) -> None:
+    def changed(self, _runner: ServiceRunner, /) -> None:
         """Draw the table at the next tick."""
         self._due = 0.0
 
-    def tick(self, runners: Sequence[Runner], /) -> None:
+    def tick(self, runners: Sequence[ServiceRunner], /) -> None:
         """Draw the table, if something changed or the last one is old. The terminal may be gone."""
         if time.monotonic() < self._due:
             return
@@ -102,30 +102,32 @@ class Board:
         try:
             self._live.update(_table(runners), refresh=True)
         except OSError:
-            _silence()
+            _discard_output()
 
 
-def view() -> Board | Lines:
+def make_view() -> TableView | PlainView:
     """The view that suits standard output."""
     console = Console()
-    return Board(console) if console.is_terminal and not console.is_dumb_terminal else Lines()
+    return (
+        TableView(console) if console.is_terminal and not console.is_dumb_terminal else PlainView()
+    )
 
 
-def _line(runner: Runner) -> str | None:
+def _line(runner: ServiceRunner) -> str | None:
     pid = f" (pid {runner.identity.pid})" if runner.identity else ""
     match runner.state:
-        case State.READY:
-            where = f" on {runner.part.address}" if runner.part.address else ""
+        case ServiceState.READY:
+            where = f" on {runner.service.address}" if runner.service.address else ""
             return f"ready{where}{pid}"
-        case State.RESTARTING:
+        case ServiceState.RESTARTING:
             return f"restarting: {runner.reason}"
-        case State.DONE | State.STOPPED:
+        case ServiceState.DONE | ServiceState.STOPPED:
             return str(runner.state)
         case _:
             return None
 
 
-def _table(runners: Sequence[Runner]) -> Table:
+def _table(runners: Sequence[ServiceRunner]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("part", "state", "pid", "uptime", "restarts", "address"):
         right = column in ("pid", "uptime", "restarts")
@@ -135,14 +137,14 @@ def _table(runners: Sequence[Runner]) -> Table:
     return table
 
 
-def _row(runner: Runner) -> tuple[str, ...]:
+def _row(runner: ServiceRunner) -> tuple[str, ...]:
     colour = COLOURS.get(runner.state, "dim")
-    reason = f" ({runner.reason})" if runner.state is State.RESTARTING else ""
+    reason = f" ({runner.reason})" if runner.state is ServiceState.RESTARTING else ""
     pid = str(runner.identity.pid) if runner.identity else ""
     uptime = _span(time.monotonic() - runner.since) if runner.since and pid else ""
     restarts = str(runner.restarts or "")
     state = f"[{colour}]{runner.state}[/]{reason}"
-    return runner.part.name, state, pid, uptime, restarts, runner.part.address
+    return runner.service.name, state, pid, uptime, restarts, runner.service.address
 
 
 def _span(seconds: float) -> str:
@@ -151,6 +153,6 @@ def _span(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def _silence() -> None:
+def _discard_output() -> None:
     """Nobody reads standard output any more; what is still said goes nowhere, and does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,18 +9,18 @@ import redis
 
 from orderworks.core.redis import make_redis
 
-PATIENCE = 1
+TIMEOUT = 1
 """Seconds that one question may take."""
 
-Check = Callable[[str], bool]
+HealthCheck = Callable[[str], bool]
 
 
-def accepts_login(url: str) -> Check:
+def accepts_login(url: str) -> HealthCheck:
     """Healthy once PostgreSQL lets this user in, with its password, to its database."""
 
     def check(_log: str) -> bool:
         try:
-            psycopg2.connect(url, connect_timeout=2 * PATIENCE).close()
+            psycopg2.connect(url, connect_timeout=2 * TIMEOUT).close()
         except psycopg2.Error:
             return False
         return True
@@ -28,11 +28,11 @@ def accepts_login(url: str) -> Check:
     return check
 
 
-def answers_ping(url: str) -> Check:
+def answers_ping(url: str) -> HealthCheck:
     """Healthy once Redis or Valkey answers PING: after it has loaded its data."""
 
     def check(_log: str) -> bool:
-        client = make_redis(url, timeout=PATIENCE)
+        client = make_redis(url, timeout=TIMEOUT)
         try:
             return bool(client.ping())
         except (redis.RedisError, OSError):
@@ -43,7 +43,7 @@ def answers_ping(url: str) -> Check:
     return check
 
 
-def says(phrase: str) -> Check:
+def logs_phrase(phrase: str) -> HealthCheck:
     """Healthy once the part has logged `phrase`: that costs no process and no message."""
 
     def check(log: str) -> bool:
@@ -52,12 +52,12 @@ def says(phrase: str) -> Check:
     return check
 
 
-def serves(url: str) -> Check:
+def serves(url: str) -> HealthCheck:
     """Healthy once a GET of `url` is answered with 200."""
 
     def check(_log: str) -> bool:
         try:
-            with urlopen(url, timeout=PATIENCE) as response:  # noqa: S310 - the address is ours
+            with urlopen(url, timeout=TIMEOUT) as response:  # noqa: S310 - the address is ours
                 return bool(response.status == 200)  # noqa: PLR2004 - HTTP's own number
         except (OSError, HTTPException):
             return False

@@ -96,7 +96,7 @@ def _name_of(uid: int) -> str:
 
 
 @contextmanager
-def exclusive(home: Home) -> Iterator[None]:
+def home_lock(home: Home) -> Iterator[None]:
     """Hold the home's lock. The kernel lets it go when the holder dies, however it dies.
 
     Raises:
@@ -143,7 +143,7 @@ def write_private(path: Path, text: str) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def remembered(home: Home, name: str) -> dict[str, str]:
+def load_values(home: Home, name: str) -> dict[str, str]:
     """What `remember` kept under `name`; nothing if there is none.
 
     Raises:
@@ -158,6 +158,6 @@ def remembered(home: Home, name: str) -> dict[str, str]:
         raise ConfigurationError(f"{path} cannot be read, or is damaged") from None
 
 
-def remember(home: Home, name: str, values: dict[str, str]) -> None:
+def save_values(home: Home, name: str, values: dict[str, str]) -> None:
     """Keep `values` between runs, readable by their owner only."""
     write_private(home.folder / name, json.dumps(values, indent=1) + "\n")

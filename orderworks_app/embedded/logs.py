@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-LIMIT = 10 << 20
+MAX_LOG_BYTES = 10 << 20
 """Bytes a log may hold; then it becomes `NAME.log.1`, and the one before that is gone."""
 
 ERROR_LINES = 5
@@ -20,7 +20,7 @@ class LogFile:
 
     def open(self) -> BinaryIO:
         """The file, open for appending: what `since_start` gives begins here."""
-        cap(self.path)
+        rotate_if_large(self.path)
         file = self.path.open("ab")
         self._start = file.tell()
         return file
@@ -42,14 +42,14 @@ class LogFile:
         return "\n".join(f"    {line}" for line in lines[-ERROR_LINES:])
 
 
-def cap(path: Path) -> None:
+def rotate_if_large(path: Path) -> None:
     """Move what the log holds to `NAME.log.1` once it is over the limit.
 
     Copied and emptied, not renamed, so that it works under running processes too: they hold the
     file open for appending. A line that is written at that very moment may be lost.
     """
     with suppress(FileNotFoundError):
-        if path.stat().st_size > LIMIT:
+        if path.stat().st_size > MAX_LOG_BYTES:
             shutil.copyfile(path, path.with_name(f"{path.name}.1"))
             with path.open("r+b") as file:
                 file.truncate(0)

@@ -9,20 +9,20 @@ import psutil
 from orderworks_app.embedded import valkey
 from orderworks_app.embedded.home import Home
 from orderworks_app.embedded.process import (
-    KILL_PATIENCE,
-    end,
-    inhabitants,
+    KILL_TIMEOUT,
     is_alive,
     kill_group,
     marked_processes,
-    still_alive,
+    processes_in,
+    terminate,
+    wait_for_exit,
 )
-from orderworks_app.embedded.state import Recorded, recorded_processes
+from orderworks_app.embedded.state import RecordedProcess, recorded_processes
 
-SERVER_PATIENCE = 12.0
+SERVER_TIMEOUT = 12.0
 
 
-def clear_leftovers(home: Home, postgresql_data: Path) -> list[int]:
+def end_orphans(home: Home, postgresql_data: Path) -> list[int]:
     """End what is left of an earlier stack of this home, and give the pids that it found.
 
     Only under the home's lock. Nothing is taken for ours by its pid alone: recorded processes are
@@ -36,7 +36,7 @@ def clear_leftovers(home: Home, postgresql_data: Path) -> list[int]:
     return found
 
 
-def _end_recorded(recorded: list[Recorded]) -> list[int]:
+def _end_recorded(recorded: list[RecordedProcess]) -> list[int]:
     found = []
     for stage in sorted({entry.stage for entry in recorded}, reverse=True):
         entries = [entry for entry in recorded if entry.stage == stage]
@@ -44,38 +44,38 @@ def _end_recorded(recorded: list[Recorded]) -> list[int]:
     return found
 
 
-def _end_stage(running: list[tuple[Recorded, psutil.Process]]) -> list[int]:
+def _end_stage(running: list[tuple[RecordedProcess, psutil.Process]]) -> list[int]:
     for entry, process in running:
         with suppress(psutil.Error):
             process.send_signal(entry.stop_signal)
     patience = max((entry.stop_timeout for entry, _ in running), default=0.0)
     processes = [process for _, process in running]
-    for process in still_alive(processes, patience):
+    for process in wait_for_exit(processes, patience):
         # Still the same process, so the group under its pid is its own.
         kill_group(process.pid)
-    still_alive(processes, KILL_PATIENCE)
+    wait_for_exit(processes, KILL_TIMEOUT)
     return [process.pid for process in processes]
 
 
 def _end_marked(home: Path) -> list[int]:
     """What carries this home in its environment: pool children, and starts never written down."""
     marked = marked_processes(home)
-    end(marked, signal.SIGTERM, 2)
+    terminate(marked, signal.SIGTERM, 2)
     return [process.pid for process in marked]
 
 
 def _end_servers(home: Path, data: Path) -> list[int]:
     """Servers by the data they work on: two on the same data would ruin them."""
     servers = [process for process in [_postmaster(data)] if process]
-    end(servers, signal.SIGINT, SERVER_PATIENCE)
-    orphans = inhabitants(data, "postgres")
-    end(orphans, signal.SIGQUIT, 2)
+    terminate(servers, signal.SIGINT, SERVER_TIMEOUT)
+    orphans = processes_in(data, "postgres")
+    terminate(orphans, signal.SIGQUIT, 2)
     keepers = [
         process
         for name in (valkey.VALKEY, valkey.CACHE)
-        for process in inhabitants(home / name, "valkey-server")
+        for process in processes_in(home / name, "valkey-server")
     ]
-    end(keepers, signal.SIGTERM, SERVER_PATIENCE)
+    terminate(keepers, signal.SIGTERM, SERVER_TIMEOUT)
     return [process.pid for process in (*servers, *orphans, *keepers)]
 
 

@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import asdict, dataclass
 
-from orderworks_app.embedded.home import Home, remember, remembered
+from orderworks_app.embedded.home import Home, load_values, save_values
 
 PASSWORDS_FILE = "passwords.json"
 
@@ -27,13 +27,13 @@ class Passwords:
 
 def passwords_of(home: Home) -> Passwords:
     """The home's passwords. Those that are not there yet are made and kept."""
-    known = remembered(home, PASSWORDS_FILE)
+    known = load_values(home, PASSWORDS_FILE)
     names = list(Passwords.__dataclass_fields__)
-    passwords = Passwords(**{name: known.get(name) or _fresh(name) for name in names})
+    passwords = Passwords(**{name: known.get(name) or _new_password(name) for name in names})
     if asdict(passwords) != known:
-        remember(home, PASSWORDS_FILE, asdict(passwords))
+        save_values(home, PASSWORDS_FILE, asdict(passwords))
     return passwords
 
 
-def _fresh(name: str) -> str:
+def _new_password(name: str) -> str:
     return secrets.token_hex(8) if name == "home_id" else secrets.token_urlsafe(24)

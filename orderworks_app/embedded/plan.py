@@ -9,8 +9,8 @@ from orderworks_app.embedded import postgresql, services, valkey
 from orderworks_app.embedded.home import Home
 from orderworks_app.embedded.passwords import Passwords
 from orderworks_app.embedded.ports import LOOPBACK, port_of
-from orderworks_app.embedded.service import Part
-from orderworks_app.embedded.unix_user import Place
+from orderworks_app.embedded.service import Service
+from orderworks_app.embedded.unix_user import DataLocation
 
 SERVERS = frozenset({postgresql.NAME, valkey.VALKEY, valkey.CACHE})
 """The names of the parts that are servers: the `only` of whoever needs nothing else."""
@@ -20,13 +20,13 @@ SERVERS = frozenset({postgresql.NAME, valkey.VALKEY, valkey.CACHE})
 class Plan:
     """The parts of one stack, and the addresses at which it is reached."""
 
-    parts: list[Part]
+    services: list[Service]
     environment: dict[str, str] = field(repr=False)
     admin_url: str | None = field(default=None, repr=False)
 
 
 def make_plan(
-    home: Home, place: Place, passwords: Passwords, only: Collection[str] | None = None
+    home: Home, location: DataLocation, passwords: Passwords, only: Collection[str] | None = None
 ) -> Plan:
     """The parts to run, with only those named in `only` if that is given.
 
@@ -34,13 +34,13 @@ def make_plan(
     Makes PostgreSQL's cluster if it is part of the plan and not there.
     """
     settings = Settings.load(orderworks_home=home.folder)
-    given = _given(settings)
+    given = _external_addresses(settings)
     wanted = {name for name in _embedded(given) if only is None or name in only}
     ports = {name: port_of(home, name) for name in sorted(wanted)}
     # The spool is named too: an app that runs in another folder has to use the same one.
     environment = {**_addresses(ports, passwords), **given, "SPOOL_URL": settings.spool}
-    parts = _servers(home, place, passwords, ports)
-    parts += services.service_parts(home, environment, ports)
+    parts = _servers(home, location, passwords, ports)
+    parts += services.own_services(home, environment, ports)
     admin = postgresql.NAME in ports
     return Plan(
         [part for part in parts if only is None or part.name in only],
@@ -49,7 +49,7 @@ def make_plan(
     )
 
 
-def _given(settings: Settings) -> dict[str, str]:
+def _external_addresses(settings: Settings) -> dict[str, str]:
     """The addresses that the user gave, by environment or secret file."""
     values = {
         "DATABASE_URL": settings.database_url,
@@ -63,14 +63,14 @@ def _given(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
-def _embedded(given: Collection[str]) -> set[str]:
+def _embedded(external: Collection[str]) -> set[str]:
     """The listening parts that are ours to run."""
     ours = {
-        postgresql.NAME: "DATABASE_URL" not in given,
-        valkey.VALKEY: "REDIS_URL" not in given,
-        valkey.CACHE: not {"REDIS_URL", "CACHE_REDIS_URL"} & set(given),
-        services.FLOWER: "FLOWER_URL" not in given,
-        services.GATEWAY: "GATEWAY_URL" not in given,
+        postgresql.NAME: "DATABASE_URL" not in external,
+        valkey.VALKEY: "REDIS_URL" not in external,
+        valkey.CACHE: not {"REDIS_URL", "CACHE_REDIS_URL"} & set(external),
+        services.FLOWER: "FLOWER_URL" not in external,
+        services.GATEWAY: "GATEWAY_URL" not in external,
     }
     return {name for name, is_ours in ours.items() if is_ours}
 
@@ -93,12 +93,14 @@ def _addresses(ports: dict[str, int], passwords: Passwords) -> dict[str, str]:
     return addresses
 
 
-def _servers(home: Home, place: Place, passwords: Passwords, ports: dict[str, int]) -> list[Part]:
+def _servers(
+    home: Home, location: DataLocation, passwords: Passwords, ports: dict[str, int]
+) -> list[Service]:
     parts = []
     if port := ports.get(postgresql.NAME):
-        parts.append(postgresql.postgresql_part(place, port, passwords))
+        parts.append(postgresql.postgresql_service(location, port, passwords))
     if port := ports.get(valkey.VALKEY):
-        parts.append(valkey.valkey_part(home, port, passwords.valkey))
+        parts.append(valkey.valkey_service(home, port, passwords.valkey))
     if port := ports.get(valkey.CACHE):
-        parts.append(valkey.cache_part(home, port, passwords.cache))
+        parts.append(valkey.cache_service(home, port, passwords.cache))
     return parts

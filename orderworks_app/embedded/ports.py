@@ -4,7 +4,7 @@ import secrets
 import socket
 
 from orderworks.core.errors import ConfigurationError
-from orderworks_app.embedded.home import Home, remember, remembered
+from orderworks_app.embedded.home import Home, load_values, save_values
 
 LOOPBACK = "127.0.0.1"
 PORTS_FILE = "ports.json"
@@ -21,11 +21,11 @@ def port_of(home: Home, name: str) -> int:
     Raises:
         ConfigurationError: none is free.
     """
-    known = remembered(home, PORTS_FILE)
+    known = load_values(home, PORTS_FILE)
     port = int(known.get(name, 0))
     if not (port and is_free(port)):
         port = _find({int(taken) for taken in known.values()})
-        remember(home, PORTS_FILE, {**known, name: str(port)})
+        save_values(home, PORTS_FILE, {**known, name: str(port)})
     return port
 
 
@@ -40,9 +40,9 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _find(taken: set[int]) -> int:
+def _find(used: set[int]) -> int:
     for _ in range(TRIES):
         port = LOWEST + secrets.randbelow(HIGHEST - LOWEST)
-        if port not in taken and is_free(port):
+        if port not in used and is_free(port):
             return port
     raise ConfigurationError(f"no free port found on {LOOPBACK} between {LOWEST} and {HIGHEST}")

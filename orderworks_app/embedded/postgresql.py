@@ -14,8 +14,8 @@ from orderworks_app.embedded.binaries import postgresql_binaries
 from orderworks_app.embedded.home import make_folder
 from orderworks_app.embedded.passwords import Passwords
 from orderworks_app.embedded.ports import LOOPBACK
-from orderworks_app.embedded.service import Part, Stage
-from orderworks_app.embedded.unix_user import Account, Place
+from orderworks_app.embedded.service import Service, StartStage
+from orderworks_app.embedded.unix_user import DataLocation, UnixUser
 
 NAME = "postgresql"
 ROLE = DATABASE = "orderworks"
@@ -38,27 +38,27 @@ def admin_url(port: int, passwords: Passwords) -> str:
     return f"postgresql://{ADMIN}:{passwords.postgresql_admin}@{LOOPBACK}:{port}/{DATABASE}"
 
 
-def postgresql_part(place: Place, port: int, passwords: Passwords) -> Part:
+def postgresql_service(location: DataLocation, port: int, passwords: Passwords) -> Service:
     """The part that runs the server in `place`. Makes the cluster first if there is none.
 
     Raises:
         ConfigurationError: the cluster cannot be made, or is of another version.
     """
-    binaries = postgresql_binaries(place.account)
-    data = place.folder / NAME
+    binaries = postgresql_binaries(location.user)
+    data = location.folder / NAME
     if not data.exists():
-        make_cluster(binaries, place, passwords)
+        make_cluster(binaries, location, passwords)
     _refuse_other_version(data)
-    return Part(
+    return Service(
         name=NAME,
-        stage=Stage.SERVERS,
+        stage=StartStage.SERVERS,
         command=(str(binaries / "postgres"), "-D", str(data), *_options(port)),
-        mark=str(data),
+        command_mark=str(data),
         is_healthy=health.accepts_login(database_url(port, passwords)),
         environment=ENVIRONMENT,
         folder=data,
         keeps_folder=True,
-        account=place.account,
+        user=location.user,
         deadline=120,
         stop_signal=signal.SIGINT,
         stop_timeout=12,
@@ -105,22 +105,22 @@ def _shared_memory_type() -> str:
         return "posix"
 
 
-def make_cluster(binaries: Path, place: Place, passwords: Passwords) -> None:
+def make_cluster(binaries: Path, location: DataLocation, passwords: Passwords) -> None:
     """Make the cluster with its roles and its database; it gets its name when it is whole."""
-    fresh = place.folder / f"{NAME}.new"
+    fresh = location.folder / f"{NAME}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         make_folder(fresh)
-        if place.account:
-            os.chown(fresh, place.account.uid, place.account.gid)
-        _initdb(binaries, fresh, place.account, passwords)
-        _make_database(binaries, fresh, place.account, passwords)
-        fresh.rename(place.folder / NAME)
+        if location.user:
+            os.chown(fresh, location.user.uid, location.user.gid)
+        _initdb(binaries, fresh, location.user, passwords)
+        _make_database(binaries, fresh, location.user, passwords)
+        fresh.rename(location.folder / NAME)
     except OSError as error:
         raise ConfigurationError(f"cannot make {fresh}: {error.strerror or error}") from None
 
 
-def _initdb(binaries: Path, data: Path, account: Account | None, passwords: Passwords) -> None:
+def _initdb(binaries: Path, data: Path, account: UnixUser | None, passwords: Passwords) -> None:
     """Passwords are asked for on every way in. C.UTF-8 is PostgreSQL's own, not the system's."""
     password_file = data.with_name(f".{NAME}-admin")
     password_file.unlink(missing_ok=True)
@@ -139,7 +139,7 @@ def _initdb(binaries: Path, data: Path, account: Account | None, passwords: Pass
 
 
 def _make_database(
-    binaries: Path, data: Path, account: Account | None, passwords: Passwords
+    binaries: Path, data: Path, account: UnixUser | None, passwords: Passwords
 ) -> None:
     """Add the role and its database in single-user mode: nobody else can be there yet."""
     statements = (
@@ -152,7 +152,7 @@ def _make_database(
     _run(command, account, data, "".join(f"{statement};\n\n" for statement in statements))
 
 
-def _run(command: list[str], account: Account | None, data: Path, text: str = "") -> None:
+def _run(command: list[str], account: UnixUser | None, data: Path, text: str = "") -> None:
     result = subprocess.run(  # noqa: S603 - the wheel's own program, and no shell is between
         command,
         input=text.encode(),

@@ -13,14 +13,14 @@ from typing import Self
 import psutil
 
 from orderworks_app.embedded.logs import LogFile
-from orderworks_app.embedded.service import Part
+from orderworks_app.embedded.service import Service
 
 HOME_VARIABLE, PART_VARIABLE = "ORDERWORKS_HOME", "ORDERWORKS_PART"
 
 # The kernel counts a process's start in ticks since boot, and the time of boot in whole seconds.
 CREATE_TIME_TOLERANCE = 2.0
 
-KILL_PATIENCE = 5.0
+KILL_TIMEOUT = 5.0
 """Seconds that a killed process may take to be gone."""
 
 
@@ -60,34 +60,34 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-class Child:
+class ServiceProcess:
     """One process of a part, leader of a session and process group of its own.
 
     So a terminal's Ctrl-C reaches the supervisor only, and what the process leaves behind when it
     is killed can be ended as a group.
     """
 
-    def __init__(self, part: Part, process: subprocess.Popen[bytes], log: LogFile) -> None:
-        self.part = part
+    def __init__(self, service: Service, process: subprocess.Popen[bytes], log: LogFile) -> None:
+        self.service = service
         self.log = log
         self._process = process
         self._seen = psutil.Process(process.pid)
-        self.identity = Identity(process.pid, self._seen.create_time(), part.mark)
+        self.identity = Identity(process.pid, self._seen.create_time(), service.command_mark)
 
     @classmethod
-    def start(cls, part: Part, logs: Path) -> Self:
+    def start(cls, service: Service, logs: Path) -> Self:
         """Run the part's command; its output goes to its log file.
 
         Raises:
             OSError: it cannot be run, or its log cannot be written.
         """
-        log = LogFile(logs / f"{part.name}.log")
-        account = part.account.popen_arguments() if part.account else {}
+        log = LogFile(logs / f"{service.name}.log")
+        account = service.user.popen_arguments() if service.user else {}
         with log.open() as output:
             process = subprocess.Popen(  # noqa: S603 - parts are ours, and no shell is between
-                part.command,
-                cwd=part.folder,
-                env=dict(part.environment),
+                service.command,
+                cwd=service.folder,
+                env=dict(service.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -95,7 +95,7 @@ class Child:
                 umask=0o077,
                 **account,
             )
-        return cls(part, process, log)
+        return cls(service, process, log)
 
     @property
     def pid(self) -> int:
@@ -108,23 +108,23 @@ class Child:
 
     def is_healthy(self) -> bool:
         """Whether the part works, by its own check."""
-        return self.part.is_healthy(self.log.since_start())
+        return self.service.is_healthy(self.log.since_start())
 
     def ask_to_stop(self) -> None:
         """Send the part's stop signal to the leader alone: it knows best how to end the others."""
         with suppress(ProcessLookupError):
-            self._process.send_signal(self.part.stop_signal)
+            self._process.send_signal(self.service.stop_signal)
 
     def reap(self) -> int:
         """Kill whatever is left of the group, then collect the leader. Gives its exit status."""
         if self._process.returncode is None:
             kill_group(self.pid)
             self._process.wait()
-        if self.part.keeps_folder:
-            end(
-                inhabitants(self.part.folder, Path(self.part.command[0]).name),
+        if self.service.keeps_folder:
+            terminate(
+                processes_in(self.service.folder, Path(self.service.command[0]).name),
                 signal.SIGKILL,
-                KILL_PATIENCE,
+                KILL_TIMEOUT,
             )
         return self._process.returncode
 
@@ -135,40 +135,40 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def inhabitants(folder: Path, name: str) -> list[psutil.Process]:
+def processes_in(folder: Path, name: str) -> list[psutil.Process]:
     """The processes called `name` that work in `folder`.
 
     PostgreSQL's processes lead groups of their own. Those that outlive a killed postmaster hold its
     shared memory, and keep a new one from starting.
     """
-    return [process for process in psutil.process_iter() if _lives_in(process, folder, name)]
+    return [process for process in psutil.process_iter() if _works_in(process, folder, name)]
 
 
-def _lives_in(process: psutil.Process, folder: Path, name: str) -> bool:
+def _works_in(process: psutil.Process, folder: Path, name: str) -> bool:
     try:
         return is_alive(process) and (process.name(), process.cwd()) == (name, str(folder))
     except (psutil.Error, OSError):
         return False
 
 
-def end(processes: Sequence[psutil.Process], first: signal.Signals, patience: float) -> None:
+def terminate(processes: Sequence[psutil.Process], first: signal.Signals, timeout: float) -> None:
     """Send `first` to all, and kill those that still run after `patience` seconds."""
     for process in processes:
         with suppress(psutil.Error):
             process.send_signal(first)
-    for process in still_alive(processes, patience):
+    for process in wait_for_exit(processes, timeout):
         with suppress(psutil.Error):
             process.kill()
-    still_alive(processes, KILL_PATIENCE)
+    wait_for_exit(processes, KILL_TIMEOUT)
 
 
-def still_alive(processes: Sequence[psutil.Process], patience: float) -> list[psutil.Process]:
+def wait_for_exit(processes: Sequence[psutil.Process], timeout: float) -> list[psutil.Process]:
     """Those that still run after at most `patience` seconds.
 
     Not `psutil.wait_procs`: in a container whose first process collects no orphans, a dead process
     stays a zombie, and that function goes on waiting for it.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while (alive := [p for p in processes if is_alive(p)]) and time.monotonic() < deadline:
         time.sleep(0.02)
     return alive

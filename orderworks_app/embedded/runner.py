@@ -6,13 +6,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from orderworks.core.errors import OrderworksError
-from orderworks_app.embedded.process import Child, Identity
-from orderworks_app.embedded.service import Part
+from orderworks_app.embedded.process import Identity, ServiceProcess
+from orderworks_app.embedded.service import Service
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
 """Seconds before a dead part is started again; each death in a row doubles them."""
 
-STEADY = 30.0
+STABLE_AFTER = 30.0
 """Seconds of health after which earlier deaths are forgotten."""
 
 
@@ -20,7 +20,7 @@ class StartFailed(OrderworksError):
     """A part did not come up, so nothing did."""
 
 
-class State(StrEnum):
+class ServiceState(StrEnum):
     """Where a part stands, in the words that people see."""
 
     WAITING = "waiting"
@@ -32,7 +32,7 @@ class State(StrEnum):
     STOPPED = "stopped"
 
 
-class Runner:
+class ServiceRunner:
     """Keeps one part running. `look` moves it on; nothing happens between two looks.
 
     Attributes:
@@ -43,15 +43,17 @@ class Runner:
         since: the monotonic time of its last change to ready.
     """
 
-    def __init__(self, part: Part, logs: Path, changed: Callable[["Runner"], None]) -> None:
-        self.part = part
-        self.state = State.WAITING
+    def __init__(
+        self, service: Service, logs: Path, changed: Callable[["ServiceRunner"], None]
+    ) -> None:
+        self.service = service
+        self.state = ServiceState.WAITING
         self.reason = ""
         self.restarts = 0
         self.since: float | None = None
         self._logs = logs
         self._changed = changed
-        self._child: Child | None = None
+        self._child: ServiceProcess | None = None
         self._was_ready = False
         self._delay = FIRST_DELAY
         self._due = 0.0
@@ -64,41 +66,41 @@ class Runner:
     @property
     def settled(self) -> bool:
         """Whether the next stage need not wait for it."""
-        return self.state is State.DONE or self._was_ready
+        return self.state is ServiceState.DONE or self._was_ready
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start the process.
 
         Raises:
             StartFailed: it cannot be run at all, and it is its first start.
         """
-        self._due = time.monotonic() + self.part.deadline
+        self._due = time.monotonic() + self.service.deadline
         try:
-            self._child = Child.start(self.part, self._logs)
+            self._child = ServiceProcess.start(self.service, self._logs)
         except OSError as error:
             self._failed(f"it cannot be run: {error.strerror or error}")
             return
-        self._change(State.STARTING)
+        self._change(ServiceState.STARTING)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """See what became of the process, and act on it.
 
         Raises:
             StartFailed: it did not come up at its first start.
         """
-        if self.state is State.STARTING:
-            self._look_at_start()
-        elif self.state is State.READY:
-            self._look_at_ready()
-        elif self.state is State.RESTARTING and time.monotonic() >= self._due:
+        if self.state is ServiceState.STARTING:
+            self._poll_starting()
+        elif self.state is ServiceState.READY:
+            self._poll_ready()
+        elif self.state is ServiceState.RESTARTING and time.monotonic() >= self._due:
             self.restarts += 1
-            self.begin()
+            self.start()
 
     def ask_to_stop(self) -> None:
         """Begin its end."""
         if self._child:
-            self._due = time.monotonic() + self.part.stop_timeout
-            self._change(State.STOPPING)
+            self._due = time.monotonic() + self.service.stop_timeout
+            self._change(ServiceState.STOPPING)
             self._child.ask_to_stop()
 
     def has_stopped(self) -> bool:
@@ -113,37 +115,37 @@ class Runner:
         child, self._child = self._child, None
         if child:
             child.reap()
-            self._change(State.STOPPED)
+            self._change(ServiceState.STOPPED)
 
-    def _look_at_start(self) -> None:
+    def _poll_starting(self) -> None:
         child = self._running()
         if child.has_exited():
             self._exited(child)
         elif child.is_healthy():
             self._was_ready = True
             self.since = time.monotonic()
-            self._change(State.READY)
+            self._change(ServiceState.READY)
         elif time.monotonic() >= self._due:
             child.reap()
-            self._failed(f"it was not ready within {self.part.deadline:g} s")
+            self._failed(f"it was not ready within {self.service.deadline:g} s")
 
-    def _look_at_ready(self) -> None:
+    def _poll_ready(self) -> None:
         child = self._running()
         if child.has_exited():
             self._exited(child)
-        elif self.since is not None and time.monotonic() - self.since > STEADY:
+        elif self.since is not None and time.monotonic() - self.since > STABLE_AFTER:
             self._delay = FIRST_DELAY
 
-    def _running(self) -> Child:
+    def _running(self) -> ServiceProcess:
         if self._child is None:  # A start that failed leaves no process, and another state.
-            raise AssertionError(self.part.name)
+            raise AssertionError(self.service.name)
         return self._child
 
-    def _exited(self, child: Child) -> None:
+    def _exited(self, child: ServiceProcess) -> None:
         status = child.reap()
-        if self.part.one_shot and status == 0:
+        if self.service.one_shot and status == 0:
             self._child = None
-            self._change(State.DONE)
+            self._change(ServiceState.DONE)
         else:
             how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
             self._failed(f"it ended: {how}")
@@ -155,11 +157,11 @@ class Runner:
         if not self._was_ready:
             lines = child.log.last_lines() if child else ""
             said = f"; the last it said, in {child.log.path}:\n{lines}" if child and lines else ""
-            raise StartFailed(f"{self.part.name} did not start: {reason}{said}")
+            raise StartFailed(f"{self.service.name} did not start: {reason}{said}")
         self._due = time.monotonic() + self._delay
         self._delay = min(self._delay * 2, LONGEST_DELAY)
-        self._change(State.RESTARTING)
+        self._change(ServiceState.RESTARTING)
 
-    def _change(self, state: State) -> None:
+    def _change(self, state: ServiceState) -> None:
         self.state = state
         self._changed(self)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
-from orderworks_app.embedded.unix_user import Account
+from orderworks_app.embedded.unix_user import UnixUser
 
 
-class Stage(IntEnum):
+class StartStage(IntEnum):
     """Parts of one stage start side by side, once those of the stage before are ready."""
 
     SERVERS = 0
@@ -18,7 +18,7 @@ class Stage(IntEnum):
 
 
 @dataclass(frozen=True)
-class Part:
+class Service:
     """One thing that `up` runs.
 
     Attributes:
@@ -40,14 +40,14 @@ class Part:
     """
 
     name: str
-    stage: Stage
+    stage: StartStage
     command: tuple[str, ...]
-    mark: str
+    command_mark: str
     is_healthy: Callable[[str], bool]
     environment: Mapping[str, str] = field(repr=False)
     folder: Path
     keeps_folder: bool = False
-    account: Account | None = None
+    user: UnixUser | None = None
     deadline: float = 60.0
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout: float = 8.0

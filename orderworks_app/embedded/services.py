@@ -12,7 +12,7 @@ from orderworks_app.embedded import health
 from orderworks_app.embedded.home import Home, make_folder
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.process import HOME_VARIABLE, PART_VARIABLE
-from orderworks_app.embedded.service import Part, Stage
+from orderworks_app.embedded.service import Service, StartStage
 
 MIGRATIONS, BEAT, FLOWER, GATEWAY = "migrations", "beat", "flower", "gateway"
 WORKERS = {
@@ -25,7 +25,9 @@ CELERY = (sys.executable, "-m", "celery", "--app", "worker")
 INFO = "--loglevel=INFO"  # Below it, neither worker nor beat would say that they are ready.
 
 
-def service_parts(home: Home, addresses: Mapping[str, str], ports: Mapping[str, int]) -> list[Part]:
+def own_services(
+    home: Home, addresses: Mapping[str, str], ports: Mapping[str, int]
+) -> list[Service]:
     """The parts that run the project's own code against `addresses`.
 
     Flower and the gateway are among them if they have a port.
@@ -39,12 +41,12 @@ def service_parts(home: Home, addresses: Mapping[str, str], ports: Mapping[str, 
     ]
 
 
-def _migrations(home: Home, addresses: Mapping[str, str]) -> Part:
-    return Part(
+def _migrations(home: Home, addresses: Mapping[str, str]) -> Service:
+    return Service(
         name=MIGRATIONS,
-        stage=Stage.MIGRATIONS,
+        stage=StartStage.MIGRATIONS,
         command=(sys.executable, "-m", "orderworks_app", "db", "upgrade"),
-        mark="orderworks",
+        command_mark="orderworks",
         is_healthy=health.never,
         environment=_environment(home, addresses, MIGRATIONS),
         folder=_folder(home),
@@ -54,42 +56,44 @@ def _migrations(home: Home, addresses: Mapping[str, str]) -> Part:
     )
 
 
-def _worker(home: Home, addresses: Mapping[str, str], name: str, queues: tuple[Queue, ...]) -> Part:
+def _worker(
+    home: Home, addresses: Mapping[str, str], name: str, queues: tuple[Queue, ...]
+) -> Service:
     """A worker that gives its unfinished messages back when it is stopped, instead of waiting."""
     arguments = ("worker", "-Q", ",".join(queues), "-n", f"{name}@%h", "--concurrency", "2", INFO)
     part = f"worker-{name}"
-    return Part(
+    return Service(
         name=part,
-        stage=Stage.SERVICES,
+        stage=StartStage.SERVICES,
         command=(*CELERY, *arguments),
-        mark="celery",
-        is_healthy=health.says(" ready."),
+        command_mark="celery",
+        is_healthy=health.logs_phrase(" ready."),
         environment={**_environment(home, addresses, part), "REMAP_SIGTERM": "SIGQUIT"},
         folder=_folder(home),
         stop_timeout=14,
     )
 
 
-def _beat(home: Home, addresses: Mapping[str, str]) -> Part:
-    return Part(
+def _beat(home: Home, addresses: Mapping[str, str]) -> Service:
+    return Service(
         name=BEAT,
-        stage=Stage.SERVICES,
+        stage=StartStage.SERVICES,
         command=(*CELERY, "beat", INFO),
-        mark="celery",
-        is_healthy=health.says("beat: Starting"),
+        command_mark="celery",
+        is_healthy=health.logs_phrase("beat: Starting"),
         environment=_environment(home, addresses, BEAT),
         folder=_folder(home),
     )
 
 
-def _flower(home: Home, addresses: Mapping[str, str], port: int) -> Part:
+def _flower(home: Home, addresses: Mapping[str, str], port: int) -> Service:
     """Flower for looking only: whoever wants its buttons sets FLOWER_READ_ONLY=false."""
     environment = {"FLOWER_READ_ONLY": "true", **_environment(home, addresses, FLOWER)}
-    return Part(
+    return Service(
         name=FLOWER,
-        stage=Stage.SERVICES,
+        stage=StartStage.SERVICES,
         command=(*CELERY, "flower", f"--address={LOOPBACK}", f"--port={port}"),
-        mark="celery",
+        command_mark="celery",
         is_healthy=health.serves(f"http://{LOOPBACK}:{port}/healthcheck"),
         environment=environment,
         folder=_folder(home),
@@ -97,13 +101,13 @@ def _flower(home: Home, addresses: Mapping[str, str], port: int) -> Part:
     )
 
 
-def _gateway(home: Home, addresses: Mapping[str, str], port: int) -> Part:
+def _gateway(home: Home, addresses: Mapping[str, str], port: int) -> Service:
     arguments = ("gateway", "--host", LOOPBACK, "--port", str(port))
-    return Part(
+    return Service(
         name=GATEWAY,
-        stage=Stage.SERVICES,
+        stage=StartStage.SERVICES,
         command=(sys.executable, "-m", "orderworks_app", *arguments),
-        mark="orderworks",
+        command_mark="orderworks",
         is_healthy=health.serves(f"http://{LOOPBACK}:{port}/healthz"),
         environment=_environment(home, addresses, GATEWAY),
         folder=_folder(home),

@@ -11,14 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orderworks.core.errors import ConfigurationError
-from orderworks_app.embedded.home import Home, exclusive, make_folder, open_home
-from orderworks_app.embedded.orphans import clear_leftovers
+from orderworks_app.embedded.home import Home, home_lock, make_folder, open_home
+from orderworks_app.embedded.orphans import end_orphans
 from orderworks_app.embedded.passwords import passwords_of
 from orderworks_app.embedded.plan import SERVERS, Plan, make_plan
 from orderworks_app.embedded.postgresql import NAME as POSTGRESQL
-from orderworks_app.embedded.runner import Runner
+from orderworks_app.embedded.runner import ServiceRunner
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor
-from orderworks_app.embedded.unix_user import forget_lost_temporary_homes, forget_outside, place_of
+from orderworks_app.embedded.unix_user import (
+    data_location,
+    remove_orphaned_data,
+    remove_system_data,
+)
 
 __all__ = ["SERVERS", "Stack", "discard", "prepared", "running_stack", "temporary_stack"]
 
@@ -40,13 +44,13 @@ class Stack:
     admin_url: str | None = field(repr=False)
 
 
-class Unwatched:
+class NullWatcher:
     """A watcher for stacks in the background: it says nothing."""
 
-    def changed(self, _runner: Runner, /) -> None:
+    def changed(self, _runner: ServiceRunner, /) -> None:
         """Nobody asks."""
 
-    def tick(self, _runners: Sequence[Runner], /) -> None:
+    def tick(self, _runners: Sequence[ServiceRunner], /) -> None:
         """Nobody asks."""
 
 
@@ -63,7 +67,7 @@ def running_stack(home: Path, only: Collection[str] | None = None) -> Iterator[S
     request = StopRequest()
     with prepared(home, only) as ready:
         plan = ready.plan
-        supervisor = Supervisor(ready.home, plan.parts, plan.environment, Unwatched(), request)
+        supervisor = Supervisor(ready.home, plan.services, plan.environment, NullWatcher(), request)
         with _in_background(supervisor, request):
             yield Stack(ready.home.folder, plan.environment, plan.admin_url)
 
@@ -87,41 +91,41 @@ def temporary_stack(only: Collection[str] | None = None) -> Iterator[Stack]:
 def discard(home: Path) -> None:
     """Remove a home that no stack runs in, with all its data, wherever they lie."""
     opened = open_home(home)
-    with exclusive(opened):
+    with home_lock(opened):
         home_id = passwords_of(opened).home_id
-        clear_leftovers(opened, place_of(opened, home_id).folder / POSTGRESQL)
-        forget_outside(home_id)
+        end_orphans(opened, data_location(opened, home_id).folder / POSTGRESQL)
+        remove_system_data(home_id)
         shutil.rmtree(opened.folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedHome:
     """A home that is ours alone, what to run in it, and the pids of leftovers that were ended."""
 
     home: Home
     plan: Plan
-    leftovers: list[int]
+    orphans: list[int]
 
 
 @contextmanager
-def prepared(folder: Path, only: Collection[str] | None = None) -> Iterator[Prepared]:
+def prepared(folder: Path, only: Collection[str] | None = None) -> Iterator[PreparedHome]:
     """A home under lock, cleared of leftovers, with the plan of what to run in it.
 
     Raises:
         OrderworksError: another stack runs in it, or something that is needed is missing.
     """
     home = open_home(folder)
-    with exclusive(home):
+    with home_lock(home):
         yield _prepare(home, only)
 
 
-def _prepare(home: Home, only: Collection[str] | None) -> Prepared:
+def _prepare(home: Home, only: Collection[str] | None) -> PreparedHome:
     try:
-        forget_lost_temporary_homes()
+        remove_orphaned_data()
         passwords = passwords_of(home)
-        place = place_of(home, passwords.home_id)
-        leftovers = clear_leftovers(home, place.folder / POSTGRESQL)
-        return Prepared(home, make_plan(home, place, passwords, only), leftovers)
+        place = data_location(home, passwords.home_id)
+        leftovers = end_orphans(home, place.folder / POSTGRESQL)
+        return PreparedHome(home, make_plan(home, place, passwords, only), leftovers)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         raise ConfigurationError(

@@ -13,11 +13,11 @@ import psutil
 from orderworks.core.settings import STATE_FILE
 from orderworks_app.embedded.home import Home, write_private
 from orderworks_app.embedded.process import Identity, is_same_process
-from orderworks_app.embedded.service import Part
+from orderworks_app.embedded.service import Service
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedProcess:
     """A process that a supervisor wrote down, with how to end it."""
 
     identity: Identity
@@ -38,7 +38,7 @@ class Recorded:
 
 
 def write_state(
-    home: Home, environment: Mapping[str, str], running: Iterable[tuple[Part, Identity]]
+    home: Home, environment: Mapping[str, str], running: Iterable[tuple[Service, Identity]]
 ) -> None:
     """Replace the state file in one step: a reader sees the one before or this one, whole."""
     supervisor = {"pid": os.getpid(), "create_time": psutil.Process().create_time()}
@@ -47,15 +47,15 @@ def write_state(
     write_private(home.state_file, json.dumps(state, indent=1) + "\n")
 
 
-def _entry(part: Part, identity: Identity) -> dict[str, Any]:
+def _entry(service: Service, identity: Identity) -> dict[str, Any]:
     return {
         "pid": identity.pid,
         "create_time": identity.create_time,
         "mark": identity.mark,
-        "address": part.address,
-        "stage": int(part.stage),
-        "stop_signal": int(part.stop_signal),
-        "stop_timeout": part.stop_timeout,
+        "address": service.address,
+        "stage": int(service.stage),
+        "stop_signal": int(service.stop_signal),
+        "stop_timeout": service.stop_timeout,
     }
 
 
@@ -74,10 +74,10 @@ def running_environment(home: Path) -> dict[str, str] | None:
         return None
 
 
-def recorded_processes(home: Home) -> list[Recorded]:
+def recorded_processes(home: Home) -> list[RecordedProcess]:
     """The processes of the state file; none if it is missing or damaged."""
     try:
         state = json.loads(home.state_file.read_text(encoding="utf-8"))
-        return [Recorded.read(entry) for entry in state["parts"].values()]
+        return [RecordedProcess.read(entry) for entry in state["parts"].values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []

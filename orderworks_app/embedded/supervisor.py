@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orderworks_app.embedded.home import Home
-from orderworks_app.embedded.logs import cap
-from orderworks_app.embedded.runner import Runner, State
-from orderworks_app.embedded.service import Part, Stage
+from orderworks_app.embedded.logs import rotate_if_large
+from orderworks_app.embedded.runner import ServiceRunner, ServiceState
+from orderworks_app.embedded.service import Service, StartStage
 from orderworks_app.embedded.state import write_state
 
 START_INTERVAL, WATCH_INTERVAL, LOG_INTERVAL = 0.03, 0.2, 10.0
@@ -19,10 +19,10 @@ START_INTERVAL, WATCH_INTERVAL, LOG_INTERVAL = 0.03, 0.2, 10.0
 class Watcher(Protocol):
     """Someone who follows what happens to the parts."""
 
-    def changed(self, runner: Runner, /) -> None:
+    def changed(self, runner: ServiceRunner, /) -> None:
         """A part has a new state."""
 
-    def tick(self, runners: Sequence[Runner], /) -> None:
+    def tick(self, runners: Sequence[ServiceRunner], /) -> None:
         """Some time has passed."""
 
 
@@ -39,7 +39,7 @@ class Supervisor:
     def __init__(
         self,
         home: Home,
-        parts: Iterable[Part],
+        services: Iterable[Service],
         environment: Mapping[str, str],
         watcher: Watcher,
         request: StopRequest,
@@ -47,7 +47,7 @@ class Supervisor:
         self._home = home
         self._environment = environment
         self._watcher = watcher
-        self._runners = [Runner(part, home.logs, self._changed) for part in parts]
+        self._runners = [ServiceRunner(part, home.logs, self._changed) for part in services]
         self._request = request
         self._is_up = False
         self._logs_due = 0.0
@@ -66,52 +66,52 @@ class Supervisor:
         try:
             self._start()
             while not self._request.asked:
-                self._look(self._runners, WATCH_INTERVAL)
+                self._poll(self._runners, WATCH_INTERVAL)
                 self._keep_logs_small()
         finally:
             self._end()
 
     def _start(self) -> None:
-        for stage in Stage:
-            runners = [runner for runner in self._runners if runner.part.stage is stage]
+        for stage in StartStage:
+            runners = [runner for runner in self._runners if runner.service.stage is stage]
             for runner in runners:
-                runner.begin()
+                runner.start()
             while not self._request.asked and not all(runner.settled for runner in runners):
-                self._look(self._runners, START_INTERVAL)
+                self._poll(self._runners, START_INTERVAL)
             if self._request.asked:
                 return
         self._is_up = True
 
-    def _look(self, runners: Sequence[Runner], interval: float) -> None:
+    def _poll(self, runners: Sequence[ServiceRunner], interval: float) -> None:
         for runner in runners:
-            runner.look()
+            runner.poll()
         self._watcher.tick(self._runners)
         time.sleep(interval)
 
     def _end(self) -> None:
         """Stop the parts, last stage first. Whatever goes wrong, none is left running."""
         try:
-            for stage in reversed(Stage):
-                self._end_stage([r for r in self._runners if r.part.stage is stage])
+            for stage in reversed(StartStage):
+                self._end_stage([r for r in self._runners if r.service.stage is stage])
         finally:
             for runner in self._runners:
                 runner.kill()
             self._home.state_file.unlink(missing_ok=True)
 
-    def _end_stage(self, runners: Sequence[Runner]) -> None:
+    def _end_stage(self, runners: Sequence[ServiceRunner]) -> None:
         for runner in runners:
             runner.ask_to_stop()
         while not all([runner.has_stopped() for runner in runners]):  # noqa: C419 - ask every one
             self._watcher.tick(self._runners)
             time.sleep(START_INTERVAL)
 
-    def _changed(self, runner: Runner) -> None:
+    def _changed(self, runner: ServiceRunner) -> None:
         """Write down the processes before anything else can happen, then tell the watcher.
 
         A full disk must not end what runs: a process that is not written down is found by its mark.
         """
-        if runner.state in (State.STARTING, State.RESTARTING):
-            running = [(r.part, r.identity) for r in self._runners if r.identity]
+        if runner.state in (ServiceState.STARTING, ServiceState.RESTARTING):
+            running = [(r.service, r.identity) for r in self._runners if r.identity]
             with suppress(OSError):
                 write_state(self._home, self._environment, running)
         self._watcher.changed(runner)
@@ -121,4 +121,4 @@ class Supervisor:
             self._logs_due = time.monotonic() + LOG_INTERVAL
             for runner in self._runners:
                 with suppress(OSError):
-                    cap(self._home.logs / f"{runner.part.name}.log")
+                    rotate_if_large(self._home.logs / f"{runner.service.name}.log")

@@ -17,14 +17,14 @@ from typing import Any
 from orderworks.core.errors import ConfigurationError
 from orderworks_app.embedded.home import Home, make_folder
 
-OUTSIDE = Path("/var/lib/orderworks")
+SYSTEM_DATA_FOLDER = Path("/var/lib/orderworks")
 """Where root's data and binaries go if the server's account cannot reach the home or the wheel."""
 
-SYSTEM_ACCOUNTS = ("postgres", "nobody")
+SYSTEM_USERS = ("postgres", "nobody")
 
 
 @dataclass(frozen=True)
-class Account:
+class UnixUser:
     """A system account that a child process is started as; `None` stands for our own."""
 
     name: str
@@ -37,31 +37,31 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Place:
+class DataLocation:
     """Where PostgreSQL's data lie and who runs it. `account` is None for an ordinary user's own."""
 
     folder: Path
-    account: Account | None
+    user: UnixUser | None
 
 
-def place_of(home: Home, home_id: str) -> Place:
+def data_location(home: Home, home_id: str) -> DataLocation:
     """The place of this home's PostgreSQL data.
 
     Raises:
         ConfigurationError: no system account, or no place that it can reach.
     """
     if os.geteuid() != 0:
-        return Place(home.folder, None)
-    outside = OUTSIDE / home_id
+        return DataLocation(home.folder, None)
+    outside = SYSTEM_DATA_FOLDER / home_id
     folder = _folder_for_root(home, outside)
-    return Place(folder, _owner(folder / "postgresql") or system_account())
+    return DataLocation(folder, _owner(folder / "postgresql") or system_user())
 
 
 def _folder_for_root(home: Home, outside: Path) -> Path:
     """Data stay where they are once they exist; new ones go into the home if it can be reached."""
     if (outside / "postgresql").exists():
         return outside
-    if can_reach(_owner(home.folder / "postgresql") or system_account(), home.folder):
+    if can_reach(_owner(home.folder / "postgresql") or system_user(), home.folder):
         return home.folder
     if (home.folder / "postgresql").exists():
         raise ConfigurationError(
@@ -74,7 +74,7 @@ def _folder_for_root(home: Home, outside: Path) -> Path:
 
 def _make_outside(outside: Path, home: Home) -> None:
     try:
-        make_folder(OUTSIDE, passable=True)
+        make_folder(SYSTEM_DATA_FOLDER, passable=True)
         make_folder(outside, passable=True)
         (outside / "home").write_text(f"{home.folder}\n", encoding="utf-8")
     except OSError as error:
@@ -84,25 +84,25 @@ def _make_outside(outside: Path, home: Home) -> None:
         ) from None
 
 
-def system_account() -> Account:
+def system_user() -> UnixUser:
     """The account that runs PostgreSQL for root.
 
     Raises:
         ConfigurationError: the system has neither of them.
     """
-    for name in SYSTEM_ACCOUNTS:
+    for name in SYSTEM_USERS:
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Account(name, entry.pw_uid, entry.pw_gid)
+        return UnixUser(name, entry.pw_uid, entry.pw_gid)
     raise ConfigurationError(
         "PostgreSQL refuses to run as root, and there is no account `postgres` or `nobody` to run "
         "it: run as an ordinary user"
     )
 
 
-def _owner(folder: Path) -> Account | None:
+def _owner(folder: Path) -> UnixUser | None:
     """The account that existing data belong to: a `postgres` account may have come later."""
     try:
         status = folder.stat()
@@ -114,10 +114,10 @@ def _owner(folder: Path) -> Account | None:
         name = pwd.getpwuid(status.st_uid).pw_name
     except KeyError:
         name = str(status.st_uid)
-    return Account(name, status.st_uid, status.st_gid)
+    return UnixUser(name, status.st_uid, status.st_gid)
 
 
-def can_reach(account: Account, path: Path) -> bool:
+def can_reach(account: UnixUser, path: Path) -> bool:
     """Whether `account` can run `path`, or enter it. The kernel is asked: access lists count."""
     test = subprocess.run(  # noqa: S603 - the command is ours
         ["/bin/sh", "-c", 'test -x "$0"', str(path)],
@@ -128,13 +128,13 @@ def can_reach(account: Account, path: Path) -> bool:
     return test.returncode == 0
 
 
-def forget_outside(home_id: str) -> None:
+def remove_system_data(home_id: str) -> None:
     """Remove what a home has outside of itself, PostgreSQL's data included."""
     if os.geteuid() == 0:
-        rmtree(OUTSIDE / home_id, ignore_errors=True)
+        rmtree(SYSTEM_DATA_FOLDER / home_id, ignore_errors=True)
 
 
-def forget_lost_temporary_homes() -> None:
+def remove_orphaned_data() -> None:
     """Remove data outside of homes that lay in the system's temporary folder and are gone.
 
     Other homes may only be out of sight, on a disk that is not mounted now: theirs are kept.
@@ -142,7 +142,7 @@ def forget_lost_temporary_homes() -> None:
     if os.geteuid() != 0:
         return
     temporary = os.path.realpath(tempfile.gettempdir())
-    for marker in OUTSIDE.glob("*/home"):
+    for marker in SYSTEM_DATA_FOLDER.glob("*/home"):
         with suppress(FileNotFoundError):  # Another stack may be removing the same one.
             home = Path(marker.read_text(encoding="utf-8").strip())
             if home.is_relative_to(temporary) and not home.exists():

@@ -7,7 +7,7 @@ from orderworks_app.embedded import health
 from orderworks_app.embedded.binaries import valkey_binary
 from orderworks_app.embedded.home import Home, make_folder, write_private
 from orderworks_app.embedded.ports import LOOPBACK
-from orderworks_app.embedded.service import Part, Stage
+from orderworks_app.embedded.service import Service, StartStage
 
 VALKEY, CACHE = "valkey", "cache"
 BROKER_NUMBER, STREAM_NUMBER = 0, 1
@@ -20,7 +20,7 @@ maxmemory-policy noeviction
 """
 """The broker and the update stream: a full server refuses what it cannot hold, it never evicts."""
 
-FORGETFUL = """\
+VOLATILE = """\
 appendonly no
 save ""
 maxmemory 256mb
@@ -39,24 +39,24 @@ def redis_url(port: int, password: str, number: int = 0) -> str:
     return f"redis://:{password}@{LOOPBACK}:{port}/{number}"
 
 
-def valkey_part(home: Home, port: int, password: str) -> Part:
+def valkey_service(home: Home, port: int, password: str) -> Service:
     """The part that holds broker and update stream."""
-    return _part(home, VALKEY, port, password, DURABLE)
+    return _service(home, VALKEY, port, password, DURABLE)
 
 
-def cache_part(home: Home, port: int, password: str) -> Part:
+def cache_service(home: Home, port: int, password: str) -> Service:
     """The part that holds cached reads."""
-    return _part(home, CACHE, port, password, FORGETFUL)
+    return _service(home, CACHE, port, password, VOLATILE)
 
 
-def _part(home: Home, name: str, port: int, password: str, keeping: str) -> Part:
+def _service(home: Home, name: str, port: int, password: str, keeping: str) -> Service:
     folder = home.folder / name
     make_folder(folder)
-    return Part(
+    return Service(
         name=name,
-        stage=Stage.SERVERS,
+        stage=StartStage.SERVERS,
         command=(str(valkey_binary()), str(_configuration(folder, port, password, keeping))),
-        mark="valkey-server",
+        command_mark="valkey-server",
         is_healthy=health.answers_ping(redis_url(port, password)),
         environment={"PATH": os.defpath},
         folder=folder,

@@ -11,13 +11,13 @@ from starlette.exceptions import HTTPException
 
 from orderworks.core import logging
 from orderworks.core.settings import Settings
-from orderworks_app.gateway.http.middleware import Manners
+from orderworks_app.gateway.http.middleware import GatewayMiddleware
 from orderworks_app.gateway.http.openapi import describe
-from orderworks_app.gateway.http.problems import answer_problem
-from orderworks_app.gateway.resources import State
+from orderworks_app.gateway.http.problems import handle_error
+from orderworks_app.gateway.resources import GatewayResources
 from orderworks_app.gateway.routes import ROUTERS, STREAMED
 
-COLLECTED = 10_000
+GC_THRESHOLD = 10_000
 """Objects more than before, when the collector looks for new ones in cycles; Python's default is 700."""
 
 
@@ -26,7 +26,7 @@ def make_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        async with State.running(settings) as state:
+        async with GatewayResources.running(settings) as state:
             app.state.gateway = state
             yield
 
@@ -39,12 +39,12 @@ def make_app(settings: Settings) -> FastAPI:
         # A redirection loses bodies, and no client of an interface for programs needs it.
         redirect_slashes=False,
         exception_handlers={
-            HTTPException: answer_problem,
-            RequestValidationError: answer_problem,
+            HTTPException: handle_error,
+            RequestValidationError: handle_error,
         },
     )
     app.openapi = lambda: dict(describe(app))  # type: ignore[method-assign]  # FastAPI's own way
-    app.add_middleware(Manners, settings=settings, streamed=STREAMED)
+    app.add_middleware(GatewayMiddleware, settings=settings, streamed=STREAMED)
     for router in ROUTERS:
         # What FastAPI includes it matches twice for each request; routes of its own, once.
         app.router.routes.extend(router.routes)
@@ -58,5 +58,5 @@ def app_of_environment() -> FastAPI:
     # What is there by now stays, and few requests leave cycles behind: looking for these as often as by
     # default took 7 % of a cached read's time.
     gc.freeze()
-    gc.set_threshold(COLLECTED)
+    gc.set_threshold(GC_THRESHOLD)
     return app

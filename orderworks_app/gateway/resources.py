@@ -17,12 +17,12 @@ from orderworks.core.database import make_engine
 from orderworks.core.redis import make_async_redis
 from orderworks.core.settings import Settings
 from orderworks.reads import AsyncCustomerReads
-from orderworks_app.gateway.auth.rate_limit import Rates
+from orderworks_app.gateway.auth.rate_limit import RateLimits
 from orderworks_app.gateway.auth.token_cache import Tokens
-from orderworks_app.gateway.backends.database_pool import Pool
-from orderworks_app.gateway.backends.threads import Blocking
-from orderworks_app.gateway.streaming.shared_streams import Shared
-from orderworks_app.gateway.streaming.shutdown import at_stop
+from orderworks_app.gateway.backends.database_pool import DatabasePool
+from orderworks_app.gateway.backends.threads import BlockingServices
+from orderworks_app.gateway.streaming.shared_streams import SharedStreams
+from orderworks_app.gateway.streaming.shutdown import call_on_shutdown
 from orderworks_app.gateway.transfers.uploads import Uploads
 from producer import AsyncProducer
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class State:
+class GatewayResources:
     """The connections of one process; each is opened on first use. It belongs to one event loop.
 
     Attributes:
@@ -47,7 +47,7 @@ class State:
     """
 
     settings: Settings
-    pool: Pool
+    pool: DatabasePool
     engine: sa.Engine
     producer: AsyncProducer
     cache: Cache
@@ -56,18 +56,18 @@ class State:
     published: redis.asyncio.Redis
     threads: CapacityLimiter
     tokens: Tokens
-    rates: Rates
+    rate_limits: RateLimits
     uploads: Uploads
-    blocking: Blocking
-    replaying: asyncio.Lock
-    shared: Shared
+    blocking: BlockingServices
+    replay_lock: asyncio.Lock
+    streams: SharedStreams
 
     @classmethod
     @asynccontextmanager
     async def running(cls, settings: Settings) -> AsyncIterator[Self]:
         """The state of this process, until the block ends. No server has to be there for it."""
         async with AsyncExitStack() as stack:
-            pool = await Pool.open(settings)
+            pool = await DatabasePool.open(settings)
             stack.push_async_callback(pool.close)
             engine = make_engine(settings, "orderworks-gateway")
             stack.callback(engine.dispose)
@@ -75,9 +75,9 @@ class State:
             stack.push_async_callback(cache.aclose)
             published = _client(stack, settings, settings.cache)
             producer = await stack.enter_async_context(_producer(settings))
-            blocking = stack.enter_context(Blocking.running(settings, engine, cache))
-            shared = Shared(blocking)
-            stack.enter_context(at_stop(shared.close))
+            blocking = stack.enter_context(BlockingServices.running(settings, engine, cache))
+            shared = SharedStreams(blocking)
+            stack.enter_context(call_on_shutdown(shared.close))
             yield cls(
                 settings=settings,
                 pool=pool,
@@ -89,11 +89,11 @@ class State:
                 published=published,
                 threads=CapacityLimiter(settings.db_pool_size + settings.db_max_overflow),
                 tokens=Tokens(pool),
-                rates=Rates(published, settings.cache_timeout),
+                rate_limits=RateLimits(published, settings.cache_timeout),
                 uploads=Uploads(producer),
                 blocking=blocking,
-                replaying=asyncio.Lock(),
-                shared=shared,
+                replay_lock=asyncio.Lock(),
+                streams=shared,
             )
 
     async def in_thread(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -123,14 +123,14 @@ class State:
             return await asyncio.shield(running)
 
 
-def current_state(request: Request) -> State:
+def current_resources(request: Request) -> GatewayResources:
     """The state of the process that answers the request."""
-    return cast("State", request.app.state.gateway)
+    return cast("GatewayResources", request.app.state.gateway)
 
 
-async def state_of(request: Request) -> State:
+async def resources_of(request: Request) -> GatewayResources:
     """The same as a dependency of routes; async, or FastAPI would run it in a thread."""
-    return current_state(request)
+    return current_resources(request)
 
 
 def _producer(settings: Settings) -> AsyncProducer:

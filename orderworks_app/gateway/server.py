@@ -17,7 +17,7 @@ from orderworks_app.gateway.auth.token_store import count_valid
 APP = "orderworks_app.gateway.app:app_of_environment"
 """Each process makes its own, from the environment."""
 
-GRACE = 5
+SHUTDOWN_GRACE = 5
 """Seconds that requests under way have when the server is asked to stop."""
 
 
@@ -28,7 +28,7 @@ def serve(settings: Settings, workers: int) -> None:
         ConfigurationError: other machines could use it, and there is no token.
     """
     if not is_loopback(settings.gateway_host):
-        _refuse_open_door(settings)
+        _refuse_without_tokens(settings)
     logging.configure()
     # Each process reads its settings from the environment; this one's may be an option's.
     os.environ["GATEWAY_HOST"] = settings.gateway_host
@@ -49,11 +49,11 @@ def run(app: str, host: str, port: int, workers: int) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE,
     )
 
 
-def _refuse_open_door(settings: Settings) -> None:
+def _refuse_without_tokens(settings: Settings) -> None:
     """Refuse where nobody could be told from anybody. With PostgreSQL away nobody is let in anyway."""
     engine = make_engine(settings, "orderworks-gateway")
     try:

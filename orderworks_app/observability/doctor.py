@@ -12,9 +12,10 @@ from orderworks.core.database import make_engine
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
 from orderworks.reports import excluded_statuses
-from orderworks.updates.shard_layout import Layout, read_layout
+from orderworks.reports.excluded_statuses import format_statuses
+from orderworks.updates.shard_layout import ShardLayout, read_layout
 
-CLOCK_SKEW = 5.0
+MAX_CLOCK_SKEW = 5.0
 """Seconds that servers' clocks may differ; beyond, ages and redeliveries mislead."""
 
 PROCESSES_A_HOST = 4
@@ -32,12 +33,12 @@ class Finding:
     """One check: what was found, whether that is well, and what to do if not."""
 
     check: str
-    well: bool
-    found: str
+    ok: bool
+    observed: str
     remedy: str
 
 
-def checkup(settings: Settings) -> list[Finding]:
+def run_checks(settings: Settings) -> list[Finding]:
     """Look at the servers and at Celery's table.
 
     Raises:
@@ -58,17 +59,17 @@ def checkup(settings: Settings) -> list[Finding]:
 
 
 def _stream(client: Redis, settings: Settings) -> Iterator[Finding]:
-    yield _keeps_everything("update stream", client)
+    yield _evicts_nothing("update stream", client)
     yield _durable("update stream", client)
     yield _layout(client, settings.update_shards)
 
 
 def _broker(client: Redis) -> Iterator[Finding]:
-    yield _keeps_everything("broker", client)
+    yield _evicts_nothing("broker", client)
     yield _durable("broker", client)
 
 
-def _keeps_everything(name: str, client: Redis) -> Finding:
+def _evicts_nothing(name: str, client: Redis) -> Finding:
     policy = client.config_get("maxmemory-policy")["maxmemory-policy"]
     return Finding(
         f"the {name} evicts nothing",
@@ -89,11 +90,11 @@ def _durable(name: str, client: Redis) -> Finding:
 
 
 def _layout(client: Redis, shards: int) -> Finding:
-    layout = read_layout(client) or Layout(shards)
+    layout = read_layout(client) or ShardLayout(shards)
     changes = "" if layout.goal is None else f", being changed to {layout.goal}"
     return Finding(
         "updates are spread over as many shards as UPDATE_SHARDS says",
-        layout == Layout(shards),
+        layout == ShardLayout(shards),
         f"over {layout.shards}{changes}; UPDATE_SHARDS is {shards}",
         "set UPDATE_SHARDS everywhere to what they are spread over, or run `orderworks reshard`",
     )
@@ -116,12 +117,12 @@ def _schema(connection: sa.Connection) -> Finding:
     )
 
 
-def _statuses(connection: sa.Connection, wanted: tuple[str, ...]) -> Finding:
-    in_force, listed = excluded_statuses.in_force(connection), excluded_statuses.listed
+def _statuses(connection: sa.Connection, excluded: tuple[str, ...]) -> Finding:
+    in_force = excluded_statuses.read_excluded(connection)
     return Finding(
         "reports leave out the orders that UNCOUNTED_STATUSES says",
-        in_force == wanted,
-        f"they leave out {listed(in_force)}; it says {listed(wanted)}",
+        in_force == excluded,
+        f"they leave out {format_statuses(in_force)}; it says {format_statuses(excluded)}",
         "set UNCOUNTED_STATUSES everywhere to what they leave out, or run `orderworks rebuild`",
     )
 
@@ -149,7 +150,7 @@ def _clocks(connection: sa.Connection, settings: Settings) -> Finding:
     skew = max(clocks) - min(clocks)
     return Finding(
         "the clocks of this host, Redis and PostgreSQL agree",
-        skew < CLOCK_SKEW,
+        skew < MAX_CLOCK_SKEW,
         f"they differ by {skew:.1f} s",
         "run a time service on every host",
     )

@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from orderworks.cache import READS, cache_counts, invalidation
-from orderworks.core.database import make_engine, refusal
+from orderworks.core.database import error_summary, make_engine
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import Queue
 from orderworks.core.schema import (
@@ -82,7 +82,7 @@ DOCUMENTED = {
 """Every metric with its help, in the order in which they are told. Counters end in `_total`."""
 
 
-class Sample(NamedTuple):
+class MetricSample(NamedTuple):
     """One number. All samples of a metric have the same labels."""
 
     metric: str
@@ -128,7 +128,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metrics. Those of a server that is away are missing, and `orderworks_up` says so."""
-        servers: dict[str, Callable[[], list[Sample]]] = {
+        servers: dict[str, Callable[[], list[MetricSample]]] = {
             "postgresql": self._database,
             "stream": self._streams,
             "cache": self._cached,
@@ -136,10 +136,10 @@ class Metrics(Collector):
         if self._broker:
             servers["broker"] = partial(_queues, self._broker)
         with ThreadPoolExecutor(len(servers)) as pool:
-            found = [*pool.map(_asked, servers, servers.values())]
+            found = [*pool.map(_read_or_down, servers, servers.values())]
         yield from _families([sample for samples in found for sample in samples])
 
-    def _database(self) -> list[Sample]:
+    def _database(self) -> list[MetricSample]:
         """What PostgreSQL knows, in one snapshot, so that the numbers fit together."""
         with self._engine.connect() as connection:
             snapshot = connection.execution_options(isolation_level="REPEATABLE READ")
@@ -150,48 +150,50 @@ class Metrics(Collector):
                 *_dead(snapshot),
                 *_imports(snapshot),
                 *_chunks(snapshot),
-                Sample("orderworks_change_log_rows", _log_entries(snapshot), {}),
+                MetricSample("orderworks_change_log_rows", _log_entries(snapshot), {}),
                 *_beat(snapshot),
                 *_rollups(snapshot),
             ]
 
-    def _streams(self) -> list[Sample]:
+    def _streams(self) -> list[MetricSample]:
         seconds, microseconds = self._client.time()
         now = seconds + microseconds / 1e6
-        samples = [Sample("orderworks_stream_limit_entries", self._limit, {})]
-        for shard in self._stream.every_shard():
+        samples = [MetricSample("orderworks_stream_limit_entries", self._limit, {})]
+        for shard in self._stream.all_shards():
             label = {"shard": str(shard)}
             length, lag = self._stream.length(shard), self._stream.lag(shard, now)
-            samples.append(Sample("orderworks_stream_entries", length, label))
-            samples.append(Sample("orderworks_stream_lag_seconds", lag, label))
+            samples.append(MetricSample("orderworks_stream_entries", length, label))
+            samples.append(MetricSample("orderworks_stream_lag_seconds", lag, label))
         return samples + _memory(self._client, "stream")
 
-    def _cached(self) -> list[Sample]:
+    def _cached(self) -> list[MetricSample]:
         samples = [
             *_memory(self._cache, "cache"),
             *_reads(cache_counts(self._cache)),
-            *_delays(invalidation.read(self._cache)),
+            *_delays(invalidation.read_delays(self._cache)),
         ]
         for window in Window:
-            report = published_report(self._cache, window, most=1)
+            report = published_report(self._cache, window, limit=1)
             if report:
                 as_of, label = report.as_of.timestamp(), {"window": window.value}
-                samples.append(Sample("orderworks_report_as_of_timestamp_seconds", as_of, label))
+                samples.append(
+                    MetricSample("orderworks_report_as_of_timestamp_seconds", as_of, label)
+                )
         return samples
 
 
-def _asked(server: str, read: Callable[[], list[Sample]]) -> list[Sample]:
+def _read_or_down(server: str, read: Callable[[], list[MetricSample]]) -> list[MetricSample]:
     """What a server knows, and that it is up; of one that fails, only that it is not."""
     label = {"server": server}
     try:
-        return [*read(), Sample("orderworks_up", 1, label)]
+        return [*read(), MetricSample("orderworks_up", 1, label)]
     except (sa.exc.SQLAlchemyError, redis.RedisError) as error:
-        said = refusal(error) if isinstance(error, sa.exc.DBAPIError) else str(error)
+        said = error_summary(error) if isinstance(error, sa.exc.DBAPIError) else str(error)
         log.warning("metrics_missing server=%s error=%s", server, said)
-        return [Sample("orderworks_up", 0, label)]
+        return [MetricSample("orderworks_up", 0, label)]
 
 
-def _families(samples: Sequence[Sample]) -> Iterator[Metric]:
+def _families(samples: Sequence[MetricSample]) -> Iterator[Metric]:
     for metric, documentation in DOCUMENTED.items():
         of_metric = [each for each in samples if each.metric == metric]
         if of_metric:
@@ -202,72 +204,72 @@ def _families(samples: Sequence[Sample]) -> Iterator[Metric]:
             yield family
 
 
-def _verdicts(connection: sa.Connection, shards: int) -> Iterator[Sample]:
+def _verdicts(connection: sa.Connection, shards: int) -> Iterator[MetricSample]:
     """The accounts of the shards; zeros for those that have none yet, so that a first one is a rise."""
     query = sa.select(*update_shards.c["shard", "accepted", *VERDICTS])
     counted = {row.shard: row[1:] for row in connection.execute(query)}
     for shard in sorted({*range(shards), *counted}):
         label = {"shard": str(shard)}
         accepted, *given = counted.get(shard, (0,) * (1 + len(VERDICTS)))
-        yield Sample("orderworks_updates_accepted_total", accepted, label)
+        yield MetricSample("orderworks_updates_accepted_total", accepted, label)
         for verdict, count in zip(VERDICTS, given, strict=True):
-            yield Sample("orderworks_updates_total", count, {**label, "verdict": verdict})
+            yield MetricSample("orderworks_updates_total", count, {**label, "verdict": verdict})
 
 
-def _waiting(connection: sa.Connection) -> Iterator[Sample]:
+def _waiting(connection: sa.Connection) -> Iterator[MetricSample]:
     """What is parked, and what apps left in the outbox."""
     for metric, age, since in (
         ("parked_updates", "parked_overdue_seconds", parked_updates.c.next_attempt_at),
         ("outbox_updates", "outbox_lag_seconds", update_outbox.c.enqueued_at),
     ):
         count, oldest = connection.execute(sa.select(sa.func.count(), _age(since))).one()
-        yield Sample(f"orderworks_{metric}", count, {})
-        yield Sample(f"orderworks_{age}", oldest, {})
+        yield MetricSample(f"orderworks_{metric}", count, {})
+        yield MetricSample(f"orderworks_{age}", oldest, {})
 
 
-def _dead(connection: sa.Connection) -> Iterator[Sample]:
+def _dead(connection: sa.Connection) -> Iterator[MetricSample]:
     is_replayed = dead_updates.c.replayed_at.is_not(None)
     query = sa.select(is_replayed, sa.func.count()).group_by(is_replayed)
     counted = dict(iter(connection.execute(query)))
     for replayed in (False, True):
         label = {"replayed": str(replayed).lower()}
-        yield Sample("orderworks_dead_updates", counted.get(replayed, 0), label)
+        yield MetricSample("orderworks_dead_updates", counted.get(replayed, 0), label)
 
 
-def _imports(connection: sa.Connection) -> Iterator[Sample]:
+def _imports(connection: sa.Connection) -> Iterator[MetricSample]:
     counted = count_by_status(connection)
     for status in IMPORT_STATUSES:
-        yield Sample("orderworks_imports", counted.get(status, 0), {"status": status})
+        yield MetricSample("orderworks_imports", counted.get(status, 0), {"status": status})
     running = sa.select(_age(imports.c.accepted_at)).where(imports.c.status == "running")
     oldest = connection.execute(running).scalar_one()
-    yield Sample("orderworks_import_oldest_seconds", oldest, {})
+    yield MetricSample("orderworks_import_oldest_seconds", oldest, {})
 
 
-def _chunks(connection: sa.Connection) -> Iterator[Sample]:
+def _chunks(connection: sa.Connection) -> Iterator[MetricSample]:
     status = import_chunks.c.status
     sums = [sa.func.sum(import_chunks.c[outcome]) for outcome in OUTCOMES]
     query = sa.select(status, sa.func.count(), *sums).group_by(status)
     counted = {row[0]: row[1:] for row in connection.execute(query)}
     for each in CHUNK_STATUSES:
         count = counted[each][0] if each in counted else 0
-        yield Sample("orderworks_import_chunks", count, {"status": each})
+        yield MetricSample("orderworks_import_chunks", count, {"status": each})
     for column, outcome in enumerate(OUTCOMES, 1):
         rows = sum(int(row[column]) for row in counted.values())
-        yield Sample("orderworks_import_rows", rows, {"outcome": outcome})
+        yield MetricSample("orderworks_import_rows", rows, {"outcome": outcome})
 
 
 def _log_entries(connection: sa.Connection) -> int:
     return int(connection.scalar(sa.select(sa.func.sum(change_log.c.entries))) or 0)
 
 
-def _rollups(connection: sa.Connection) -> Iterator[Sample]:
+def _rollups(connection: sa.Connection) -> Iterator[MetricSample]:
     """What the last check found; nothing before the first one."""
-    last = reconcile_runs.last_check(connection)
+    last = reconcile_runs.last_finished_run(connection)
     if last:
         for table, rows in last.counted.by_table.items():
-            yield Sample("orderworks_rollup_drift_rows", rows, {"table": table})
+            yield MetricSample("orderworks_rollup_drift_rows", rows, {"table": table})
         ended = last.finished_at.timestamp()
-        yield Sample("orderworks_last_rollup_check_timestamp_seconds", ended, {})
+        yield MetricSample("orderworks_last_rollup_check_timestamp_seconds", ended, {})
 
 
 def _age(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
@@ -276,40 +278,40 @@ def _age(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
     return sa.cast(sa.func.greatest(seconds, 0), sa.Float)
 
 
-def _queues(broker: Redis) -> list[Sample]:
+def _queues(broker: Redis) -> list[MetricSample]:
     samples = _memory(broker, "broker")
     for queue in Queue:
         waiting = int(broker.llen(queue.value))
-        samples.append(Sample("orderworks_queue_messages", waiting, {"queue": queue.value}))
+        samples.append(MetricSample("orderworks_queue_messages", waiting, {"queue": queue.value}))
     return samples
 
 
-def _reads(counts: Mapping[str, int]) -> Iterator[Sample]:
+def _reads(counts: Mapping[str, int]) -> Iterator[MetricSample]:
     refused = counts["refused"]
-    yield Sample("orderworks_cache_refused_stores_total", refused, {})
+    yield MetricSample("orderworks_cache_refused_stores_total", refused, {})
     for result in READS:
-        yield Sample("orderworks_cache_reads_total", counts[result], {"result": result})
+        yield MetricSample("orderworks_cache_reads_total", counts[result], {"result": result})
 
 
-def _delays(read: Mapping[invalidation.Path, invalidation.Delays]) -> Iterator[Sample]:
+def _delays(read: Mapping[invalidation.Path, invalidation.Delays]) -> Iterator[MetricSample]:
     for path, last in read.items():
         for quantile, seconds in (("0.5", last.p50), ("0.99", last.p99), ("1", last.longest)):
             label = {"path": path.value, "quantile": quantile}
-            yield Sample("orderworks_invalidation_seconds", seconds, label)
+            yield MetricSample("orderworks_invalidation_seconds", seconds, label)
 
 
-def _memory(client: Redis, server: str) -> list[Sample]:
+def _memory(client: Redis, server: str) -> list[MetricSample]:
     info: Any = client.info("memory")
     label = {"server": server}
     return [
-        Sample("orderworks_redis_memory_bytes", info["used_memory"], label),
-        Sample("orderworks_redis_memory_limit_bytes", info["maxmemory"], label),
+        MetricSample("orderworks_redis_memory_bytes", info["used_memory"], label),
+        MetricSample("orderworks_redis_memory_limit_bytes", info["maxmemory"], label),
     ]
 
 
-def _beat(connection: sa.Connection) -> Iterator[Sample]:
+def _beat(connection: sa.Connection) -> Iterator[MetricSample]:
     for each in read_entries(connection):
         label, alive_at = {"entry": each.entry}, each.alive_at.timestamp()
-        yield Sample("orderworks_beat_last_success_timestamp_seconds", alive_at, label)
+        yield MetricSample("orderworks_beat_last_success_timestamp_seconds", alive_at, label)
         if not each.paused:
-            yield Sample("orderworks_beat_period_seconds", each.every, label)
+            yield MetricSample("orderworks_beat_period_seconds", each.every, label)

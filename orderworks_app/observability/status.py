@@ -13,31 +13,32 @@ import sqlalchemy as sa
 from migrations import runner
 from orderworks.cache import cache_counts, hit_rate
 from orderworks.cache import invalidation as delays
-from orderworks.core.database import make_engine, unavailable
+from orderworks.core.database import database_unavailable, make_engine
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis, make_redis, redis_unavailable
 from orderworks.core.routing import Queue, TaskName
 from orderworks.core.settings import Settings
 from orderworks.imports.ledger import count_by_status
 from orderworks.reports import excluded_statuses, reconcile_runs
-from orderworks.reports.reconcile_runs import Check
+from orderworks.reports.excluded_statuses import format_statuses
+from orderworks.reports.reconcile_runs import ReconcileRun
 from orderworks.reports.top_customers import published_report
 from orderworks.reports.windows import Window
 from orderworks.updates.counters import read_totals
 from orderworks.updates.stream import UpdateStream
-from orderworks_app.operations.timespans import span
-from worker.beat.entries import Entry, read_entries
+from orderworks_app.operations.timespans import format_span
+from worker.beat.entries import BeatEntry, read_entries
 from worker.celery import app
 
 Name = TypeVar("Name", bound=str)
 
-CLOCKS = 5
+MAX_CLOCK_SKEW = 5
 """Seconds that the clocks of two hosts may differ without anybody saying so."""
 
-WORKER_PATIENCE = 1.0
+WORKER_TIMEOUT = 1.0
 """Seconds that workers have to answer a ping."""
 
-CHECK_PATIENCE = 2.5 * 86_400
+MAX_CHECK_AGE = 2.5 * 86_400
 """Seconds that the newest check of the rollups may be old."""
 
 
@@ -72,7 +73,7 @@ class Status(msgspec.Struct, frozen=True):
     invalidation: dict[delays.Path, delays.Delays]
 
 
-class Examination:
+class StatusReader:
     """One look at all parts. A part that is away never hides the others."""
 
     def __init__(self, settings: Settings) -> None:
@@ -91,34 +92,36 @@ class Examination:
     def status(self) -> Status:
         """Look at everything."""
         parts = [
-            self._examine("postgresql", self._database),
-            self._examine("schema", self._schema),
-            self._examine("stream", lambda: _ping(self._redis)),
-            self._examine("cache", lambda: _ping(self._cache)),
+            self._check("postgresql", self._database),
+            self._check("schema", self._schema),
+            self._check("stream", lambda: _ping(self._redis)),
+            self._check("cache", lambda: _ping(self._cache)),
             *self._queues(),
             *self._beat(),
-            self._examine("report", self._report),
-            self._examine("rollups", self._rollups),
+            self._check("report", self._report),
+            self._check("rollups", self._rollups),
         ]
         if self._settings.flower_url:
-            parts.append(self._examine("flower", self._flower))
+            parts.append(self._check("flower", self._flower))
         if self._settings.gateway_url:
-            parts.append(self._examine("gateway", self._gateway))
+            parts.append(self._check("gateway", self._gateway))
         return Status(
             healthy=all(part.healthy for part in parts),
             parts=parts,
-            updates=_or_nothing(self._updates),
-            imports=_or_nothing(self._imports),
-            cache=_or_nothing(self._cached_reads),
-            invalidation=_or_nothing(lambda: delays.read(self._cache)),
+            updates=_or_empty(self._updates),
+            imports=_or_empty(self._imports),
+            cache=_or_empty(self._cached_reads),
+            invalidation=_or_empty(lambda: delays.read_delays(self._cache)),
         )
 
-    def _examine(self, name: str, look: Callable[[], str]) -> Part:
+    def _check(self, name: str, check: Callable[[], str]) -> Part:
         try:
-            return Part(name, healthy=True, detail=look())
+            return Part(name, healthy=True, detail=check())
         except sa.exc.DBAPIError as error:
             return Part(
-                name, healthy=False, detail=str(unavailable(error, self._settings.database))
+                name,
+                healthy=False,
+                detail=str(database_unavailable(error, self._settings.database)),
             )
         except redis.RedisError as error:
             return Part(name, healthy=False, detail=str(redis_unavailable(error)))
@@ -142,7 +145,7 @@ class Examination:
     def _queues(self) -> Iterable[Part]:
         """Whether each queue has a worker."""
         try:
-            consumed = app.control.inspect(timeout=WORKER_PATIENCE).active_queues() or {}
+            consumed = app.control.inspect(timeout=WORKER_TIMEOUT).active_queues() or {}
         except Exception as error:  # noqa: BLE001 - kombu raises whatever its transport does
             consumed, problem = {}, str(error)
         else:
@@ -160,27 +163,27 @@ class Examination:
             with self._engine.connect() as connection:
                 entries = read_entries(connection)
         except sa.exc.DBAPIError as error:
-            away = str(unavailable(error, self._settings.database))
+            away = str(database_unavailable(error, self._settings.database))
             return [Part("beat", healthy=False, detail=away)]
         if not entries:
             nothing = "it never asked for anything: is `celery -A worker beat` running?"
             return [Part("beat", healthy=False, detail=nothing)]
         return [
-            Part(f"beat {each.entry}", not each.is_overdue, _how_it_does(each)) for each in entries
+            Part(f"beat {each.entry}", not each.is_overdue, _entry_detail(each)) for each in entries
         ]
 
     def _report(self) -> str:
         """A report is stale when two refreshes in a row did not publish it."""
-        report = published_report(self._cache, Window.ALL, most=1)
+        report = published_report(self._cache, Window.ALL, limit=1)
         if report is None:
             raise OrderworksError(
                 "none is published yet: the first refresh comes within "
                 f"{self._settings.report_interval:.0f} s of beat's start"
             )
         old = (datetime.now(UTC) - report.as_of).total_seconds()
-        if old < -CLOCKS:
+        if old < -MAX_CLOCK_SKEW:
             raise OrderworksError(
-                f"as of {span(-old)} from now: the clock of PostgreSQL is not that of this host"
+                f"as of {format_span(-old)} from now: the clock of PostgreSQL is not that of this host"
             )
         if old > 30 + 2 * self._refresh_period():
             raise OrderworksError(f"as of {old:.0f} s ago")
@@ -199,21 +202,21 @@ class Examination:
     def _rollups(self) -> str:
         """They leave out what the setting says, and were compared with the orders lately."""
         with self._engine.connect() as connection:
-            in_force = excluded_statuses.in_force(connection)
+            in_force = excluded_statuses.read_excluded(connection)
             unfinished = reconcile_runs.unfinished_change(connection)
-            last = reconcile_runs.last_check(connection)
+            last = reconcile_runs.last_finished_run(connection)
         wanted = self._settings.uncounted_statuses
         if in_force != wanted:
             raise OrderworksError(
-                f"reports leave out {excluded_statuses.listed(in_force)}; UNCOUNTED_STATUSES is "
-                f"{excluded_statuses.listed(wanted)}: run `orderworks rebuild`"
+                f"reports leave out {format_statuses(in_force)}; UNCOUNTED_STATUSES is "
+                f"{format_statuses(wanted)}: run `orderworks rebuild`"
             )
         if unfinished:
             raise OrderworksError(
-                f"a recount for {excluded_statuses.listed(sorted(unfinished))} has not ended: if no "
+                f"a recount for {format_statuses(sorted(unfinished))} has not ended: if no "
                 "`orderworks rebuild` is at work, run it"
             )
-        return _of_check(last)
+        return _check_detail(last)
 
     def _flower(self) -> str:
         url = f"{self._settings.flower_url}/healthcheck"
@@ -229,7 +232,7 @@ class Examination:
 
     def _updates(self) -> dict[str, float]:
         now = time.time()
-        shards = self._stream.every_shard()
+        shards = self._stream.all_shards()
         waiting = {
             "waiting": sum(map(self._stream.length, shards)),
             "lag_seconds": round(max(self._stream.lag(shard, now) for shard in shards), 3),
@@ -246,24 +249,27 @@ class Examination:
         return {**counts, "hit_rate": hit_rate(counts) or 0.0}
 
 
-def _how_it_does(entry: Entry) -> str:
+def _entry_detail(entry: BeatEntry) -> str:
     last = "no success yet"
     if entry.succeeded_at:
-        last = f"last success {span((datetime.now(UTC) - entry.succeeded_at).total_seconds())} ago"
-    pace = "paused" if entry.paused else f"every {span(entry.every)}"
+        age = (datetime.now(UTC) - entry.succeeded_at).total_seconds()
+        last = f"last success {format_span(age)} ago"
+    pace = "paused" if entry.paused else f"every {format_span(entry.every)}"
     return f"{last}, {pace}" + (f", failed since: {entry.error}" if entry.has_failed else "")
 
 
-def _of_check(last: Check | None) -> str:
+def _check_detail(last: ReconcileRun | None) -> str:
     """The newest check; two that did not come are one too many."""
     if last is None:
         return "not compared with the orders yet; beat asks for that once a day"
     old = (datetime.now(UTC) - last.finished_at).total_seconds()
-    if old > CHECK_PATIENCE:
-        raise OrderworksError(f"compared with the orders {span(old)} ago; beat asks once a day")
-    drift = last.counted.differed
+    if old > MAX_CHECK_AGE:
+        raise OrderworksError(
+            f"compared with the orders {format_span(old)} ago; beat asks once a day"
+        )
+    drift = last.counted.total_differences
     what = f"{drift:,} rows had drifted and were mended" if drift else "no drift"
-    return f"compared with the orders {span(old)} ago, {what}"
+    return f"compared with the orders {format_span(old)} ago, {what}"
 
 
 def _ping(client: Redis) -> str:
@@ -273,8 +279,8 @@ def _ping(client: Redis) -> str:
     return f"answers, version {server.get('valkey_version', server['redis_version'])}"
 
 
-def _or_nothing(look: Callable[[], dict[Name, Any]]) -> dict[Name, Any]:
+def _or_empty(read: Callable[[], dict[Name, Any]]) -> dict[Name, Any]:
     try:
-        return look()
+        return read()
     except (sa.exc.DBAPIError, redis.RedisError):
         return {}

@@ -18,10 +18,10 @@ from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import TaskName
 from orderworks.core.settings import Settings
 from orderworks.imports import control
-from orderworks.imports.file_format import Layout
+from orderworks.imports.file_format import FileFormat
 from orderworks.imports.ledger import import_summary
-from orderworks.imports.progress import Summary, accepted_summary, mirror, read_progress
-from orderworks.imports.rejects import layout_of
+from orderworks.imports.progress import Summary, accepted_summary, publish_progress, read_progress
+from orderworks.imports.rejects import file_format_of
 from orderworks.imports.spool import Spool
 from orderworks.updates.stream import UpdateStream
 from producer.nudges import Nudges
@@ -74,11 +74,11 @@ class Imports:
         self._nudges = nudges
         self._spool = Spool.from_settings(settings)
         self._updates = UpdateStream(client, settings.update_shards, settings.stream_limit)
-        self._most_lag = settings.import_yield_lag
+        self._max_lag = settings.import_yield_lag
 
     @classmethod
     @contextmanager
-    def of_environment(cls) -> Iterator[Self]:
+    def from_environment(cls) -> Iterator[Self]:
         """The imports that the environment names, over connections that end with the block."""
         settings = Settings.load()
         ledger, nudges = make_engine(settings, "orderworks-cli"), Nudges(settings.broker)
@@ -102,24 +102,24 @@ class Imports:
             raise _unknown(import_id)
         return accepted
 
-    def look(self, import_id: str) -> Summary:
+    def find_with_wait_state(self, import_id: str) -> Summary:
         """The same, and as `waits_for_updates` whether it is kept back just now.
 
         Raises:
             ImportNotFound: nobody knows it.
         """
         found = self.find(import_id)
-        kept_back = found["status"] == "running" and self.wait_for_updates()
+        kept_back = found["status"] == "running" and self.are_held_back()
         return {**found, "waits_for_updates": kept_back}
 
-    def layout(self, import_id: str) -> Layout:
+    def file_format(self, import_id: str) -> FileFormat:
         """The form of the import's records.
 
         Raises:
             ImportNotFound, WrongState: the ledger does not have it; says why.
         """
         with self.ledger.connect() as connection, suppress(ImportNotFound):
-            return layout_of(connection, import_id)
+            return file_format_of(connection, import_id)
         raise self._not_in_ledger(import_id)
 
     def steer(self, import_id: str, steer: Steer) -> Summary:
@@ -130,17 +130,17 @@ class Imports:
             WrongState: it is not in a state for that.
         """
         try:
-            summary = control.carry_out(self.ledger, self._client, _CHANGES[steer], import_id)
+            summary = control.apply_action(self.ledger, self._client, _CHANGES[steer], import_id)
         except ImportNotFound:
             raise self._not_in_ledger(import_id) from None
         if steer is Steer.RETRY:
-            control.forget_forgiven(self._client, import_id)
+            control.reset_uncounted_starts(self._client, import_id)
         if steer in (Steer.RESUME, Steer.RETRY):
             # A nudge that is lost is made up for by the sweep.
             self._nudges.send(TaskName.PLAN_IMPORT, import_id)
         return summary
 
-    def remind_of(self, parent: str) -> None:
+    def republish_parent(self, parent: str) -> None:
         """Let Redis know again of an import whose rejects are mended, if it has forgotten it.
 
         Raises:
@@ -148,15 +148,15 @@ class Imports:
         """
         if read_progress(self._client, parent) is None:
             try:
-                mirror(self._client, self.find(parent))
+                publish_progress(self._client, self.find(parent))
             except ImportNotFound as error:
                 raise InvalidInput(f"parent: {error}") from None
 
-    def wait_for_updates(self) -> bool:
+    def are_held_back(self) -> bool:
         """Whether workers keep imports back just now, because order updates waited for too long."""
         with suppress(redis.RedisError):
-            now, shards = time.time(), self._updates.every_shard()
-            return any(self._updates.lag(shard, now) > self._most_lag for shard in shards)
+            now, shards = time.time(), self._updates.all_shards()
+            return any(self._updates.lag(shard, now) > self._max_lag for shard in shards)
         return False
 
     def _accepted(self, import_id: str) -> Summary | None:

@@ -9,7 +9,7 @@ _AGE = re.compile(r"([0-9]{1,9})\s*(s|min|m|h|d|w)")
 _UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def moment(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
     """The moment that `2026-11-22T19:00`, `2h` or `3d` means; in UTC where it names no zone.
 
     Raises:
@@ -28,7 +28,7 @@ def moment(text: str) -> datetime:
         ) from None
 
 
-def span(seconds: float) -> str:
+def format_span(seconds: float) -> str:
     """`3 s`, `2 min`, `5 h`, `4 d`: in the largest unit of which there are two."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:

@@ -24,28 +24,25 @@ from orderworks.imports.columns import (
     CUSTOMER_NAME,
     PARENT_LINE,
     match_columns,
-    refuse_without_needed,
+    require_columns,
 )
-from orderworks.imports.progress import Summary, accepted_summary, mirror, read_progress
-from orderworks.imports.reject_sheet import line_column, unguarded
+from orderworks.imports.progress import Summary, accepted_summary, publish_progress, read_progress
+from orderworks.imports.reject_sheet import line_column, unguard_formula
 from orderworks.imports.spool import Manifest, Spool
 from producer.effects import pauses
-from producer.imports.deduplication import Content
+from producer.imports.deduplication import ContentClaim
 from producer.imports.job import ImportJob
 from producer.imports.options import Options, check_options
-from producer.imports.sources.csv_header import refuse_unkeepable
+from producer.imports.sources.csv_header import reject_unstorable_names
 from producer.imports.sources.limits import limits_of
 from producer.imports.sources.open_source import ImportSource, OpenSource, open_source
 
-Source = ImportSource
-
-
-KEPT_SOON = 1.0
+KEPT_FILE_WAIT = 1.0
 """Seconds that a worker has from the end of a dry run until its file can be imported."""
 
 
 def accept_import(
-    source: Source, options: Options, *, spool: Spool, stream: Redis, settings: Settings
+    source: ImportSource, options: Options, *, spool: Spool, stream: Redis, settings: Settings
 ) -> "ImportJob":
     """Put a file into the spool, complete and checked; its import.
 
@@ -62,9 +59,9 @@ def accept_import(
         mapping = matched_columns(opened, options)
         uploaded = spool.upload(import_id, opened.blocks)
     try:
-        accepted = Accepted(import_id, options, mapping, _server_time(stream))
+        accepted = AcceptedImport(import_id, options, mapping, _server_time(stream))
         manifest = make_manifest(accepted, opened, uploaded)
-        first = _announce(manifest, options, spool, stream)
+        first = _publish_manifest(manifest, options, spool, stream)
     except BaseException:
         with suppress(OrderworksError):
             # First: a manifest without data would be an import that can only fail.
@@ -76,40 +73,40 @@ def accept_import(
         return ImportJob(first, stream, repeated=True)
     # It is accepted; that it cannot be seen yet is no reason to say otherwise.
     with suppress(redis.RedisError):
-        mirror(stream, accepted_summary(manifest))
-        Content(stream, manifest).keep()
+        publish_progress(stream, accepted_summary(manifest))
+        ContentClaim(stream, manifest).extend()
     return ImportJob(import_id, stream)
 
 
-def accept_tried(import_id: str, *, again: bool, spool: Spool, stream: Redis) -> "ImportJob":
+def accept_kept_file(import_id: str, *, again: bool, spool: Spool, stream: Redis) -> "ImportJob":
     """The import of a file that a dry run has kept; as it was tried, but accepted now.
 
     Raises:
         WrongState: no file of such a dry run is kept.
         Unavailable: the spool or Redis did not answer. Nothing is imported.
     """
-    kept, now = _kept(import_id, stream), _server_time(stream)
+    kept, now = _await_kept_manifest(import_id, stream), _server_time(stream)
     manifest = msgspec.structs.replace(
         kept, dry_run=False, keep=False, accepted_at=now, version=version_at(now)
     )
-    first = _announce(manifest, Options(again=again), spool, stream)
+    first = _publish_manifest(manifest, Options(again=again), spool, stream)
     if first:
         return ImportJob(first, stream, repeated=True)
     with suppress(redis.RedisError):
-        kept_files.forget(stream, import_id)
+        kept_files.delete(stream, import_id)
         # One step as the dry run's end, whose place it takes.
-        mirror(stream, {**accepted_summary(manifest), "steps": 1})
-        Content(stream, manifest).keep()
+        publish_progress(stream, {**accepted_summary(manifest), "steps": 1})
+        ContentClaim(stream, manifest).extend()
     return ImportJob(import_id, stream)
 
 
-def _kept(import_id: str, stream: Redis) -> Manifest:
+def _await_kept_manifest(import_id: str, stream: Redis) -> Manifest:
     """The manifest of a dry run. It is there some moments after the word that the dry run ended."""
     try:
-        for pause in pauses(KEPT_SOON):
+        for pause in pauses(KEPT_FILE_WAIT):
             if found := kept_files.find(stream, import_id):
                 return found
-            if not _was_tried(read_progress(stream, import_id)):
+            if not _is_finished_dry_run(read_progress(stream, import_id)):
                 break
             time.sleep(pause)
     except redis.RedisError as error:
@@ -117,17 +114,17 @@ def _kept(import_id: str, stream: Redis) -> Manifest:
     raise WrongState(f"no file of a dry run {import_id} is kept: let the file come again")
 
 
-def _was_tried(summary: Summary | None) -> bool:
+def _is_finished_dry_run(summary: Summary | None) -> bool:
     return summary is not None and summary["dry_run"] and summary["status"] == "done"
 
 
-class Accepted(NamedTuple):
+class AcceptedImport(NamedTuple):
     """What is decided about an import when it is accepted."""
 
     id: str
     options: Options
     mapping: dict[str, str]
-    at: datetime
+    accepted_at: datetime
 
 
 def matched_columns(opened: OpenSource, options: Options) -> dict[str, str]:
@@ -154,7 +151,9 @@ def _name_column(opened: OpenSource, mapped: str | None) -> dict[str, str]:
     return {CUSTOMER_NAME: mapped or CUSTOMER_NAME} if found else {}
 
 
-def make_manifest(accepted: Accepted, opened: OpenSource, uploaded: tuple[int, str]) -> Manifest:
+def make_manifest(
+    accepted: AcceptedImport, opened: OpenSource, uploaded: tuple[int, str]
+) -> Manifest:
     """The manifest of what was uploaded, of which `uploaded` is the size and the SHA-256."""
     size, sha256 = uploaded
     options = accepted.options
@@ -170,8 +169,8 @@ def make_manifest(accepted: Accepted, opened: OpenSource, uploaded: tuple[int, s
         data_line=opened.data_line,
         bytes=size,
         sha256=sha256,
-        version=version_at(accepted.at),
-        accepted_at=accepted.at,
+        version=version_at(accepted.accepted_at),
+        accepted_at=accepted.accepted_at,
         strict=options.strict,
         max_rejects=options.max_rejects,
         create_customers=options.create_customers,
@@ -182,7 +181,7 @@ def make_manifest(accepted: Accepted, opened: OpenSource, uploaded: tuple[int, s
 
 
 @contextmanager
-def _open(source: Source, options: Options, settings: Settings) -> Iterator[OpenSource]:
+def _open(source: ImportSource, options: Options, settings: Settings) -> Iterator[OpenSource]:
     """The source as `open_source` gives it; of mended rejects, with the columns' first names.
 
     The header of JSON Lines also has the keys that may come later than in the first records.
@@ -190,22 +189,22 @@ def _open(source: Source, options: Options, settings: Settings) -> Iterator[Open
     with open_source(source, options.delimiter, limits_of(settings)) as opened:
         header = opened.header
         if options.parent is not None:
-            header = _first_names(opened)
+            header = _original_columns(opened)
         if opened.format == "jsonl":
             # Now, while the header is what the file has: that is what the error lists.
-            refuse_without_needed(opened.name, options.kind, header, options.mapping)
+            require_columns(opened.name, options.kind, header, options.mapping)
             header = tuple(dict.fromkeys([*header, *_optional_keys(options)]))
-            refuse_unkeepable(opened.name, header)
+            reject_unstorable_names(opened.name, header)
         yield opened._replace(header=header)
 
 
-def _first_names(opened: OpenSource) -> tuple[str, ...]:
+def _original_columns(opened: OpenSource) -> tuple[str, ...]:
     """The columns of mended rejects as the first file calls them.
 
     Raises:
         InvalidFile: they are keys of JSON Lines, which a worker finds only as they are written.
     """
-    names = tuple(unguarded(name) for name in opened.header)
+    names = tuple(unguard_formula(name) for name in opened.header)
     for key, name in zip(opened.header, names, strict=True):
         if opened.format == "jsonl" and key != name:
             raise InvalidFile(
@@ -223,24 +222,26 @@ def _optional_keys(options: Options) -> list[str]:
     return [options.mapping.get(target, target) for target in targets]
 
 
-def _announce(manifest: Manifest, options: Options, spool: Spool, stream: Redis) -> str | None:
+def _publish_manifest(
+    manifest: Manifest, options: Options, spool: Spool, stream: Redis
+) -> str | None:
     """Make the import known to the workers, unless another one brought its content: that one's id.
 
     Raises:
         Unavailable: the spool or Redis did not answer. Nothing is imported.
     """
-    content = Content(stream, manifest)
+    content = ContentClaim(stream, manifest)
     try:
         first = _claim(content, options)
         if first is None:
-            spool.announce(manifest)
+            spool.write_manifest(manifest)
     except BaseException:
         content.release()
         raise
     return first
 
 
-def _claim(content: Content, options: Options) -> str | None:
+def _claim(content: ContentClaim, options: Options) -> str | None:
     """The import that brought the content before, if that is to be asked."""
     if options.dry_run:
         return None

@@ -13,19 +13,19 @@ import redis
 
 from orderworks.core.keys import import_content
 from orderworks.core.redis import Redis, redis_unavailable
-from orderworks.imports.progress import KEPT, read_progress
+from orderworks.imports.progress import PROGRESS_TTL, read_progress
 from orderworks.imports.spool import Manifest
 
-CLAIMED = 10
+CLAIM_TTL = 10
 """Seconds that a claim holds while its import is being announced."""
 
-PAUSE = 0.05
+POLL_INTERVAL = 0.05
 """Seconds between two looks at another one's claim."""
 
-UNDONE = ("failed", "cancelled")
+FAILED_STATUSES = ("failed", "cancelled")
 
 
-class Content:
+class ContentClaim:
     """The content of one import, as it was asked for."""
 
     def __init__(self, stream: Redis, manifest: Manifest) -> None:
@@ -42,8 +42,8 @@ class Content:
             Unavailable: Redis did not answer.
         """
         try:
-            while not self._stream.set(self._key, self._id, nx=True, ex=CLAIMED):
-                first = self._first()
+            while not self._stream.set(self._key, self._id, nx=True, ex=CLAIM_TTL):
+                first = self._counted_claimer()
                 if first:
                     return first
         except redis.RedisError as error:
@@ -57,18 +57,18 @@ class Content:
             Unavailable: Redis did not answer.
         """
         try:
-            self._stream.set(self._key, self._id, ex=CLAIMED)
+            self._stream.set(self._key, self._id, ex=CLAIM_TTL)
         except redis.RedisError as error:
             raise redis_unavailable(error) from error
 
-    def keep(self) -> None:
+    def extend(self) -> None:
         """Keep a claim of this import as long as its progress is known.
 
         Raises:
             redis.RedisError: Redis did not answer; the claim ends soon.
         """
         if self._claimer() == self._id:
-            self._stream.expire(self._key, KEPT)
+            self._stream.expire(self._key, PROGRESS_TTL)
 
     def release(self) -> None:
         """Give a claim up: the import is none. If that fails, the claim ends soon by itself."""
@@ -76,17 +76,17 @@ class Content:
             if self._claimer() == self._id:
                 self._stream.delete(self._key)
 
-    def _first(self) -> str | None:
+    def _counted_claimer(self) -> str | None:
         """The import that has the claim, if it counts; else the claim is gone, or worth another look."""
         # Asked first: an import that was kept before is announced, so it has a summary by now.
         left = self._stream.ttl(self._key)
         first = self._claimer()
         summary = None if first is None else read_progress(self._stream, first)
-        if summary is not None and summary["status"] not in UNDONE:
+        if summary is not None and summary["status"] not in FAILED_STATUSES:
             return first
-        if summary is None and 0 < left <= CLAIMED:
+        if summary is None and 0 < left <= CLAIM_TTL:
             # Its producer is about to announce it.
-            time.sleep(PAUSE)
+            time.sleep(POLL_INTERVAL)
         else:
             self._stream.delete(self._key)
         return None

@@ -6,11 +6,11 @@ from typing import NamedTuple, get_args
 import msgspec
 
 from orderworks.core.errors import InvalidInput
-from orderworks.imports.columns import CUSTOMER_NAME, PARENT_LINE, Kind
+from orderworks.imports.columns import CUSTOMER_NAME, PARENT_LINE, ImportKind
 from orderworks.imports.progress import Summary
 from producer.imports.presets import Preset
 
-MOST = 2**63
+REJECTS_BOUND = 2**63
 """What the ledger cannot count up to."""
 
 
@@ -29,7 +29,7 @@ class Options(NamedTuple):
         keep: keep the file of the dry run, to be imported as it is.
     """
 
-    kind: Kind = "orders"
+    kind: ImportKind = "orders"
     mapping: Mapping[str, str] = {}
     delimiter: str | None = None
     strict: bool = False
@@ -41,13 +41,13 @@ class Options(NamedTuple):
     keep: bool = False
 
 
-def known_kind(kind: str) -> Kind:
+def require_kind(kind: str) -> ImportKind:
     """The kind, if there is such a one.
 
     Raises:
         InvalidInput: there is not.
     """
-    kinds: tuple[Kind, ...] = get_args(Kind)
+    kinds: tuple[ImportKind, ...] = get_args(ImportKind)
     for known in kinds:
         if kind == known:
             return known
@@ -56,9 +56,9 @@ def known_kind(kind: str) -> Kind:
 
 def check_options(options: Options) -> None:
     """Raise InvalidInput where two options contradict each other, or one makes no sense."""
-    known_kind(options.kind)
+    require_kind(options.kind)
     limit = options.max_rejects
-    if limit is not None and not 0 <= limit < MOST:
+    if limit is not None and not 0 <= limit < REJECTS_BOUND:
         raise InvalidInput(f"max_rejects: {limit} is not from 0 to 2^63 - 1")
     if options.parent is not None and not (
         options.parent.isascii() and options.parent.isprintable()
@@ -81,13 +81,13 @@ def check_options(options: Options) -> None:
             raise InvalidInput(sentence)
 
 
-def over_parent(preset: Preset, parent: Summary) -> Preset:
+def with_parent_defaults(preset: Preset, parent: Summary) -> Preset:
     """The preset for mended rejects of an import: where it says nothing, what was true of its file."""
     made = parent.get("create_customers", CUSTOMER_NAME in parent["mapping"])
     mapping = {name: source for name, source in parent["mapping"].items() if name != PARENT_LINE}
     return msgspec.structs.replace(
         preset,
-        kind=preset.kind or known_kind(parent["kind"]),
+        kind=preset.kind or require_kind(parent["kind"]),
         map={**mapping, **preset.map},
         create_customers=made if preset.create_customers is None else preset.create_customers,
     )

@@ -18,13 +18,13 @@ from typing import Any
 import msgspec
 
 from orderworks.core.errors import ConfigurationError
-from orderworks.imports.columns import Kind
+from orderworks.imports.columns import ImportKind
 
 
 class Preset(msgspec.Struct, frozen=True):
     """What a table of the file says; None where it says nothing. The names are those of `Options`."""
 
-    kind: Kind | None = None
+    kind: ImportKind | None = None
     map: dict[str, str] = {}
     delimiter: str | None = None
     create_customers: bool | None = None

@@ -10,15 +10,15 @@ import redis.asyncio
 from orderworks.core.errors import ConfigurationError
 from producer.effects import Answers, Ask
 
-MOST = 64
+MAX_CONNECTIONS = 64
 """Connections at a time; more calls wait for one of them. A loop is busy with fewer, but calls that
 are durable hold theirs until the server has synced its file."""
 
-AsyncLine: TypeAlias = Any
+AsyncRedisConnection: TypeAlias = Any
 """A `redis.asyncio.Connection`, whose methods have no types."""
 
 
-class AsyncLines:
+class AsyncConnections:
     """Opens connections as they are needed, `MOST` at the most.
 
     It belongs to the event loop that uses it first.
@@ -28,14 +28,14 @@ class AsyncLines:
         """`client` says how to connect; its own connections are not used. `timeout` is in seconds."""
         self._pool = client.connection_pool
         self._timeout = timeout
-        self._idle: list[AsyncLine] = []
-        self._places = asyncio.Semaphore(MOST)
+        self._idle: list[AsyncRedisConnection] = []
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    async def ask(
-        self, question: Ask, kept: AsyncLine | None = None
-    ) -> tuple[Answers, AsyncLine | None]:
+    async def exchange(
+        self, request: Ask, held: AsyncRedisConnection | None = None
+    ) -> tuple[Answers, AsyncRedisConnection | None]:
         """Carry out a question over `kept`, or any connection; the answers, and what is kept.
 
         A connection that was lost is never used again, nor one whose answers were not all read.
@@ -44,25 +44,25 @@ class AsyncLines:
             ConfigurationError: this is not the event loop that it belongs to.
         """
         self._refuse_other_loops()
-        if kept is None:
+        if held is None:
             try:
-                kept = await self._take()
+                held = await self._check_out()
             except redis.RedisError as error:
                 return Answers([], error, sent=False), None
         try:
-            answers = await _exchange(kept, question)
+            answers = await _exchange(held, request)
         except BaseException:
-            await self.drop(kept)
+            await self.discard(held)
             raise
-        if question.keep and not answers.lost:
-            return answers, kept
-        await (self.drop(kept) if answers.lost else self._put_back(kept))
+        if request.keep_connection and not answers.error:
+            return answers, held
+        await (self.discard(held) if answers.error else self._check_in(held))
         return answers, None
 
-    async def drop(self, kept: AsyncLine) -> None:
+    async def discard(self, held: AsyncRedisConnection) -> None:
         """Give up a connection."""
-        self._places.release()
-        await kept.disconnect(nowait=True)
+        self._slots.release()
+        await held.disconnect(nowait=True)
 
     async def close(self) -> None:
         """Close what is idle now, and the rest when it is given back."""
@@ -77,7 +77,7 @@ class AsyncLines:
                 "this AsyncProducer belongs to the event loop that used it first: make one in each loop"
             )
 
-    async def _take(self) -> AsyncLine:
+    async def _check_out(self) -> AsyncRedisConnection:
         """A connection over which nothing is on its way.
 
         Raises:
@@ -85,18 +85,19 @@ class AsyncLines:
         """
         try:
             async with asyncio.timeout(self._timeout):
-                await self._places.acquire()
+                await self._slots.acquire()
         except TimeoutError:
             raise redis.TimeoutError(
-                f"too many calls at a time: none of {MOST} connections was free in {self._timeout:g} s"
+                f"too many calls at a time: none of {MAX_CONNECTIONS} connections was free in "
+                f"{self._timeout:g} s"
             ) from None
         try:
             return await self._reuse() or await self._connect()
         except BaseException:
-            self._places.release()
+            self._slots.release()
             raise
 
-    async def _reuse(self) -> AsyncLine | None:
+    async def _reuse(self) -> AsyncRedisConnection | None:
         while self._idle:
             line = self._idle.pop()
             if await _is_usable(line):
@@ -106,14 +107,14 @@ class AsyncLines:
             await self._drop_idle()
         return None
 
-    async def _connect(self) -> AsyncLine:
-        line: AsyncLine = self._pool.connection_class(**self._pool.connection_kwargs)
+    async def _connect(self) -> AsyncRedisConnection:
+        line: AsyncRedisConnection = self._pool.connection_class(**self._pool.connection_kwargs)
         await line.connect()
         return line
 
-    async def _put_back(self, line: AsyncLine) -> None:
-        self._places.release()
-        self._idle.append(line)
+    async def _check_in(self, connection: AsyncRedisConnection) -> None:
+        self._slots.release()
+        self._idle.append(connection)
         if self._closed:
             await self._drop_idle()
 
@@ -123,35 +124,35 @@ class AsyncLines:
             await line.disconnect()
 
 
-async def _is_usable(line: AsyncLine) -> bool:
+async def _is_usable(connection: AsyncRedisConnection) -> bool:
     """Whether the server has neither closed it nor, where it was idle for long, lost it."""
     try:
-        if await line.can_read():
+        if await connection.can_read():
             return False
-        await line.check_health()
+        await connection.check_health()
     except (redis.RedisError, OSError):
         return False
     return True
 
 
-async def _exchange(line: AsyncLine, question: Ask) -> Answers:
+async def _exchange(connection: AsyncRedisConnection, request: Ask) -> Answers:
     """Send and read. Whoever called drops the connection unless all answers came."""
     given: list[Any] = []
     try:
-        if question.commands:
-            await line.send_packed_command(question.commands, check_health=False)
-        deadline = question.patience and time.monotonic() + question.patience
-        while len(given) < question.answers:
-            given.append(await _read(line, deadline))
+        if request.commands:
+            await connection.send_packed_command(request.commands, check_health=False)
+        deadline = request.timeout and time.monotonic() + request.timeout
+        while len(given) < request.answers:
+            given.append(await _read(connection, deadline))
     except redis.RedisError as error:
         return Answers(given, error)
     return Answers(given)
 
 
-async def _read(line: AsyncLine, deadline: float | None) -> object:
+async def _read(connection: AsyncRedisConnection, deadline: float | None) -> object:
     """An answer of the server, which may be its error."""
     left = max(deadline - time.monotonic(), 0.001) if deadline else None
     try:
-        return await line.read_response(timeout=left)
+        return await connection.read_response(timeout=left)
     except redis.ResponseError as error:
         return error

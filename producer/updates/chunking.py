@@ -8,14 +8,14 @@ from orderworks.core.errors import InvalidUpdate
 from orderworks.updates.messages import OrderUpdate
 
 
-class Chunk(NamedTuple):
+class UpdateChunk(NamedTuple):
     """Updates that were taken from an iterable, and what it raised after them."""
 
     updates: list[OrderUpdate]
     failure: Exception | None = None
 
 
-def checked(update: object) -> OrderUpdate:
+def require_update(update: object) -> OrderUpdate:
     """The update, if it is one.
 
     Raises:
@@ -26,7 +26,7 @@ def checked(update: object) -> OrderUpdate:
     return update
 
 
-def chunks(updates: Iterable[OrderUpdate], size: int) -> Iterator[Chunk]:
+def iter_chunks(updates: Iterable[OrderUpdate], size: int) -> Iterator[UpdateChunk]:
     """Chunks of the iterable; nothing is taken from it before the chunk before is done with."""
     iterator = iter(updates)
     failure: Exception | None = None
@@ -34,20 +34,20 @@ def chunks(updates: Iterable[OrderUpdate], size: int) -> Iterator[Chunk]:
         taken: list[OrderUpdate] = []
         try:
             # Where the iterable fails, what it gave before is in the chunk already.
-            taken.extend(map(checked, islice(iterator, size)))
+            taken.extend(map(require_update, islice(iterator, size)))
         except Exception as error:  # noqa: BLE001 - whatever the caller's iterable raises is reported
             failure = error
         if not taken and failure is None:
             return
-        yield Chunk(taken, failure)
+        yield UpdateChunk(taken, failure)
 
 
-async def async_chunks(
+async def aiter_chunks(
     updates: Iterable[OrderUpdate] | AsyncIterable[OrderUpdate], size: int
-) -> AsyncGenerator[Chunk, None]:
+) -> AsyncGenerator[UpdateChunk, None]:
     """What `chunks` gives, of an async iterable as well."""
     if not isinstance(updates, AsyncIterable):
-        for chunk in chunks(updates, size):
+        for chunk in iter_chunks(updates, size):
             yield chunk
         return
     iterator = aiter(updates)
@@ -57,7 +57,7 @@ async def async_chunks(
         taken: list[OrderUpdate] = []
         try:
             async for update in iterator:
-                taken.append(checked(update))
+                taken.append(require_update(update))
                 if len(taken) == size:
                     break
             else:
@@ -65,4 +65,4 @@ async def async_chunks(
         except Exception as error:  # noqa: BLE001 - as above
             failure = error
         if taken or failure:
-            yield Chunk(taken, failure)
+            yield UpdateChunk(taken, failure)

@@ -13,11 +13,11 @@ import redis
 from orderworks.core.redis import Redis
 from producer.effects import Answers, Ask
 
-Line: TypeAlias = Any
+RedisConnection: TypeAlias = Any
 """A `redis.Connection`, whose methods have no types."""
 
 
-class Lines:
+class Connections:
     """Opens connections as they are needed, as many as there are calls at a time.
 
     Threads may share it; a forked process leaves the connections that it inherits alone.
@@ -26,38 +26,40 @@ class Lines:
     def __init__(self, client: Redis) -> None:
         """`client` says how to connect; its own connections are not used."""
         self._pool = client.connection_pool
-        self._idle: list[Line] = []
+        self._idle: list[RedisConnection] = []
         self._owner = os.getpid()
         self._closed = False
 
-    def ask(self, question: Ask, kept: Line | None = None) -> tuple[Answers, Line | None]:
+    def exchange(
+        self, request: Ask, held: RedisConnection | None = None
+    ) -> tuple[Answers, RedisConnection | None]:
         """Carry out a question over `kept`, or any connection; the answers, and what is kept.
 
         A connection that was lost is never used again, nor one whose answers were not all read.
         """
-        if kept is None:
+        if held is None:
             try:
-                kept = self._take()
+                held = self._check_out()
             except redis.RedisError as error:
                 return Answers([], error, sent=False), None
-        answers = _exchange(kept, question)
-        if answers.lost:
+        answers = _exchange(held, request)
+        if answers.error:
             return answers, None
-        if question.keep:
-            return answers, kept
-        self._put_back(kept)
+        if request.keep_connection:
+            return answers, held
+        self._check_in(held)
         return answers, None
 
-    def drop(self, kept: Line) -> None:
+    def discard(self, held: RedisConnection) -> None:
         """Give up a connection that was kept."""
-        kept.disconnect()
+        held.disconnect()
 
     def close(self) -> None:
         """Close what is idle now, and the rest when it is given back."""
         self._closed = True
         self._drop_idle()
 
-    def _take(self) -> Line:
+    def _check_out(self) -> RedisConnection:
         """A connection over which nothing is on its way.
 
         Raises:
@@ -80,13 +82,13 @@ class Lines:
             self._drop_idle()
         return self._connect()
 
-    def _connect(self) -> Line:
+    def _connect(self) -> RedisConnection:
         line = self._pool.connection_class(**self._pool.connection_kwargs)
         line.connect()
         return line
 
-    def _put_back(self, line: Line) -> None:
-        self._idle.append(line)
+    def _check_in(self, connection: RedisConnection) -> None:
+        self._idle.append(connection)
         if self._closed:
             self._drop_idle()
 
@@ -96,40 +98,40 @@ class Lines:
             line.disconnect()
 
 
-def _is_usable(line: Line) -> bool:
+def _is_usable(connection: RedisConnection) -> bool:
     """Whether the server has neither closed it nor, where it was idle for long, lost it."""
     try:
-        if line.can_read():
+        if connection.can_read():
             return False
-        line.check_health()
+        connection.check_health()
     except (redis.RedisError, OSError):
         return False
     return True
 
 
-def _exchange(line: Line, question: Ask) -> Answers:
+def _exchange(connection: RedisConnection, request: Ask) -> Answers:
     """Send and read; whatever interrupts that ends the connection."""
     given: list[Any] = []
     try:
-        if question.commands:
-            line.send_packed_command([question.commands], check_health=False)
-        deadline = question.patience and time.monotonic() + question.patience
+        if request.commands:
+            connection.send_packed_command([request.commands], check_health=False)
+        deadline = request.timeout and time.monotonic() + request.timeout
         # Where one does not come, those before it are in the list already.
-        given.extend(_read(line, deadline) for _ in range(question.answers))
+        given.extend(_read(connection, deadline) for _ in range(request.answers))
     except redis.RedisError as error:
-        line.disconnect()
+        connection.disconnect()
         return Answers(given, error)
     except BaseException:
-        line.disconnect()
+        connection.disconnect()
         raise
     return Answers(given)
 
 
-def _read(line: Line, deadline: float | None) -> object:
+def _read(connection: RedisConnection, deadline: float | None) -> object:
     """An answer of the server, which may be its error."""
     # A timeout that is given costs two more calls of the system.
     left = {"timeout": max(deadline - time.monotonic(), 0.001)} if deadline else {}
     try:
-        return line.read_response(**left)
+        return connection.read_response(**left)
     except redis.ResponseError as error:
         return error

@@ -9,30 +9,30 @@ import redis
 from redis.exceptions import NoScriptError
 
 from orderworks.core.errors import Backpressure, OrderworksError
-from orderworks.core.redis import packed, redis_unavailable
+from orderworks.core.redis import pack_command, redis_unavailable
 from orderworks.updates.messages import OrderUpdate
-from orderworks.updates.shard_layout import Layout
+from orderworks.updates.shard_layout import ShardLayout
 from orderworks.updates.stream import (
     APPEND,
     APPEND_HASH,
     NO_LAYOUT,
     Appended,
-    Target,
+    AppendTarget,
     append_call,
-    lacks_layout,
+    is_layout_missing,
     read_appended,
-    read_refusal,
+    refusal_error,
 )
 from producer.effects import Answers
 
-SURELY_REFUSED = frozenset(
+REFUSED_BEFORE_WRITE = frozenset(
     ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOREPLICAS", "OOM", "READONLY")
 )
 """Codes of errors that the server gives before a script has written anything. After others, such as a
 refused right, the script may have got as far as the append."""
 
 
-class Part:
+class ShardBatch:
     """Updates of one shard that are appended together, all or none.
 
     Attributes:
@@ -47,35 +47,37 @@ class Part:
     __slots__ = (
         "_call",
         "appended",
+        "durability_error",
         "failure",
         "needs_layout",
         "needs_script",
         "target",
         "uncertain",
-        "unsaved",
         "updates",
     )
 
-    def __init__(self, target: Target, updates: Sequence[OrderUpdate], *, tracked: bool) -> None:
+    def __init__(
+        self, target: AppendTarget, updates: Sequence[OrderUpdate], *, tracked: bool
+    ) -> None:
         payloads = [update.encode() for update in updates]
         keys, arguments = append_call(target, payloads, tracked=tracked)
         self.target = target
         self.updates = updates
         self.appended: Appended | None = None
         self.failure: OrderworksError | None = None
-        self.unsaved = ""
+        self.durability_error = ""
         self.uncertain = False
         self.needs_script = False
         self.needs_layout = False
         self._call = (len(keys), *keys, *arguments)
 
-    def by_hash(self) -> bytes:
+    def evalsha_command(self) -> bytes:
         """The command, for a server that ran the script before."""
-        return packed("EVALSHA", APPEND_HASH, *self._call)
+        return pack_command("EVALSHA", APPEND_HASH, *self._call)
 
-    def in_full(self) -> bytes:
+    def eval_command(self) -> bytes:
         """The command, for any server."""
-        return packed("EVAL", APPEND, *self._call)
+        return pack_command("EVAL", APPEND, *self._call)
 
     @property
     def shard(self) -> int:
@@ -88,12 +90,12 @@ class Part:
         return self.appended.ids if self.appended else []
 
     @property
-    def has_no_room(self) -> bool:
+    def is_shard_full(self) -> bool:
         """Whether the shard is full, and has certainly not taken them."""
         return not self.uncertain and isinstance(self.failure, Backpressure)
 
     @property
-    def may_be_repeated(self) -> bool:
+    def is_safe_to_repeat(self) -> bool:
         """Whether they may be sent again although they may have been accepted.
 
         Only if each has its own version: what is accepted twice has no effect the second time then,
@@ -101,38 +103,38 @@ class Part:
         """
         return self.uncertain and all(update.version is not None for update in self.updates)
 
-    def take(self, answers: Answers, number: int) -> None:
+    def receive(self, answers: Answers, number: int) -> None:
         """Note the answer to the command with this number, or that there is none."""
-        if number < len(answers.given):
-            self._take_answer(answers.given[number])
-        elif answers.lost:
+        if number < len(answers.received):
+            self._receive_answer(answers.received[number])
+        elif answers.error:
             # The client raises some errors of the server's as the loss of the connection.
-            refused = number == len(answers.given) and _is_refusal(answers.lost)
-            self._fail(answers.lost, uncertain=answers.sent and not refused)
+            refused = number == len(answers.received) and _is_refusal(answers.error)
+            self._fail(answers.error, uncertain=answers.sent and not refused)
 
-    def refuse(self, said: object) -> None:
+    def fail_layout(self, reply: object) -> None:
         """Note that the layout is another one, as shard 0 says, or that it says nothing."""
-        if isinstance(said, bytes):
-            self.failure = Layout.decode(said).refusal(self.target.shards)
+        if isinstance(reply, bytes):
+            self.failure = ShardLayout.decode(reply).mismatch_error(self.target.shards)
         else:
-            lost = said if isinstance(said, redis.RedisError) else redis.ResponseError(NO_LAYOUT)
+            lost = reply if isinstance(reply, redis.RedisError) else redis.ResponseError(NO_LAYOUT)
             self.failure = redis_unavailable(lost)
         self.needs_layout = False
 
-    def expect_layout(self) -> None:
+    def require_layout(self) -> None:
         """Note a failure if the shard still has no word of the layout."""
         if self.needs_layout:
-            self.refuse(None)
+            self.fail_layout(None)
 
-    def confirm(self, answers: Answers) -> None:
+    def confirm_durable(self, answers: Answers) -> None:
         """Note what the server said of its disk, if these updates are accepted."""
-        said = answers.given[0] if answers.given else answers.lost
+        said = answers.received[0] if answers.received else answers.error
         if self.appended and not (isinstance(said, list) and said[0]):
-            self.unsaved = "no fsync in time" if isinstance(said, list) else str(said)
+            self.durability_error = "no fsync in time" if isinstance(said, list) else str(said)
 
-    def _take_answer(self, answer: object) -> None:
+    def _receive_answer(self, answer: object) -> None:
         self.needs_script = isinstance(answer, NoScriptError)
-        self.needs_layout = isinstance(answer, redis.RedisError) and lacks_layout(answer)
+        self.needs_layout = isinstance(answer, redis.RedisError) and is_layout_missing(answer)
         if not isinstance(answer, redis.RedisError):
             self.appended = read_appended(answer)
             self.failure, self.uncertain = None, False
@@ -142,7 +144,7 @@ class Part:
     def _fail(self, error: redis.RedisError, *, uncertain: bool) -> None:
         """Note a failure, unless the updates are uncertain: a later one says nothing of the first."""
         if not self.uncertain:
-            refusal = read_refusal(error, self.target)
+            refusal = refusal_error(error, self.target)
             self.failure = refusal or redis_unavailable(error)
             self.failure.__cause__ = None if refusal else error
             self.uncertain = uncertain and refusal is None
@@ -151,4 +153,4 @@ class Part:
 def _is_refusal(error: redis.RedisError) -> bool:
     """Whether the server says that it has not even begun."""
     code = error.status_code or str(error).partition(" ")[0]
-    return code in SURELY_REFUSED
+    return code in REFUSED_BEFORE_WRITE

@@ -11,8 +11,8 @@ from orderworks.core.settings import Settings
 from orderworks_app.cli.app import run as run_command
 from orderworks_app.embedded.stack import Stack
 from tests.conftest import fresh_settings
-from tests.support.commands import Done, Run
-from tests.support.processes import Service, running_worker, worker_and_beat
+from tests.support.commands import Done, RunCommand
+from tests.support.processes import CeleryProcess, running_worker, worker_and_beat
 
 OFTEN = {"SWEEP_INTERVAL": "1", "REPORT_INTERVAL": "1"}
 
@@ -31,7 +31,7 @@ def settings(stack: Stack, admin: sa.Engine, template: str, folder: Path) -> Ite
 
 
 @pytest.fixture(scope="module")
-def worker(settings: Settings, folder: Path) -> Iterator[Service]:
+def worker(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
     """A worker of two processes."""
     with running_worker(folder, "--concurrency=2") as service:
         yield service
@@ -41,7 +41,7 @@ def worker(settings: Settings, folder: Path) -> Iterator[Service]:
 def worker_with_beat(
     settings: Settings,
     folder: Path,
-) -> Iterator[Service]:
+) -> Iterator[CeleryProcess]:
     """A worker of two processes, and beat."""
     with worker_and_beat(folder, "--concurrency=2") as service:
         yield service
@@ -53,7 +53,7 @@ def run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-) -> Run:
+) -> RunCommand:
     """Run `orderworks` in this process, against the test's servers, in a folder of its own."""
     assert settings.database
 

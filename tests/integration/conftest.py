@@ -9,13 +9,13 @@ import sqlalchemy as sa
 from orderworks.core.redis import Redis
 from orderworks.core.schema import customers, orders
 from orderworks.core.settings import Settings
-from orderworks.updates.drain import Drain, Drained
+from orderworks.updates.drain import Drain, DrainResult
 from orderworks.updates.messages import OrderUpdate
-from orderworks.updates.sources import StreamBacklog
+from orderworks.updates.sources import StreamSource
 from orderworks.updates.stream import UpdateStream
 from tests.support.s3 import S3, Bucket, new_bucket, running_s3
 
-Rows = dict[int, tuple[int, str, Decimal, int]]
+OrderRows = dict[int, tuple[int, str, Decimal, int]]
 """Orders by id: customer, status, total, version."""
 
 
@@ -26,10 +26,10 @@ def updates(stream: Redis, settings: Settings) -> UpdateStream:
 
 
 @pytest.fixture
-def seed(engine: sa.Engine) -> Callable[[Rows], None]:
+def seed(engine: sa.Engine) -> Callable[[OrderRows], None]:
     """Put orders, and the customers that they name, into the tables."""
 
-    def write(rows: Rows) -> None:
+    def write(rows: OrderRows) -> None:
         with engine.begin() as connection:
             people = sorted({customer for customer, *_rest in rows.values()})
             connection.execute(
@@ -47,10 +47,10 @@ def seed(engine: sa.Engine) -> Callable[[Rows], None]:
 
 
 @pytest.fixture
-def rows(engine: sa.Engine) -> Callable[[], Rows]:
+def rows(engine: sa.Engine) -> Callable[[], OrderRows]:
     """Read the whole orders table."""
 
-    def read() -> Rows:
+    def read() -> OrderRows:
         query = sa.select(*orders.c["id", "customer_id", "status", "total", "version"])
         with engine.connect() as connection:
             return {key: tuple(row) for key, *row in connection.execute(query)}
@@ -74,12 +74,12 @@ def accept(updates: UpdateStream) -> Callable[[Sequence[OrderUpdate]], list[str]
 @pytest.fixture
 def drain(
     engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Settings
-) -> Callable[..., list[Drained]]:
+) -> Callable[..., list[DrainResult]]:
     """Drain every shard until it is empty."""
 
-    def run(**overrides: str) -> list[Drained]:
+    def run(**overrides: str) -> list[DrainResult]:
         used = settings.model_copy(update=overrides)
-        backlogs = [StreamBacklog(updates, shard, 60) for shard in range(updates.shards)]
+        backlogs = [StreamSource(updates, shard, 60) for shard in range(updates.shards)]
         return [Drain(engine, backlog, cache, used).run() for backlog in backlogs]
 
     return run

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.changelog import touched_customers
-from orderworks.reports.fold import fold_some
+from orderworks.reports.fold import fold_batch
 from tests.support.celery_inspection import run
 
 LARGE = 25_000
@@ -102,12 +102,12 @@ def test_touched_are_the_customers_of_this_transaction_alone(engine: sa.Engine, 
 def test_a_fold_takes_the_oldest_rows_until_it_has_enough(
     engine: sa.Engine, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderworks.reports.fold.FOLD_ENTRIES", 15)
+    monkeypatch.setattr("orderworks.reports.fold.MAX_FOLD_ENTRIES", 15)
     for first in (1, 11, 21):
         between = f"WHERE id BETWEEN {first} AND {first + 9}"
         run(engine, f"UPDATE customers SET name = name || '!' {between}")
     with engine.begin() as connection:
-        before, after = fold_some(connection), fold_some(connection)
+        before, after = fold_batch(connection), fold_batch(connection)
     assert sorted(before.customers) == [*range(1, 21)]
     assert sorted(after.customers) == [*range(21, 31)]
     assert (before.is_last, after.is_last) == (False, True)

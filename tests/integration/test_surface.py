@@ -30,7 +30,7 @@ from worker import heartbeat
 KEY_MODULES = (keys,)
 """The modules that spell Redis keys."""
 
-PSEUDO_SHARDS = (routing.OUTBOX, routing.DOOR)
+PSEUDO_SHARDS = (routing.OUTBOX, routing.INGEST)
 """Numbers that stand in keys and columns where a shard's does."""
 
 APP = "worker.celery"

@@ -24,15 +24,15 @@ from orderworks.imports import chunk_claims
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks.reports.refresh import refresh
-from orderworks.updates.messages import Outcome, Verdict
+from orderworks.updates.messages import UpdateOutcome, Verdict
 from orderworks_app.cli.app import run as run_command
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 from tests.support.golden import compare
 from tests.support.processes import eventually
-from worker.beat.entries import Planned, register
-from worker.beat.slots import note_success
+from worker.beat.entries import PlannedEntry, register
+from worker.beat.slots import record_success
 
-Seed = Callable[[Rows], None]
+Seed = Callable[[OrderRows], None]
 
 EMPTY = {"rebuild --check | recounted_for[]"}
 """Lists that never hold anything."""
@@ -149,7 +149,7 @@ def test_documents_of_imports_that_are_waited_for_are_unchanged(
 
 def load_next(importer: Importer) -> None:
     """Load the import that is accepted next, as a worker does."""
-    (import_id,) = eventually(lambda: [*importer.spool.waiting()], 20, "no import")
+    (import_id,) = eventually(lambda: [*importer.spool.list_waiting()], 20, "no import")
     for number in importer.plan(import_id):
         importer.load_chunk(import_id, number)
 
@@ -160,7 +160,10 @@ def test_documents_of_updates_are_unchanged(
     (tmp_path / "updates.jsonl").write_text('{"order_id": 1, "total": "2"}\n')
     documents.print("update ID --total MONEY", "1", "9.99")
     documents.print("update --file FILE", "updates.jsonl")
-    for outcome in (Outcome(Verdict.APPLIED), Outcome(Verdict.DEAD, "no such customer")):
+    for outcome in (
+        UpdateOutcome(Verdict.APPLIED),
+        UpdateOutcome(Verdict.DEAD, "no such customer"),
+    ):
         stream.delete(update_stream(0))
         with ThreadPoolExecutor(1) as worker:
             worker.submit(give_verdict, stream, outcome)
@@ -168,7 +171,7 @@ def test_documents_of_updates_are_unchanged(
     documents.compare("documents_updates.txt")
 
 
-def give_verdict(stream: Redis, outcome: Outcome) -> None:
+def give_verdict(stream: Redis, outcome: UpdateOutcome) -> None:
     """Settle the first update of shard 0 in the workers' place."""
     waiting: Any = eventually(lambda: stream.xrange(update_stream(0)), 20, "no update")
     stream.set(update_verdict(0, waiting[0][0].decode()), outcome.encode(), ex=60)
@@ -191,8 +194,10 @@ def test_documents_of_dead_updates_are_unchanged(documents: Documents, engine: s
 def test_documents_of_beat_are_unchanged(documents: Documents, engine: sa.Engine) -> None:
     sweep = "sweep"
     with engine.begin() as connection:
-        register(connection, [Planned(sweep, "tasks.upkeep.sweep", 5), Planned("b", "b", 9)])
-        note_success(connection, sweep)
+        register(
+            connection, [PlannedEntry(sweep, "tasks.upkeep.sweep", 5), PlannedEntry("b", "b", 9)]
+        )
+        record_success(connection, sweep)
     documents.print("beat pause ENTRY", "b")
     documents.print("beat")
     documents.print("beat resume ENTRY", "b")
@@ -219,7 +224,7 @@ def test_documents_of_the_whole_are_unchanged(
     importer.plan(documents.print("import FILE", file)["id"])
     refresh(importer.engine, cache, lambda _ids: None, depth=10)
     for path in invalidation.Path:
-        invalidation.note(cache, path, [0.25])
+        invalidation.record(cache, path, [0.25])
     documents.print("report top-customers")
     documents.print("rebuild --check")
     monkeypatch.setenv("UNCOUNTED_STATUSES", "refunded")

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
-from orderworks.cache.invalidation import Path, note
+from orderworks.cache.invalidation import Path, record
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
 from orderworks.reports.rebuild import Rebuild
@@ -21,7 +21,7 @@ from orderworks_app.cli.metrics import metrics as print_metrics
 from orderworks_app.gateway.app import make_app
 from tests.support.gateways import client_of, running_gateway
 from tests.support.golden import compare
-from worker.beat.entries import Planned, register
+from worker.beat.entries import PlannedEntry, register
 
 PROSE = {"description", "summary", "title", "example", "examples"}
 """Keys of the document that only people read."""
@@ -52,9 +52,9 @@ def _told(engine: sa.Engine, cache: Redis, settings: Settings) -> None:
     """Every metric has something to tell."""
     refresh(engine, cache, lambda _ids: None, depth=10)
     for path in Path:
-        note(cache, path, [0.001])
+        record(cache, path, [0.001])
     with engine.begin() as connection:
-        register(connection, [Planned("sweep", "tasks.upkeep.sweep", 5)])
+        register(connection, [PlannedEntry("sweep", "tasks.upkeep.sweep", 5)])
     Rebuild(engine, lambda: None, lambda _what, _counted: None).run(settings.uncounted_statuses)
 
 

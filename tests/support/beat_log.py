@@ -24,7 +24,7 @@ _READ = sa.text(
 )
 
 
-class Run(NamedTuple):
+class BeatRun(NamedTuple):
     """One run: the time of its slot, when it began, and the message that it came by."""
 
     slot_at: datetime
@@ -38,17 +38,17 @@ def log_slots(engine: sa.Engine) -> None:
         connection.execute(sa.text(_LOG))
 
 
-def runs(engine: sa.Engine, entry: str) -> list[Run]:
+def runs(engine: sa.Engine, entry: str) -> list[BeatRun]:
     """The runs of an entry, in order."""
     with engine.connect() as connection:
-        return [Run(*row) for row in connection.execute(_READ, {"entry": entry})]
+        return [BeatRun(*row) for row in connection.execute(_READ, {"entry": entry})]
 
 
-def shortest_slot(found: list[Run]) -> timedelta:
+def shortest_slot(found: list[BeatRun]) -> timedelta:
     """The least time from one slot that was run to the next."""
     return min(after.slot_at - before.slot_at for before, after in pairwise(found))
 
 
-def longest_gap(found: list[Run]) -> timedelta:
+def longest_gap(found: list[BeatRun]) -> timedelta:
     """The longest time without a run."""
     return max(after.started_at - before.started_at for before, after in pairwise(found))

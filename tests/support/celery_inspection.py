@@ -59,7 +59,7 @@ def waiting(engine: sa.Engine, event: str) -> list[int]:
         return list(connection.scalars(_WAITING, {"event": event}))
 
 
-def cut_workers(engine: sa.Engine) -> int:
+def terminate_worker_sessions(engine: sa.Engine) -> int:
     """End all sessions of workers from the server's side; how many were in a transaction."""
     with engine.connect() as connection:
         return sum(state != "idle" for state in connection.scalars(_CUT))

@@ -12,5 +12,5 @@ class Done(NamedTuple):
     err: str
 
 
-Run = Callable[..., Done]
+RunCommand = Callable[..., Done]
 """Takes the command's arguments, and variables of the environment by name."""

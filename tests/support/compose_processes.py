@@ -21,12 +21,12 @@ import yaml
 
 from orderworks_app.embedded.binaries import postgresql_binaries, valkey_binary
 from orderworks_app.embedded.ports import HIGHEST, LOOPBACK, LOWEST, is_free
-from orderworks_app.embedded.unix_user import Account
+from orderworks_app.embedded.unix_user import UnixUser
 from tests.support.processes import ROOT
 
 FILE = ROOT / "docker-compose.yml"
 
-Service = dict[str, Any]
+ComposeService = dict[str, Any]
 
 # `valkey-cli` is not in the wheel. Like it, this makes an error of the server the exit status.
 PING = """
@@ -37,10 +37,10 @@ make_redis("redis://{--user}:{--pass}@127.0.0.1:{-p}".format(**given), timeout=1
 """
 
 
-def services() -> dict[str, Service]:
+def services() -> dict[str, ComposeService]:
     """The services, as Compose understands them when nothing is configured."""
     text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", FILE.read_text(encoding="utf-8"))
-    parsed: dict[str, Service] = yaml.safe_load(text)["services"]
+    parsed: dict[str, ComposeService] = yaml.safe_load(text)["services"]
     return parsed
 
 
@@ -61,8 +61,8 @@ class Composition:
 
     folder: Path
     ports: Mapping[str, int]
-    account: Account | None = None
-    _services: dict[str, Service] = field(default_factory=services)
+    account: UnixUser | None = None
+    _services: dict[str, ComposeService] = field(default_factory=services)
 
     @cached_property
     def secrets(self) -> Path:
@@ -189,7 +189,7 @@ class Composition:
         return []
 
 
-def _program(name: str, account: Account | None) -> list[str]:
+def _program(name: str, account: UnixUser | None) -> list[str]:
     match name:
         case "celery" | "orderworks":
             return [sys.executable, "-m", name]

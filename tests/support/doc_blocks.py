@@ -12,7 +12,7 @@ from tests.support.processes import ROOT
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def walk(page: str, gateway: str, folder: Path) -> str:
+def run_blocks(page: str, gateway: str, folder: Path) -> str:
     """Run the blocks of a page in a folder, against a gateway, until one fails; what they printed."""
     script = "\n".join(BLOCK.findall((ROOT / page).read_text(encoding="utf-8")))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

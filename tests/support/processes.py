@@ -31,7 +31,7 @@ def eventually(condition: Callable[[], T], within: float, else_say: str = "") ->
 
 
 @dataclass
-class Service:
+class CeleryProcess:
     """One `celery` process with all that it forks."""
 
     process: subprocess.Popen[bytes]
@@ -62,7 +62,7 @@ class Service:
         self.process.wait(timeout=10)
 
 
-def pool_children(worker: Service) -> list[int]:
+def pool_children(worker: CeleryProcess) -> list[int]:
     """The processes of a worker that run tasks."""
     return [each.pid for each in psutil.Process(worker.pid).children(recursive=True)]
 
@@ -95,21 +95,21 @@ def frozen(pid: int) -> Iterator[None]:
 
 
 @contextmanager
-def running_worker(folder: Path, *options: str) -> Iterator[Service]:
+def running_worker(folder: Path, *options: str) -> Iterator[CeleryProcess]:
     """`celery -A worker worker …`, ready for messages when the block begins."""
     with running(folder, "worker", "--loglevel=INFO", *options) as service:
         yield ready(service, " ready.")
 
 
 @contextmanager
-def running_beat(folder: Path) -> Iterator[Service]:
+def running_beat(folder: Path) -> Iterator[CeleryProcess]:
     """`celery -A worker beat`."""
     with running(folder, "beat", "--loglevel=INFO") as service:
         yield ready(service, "beat: Starting")
 
 
 @contextmanager
-def worker_and_beat(folder: Path, *options: str) -> Iterator[Service]:
+def worker_and_beat(folder: Path, *options: str) -> Iterator[CeleryProcess]:
     """Both, started side by side; the worker."""
     with ExitStack() as stack:
         beat = stack.enter_context(running(folder, "beat", "--loglevel=INFO"))
@@ -118,7 +118,7 @@ def worker_and_beat(folder: Path, *options: str) -> Iterator[Service]:
 
 
 @contextmanager
-def running(folder: Path, command: str, *options: str) -> Iterator[Service]:
+def running(folder: Path, command: str, *options: str) -> Iterator[CeleryProcess]:
     """`celery -A worker <command> …` in an empty folder, gone with its children at the end.
 
     Addresses and settings are those of this process's environment.
@@ -136,7 +136,7 @@ def running(folder: Path, command: str, *options: str) -> Iterator[Service]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    service = Service(process, log)
+    service = CeleryProcess(process, log)
     try:
         yield service
     finally:
@@ -144,7 +144,7 @@ def running(folder: Path, command: str, *options: str) -> Iterator[Service]:
         print(f"--- {command}\n{service.said()[-SHOWN:]}")  # noqa: T201 - pytest shows it on failure
 
 
-def ready(service: Service, word: str) -> Service:
+def ready(service: CeleryProcess, word: str) -> CeleryProcess:
     """The service, once it logged the word."""
     eventually(
         lambda: word in service.said() or service.has_ended(), 30, "the service is not ready"

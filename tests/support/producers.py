@@ -10,7 +10,7 @@ from producer import AsyncProducer, OrderUpdate, Producer, Verdict
 T = TypeVar("T")
 
 
-class SyncDoor:
+class SyncProducerClient:
     """`Producer`, made for each call sequence."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class SyncDoor:
         return closing(self)
 
 
-class AsyncDoor:
+class AsyncProducerClient:
     """`AsyncProducer` in an event loop of its own."""
 
     def __init__(self) -> None:
@@ -78,5 +78,8 @@ class AsyncDoor:
         return self._runner.run(run())
 
 
-Door = SyncDoor | AsyncDoor
-DOORS: dict[str, type[Door]] = {"Producer": SyncDoor, "AsyncProducer": AsyncDoor}
+ProducerClient = SyncProducerClient | AsyncProducerClient
+DOORS: dict[str, type[ProducerClient]] = {
+    "Producer": SyncProducerClient,
+    "AsyncProducer": AsyncProducerClient,
+}

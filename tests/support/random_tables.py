@@ -42,7 +42,7 @@ class Row(NamedTuple):
     dice: int = 0
 
 
-class File(NamedTuple):
+class TableFile(NamedTuple):
     """A file, and its rows by the line that each begins on."""
 
     content: bytes
@@ -199,7 +199,7 @@ def _filled(cells: Cells) -> Cells:
 # What must be in the end.
 
 
-def expected(file: File) -> Stored:
+def expected(file: TableFile) -> Stored:
     """The table: of each id the good row with the highest version, the last of those that have it.
 
     One without a version comes later than all.
@@ -253,7 +253,7 @@ BARE = -1
 """In place of a seed, says that no cell is quoted."""
 
 
-def as_csv(rows: Sequence[Row], delimiter: str, seed: int) -> File:
+def as_csv(rows: Sequence[Row], delimiter: str, seed: int) -> TableFile:
     """The rows as CSV, quoted here and there as it may be, with blank lines and both line ends.
 
     A quote that is never closed must be the last one of its file.
@@ -270,7 +270,7 @@ def as_csv(rows: Sequence[Row], delimiter: str, seed: int) -> File:
         content += _csv_record(row, delimiter) + _line_end(dice)
     if dice.random() < 0.5:
         content = content.removesuffix(b"\n").removesuffix(b"\r")
-    return File(bytes(content), placed)
+    return TableFile(bytes(content), placed)
 
 
 def _without_quotes_after_unclosed(rows: Sequence[Row]) -> list[Row]:
@@ -331,7 +331,7 @@ def _line_end(dice: Random) -> bytes:
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 
 
-def as_jsonl(rows: Sequence[Row], seed: int) -> File:
+def as_jsonl(rows: Sequence[Row], seed: int) -> TableFile:
     """The rows as JSON Lines: keys in any order, numbers as such or as texts, nulls or no key at all."""
     dice = Random(seed)
     first_good = next(row for row in rows if not row.codes)
@@ -344,7 +344,7 @@ def as_jsonl(rows: Sequence[Row], seed: int) -> File:
         content += _json_record(row, whole=row is first_good) + _line_end(dice)
     if dice.random() < 0.5:
         content = content.removesuffix(b"\n").removesuffix(b"\r")
-    return File(bytes(content), placed)
+    return TableFile(bytes(content), placed)
 
 
 def _json_record(row: Row, *, whole: bool) -> bytes:
@@ -379,7 +379,7 @@ def _value(name: str, text: str, dice: Random) -> str:
 # Parquet.
 
 
-def as_parquet(rows: Sequence[Row], seed: int) -> File:
+def as_parquet(rows: Sequence[Row], seed: int) -> TableFile:
     """The rows as Parquet; a column that holds nothing but numbers may be one of numbers.
 
     A line is one of the text that it is turned into, with a line end in a cell as one of its own.
@@ -393,7 +393,7 @@ def as_parquet(rows: Sequence[Row], seed: int) -> File:
     for row in rows:
         placed[line] = row
         line += 1 + sum(text.count("\n") for text in row.cells.values())
-    return File(content.getvalue(), placed)
+    return TableFile(content.getvalue(), placed)
 
 
 def _column(name: str, texts: Sequence[str], dice: Random) -> pl.Series:

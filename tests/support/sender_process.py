@@ -36,11 +36,11 @@ class Share(NamedTuple):
     def updates(self) -> Iterator[OrderUpdate]:
         """The updates themselves."""
         for order_id, version in self.pairs():
-            total, status = said(order_id, version)
+            total, status = expected_values(order_id, version)
             yield OrderUpdate(order_id=order_id, total=total, status=status, version=version)
 
 
-def said(order_id: int, version: int) -> tuple[Decimal, str]:
+def expected_values(order_id: int, version: int) -> tuple[Decimal, str]:
     """Total and status that an order has at a version, whoever says it."""
     return Decimal(order_id * 31 + version * 17) / 100, f"step {version}"
 

@@ -23,14 +23,14 @@ from tests.support.processes import ROOT
 # `up` itself runs everything; this is the same code with the parts named.
 SOME_PARTS = (
     "import sys; from pathlib import Path;"
-    "from orderworks_app.cli.failures import clear_failures;"
+    "from orderworks_app.cli.failures import report_failures;"
     "from orderworks_app.cli.stack import run_until_stopped\n"
-    "with clear_failures(): run_until_stopped(Path(sys.argv[1]), sys.argv[2:])"
+    "with report_failures(): run_until_stopped(Path(sys.argv[1]), sys.argv[2:])"
 )
 
 
 @dataclass
-class Up:
+class StackProcess:
     """One `orderworks up`."""
 
     home: Path
@@ -76,7 +76,7 @@ def up(
     python: str = sys.executable,
     terminal: int | None = None,
     **options: Any,  # noqa: ANN401 - Popen's own
-) -> Iterator[Up]:
+) -> Iterator[StackProcess]:
     """An `up` of `home`, with all parts if `parts` is None. It is stopped if the test did not."""
     output = home.with_name(f"{home.name}.out")
     command = [python, "-c", SOME_PARTS, str(home), *sorted(parts or ())]
@@ -87,7 +87,7 @@ def up(
         where = file if terminal is None else terminal
         process = subprocess.Popen(command, stdout=where, stderr=file, **options)
     try:
-        yield Up(home, process, output)
+        yield StackProcess(home, process, output)
     finally:
         if process.poll() is None:
             process.terminate()

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from orderworks_app.embedded.ports import LOOPBACK
 
 
-class Link:
+class TcpProxy:
     """Passes on what clients and server say.
 
     Attributes:
@@ -80,10 +80,10 @@ class Link:
 
 
 @contextmanager
-def link_to(url: str) -> Iterator[Link]:
+def link_to(url: str) -> Iterator[TcpProxy]:
     """A link to the server of this address, sound at first."""
     with socket.create_server((LOOPBACK, 0)) as door:
-        link = Link(url, door)
+        link = TcpProxy(url, door)
         thread = threading.Thread(target=link.serve, daemon=True)
         thread.start()
         yield link

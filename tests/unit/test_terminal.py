@@ -10,7 +10,7 @@ from rich.text import Text
 from orderworks.reports.top_customers import Report, TopCustomer
 from orderworks.reports.windows import Window
 from orderworks_app.cli.reports import print_report
-from orderworks_app.terminal import plain
+from orderworks_app.terminal import escaped
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from orderworks_app.terminal import plain
     ],
 )
 def test_text_from_outside_neither_styles_nor_steers(text: str, shown: str) -> None:
-    found = Text.from_markup(plain(text))
+    found = Text.from_markup(escaped(text))
     assert found.plain == shown
     assert not found.spans
 

@@ -12,12 +12,12 @@ from orderworks.core.errors import EntryNotFound
 from orderworks.core.schema import beat_runs
 from worker.beat.slots import period
 
-PATIENCE = 30.0
+OVERDUE_GRACE = 30.0
 """Seconds that any entry may be late, however short its period: what a change of the leading beat, or
 a busy worker, takes."""
 
 
-class Planned(msgspec.Struct, frozen=True):
+class PlannedEntry(msgspec.Struct, frozen=True):
     """An entry as beat is configured; `every` in seconds."""
 
     entry: str
@@ -25,7 +25,7 @@ class Planned(msgspec.Struct, frozen=True):
     every: float
 
 
-class Entry(msgspec.Struct, frozen=True):
+class BeatEntry(msgspec.Struct, frozen=True):
     """An entry and how it does. Spans are in seconds.
 
     Attributes:
@@ -56,7 +56,7 @@ class Entry(msgspec.Struct, frozen=True):
     @property
     def is_overdue(self) -> bool:
         """Whether its last success is older than two periods. One that is paused owes nothing."""
-        return not self.paused and self.silence > max(2 * self.every, PATIENCE)
+        return not self.paused and self.silence > max(2 * self.every, OVERDUE_GRACE)
 
     @property
     def has_failed(self) -> bool:
@@ -66,7 +66,7 @@ class Entry(msgspec.Struct, frozen=True):
         )
 
 
-def register(connection: sa.Connection, planned: Sequence[Planned]) -> None:
+def register(connection: sa.Connection, planned: Sequence[PlannedEntry]) -> None:
     """Let the database know what the leading beat asks for; entries that are gone are forgotten."""
     named = [each.entry for each in planned]
     connection.execute(sa.delete(beat_runs).where(beat_runs.c.entry.not_in(named)))
@@ -74,7 +74,7 @@ def register(connection: sa.Connection, planned: Sequence[Planned]) -> None:
         connection.execute(_registered(each))
 
 
-def _registered(planned: Planned) -> sa.Executable:
+def _registered(planned: PlannedEntry) -> sa.Executable:
     """Writes only what differs: beat registers every few seconds."""
     runs = beat_runs.c
     made = insert(beat_runs).values(
@@ -92,13 +92,13 @@ def _registered(planned: Planned) -> sa.Executable:
     )
 
 
-def read_entries(connection: sa.Connection) -> list[Entry]:
+def read_entries(connection: sa.Connection) -> list[BeatEntry]:
     """All entries by name."""
     rows = connection.execute(_entries().order_by(beat_runs.c.entry))
     return [_entry(row) for row in rows]
 
 
-def read_entry(connection: sa.Connection, name: str) -> Entry:
+def read_entry(connection: sa.Connection, name: str) -> BeatEntry:
     """One entry.
 
     Raises:
@@ -110,7 +110,7 @@ def read_entry(connection: sa.Connection, name: str) -> Entry:
     return found[name]
 
 
-def set_period(connection: sa.Connection, name: str, every: timedelta | None) -> Entry:
+def set_period(connection: sa.Connection, name: str, every: timedelta | None) -> BeatEntry:
     """Give an entry another period, or the configured one again with None.
 
     Raises:
@@ -119,17 +119,17 @@ def set_period(connection: sa.Connection, name: str, every: timedelta | None) ->
     return _change(connection, name, {"every": every})
 
 
-def pause(connection: sa.Connection, name: str) -> Entry:
+def pause(connection: sa.Connection, name: str) -> BeatEntry:
     """Let an entry not run until it is resumed. Raises `EntryNotFound`."""
     return _change(connection, name, {"paused": True})
 
 
-def resume(connection: sa.Connection, name: str) -> Entry:
+def resume(connection: sa.Connection, name: str) -> BeatEntry:
     """Let an entry run again. Raises `EntryNotFound`."""
     return _change(connection, name, {"paused": False})
 
 
-def _change(connection: sa.Connection, name: str, values: dict[str, Any]) -> Entry:
+def _change(connection: sa.Connection, name: str, values: dict[str, Any]) -> BeatEntry:
     """It is due in its new way from now on, so it is not late for what it was before."""
     change = sa.update(beat_runs).where(beat_runs.c.entry == name)
     connection.execute(change.values(since=sa.func.now(), **values))
@@ -155,5 +155,5 @@ def _seconds(span: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
     return sa.cast(sa.func.extract("epoch", span), sa.Double)
 
 
-def _entry(row: sa.Row[Any]) -> Entry:
-    return Entry(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a row's names
+def _entry(row: sa.Row[Any]) -> BeatEntry:
+    return BeatEntry(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a row's names

@@ -8,7 +8,7 @@ from orderworks.core.redis import Redis
 log = structlog.get_logger()
 
 
-class Lead:
+class LeaderLock:
     """The lead of one process. All calls may raise `RedisError`; then it is as it was, or runs out."""
 
     def __init__(self, client: Redis, key: str, seconds: float) -> None:
@@ -16,7 +16,7 @@ class Lead:
         self._lock = client.lock(key, timeout=seconds)
         self._held = False
 
-    def keep(self) -> bool:
+    def renew(self) -> bool:
         """Whether this process leads and goes on to."""
         if self._held:
             try:
@@ -27,14 +27,14 @@ class Lead:
                 log.warning("beat_lost_the_lead")
         return self._held
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Whether this process leads from now on; it does if nobody else does."""
         self._held = self._lock.acquire(blocking=False)
         if self._held:
             log.info("beat_leads")
         return self._held
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Let another one lead at once."""
         if self._held:
             self._held = False

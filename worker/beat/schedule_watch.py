@@ -13,15 +13,15 @@ import structlog
 
 from orderworks.core.database import make_engine
 from orderworks.core.settings import Settings
-from worker.beat.entries import Entry, Planned, read_entries, register
+from worker.beat.entries import BeatEntry, PlannedEntry, read_entries, register
 
-PAUSE = 2.0
+POLL_INTERVAL = 2.0
 """Seconds between two looks. A change takes one of them, and a look of beat's at it."""
 
 log = structlog.get_logger()
 
 
-class Changes:
+class ScheduleWatch:
     """The entries of one beat as the database has them.
 
     Attributes:
@@ -29,33 +29,33 @@ class Changes:
         leads: set by beat. One that leads registers its entries.
     """
 
-    def __init__(self, planned: Sequence[Planned]) -> None:
-        self.known: dict[str, Entry] | None = None
+    def __init__(self, planned: Sequence[PlannedEntry]) -> None:
+        self.entries: dict[str, BeatEntry] | None = None
         self.leads = False
         self._planned = planned
         self._first = threading.Event()
 
-    def watch(self) -> None:
+    def start(self) -> None:
         """Look every `PAUSE`, for as long as the process lives."""
         engine = make_engine(Settings.load(), "orderworks-beat")
         threading.Thread(target=self._watch, args=(engine,), name="changes", daemon=True).start()
 
-    def wait(self) -> None:
+    def wait_for_first_poll(self) -> None:
         """Wait for the first look that succeeds, for `PAUSE` at the most."""
-        self._first.wait(PAUSE)
+        self._first.wait(POLL_INTERVAL)
 
     def _watch(self, engine: sa.Engine) -> None:
         while True:
             try:
-                self.look(engine)
+                self.poll(engine)
             except sa.exc.SQLAlchemyError as error:
                 log.warning("beat_schedule_not_read", error=str(error).strip())
-            time.sleep(PAUSE)
+            time.sleep(POLL_INTERVAL)
 
-    def look(self, engine: sa.Engine) -> None:
+    def poll(self, engine: sa.Engine) -> None:
         """Read what is wanted; first, if this beat leads, say what there is."""
         with engine.begin() as connection:
             if self.leads:
                 register(connection, self._planned)
-            self.known = {each.entry: each for each in read_entries(connection)}
+            self.entries = {each.entry: each for each in read_entries(connection)}
         self._first.set()

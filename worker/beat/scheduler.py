@@ -14,12 +14,12 @@ from celery.result import AsyncResult
 from redbeat.schedulers import RedBeatScheduler, RedBeatSchedulerEntry, ensure_conf, get_redis
 from redis.exceptions import RedisError
 
-from worker.beat.entries import Entry, Planned
-from worker.beat.leader import Lead
-from worker.beat.schedule_watch import Changes
+from worker.beat.entries import BeatEntry, PlannedEntry
+from worker.beat.leader import LeaderLock
+from worker.beat.schedule_watch import ScheduleWatch
 from worker.beat.slots import Slot, message_options, slot_of
 
-Pace = tuple[float, bool]
+EntryTiming = tuple[float, bool]
 """How an entry is asked for: every so many seconds, or, if it is paused, not at all."""
 
 log = structlog.get_logger()
@@ -34,21 +34,21 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # Redbeat is untyped
 
     def __init__(self, app: Celery, **options: Any) -> None:  # noqa: ANN401 - Celery's
         self.hears_broker = True
-        self._changes = Changes(_planned(app.conf.beat_schedule))
-        self._written: dict[str, Pace] | None = None
+        self._watch = ScheduleWatch(_planned(app.conf.beat_schedule))
+        self._written: dict[str, EntryTiming] | None = None
         super().__init__(app, **options)
         conf = ensure_conf(app)
-        self._lead = Lead(get_redis(app), conf.lock_key, conf.lock_timeout)
+        self._leader_lock = LeaderLock(get_redis(app), conf.lock_key, conf.lock_timeout)
         self.lock_key = None  # What Redbeat does with its lock is done here.
 
     def setup_schedule(self) -> None:
         """Nothing in Redis yet: who leads writes the schedule. Called once beat really starts."""
-        self._changes.watch()
+        self._watch.start()
 
     def tick(self, *_: object, **__: object) -> float:
         """Send what is due, if this beat leads; seconds until the next look."""
         try:
-            seconds = self._look()
+            seconds = self._tick_as_leader()
         except RedisError as error:
             self.hears_broker = False
             log.warning("beat_without_broker", error=str(error))
@@ -56,31 +56,31 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # Redbeat is untyped
         self.hears_broker = True
         return seconds
 
-    def _look(self) -> float:
-        self._changes.wait()
-        if self._changes.known is None:
+    def _tick_as_leader(self) -> float:
+        self._watch.wait_for_first_poll()
+        if self._watch.entries is None:
             return 0  # It waited. Without the database nobody could run what is asked for.
-        if not self._lead.keep():
-            self._changes.leads = self._lead.take()
+        if not self._leader_lock.renew():
+            self._watch.leads = self._leader_lock.acquire()
             self._written = None  # Another one may have written since, or the broker lost it all.
-        if not self._changes.leads:
+        if not self._watch.leads:
             return float(self.max_interval)
-        self._write_schedule(self._changes.known)
+        self._write_schedule(self._watch.entries)
         return float(super().tick())
 
-    def _write_schedule(self, known: dict[str, Entry]) -> None:
+    def _write_schedule(self, entries: dict[str, BeatEntry]) -> None:
         """Write the schedule where it is not as it was written last."""
-        wanted = {name: (each.every, each.paused) for name, each in known.items()}
+        wanted = {name: (each.every, each.paused) for name, each in entries.items()}
         if wanted != self._written:
             super().setup_schedule()
             self._written = wanted
 
     def update_from_dict(self, entries: dict[str, Any]) -> None:
         """Write these entries, as people changed them."""
-        known = self._changes.known or {}
+        known = self._watch.entries or {}
         super().update_from_dict(
             {
-                name: _as_known(entry, known[name]) if name in known else entry
+                name: _with_database_timing(entry, known[name]) if name in known else entry
                 for name, entry in entries.items()
             }
         )
@@ -104,31 +104,33 @@ class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # Redbeat is untyped
     def close(self) -> None:
         """End, and let another beat lead at once."""
         try:
-            self._lead.leave()
+            self._leader_lock.release()
         except RedisError as error:
             log.warning("beat_lead_runs_out", error=str(error))
         super().close()
 
 
-def _as_known(entry: dict[str, Any], known: Entry) -> dict[str, Any]:
+def _with_database_timing(entry: dict[str, Any], stored: BeatEntry) -> dict[str, Any]:
     """The configured entry at the pace that the database says.
 
     Redbeat takes `last_run_at` only where it has none itself: a broker that lost everything does not
     put off what is due once a day.
     """
-    slot = Slot(known.entry, known.configured)
+    slot = Slot(stored.entry, stored.configured)
     return {
         **entry,
-        "schedule": timedelta(seconds=known.every),
-        "enabled": not known.paused,
-        "options": entry["options"] | message_options(slot, known.every),
-        "last_run_at": known.slot_at or known.since,
+        "schedule": timedelta(seconds=stored.every),
+        "enabled": not stored.paused,
+        "options": entry["options"] | message_options(slot, stored.every),
+        "last_run_at": stored.slot_at or stored.since,
     }
 
 
-def _planned(schedule: dict[str, Any]) -> list[Planned]:
+def _planned(schedule: dict[str, Any]) -> list[PlannedEntry]:
     """The configured entries whose messages are guarded."""
     slots = {name: slot_of(each["options"].get("headers")) for name, each in schedule.items()}
     return [
-        Planned(name, schedule[name]["task"], slot.every) for name, slot in slots.items() if slot
+        PlannedEntry(name, schedule[name]["task"], slot.every)
+        for name, slot in slots.items()
+        if slot
     ]

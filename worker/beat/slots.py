@@ -17,7 +17,7 @@ from orderworks.core.schema import beat_runs
 HEADER = "orderworks-beat"
 """The header of beat's messages. One without it is a nudge, and is not guarded."""
 
-LIFE, SHORTEST_LIFE = 2, 60.0
+MESSAGE_TTL_PERIODS, MIN_MESSAGE_TTL = 2, 60.0
 """Periods, and seconds at the least, that a message of beat waits for a worker: the ones after it do its
 work by then. It ends by the sender's clock, which may be behind that of the worker."""
 
@@ -38,7 +38,7 @@ class Slot(msgspec.Struct, frozen=True, omit_defaults=True):
 def message_options(slot: Slot, every: float) -> dict[str, Any]:
     """Options of the messages that ask for a slot, for an entry of so many seconds."""
     return {
-        "expires": max(SHORTEST_LIFE, LIFE * every),
+        "expires": max(MIN_MESSAGE_TTL, MESSAGE_TTL_PERIODS * every),
         "headers": {HEADER: msgspec.to_builtins(slot)},
     }
 
@@ -116,13 +116,13 @@ def _periods(number: float) -> sa.ColumnElement[timedelta]:
     return sa.type_coerce(period().op("*")(sa.literal(number, sa.Double)), sa.Interval)
 
 
-def note_success(connection: sa.Connection, entry: str) -> None:
+def record_success(connection: sa.Connection, entry: str) -> None:
     """Note that the entry's work was done now."""
     done = sa.update(beat_runs).where(beat_runs.c.entry == entry)
     connection.execute(done.values(succeeded_at=sa.func.clock_timestamp()))
 
 
-def note_failure(connection: sa.Connection, entry: str, error: str) -> None:
+def record_failure(connection: sa.Connection, entry: str, error: str) -> None:
     """Note that the entry's work was tried, and why it failed."""
     failed = sa.update(beat_runs).where(beat_runs.c.entry == entry)
     connection.execute(failed.values(failed_at=sa.func.clock_timestamp(), error=error))

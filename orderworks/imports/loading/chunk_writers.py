@@ -13,23 +13,23 @@ import sqlalchemy as sa
 from orderworks.core.schema import import_writers
 
 
-class Place(NamedTuple):
+class FilePosition(NamedTuple):
     """An import, and the line that the rows of a chunk begin on."""
 
     import_id: str
     first_line: int
 
 
-def note_writer(connection: sa.Connection, place: Place) -> None:
+def record_writer(connection: sa.Connection, position: FilePosition) -> None:
     """Note whose rows were written since the last savepoint."""
-    connection.execute(sa.insert(import_writers).values(place._asdict()))
+    connection.execute(sa.insert(import_writers).values(position._asdict()))
 
 
-def earlier_wrote(place: Place, table: sa.Table) -> sa.ColumnElement[bool]:
+def written_by_earlier_chunk(position: FilePosition, table: sa.Table) -> sa.ColumnElement[bool]:
     """Whether a chunk of the same import that stands before this place wrote the table's row."""
     return sa.exists().where(
-        import_writers.c.import_id == place.import_id,
-        import_writers.c.first_line < place.first_line,
+        import_writers.c.import_id == position.import_id,
+        import_writers.c.first_line < position.first_line,
         _xmin(import_writers) == _xmin(table),
     )
 

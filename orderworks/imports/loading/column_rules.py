@@ -1,7 +1,7 @@
 """What text each rule accepts, as polars expressions, and how it is told why another is refused.
 
-`is_plain` is cheap and runs over every row; it is true of nearly all cells that are good as they
-stand, and of no other. Where it is false, the cell is cleaned and `accepts` decides. The problems are
+`is_storable_unchanged` is cheap and runs over every row; it is true of nearly all cells that are good as
+they stand, and of no other. Where it is false, the cell is cleaned and `accepts` decides. Problems are
 looked at only where that is false too: the first that is found is the one, and the last one of a rule
 is what remains.
 """
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from orderworks.imports.columns import Column, Rule
+from orderworks.imports.columns import Column, ColumnRule
 
 WHOLE = "^[0-9]+$"
 NUMBER = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$"
@@ -34,15 +34,15 @@ YEARS = 2, 9998
 NUL = "\0"
 
 
-class Problem(NamedTuple):
+class CellProblem(NamedTuple):
     """Where a cleaned value has it, its code, and the reason, which follows the quoted value."""
 
-    found: pl.Expr
+    condition: pl.Expr
     code: str
     reason: str
 
 
-def is_plain(column: Column, cell: pl.Expr) -> pl.Expr:
+def is_storable_unchanged(column: Column, cell: pl.Expr) -> pl.Expr:
     """Whether the cell can be seen at a glance to be stored as it is; true or false, never null."""
     plain = _is_plain(column, cell).fill_null(value=False)
     return plain if column.required else cell.is_null() | (cell == "") | plain
@@ -50,91 +50,93 @@ def is_plain(column: Column, cell: pl.Expr) -> pl.Expr:
 
 def _is_plain(column: Column, cell: pl.Expr) -> pl.Expr:
     match column.rule:
-        case Rule.ID | Rule.VERSION:
+        case ColumnRule.ID | ColumnRule.VERSION:
             # A sign is understood by the cast, and not by us.
             signed = cell.str.starts_with("+") | cell.str.starts_with("-")
             return (_whole(cell) >= _lowest(column)) & ~signed
-        case Rule.MONEY:
+        case ColumnRule.MONEY:
             return cell.str.contains(MONEY)
-        case Rule.MOMENT:
+        case ColumnRule.MOMENT:
             return cell.str.contains(PLAIN_MOMENT)
-        case Rule.TEXT:
+        case ColumnRule.TEXT:
             blank = cell.str.starts_with(" ") | cell.str.starts_with("\t")
-            fits = cell.str.len_bytes().is_between(1, column.longest)
+            fits = cell.str.len_bytes().is_between(1, column.max_chars)
             return fits & ~blank & ~cell.str.contains(NUL, literal=True)
 
 
 def cleaned(column: Column, cell: pl.Expr) -> pl.Expr:
     """The cell as it is judged and stored; null if there is nothing in it."""
     stripped = cell.str.strip_chars(" \t")
-    return pl.when(stripped != "").then(cell if column.rule is Rule.TEXT else stripped)
+    return pl.when(stripped != "").then(cell if column.rule is ColumnRule.TEXT else stripped)
 
 
 def accepts(column: Column, value: pl.Expr) -> pl.Expr:
     """Whether the cleaned value can be stored; true or false, never null."""
-    follows = _follows(column, value).fill_null(value=False)
+    follows = _follows_rule(column, value).fill_null(value=False)
     return follows if column.required else value.is_null() | follows
 
 
-def problems(column: Column, value: pl.Expr) -> list[Problem]:
+def problems(column: Column, value: pl.Expr) -> list[CellProblem]:
     """What may be wrong with a value that is not accepted, the first that is found first."""
     return [
-        Problem(value.is_null(), "missing", "is empty"),
-        Problem(value.str.contains(NUL, literal=True), "nul_byte", "contains a NUL byte"),
+        CellProblem(value.is_null(), "missing", "is empty"),
+        CellProblem(value.str.contains(NUL, literal=True), "nul_byte", "contains a NUL byte"),
         *_problems_of_rule(column, value),
     ]
 
 
-def _follows(column: Column, value: pl.Expr) -> pl.Expr:
+def _follows_rule(column: Column, value: pl.Expr) -> pl.Expr:
     match column.rule:
-        case Rule.ID | Rule.VERSION:
+        case ColumnRule.ID | ColumnRule.VERSION:
             return value.str.contains(WHOLE) & (_whole(value) >= _lowest(column))
-        case Rule.MONEY:
+        case ColumnRule.MONEY:
             return value.str.contains(MONEY)
-        case Rule.MOMENT:
+        case ColumnRule.MOMENT:
             return value.str.contains(MOMENT) & _year(value).is_between(*YEARS)
-        case Rule.TEXT:
-            fits = value.str.len_chars() <= column.longest
+        case ColumnRule.TEXT:
+            fits = value.str.len_chars() <= column.max_chars
             return fits & ~value.str.contains(NUL, literal=True)
 
 
-def _problems_of_rule(column: Column, value: pl.Expr) -> list[Problem]:
+def _problems_of_rule(column: Column, value: pl.Expr) -> list[CellProblem]:
     remains = pl.lit(value=True)
-    not_finite = Problem(value.str.contains(NOT_FINITE), "not_finite", "is not a finite number")
-    not_a_number = Problem(~value.str.contains(NUMBER), "bad_number", "is not a number")
-    negative = Problem(value.str.starts_with("-"), "out_of_range", "is negative")
+    not_finite = CellProblem(value.str.contains(NOT_FINITE), "not_finite", "is not a finite number")
+    not_a_number = CellProblem(~value.str.contains(NUMBER), "bad_number", "is not a number")
+    negative = CellProblem(value.str.starts_with("-"), "out_of_range", "is negative")
     match column.rule:
-        case Rule.ID | Rule.VERSION:
+        case ColumnRule.ID | ColumnRule.VERSION:
             return [
                 not_finite,
                 not_a_number,
                 negative,
-                Problem(~value.str.contains(WHOLE), "bad_number", "is not a whole number"),
-                Problem(remains, "out_of_range", f"is not between {_lowest(column)} and 2^63 - 1"),
+                CellProblem(~value.str.contains(WHOLE), "bad_number", "is not a whole number"),
+                CellProblem(
+                    remains, "out_of_range", f"is not between {_lowest(column)} and 2^63 - 1"
+                ),
             ]
-        case Rule.MONEY:
+        case ColumnRule.MONEY:
             return [
                 not_finite,
                 not_a_number,
                 negative,
-                Problem(value.str.contains(LARGE_MONEY), "out_of_range", "is 10^12 or more"),
-                Problem(remains, "too_precise", "has more than two decimals"),
+                CellProblem(value.str.contains(LARGE_MONEY), "out_of_range", "is 10^12 or more"),
+                CellProblem(remains, "too_precise", "has more than two decimals"),
             ]
-        case Rule.MOMENT:
+        case ColumnRule.MOMENT:
             is_moment = value.str.contains(MOMENT) & (_year(value) >= 1).fill_null(value=False)
             first, last = YEARS
             years = f"is not in one of the years {first} to {last}"
             return [
-                Problem(is_moment, "out_of_range", years),
-                Problem(remains, "bad_timestamp", "is not an ISO 8601 date or time"),
+                CellProblem(is_moment, "out_of_range", years),
+                CellProblem(remains, "bad_timestamp", "is not an ISO 8601 date or time"),
             ]
-        case Rule.TEXT:
-            longer = f"has more than {column.longest} characters"
-            return [Problem(remains, "too_long", longer)]
+        case ColumnRule.TEXT:
+            longer = f"has more than {column.max_chars} characters"
+            return [CellProblem(remains, "too_long", longer)]
 
 
 def _lowest(column: Column) -> int:
-    return 1 if column.rule is Rule.ID else 0
+    return 1 if column.rule is ColumnRule.ID else 0
 
 
 def _whole(value: pl.Expr) -> pl.Expr:

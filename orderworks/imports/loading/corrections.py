@@ -10,22 +10,22 @@ import polars as pl
 import sqlalchemy as sa
 
 from orderworks.core.schema import import_rejects
-from orderworks.imports.chunk_claims import Work
-from orderworks.imports.columns import PARENT_LINE, PARENT_PLACE
+from orderworks.imports.chunk_claims import ChunkWork
+from orderworks.imports.columns import PARENT_LINE, PARENT_LINE_COLUMN
 from orderworks.imports.loading.copy import as_array
 from orderworks.imports.loading.validate import reject
 
-GUARDED = r"^'([=+\-@\t\r'])"
+GUARDED_CELL = r"^'([=+\-@\t\r'])"
 """What `rejects` puts before a cell that a spreadsheet would run: a quote."""
 
 
 def unguarded(cells: pl.DataFrame) -> pl.DataFrame:
     """The cells as they were before `rejects` made them harmless for a spreadsheet."""
-    return cells.with_columns(pl.col("^field_.*$").str.replace(GUARDED, "$1"))
+    return cells.with_columns(pl.col("^field_.*$").str.replace(GUARDED_CELL, "$1"))
 
 
-def place_in_parent(
-    connection: sa.Connection, work: Work, good: pl.DataFrame
+def match_parent_lines(
+    connection: sa.Connection, work: ChunkWork, good: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows whose lines the parent rejected, with their old places; and the rejects of the others."""
     # Locked, so that of two chunks that bring the same line only one takes it.
@@ -33,7 +33,7 @@ def place_in_parent(
         sa.select(import_rejects.c.line)
         .where(
             import_rejects.c.import_id == work.parent,
-            import_rejects.c.line == sa.any_(as_array(good[PARENT_PLACE])),
+            import_rejects.c.line == sa.any_(as_array(good[PARENT_LINE_COLUMN])),
             import_rejects.c.mended_by.is_(None),
         )
         .order_by(import_rejects.c.line)
@@ -41,35 +41,38 @@ def place_in_parent(
     )
     waiting = pl.Series(connection.scalars(query).all(), dtype=pl.Int64)
     is_known = (
-        pl.col(PARENT_PLACE).is_in(waiting.implode()) & pl.col(PARENT_PLACE).is_first_distinct()
+        pl.col(PARENT_LINE_COLUMN).is_in(waiting.implode())
+        & pl.col(PARENT_LINE_COLUMN).is_first_distinct()
     )
     reason = pl.format(
-        "line {} of import {} does not wait to be mended", PARENT_PLACE, pl.lit(work.parent)
+        "line {} of import {} does not wait to be mended", PARENT_LINE_COLUMN, pl.lit(work.parent)
     )
     unknown = reject(good.filter(~is_known), PARENT_LINE, "unknown_line", reason)
     brought_none = pl.col("version") - pl.col("line") == work.version
-    version = pl.when(brought_none).then(work.version + pl.col(PARENT_PLACE)).otherwise("version")
+    version = (
+        pl.when(brought_none).then(work.version + pl.col(PARENT_LINE_COLUMN)).otherwise("version")
+    )
     return good.filter(is_known).with_columns(version.alias("version")), unknown
 
 
-def named_as_in_sheet(rejects: pl.DataFrame) -> pl.DataFrame:
+def with_sheet_columns(rejects: pl.DataFrame) -> pl.DataFrame:
     """The rejects, with the column that tells a row's place called as the sheet of rejects calls it."""
-    place = pl.col("column") == PARENT_PLACE
-    reason = pl.col("reason").str.replace(PARENT_PLACE, PARENT_LINE, literal=True)
+    place = pl.col("column") == PARENT_LINE_COLUMN
+    reason = pl.col("reason").str.replace(PARENT_LINE_COLUMN, PARENT_LINE, literal=True)
     return rejects.with_columns(
         pl.when(place).then(pl.lit(PARENT_LINE)).otherwise("column").alias("column"),
         pl.when(place).then(reason).otherwise("reason").alias("reason"),
     )
 
 
-def note_mended(
-    connection: sa.Connection, work: Work, good: pl.DataFrame, rejects: Sequence[pl.DataFrame]
+def mark_corrected(
+    connection: sa.Connection, work: ChunkWork, good: pl.DataFrame, rejects: Sequence[pl.DataFrame]
 ) -> None:
     """Close the parent's rejects whose rows were good this time."""
     if work.parent is None:
         return
     refused = pl.concat([pl.Series("line", [], pl.Int64), *(each["line"] for each in rejects)])
-    lines = good.filter(~pl.col("line").is_in(refused.implode()))[PARENT_PLACE]
+    lines = good.filter(~pl.col("line").is_in(refused.implode()))[PARENT_LINE_COLUMN]
     connection.execute(
         sa.update(import_rejects)
         .where(

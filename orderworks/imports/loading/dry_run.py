@@ -15,23 +15,23 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.schema import customers, imports, orders
-from orderworks.imports.chunk_claims import Work
-from orderworks.imports.chunk_plan import Chunk
+from orderworks.imports.chunk_claims import ChunkWork
+from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.loading.copy import as_array
-from orderworks.imports.loading.load_chunk import bring, judge
+from orderworks.imports.loading.load_chunk import validate_chunk, write_valid_rows
 from orderworks.imports.loading.upsert import NOT_DATA, UPDATED_AT
-from orderworks.imports.loading.write_rows import TABLES, Loaded
+from orderworks.imports.loading.write_rows import TABLES, WriteResult
 from orderworks.imports.progress import COUNTS
 from orderworks.imports.spool import Manifest, Spool
 from orderworks.reports import impact
 
-FIRST = 10
+MAX_SHOWN = 10
 """Differences and rejects that are shown."""
 
-TELLING = 10_000
+MIN_ROWS_FOR_RATE = 10_000
 """Rows of an import whose pace says something about the next one's."""
 
-Would = dict[str, Any]
+DryRunReport = dict[str, Any]
 """What an import would do.
 
 `insert`, `change`, `unchanged`, `stale`, `superseded` and `rejected` count its rows. `differences` are
@@ -41,27 +41,27 @@ of the top-customers report that would change. `seconds` is how long it would ta
 """
 
 
-def rehearse(
+def dry_run(
     connection: sa.Connection,
     spool: Spool,
     manifest: Manifest,
-    chunks: Iterable[Chunk],
+    chunks: Iterable[FileChunk],
     depth: int,
-    sign: Callable[[str], None],
-) -> Would:
+    keepalive: Callable[[str], None],
+) -> DryRunReport:
     """What the chunks would do, one after the other. The caller's transaction has to be rolled back.
 
     `depth` is that of a published report; `sign` is called now and then, as a sign of life.
     """
-    stage = _Stage(connection, TABLES[manifest.kind])
+    stage = _ShadowTable(connection, TABLES[manifest.kind])
     counts = Counter(dict.fromkeys(COUNTS, 0))
     rejects: list[dict[str, Any]] = []
     began = time.monotonic()
     for chunk in chunks:
-        sign(manifest.id)
-        loaded, refused = _play(connection, spool, _work(manifest, chunk), stage)
+        keepalive(manifest.id)
+        loaded, refused = _load_into_shadow(connection, spool, _work(manifest, chunk), stage)
         counts.update(loaded.counts, rejected=refused.height)
-        rejects += refused.head(FIRST - len(rejects)).to_dicts()
+        rejects += refused.head(MAX_SHOWN - len(rejects)).to_dicts()
     rows, seconds = counts.total(), time.monotonic() - began
     if manifest.strict and counts["rejected"]:
         return _nothing(counts["rejected"], rejects)
@@ -74,19 +74,21 @@ def rehearse(
         "rejects": rejects,
         "customers": stage.customers(),
         "reports": stage.reports(depth),
-        "seconds": round(rows / _pace(connection, manifest, rows / max(seconds, 0.001)), 1),
+        "seconds": round(
+            rows / _rows_per_second(connection, manifest, rows / max(seconds, 0.001)), 1
+        ),
     }
 
 
-def _nothing(rejected: int, rejects: list[dict[str, Any]]) -> Would:
+def _nothing(rejected: int, rejects: list[dict[str, Any]]) -> DryRunReport:
     """What a strict import with rejects would do."""
     counts = dict.fromkeys(("insert", "change", "unchanged", "stale", "superseded"), 0)
-    effects: Would = {"differences": [], "customers": 0, "reports": [], "seconds": 0.0}
+    effects: DryRunReport = {"differences": [], "customers": 0, "reports": [], "seconds": 0.0}
     return {**counts, "rejected": rejected, "rejects": rejects, **effects}
 
 
-def _work(manifest: Manifest, chunk: Chunk) -> Work:
-    return Work(
+def _work(manifest: Manifest, chunk: FileChunk) -> ChunkWork:
+    return ChunkWork(
         import_id=manifest.id,
         kind=manifest.kind,
         mapping=manifest.mapping,
@@ -99,42 +101,44 @@ def _work(manifest: Manifest, chunk: Chunk) -> Work:
         create_customers=manifest.create_customers,
         parent=manifest.parent,
         snapshot="",
-        done_before=False,
+        is_recheck=False,
         chunk=chunk,
     )
 
 
-def _play(
-    connection: sa.Connection, spool: Spool, work: Work, stage: "_Stage"
-) -> tuple[Loaded, pl.DataFrame]:
+def _load_into_shadow(
+    connection: sa.Connection, spool: Spool, work: ChunkWork, shadow: "_ShadowTable"
+) -> tuple[WriteResult, pl.DataFrame]:
     """Load a chunk into the stand-in; what became of its rows, and the rejects."""
-    judged = judge(connection, spool, work, work.chunk)
-    stage.call(judged.good["id"])
+    judged = validate_chunk(connection, spool, work, work.chunk)
+    shadow.copy_real_rows(judged.good["id"])
     # The stand-in has no foreign key: customers that would be made need not be there.
-    loaded = bring(connection, work._replace(create_customers=False), judged.good, renew=False)
+    loaded = write_valid_rows(
+        connection, work._replace(create_customers=False), judged.good, renew=False
+    )
     rejects = pl.concat([judged.rejects, *loaded.rejects]).sort("line")
     return loaded, judged.parsed.with_raw(rejects)
 
 
-def _pace(connection: sa.Connection, manifest: Manifest, own: float) -> float:
+def _rows_per_second(connection: sa.Connection, manifest: Manifest, own_rate: float) -> float:
     """Rows a second of the last import of this kind that was large enough, else of the dry run."""
     spent = sa.extract("epoch", imports.c.finished_at - imports.c.planned_at)
     query = (
         sa.select(imports.c.rows / sa.func.nullif(spent, 0))
         .where(imports.c.kind == manifest.kind, imports.c.status == "done")
-        .where(imports.c.rows >= TELLING)
+        .where(imports.c.rows >= MIN_ROWS_FOR_RATE)
         .order_by(imports.c.finished_at.desc())
         .limit(1)
     )
-    return float(connection.scalar(query) or own or 1)
+    return float(connection.scalar(query) or own_rate or 1)
 
 
-class _Stage:
+class _ShadowTable:
     """A temporary table in the place of a real one, and what differs between the two."""
 
     def __init__(self, connection: sa.Connection, table: sa.Table) -> None:
         self._connection = connection
-        self._played = table
+        self._shadow = table
         self._real = table.to_metadata(sa.MetaData(), schema=self._schema(table))
         preparer = connection.dialect.identifier_preparer
         name, real = preparer.quote(table.name), preparer.format_table(self._real)
@@ -151,39 +155,41 @@ class _Stage:
         )
         return str(self._connection.execute(query, {"name": table.name}).scalar_one())
 
-    def call(self, ids: pl.Series) -> None:
+    def copy_real_rows(self, ids: pl.Series) -> None:
         """Bring the real rows with these ids to the stage, as long as they are not there."""
         if ids.is_empty():
             return
         rows = sa.select(self._real).where(self._real.c.id == sa.any_(as_array(ids)))
-        names = list(self._played.c.keys())
-        called = insert(self._played).from_select(names, rows).on_conflict_do_nothing()
+        names = list(self._shadow.c.keys())
+        called = insert(self._shadow).from_select(names, rows).on_conflict_do_nothing()
         self._connection.execute(called)
 
     def inserted(self) -> int:
         """How many rows are new."""
-        query = sa.select(sa.func.count()).select_from(self._beside()).where(self._is_new())
+        query = (
+            sa.select(sa.func.count()).select_from(self._joined_with_real()).where(self._is_new())
+        )
         return self._connection.execute(query).scalar_one()
 
     def differences(self) -> list[dict[str, Any]]:
         """The first cells that changed."""
-        pairs = sa.select(self._real, self._played).select_from(self._beside())
-        changed = pairs.where(self._has_changed()).order_by(self._played.c.id).limit(FIRST)
+        pairs = sa.select(self._real, self._shadow).select_from(self._joined_with_real())
+        changed = pairs.where(self._has_changed()).order_by(self._shadow.c.id).limit(MAX_SHOWN)
         found = []
         for row in self._connection.execute(changed):
             before, after = row[: len(row) // 2], row[len(row) // 2 :]
-            for name, old, new in zip(self._played.c.keys(), before, after, strict=True):
+            for name, old, new in zip(self._shadow.c.keys(), before, after, strict=True):
                 if old != new and name not in (*NOT_DATA, UPDATED_AT):
                     found.append({"id": row[0], "column": str(name), "before": old, "after": new})
-        return found[:FIRST]
+        return found[:MAX_SHOWN]
 
     def customers(self) -> int:
         """How many customers have something new or changed."""
-        whose = "customer_id" if self._played.name == orders.name else "id"
+        whose = "customer_id" if self._shadow.name == orders.name else "id"
         touched = self._is_new() | self._has_changed()
         sides = [
-            sa.select(side.c[whose]).select_from(self._beside()).where(touched)
-            for side in (self._real, self._played)
+            sa.select(side.c[whose]).select_from(self._joined_with_real()).where(touched)
+            for side in (self._real, self._shadow)
         ]
         whom = sa.union(*sides).subquery()
         query = sa.select(sa.func.count(whom.c[0]))
@@ -191,16 +197,16 @@ class _Stage:
 
     def reports(self, depth: int) -> list[str]:
         """The windows whose published list would change."""
-        if self._played.name == customers.name:
-            windows = impact.windows_listing(self._connection, self._renamed(), depth)
+        if self._shadow.name == customers.name:
+            windows = impact.windows_with_customers(self._connection, self._renamed(), depth)
         else:
             windows = impact.changed_windows(self._connection, self._difference(), depth)
         return [window.value for window in windows]
 
     def _renamed(self) -> sa.Select[int]:
         """The customers with another name."""
-        other = self._played.c.name.is_distinct_from(self._real.c.name)
-        beside = sa.select(self._played.c.id).select_from(self._beside())
+        other = self._shadow.c.name.is_distinct_from(self._real.c.name)
+        beside = sa.select(self._shadow.c.id).select_from(self._joined_with_real())
         return beside.where(self._real.c.id.is_not(None), other)
 
     def _difference(self) -> sa.Subquery:
@@ -211,20 +217,20 @@ class _Stage:
                 *side.c["customer_id", "created_at", "status", "total"],
                 sa.literal(sign).label("sign"),
             )
-            .select_from(self._beside())
+            .select_from(self._joined_with_real())
             .where(touched, side.c.id.is_not(None))
-            for side, sign in ((self._real, -1), (self._played, 1))
+            for side, sign in ((self._real, -1), (self._shadow, 1))
         ]
         return sa.union_all(*sides).subquery("difference")
 
-    def _beside(self) -> sa.FromClause:
-        return self._played.outerjoin(self._real, self._played.c.id == self._real.c.id)
+    def _joined_with_real(self) -> sa.FromClause:
+        return self._shadow.outerjoin(self._real, self._shadow.c.id == self._real.c.id)
 
     def _is_new(self) -> sa.ColumnElement[bool]:
         return self._real.c.id.is_(None)
 
     def _has_changed(self) -> sa.ColumnElement[bool]:
-        pairs = zip(self._played.c, self._real.c, strict=True)
+        pairs = zip(self._shadow.c, self._real.c, strict=True)
         differs = (
             played.is_distinct_from(real) for played, real in pairs if played.name not in NOT_DATA
         )

@@ -8,53 +8,63 @@ import polars as pl
 import sqlalchemy as sa
 
 from orderworks.core.errors import ImportFailed
-from orderworks.imports.chunk_claims import Outcome, Work
-from orderworks.imports.chunk_plan import Chunk
+from orderworks.imports.chunk_claims import ChunkResult, ChunkWork
+from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.columns import CUSTOMER_NAME, locate_fields
 from orderworks.imports.loading import corrections
-from orderworks.imports.loading.missing_customers import create_strangers, refuse_strangers
-from orderworks.imports.loading.parse import Parsed, parse
+from orderworks.imports.loading.missing_customers import (
+    create_missing_customers,
+    reject_missing_customers,
+)
+from orderworks.imports.loading.parse import ParsedChunk, parse
 from orderworks.imports.loading.validate import validate
-from orderworks.imports.loading.write_rows import Loaded, Target, keep_rejects, load_rows
+from orderworks.imports.loading.write_rows import (
+    WriteResult,
+    WriteTarget,
+    store_rejects,
+    write_rows,
+)
 from orderworks.imports.spool import Spool
 
 
-class Judged(NamedTuple):
+class ValidatedChunk(NamedTuple):
     """Records that were read: the good rows, and the rejects of the others."""
 
-    parsed: Parsed
+    parsed: ParsedChunk
     good: pl.DataFrame
     rejects: pl.DataFrame
 
 
-def load_work(connection: sa.Connection, spool: Spool, work: Work, *, renew: bool) -> Outcome:
+def load_chunk(
+    connection: sa.Connection, spool: Spool, work: ChunkWork, *, renew: bool
+) -> ChunkResult:
     """Read, parse, validate and write the chunk, and keep its rejects; what became of its rows.
 
     Raises:
         ImportFailed: the spool does not hold what was planned.
     """
     check_size(spool, work)
-    judged = judge(connection, spool, work, work.chunk)
-    loaded = bring(connection, work, judged.good, renew=renew)
+    judged = validate_chunk(connection, spool, work, work.chunk)
+    loaded = write_valid_rows(connection, work, judged.good, renew=renew)
     rejects = pl.concat([judged.rejects, *loaded.rejects])
-    keep_rejects(connection, work.import_id, judged.parsed.with_raw(rejects))
-    corrections.note_mended(connection, work, judged.good, loaded.rejects)
-    return account([loaded], rejects.height, id_range(judged.good), work)
+    store_rejects(connection, work.import_id, judged.parsed.with_raw(rejects))
+    corrections.mark_corrected(connection, work, judged.good, loaded.rejects)
+    return chunk_result([loaded], rejects.height, id_range(judged.good), work)
 
 
-def look_again(connection: sa.Connection, spool: Spool, work: Work) -> int:
+def recheck_chunk(connection: sa.Connection, spool: Spool, work: ChunkWork) -> int:
     """Write those rows of a chunk, done before, that are due after all; how many.
 
     Its rejects were settled then.
     """
     check_size(spool, work)
-    judged = judge(connection, spool, work, work.chunk)
+    judged = validate_chunk(connection, spool, work, work.chunk)
     settled = corrections.reject_lines(connection, work.import_id, judged.good["line"])
     rows = judged.good.filter(~pl.col("line").is_in(settled.implode()))
-    return bring(connection, work, rows, renew=False).applied
+    return write_valid_rows(connection, work, rows, renew=False).applied
 
 
-def check_size(spool: Spool, work: Work) -> None:
+def check_size(spool: Spool, work: ChunkWork) -> None:
     """See that the data have not changed their size.
 
     Raises:
@@ -67,28 +77,32 @@ def check_size(spool: Spool, work: Work) -> None:
         )
 
 
-def judge(connection: sa.Connection, spool: Spool, work: Work, chunk: Chunk) -> Judged:
+def validate_chunk(
+    connection: sa.Connection, spool: Spool, work: ChunkWork, chunk: FileChunk
+) -> ValidatedChunk:
     """Read a chunk's records and part the good from the others. Writes nothing."""
     data = spool.read(work.import_id, chunk.start_byte, chunk.end_byte)
     fields = locate_fields(work.kind, work.header, work.mapping)
-    parsed = parse(data, chunk.first_line, work.layout, fields)
+    parsed = parse(data, chunk.first_line, work.file_format, fields)
     cells = corrections.unguarded(parsed.cells) if work.parent else parsed.cells
     good, rejects = validate(cells, fields, work.version)
     if work.parent:
-        good, unknown = corrections.place_in_parent(connection, work, good)
-        rejects = pl.concat([corrections.named_as_in_sheet(rejects), unknown])
+        good, unknown = corrections.match_parent_lines(connection, work, good)
+        rejects = pl.concat([corrections.with_sheet_columns(rejects), unknown])
     if work.kind == "orders" and not work.create_customers:
-        good, unknown = refuse_strangers(connection, good)
+        good, unknown = reject_missing_customers(connection, good)
         rejects = pl.concat([rejects, unknown])
-    return Judged(parsed, good, rejects)
+    return ValidatedChunk(parsed, good, rejects)
 
 
-def bring(connection: sa.Connection, work: Work, good: pl.DataFrame, *, renew: bool) -> Loaded:
+def write_valid_rows(
+    connection: sa.Connection, work: ChunkWork, good: pl.DataFrame, *, renew: bool
+) -> WriteResult:
     """Write good rows, and before them the customers that they need and may bring."""
     if work.create_customers:
-        create_strangers(connection, good)
+        create_missing_customers(connection, good)
     rows = good.drop(CUSTOMER_NAME, strict=False)
-    return load_rows(connection, Target(work.kind, work.version, work.import_id, renew), rows)
+    return write_rows(connection, WriteTarget(work.kind, work.version, work.import_id, renew), rows)
 
 
 def id_range(rows: pl.DataFrame) -> tuple[int, int] | None:
@@ -99,9 +113,9 @@ def id_range(rows: pl.DataFrame) -> tuple[int, int] | None:
     return first, last
 
 
-def account(
-    loads: Sequence[Loaded], rejected: int, ids: tuple[int, int] | None, work: Work
-) -> Outcome:
+def chunk_result(
+    loads: Sequence[WriteResult], rejected: int, ids: tuple[int, int] | None, work: ChunkWork
+) -> ChunkResult:
     """The counts, which add up to the chunk's rows.
 
     Raises:
@@ -114,4 +128,4 @@ def account(
         raise ImportFailed(
             f"{work.chunk.rows} rows were planned, and these were found: {dict(counts)}"
         )
-    return Outcome(counts, ids, any(each.open for each in loads))
+    return ChunkResult(counts, ids, any(each.may_be_overtaken for each in loads))

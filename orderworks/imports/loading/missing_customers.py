@@ -11,7 +11,7 @@ from orderworks.imports.loading.upsert import staging_table
 from orderworks.imports.loading.validate import quoted, reject
 
 
-def refuse_strangers(
+def reject_missing_customers(
     connection: sa.Connection, rows: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows whose customer exists, and the rejects of the others."""
@@ -24,7 +24,7 @@ def refuse_strangers(
     return rows.filter(~is_missing), unknown
 
 
-def create_strangers(connection: sa.Connection, rows: pl.DataFrame) -> None:
+def create_missing_customers(connection: sa.Connection, rows: pl.DataFrame) -> None:
     """Make the customers that do not exist, in the order of their ids, so that no two deadlock.
 
     The name is the one that the first of their rows gives, else `Customer` and the id. Their version is

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import polars as pl
 
 from orderworks.imports.columns import Field
-from orderworks.imports.file_format import Layout
-from orderworks.imports.loading.parse_csv import read_delimited
-from orderworks.imports.loading.parse_jsonl import read_json_lines
-from orderworks.imports.loading.text_cells import Records
+from orderworks.imports.file_format import FileFormat
+from orderworks.imports.loading.parse_csv import parse_csv
+from orderworks.imports.loading.parse_jsonl import parse_json_lines
+from orderworks.imports.loading.text_cells import RawRecords
 
 
-class Parsed(NamedTuple):
+class ParsedChunk(NamedTuple):
     """A chunk's records; blank lines are left out.
 
     Attributes:
@@ -21,7 +21,7 @@ class Parsed(NamedTuple):
     """
 
     cells: pl.DataFrame
-    records: Records
+    records: RawRecords
 
     def with_raw(self, rejects: pl.DataFrame) -> pl.DataFrame:
         """The rejects, each with the text of its record.
@@ -29,15 +29,15 @@ class Parsed(NamedTuple):
         A NUL, which no text column takes, shows as ␀; a byte that is not UTF-8 as its number.
         """
         raw = [
-            self.records.at(line).decode(errors="backslashreplace").replace("\0", "␀")
+            self.records.text_at(line).decode(errors="backslashreplace").replace("\0", "␀")
             for line in rejects["line"]
         ]
         return rejects.with_columns(pl.Series("raw", raw, dtype=pl.String))
 
 
-def parse(data: bytes, first_line: int, layout: Layout, fields: Sequence[Field]) -> Parsed:
+def parse(data: bytes, first_line: int, layout: FileFormat, fields: Sequence[Field]) -> ParsedChunk:
     """The chunk's records, with the cells of the fields only: a file may have a thousand others."""
     if layout.format == "jsonl":
-        return Parsed(*read_json_lines(data, first_line, layout, fields))
-    places = sorted({field.place for field in fields})
-    return Parsed(*read_delimited(data, first_line, layout, places))
+        return ParsedChunk(*parse_json_lines(data, first_line, layout, fields))
+    places = sorted({field.column_index for field in fields})
+    return ParsedChunk(*parse_csv(data, first_line, layout, places))

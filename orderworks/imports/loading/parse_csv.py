@@ -11,25 +11,25 @@ from typing import NamedTuple
 
 import polars as pl
 
-from orderworks.imports.csv_records import Form, Splitter, read_records
-from orderworks.imports.file_format import Layout
+from orderworks.imports.csv_records import RecordForm, Splitter, read_records
+from orderworks.imports.file_format import FileFormat
 from orderworks.imports.loading.text_cells import (
-    Fault,
-    Records,
+    RawRecords,
+    RecordFault,
     encoding_fault,
     field_name,
     gather_cells,
     is_utf8,
 )
 
-MARK = b"\0"
+LINE_MARK = b"\0"
 """The last field of a line. No delimiter, and in no good cell; a line that has it is read by csv."""
 
-DOUBTFUL = b"?"
+REPLACEMENT_LINE = b"?"
 """Stands for a line that only csv may read. It has no mark."""
 
 
-class Cut(NamedTuple):
+class SplitRecords(NamedTuple):
     """A chunk's records by how they are to be read.
 
     Attributes:
@@ -44,49 +44,51 @@ class Cut(NamedTuple):
     unclosed: list[int]
 
 
-def read_delimited(
-    data: bytes, first_line: int, layout: Layout, places: Sequence[int]
-) -> tuple[pl.DataFrame, Records]:
+def parse_csv(
+    data: bytes, first_line: int, layout: FileFormat, indexes: Sequence[int]
+) -> tuple[pl.DataFrame, RawRecords]:
     """The cells at these places, and the records that they are from."""
-    cut = _cut(data, first_line, layout)
-    records = Records(data, first_line, cut.spanning)
-    bulk, doubtful = _read_single(cut, layout, places)
-    closely = [(line, records.at(line)) for line in (*doubtful, *cut.spanning)]
-    rest, faults = _read_closely(closely, layout, places)
+    cut = _split_records(data, first_line, layout)
+    records = RawRecords(data, first_line, cut.spanning)
+    bulk, doubtful = _read_single(cut, layout, indexes)
+    closely = [(line, records.text_at(line)) for line in (*doubtful, *cut.spanning)]
+    rest, faults = _read_strictly(closely, layout, indexes)
     faults += [_unclosed(line) for line in cut.unclosed]
-    return gather_cells(places, [bulk, rest], faults), records
+    return gather_cells(indexes, [bulk, rest], faults), records
 
 
-def _cut(data: bytes, first_line: int, layout: Layout) -> Cut:
+def _split_records(data: bytes, first_line: int, layout: FileFormat) -> SplitRecords:
     single, numbers = [], []
     spanning, unclosed = {}, []
     line = first_line
     for run in Splitter(layout.delimiter).runs([data]):
-        if run.form is Form.SPANNING:
+        if run.form is RecordForm.SPANNING:
             spanning[line] = run.data
-        elif run.form is Form.UNCLOSED:
+        elif run.form is RecordForm.UNCLOSED:
             unclosed.append(line)
         else:
             single.append(run.data)
             numbers.append(pl.int_range(line, line + run.lines, eager=True))
         line += run.lines
     lines = pl.concat(numbers) if numbers else pl.Series(dtype=pl.Int64)
-    return Cut(b"".join(single), lines, spanning, unclosed)
+    return SplitRecords(b"".join(single), lines, spanning, unclosed)
 
 
-def _read_single(cut: Cut, layout: Layout, places: Sequence[int]) -> tuple[pl.DataFrame, list[int]]:
+def _read_single(
+    split: SplitRecords, layout: FileFormat, indexes: Sequence[int]
+) -> tuple[pl.DataFrame, list[int]]:
     """Those that can be read in bulk, and the lines of the others."""
     width = len(layout.header)
     if width == 1:
         # A blank line and a line with an empty cell look the same with a mark.
-        return pl.DataFrame(), cut.numbers.to_list()
-    text = _marked(cut.single, layout.delimiter)
-    if b"\r" in text or MARK in cut.single:
-        text = _without_odd_bytes(text)
-    text = _without_misleading(text, layout.delimiter)
-    table = _read_marked(text, width, layout.delimiter, places)
-    whole = table["mark"].eq_missing(MARK.decode())
-    table = table.select(cut.numbers.alias("line"), pl.exclude("mark"))
+        return pl.DataFrame(), split.numbers.to_list()
+    text = _marked(split.single, layout.delimiter)
+    if b"\r" in text or LINE_MARK in split.single:
+        text = _replace_odd_bytes(text)
+    text = _replace_misleading(text, layout.delimiter)
+    table = _read_marked(text, width, layout.delimiter, indexes)
+    whole = table["mark"].eq_missing(LINE_MARK.decode())
+    table = table.select(split.numbers.alias("line"), pl.exclude("mark"))
     if whole.all():
         return table, []
     return table.filter(whole), table.filter(~whole)["line"].to_list()
@@ -98,17 +100,17 @@ def _marked(data: bytes, delimiter: str) -> bytes:
     Polars would look for a byte order mark or a packed file in what comes first.
     """
     ended = data if data.endswith(b"\n") or not data else data + b"\n"
-    mark = delimiter.encode("ascii") + MARK
-    return MARK + b"\n" + ended.replace(b"\r\n", b"\n").replace(b"\n", mark + b"\n")
+    mark = delimiter.encode("ascii") + LINE_MARK
+    return LINE_MARK + b"\n" + ended.replace(b"\r\n", b"\n").replace(b"\n", mark + b"\n")
 
 
-def _without_odd_bytes(text: bytes) -> bytes:
+def _replace_odd_bytes(text: bytes) -> bytes:
     """The lines, with those replaced that have a CR within, or a mark of their own."""
     found = enumerate(text.split(b"\n"))
-    return _replace(text, (at for at, line in found if b"\r" in line or line.count(MARK) > 1))
+    return _replace(text, (at for at, line in found if b"\r" in line or line.count(LINE_MARK) > 1))
 
 
-def _without_misleading(text: bytes, delimiter: str) -> bytes:
+def _replace_misleading(text: bytes, delimiter: str) -> bytes:
     """The lines, with those replaced that polars would stumble over or misread."""
     if not is_utf8(text):
         found = enumerate(text.split(b"\n"))
@@ -118,13 +120,13 @@ def _without_misleading(text: bytes, delimiter: str) -> bytes:
     return text
 
 
-def _replace(text: bytes, places: Iterable[int]) -> bytes:
-    numbers = list(places)
+def _replace(text: bytes, line_indexes: Iterable[int]) -> bytes:
+    numbers = list(line_indexes)
     if not numbers:
         return text
     lines = text.split(b"\n")
     for number in numbers:
-        lines[number] = DOUBTFUL
+        lines[number] = REPLACEMENT_LINE
     return b"\n".join(lines)
 
 
@@ -136,7 +138,7 @@ def _oddly_quoted(text: bytes, delimiter: str) -> Iterable[int]:
     return pl.read_lines(text).select((~plain).arg_true()).to_series()
 
 
-def _read_marked(text: bytes, width: int, delimiter: str, places: Sequence[int]) -> pl.DataFrame:
+def _read_marked(text: bytes, width: int, delimiter: str, indexes: Sequence[int]) -> pl.DataFrame:
     """The fields at the places, and what stands where the `mark` belongs."""
     names = {f"column_{place}": pl.String for place in range(width + 1)}
     table = pl.read_csv(
@@ -144,17 +146,17 @@ def _read_marked(text: bytes, width: int, delimiter: str, places: Sequence[int])
         has_header=False,
         separator=delimiter,
         schema=names,
-        columns=[*places, width],
+        columns=[*indexes, width],
         extra_columns="ignore",
         missing_columns="insert",
     )
-    table.columns = [*map(field_name, places), "mark"]
+    table.columns = [*map(field_name, indexes), "mark"]
     return table.slice(1)
 
 
-def _read_closely(
-    records: Sequence[tuple[int, bytes]], layout: Layout, places: Sequence[int]
-) -> tuple[pl.DataFrame, list[Fault]]:
+def _read_strictly(
+    records: Sequence[tuple[int, bytes]], layout: FileFormat, indexes: Sequence[int]
+) -> tuple[pl.DataFrame, list[RecordFault]]:
     """The records of the right width, and what is wrong with the others. Blank lines are left out."""
     readable = [(line, record) for line, record in records if record and is_utf8(record)]
     faults = [fault for each in records if (fault := encoding_fault(*each))]
@@ -163,10 +165,10 @@ def _read_closely(
     for line, record in readable:
         row = _read_record(record.decode(), layout.delimiter)
         if len(row) == width:
-            sound.append((line, *(row[place] for place in places)))
+            sound.append((line, *(row[place] for place in indexes)))
         else:
             faults.append(_wrong_width(line, len(row), width))
-    schema = {"line": pl.Int64, **{field_name(place): pl.String for place in places}}
+    schema = {"line": pl.Int64, **{field_name(place): pl.String for place in indexes}}
     return pl.DataFrame(sound, schema=schema, orient="row"), faults
 
 
@@ -177,10 +179,12 @@ def _read_record(record: str, delimiter: str) -> list[str]:
     return record.split(delimiter)
 
 
-def _wrong_width(line: int, found: int, width: int) -> Fault:
-    compared = "fewer" if found < width else "more"
-    return Fault(line, "", "wrong_width", f"the row has {compared} than {width} fields")
+def _wrong_width(line: int, actual: int, width: int) -> RecordFault:
+    compared = "fewer" if actual < width else "more"
+    return RecordFault(line, "", "wrong_width", f"the row has {compared} than {width} fields")
 
 
-def _unclosed(line: int) -> Fault:
-    return Fault(line, "", "unclosed_quote", "a quote opens on this line and nothing closes it")
+def _unclosed(line: int) -> RecordFault:
+    return RecordFault(
+        line, "", "unclosed_quote", "a quote opens on this line and nothing closes it"
+    )

@@ -11,10 +11,10 @@ import polars as pl
 
 from orderworks.core.errors import ImportFailed
 from orderworks.imports.columns import Field
-from orderworks.imports.file_format import Layout
+from orderworks.imports.file_format import FileFormat
 from orderworks.imports.loading.text_cells import (
-    Fault,
-    Records,
+    RawRecords,
+    RecordFault,
     encoding_fault,
     field_name,
     gather_cells,
@@ -45,31 +45,31 @@ class Decoded:
 
     lines: list[int] = field(default_factory=list)
     objects: list[Any] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[RecordFault] = field(default_factory=list)
 
 
-def read_json_lines(
-    data: bytes, first_line: int, layout: Layout, fields: Sequence[Field]
-) -> tuple[pl.DataFrame, Records]:
+def parse_json_lines(
+    data: bytes, first_line: int, layout: FileFormat, fields: Sequence[Field]
+) -> tuple[pl.DataFrame, RawRecords]:
     """The cells of the fields, and the records that they are from."""
     # Of two columns that one key fills, the first is named if it is of the wrong type.
     columns = {place: column.name for column, place in reversed(fields)}
     keys = {place: layout.header[place] for place in sorted(columns)}
     decoded = _decode(data, first_line, keys)
-    wrong: dict[int, Fault] = {}
+    wrong: dict[int, RecordFault] = {}
     cells = {"line": pl.Series(decoded.lines, dtype=pl.Int64)}
     for place in keys:
         values = list(map(attrgetter(field_name(place)), decoded.objects))
         kinds = set(map(type, values))
         if not kinds.isdisjoint(WRONG_TYPES):
-            _note_wrong_types(values, decoded.lines, columns[place], wrong)
+            _add_wrong_type_faults(values, decoded.lines, columns[place], wrong)
         cells[field_name(place)] = pl.Series(_as_text(values, kinds), dtype=pl.String)
     sound = pl.DataFrame(cells)
     if wrong:
         refused = pl.Series(list(wrong), dtype=pl.Int64)
         sound = sound.filter(~pl.col("line").is_in(refused.implode()))
     faults = [*decoded.faults, *wrong.values()]
-    return gather_cells(list(keys), [sound], faults), Records(data, first_line, {})
+    return gather_cells(list(keys), [sound], faults), RawRecords(data, first_line, {})
 
 
 def _decode(data: bytes, first_line: int, keys: Mapping[int, str]) -> Decoded:
@@ -91,10 +91,12 @@ def _decode(data: bytes, first_line: int, keys: Mapping[int, str]) -> Decoded:
     return decoded
 
 
-def _bad_json(line: int, text: bytes, error: Exception) -> Fault:
+def _bad_json(line: int, text: bytes, error: Exception) -> RecordFault:
     lone = LONE_SURROGATE.search(text)
     why = f"{lone[0].decode()} is a lone surrogate" if lone else str(error)
-    return Fault(line, "", "bad_json", f"the line is not a JSON object that can be read: {why}")
+    return RecordFault(
+        line, "", "bad_json", f"the line is not a JSON object that can be read: {why}"
+    )
 
 
 def _decoder(keys: Mapping[int, str], kind: type, default: object) -> msgspec.json.Decoder[Any]:
@@ -115,7 +117,7 @@ def _decoder(keys: Mapping[int, str], kind: type, default: object) -> msgspec.js
     return msgspec.json.Decoder(row, float_hook=str)
 
 
-def _blank_unreadable(texts: list[bytes], first_line: int) -> list[Fault]:
+def _blank_unreadable(texts: list[bytes], first_line: int) -> list[RecordFault]:
     """The faults of the lines that are not UTF-8, and nothing in their place."""
     faults = []
     for place, text in enumerate(texts):
@@ -138,13 +140,13 @@ def _restore_negative_zeros(
                     setattr(found, name, "-0")
 
 
-def _note_wrong_types(
-    values: Sequence[object], lines: Sequence[int], column: str, wrong: dict[int, Fault]
+def _add_wrong_type_faults(
+    values: Sequence[object], lines: Sequence[int], column: str, wrong: dict[int, RecordFault]
 ) -> None:
     """Add the rows whose value no cell can hold, unless an earlier column is at fault already."""
     for line, value in zip(lines, values, strict=True):
         if found := WRONG_TYPES.get(type(value)):
-            wrong.setdefault(line, Fault(line, column, "wrong_type", f"{column} {found}"))
+            wrong.setdefault(line, RecordFault(line, column, "wrong_type", f"{column} {found}"))
 
 
 def _as_text(values: Sequence[object], kinds: set[type]) -> Sequence[object]:

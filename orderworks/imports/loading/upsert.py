@@ -10,14 +10,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from orderworks.imports.loading.chunk_writers import Place, earlier_wrote
+from orderworks.imports.loading.chunk_writers import FilePosition, written_by_earlier_chunk
 
 UPDATED_AT = "updated_at"
 """Set to now by a write that does not give it, where the table has it."""
 
 NOT_DATA = ("id", "version")
 
-Value = sa.ColumnElement[Any]
+SqlValue = sa.ColumnElement[Any]
 
 
 def staging_table(target: sa.Table, columns: Collection[str]) -> sa.Table:
@@ -45,10 +45,14 @@ class Upsert:
     """
 
     def __init__(
-        self, target: sa.Table, staging: sa.Table, blank: Collection[str], place: Place | None
+        self,
+        target: sa.Table,
+        staging: sa.Table,
+        blank: Collection[str],
+        position: FilePosition | None,
     ) -> None:
         self._target = target
-        self._place = place
+        self._position = position
         self._staging = staging
         self._staged = staging.c
         self._index = sa.Index("ix_incoming_id", staging.c.id)
@@ -60,7 +64,7 @@ class Upsert:
         """Index the staged rows by id, if they are not. Most chunks are written without."""
         connection.execute(sa.schema.CreateIndex(self._index, if_not_exists=True))
 
-    def weigh(self, first_id: int, last_id: int) -> sa.Select[int, int, int, int]:
+    def compare(self, first_id: int, last_id: int) -> sa.Select[int, int, int, int]:
         """Compare staged rows with those of the table; four counts.
 
         How many are new; how many replace one with other data; how many are equal and not older; and
@@ -73,7 +77,7 @@ class Upsert:
         return (
             sa.select(
                 count.filter(~is_known),
-                count.filter(is_known & self._differs() & self._gives_way()),
+                count.filter(is_known & self._differs() & self._is_replaceable()),
                 count.filter(equal),
                 count.filter(equal & newer),
             )
@@ -87,8 +91,8 @@ class Upsert:
         Others are not even locked. The staged rows are sorted by id and taken one after the other, so
         that two writers meet the same rows in the same order.
         """
-        update = self._update(first_id, last_id, self._touch())
-        return update.where(self._gives_way(), self._differs())
+        update = self._update(first_id, last_id, self._write_time())
+        return update.where(self._is_replaceable(), self._differs())
 
     def insert(self, first_id: int, last_id: int) -> Insert:
         """Insert those rows that the table does not have, in the order of the key.
@@ -103,26 +107,26 @@ class Upsert:
             .on_conflict_do_nothing(index_elements=["id"])
         )
 
-    def renew(self, first_id: int, last_id: int) -> sa.Update:
+    def renew_versions(self, first_id: int, last_id: int) -> sa.Update:
         """After the others: give every row that is still older the staged version.
 
         Their data were equal when they were compared. Without a version of the file's, an older write
         would apply that comes late; and one that came meanwhile is replaced here.
         """
-        touched: dict[str, Value] = {
+        touched: dict[str, SqlValue] = {
             name: sa.case((self._differs(), moment), else_=self._target.c[name])
-            for name, moment in self._touch().items()
+            for name, moment in self._write_time().items()
         }
         return self._update(first_id, last_id, touched).where(self._is_older())
 
-    def _update(self, first_id: int, last_id: int, touched: dict[str, Value]) -> sa.Update:
+    def _update(self, first_id: int, last_id: int, touched: dict[str, SqlValue]) -> sa.Update:
         """Give rows the staged data and version.
 
         Both sides name the range: of a file in order of ids, only the part of the table that the chunk
         covers is looked at.
         """
         known = self._target.c
-        data = {name: self._over(name) for name in self._data}
+        data = {name: self._merged_value(name) for name in self._data}
         return (
             sa.update(self._target)
             .values({**data, **touched, "version": self._staged.version})
@@ -136,24 +140,26 @@ class Upsert:
     def _is_older(self) -> sa.ColumnElement[bool]:
         return self._target.c.version < self._staged.version
 
-    def _gives_way(self) -> sa.ColumnElement[bool]:
+    def _is_replaceable(self) -> sa.ColumnElement[bool]:
         """Whether the staged row replaces the known one."""
-        if self._place is None:
+        if self._position is None:
             return self._is_older()
         is_same = self._target.c.version == self._staged.version
-        return self._is_older() | (is_same & earlier_wrote(self._place, self._target))
+        return self._is_older() | (is_same & written_by_earlier_chunk(self._position, self._target))
 
     def _differs(self) -> sa.ColumnElement[bool]:
         """Whether the staged row would change the data of the known one."""
         known = self._target.c
-        return sa.or_(*(known[name].is_distinct_from(self._over(name)) for name in self._data))
+        return sa.or_(
+            *(known[name].is_distinct_from(self._merged_value(name)) for name in self._data)
+        )
 
-    def _over(self, name: str) -> Value:
+    def _merged_value(self, name: str) -> SqlValue:
         """What the known value would become: a blank cell leaves it."""
         staged = self._staged[name]
         return sa.func.coalesce(staged, self._target.c[name]) if name in self._blank else staged
 
-    def _touch(self) -> dict[str, Value]:
+    def _write_time(self) -> dict[str, SqlValue]:
         """The time of the write, for rows that do not give it."""
         if UPDATED_AT not in self._target.c:
             return {}
@@ -161,7 +167,7 @@ class Upsert:
             return {UPDATED_AT: sa.func.now()}
         return {UPDATED_AT: sa.func.coalesce(self._staged[UPDATED_AT], sa.func.now())}
 
-    def _inserted(self, name: str) -> Value:
+    def _inserted(self, name: str) -> SqlValue:
         """What the column of a new row is to be."""
         column = self._target.c[name]
         if name not in self._blank or column.server_default is None:
@@ -169,7 +175,7 @@ class Upsert:
         return sa.func.coalesce(self._staged[name], _default(column))
 
 
-def _default(column: sa.Column[Any]) -> Value:
+def _default(column: sa.Column[Any]) -> SqlValue:
     """What the table gives a new row that does not name the column."""
     default = column.server_default
     if not isinstance(default, sa.DefaultClause):

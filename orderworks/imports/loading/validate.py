@@ -5,8 +5,14 @@ from typing import NamedTuple
 
 import polars as pl
 
-from orderworks.imports.columns import Column, Field, Rule
-from orderworks.imports.loading.column_rules import Problem, accepts, cleaned, is_plain, problems
+from orderworks.imports.columns import Column, ColumnRule, Field
+from orderworks.imports.loading.column_rules import (
+    CellProblem,
+    accepts,
+    cleaned,
+    is_storable_unchanged,
+    problems,
+)
 from orderworks.imports.loading.text_cells import FAULT_SCHEMA, field_name
 
 REJECT_SCHEMA = FAULT_SCHEMA
@@ -34,11 +40,15 @@ def validate(cells: pl.DataFrame, fields: Sequence[Field], version: int) -> Vali
 
     A row that brings no version gets `version` plus its line: so the last line of a file wins.
     """
-    rows, rejects = _part_broken_records(cells)
+    rows, rejects = _split_broken_records(cells)
     named = rows.select("line", *(_cell(place).alias(column.name) for column, place in fields))
-    plain, others = _part_plain(named, fields)
+    plain, others = _split_plain(named, fields)
     good, refused = _judge(others, fields)
-    whole = pl.concat([_emptied(plain, fields), good]) if good.height else _emptied(plain, fields)
+    whole = (
+        pl.concat([_blank_as_null(plain, fields), good])
+        if good.height
+        else _blank_as_null(plain, fields)
+    )
     return Validated(_typed(whole, fields, version), pl.concat([*rejects, *refused]).sort("line"))
 
 
@@ -61,11 +71,11 @@ def quoted(column: str, value: pl.Expr, reason: str) -> pl.Expr:
     return pl.format("{}: '{}' {}", pl.lit(column), short, pl.lit(reason))
 
 
-def _cell(place: int) -> pl.Expr:
-    return pl.col(field_name(place))
+def _cell(index: int) -> pl.Expr:
+    return pl.col(field_name(index))
 
 
-def _part_broken_records(cells: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+def _split_broken_records(cells: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """The records that can be judged, and the rejects of the others."""
     if cells["code"].null_count() == cells.height:
         return cells, [pl.DataFrame(schema=REJECT_SCHEMA)]
@@ -73,16 +83,18 @@ def _part_broken_records(cells: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.Dat
     return cells.filter(~broken), [cells.filter(broken).select(*REJECT_SCHEMA)]
 
 
-def _part_plain(rows: pl.DataFrame, fields: Sequence[Field]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _split_plain(rows: pl.DataFrame, fields: Sequence[Field]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows that can be seen at a glance to be good, nearly all in most files; and the others."""
-    plain = pl.all_horizontal(is_plain(column, pl.col(column.name)) for column, _place in fields)
+    plain = pl.all_horizontal(
+        is_storable_unchanged(column, pl.col(column.name)) for column, _place in fields
+    )
     found = rows.select(plain.alias("plain"))["plain"]
     if found.all():
         return rows, rows.clear()
     return rows.filter(found), rows.filter(~found).rechunk()  # for its rejects: see `reject`
 
 
-def _emptied(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.DataFrame:
+def _blank_as_null(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.DataFrame:
     """The rows with null for an empty text."""
     names = [column.name for column, _place in fields if (rows[column.name] == "").any()]
     filled = (pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in names)
@@ -121,11 +133,11 @@ def _first_problem(column: Column, value: pl.Expr) -> pl.Expr:
     *first, last = problems(column, value)
     found = _described(column, value, last)
     for problem in reversed(first):
-        found = pl.when(problem.found).then(_described(column, value, problem)).otherwise(found)
+        found = pl.when(problem.condition).then(_described(column, value, problem)).otherwise(found)
     return found
 
 
-def _described(column: Column, value: pl.Expr, problem: Problem) -> pl.Expr:
+def _described(column: Column, value: pl.Expr, problem: CellProblem) -> pl.Expr:
     reason = quoted(column.name, value, problem.reason)
     if problem.code == "missing":
         reason = pl.lit(f"{column.name} {problem.reason}")
@@ -143,7 +155,11 @@ def _showing_nul(reason: pl.Expr) -> pl.Expr:
 def _typed(rows: pl.DataFrame, fields: Sequence[Field], version: int) -> pl.DataFrame:
     """The columns to store, and every row with a version."""
     names = [column.name for column, _place in fields]
-    whole = [column.name for column, _place in fields if column.rule in (Rule.ID, Rule.VERSION)]
+    whole = [
+        column.name
+        for column, _place in fields
+        if column.rule in (ColumnRule.ID, ColumnRule.VERSION)
+    ]
     own = pl.col("version") if "version" in names else pl.lit(None, pl.Int64)
     return (
         rows.select("line", *names)

@@ -11,26 +11,26 @@ from typing import NamedTuple
 import polars as pl
 import sqlalchemy as sa
 
-from orderworks.core.database import is_refusal, refusal, savepoint
+from orderworks.core.database import error_summary, is_data_error, savepoint
 from orderworks.core.errors import ImportFailed
 from orderworks.core.schema import customers, import_rejects, orders
-from orderworks.imports.columns import PARENT_PLACE, Kind
-from orderworks.imports.loading.chunk_writers import Place, note_writer
+from orderworks.imports.columns import PARENT_LINE_COLUMN, ImportKind
+from orderworks.imports.loading.chunk_writers import FilePosition, record_writer
 from orderworks.imports.loading.copy import copy_rows
 from orderworks.imports.loading.upsert import UPDATED_AT, Upsert, staging_table
 from orderworks.imports.loading.validate import reject
 from orderworks.imports.progress import COUNTS
 
-MOST_REFUSED = 500
+MAX_REFUSED_ROWS = 500
 """Rows of a chunk that the database may refuse one by one. Where it refuses more, the rule that it
 follows is at odds with the whole file; to go on would take minutes, and thousands of the locks that
 all sessions share (one for each part of the chunk that was written by itself)."""
 
-TABLES: dict[Kind, sa.Table] = {"customers": customers, "orders": orders}
+TABLES: dict[ImportKind, sa.Table] = {"customers": customers, "orders": orders}
 
 
 @dataclass
-class Loaded:
+class WriteResult:
     """What became of the rows; the four counts and the rejects add up to them.
 
     Attributes:
@@ -45,7 +45,7 @@ class Loaded:
     unchanged: int = 0
     stale: int = 0
     superseded: int = 0
-    open: bool = False
+    may_be_overtaken: bool = False
     rejects: list[pl.DataFrame] = field(default_factory=list)
 
     @property
@@ -54,14 +54,14 @@ class Loaded:
         return {name: getattr(self, name) for name in COUNTS if name != "rejected"}
 
 
-class Refused(NamedTuple):
+class RefusedRow(NamedTuple):
     """A row that the database did not take, and why."""
 
     id: int
     reason: str
 
 
-class Target(NamedTuple):
+class WriteTarget(NamedTuple):
     """Where rows go and as what.
 
     Attributes:
@@ -71,11 +71,11 @@ class Target(NamedTuple):
         place: where they are in the file, if that decides among rows with the same version.
     """
 
-    kind: Kind
+    kind: ImportKind
     version: int
     import_id: str
     renew: bool = False
-    place: Place | None = None
+    position: FilePosition | None = None
 
     @property
     def table(self) -> sa.Table:
@@ -83,20 +83,20 @@ class Target(NamedTuple):
         return TABLES[self.kind]
 
 
-def load_rows(connection: sa.Connection, target: Target, rows: pl.DataFrame) -> Loaded:
+def write_rows(connection: sa.Connection, target: WriteTarget, rows: pl.DataFrame) -> WriteResult:
     """Write the good rows of a chunk; nothing of it is visible before the caller commits.
 
     Raises:
         ImportFailed: the database refuses more rows than can be told apart.
     """
-    loaded = Loaded()
-    if not _brought_none(rows, target.version).all():
+    loaded = WriteResult()
+    if not _lacks_own_version(rows, target.version).all():
         # Where rows bring versions of their own, nobody knows which older ones may follow.
-        place = Place(target.import_id, rows.select(pl.col("line").min()).item())
-        target = target._replace(renew=True, place=place)
+        place = FilePosition(target.import_id, rows.select(pl.col("line").min()).item())
+        target = target._replace(renew=True, position=place)
     rows = fill_blanks(rows, target.version)
     while rows.height:
-        newest, older = part_newest(rows)
+        newest, older = split_newest(rows)
         refused = _write(connection, target, newest, loaded)
         loaded.rejects.append(_reject_refused(newest, refused))
         # Of an id whose newest row was refused, the next older one is the word.
@@ -105,7 +105,7 @@ def load_rows(connection: sa.Connection, target: Target, rows: pl.DataFrame) -> 
     return loaded
 
 
-def keep_rejects(connection: sa.Connection, import_id: str, rejects: pl.DataFrame) -> None:
+def store_rejects(connection: sa.Connection, import_id: str, rejects: pl.DataFrame) -> None:
     """Note the rejects in the ledger."""
     if rejects.height:
         named = rejects.select(pl.lit(import_id).alias("import_id"), pl.all())
@@ -119,23 +119,23 @@ def fill_blanks(rows: pl.DataFrame, version: int) -> pl.DataFrame:
     with versions of their own are left as they are: the table may have one in between, whose values
     a blank cell keeps. So is the time of the write, which a blank cell sets to now.
     """
-    kept = ("line", PARENT_PLACE, "id", "version", UPDATED_AT)
+    kept = ("line", PARENT_LINE_COLUMN, "id", "version", UPDATED_AT)
     data = [name for name in rows.columns if name not in kept and rows[name].null_count()]
     if not data or not rows["id"].is_duplicated().any():
         return rows
-    apart = pl.when(_brought_none(rows, version)).then(0).otherwise("line")
+    apart = pl.when(_lacks_own_version(rows, version)).then(0).otherwise("line")
     rows = rows.with_columns(apart=apart).sort("id", "version", "line")
     return rows.with_columns(pl.col(data).forward_fill().over("id", "apart")).drop("apart")
 
 
-def _brought_none(rows: pl.DataFrame, version: int) -> pl.Series:
+def _lacks_own_version(rows: pl.DataFrame, version: int) -> pl.Series:
     """Whether each row has the version of its place, and none of its own."""
     # A mended row has the place of the row that it mends.
-    place = PARENT_PLACE if PARENT_PLACE in rows.columns else "line"
+    place = PARENT_LINE_COLUMN if PARENT_LINE_COLUMN in rows.columns else "line"
     return rows["version"] - rows[place] == version
 
 
-def part_newest(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def split_newest(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The row of each id that has the highest version, or stands last, by id; and the others."""
     if (rows["id"].diff() > 0).all():
         return rows, rows.clear()
@@ -146,23 +146,23 @@ def part_newest(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _write(
-    connection: sa.Connection, target: Target, rows: pl.DataFrame, loaded: Loaded
-) -> list[Refused]:
+    connection: sa.Connection, target: WriteTarget, rows: pl.DataFrame, loaded: WriteResult
+) -> list[RefusedRow]:
     """Write the rows, sorted by id and each id once; those refused."""
-    content = rows.drop("line", PARENT_PLACE, strict=False)
-    if _is_free(connection, target.table, content) and _copied(connection, target, content):
+    content = rows.drop("line", PARENT_LINE_COLUMN, strict=False)
+    if _ids_are_free(connection, target.table, content) and _try_copy(connection, target, content):
         loaded.applied += content.height
         return []
     return _write_staged(connection, target, content, loaded)
 
 
-def _is_free(connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> bool:
+def _ids_are_free(connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> bool:
     """Whether the table has no row among these ids; looks at its index once."""
     between = table.c.id.between(rows["id"][0], rows["id"][-1])
     return not connection.scalar(sa.select(sa.exists().where(between)))
 
 
-def _copied(connection: sa.Connection, target: Target, rows: pl.DataFrame) -> bool:
+def _try_copy(connection: sa.Connection, target: WriteTarget, rows: pl.DataFrame) -> bool:
     """Copy rows straight into the table; False, and no effect, if they need more care.
 
     That is where a cell without a value wants the table's default, or the database refuses a row: also
@@ -175,42 +175,42 @@ def _copied(connection: sa.Connection, target: Target, rows: pl.DataFrame) -> bo
     try:
         with savepoint(connection):
             copy_rows(connection, table, given)
-            if target.place:
-                note_writer(connection, target.place)
+            if target.position:
+                record_writer(connection, target.position)
     except sa.exc.DBAPIError as error:
-        if not is_refusal(error):
+        if not is_data_error(error):
             raise
         return False
     return True
 
 
 def _write_staged(
-    connection: sa.Connection, target: Target, rows: pl.DataFrame, loaded: Loaded
-) -> list[Refused]:
+    connection: sa.Connection, target: WriteTarget, rows: pl.DataFrame, loaded: WriteResult
+) -> list[RefusedRow]:
     """Stage the rows and compare them with the table's; those refused."""
     staging = staging_table(target.table, rows.columns)
     staging.create(connection, checkfirst=False)
     copy_rows(connection, staging, rows)
     blank = [name for name in rows.columns if rows[name].null_count()]
-    upsert = Upsert(target.table, staging, blank, target.place)
-    writer = _Writer(connection, upsert, loaded, target)
+    upsert = Upsert(target.table, staging, blank, target.position)
+    writer = _RangeWriter(connection, upsert, loaded, target)
     writer.write(rows["id"])
     staging.drop(connection, checkfirst=False)
     return writer.refused
 
 
-class _Writer:
+class _RangeWriter:
     """Writes staged rows by ranges of ids; where the database refuses, halves and tries again."""
 
     def __init__(
-        self, connection: sa.Connection, upsert: Upsert, loaded: Loaded, target: Target
+        self, connection: sa.Connection, upsert: Upsert, loaded: WriteResult, target: WriteTarget
     ) -> None:
         self._connection = connection
         self._execute = connection.execute
         self._upsert = upsert
         self._loaded = loaded
         self._target = target
-        self.refused: list[Refused] = []
+        self.refused: list[RefusedRow] = []
 
     def write(self, ids: pl.Series) -> None:
         """Write the staged rows with these ids, which are sorted."""
@@ -218,19 +218,19 @@ class _Writer:
             with savepoint(self._connection):
                 applied, unchanged, is_open = self._attempt(ids[0], ids[-1])
         except sa.exc.DBAPIError as error:
-            if not is_refusal(error):
+            if not is_data_error(error):
                 raise
-            self._isolate(ids, refusal(error))
+            self._isolate(ids, error_summary(error))
             return
         self._loaded.applied += applied
         self._loaded.unchanged += min(unchanged, len(ids) - applied)
         self._loaded.stale += max(0, len(ids) - applied - unchanged)
-        self._loaded.open |= is_open
+        self._loaded.may_be_overtaken |= is_open
 
     def _attempt(self, first_id: int, last_id: int) -> tuple[int, int, bool]:
         """Write a range as a whole: how many were applied and unchanged; whether these stay open."""
         upsert, applied = self._upsert, 0
-        new, changed, equal, newer = self._execute(upsert.weigh(first_id, last_id)).one()
+        new, changed, equal, newer = self._execute(upsert.compare(first_id, last_id)).one()
         if changed:
             applied += self._execute(upsert.update(first_id, last_id)).rowcount
         if new:
@@ -241,9 +241,9 @@ class _Writer:
         # Where fewer were written than were due, an older writer made rows equal meanwhile.
         renewed = (newer and self._target.renew) or applied < new + changed
         if renewed:
-            self._execute(upsert.renew(first_id, last_id))
-        if applied and self._target.place:
-            note_writer(self._connection, self._target.place)
+            self._execute(upsert.renew_versions(first_id, last_id))
+        if applied and self._target.position:
+            record_writer(self._connection, self._target.position)
         return applied, equal, bool(newer) and not renewed
 
     def _isolate(self, ids: pl.Series, reason: str) -> None:
@@ -256,14 +256,14 @@ class _Writer:
         self.write(ids[middle:])
 
     def _refuse(self, row_id: int, reason: str) -> None:
-        self.refused.append(Refused(row_id, reason))
-        if len(self.refused) > MOST_REFUSED:
+        self.refused.append(RefusedRow(row_id, reason))
+        if len(self.refused) > MAX_REFUSED_ROWS:
             raise ImportFailed(
-                f"the database refuses more than {MOST_REFUSED} rows, the last one because: {reason}"
+                f"the database refuses more than {MAX_REFUSED_ROWS} rows, the last one because: {reason}"
             )
 
 
-def _reject_refused(rows: pl.DataFrame, refused: Sequence[Refused]) -> pl.DataFrame:
+def _reject_refused(rows: pl.DataFrame, refused: Sequence[RefusedRow]) -> pl.DataFrame:
     schema = {"id": pl.Int64, "reason": pl.String}
     found = rows.join(pl.DataFrame(list(refused), schema=schema, orient="row"), on="id")
     return reject(found, "", "refused", pl.col("reason"))

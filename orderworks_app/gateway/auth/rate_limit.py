@@ -17,16 +17,16 @@ from orderworks.core import keys
 
 log = structlog.get_logger(__name__)
 
-AHEAD = 0.02
+PERMIT_WINDOW = 0.02
 """Seconds for which a process takes permits at once; unused ones are lost after `KEPT` seconds."""
 
-KEPT = 0.1
+PERMIT_SECONDS = 0.1
 
-QUIET = 1.0
+OUTAGE_PAUSE = 1.0
 """Seconds for which a server that did not answer is not asked again."""
 
 # The bucket is kept as what is in it and when that was. The server's clock fills it: it is one for all.
-TAKE = """
+TAKE_SCRIPT = """
 local rate, most, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
@@ -42,46 +42,46 @@ return {0, string.format('%.3f', (1 - left) / rate)}
 """
 
 
-class Rates:
+class RateLimits:
     """The limits of all tokens, as one process keeps to them."""
 
-    def __init__(self, client: redis.asyncio.Redis, patience: float) -> None:
+    def __init__(self, client: redis.asyncio.Redis, timeout: float) -> None:
         """`patience` is the seconds that a request waits for the server."""
-        self._take = client.register_script(TAKE)
-        self._patience = patience
-        self._purses: dict[str, tuple[int, float]] = {}
-        self._drawing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._take = client.register_script(TAKE_SCRIPT)
+        self._timeout = timeout
+        self._local_permits: dict[str, tuple[int, float]] = {}
+        self._acquiring: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._quiet_until = 0.0
 
     async def wait_before(self, name: str, rate: float) -> float:
         """Seconds that the token has to wait before it may ask; 0 if it may now, which is counted."""
-        if self._passes(name):
+        if self._use_permit(name):
             return 0.0
         # One draws for all who wait.
-        async with self._drawing[name]:
-            return 0.0 if self._passes(name) else await self._draw(name, rate)
+        async with self._acquiring[name]:
+            return 0.0 if self._use_permit(name) else await self._acquire_permits(name, rate)
 
-    def _passes(self, name: str) -> bool:
+    def _use_permit(self, name: str) -> bool:
         """Whether there is a permit, which is spent, or nobody to ask for one."""
         now = time.monotonic()
-        left, until = self._purses.get(name, (0, 0.0))
+        left, until = self._local_permits.get(name, (0, 0.0))
         if left and now < until:
-            self._purses[name] = (left - 1, until)
+            self._local_permits[name] = (left - 1, until)
             return True
         return now < self._quiet_until
 
-    async def _draw(self, name: str, rate: float) -> float:
+    async def _acquire_permits(self, name: str, rate: float) -> float:
         """Take permits for a moment; how long to wait if there is none."""
-        wanted, most = max(1, int(rate * AHEAD)), max(1.0, rate)
+        wanted, most = max(1, int(rate * PERMIT_WINDOW)), max(1.0, rate)
         call = self._take(keys=[keys.gateway_rate(name)], args=[rate, most, wanted])
         try:
-            given, wait = await asyncio.wait_for(_answer(call), self._patience)
+            given, wait = await asyncio.wait_for(_answer(call), self._timeout)
         except (redis.RedisError, OSError) as error:
-            self._quiet_until = time.monotonic() + QUIET
+            self._quiet_until = time.monotonic() + OUTAGE_PAUSE
             log.warning("rate_not_limited", error=str(error))
             return 0.0
         if int(given):
-            self._purses[name] = (int(given) - 1, time.monotonic() + KEPT)
+            self._local_permits[name] = (int(given) - 1, time.monotonic() + PERMIT_SECONDS)
         return float(wait)
 
 

@@ -112,5 +112,5 @@ BY_DIGEST = Statement(
 )
 """The valid token of this digest, for event loops."""
 
-EVER_MADE = Statement(sa.select(sa.exists(sa.select(api_tokens.c.id))))
+ANY_TOKEN_EXISTS = Statement(sa.select(sa.exists(sa.select(api_tokens.c.id))))
 """Whether a token was ever made; one that was revoked counts, or its end would open the door."""

@@ -12,17 +12,17 @@ from orderworks.core.database import TRANSIENT_STATES, database_address
 from orderworks.core.errors import Unavailable
 from orderworks.core.settings import Settings
 
-CLOSING = 3.0
+CLOSE_TIMEOUT = 3.0
 """Seconds that queries under way have when the pool is closed."""
 
 CANCELED = "57014"
 """The state of a statement that took longer than it may."""
 
 
-class Pool:
+class DatabasePool:
     """A pool of asyncpg. It opens connections when they are needed, so PostgreSQL may be away."""
 
-    def __init__(self, pool: "asyncpg.Pool", settings: Settings) -> None:
+    def __init__(self, pool: "asyncpg.DatabasePool", settings: Settings) -> None:
         self._pool = pool
         self._patience = settings.db_pool_timeout
 
@@ -54,7 +54,7 @@ class Pool:
     async def close(self) -> None:
         """Close the connections; queries that take too long to end are cut off."""
         try:
-            await asyncio.wait_for(self._pool.close(), CLOSING)
+            await asyncio.wait_for(self._pool.close(), CLOSE_TIMEOUT)
         except TimeoutError:
             self._pool.terminate()
 
@@ -70,9 +70,9 @@ class Pool:
             async with self._pool.acquire(timeout=self._patience) as connection:
                 yield connection
         except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
-            if not is_away(error):
+            if not is_outage(error):
                 raise
-            raise Unavailable(f"PostgreSQL cannot be used: {reason(error)}") from error
+            raise Unavailable(f"PostgreSQL cannot be used: {error_line(error)}") from error
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Sequence[Any]]:  # noqa: ANN401 - asyncpg's own
         """All rows of a query.
@@ -91,7 +91,7 @@ def address(settings: Settings) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def is_away(error: Exception) -> bool:
+def is_outage(error: Exception) -> bool:
     """Whether doing the same again later can succeed; a `TimeoutError` is an `OSError`."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
@@ -99,6 +99,6 @@ def is_away(error: Exception) -> bool:
     return True
 
 
-def reason(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """The first line of what went wrong; time that is over says nothing by itself."""
     return (str(error) or "it did not answer in time").splitlines()[0]

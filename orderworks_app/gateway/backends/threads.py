@@ -12,16 +12,16 @@ from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import TaskName
 from orderworks.core.settings import Settings
 from orderworks.reports.top_customers import TopCustomers
-from orderworks.updates.replay import RATE, Replay
+from orderworks.updates.replay import DEFAULT_RATE, Replay
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.observability.metrics import Metrics
-from orderworks_app.observability.status import Examination
+from orderworks_app.observability.status import StatusReader
 from orderworks_app.operations.imports import Imports
 from producer.nudges import Nudges
 
 
 @dataclass(frozen=True)
-class Blocking:
+class BlockingServices:
     """For threads, which share it. Connections are opened on first use.
 
     Attributes:
@@ -37,7 +37,7 @@ class Blocking:
     imports: Imports
     reports: TopCustomers
     metrics: Metrics
-    examination: Examination
+    status_reader: StatusReader
     nudges: Nudges
 
     @classmethod
@@ -61,13 +61,15 @@ class Blocking:
                 imports=Imports(engine, stream, nudges, settings),
                 reports=TopCustomers(engine, quick, cache),
                 metrics=Metrics.from_settings(settings),
-                examination=stack.enter_context(closing(Examination(settings))),
+                status_reader=stack.enter_context(closing(StatusReader(settings))),
                 nudges=nudges,
             )
 
-    def replay(self, patience: float) -> Replay:
+    def replay(self, wait_for_room: float) -> Replay:
         """A run of replays, which gives a full stream `patience` seconds."""
-        return Replay(self.engine, self.updates, self._nudge, rate=RATE, patience=patience)
+        return Replay(
+            self.engine, self.updates, self._nudge, rate=DEFAULT_RATE, wait_for_room=wait_for_room
+        )
 
     def _nudge(self, shard: int) -> None:
         self.nudges.send(TaskName.DRAIN_UPDATES, shard)

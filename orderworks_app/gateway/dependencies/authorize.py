@@ -13,16 +13,16 @@ from fastapi import Request
 
 from orderworks.core.errors import Unavailable
 from orderworks_app.gateway.auth.loopback import is_loopback
-from orderworks_app.gateway.auth.token_cache import ANYBODY_HERE, Caller
+from orderworks_app.gateway.auth.token_cache import LOCAL_CALLER, Caller
 from orderworks_app.gateway.auth.token_store import Scope
-from orderworks_app.gateway.http.problems import Kind, Problem, try_again
-from orderworks_app.gateway.http.query_params import refuse_unknown
-from orderworks_app.gateway.resources import State, current_state
+from orderworks_app.gateway.http.problems import Problem, ProblemKind, retry_later
+from orderworks_app.gateway.http.query_params import reject_unknown_parameters
+from orderworks_app.gateway.resources import GatewayResources, current_resources
 
-__all__ = ["Scope", "allowed", "caller_of", "welcome"]
+__all__ = ["Scope", "caller_of", "requires", "still_authorized"]
 
 
-def allowed(scope: Scope) -> Callable[[Request], Awaitable[None]]:
+def requires(scope: Scope) -> Callable[[Request], Awaitable[None]]:
     """A dependency of routes: who asks may do what this scope is for, and not too often.
 
     Raises:
@@ -30,28 +30,28 @@ def allowed(scope: Scope) -> Callable[[Request], Awaitable[None]]:
     """
 
     async def check(request: Request) -> None:
-        state = current_state(request)
+        state = current_resources(request)
         caller = await _identify(request, state)
         request.state.caller = caller
         if scope not in caller.scopes:
             lacking = f'Bearer error="insufficient_scope", scope="{scope}"'
             raise Problem(
-                Kind.FORBIDDEN,
+                ProblemKind.FORBIDDEN,
                 f"the token {caller.name} has no scope {scope}",
                 headers={"WWW-Authenticate": lacking},
             )
-        await _slow_down(caller, state)
-        refuse_unknown(request)
+        await _enforce_rate(caller, state)
+        reject_unknown_parameters(request)
 
     return check
 
 
-def welcome(request: Request, scope: Scope) -> Callable[[], Awaitable[bool]]:
+def still_authorized(request: Request, scope: Scope) -> Callable[[], Awaitable[bool]]:
     """Tells whether who asked may still do what the scope is for: for answers that take long."""
 
     async def is_welcome() -> bool:
         with suppress(Problem, Unavailable):
-            return scope in (await _identify(request, current_state(request))).scopes
+            return scope in (await _identify(request, current_resources(request))).scopes
         return False
 
     return is_welcome
@@ -62,11 +62,11 @@ def caller_of(request: Request) -> Caller:
     return cast("Caller", request.state.caller)
 
 
-async def _identify(request: Request, state: State) -> Caller:
+async def _identify(request: Request, state: GatewayResources) -> Caller:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if not scheme:
-        if is_local(request, state) and not await state.tokens.needed():
-            return ANYBODY_HERE
+        if is_local(request, state) and not await state.tokens.any_exist():
+            return LOCAL_CALLER
         raise _unauthorized("this needs a token: Authorization: Bearer …", "")
     caller = await state.tokens.caller(token.strip()) if scheme.lower() == "bearer" else None
     if caller is None:
@@ -77,18 +77,20 @@ async def _identify(request: Request, state: State) -> Caller:
 
 def _unauthorized(detail: str, error: str) -> Problem:
     challenge = f'Bearer realm="orderworks"{error}'
-    return Problem(Kind.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})
+    return Problem(ProblemKind.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})
 
 
-async def _slow_down(caller: Caller, state: State) -> None:
-    if caller is ANYBODY_HERE:
+async def _enforce_rate(caller: Caller, state: GatewayResources) -> None:
+    if caller is LOCAL_CALLER:
         return
     rate = caller.rate or state.settings.gateway_rate
-    if wait := await state.rates.wait_before(caller.name, rate):
-        raise try_again(Kind.TOO_MANY, f"the token may make {rate:g} requests a second", wait)
+    if wait := await state.rate_limits.wait_before(caller.name, rate):
+        raise retry_later(
+            ProblemKind.TOO_MANY, f"the token may make {rate:g} requests a second", wait
+        )
 
 
-def is_local(request: Request, state: State) -> bool:
+def is_local(request: Request, state: GatewayResources) -> bool:
     """Whether the gateway listens on the loopback only, and so does the client ask from there."""
     client = request.client.host if request.client else ""
     return is_loopback(state.settings.gateway_host) and is_loopback(client)

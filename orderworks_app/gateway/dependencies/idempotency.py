@@ -20,14 +20,14 @@ from fastapi.responses import Response
 
 from orderworks.core import keys as names
 from orderworks_app.gateway.dependencies.authorize import caller_of
-from orderworks_app.gateway.http.problems import FieldError, Kind, Problem, try_again
-from orderworks_app.gateway.http.request_body import Body
-from orderworks_app.gateway.resources import State
+from orderworks_app.gateway.http.problems import FieldError, Problem, ProblemKind, retry_later
+from orderworks_app.gateway.http.request_body import RequestBody
+from orderworks_app.gateway.resources import GatewayResources
 
-LEASE = 10.0
+CLAIM_SECONDS = 10.0
 """Seconds after which the claim of a process that died is over."""
 
-KEPT = 86_400
+RESPONSE_SECONDS = 86_400
 """Seconds that an answer is kept."""
 
 KEY = re.compile(r"[!-~]{1,255}")
@@ -44,7 +44,7 @@ return 1
 """
 
 
-class Kept(msgspec.Struct, frozen=True, array_like=True):
+class StoredResponse(msgspec.Struct, frozen=True, array_like=True):
     """An answer as it is kept, and the fingerprint of the request that it was given to.
 
     `headers` are those that its route gave it, such as `Location`; the manners are put on anew.
@@ -56,11 +56,14 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     body: bytes
 
 
-_decoder = msgspec.msgpack.Decoder(Kept)
+_decoder = msgspec.msgpack.Decoder(StoredResponse)
 
 
-async def once(
-    request: Request, state: State, body: Body, work: Callable[[], Awaitable[Response]]
+async def run_once(
+    request: Request,
+    state: GatewayResources,
+    body: RequestBody,
+    work: Callable[[], Awaitable[Response]],
 ) -> Response:
     """The answer that `work` gives, or gave before if the request has a key. What it raises is not kept.
 
@@ -73,16 +76,18 @@ async def once(
     keys = request.headers.getlist("Idempotency-Key")
     if not keys:
         return await work()
-    claim = Claim(state.stream, names.gateway_answer(caller_of(request).name, _checked(keys)))
-    if kept := await claim.take():
-        return await _again(kept, body)
-    async with claim.held():
+    claim = IdempotencyClaim(
+        state.stream, names.gateway_response(caller_of(request).name, _checked(keys))
+    )
+    if kept := await claim.acquire():
+        return await _replayed_response(kept, body)
+    async with claim.kept_alive():
         response = await work()
-        await claim.keep(await body.fingerprint(), response)
+        await claim.store(await body.fingerprint(), response)
     return response
 
 
-class Claim:
+class IdempotencyClaim:
     """The right to do what was asked under a key, as long as it is held."""
 
     def __init__(self, client: redis.asyncio.Redis, key: str) -> None:
@@ -90,13 +95,13 @@ class Claim:
         self._mark = CLAIM + secrets.token_bytes(12)
         self._replace = client.register_script(REPLACE)
 
-    async def take(self) -> Kept | None:
+    async def acquire(self) -> StoredResponse | None:
         """Take the claim; the answer, if there is one already.
 
         Raises:
             Problem: somebody else holds it.
         """
-        milliseconds = int(1000 * LEASE)
+        milliseconds = int(1000 * CLAIM_SECONDS)
         # The library's annotation knows nothing of `get`, which gives what stood there.
         held: Any = await self._client.set(
             self._key, self._mark, nx=True, px=milliseconds, get=True
@@ -104,13 +109,15 @@ class Claim:
         if held is None:
             return None
         if held.startswith(CLAIM):
-            raise try_again(Kind.IN_PROGRESS, "a request with this Idempotency-Key is under way", 1)
+            raise retry_later(
+                ProblemKind.IN_PROGRESS, "a request with this Idempotency-Key is under way", 1
+            )
         return _decoder.decode(held.removeprefix(ANSWER))
 
     @asynccontextmanager
-    async def held(self) -> AsyncIterator[None]:
+    async def kept_alive(self) -> AsyncIterator[None]:
         """Hold the claim as long as the block takes; let it go if that fails."""
-        holding = asyncio.create_task(self._hold())
+        holding = asyncio.create_task(self._renew())
         try:
             yield
         except Exception:
@@ -120,29 +127,29 @@ class Claim:
         finally:
             holding.cancel()
 
-    async def keep(self, fingerprint: bytes, response: Response) -> None:
+    async def store(self, fingerprint: bytes, response: Response) -> None:
         """Put the answer in the place of the claim. A Redis that is away now forgets the claim soon."""
         headers, body = dict(response.headers), bytes(response.body)
-        kept = Kept(fingerprint, response.status_code, headers, body)
+        kept = StoredResponse(fingerprint, response.status_code, headers, body)
         with suppress(redis.RedisError, OSError):
-            await self._put(ANSWER + msgspec.msgpack.encode(kept), KEPT)
+            await self._put(ANSWER + msgspec.msgpack.encode(kept), RESPONSE_SECONDS)
 
-    async def _hold(self) -> None:
+    async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(LEASE / 3)
+            await asyncio.sleep(CLAIM_SECONDS / 3)
             with suppress(redis.RedisError, OSError):
-                await self._put(self._mark, LEASE)
+                await self._put(self._mark, CLAIM_SECONDS)
 
     async def _put(self, value: bytes, seconds: float) -> None:
         call: Any = self._replace(keys=[self._key], args=[self._mark, value, int(1000 * seconds)])
         await call
 
 
-async def _again(kept: Kept, body: Body) -> Response:
-    if await body.fingerprint() != kept.fingerprint:
-        raise Problem(Kind.KEY_REUSED, "another request came under this Idempotency-Key")
-    headers = kept.headers | {"Idempotency-Replayed": "true"}
-    return Response(kept.body, kept.status, headers=headers)
+async def _replayed_response(stored: StoredResponse, body: RequestBody) -> Response:
+    if await body.fingerprint() != stored.fingerprint:
+        raise Problem(ProblemKind.KEY_REUSED, "another request came under this Idempotency-Key")
+    headers = stored.headers | {"Idempotency-Replayed": "true"}
+    return Response(stored.body, stored.status, headers=headers)
 
 
 def _checked(keys: Sequence[str]) -> str:
@@ -151,5 +158,5 @@ def _checked(keys: Sequence[str]) -> str:
     if not KEY.fullmatch(key):
         wrong = "give 1 to 255 printable ASCII characters without spaces, once"
         errors = [FieldError("Idempotency-Key", wrong)]
-        raise Problem(Kind.INVALID, f"Idempotency-Key: {wrong}", errors=errors)
+        raise Problem(ProblemKind.INVALID, f"Idempotency-Key: {wrong}", errors=errors)
     return hashlib.sha256(key.encode()).hexdigest()

@@ -8,23 +8,23 @@ import redis
 
 from orderworks.core.errors import Unavailable
 from orderworks.core.keys import import_progress
-from orderworks.imports.progress import KEPT, Summary
-from orderworks_app.gateway.http.problems import Kind, problem_of
-from orderworks_app.gateway.resources import State
-from orderworks_app.gateway.streaming.polling import AWAY
+from orderworks.imports.progress import PROGRESS_TTL, Summary
+from orderworks_app.gateway.http.problems import ProblemKind, problem_of
+from orderworks_app.gateway.resources import GatewayResources
+from orderworks_app.gateway.streaming.polling import OUTAGES
 
-PATIENCE = 3.0
+LEDGER_TIMEOUT = 3.0
 """Seconds that the ledger has to answer."""
 
 
-class Told(NamedTuple):
+class ImportSnapshot(NamedTuple):
     """What is known of an import, and how many seconds ago it was so; None: it is so now."""
 
     summary: Summary
     age: int | None
 
 
-async def look(state: State, import_id: str) -> Told:
+async def find_import(state: GatewayResources, import_id: str) -> ImportSnapshot:
     """What the ledger says; if it cannot, what was told last.
 
     Raises:
@@ -32,19 +32,19 @@ async def look(state: State, import_id: str) -> Told:
         Exception: why the ledger cannot say, where nothing was told.
     """
     try:
-        find = state.blocking.imports.look
-        return Told(await state.in_thread_within(PATIENCE, find, import_id), None)
+        find = state.blocking.imports.find_with_wait_state
+        return ImportSnapshot(await state.in_thread_within(LEDGER_TIMEOUT, find, import_id), None)
     except TimeoutError:
-        error: Exception = Unavailable(f"PostgreSQL did not answer within {PATIENCE:g} s")
-    except AWAY as away:
+        error: Exception = Unavailable(f"PostgreSQL did not answer within {LEDGER_TIMEOUT:g} s")
+    except OUTAGES as away:
         error = away
-    told = await _last_told(state, import_id)
-    if told is None or problem_of(error).kind is not Kind.UNAVAILABLE:
+    told = await _last_published(state, import_id)
+    if told is None or problem_of(error).kind is not ProblemKind.UNAVAILABLE:
         raise error
     return told
 
 
-async def _last_told(state: State, import_id: str) -> Told | None:
+async def _last_published(state: GatewayResources, import_id: str) -> ImportSnapshot | None:
     """From Redis, by the event loop: all threads may wait for PostgreSQL."""
     key = import_progress(import_id)
     with suppress(redis.RedisError):
@@ -55,5 +55,7 @@ async def _last_told(state: State, import_id: str) -> Told | None:
         if body is not None:
             # Each word of a worker is kept for as long, so what is left of that tells when it came.
             summary = msgspec.json.decode(body, type=Summary)
-            return Told({**summary, "waits_for_updates": None}, max(0, KEPT - left))
+            return ImportSnapshot(
+                {**summary, "waits_for_updates": None}, max(0, PROGRESS_TTL - left)
+            )
     return None

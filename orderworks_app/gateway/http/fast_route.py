@@ -8,11 +8,11 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-ID = re.compile(r"[1-9][0-9]{0,17}")
+ID_PATTERN = re.compile(r"[1-9][0-9]{0,17}")
 """What is an id without any doubt. FastAPI answers to all else, and says what is wrong with it."""
 
 
-class Direct(APIRoute):
+class FastRoute(APIRoute):
     """A route whose endpoint takes the request and the id in its path, and nothing else.
 
     It is declared, described and validated as any other. But where the id is one, its dependencies and
@@ -25,7 +25,7 @@ class Direct(APIRoute):
 
     async def _called(self, scope: Scope, receive: Receive, send: Send) -> None:
         (given,) = scope["path_params"].values()
-        if not ID.fullmatch(given):
+        if not ID_PATTERN.fullmatch(given):
             await self._solved(scope, receive, send)
             return
         request = Request(scope, receive, send)

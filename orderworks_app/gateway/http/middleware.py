@@ -16,11 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderworks.core import logging
 from orderworks.core.settings import Settings
-from orderworks_app.gateway.http.problems import Kind, Problem, problem_of
+from orderworks_app.gateway.http.problems import Problem, ProblemKind, problem_of
 
 log = structlog.get_logger(__name__)
 
-access_log = logging.Lines(__name__)
+access_log = logging.FastLogger(__name__)
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -30,7 +30,7 @@ CONTENT_TYPES = frozenset(
 """What a write may bring. No page of another host can send one of these without asking first, so none
 can use a gateway that its reader's browser reaches."""
 
-PATIENCE = 30.0
+BODY_TIMEOUT = 30.0
 """Seconds to wait for the next piece of a body."""
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
@@ -39,7 +39,7 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 Headers = Mapping[bytes, bytes]
 """What a request brings, by lower-case name."""
 
-CLOSED = 499
+CLIENT_CLOSED = 499
 """Logged where the client went away before there was an answer."""
 
 POLICY = (
@@ -56,14 +56,14 @@ HEADERS = (
 """What every answer carries unless its route says otherwise."""
 
 
-class Manners:
+class GatewayMiddleware:
     """The application with manners."""
 
     def __init__(self, app: ASGIApp, settings: Settings, streamed: Collection[str]) -> None:
         """Bodies for the paths in `streamed` are not bounded here: their routes do it."""
         self._app = app
         self._hosts = frozenset(settings.gateway_hosts)
-        self._most = settings.gateway_max_body
+        self._max_bytes = settings.gateway_max_body
         self._streamed = frozenset(streamed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,15 +74,15 @@ class Manners:
         headers = dict(scope["headers"])
         exchange = Exchange(scope, send, _request_id(headers))
         try:
-            await self._app(scope, self._looked_at(scope, headers, receive), exchange.send)
+            await self._app(scope, self._checked_receive(scope, headers, receive), exchange.send)
         except ClientDisconnect:
-            exchange.status = exchange.status or CLOSED
+            exchange.status = exchange.status or CLIENT_CLOSED
         except Exception as error:  # noqa: BLE001 - whatever it is becomes an answer
             await exchange.fail(error, receive)
         finally:
-            exchange.note()
+            exchange.log_access()
 
-    def _looked_at(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
+    def _checked_receive(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
         """Where the application gets the body from, if it may have it.
 
         Raises:
@@ -95,7 +95,7 @@ class Manners:
         receive = _in_time(receive)
         if scope["path"] in self._streamed:
             return receive
-        return _bounded(receive, self._most, headers.get(b"content-length", b""))
+        return _bounded(receive, self._max_bytes, headers.get(b"content-length", b""))
 
 
 class Exchange:
@@ -124,14 +124,14 @@ class Exchange:
     async def fail(self, error: Exception, receive: Receive) -> None:
         """Answer with the problem, unless the answer has begun: then it ends where it is."""
         problem = problem_of(error)
-        if problem.kind.status >= Kind.INTERNAL.status:
-            unknown = problem.kind is Kind.INTERNAL
+        if problem.kind.status >= ProblemKind.INTERNAL.status:
+            unknown = problem.kind is ProblemKind.INTERNAL
             log.error("request_failed", error=str(error), exc_info=error if unknown else None)
         if self.status:
             raise error
         await problem.response()(self._scope, receive, self.send)
 
-    def note(self) -> None:
+    def log_access(self) -> None:
         """Write the line of the access log."""
         milliseconds = round((time.perf_counter() - self._began) * 1000, 1)
         asked = {"method": self._scope["method"], "path": self._scope["path"]}
@@ -143,12 +143,13 @@ def _request_id(headers: Headers) -> str:
     return given.decode() if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
 
 
-def _check_host(host: bytes, known: Collection[str]) -> None:
+def _check_host(host: bytes, allowed_hosts: Collection[str]) -> None:
     """Refuse names that are not ours: a page elsewhere may have its name point to this machine."""
     name = re.sub(r":[0-9]*$", "", host.decode("latin-1")).lower()
-    if name not in known:
+    if name not in allowed_hosts:
         raise Problem(
-            Kind.WRONG_HOST, f"this gateway does not answer to the name {name!r} (GATEWAY_HOSTS)"
+            ProblemKind.WRONG_HOST,
+            f"this gateway does not answer to the name {name!r} (GATEWAY_HOSTS)",
         )
 
 
@@ -156,7 +157,7 @@ def _check_type(content_type: bytes) -> None:
     name = content_type.decode("latin-1").partition(";")[0].strip().lower()
     if name not in CONTENT_TYPES:
         wanted = ", ".join(sorted(CONTENT_TYPES))
-        raise Problem(Kind.WRONG_TYPE, f"give the Content-Type of the body, one of {wanted}")
+        raise Problem(ProblemKind.WRONG_TYPE, f"give the Content-Type of the body, one of {wanted}")
 
 
 def _in_time(receive: Receive) -> Receive:
@@ -168,36 +169,38 @@ def _in_time(receive: Receive) -> Receive:
         if is_whole:
             return await receive()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(BODY_TIMEOUT):
                 message = await receive()
         except TimeoutError:
-            slow = f"nothing of the body came for {PATIENCE:g} s"
-            raise Problem(Kind.TOO_SLOW, slow, headers={"Connection": "close"}) from None
+            slow = f"nothing of the body came for {BODY_TIMEOUT:g} s"
+            raise Problem(ProblemKind.TOO_SLOW, slow, headers={"Connection": "close"}) from None
         is_whole = not message.get("more_body", False)
         return message
 
     return in_time
 
 
-def _bounded(receive: Receive, most: int, length: bytes) -> Receive:
+def _bounded(receive: Receive, max_bytes: int, length: bytes) -> Receive:
     """The body, until it is larger than it may be; it is not read if it says so at once."""
-    if length.isdigit() and int(length) > most:
-        raise too_large(most)
-    left = most
+    if length.isdigit() and int(length) > max_bytes:
+        raise too_large(max_bytes)
+    left = max_bytes
 
     async def bounded() -> Message:
         nonlocal left
         message = await receive()
         left -= len(cast("bytes", message.get("body", b"")))
         if left < 0:
-            raise too_large(most)
+            raise too_large(max_bytes)
         return message
 
     return bounded
 
 
-def too_large(most: int) -> Problem:
+def too_large(max_bytes: int) -> Problem:
     """The problem of a body with more bytes than it may have. The rest of it is not read."""
     return Problem(
-        Kind.TOO_LARGE, f"the body is larger than {most:,} bytes", headers={"Connection": "close"}
+        ProblemKind.TOO_LARGE,
+        f"the body is larger than {max_bytes:,} bytes",
+        headers={"Connection": "close"},
     )

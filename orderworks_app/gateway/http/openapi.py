@@ -45,7 +45,7 @@ def schema_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - any type that msgs
     return schema
 
 
-def takes(
+def request_docs(
     kind: Any,  # noqa: ANN401 - likewise
     example: Any,  # noqa: ANN401 - any document
     media_type: str = "application/json",
@@ -58,7 +58,7 @@ def takes(
     return body | ({"parameters": [header]} if header else {})
 
 
-KEY = {
+IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "The same request under the same key is done once, and answered as the first time, "
@@ -69,7 +69,7 @@ KEY = {
 """A header of routes that hand something over."""
 
 
-def gives(
+def response_docs(
     status: int,
     description: str,
     kind: Any,  # noqa: ANN401 - likewise
@@ -86,9 +86,9 @@ TOKEN = {
     "scheme": "bearer",
     "description": "A token of `orderworks token create`; on the loopback, once there is one.",
 }
-"""What operations ask for whose paths begin with one of `NEED_TOKEN`."""
+"""What operations ask for whose paths begin with one of `TOKEN_PATHS`."""
 
-NEED_TOKEN = ("/v1/", "/metrics")
+TOKEN_PATHS = ("/v1/", "/metrics")
 
 PROBLEM = {
     "description": "A problem; its `type` says which.",
@@ -113,7 +113,7 @@ def describe(app: FastAPI) -> Mapping[str, Any]:
         for path, operation in _operations(document):
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = PROBLEM
-            if path.startswith(NEED_TOKEN):
+            if path.startswith(TOKEN_PATHS):
                 operation["security"] = [{"token": []}]
         # Enums of parameters are FastAPI's; its errors are answered as problems.
         made = document.get("components", {}).get("schemas", {})

@@ -19,7 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from orderworks.core.database import is_transient, refusal
+from orderworks.core.database import error_summary, is_transient
 from orderworks.core.errors import (
     Backpressure,
     ConfigurationError,
@@ -35,18 +35,18 @@ from orderworks.core.errors import (
     WrongState,
 )
 from orderworks.core.redis import redis_unavailable
-from orderworks_app.gateway.backends.database_pool import is_away, reason
+from orderworks_app.gateway.backends.database_pool import error_line, is_outage
 
 MEDIA_TYPE = "application/problem+json"
 
 TYPES = "urn:orderworks:problem:"
 """What every `type` begins with; the rest is the kind's slug."""
 
-ROOM_SOON, BACK_SOON = 5, 2
+RETRY_WHEN_FULL, RETRY_WHEN_DOWN = 5, 2
 """Seconds until a client may try again: where a stream is full, and where a server is away."""
 
 
-class Kind(Enum):
+class ProblemKind(Enum):
     """What kind of problem it is: the status, and the slug that programs tell it by."""
 
     MALFORMED = (400, "malformed")
@@ -98,7 +98,7 @@ class Problem(OrderworksError):
 
     def __init__(
         self,
-        kind: Kind,
+        kind: ProblemKind,
         detail: str,
         *,
         errors: Sequence[FieldError] = (),
@@ -126,12 +126,12 @@ class Problem(OrderworksError):
         return Response(body, self.kind.status, headers=self.headers, media_type=MEDIA_TYPE)
 
 
-def not_found(what: str) -> Problem:
+def not_found(label: str) -> Problem:
     """The problem of something that is not there."""
-    return Problem(Kind.NOT_FOUND, what)
+    return Problem(ProblemKind.NOT_FOUND, label)
 
 
-def try_again(kind: Kind, detail: str, seconds: float) -> Problem:
+def retry_later(kind: ProblemKind, detail: str, seconds: float) -> Problem:
     """A problem that passes by itself, after so many seconds or somewhat later."""
     return Problem(kind, detail, headers={"Retry-After": str(max(1, round(seconds + 0.5)))})
 
@@ -144,39 +144,39 @@ def problem_of(error: Exception) -> Problem:
     return _internal(error)
 
 
-async def answer_problem(_request: Request, error: Exception) -> Response:
+async def handle_error(_request: Request, error: Exception) -> Response:
     """What the framework answers to errors that it raises itself."""
     return problem_of(error).response()
 
 
 def _internal(_error: Exception) -> Problem:
     return Problem(
-        Kind.INTERNAL, "something went wrong here; the log has it under this request's id"
+        ProblemKind.INTERNAL, "something went wrong here; the log has it under this request's id"
     )
 
 
 def _of_update(error: InvalidUpdate) -> Problem:
-    return Problem(Kind.INVALID, str(error), errors=[FieldError(error.field, error.problem)])
+    return Problem(ProblemKind.INVALID, str(error), errors=[FieldError(error.field, error.problem)])
 
 
 def _of_input(error: InvalidInput) -> Problem:
     """What options contradict is told as `name: what`; errors of files begin with the file's name."""
     option = re.match("([a-z_]+): (.*)", str(error)) if type(error) is InvalidInput else None
     errors = [FieldError(*option.groups())] if option else []
-    return Problem(Kind.INVALID, str(error), errors=errors)
+    return Problem(ProblemKind.INVALID, str(error), errors=errors)
 
 
 def _of_http(error: HTTPException) -> Problem:
     """What the framework says: no such path, another method."""
-    known = {kind.status: kind for kind in reversed(Kind)}
-    kind = known.get(error.status_code, Kind.MALFORMED)
+    known = {kind.status: kind for kind in reversed(ProblemKind)}
+    kind = known.get(error.status_code, ProblemKind.MALFORMED)
     return Problem(kind, str(error.detail), headers=error.headers)
 
 
 def _of_validation(error: RequestValidationError) -> Problem:
     errors = [FieldError(_path(each["loc"]), each["msg"]) for each in error.errors()]
     first = f"{errors[0].field}: {errors[0].detail}" if errors else "the request is not valid"
-    return Problem(Kind.INVALID, first, errors=errors)
+    return Problem(ProblemKind.INVALID, first, errors=errors)
 
 
 def _path(location: Sequence[object]) -> str:
@@ -187,18 +187,22 @@ def _path(location: Sequence[object]) -> str:
 def _of_database(error: sa.exc.SQLAlchemyError) -> Problem:
     if not is_transient(error):
         return _internal(error)
-    said = refusal(error) if isinstance(error, sa.exc.DBAPIError) else "all connections are in use"
-    return _away(Unavailable(f"PostgreSQL cannot be used: {said}"))
+    said = (
+        error_summary(error)
+        if isinstance(error, sa.exc.DBAPIError)
+        else "all connections are in use"
+    )
+    return _unavailable(Unavailable(f"PostgreSQL cannot be used: {said}"))
 
 
 def _of_postgres(error: Exception) -> Problem:
-    if not is_away(error):
+    if not is_outage(error):
         return _internal(error)
-    return _away(Unavailable(f"PostgreSQL cannot be used: {reason(error)}"))
+    return _unavailable(Unavailable(f"PostgreSQL cannot be used: {error_line(error)}"))
 
 
-def _away(error: Exception) -> Problem:
-    return try_again(Kind.UNAVAILABLE, str(error), BACK_SOON)
+def _unavailable(error: Exception) -> Problem:
+    return retry_later(ProblemKind.UNAVAILABLE, str(error), RETRY_WHEN_DOWN)
 
 
 _PROBLEMS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
@@ -208,16 +212,19 @@ _PROBLEMS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (ImportNotFound, lambda error: not_found(str(error))),
     (DeadUpdateNotFound, lambda error: not_found(str(error))),
     (EntryNotFound, lambda error: not_found(str(error))),
-    (WrongState, lambda error: Problem(Kind.WRONG_STATE, str(error))),
-    (ImportFailed, lambda error: Problem(Kind.WRONG_STATE, str(error))),
-    (Backpressure, lambda error: try_again(Kind.BACKPRESSURE, str(error), ROOM_SOON)),
-    (Unavailable, _away),
-    (DataMissing, _away),
+    (WrongState, lambda error: Problem(ProblemKind.WRONG_STATE, str(error))),
+    (ImportFailed, lambda error: Problem(ProblemKind.WRONG_STATE, str(error))),
+    (
+        Backpressure,
+        lambda error: retry_later(ProblemKind.BACKPRESSURE, str(error), RETRY_WHEN_FULL),
+    ),
+    (Unavailable, _unavailable),
+    (DataMissing, _unavailable),
     (ConfigurationError, _internal),
     (RequestValidationError, _of_validation),
     (HTTPException, _of_http),
     (sa.exc.SQLAlchemyError, _of_database),
-    (redis.RedisError, lambda error: _away(redis_unavailable(error))),
+    (redis.RedisError, lambda error: _unavailable(redis_unavailable(error))),
     (asyncpg.PostgresError, _of_postgres),
     (asyncpg.InterfaceError, _of_postgres),
 )

@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from orderworks_app.gateway.http.problems import FieldError, Kind, Problem
+from orderworks_app.gateway.http.problems import FieldError, Problem, ProblemKind
 
 NO_NUL = "^[^\\x00]*$"
 """What PostgreSQL takes as a text."""
@@ -16,7 +16,7 @@ _known: dict[str, frozenset[str]] = {}
 """The names that each route takes, by what FastAPI calls the route."""
 
 
-def refuse_unknown(request: Request) -> None:
+def reject_unknown_parameters(request: Request) -> None:
     """Raise where the query has a name that the route does not take.
 
     Raises:
@@ -28,7 +28,7 @@ def refuse_unknown(request: Request) -> None:
     unknown = request.query_params.keys() - _names(route)
     if unknown:
         name, detail = min(unknown), "is no parameter of this request"
-        raise Problem(Kind.INVALID, f"{name}: {detail}", errors=[FieldError(name, detail)])
+        raise Problem(ProblemKind.INVALID, f"{name}: {detail}", errors=[FieldError(name, detail)])
 
 
 def _names(route: APIRoute) -> frozenset[str]:

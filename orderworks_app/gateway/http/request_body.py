@@ -8,20 +8,20 @@ from fastapi import Request
 from orderworks_app.gateway.http.middleware import too_large
 
 
-class Body:
+class RequestBody:
     """A body, and a fingerprint of the request as a whole if that is asked for."""
 
-    def __init__(self, request: Request, most: int) -> None:
+    def __init__(self, request: Request, max_bytes: int) -> None:
         """`most` is the number of bytes that it may have.
 
         Raises:
             Problem: it says itself that it has more.
         """
         self._pieces = request.stream()
-        self._most = self._left = most
+        self._most = self._left = max_bytes
         length = request.headers.get("Content-Length", "")
-        if length.isdigit() and int(length) > most:
-            raise too_large(most)
+        if length.isdigit() and int(length) > max_bytes:
+            raise too_large(max_bytes)
         asked = f"{request.method} {request.url.path}?{request.url.query}\n"
         is_kept = "Idempotency-Key" in request.headers
         self._hash = hashlib.sha256(asked.encode()) if is_kept else None
@@ -41,7 +41,7 @@ class Body:
                 self._hash.update(piece)
             yield piece
 
-    async def whole(self) -> bytes:
+    async def read_all(self) -> bytes:
         """All of it that was not read yet."""
         return b"".join([piece async for piece in self])
 

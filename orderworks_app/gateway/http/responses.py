@@ -8,12 +8,12 @@ import msgspec
 from fastapi import Request
 from fastapi.responses import Response
 
-from orderworks_app.gateway.http.problems import FieldError, Kind, Problem
+from orderworks_app.gateway.http.problems import FieldError, Problem, ProblemKind
 
 T = TypeVar("T")
 
 
-def answer(
+def json_response(
     document: Any,  # noqa: ANN401 - whatever msgspec can encode
     status: int = 200,
     headers: Mapping[str, str] | None = None,
@@ -29,24 +29,24 @@ async def read_json(request: Request, kind: type[T]) -> T:
     Raises:
         Problem: it is no JSON, or not such a document; names the field.
     """
-    return decoded(await request.body(), kind)
+    return decode_body(await request.body(), kind)
 
 
-def decoded(body: bytes, kind: type[T]) -> T:
+def decode_body(body: bytes, kind: type[T]) -> T:
     """What `read_json` gives, of a body that was read."""
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         wrong = _field_error(str(error))
         detail = f"{wrong.field}: {wrong.detail}"
-        raise Problem(Kind.INVALID, detail, errors=[wrong]) from None
+        raise Problem(ProblemKind.INVALID, detail, errors=[wrong]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(Kind.MALFORMED, f"the body is no JSON: {error}") from None
+        raise Problem(ProblemKind.MALFORMED, f"the body is no JSON: {error}") from None
 
 
-def _field_error(said: str) -> FieldError:
+def _field_error(message: str) -> FieldError:
     """What the decoder says, with the field that it is about."""
-    problem, _, path = said.partition(" - at `$")
+    problem, _, path = message.partition(" - at `$")
     of_object = re.search(r"(?:unknown|required) field `(.+)`$", problem)
     names = [path.rstrip("`").lstrip("."), of_object[1] if of_object else ""]
     return FieldError(".".join(filter(None, names)) or "body", problem)

@@ -9,30 +9,30 @@ from fastapi.responses import Response
 
 from orderworks.core.bounds import MAX_BIGINT
 from orderworks.reads import Customer, CustomerSummary, Known, Order
-from orderworks_app.gateway.dependencies.authorize import Scope, allowed
-from orderworks_app.gateway.http.fast_route import Direct
-from orderworks_app.gateway.http.openapi import gives, takes
-from orderworks_app.gateway.http.pagination import page, place_of
+from orderworks_app.gateway.dependencies.authorize import Scope, requires
+from orderworks_app.gateway.http.fast_route import FastRoute
+from orderworks_app.gateway.http.openapi import request_docs, response_docs
+from orderworks_app.gateway.http.pagination import decode_cursor, page_response
 from orderworks_app.gateway.http.problems import Problem, not_found
-from orderworks_app.gateway.http.responses import answer, read_json
-from orderworks_app.gateway.resources import State, current_state, state_of
+from orderworks_app.gateway.http.responses import json_response, read_json
+from orderworks_app.gateway.resources import GatewayResources, current_resources, resources_of
 
-READERS = [Depends(allowed(Scope.READ))]
+READERS = [Depends(requires(Scope.READ))]
 
-by_id = APIRouter(prefix="/v1", tags=["customers"], dependencies=READERS, route_class=Direct)
+by_id = APIRouter(prefix="/v1", tags=["customers"], dependencies=READERS, route_class=FastRoute)
 """What is asked most of all."""
 
 router = APIRouter(prefix="/v1", tags=["customers"], dependencies=READERS)
 
-MOST = 1000
+MAX_PER_REQUEST = 1000
 """Customers of one lookup, and orders of one page."""
 
 CustomerId = Annotated[int, Path(ge=1, le=MAX_BIGINT, description="The customer's id.")]
-Here = Annotated[State, Depends(state_of)]
+StateDep = Annotated[GatewayResources, Depends(resources_of)]
 
-Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
+LookupId = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
 
-_PLACE = msgspec.json.Decoder(tuple[Annotated[datetime, msgspec.Meta(tz=True)], Id])
+_PLACE = msgspec.json.Decoder(tuple[Annotated[datetime, msgspec.Meta(tz=True)], LookupId])
 
 ADA = {"id": 7, "name": "Ada", "email": "ada@example.com", "phone": None}
 SUMS = {"orders": 3, "total": "59.97", "last_order_at": "2026-11-26T15:00:00Z"}
@@ -48,7 +48,7 @@ class Orders(msgspec.Struct, frozen=True):
 class Lookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which customers are looked up."""
 
-    ids: Annotated[list[Id], msgspec.Meta(max_length=MOST)]
+    ids: Annotated[list[LookupId], msgspec.Meta(max_length=MAX_PER_REQUEST)]
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -61,33 +61,35 @@ class Found(msgspec.Struct, frozen=True):
 @by_id.get(
     "/customers/{customer_id}",
     operation_id="customer",
-    responses=gives(200, "The customer.", Customer, ADA),
+    responses=response_docs(200, "The customer.", Customer, ADA),
 )
 async def customer(request: Request, customer_id: CustomerId) -> Response:
     """One customer."""
-    found = await current_state(request).reads.customer(customer_id)
+    found = await current_resources(request).reads.customer(customer_id)
     if found is None:
         raise _unknown(customer_id)
-    return answer(found)
+    return json_response(found)
 
 
 @by_id.get(
     "/customers/{customer_id}/summary",
     operation_id="customer_summary",
-    responses=gives(200, "How much they ordered.", CustomerSummary, {"customer_id": 7, **SUMS}),
+    responses=response_docs(
+        200, "How much they ordered.", CustomerSummary, {"customer_id": 7, **SUMS}
+    ),
 )
 async def customer_summary(request: Request, customer_id: CustomerId) -> Response:
     """Number, sum and latest date of the customer's orders that count in reports."""
-    reads = current_state(request).reads
+    reads = current_resources(request).reads
     if await reads.customer(customer_id) is None:
         raise _unknown(customer_id)
-    return answer(await reads.customer_summary(customer_id))
+    return json_response(await reads.customer_summary(customer_id))
 
 
 @router.get(
     "/customers/{customer_id}/orders",
     operation_id="customer_orders",
-    responses=gives(
+    responses=response_docs(
         200,
         "A page of orders.",
         Orders,
@@ -108,30 +110,32 @@ async def customer_summary(request: Request, customer_id: CustomerId) -> Respons
 async def customer_orders(
     request: Request,
     customer_id: CustomerId,
-    state: Here,
-    limit: Annotated[int, Query(ge=1, le=MOST, description="Orders of a page.")] = 20,
+    state: StateDep,
+    limit: Annotated[int, Query(ge=1, le=MAX_PER_REQUEST, description="Orders of a page.")] = 20,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> Response:
     """The customer's orders, newest first. A customer that there is not has none."""
-    before = place_of(cursor, _PLACE)
+    before = decode_cursor(cursor, _PLACE)
     found = await state.reads.customer_orders(customer_id, limit + 1, before)
-    return page(request, "orders", found, limit, lambda order: (order.created_at, order.id))
+    return page_response(
+        request, "orders", found, limit, lambda order: (order.created_at, order.id)
+    )
 
 
 @router.post(
     "/customers:lookup",
     operation_id="lookup_customers",
-    openapi_extra=takes(Lookup, {"ids": [7, 8]}),
-    responses=gives(
+    openapi_extra=request_docs(Lookup, {"ids": [7, 8]}),
+    responses=response_docs(
         200, "Those that there are.", Found, {"customers": [ADA | SUMS], "missing": [8]}
     ),
 )
-async def lookup_customers(request: Request, state: Here) -> Response:
+async def lookup_customers(request: Request, state: StateDep) -> Response:
     """Many customers at once, each with number, sum and latest date of their orders."""
     wanted = set((await read_json(request, Lookup)).ids)
     found = await state.reads.lookup(wanted)
     missing = sorted(wanted - {each.id for each in found})
-    return answer(Found(found, missing))
+    return json_response(Found(found, missing))
 
 
 def _unknown(customer_id: int) -> Problem:

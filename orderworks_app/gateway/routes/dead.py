@@ -12,32 +12,43 @@ from fastapi.responses import Response
 
 from orderworks.core.bounds import MAX_BIGINT
 from orderworks.core.errors import InvalidInput, ReplayStopped
-from orderworks.updates.dead_letters import Found, Letter, Wanted, find_dead
-from orderworks.updates.replay import Replay, Replayed, Unreadable
-from orderworks_app.gateway.dependencies.authorize import Scope, allowed
-from orderworks_app.gateway.http.openapi import gives, takes
-from orderworks_app.gateway.http.pagination import page, place_of
-from orderworks_app.gateway.http.problems import FieldError, Kind, Problem, problem_of, try_again
+from orderworks.updates.dead_letters import (
+    DeadLetterFilter,
+    DeadLetterPage,
+    Letter,
+    list_dead_letters,
+)
+from orderworks.updates.replay import Replay, ReplayResult, Unreadable
+from orderworks_app.gateway.dependencies.authorize import Scope, requires
+from orderworks_app.gateway.http.openapi import request_docs, response_docs
+from orderworks_app.gateway.http.pagination import decode_cursor, page_response
+from orderworks_app.gateway.http.problems import (
+    FieldError,
+    Problem,
+    ProblemKind,
+    problem_of,
+    retry_later,
+)
 from orderworks_app.gateway.http.query_params import NO_NUL
-from orderworks_app.gateway.http.responses import answer, read_json
-from orderworks_app.gateway.resources import State, state_of
-from orderworks_app.operations.timespans import moment
+from orderworks_app.gateway.http.responses import json_response, read_json
+from orderworks_app.gateway.resources import GatewayResources, resources_of
+from orderworks_app.operations.timespans import parse_moment
 
 router = APIRouter(prefix="/v1", tags=["dead letters"])
 
-MOST_LISTED = 1000
+MAX_LISTED = 1000
 
-MOST_REPLAYED = 10_000
+MAX_REPLAYED = 10_000
 """Of one request: at the pace of a replay, some ten seconds."""
 
-PATIENCE = 10.0
+REPLAY_ROOM_WAIT = 10.0
 """Seconds that a full stream is given to get room, and other replays to end."""
 
-Here = Annotated[State, Depends(state_of)]
-Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
+StateDep = Annotated[GatewayResources, Depends(resources_of)]
+PositiveId = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
 
 
-_PLACE = msgspec.json.Decoder(Id)
+_PLACE = msgspec.json.Decoder(PositiveId)
 
 
 class DeadLetters(msgspec.Struct, frozen=True):
@@ -52,7 +63,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which are meant: all that were not replayed, or those of them of which all holds that is given."""
 
     reason: Annotated[str, msgspec.Meta(pattern=NO_NUL)] = ""
-    order: Id | None = None
+    order: PositiveId | None = None
     since: str | None = None
     until: str | None = None
 
@@ -60,9 +71,9 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Replays(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which are replayed, by `ids` or by `filter`; at most `limit`, the oldest first."""
 
-    ids: Annotated[list[Id], msgspec.Meta(max_length=MOST_REPLAYED)] | None = None
+    ids: Annotated[list[PositiveId], msgspec.Meta(max_length=MAX_REPLAYED)] | None = None
     filter: Filter | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_REPLAYED)] = 1000
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_REPLAYED)] = 1000
     dry_run: bool = False
 
 
@@ -94,17 +105,17 @@ LETTER = {
 @router.get(
     "/dead",
     operation_id="dead_letters",
-    dependencies=[Depends(allowed(Scope.READ))],
-    responses=gives(
+    dependencies=[Depends(requires(Scope.READ))],
+    responses=response_docs(
         200, "A page of them.", DeadLetters, {"total": 1, "dead": [LETTER], "next": None}
     ),
 )
 async def dead_letters(  # noqa: PLR0913, PLR0917 - all that dead updates can be found by
     request: Request,
-    state: Here,
+    state: StateDep,
     ids: Annotated[
         list[Annotated[int, Query(ge=1, le=MAX_BIGINT)]] | None,
-        Query(alias="id", max_length=MOST_LISTED, description="These."),
+        Query(alias="id", max_length=MAX_LISTED, description="These."),
     ] = None,
     reason: Annotated[
         str, Query(pattern=NO_NUL, description="Only with this text in the reason.")
@@ -119,34 +130,36 @@ async def dead_letters(  # noqa: PLR0913, PLR0917 - all that dead updates can be
     replayed: Annotated[
         bool | None, Query(description="Only that were replayed, or were not.")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=MOST_LISTED, description="Of a page.")] = 50,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="Of a page.")] = 50,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> Response:
     """The updates that were given up, newest first, with the reason of each."""
-    wanted = _wanted(Filter(reason, order, since, until), ids or (), replayed)
-    before = place_of(cursor, _PLACE)
+    wanted = _criteria(Filter(reason, order, since, until), ids or (), replayed)
+    before = decode_cursor(cursor, _PLACE)
 
-    def find() -> Found:
+    def find() -> DeadLetterPage:
         with state.engine.connect() as connection:
-            return find_dead(connection, wanted, limit + 1, before)
+            return list_dead_letters(connection, wanted, limit + 1, before)
 
     found = await state.in_thread(find)
-    return page(request, "dead", found.dead, limit, lambda letter: letter.id, total=found.total)
+    return page_response(
+        request, "dead", found.dead, limit, lambda letter: letter.id, total=found.total
+    )
 
 
 @router.post(
     "/dead:replay",
     operation_id="replay_dead_letters",
-    dependencies=[Depends(allowed(Scope.OPERATE))],
-    openapi_extra=takes(Replays, {"ids": [9], "dry_run": True}),
-    responses=gives(
+    dependencies=[Depends(requires(Scope.OPERATE))],
+    openapi_extra=request_docs(Replays, {"ids": [9], "dry_run": True}),
+    responses=response_docs(
         200,
         "What became of them.",
         Outcome,
         {"dry_run": True, "replayed": 0, "left": 1, "unreadable": []},
     ),
 )
-async def replay_dead_letters(request: Request, state: Here) -> Response:
+async def replay_dead_letters(request: Request, state: StateDep) -> Response:
     """Hand updates over again that were given up. Mend what they died of first, or they die again.
 
     An update keeps the version that it had, so it overwrites nothing newer. Those replayed before are
@@ -154,40 +167,44 @@ async def replay_dead_letters(request: Request, state: Here) -> Response:
     """
     asked = await read_json(request, Replays)
     if (asked.ids is None) == (asked.filter is None):
-        raise Problem(Kind.INVALID, "give either ids or a filter; an empty filter is all of them")
-    wanted = _wanted(asked.filter or Filter(), asked.ids or ())
+        raise Problem(
+            ProblemKind.INVALID, "give either ids or a filter; an empty filter is all of them"
+        )
+    wanted = _criteria(asked.filter or Filter(), asked.ids or ())
     if asked.ids == []:
-        return answer(Outcome(asked.dry_run, 0, 0, []))
-    run = state.blocking.replay(PATIENCE)
+        return json_response(Outcome(asked.dry_run, 0, 0, []))
+    run = state.blocking.replay(REPLAY_ROOM_WAIT)
     if asked.dry_run:
-        done = await state.in_thread(run.rehearse, wanted)
+        done = await state.in_thread(run.dry_run, wanted)
     else:
-        async with _turn(state):
+        async with _one_replay(state):
             # Not one of the threads that all others share: it sleeps for most of its time.
             done = await to_thread.run_sync(_replay, run, wanted, asked.limit)
-    return answer(Outcome(asked.dry_run, done.replayed, done.left, done.unreadable))
+    return json_response(Outcome(asked.dry_run, done.replayed, done.left, done.unreadable))
 
 
 @asynccontextmanager
-async def _turn(state: State) -> AsyncIterator[None]:
+async def _one_replay(state: GatewayResources) -> AsyncIterator[None]:
     """One replay at a time.
 
     Raises:
         Problem: others took too long.
     """
     try:
-        await asyncio.wait_for(state.replaying.acquire(), PATIENCE)
+        await asyncio.wait_for(state.replay_lock.acquire(), REPLAY_ROOM_WAIT)
     except TimeoutError:
-        raise try_again(Kind.TOO_MANY, "another replay is under way", PATIENCE) from None
+        raise retry_later(
+            ProblemKind.TOO_MANY, "another replay is under way", REPLAY_ROOM_WAIT
+        ) from None
     try:
         yield
     finally:
-        state.replaying.release()
+        state.replay_lock.release()
 
 
-def _replay(run: Replay, wanted: Wanted, limit: int) -> Replayed:
+def _replay(run: Replay, criteria: DeadLetterFilter, limit: int) -> ReplayResult:
     try:
-        return run.run(wanted, limit)
+        return run.run(criteria, limit)
     except ReplayStopped as stopped:
         problem = problem_of(stopped.cause)
         more: dict[str, Any] = {"replayed": stopped.replayed, "left": stopped.left}
@@ -196,18 +213,24 @@ def _replay(run: Replay, wanted: Wanted, limit: int) -> Replayed:
         ) from stopped.cause
 
 
-def _wanted(given: Filter, ids: "list[int] | tuple[()]", replayed: bool | None = None) -> Wanted:  # noqa: FBT001
+def _criteria(
+    conditions: Filter,
+    ids: "list[int] | tuple[()]",
+    replayed: bool | None = None,  # noqa: FBT001 - a condition, not a switch
+) -> DeadLetterFilter:
     """Which letters are meant.
 
     Raises:
         Problem: a time is none; names the field.
     """
     times = {}
-    for name, text in (("since", given.since), ("until", given.until)):
+    for name, text in (("since", conditions.since), ("until", conditions.until)):
         try:
-            times[name] = None if text is None else moment(text)
+            times[name] = None if text is None else parse_moment(text)
         except InvalidInput as error:
             raise Problem(
-                Kind.INVALID, f"{name}: {error}", errors=[FieldError(name, str(error))]
+                ProblemKind.INVALID, f"{name}: {error}", errors=[FieldError(name, str(error))]
             ) from None
-    return Wanted(ids=ids, reason=given.reason, order_id=given.order, replayed=replayed, **times)
+    return DeadLetterFilter(
+        ids=ids, reason=conditions.reason, order_id=conditions.order, replayed=replayed, **times
+    )

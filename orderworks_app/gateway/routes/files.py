@@ -8,14 +8,14 @@ from fastapi.responses import Response
 
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
-from orderworks_app.gateway.dependencies.authorize import Scope, allowed
-from orderworks_app.gateway.dependencies.idempotency import once
-from orderworks_app.gateway.http.openapi import KEY, gives
-from orderworks_app.gateway.http.problems import FieldError, Kind, Problem
+from orderworks_app.gateway.dependencies.authorize import Scope, requires
+from orderworks_app.gateway.dependencies.idempotency import run_once
+from orderworks_app.gateway.http.openapi import IDEMPOTENCY_KEY, response_docs
+from orderworks_app.gateway.http.problems import FieldError, Problem, ProblemKind
 from orderworks_app.gateway.http.query_params import NO_NUL
-from orderworks_app.gateway.http.request_body import Body
-from orderworks_app.gateway.http.responses import answer
-from orderworks_app.gateway.routes.imports import ID, Here, ImportId
+from orderworks_app.gateway.http.request_body import RequestBody
+from orderworks_app.gateway.http.responses import json_response
+from orderworks_app.gateway.routes.imports import ID, ImportIdPath, StateDep
 from orderworks_app.gateway.transfers.uploads import Upload
 from orderworks_app.operations.imports import FileKind
 from producer import ImportJob
@@ -34,7 +34,7 @@ class Accepted(msgspec.Struct, frozen=True):
 RECEIPT = {"id": "20261126-150000-1a2b3c4d", "repeated": False}
 
 UPLOAD = {
-    "parameters": [KEY],
+    "parameters": [IDEMPOTENCY_KEY],
     "requestBody": {
         "required": True,
         "description": "The file: CSV with a header line, JSON Lines or Parquet, plain or packed by "
@@ -70,7 +70,7 @@ def mapping_of(
         target, _, column = pair.partition(":")
         if not (target and column) or target in mapping:
             detail = f"{pair!r}: give each target once, as target:column"
-            raise Problem(Kind.INVALID, f"map: {detail}", errors=[FieldError("map", detail)])
+            raise Problem(ProblemKind.INVALID, f"map: {detail}", errors=[FieldError("map", detail)])
         mapping[target] = column
     return mapping or None
 
@@ -79,13 +79,15 @@ def mapping_of(
     "/imports",
     operation_id="import_file",
     status_code=202,
-    dependencies=[Depends(allowed(Scope.ENQUEUE))],
+    dependencies=[Depends(requires(Scope.ENQUEUE))],
     openapi_extra=UPLOAD,
-    responses=gives(202, "It is accepted; `Location` is where to follow it.", Accepted, RECEIPT),
+    responses=response_docs(
+        202, "It is accepted; `Location` is where to follow it.", Accepted, RECEIPT
+    ),
 )
 async def import_file(  # noqa: PLR0913, PLR0917 - all that can be said of a file
     request: Request,
-    state: Here,
+    state: StateDep,
     mapping: Annotated[dict[str, str] | None, Depends(mapping_of)],
     filename: Annotated[
         str,
@@ -133,8 +135,8 @@ async def import_file(  # noqa: PLR0913, PLR0917 - all that can be said of a fil
     if preset is not None:
         await state.in_thread(_check_preset, state.settings, preset)
     if parent and not (kind and mapping):
-        await state.in_thread(state.blocking.imports.remind_of, parent)
-    body = Body(request, state.settings.import_max_bytes)
+        await state.in_thread(state.blocking.imports.republish_parent, parent)
+    body = RequestBody(request, state.settings.import_max_bytes)
 
     async def hand_over() -> Response:
         job = await state.uploads.accept(
@@ -153,36 +155,38 @@ async def import_file(  # noqa: PLR0913, PLR0917 - all that can be said of a fil
         )
         return _receipt(job)
 
-    return await once(request, state, body, hand_over)
+    return await run_once(request, state, body, hand_over)
 
 
 def _receipt(job: ImportJob) -> Response:
-    return answer(Accepted(job.id, job.repeated), 202, {"Location": f"/v1/imports/{job.id}"})
+    return json_response(Accepted(job.id, job.repeated), 202, {"Location": f"/v1/imports/{job.id}"})
 
 
 @router.post(
     "/imports/{import_id}:import",
     operation_id="import_tried",
     status_code=202,
-    dependencies=[Depends(allowed(Scope.ENQUEUE))],
-    openapi_extra={"parameters": [KEY]},
-    responses=gives(202, "It is accepted; `Location` is where to follow it.", Accepted, RECEIPT),
+    dependencies=[Depends(requires(Scope.ENQUEUE))],
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
+    responses=response_docs(
+        202, "It is accepted; `Location` is where to follow it.", Accepted, RECEIPT
+    ),
 )
 async def import_tried(
-    import_id: ImportId,
+    import_id: ImportIdPath,
     request: Request,
-    state: Here,
+    state: StateDep,
     again: Annotated[  # noqa: FBT002
         bool, Query(description="Although the same content was imported before.")
     ] = False,
 ) -> Response:
     """Import the file that a dry run has kept (`keep`), as it was tried, under the same id."""
-    body = Body(request, state.settings.gateway_max_body)
+    body = RequestBody(request, state.settings.gateway_max_body)
 
     async def hand_over() -> Response:
         return _receipt(await state.producer.import_tried(import_id, again=again))
 
-    return await once(request, state, body, hand_over)
+    return await run_once(request, state, body, hand_over)
 
 
 def _check_preset(settings: Settings, name: str) -> None:
@@ -191,4 +195,4 @@ def _check_preset(settings: Settings, name: str) -> None:
         read_preset(settings.import_presets, name)
     except ConfigurationError as error:
         errors = [FieldError("preset", str(error))]
-        raise Problem(Kind.INVALID, f"preset: {error}", errors=errors) from None
+        raise Problem(ProblemKind.INVALID, f"preset: {error}", errors=errors) from None

@@ -8,16 +8,16 @@ import msgspec
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
-from orderworks_app.gateway.http.openapi import gives
-from orderworks_app.gateway.http.responses import answer
-from orderworks_app.gateway.resources import State, state_of
+from orderworks_app.gateway.http.openapi import response_docs
+from orderworks_app.gateway.http.responses import json_response
+from orderworks_app.gateway.resources import GatewayResources, resources_of
 
 router = APIRouter(tags=["health"])
 
-PATIENCE = 2.0
+CHECK_TIMEOUT = 2.0
 """Seconds that a server has to answer."""
 
-ANSWERING = {"postgresql": "ok", "stream": "ok", "cache": "ok"}
+READY_EXAMPLE = {"postgresql": "ok", "stream": "ok", "cache": "ok"}
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -37,38 +37,38 @@ class Ready(msgspec.Struct, frozen=True):
 @router.get(
     "/healthz",
     operation_id="read_liveness",
-    responses=gives(200, "It lives.", Alive, {"status": "ok"}),
+    responses=response_docs(200, "It lives.", Alive, {"status": "ok"}),
 )
 async def healthz() -> Response:
     """Whether the process lives. It asks no server."""
-    return answer(Alive("ok"))
+    return json_response(Alive("ok"))
 
 
 @router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     operation_id="read_readiness",
-    responses=gives(200, "All answer.", Ready, {"status": "ok", "servers": ANSWERING})
-    | gives(
+    responses=response_docs(200, "All answer.", Ready, {"status": "ok", "servers": READY_EXAMPLE})
+    | response_docs(
         503,
         "Some do not.",
         Ready,
-        {"status": "unavailable", "servers": {**ANSWERING, "postgresql": "away"}},
+        {"status": "unavailable", "servers": {**READY_EXAMPLE, "postgresql": "away"}},
     ),
 )
-async def readyz(state: Annotated[State, Depends(state_of)]) -> Response:
+async def readyz(state: Annotated[GatewayResources, Depends(resources_of)]) -> Response:
     """Whether all servers that requests need answer; 503 names those that do not."""
     names = ("postgresql", "stream", "cache")
     asked = (state.pool.fetch("SELECT 1"), state.stream.ping(), state.published.ping())
     found = dict(zip(names, await asyncio.gather(*map(_answers, asked)), strict=True))
     ready = all(found.values())
     servers = {name: "ok" if well else "away" for name, well in found.items()}
-    return answer(Ready("ok" if ready else "unavailable", servers), 200 if ready else 503)
+    return json_response(Ready("ok" if ready else "unavailable", servers), 200 if ready else 503)
 
 
-async def _answers(asked: Awaitable[object]) -> bool:
+async def _answers(check: Awaitable[object]) -> bool:
     try:
-        await asyncio.wait_for(asked, PATIENCE)
+        await asyncio.wait_for(check, CHECK_TIMEOUT)
     except Exception:  # noqa: BLE001 - whatever a driver raises, the server does not answer
         return False
     return True

@@ -9,25 +9,25 @@ from fastapi.responses import Response, StreamingResponse
 
 from orderworks.imports.ledger import list_imports
 from orderworks.imports.progress import Summary
-from orderworks.imports.rejects import Reasons, count_reasons, page_of_rejects, page_of_unmended
-from orderworks_app.gateway.dependencies.authorize import Scope, allowed, welcome
-from orderworks_app.gateway.dependencies.import_lookup import look
-from orderworks_app.gateway.dependencies.reject_downloads import csv_of, download, json_lines
-from orderworks_app.gateway.http.openapi import Responses, gives
-from orderworks_app.gateway.http.pagination import page, place_of
-from orderworks_app.gateway.http.responses import answer
-from orderworks_app.gateway.resources import State, state_of
-from orderworks_app.gateway.streaming.sse import EventStream, encoded, streams
+from orderworks.imports.rejects import Reasons, count_reasons, page_of_rejects, page_of_uncorrected
+from orderworks_app.gateway.dependencies.authorize import Scope, requires, still_authorized
+from orderworks_app.gateway.dependencies.import_lookup import find_import
+from orderworks_app.gateway.dependencies.reject_downloads import csv_encoder, download, json_lines
+from orderworks_app.gateway.http.openapi import Responses, response_docs
+from orderworks_app.gateway.http.pagination import decode_cursor, page_response
+from orderworks_app.gateway.http.responses import json_response
+from orderworks_app.gateway.resources import GatewayResources, resources_of
+from orderworks_app.gateway.streaming.sse import EventStream, encode_event, event_docs
 from orderworks_app.operations.imports import Format, Steer
 
 router = APIRouter(prefix="/v1", tags=["imports"])
 
 ID = "^[A-Za-z0-9-]{1,64}$"
 
-READ = [Depends(allowed(Scope.READ))]
+READ = [Depends(requires(Scope.READ))]
 
-Here = Annotated[State, Depends(state_of)]
-ImportId = Annotated[str, Path(pattern=ID, description="The import's id.")]
+StateDep = Annotated[GatewayResources, Depends(resources_of)]
+ImportIdPath = Annotated[str, Path(pattern=ID, description="The import's id.")]
 
 _PLACE = msgspec.json.Decoder(
     tuple[Annotated[datetime, msgspec.Meta(tz=True)], Annotated[str, msgspec.Meta(pattern=ID)]]
@@ -110,39 +110,43 @@ REJECTS: Responses = {
     "/imports",
     operation_id="imports",
     dependencies=READ,
-    responses=gives(200, "A page of them.", ImportList, {"imports": [IMPORT], "next": None}),
+    responses=response_docs(
+        200, "A page of them.", ImportList, {"imports": [IMPORT], "next": None}
+    ),
 )
 async def imports(
     request: Request,
-    state: Here,
+    state: StateDep,
     limit: Annotated[int, Query(ge=1, le=500, description="Imports of a page.")] = 50,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> Response:
     """The imports of the ledger, newest first."""
-    before = place_of(cursor, _PLACE)
+    before = decode_cursor(cursor, _PLACE)
 
     def find() -> list[Summary]:
         with state.engine.connect() as connection:
             return list_imports(connection, limit + 1, before)
 
     found = await state.in_thread(find)
-    return page(request, "imports", found, limit, lambda each: (each["accepted_at"], each["id"]))
+    return page_response(
+        request, "imports", found, limit, lambda each: (each["accepted_at"], each["id"])
+    )
 
 
 @router.get(
     "/imports/{import_id}",
     operation_id="import",
     dependencies=READ,
-    responses=gives(200, "The import.", Summary, {**IMPORT, "waits_for_updates": False}),
+    responses=response_docs(200, "The import.", Summary, {**IMPORT, "waits_for_updates": False}),
 )
-async def one_import(import_id: ImportId, state: Here) -> Response:
+async def one_import(import_id: ImportIdPath, state: StateDep) -> Response:
     """One import, also one that is accepted only, or a dry run: how far it is, what became of it.
 
     While PostgreSQL is away it is what workers said last: `Age` says how many seconds ago, and
     `waits_for_updates` is null.
     """
-    told = await look(state, import_id)
-    return answer(told.summary, headers={} if told.age is None else {"Age": str(told.age)})
+    told = await find_import(state, import_id)
+    return json_response(told.summary, headers={} if told.age is None else {"Age": str(told.age)})
 
 
 @router.get(
@@ -150,18 +154,20 @@ async def one_import(import_id: ImportId, state: Here) -> Response:
     operation_id="import_events",
     dependencies=READ,
     response_class=StreamingResponse,
-    responses=streams(
-        "Events `progress`, `away` and `end`.", Summary, encoded("progress", 1, IMPORT)
+    responses=event_docs(
+        "Events `progress`, `away` and `end`.", Summary, encode_event("progress", 1, IMPORT)
     ),
 )
-async def import_events(import_id: ImportId, request: Request, state: Here) -> Response:
+async def import_events(import_id: ImportIdPath, request: Request, state: StateDep) -> Response:
     """The way of an import as server-sent events, until it ended.
 
     `progress` has the import whenever that moved, `end` has it as it stays, and is the last event.
     `away` says why nobody can tell just now; the stream goes on.
     """
     await state.in_thread(state.blocking.imports.find, import_id)
-    return EventStream(state.shared.import_events(import_id), welcome(request, Scope.READ))
+    return EventStream(
+        state.streams.import_events(import_id), still_authorized(request, Scope.READ)
+    )
 
 
 @router.get(
@@ -172,8 +178,8 @@ async def import_events(import_id: ImportId, request: Request, state: Here) -> R
     responses=REJECTS,
 )
 async def rejects(
-    import_id: ImportId,
-    state: Here,
+    import_id: ImportIdPath,
+    state: StateDep,
     format_: Annotated[
         Format,
         Query(
@@ -187,10 +193,10 @@ async def rejects(
     ] = False,
 ) -> Response:
     """The rejected rows of an import as a file: line, column, code, reason and the raw text."""
-    layout = await state.in_thread(state.blocking.imports.layout, import_id)
-    read = page_of_rejects if all_ else page_of_unmended
+    layout = await state.in_thread(state.blocking.imports.file_format, import_id)
+    read = page_of_rejects if all_ else page_of_uncorrected
     write, media_type = {
-        Format.CSV: (csv_of(layout), "text/csv; charset=utf-8"),
+        Format.CSV: (csv_encoder(layout), "text/csv; charset=utf-8"),
         Format.JSONL: (json_lines, "application/x-ndjson"),
     }[format_]
     return download(
@@ -202,28 +208,30 @@ async def rejects(
     "/imports/{import_id}/rejects/reasons",
     operation_id="reject_reasons",
     dependencies=READ,
-    responses=gives(200, "What rows were rejected for.", Rejected, {"reasons": [REASONS]}),
+    responses=response_docs(200, "What rows were rejected for.", Rejected, {"reasons": [REASONS]}),
 )
-async def reject_reasons(import_id: ImportId, state: Here) -> Response:
+async def reject_reasons(import_id: ImportIdPath, state: StateDep) -> Response:
     """What rows of an import were rejected for: by column and code, each with the first of its rows."""
-    await state.in_thread(state.blocking.imports.layout, import_id)
+    await state.in_thread(state.blocking.imports.file_format, import_id)
 
     def count() -> list[Reasons]:
         with state.engine.connect() as connection:
             return count_reasons(connection, import_id)
 
-    return answer(Rejected(await state.in_thread(count)))
+    return json_response(Rejected(await state.in_thread(count)))
 
 
 @router.post(
     "/imports/{import_id}:{steer}",
     operation_id="steer_import",
-    dependencies=[Depends(allowed(Scope.OPERATE))],
-    responses=gives(200, "How far the import is then.", Summary, {**IMPORT, "status": "paused"}),
+    dependencies=[Depends(requires(Scope.OPERATE))],
+    responses=response_docs(
+        200, "How far the import is then.", Summary, {**IMPORT, "status": "paused"}
+    ),
 )
-async def steer_import(import_id: ImportId, steer: Steer, state: Here) -> Response:
+async def steer_import(import_id: ImportIdPath, steer: Steer, state: StateDep) -> Response:
     """Pause, resume or cancel an import, or retry its chunks that were given up.
 
     Chunks that are being loaded are loaded to their end, and what is loaded stays loaded.
     """
-    return answer(await state.in_thread(state.blocking.imports.steer, import_id, steer))
+    return json_response(await state.in_thread(state.blocking.imports.steer, import_id, steer))

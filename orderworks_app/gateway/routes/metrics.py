@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from orderworks_app.gateway.dependencies.authorize import Scope, allowed
-from orderworks_app.gateway.resources import State, state_of
+from orderworks_app.gateway.dependencies.authorize import Scope, requires
+from orderworks_app.gateway.resources import GatewayResources, resources_of
 
 router = APIRouter(tags=["health"])
 
@@ -17,7 +17,7 @@ EXAMPLE = 'orderworks_up{server="postgresql"} 1.0\norderworks_parked_updates 0.0
 @router.get(
     "/metrics",
     operation_id="metrics",
-    dependencies=[Depends(allowed(Scope.READ))],
+    dependencies=[Depends(requires(Scope.READ))],
     response_class=Response,
     responses={
         200: {
@@ -26,7 +26,7 @@ EXAMPLE = 'orderworks_up{server="postgresql"} 1.0\norderworks_parked_updates 0.0
         }
     },
 )
-async def metrics(state: Annotated[State, Depends(state_of)]) -> Response:
+async def metrics(state: Annotated[GatewayResources, Depends(resources_of)]) -> Response:
     """The metrics in Prometheus' text format, as `orderworks metrics` prints them.
 
     Of a server that is away, orderworks_up is 0 and the rest of what it knows is missing.

@@ -11,14 +11,14 @@ from starlette.requests import ClientDisconnect
 from orderworks.core.bounds import MAX_BIGINT
 from orderworks.core.errors import NotDurable, PartlyAccepted, WaitTimeout
 from orderworks.updates.messages import Money, OrderUpdate, Verdict
-from orderworks_app.gateway.dependencies.authorize import Scope, allowed
-from orderworks_app.gateway.dependencies.idempotency import once
-from orderworks_app.gateway.http.openapi import KEY, gives, takes
+from orderworks_app.gateway.dependencies.authorize import Scope, requires
+from orderworks_app.gateway.dependencies.idempotency import run_once
+from orderworks_app.gateway.http.openapi import IDEMPOTENCY_KEY, request_docs, response_docs
 from orderworks_app.gateway.http.problems import problem_of
-from orderworks_app.gateway.http.request_body import Body
-from orderworks_app.gateway.http.responses import answer, decoded
-from orderworks_app.gateway.resources import State, state_of
-from orderworks_app.gateway.transfers.ndjson import Batch, Reject
+from orderworks_app.gateway.http.request_body import RequestBody
+from orderworks_app.gateway.http.responses import decode_body, json_response
+from orderworks_app.gateway.resources import GatewayResources, resources_of
+from orderworks_app.gateway.transfers.ndjson import Reject, UpdateBatch
 
 log = structlog.get_logger(__name__)
 
@@ -28,11 +28,11 @@ MAX_WAIT = 30.0
 """Seconds that a request may wait for a verdict."""
 
 OrderId = Annotated[int, Path(ge=1, le=MAX_BIGINT, description="The order's id.", examples=[42])]
-Here = Annotated[State, Depends(state_of)]
+StateDep = Annotated[GatewayResources, Depends(resources_of)]
 Track = Annotated[bool, Query(description="Keep the verdict, to be asked for by the entry.")]
 Durable = Annotated[bool, Query(description="Answer only when it is on Redis' disk.")]
 
-ENQUEUES = [Depends(allowed(Scope.ENQUEUE))]
+ENQUEUES = [Depends(requires(Scope.ENQUEUE))]
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,13 +75,17 @@ class Account(msgspec.Struct, frozen=True):
     operation_id="update_order",
     status_code=202,
     dependencies=ENQUEUES,
-    openapi_extra=takes(Change, {"total": "19.99", "status": "paid"}, header=KEY),
-    responses=gives(202, "It is accepted.", Enqueued, {"entry": "1795704831018-0", "order_id": 42}),
+    openapi_extra=request_docs(
+        Change, {"total": "19.99", "status": "paid"}, header=IDEMPOTENCY_KEY
+    ),
+    responses=response_docs(
+        202, "It is accepted.", Enqueued, {"entry": "1795704831018-0", "order_id": 42}
+    ),
 )
 async def update_order(
     order_id: OrderId,
     request: Request,
-    state: Here,
+    state: StateDep,
     *,
     track: Track = False,
     durable: Durable = False,
@@ -91,21 +95,23 @@ async def update_order(
     Fields that are not given stay as they are. An order that does not exist is created if
     `customer_id` and `total` are given.
     """
-    body = Body(request, state.settings.gateway_max_body)
-    change = decoded(await body.whole(), Change)
+    body = RequestBody(request, state.settings.gateway_max_body)
+    change = decode_body(await body.read_all(), Change)
     update = OrderUpdate(order_id=order_id, **msgspec.structs.asdict(change))
 
     async def hand_over() -> Response:
         try:
             entry = await _entry(state, update, durable=durable, track=track)
         except NotDurable as accepted:
-            return answer(Enqueued(accepted.entries[0], order_id, durable=False), 202)
-        return answer(Enqueued(entry, order_id), 202)
+            return json_response(Enqueued(accepted.entries[0], order_id, durable=False), 202)
+        return json_response(Enqueued(entry, order_id), 202)
 
-    return await once(request, state, body, hand_over)
+    return await run_once(request, state, body, hand_over)
 
 
-async def _entry(state: State, update: OrderUpdate, *, durable: bool, track: bool) -> str:
+async def _entry(
+    state: GatewayResources, update: OrderUpdate, *, durable: bool, track: bool
+) -> str:
     if track:
         return (await state.producer.update(update, durable=durable, track=True)).entry
     return await state.producer.update(update, durable=durable)
@@ -115,7 +121,7 @@ async def _entry(state: State, update: OrderUpdate, *, durable: bool, track: boo
     "/orders/{order_id}/updates/{entry}",
     operation_id="read_verdict",
     dependencies=ENQUEUES,
-    responses=gives(
+    responses=response_docs(
         200,
         "The verdict, if there is one.",
         Told,
@@ -125,7 +131,7 @@ async def _entry(state: State, update: OrderUpdate, *, durable: bool, track: boo
 async def read_verdict(
     order_id: OrderId,
     entry: Annotated[str, Path(pattern=r"^[0-9]{1,20}-[0-9]{1,20}$", examples=["1795704831018-0"])],
-    state: Here,
+    state: StateDep,
     wait: Annotated[float, Query(ge=0, le=MAX_WAIT, description="Seconds to wait for it.")] = 0,
 ) -> Response:
     """What became of an update that was handed over with `track`."""
@@ -135,8 +141,8 @@ async def read_verdict(
     except WaitTimeout:
         # A receipt waits on while Redis is away; here that has to be told from no verdict.
         await state.stream.ping()
-        return answer(Told(entry, order_id, None, ""))
-    return answer(Told(entry, order_id, verdict, receipt.reason))
+        return json_response(Told(entry, order_id, None, ""))
+    return json_response(Told(entry, order_id, verdict, receipt.reason))
 
 
 @router.post(
@@ -144,41 +150,41 @@ async def read_verdict(
     operation_id="update_orders",
     status_code=202,
     dependencies=ENQUEUES,
-    openapi_extra=takes(
+    openapi_extra=request_docs(
         OrderUpdate,
         '{"order_id":42,"status":"paid"}\n{"order_id":43,"total":"5.00"}\n',
         "application/x-ndjson",
-        header=KEY,
+        header=IDEMPOTENCY_KEY,
     ),
-    responses=gives(
+    responses=response_docs(
         202,
         "All lines are accounted for.",
         Account,
         {"lines": 2, "accepted": 2, "rejected_count": 0, "rejected": []},
     ),
 )
-async def update_orders(request: Request, state: Here, *, durable: Durable = False) -> Response:
+async def update_orders(request: Request, state: StateDep, *, durable: Durable = False) -> Response:
     """Hand over any number of updates, one a line.
 
     A line that is no update is rejected by itself. If it stops part way, the problem has the account:
     `lines`, `accepted` and rejects as here; `refused` and `uncertain`, the lines that certainly, or
     possibly, were not accepted; and `next_line`, from which on nothing was.
     """
-    body = Body(request, state.settings.gateway_max_batch)
-    return await once(request, state, body, lambda: _hand_over(state, body, durable=durable))
+    body = RequestBody(request, state.settings.gateway_max_batch)
+    return await run_once(request, state, body, lambda: _append_batch(state, body, durable=durable))
 
 
-async def _hand_over(state: State, body: Body, *, durable: bool) -> Response:
-    batch = Batch(body, state.settings.gateway_max_body)
+async def _append_batch(state: GatewayResources, body: RequestBody, *, durable: bool) -> Response:
+    batch = UpdateBatch(body, state.settings.gateway_max_body)
     try:
         accepted = await state.producer.update_many(batch.updates(), durable=durable)
     except PartlyAccepted as stopped:
         return _stopped(batch, stopped)
     account = Account(batch.lines, accepted, batch.rejected_count, batch.rejected)
-    return answer(account, 202)
+    return json_response(account, 202)
 
 
-def _stopped(batch: Batch, stopped: PartlyAccepted) -> Response:
+def _stopped(batch: UpdateBatch, stopped: PartlyAccepted) -> Response:
     """The problem, with the account of what was taken until then.
 
     Raises:

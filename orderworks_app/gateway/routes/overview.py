@@ -5,17 +5,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
-from orderworks_app.gateway.dependencies.authorize import Scope, allowed, welcome
-from orderworks_app.gateway.http.openapi import gives
-from orderworks_app.gateway.http.responses import answer
-from orderworks_app.gateway.resources import State, state_of
+from orderworks_app.gateway.dependencies.authorize import Scope, requires, still_authorized
+from orderworks_app.gateway.http.openapi import response_docs
+from orderworks_app.gateway.http.responses import json_response
+from orderworks_app.gateway.resources import GatewayResources, resources_of
 from orderworks_app.gateway.streaming.overview import Overview
-from orderworks_app.gateway.streaming.sse import EventStream, encoded, streams
+from orderworks_app.gateway.streaming.sse import EventStream, encode_event, event_docs
 from orderworks_app.observability.status import Status
 
-router = APIRouter(prefix="/v1", tags=["overview"], dependencies=[Depends(allowed(Scope.READ))])
+router = APIRouter(prefix="/v1", tags=["overview"], dependencies=[Depends(requires(Scope.READ))])
 
-Here = Annotated[State, Depends(state_of)]
+StateDep = Annotated[GatewayResources, Depends(resources_of)]
 
 STATUS = {
     "healthy": True,
@@ -42,23 +42,23 @@ OVERVIEW = {
 @router.get(
     "/status",
     operation_id="status",
-    responses=gives(200, "The parts, and the work that waits.", Status, STATUS),
+    responses=response_docs(200, "The parts, and the work that waits.", Status, STATUS),
 )
-async def status(state: Here) -> Response:
+async def status(state: StateDep) -> Response:
     """What `orderworks status --json` says, at most two seconds ago (`Age`); 200 whether well or not."""
-    age, found = await state.shared.status()
-    return answer(found, headers={"Age": str(round(age))})
+    age, found = await state.streams.status()
+    return json_response(found, headers={"Age": str(round(age))})
 
 
 @router.get(
     "/overview/events",
     operation_id="overview_events",
     response_class=StreamingResponse,
-    responses=streams("Events `overview`.", Overview, encoded("overview", 1, OVERVIEW)),
+    responses=event_docs("Events `overview`.", Overview, encode_event("overview", 1, OVERVIEW)),
 )
-async def overview_events(request: Request, state: Here) -> Response:
+async def overview_events(request: Request, state: StateDep) -> Response:
     """What goes on, as server-sent events: one at once, then one a second, for as long as it is read.
 
     While a server is away, what it would tell is null, and `away` names it.
     """
-    return EventStream(state.shared.overview(), welcome(request, Scope.READ))
+    return EventStream(state.streams.overview(), still_authorized(request, Scope.READ))

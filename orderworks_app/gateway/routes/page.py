@@ -23,7 +23,7 @@ MEDIA_TYPES = {
 READ = ["GET", "HEAD"]
 
 
-class File(NamedTuple):
+class PageFile(NamedTuple):
     """A part of the page as it is sent; `tag` is its ETag."""
 
     body: bytes
@@ -46,7 +46,7 @@ async def part(name: str, request: Request) -> Response:
     return _sent(request, found)
 
 
-def _sent(request: Request, file: File) -> Response:
+def _sent(request: Request, file: PageFile) -> Response:
     """The file; 304 without it if the browser has this very one. It asks each time."""
     headers = {"ETag": file.tag, "Cache-Control": "no-cache"}
     if file.tag in request.headers.get("If-None-Match", ""):
@@ -55,7 +55,7 @@ def _sent(request: Request, file: File) -> Response:
 
 
 @cache
-def _files() -> dict[str, File]:
+def _files() -> dict[str, PageFile]:
     """All parts by name, read once in a process."""
     found = {}
     for each in files("orderworks_app.gateway").joinpath("static").iterdir():
@@ -63,5 +63,5 @@ def _files() -> dict[str, File]:
         if ending in MEDIA_TYPES:
             body = each.read_bytes()
             tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            found[each.name] = File(body, MEDIA_TYPES[ending], tag)
+            found[each.name] = PageFile(body, MEDIA_TYPES[ending], tag)
     return found

@@ -10,13 +10,13 @@ from fastapi.responses import Response
 
 from orderworks.reports.top_customers import Report, Shown
 from orderworks.reports.windows import Window
-from orderworks_app.gateway.dependencies.authorize import Scope, allowed
-from orderworks_app.gateway.http.openapi import gives
-from orderworks_app.gateway.resources import State, state_of
+from orderworks_app.gateway.dependencies.authorize import Scope, requires
+from orderworks_app.gateway.http.openapi import response_docs
+from orderworks_app.gateway.resources import GatewayResources, resources_of
 
-router = APIRouter(prefix="/v1", tags=["reports"], dependencies=[Depends(allowed(Scope.READ))])
+router = APIRouter(prefix="/v1", tags=["reports"], dependencies=[Depends(requires(Scope.READ))])
 
-MOST = 1000
+MAX_LIMIT = 1000
 
 
 EXAMPLE = {
@@ -32,14 +32,14 @@ EXAMPLE = {
     "/reports/top-customers",
     operation_id="top_customers",
     responses={
-        **gives(200, "The report.", Shown, EXAMPLE),
+        **response_docs(200, "The report.", Shown, EXAMPLE),
         304: {"description": "It is still the one that `If-None-Match` names."},
     },
 )
 async def top_customers(
-    state: Annotated[State, Depends(state_of)],
+    state: Annotated[GatewayResources, Depends(resources_of)],
     window: Annotated[Window, Query(description="Days, today included, in UTC.")] = Window.ALL,
-    limit: Annotated[int, Query(ge=1, le=MOST, description="Customers to list.")] = 10,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Customers to list.")] = 10,
     min_orders: Annotated[
         int, Query(ge=1, le=2**31 - 1, description="Leave out those with fewer.")
     ] = 1,
@@ -53,7 +53,7 @@ async def top_customers(
     body = msgspec.json.encode(report.shown())
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Age": str(_age(report)), "Cache-Control": "private, no-cache"}
-    if _names(if_none_match, tag):
+    if _matches_tag(if_none_match, tag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
 
@@ -62,7 +62,7 @@ def _age(report: Report) -> int:
     return max(0, round((datetime.now(UTC) - report.as_of).total_seconds()))
 
 
-def _names(given: str | None, tag: str) -> bool:
+def _matches_tag(if_none_match: str | None, tag: str) -> bool:
     """Whether `If-None-Match` has the tag: strong or weak, among others, or any at all."""
-    tags = [each.strip().removeprefix("W/") for each in (given or "").split(",")]
+    tags = [each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")]
     return tag in tags or "*" in tags

@@ -18,30 +18,30 @@ With each one it is looked whether who listens still may."""
 RETRY = b"retry: 2000\n\n"
 """What a stream begins with: after how many milliseconds to come again if it breaks."""
 
-STILL_HERE = b": still here\n\n"
+KEEPALIVE = b": still here\n\n"
 
-Source = Callable[[], AsyncIterator[bytes]]
+EventSource = Callable[[], AsyncIterator[bytes]]
 """What begins a source: events, encoded. When there are no more, the feed is over."""
 
 
-class Feeds:
+class Broadcasts:
     """The feeds of a process by their names. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._feeds: dict[str, Feed] = {}
+        self._broadcasts: dict[str, Broadcast] = {}
         self._closed = False
 
-    async def listen(self, name: str, source: Source) -> AsyncGenerator[bytes, None]:
+    async def subscribe(self, name: str, source: EventSource) -> AsyncGenerator[bytes, None]:
         """What a stream of the feed sends: the newest event at once, then those that come.
 
         The source is begun for the first who listens, and ends with the last.
         """
-        feed = self._feeds.get(name) or self._begin(name, source)
+        feed = self._broadcasts.get(name) or self._begin(name, source)
         feed.listeners += 1
         try:
             yield RETRY
             seen = 0
-            while heard := await feed.after(seen):
+            while heard := await feed.next_event(seen):
                 seen, event = heard
                 yield event
         finally:
@@ -52,22 +52,22 @@ class Feeds:
     def close(self) -> None:
         """End all streams, those that begin from now on too: the process is about to stop."""
         self._closed = True
-        for name, feed in [*self._feeds.items()]:
+        for name, feed in [*self._broadcasts.items()]:
             self._end(name, feed)
 
-    def _begin(self, name: str, source: Source) -> "Feed":
-        feed = self._feeds[name] = Feed(source())
+    def _begin(self, name: str, source: EventSource) -> "Broadcast":
+        feed = self._broadcasts[name] = Broadcast(source())
         if self._closed:
             feed.end()
         return feed
 
-    def _end(self, name: str, feed: "Feed") -> None:
+    def _end(self, name: str, feed: "Broadcast") -> None:
         feed.end()
-        if self._feeds.get(name) is feed:
-            del self._feeds[name]
+        if self._broadcasts.get(name) is feed:
+            del self._broadcasts[name]
 
 
-class Feed:
+class Broadcast:
     """The events of one source, which runs until `end`.
 
     Attributes:
@@ -76,18 +76,18 @@ class Feed:
 
     def __init__(self, source: AsyncIterator[bytes]) -> None:
         self.listeners = 0
-        self._newest, self._told, self._over = b"", 0, False
+        self._newest, self._number, self._over = b"", 0, False
         self._news = asyncio.Event()
-        self._run = asyncio.create_task(self._tell(source))
+        self._run = asyncio.create_task(self._publish(source))
 
-    async def after(self, seen: int) -> tuple[int, bytes] | None:
+    async def next_event(self, seen: int) -> tuple[int, bytes] | None:
         """The newest event and its number, once that is above `seen`; None if none will come.
 
         After a while without one, a comment under the old number.
         """
-        if self._told == seen and not self._over and not await self._news_come():
-            return seen, STILL_HERE
-        return (self._told, self._newest) if self._told > seen else None
+        if self._number == seen and not self._over and not await self._wait_for_news():
+            return seen, KEEPALIVE
+        return (self._number, self._newest) if self._number > seen else None
 
     def end(self) -> None:
         """Let no further event come."""
@@ -95,10 +95,10 @@ class Feed:
         self._over = True
         self._wake()
 
-    async def _tell(self, source: AsyncIterator[bytes]) -> None:
+    async def _publish(self, source: AsyncIterator[bytes]) -> None:
         try:
             async for event in source:
-                self._newest, self._told = event, self._told + 1
+                self._newest, self._number = event, self._number + 1
                 self._wake()
         except Exception:
             # Those who listen come again by themselves.
@@ -112,7 +112,7 @@ class Feed:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
-    async def _news_come(self) -> bool:
+    async def _wait_for_news(self) -> bool:
         with suppress(TimeoutError):
             async with asyncio.timeout(HEARTBEAT):
                 return await self._news.wait()

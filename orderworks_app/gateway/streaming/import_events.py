@@ -9,15 +9,15 @@ from anyio import CapacityLimiter, to_thread
 from orderworks.core.errors import ImportNotFound
 from orderworks.imports.progress import ENDED, Summary
 from orderworks_app.gateway.http.problems import problem_of
-from orderworks_app.gateway.streaming.polling import AWAY
-from orderworks_app.gateway.streaming.sse import encoded
+from orderworks_app.gateway.streaming.polling import OUTAGES
+from orderworks_app.gateway.streaming.sse import encode_event
 from orderworks_app.operations.imports import Imports
 
-EVERY = 0.5
+POLL_INTERVAL = 0.5
 """Seconds between two looks."""
 
 
-async def follow(
+async def import_progress_events(
     imports: Imports, import_id: str, threads: CapacityLimiter
 ) -> AsyncIterator[bytes]:
     """Events `progress` whenever the import moved, and at last `end`; `away` while nobody can tell.
@@ -27,8 +27,10 @@ async def follow(
     told: object = None
     for number in count(1):
         try:
-            found = await to_thread.run_sync(imports.look, import_id, limiter=threads)
-        except AWAY as error:
+            found = await to_thread.run_sync(
+                imports.find_with_wait_state, import_id, limiter=threads
+            )
+        except OUTAGES as error:
             name, document = "away", {"detail": problem_of(error).detail}
         except ImportNotFound:
             return
@@ -36,10 +38,10 @@ async def follow(
             name, document = _event_of(found), found
         if document != told:
             told = document
-            yield encoded(name, number, document)
+            yield encode_event(name, number, document)
         if name == "end":
             return
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(POLL_INTERVAL)
 
 
 def _event_of(summary: Summary) -> str:

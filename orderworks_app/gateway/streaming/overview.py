@@ -12,25 +12,25 @@ import sqlalchemy as sa
 
 from orderworks.cache import cache_counts, hit_rate
 from orderworks.core.redis import Redis
-from orderworks.imports.ledger import count_by_status, list_unended
+from orderworks.imports.ledger import count_by_status, list_active
 from orderworks.imports.progress import Summary
 from orderworks.reports.top_customers import published_report
 from orderworks.reports.windows import Window
 from orderworks.updates.counters import read_totals
-from orderworks.updates.dead_letters import count_waiting
+from orderworks.updates.dead_letters import count_unreplayed
 from orderworks.updates.stream import UpdateStream
-from orderworks_app.gateway.backends.threads import Blocking
-from orderworks_app.gateway.streaming.polling import Look
-from orderworks_app.gateway.streaming.sse import encoded
-from worker.beat.entries import Entry, read_entries
+from orderworks_app.gateway.backends.threads import BlockingServices
+from orderworks_app.gateway.streaming.polling import BackgroundPoll
+from orderworks_app.gateway.streaming.sse import encode_event
+from worker.beat.entries import BeatEntry, read_entries
 
-EVERY = 1.0
+INTERVAL = 1.0
 """Seconds from one event to the next."""
 
-PATIENCE = 1.0
+READ_TIMEOUT = 1.0
 """Seconds that a server has to answer, until the event goes out without what it knows."""
 
-MOST_IMPORTS = 20
+MAX_IMPORTS = 20
 
 
 class Updates(msgspec.Struct, frozen=True):
@@ -116,7 +116,7 @@ class Overview(msgspec.Struct, frozen=True):
     report: Freshness | None
 
 
-class Ledgers(NamedTuple):
+class DatabaseFigures(NamedTuple):
     """What PostgreSQL knows; `at` is its clock, in seconds."""
 
     at: float
@@ -126,35 +126,38 @@ class Ledgers(NamedTuple):
     dead: Dead
 
 
-class Cached(NamedTuple):
+class CacheFigures(NamedTuple):
     """What the cache knows."""
 
     reads: Reads
     report: Freshness | None
 
 
-async def overviews(blocking: Blocking) -> AsyncIterator[bytes]:
+async def overview_events(blocking: BlockingServices) -> AsyncIterator[bytes]:
     """Events `overview`, for ever."""
-    database = Look(lambda: _ledgers(blocking.engine), PATIENCE)
-    stream = Look(lambda: _waiting(blocking.updates), PATIENCE)
-    cache = Look(lambda: _cached(blocking.published), PATIENCE)
-    before: Ledgers | None = None
+    database = BackgroundPoll(lambda: _database_figures(blocking.engine), READ_TIMEOUT)
+    stream = BackgroundPoll(lambda: _waiting(blocking.updates), READ_TIMEOUT)
+    cache = BackgroundPoll(lambda: _cache_figures(blocking.published), READ_TIMEOUT)
+    before: DatabaseFigures | None = None
     for number in count(1):
         began = time.monotonic()
         ledgers, waiting, cached = await asyncio.gather(database(), stream(), cache())
-        yield encoded("overview", number, _overview(before, ledgers, waiting, cached))
+        yield encode_event("overview", number, _overview(before, ledgers, waiting, cached))
         before = ledgers
-        await asyncio.sleep(began + EVERY - time.monotonic())
+        await asyncio.sleep(began + INTERVAL - time.monotonic())
 
 
 def _overview(
-    before: Ledgers | None, now: Ledgers | None, waiting: Waiting | None, cached: Cached | None
+    before: DatabaseFigures | None,
+    now: DatabaseFigures | None,
+    waiting: Waiting | None,
+    cached: CacheFigures | None,
 ) -> Overview:
     servers = {"postgresql": now, "stream": waiting, "cache": cached}
     return Overview(
         at=datetime.now(UTC),
         away=[name for name, found in servers.items() if found is None],
-        updates=now and Updates(_pace(before, now), **now.totals),
+        updates=now and Updates(_updates_per_second(before, now), **now.totals),
         stream=waiting,
         imports=now and now.imports,
         cache=cached and cached.reads,
@@ -164,7 +167,7 @@ def _overview(
     )
 
 
-def _pace(before: Ledgers | None, now: Ledgers) -> float | None:
+def _updates_per_second(before: DatabaseFigures | None, now: DatabaseFigures) -> float | None:
     """Updates a second that were counted between two looks."""
     if before is None or now.at <= before.at:
         return None
@@ -172,20 +175,20 @@ def _pace(before: Ledgers | None, now: Ledgers) -> float | None:
     return round(counted / (now.at - before.at), 1)
 
 
-def _ledgers(engine: sa.Engine) -> Ledgers:
+def _database_figures(engine: sa.Engine) -> DatabaseFigures:
     with engine.connect() as connection:
         snapshot = connection.execution_options(isolation_level="REPEATABLE READ")
         at = snapshot.execute(sa.select(sa.extract("epoch", sa.func.now()))).scalar_one()
-        return Ledgers(
+        return DatabaseFigures(
             at=float(at),
             totals=read_totals(snapshot),
-            imports=ImportsNow(count_by_status(snapshot), list_unended(snapshot, MOST_IMPORTS)),
+            imports=ImportsNow(count_by_status(snapshot), list_active(snapshot, MAX_IMPORTS)),
             beat=[_beat(each) for each in read_entries(snapshot)],
-            dead=Dead(count_waiting(snapshot)),
+            dead=Dead(count_unreplayed(snapshot)),
         )
 
 
-def _beat(entry: Entry) -> Beat:
+def _beat(entry: BeatEntry) -> Beat:
     return Beat(
         entry=entry.entry,
         task=entry.task,
@@ -199,16 +202,16 @@ def _beat(entry: Entry) -> Beat:
 
 
 def _waiting(updates: UpdateStream) -> Waiting:
-    shards, now = updates.every_shard(), time.time()
+    shards, now = updates.all_shards(), time.time()
     lag = max(updates.lag(shard, now) for shard in shards)
     return Waiting(sum(map(updates.length, shards)), round(lag, 3))
 
 
-def _cached(client: Redis) -> Cached:
+def _cache_figures(client: Redis) -> CacheFigures:
     counts: dict[str, Any] = cache_counts(client)
-    report = published_report(client, Window.ALL, most=1)
+    report = published_report(client, Window.ALL, limit=1)
     reads = Reads(hit_rate=hit_rate(counts), **counts)
-    return Cached(reads, _freshness(report.as_of) if report else None)
+    return CacheFigures(reads, _freshness(report.as_of) if report else None)
 
 
 def _freshness(as_of: datetime) -> Freshness:

@@ -13,49 +13,49 @@ from orderworks.core.errors import Unavailable
 
 T = TypeVar("T")
 
-AWAY = (sa.exc.SQLAlchemyError, redis.RedisError, Unavailable)
+OUTAGES = (sa.exc.SQLAlchemyError, redis.RedisError, Unavailable)
 """What a look raises when its server is away, or not usable."""
 
 
-class Look(Generic[T]):
+class BackgroundPoll(Generic[T]):
     """A look that nobody waits for longer than it may take. It goes on; the next one finds it done."""
 
-    def __init__(self, look: Callable[[], T], patience: float) -> None:
+    def __init__(self, read: Callable[[], T], timeout: float) -> None:
         """`patience` is in seconds."""
-        self._look, self._patience = look, patience
+        self._read, self._timeout = read, timeout
         self._thread = CapacityLimiter(1)
-        self._under_way: asyncio.Task[T] | None = None
+        self._running: asyncio.Task[T] | None = None
 
     async def __call__(self) -> T | None:
         """What there is to see; None if the server is away, or does not answer in time."""
-        if self._under_way is None:
-            seeing = to_thread.run_sync(self._look, limiter=self._thread)
-            self._under_way = asyncio.ensure_future(seeing)
+        if self._running is None:
+            seeing = to_thread.run_sync(self._read, limiter=self._thread)
+            self._running = asyncio.ensure_future(seeing)
             # If nobody comes again, nobody is told either.
-            self._under_way.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        done, _pending = await asyncio.wait([self._under_way], timeout=self._patience)
+            self._running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        done, _pending = await asyncio.wait([self._running], timeout=self._timeout)
         if not done:
             return None
-        seen, self._under_way = self._under_way, None
+        seen, self._running = self._running, None
         try:
             return seen.result()
-        except AWAY:
+        except OUTAGES:
             return None
 
 
-class Recent(Generic[T]):
+class CachedPoll(Generic[T]):
     """A look whose outcome is good for some seconds, for all who ask."""
 
-    def __init__(self, look: Callable[[], T], seconds: float) -> None:
-        self._look, self._seconds = look, seconds
+    def __init__(self, read: Callable[[], T], seconds: float) -> None:
+        self._read, self._seconds = read, seconds
         self._one = asyncio.Lock()
-        self._seen: tuple[float, T] | None = None
+        self._last: tuple[float, T] | None = None
 
     async def __call__(self) -> tuple[float, T]:
         """What there was to see, and how many seconds ago. What the look raises reaches who asked."""
         async with self._one:
-            if self._seen is None or time.monotonic() - self._seen[0] > self._seconds:
-                found = await to_thread.run_sync(self._look)
-                self._seen = time.monotonic(), found
-            at, found = self._seen
+            if self._last is None or time.monotonic() - self._last[0] > self._seconds:
+                found = await to_thread.run_sync(self._read)
+                self._last = time.monotonic(), found
+            at, found = self._last
         return time.monotonic() - at, found

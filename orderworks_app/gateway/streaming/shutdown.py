@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ASKED_BY = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def at_stop(call: Callable[[], None]) -> Iterator[None]:
+def call_on_shutdown(call: Callable[[], None]) -> Iterator[None]:
     """Within the block, call it in the event loop as soon as a signal asks the process to stop.
 
     What was to be done on the signal is done as well. Only the main thread can listen to signals; in
@@ -25,7 +25,7 @@ def at_stop(call: Callable[[], None]) -> Iterator[None]:
         yield
         return
     loop = asyncio.get_running_loop()
-    before = {each: signal.getsignal(each) for each in ASKED_BY}
+    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
 
     def asked(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(call)
@@ -33,7 +33,7 @@ def at_stop(call: Callable[[], None]) -> Iterator[None]:
         if callable(known):
             known(number, frame)
 
-    for each in ASKED_BY:
+    for each in STOP_SIGNALS:
         signal.signal(each, asked)
     try:
         yield

@@ -12,12 +12,12 @@ import msgspec
 
 from orderworks.core.errors import InvalidUpdate
 from orderworks.updates.messages import OrderUpdate, decode_updates
-from producer.updates.append import DURABLE_CHUNK
+from producer.updates.append import DURABLE_CHUNK_SIZE
 
-LISTED = 100
+MAX_LISTED_REJECTS = 100
 """Lines that an answer names with what is wrong with them."""
 
-Line = OrderUpdate | InvalidUpdate | None
+ParsedLine = OrderUpdate | InvalidUpdate | None
 """What a line says, or why it is no update; None if it is blank."""
 
 
@@ -29,14 +29,14 @@ class Reject(msgspec.Struct, frozen=True):
     detail: str
 
 
-class Block(NamedTuple):
+class LineBlock(NamedTuple):
     """Lines that came together: the number of the first one, and what they say."""
 
     first: int
-    lines: Sequence[Line]
+    lines: Sequence[ParsedLine]
 
 
-class Batch:
+class UpdateBatch:
     """The updates of a body.
 
     Attributes:
@@ -45,13 +45,13 @@ class Batch:
         rejected_count: how many are none.
     """
 
-    def __init__(self, body: AsyncIterable[bytes], longest: int) -> None:
+    def __init__(self, body: AsyncIterable[bytes], max_line_bytes: int) -> None:
         """`longest` is the number of bytes that a line may have."""
         self.last = self.rejected_count = 0
         self.rejected: list[Reject] = []
-        self._body, self._longest = body, longest
+        self._body, self._longest = body, max_line_bytes
         self._blank = 0
-        self._recent: deque[Block] = deque()
+        self._recent: deque[LineBlock] = deque()
         self._held = 0
 
     @property
@@ -61,8 +61,8 @@ class Batch:
 
     async def updates(self) -> AsyncIterator[OrderUpdate]:
         """The updates; lines that are none are put down."""
-        async for lines in split(self._body, self._longest):
-            block = Block(self.last + 1, read(lines, self._longest))
+        async for lines in split_lines(self._body, self._longest):
+            block = LineBlock(self.last + 1, parse_lines(lines, self._longest))
             self._remember(block)
             for self.last, line in enumerate(block.lines, block.first):
                 if isinstance(line, OrderUpdate):
@@ -80,11 +80,11 @@ class Batch:
             if id(line) in wanted
         ]
 
-    def _remember(self, block: Block) -> None:
+    def _remember(self, block: LineBlock) -> None:
         """Keep the block for as long as its updates can be part of a chunk."""
         self._recent.append(block)
         self._held += len(block.lines)
-        while self._held - len(self._recent[0].lines) >= DURABLE_CHUNK:
+        while self._held - len(self._recent[0].lines) >= DURABLE_CHUNK_SIZE:
             self._held -= len(self._recent.popleft().lines)
 
     def _reject(self, line: InvalidUpdate | None) -> None:
@@ -93,11 +93,13 @@ class Batch:
             self._blank += 1
             return
         self.rejected_count += 1
-        if len(self.rejected) < LISTED:
+        if len(self.rejected) < MAX_LISTED_REJECTS:
             self.rejected.append(Reject(self.last, line.field, line.problem))
 
 
-async def split(body: AsyncIterable[bytes], longest: int) -> AsyncIterator[list[bytes]]:
+async def split_lines(
+    body: AsyncIterable[bytes], max_line_bytes: int
+) -> AsyncIterator[list[bytes]]:
     """The lines of a body, as many at a time as a piece of it ends.
 
     Of a line that is longer than `longest` bytes there is the beginning, which is longer too.
@@ -109,18 +111,18 @@ async def split(body: AsyncIterable[bytes], longest: int) -> AsyncIterator[list[
             *lines, tail = bytes(rest).split(b"\n")
             yield lines
             rest = bytearray(tail)
-        del rest[longest + 1 :]
+        del rest[max_line_bytes + 1 :]
     if rest:
         yield [bytes(rest)]
 
 
-def read(lines: Sequence[bytes], longest: int) -> Sequence[Line]:
+def parse_lines(lines: Sequence[bytes], max_line_bytes: int) -> Sequence[ParsedLine]:
     """What each line says."""
-    said = decode_updates([line if len(line) <= longest else b"" for line in lines])
+    said = decode_updates([line if len(line) <= max_line_bytes else b"" for line in lines])
     if not any(isinstance(each, InvalidUpdate) for each in said):
         return said
-    too_long = InvalidUpdate("update", f"the line is longer than {longest:,} bytes")
+    too_long = InvalidUpdate("update", f"the line is longer than {max_line_bytes:,} bytes")
     return [
-        too_long if len(line) > longest else each if line.strip() else None
+        too_long if len(line) > max_line_bytes else each if line.strip() else None
         for line, each in zip(lines, said, strict=True)
     ]

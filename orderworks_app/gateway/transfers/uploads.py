@@ -3,16 +3,16 @@
 import asyncio
 from typing import Unpack
 
-from orderworks_app.gateway.http.problems import Kind, try_again
-from orderworks_app.gateway.http.request_body import Body
+from orderworks_app.gateway.http.problems import ProblemKind, retry_later
+from orderworks_app.gateway.http.request_body import RequestBody
 from producer import AsyncProducer, ImportJob
 from producer.async_client import ImportOptions
 
-AT_ONCE = 4
+MAX_UPLOADS = 4
 """Uploads that a process takes at a time. Each has a thread of the event loop's own few, which have to
 suffice for everything else that the producer does in one."""
 
-BUSY = 5.0
+BUSY_WAIT = 5.0
 """Seconds after which to come again when there are too many."""
 
 
@@ -27,7 +27,7 @@ class Upload:
         failure: why it could not be read to its end, if so.
     """
 
-    def __init__(self, body: Body, name: str) -> None:
+    def __init__(self, body: RequestBody, name: str) -> None:
         """For the event loop that calls it."""
         self.name = name
         self.failure: BaseException | None = None
@@ -71,8 +71,10 @@ class Uploads:
             Problem: there are too many uploads just now, or this one is too large, or too slow.
             InvalidInput, Unavailable: as `AsyncProducer.import_file`.
         """
-        if self._under_way >= AT_ONCE:
-            raise try_again(Kind.TOO_MANY, f"{AT_ONCE} uploads are under way already", BUSY)
+        if self._under_way >= MAX_UPLOADS:
+            raise retry_later(
+                ProblemKind.TOO_MANY, f"{MAX_UPLOADS} uploads are under way already", BUSY_WAIT
+            )
         self._under_way += 1
         try:
             return await self._producer.import_file(upload, **options)

@@ -11,7 +11,7 @@ from typing import Any
 from orderworks.core.errors import InvalidFile
 from producer.imports.sources.files import BLOCK
 
-AS_THEY_ARE = {str, int, type(None)}
+UNCONVERTED_TYPES = {str, int, type(None)}
 """Types whose values the csv module writes as a worker reads them; most cells have one of them."""
 
 
@@ -37,7 +37,7 @@ def cell_text(value: object) -> str | None:
             return _text_of_other(value)
 
 
-def holds_others(value: object) -> bool:
+def is_nested_or_bytes(value: object) -> bool:
     """Whether the value is bytes, a list, a mapping, an array or the like."""
     return not isinstance(value, str) and (hasattr(value, "__len__") or hasattr(value, "__iter__"))
 
@@ -45,7 +45,7 @@ def holds_others(value: object) -> bool:
 def _text_of_other(value: object) -> str:
     if isinstance(value, Decimal):
         return format(value, "f")
-    if holds_others(value):
+    if is_nested_or_bytes(value):
         raise TypeError(f"{type(value).__name__} has no text")
     if isinstance(value, numbers.Real) and not isinstance(value, numbers.Rational):
         # The floats of other libraries, of 32 bits too, are written as they are shown.
@@ -69,15 +69,15 @@ def csv_blocks(
         InvalidFile: a value has no text, or one that is no Unicode; says in which row, the first
             being 1.
     """
-    writer = _Writer(name, [str(column) for column in columns], delimiter)
+    writer = _CsvWriter(name, [str(column) for column in columns], delimiter)
     for row in rows:
         writer.write(row)
         if writer.is_full():
-            yield writer.taken()
-    yield writer.taken()
+            yield writer.take_bytes()
+    yield writer.take_bytes()
 
 
-class _Writer:
+class _CsvWriter:
     """Collects rows as CSV."""
 
     def __init__(self, name: str, columns: Sequence[str], delimiter: str) -> None:
@@ -92,21 +92,23 @@ class _Writer:
 
     def write(self, row: Sequence[Any]) -> None:
         try:
-            cells = [value if type(value) in AS_THEY_ARE else cell_text(value) for value in row]
+            cells = [
+                value if type(value) in UNCONVERTED_TYPES else cell_text(value) for value in row
+            ]
         except TypeError as error:
             raise InvalidFile(f"{self._name}: {self._first_without_text(row)}: {error}") from None
         self._writer.writerow(cells)
         self._ends.append(self._text.tell())
 
     def _first_without_text(self, row: Sequence[Any]) -> str:
-        place = next(place for place, value in enumerate(row) if holds_others(value))
+        place = next(place for place, value in enumerate(row) if is_nested_or_bytes(value))
         number = self._before + len(self._ends) + 1
         return f"row {number}, column {self._columns[place]!r}"
 
     def is_full(self) -> bool:
         return self._text.tell() >= BLOCK
 
-    def taken(self) -> bytes:
+    def take_bytes(self) -> bytes:
         """What is collected, as UTF-8; the writer is empty then."""
         text = self._text.getvalue()
         self._text.seek(0)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from orderworks.core.errors import InvalidFile
-from producer.imports.sources.files import Ahead, Readable
+from producer.imports.sources.files import PeekableFile, Readable
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -25,33 +25,33 @@ ZSTD_MARKS = {b"\x28\xb5\x2f\xfd", *(bytes([kind]) + b"\x2a\x4d\x18" for kind in
 """A frame of data, or one that readers pass over: parallel packers begin with such."""
 
 
-class Packing(NamedTuple):
+class Compression(NamedTuple):
     """A way to pack files: its name, and what reads one of them unpacked."""
 
     name: str
-    opened: Callable[[Readable], Readable]
+    open_decompressed: Callable[[Readable], Readable]
 
 
-def unpacked(name: str, file: Ahead) -> Ahead:
+def decompressed(name: str, file: PeekableFile) -> PeekableFile:
     """The file as it was before it was packed; the same file if it is not.
 
     Raises:
         InvalidFile: it is packed twice. Reading raises it too, where the file is damaged.
     """
-    packing = _packing(file.peek())
+    packing = _find_compression(file.peek())
     if packing is None:
         return file
-    inner = Ahead(_Unpacked(name, packing, file))
-    if again := _packing(inner.peek()):
+    inner = PeekableFile(_DecompressedFile(name, packing, file))
+    if again := _find_compression(inner.peek()):
         raise InvalidFile(f"{name}: is packed twice, by {packing.name} and {again.name}")
     return inner
 
 
-def _packing(start: bytes) -> Packing | None:
+def _find_compression(start: bytes) -> Compression | None:
     if start.startswith(GZIP_MARK):
-        return Packing("gzip", _open_gzip)
+        return Compression("gzip", _open_gzip)
     if start[:4] in ZSTD_MARKS:
-        return Packing("zstd", _open_zstd)
+        return Compression("zstd", _open_zstd)
     return None
 
 
@@ -67,13 +67,13 @@ def _open_zstd(file: Readable) -> Readable:
     return zstd.ZstdFile(whole, options=options)
 
 
-class _Unpacked:
+class _DecompressedFile:
     """Reads as the content of a packed file."""
 
-    def __init__(self, name: str, packing: Packing, file: Readable) -> None:
+    def __init__(self, name: str, packing: Compression, file: Readable) -> None:
         self._name = name
         self._packing = packing
-        self._file = packing.opened(file)
+        self._file = packing.open_decompressed(file)
 
     def read(self, size: int, /) -> bytes:
         """Some bytes, or none at the end."""

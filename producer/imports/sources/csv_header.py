@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.csv_records import Form, Splitter
+from orderworks.imports.csv_records import RecordForm, Splitter
 
 CANDIDATES = ",;\t|"
 
 _QUOTED = re.compile(rb'(?<![^,;\t|\r\n])"(?>(?:[^"]++|"")*)"')
 
 
-class Front(NamedTuple):
+class SourceHeader(NamedTuple):
     """What is known of a file before its first record.
 
     Attributes:
@@ -57,7 +57,7 @@ def first_line(start: bytes) -> bytes:
     return text.partition(b"\n")[0]
 
 
-def refuse_unkeepable(name: str, header: Iterable[str]) -> None:
+def reject_unstorable_names(name: str, header: Iterable[str]) -> None:
     """Raise InvalidFile if a column has a name that no ledger could keep."""
     for column in header:
         if "\0" in column or column.encode(errors="replace").decode() != column:
@@ -66,7 +66,9 @@ def refuse_unkeepable(name: str, header: Iterable[str]) -> None:
             )
 
 
-def read_front(name: str, blocks: Iterator[bytes], delimiter: str) -> tuple[Front, list[bytes]]:
+def read_csv_header(
+    name: str, blocks: Iterator[bytes], delimiter: str
+) -> tuple[SourceHeader, list[bytes]]:
     """The front of a CSV text, and the blocks that were taken to find out.
 
     Raises:
@@ -86,21 +88,21 @@ def read_front(name: str, blocks: Iterator[bytes], delimiter: str) -> tuple[Fron
         if record.strip(b"\r\n"):
             bom = len(codecs.BOM_UTF8) if seen[0].startswith(codecs.BOM_UTF8) else 0
             header = _column_names(name, record, run.form, delimiter)
-            return Front(delimiter, header, start + bom, line), seen
+            return SourceHeader(delimiter, header, start + bom, line), seen
     raise InvalidFile(f"{name}: has no header")
 
 
-def _first_record(data: bytes, form: Form) -> tuple[bytes, int]:
+def _first_record(data: bytes, form: RecordForm) -> tuple[bytes, int]:
     """The first record that is not blank, with the blank lines before it, and their line count."""
-    if form in (Form.SPANNING, Form.UNCLOSED):
+    if form in (RecordForm.SPANNING, RecordForm.UNCLOSED):
         return data, data.removesuffix(b"\n").count(b"\n") + 1
     content = len(data) - len(data.lstrip(b"\r\n"))
     end = data.find(b"\n", content) + 1 or len(data)
     return data[:end], data.removesuffix(b"\n").count(b"\n", 0, end - 1) + 1
 
 
-def _column_names(name: str, record: bytes, form: Form, delimiter: str) -> tuple[str, ...]:
-    if form is Form.UNCLOSED:
+def _column_names(name: str, record: bytes, form: RecordForm, delimiter: str) -> tuple[str, ...]:
+    if form is RecordForm.UNCLOSED:
         raise InvalidFile(f"{name}: the header opens a quote and does not close it")
     text = _decoded(name, record).strip("\r\n")
     if "\r" in re.sub(r'"[^"]*"', "", text):

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from producer.imports.sources.cell_text import csv_blocks, holds_others
+from producer.imports.sources.cell_text import csv_blocks, is_nested_or_bytes
 
 SLICE = 10_000
 """Rows turned into text at once."""
 
 
-class Table(Protocol):
+class DataFrameLike(Protocol):
     """What the tables of the three libraries have in common."""
 
     @property
@@ -22,10 +22,10 @@ class Table(Protocol):
         """How many rows and columns it has."""
 
 
-FrameText = Callable[[str, Any, str], Iterator[bytes]]
+FrameToCsv = Callable[[str, Any, str], Iterator[bytes]]
 
 
-def frame_text(source: object) -> FrameText | None:
+def find_frame_writer(source: object) -> FrameToCsv | None:
     """What writes the source as CSV, given a name, it, and a delimiter; None if it is no table."""
     if _is_a(source, "polars", "DataFrame"):
         return _polars_text
@@ -83,7 +83,7 @@ def _has_nested_values(column: Any) -> bool:  # noqa: ANN401 - not imported
     """Whether a value of the column is a list, a dict, an array or bytes."""
     if hasattr(column.dtype, "pyarrow_dtype"):
         return not _has_text(column.dtype.pyarrow_dtype)
-    return column.dtype == object and any(map(holds_others, column))
+    return column.dtype == object and any(map(is_nested_or_bytes, column))
 
 
 def _arrow_text(name: str, table: Any, delimiter: str) -> Iterator[bytes]:  # noqa: ANN401 - not imported

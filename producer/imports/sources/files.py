@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, TypeGuard
 
 from orderworks.core.errors import InvalidFile
-from producer.imports.sources.limits import Limits, refuse_more_given
+from producer.imports.sources.limits import SourceLimits, check_source_bytes
 
 BLOCK = 256 << 10
 """Bytes read at once. A line that is too long is noticed because no block holds a whole one."""
 
 
-Content = bytes | bytearray | memoryview
+BytesLike = bytes | bytearray | memoryview
 """A whole file in memory."""
 
 
@@ -32,10 +32,10 @@ def is_readable(source: object) -> TypeGuard[Readable]:
     return callable(getattr(source, "read", None))
 
 
-class Given:
+class CountedFile:
     """A file that is handed over, `count` bytes of which are read so far."""
 
-    def __init__(self, name: str, file: Readable, limits: Limits) -> None:
+    def __init__(self, name: str, file: Readable, limits: SourceLimits) -> None:
         self.count = 0
         self._ended = False
         self._name = name
@@ -61,20 +61,20 @@ class Given:
         if not isinstance(block, bytes):
             raise InvalidFile(f"{self._name}: gives text; open it for reading bytes")
         self._ended = not block and size > 0
-        self.count_to(self.count + len(block))
+        self.set_count(self.count + len(block))
         return block
 
-    def count_to(self, count: int) -> None:
+    def set_count(self, count: int) -> None:
         """So much is read now, here or in another way.
 
         Raises:
             InvalidFile: it is more than may be handed over.
         """
         self.count = count
-        refuse_more_given(self._name, count, self._limits)
+        check_source_bytes(self._name, count, self._limits)
 
 
-class Ahead:
+class PeekableFile:
     """A file whose first bytes can be looked at before they are read."""
 
     def __init__(self, file: Readable) -> None:
@@ -96,13 +96,13 @@ class Ahead:
 
 
 @contextmanager
-def open_file(source: str | os.PathLike[str] | Content | Readable) -> Iterator[Readable]:
+def open_file(source: str | os.PathLike[str] | BytesLike | Readable) -> Iterator[Readable]:
     """The source as a file of bytes; what was opened here is closed again.
 
     Raises:
         InvalidFile: a path does not lead to a file that can be read.
     """
-    if isinstance(source, Content):
+    if isinstance(source, BytesLike):
         yield io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
         with _open_path(Path(source)) as file:

@@ -8,7 +8,7 @@ from typing import Literal
 from orderworks.core.errors import InvalidFile
 from producer.imports.sources.parquet import MAGIC
 
-PACKED = (".gz", ".zst")
+COMPRESSED_EXTENSIONS = (".gz", ".zst")
 
 BY_EXTENSION: dict[str, Literal["csv", "jsonl", "parquet"]] = {
     ".csv": "csv",
@@ -20,13 +20,13 @@ BY_EXTENSION: dict[str, Literal["csv", "jsonl", "parquet"]] = {
 }
 
 _OBJECT = re.compile(rb"\s*(?:\[\s*)?\{")
-"""How JSON Lines begin, and an array of objects, of which `read_keys` says what to do."""
+"""How JSON Lines begin, and an array of objects, of which `read_jsonl_header` says what to do."""
 
 
 def extension(name: str) -> str:
     """What the name ends in, such as `.csv`, when it says how the file is packed after that."""
     path = PurePath(name.lower())
-    return (path.with_suffix("") if path.suffix in PACKED else path).suffix
+    return (path.with_suffix("") if path.suffix in COMPRESSED_EXTENSIONS else path).suffix
 
 
 def find_format(name: str, start: bytes) -> Literal["csv", "jsonl", "parquet"]:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from orderworks.core.errors import InvalidFile
-from producer.imports.sources.csv_header import Front
+from producer.imports.sources.csv_header import SourceHeader
 from producer.imports.sources.text_stream import first_blocks
 
-LOOKED_AT = 256 << 10
+HEADER_SCAN_BYTES = 256 << 10
 """Bytes of the first records whose keys are the header, and always one whole record."""
 
 _ARRAY = re.compile(rb"\[\s*\{")
@@ -18,7 +18,7 @@ _ARRAY = re.compile(rb"\[\s*\{")
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def read_keys(name: str, blocks: Iterator[bytes]) -> tuple[Front, list[bytes]]:
+def read_jsonl_header(name: str, blocks: Iterator[bytes]) -> tuple[SourceHeader, list[bytes]]:
     """The front of JSON Lines, and the blocks that were taken to find out.
 
     Lines that cannot be read are passed over: a worker rejects them.
@@ -26,7 +26,7 @@ def read_keys(name: str, blocks: Iterator[bytes]) -> tuple[Front, list[bytes]]:
     Raises:
         InvalidFile: none of the lines looked at is a JSON object, or they are parts of an array.
     """
-    seen = first_blocks(blocks, LOOKED_AT)
+    seen = first_blocks(blocks, HEADER_SCAN_BYTES)
     while b"\n" not in seen[-1] and (more := next(blocks, None)):
         seen.append(more)
     start = b"".join(seen)
@@ -40,7 +40,7 @@ def read_keys(name: str, blocks: Iterator[bytes]) -> tuple[Front, list[bytes]]:
         raise InvalidFile(
             f"{name}: none of its first lines is a JSON object with keys; write one object a line"
         )
-    return Front("", header, bom, 1), seen
+    return SourceHeader("", header, bom, 1), seen
 
 
 def _keys(lines: Iterable[bytes]) -> tuple[str, ...]:

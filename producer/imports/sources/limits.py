@@ -5,11 +5,11 @@ from typing import NamedTuple
 from orderworks.core.errors import InvalidFile
 from orderworks.core.settings import Settings
 
-RATIO_JUDGED_FROM = 16 << 20
+MIN_BYTES_FOR_RATIO = 16 << 20
 """Unpacked bytes from which on the ratio counts: small honest files may be packed very well."""
 
 
-class Limits(NamedTuple):
+class SourceLimits(NamedTuple):
     """What a source may have at the most.
 
     Attributes:
@@ -25,9 +25,9 @@ class Limits(NamedTuple):
     max_columns: int
 
 
-def limits_of(settings: Settings) -> Limits:
+def limits_of(settings: Settings) -> SourceLimits:
     """The limits that the settings set."""
-    return Limits(
+    return SourceLimits(
         settings.import_max_bytes,
         settings.import_max_unpacked_bytes,
         settings.import_max_ratio,
@@ -35,28 +35,32 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def refuse_more_given(name: str, given: int, limits: Limits) -> None:
+def check_source_bytes(name: str, source_bytes: int, limits: SourceLimits) -> None:
     """Raise InvalidFile if more bytes are handed over than may be."""
-    if given > limits.max_bytes:
+    if source_bytes > limits.max_bytes:
         most = limits.max_bytes
         raise InvalidFile(f"{name}: is larger than {most} bytes (the setting IMPORT_MAX_BYTES)")
 
 
-def refuse_more_unpacked(name: str, unpacked: int, given: int | None, limits: Limits) -> None:
+def check_text_bytes(
+    name: str, text_bytes: int, source_bytes: int | None, limits: SourceLimits
+) -> None:
     """Raise InvalidFile if the text is longer than it may be, also for the bytes it came from."""
-    if unpacked > limits.max_unpacked_bytes:
+    if text_bytes > limits.max_unpacked_bytes:
         most = limits.max_unpacked_bytes
         raise InvalidFile(
             f"{name}: holds more than {most} bytes of text (the setting IMPORT_MAX_UNPACKED_BYTES)"
         )
-    if given is not None and unpacked > max(RATIO_JUDGED_FROM, limits.max_ratio * given):
+    if source_bytes is not None and text_bytes > max(
+        MIN_BYTES_FOR_RATIO, limits.max_ratio * source_bytes
+    ):
         raise InvalidFile(
             f"{name}: unpacks to more than {limits.max_ratio:g} times its size "
             "(the setting IMPORT_MAX_RATIO)"
         )
 
 
-def refuse_more_columns(name: str, columns: int, limits: Limits) -> None:
+def check_column_count(name: str, columns: int, limits: SourceLimits) -> None:
     """Raise InvalidFile if there are more columns than may be."""
     if columns > limits.max_columns:
         most = limits.max_columns

@@ -6,15 +6,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orderworks.core.errors import ConfigurationError, Unavailable
-from producer.imports.sources.files import Ahead, Given, blocks_of
-from producer.imports.sources.limits import Limits
+from producer.imports.sources.files import CountedFile, PeekableFile, blocks_of
+from producer.imports.sources.limits import SourceLimits
 from producer.imports.sources.text_stream import bounded
 
 MAGIC = b"PAR1"
 
 
 @contextmanager
-def copied(name: str, file: Ahead, given: Given, limits: Limits) -> Iterator[Path]:
+def temporary_copy(
+    name: str, file: PeekableFile, counted: CountedFile, limits: SourceLimits
+) -> Iterator[Path]:
     """A temporary copy of a file that may be readable only once: Parquet is read from its end.
 
     Raises:
@@ -23,7 +25,7 @@ def copied(name: str, file: Ahead, given: Given, limits: Limits) -> Iterator[Pat
     """
     with tempfile.TemporaryDirectory(prefix="orderworks-") as folder:
         path = Path(folder) / "copy.parquet"
-        _write(path, bounded(name, blocks_of(file), given, limits))
+        _write(path, bounded(name, blocks_of(file), counted, limits))
         yield path
 
 
@@ -35,7 +37,7 @@ def _write(path: Path, blocks: Iterator[bytes]) -> None:
         raise Unavailable(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def parquet_text(name: str, path: Path, limits: Limits, delimiter: str) -> Iterator[bytes]:
+def parquet_text(name: str, path: Path, limits: SourceLimits, delimiter: str) -> Iterator[bytes]:
     """A Parquet file as CSV.
 
     Raises:

@@ -11,8 +11,8 @@ from polars import selectors
 from polars.exceptions import PanicException, PolarsError
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.csv_records import LONGEST_RECORD
-from producer.imports.sources.limits import Limits, refuse_more_columns, refuse_more_unpacked
+from orderworks.imports.csv_records import MAX_RECORD_BYTES
+from producer.imports.sources.limits import SourceLimits, check_column_count, check_text_bytes
 
 SLICE = 50_000
 """Rows that are turned into text at once, at the most. Pages outside a slice are not unpacked for it."""
@@ -32,7 +32,7 @@ SHORTEST = selectors.by_dtype(pl.Float32).cast(pl.String).cast(pl.Float64)
 """Numbers of 32 bits by their shortest text: 0.1 is not to become 0.10000000149."""
 
 
-def parquet_text(name: str, path: Path, limits: Limits, delimiter: str) -> Iterator[bytes]:
+def parquet_text(name: str, path: Path, limits: SourceLimits, delimiter: str) -> Iterator[bytes]:
     """A Parquet file as CSV.
 
     Raises:
@@ -42,10 +42,10 @@ def parquet_text(name: str, path: Path, limits: Limits, delimiter: str) -> Itera
         frame = pl.scan_parquet(path.absolute(), glob=False)
         height = frame.select(pl.len()).collect().item()
         schema = frame.collect_schema()
-        refuse_more_columns(name, len(schema), limits)
+        check_column_count(name, len(schema), limits)
         columns = _columns_with_text(schema)
         # What cannot be within the limits is not unpacked at all: a cell is a byte.
-        refuse_more_unpacked(name, height * len(columns), path.stat().st_size, limits)
+        check_text_bytes(name, height * len(columns), path.stat().st_size, limits)
         # What has no text must not be unpacked either, only to be left out.
         slices = bounded_slices(frame.select(columns), height)
         yield from _csv_text(name, slices, delimiter)
@@ -108,8 +108,8 @@ def _columns_with_text(schema: pl.Schema) -> list[str]:
 def _parts(name: str, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """The frame in slices that are no more text than is written at once."""
     lengths = [_lengths(column) for column in frame]
-    if any(each.gt(LONGEST_RECORD).any() for each in lengths):
-        raise InvalidFile(f"{name}: a text in it is longer than {LONGEST_RECORD} bytes")
+    if any(each.gt(MAX_RECORD_BYTES).any() for each in lengths):
+        raise InvalidFile(f"{name}: a text in it is longer than {MAX_RECORD_BYTES} bytes")
     total = sum(int(each.sum()) for each in lengths)
     return frame.iter_slices(max(frame.height * TEXT_AT_ONCE // max(total, TEXT_AT_ONCE), 1))
 

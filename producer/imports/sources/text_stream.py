@@ -4,11 +4,11 @@ import codecs
 from collections.abc import Iterable, Iterator
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.csv_records import LONGEST_RECORD
-from producer.imports.sources.files import BLOCK, Given
-from producer.imports.sources.limits import Limits, refuse_more_unpacked
+from orderworks.imports.csv_records import MAX_RECORD_BYTES
+from producer.imports.sources.files import BLOCK, CountedFile
+from producer.imports.sources.limits import SourceLimits, check_text_bytes
 
-FOREIGN = {
+OTHER_ENCODINGS = {
     codecs.BOM_UTF32_LE: "UTF-32; convert it to UTF-8",
     codecs.BOM_UTF32_BE: "UTF-32; convert it to UTF-8",
     codecs.BOM_UTF16_LE: "UTF-16; convert it to UTF-8",
@@ -19,15 +19,15 @@ FOREIGN = {
 """First bytes of what is often taken for text. UTF-32 is before UTF-16, whose mark it begins with."""
 
 
-def refuse_foreign(name: str, start: bytes) -> None:
+def reject_other_encodings(name: str, start: bytes) -> None:
     """Raise InvalidFile if a file that begins so is certainly no UTF-8 text."""
-    for mark, what in FOREIGN.items():
+    for mark, what in OTHER_ENCODINGS.items():
         if start.startswith(mark):
             raise InvalidFile(f"{name}: is {what}")
 
 
 def bounded(
-    name: str, blocks: Iterable[bytes], given: Given | None, limits: Limits
+    name: str, blocks: Iterable[bytes], counted: CountedFile | None, limits: SourceLimits
 ) -> Iterator[bytes]:
     """The same bytes, in blocks of the usual size, as long as they are not too many.
 
@@ -41,7 +41,7 @@ def bounded(
         for start in range(0, len(block), BLOCK):
             part = block[start : start + BLOCK]
             unpacked += len(part)
-            refuse_more_unpacked(name, unpacked, given.count if given else None, limits)
+            check_text_bytes(name, unpacked, counted.count if counted else None, limits)
             yield part
 
 
@@ -55,8 +55,8 @@ def checked_lines(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
     for block in blocks:
         first_end = block.find(b"\n")
         open_line += len(block) if first_end < 0 else first_end
-        if open_line > LONGEST_RECORD:
-            raise InvalidFile(f"{name}: line {line} is longer than {LONGEST_RECORD} bytes")
+        if open_line > MAX_RECORD_BYTES:
+            raise InvalidFile(f"{name}: line {line} is longer than {MAX_RECORD_BYTES} bytes")
         if first_end >= 0:
             open_line = len(block) - block.rfind(b"\n") - 1
         line += block.count(b"\n")

@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.core.locks import Lock, try_lock
-from tests.support.commands import Run
-from tests.support.processes import Service, eventually
+from tests.support.commands import RunCommand
+from tests.support.processes import CeleryProcess, eventually
 from worker.beat import entries
-from worker.beat.entries import Entry
+from worker.beat.entries import BeatEntry
 
 SOON = 8
 """Seconds in which a change takes effect: two looks of 2 s each, and a worker."""
@@ -27,7 +27,7 @@ def configured() -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _at_work(engine: sa.Engine, worker_with_beat: Service) -> None:
+def _at_work(engine: sa.Engine, worker_with_beat: CeleryProcess) -> None:
     """A worker and beat, which has said what it asks for."""
     assert not worker_with_beat.has_ended()
 
@@ -38,7 +38,7 @@ def _at_work(engine: sa.Engine, worker_with_beat: Service) -> None:
     eventually(is_known, 10, "beat registers nothing")
 
 
-def entry(engine: sa.Engine, name: str) -> Entry:
+def entry(engine: sa.Engine, name: str) -> BeatEntry:
     """How an entry does."""
     with engine.connect() as connection:
         return entries.read_entry(connection, name)
@@ -50,14 +50,14 @@ def wait_for_runs(engine: sa.Engine, name: str, more: int, within: float = SOON)
     eventually(lambda: entry(engine, name).runs >= wanted, within, f"{name} is not run")
 
 
-def told(run: Run, *arguments: str) -> Any:  # noqa: ANN401 - of any shape
+def told(run: RunCommand, *arguments: str) -> Any:  # noqa: ANN401 - of any shape
     """What a command says to programs."""
     done = run("beat", *arguments, "--json")
     assert done.status == 0, done.err
     return json.loads(done.out)
 
 
-def test_entries_are_listed_with_their_task_and_period(run: Run) -> None:
+def test_entries_are_listed_with_their_task_and_period(run: RunCommand) -> None:
     shown = run("beat").out
     assert all(name in shown for name in configured())
     assert "tasks.upkeep.sweep" in shown
@@ -67,7 +67,7 @@ def test_entries_are_listed_with_their_task_and_period(run: Run) -> None:
 
 
 def test_another_period_counts_within_seconds_and_the_default_comes_back(
-    run: Run, engine: sa.Engine
+    run: RunCommand, engine: sa.Engine
 ) -> None:
     assert told(run, "set", "purge-expired", "--every", "1")["every"] == 1
     wait_for_runs(engine, "purge-expired", 3)
@@ -79,7 +79,7 @@ def test_another_period_counts_within_seconds_and_the_default_comes_back(
 
 
 def test_a_paused_entry_is_not_run_until_it_is_resumed_unless_by_hand(
-    run: Run, engine: sa.Engine
+    run: RunCommand, engine: sa.Engine
 ) -> None:
     assert told(run, "pause", "refresh-top-customers")["paused"] is True
     assert "paused" in run("beat").out
@@ -92,7 +92,7 @@ def test_a_paused_entry_is_not_run_until_it_is_resumed_unless_by_hand(
     wait_for_runs(engine, "refresh-top-customers", 2)
 
 
-def test_status_tells_of_each_entry(run: Run, engine: sa.Engine) -> None:
+def test_status_tells_of_each_entry(run: RunCommand, engine: sa.Engine) -> None:
     wait_for_runs(engine, "sweep", 1)
     told(run, "pause", "refresh-top-customers")
     parts = {each["name"]: each for each in json.loads(run("status", "--json").out)["parts"]}
@@ -102,7 +102,7 @@ def test_status_tells_of_each_entry(run: Run, engine: sa.Engine) -> None:
     assert "paused" in parts["beat refresh-top-customers"]["detail"]
 
 
-def test_an_entry_that_fails_says_why(run: Run, engine: sa.Engine) -> None:
+def test_an_entry_that_fails_says_why(run: RunCommand, engine: sa.Engine) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE update_shards RENAME TO away"))
     try:
@@ -129,7 +129,7 @@ def test_a_run_that_leaves_its_work_to_another_one_is_no_success(engine: sa.Engi
     "arguments", [("pause",), ("resume",), ("run",), ("set", "--every", "5"), ("set", "--default")]
 )
 def test_an_unknown_entry_is_one_line_that_names_the_known_ones(
-    run: Run, arguments: tuple[str, ...]
+    run: RunCommand, arguments: tuple[str, ...]
 ) -> None:
     done = run("beat", arguments[0], "sweeep", *arguments[1:])
     assert (done.status, done.out) == (2, "")
@@ -139,7 +139,7 @@ def test_an_unknown_entry_is_one_line_that_names_the_known_ones(
 @pytest.mark.parametrize(
     "arguments", [(), ("--every", "0"), ("--every", "-1"), ("--every", "5", "--default")]
 )
-def test_a_period_that_is_none_is_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
+def test_a_period_that_is_none_is_wrong_usage(run: RunCommand, arguments: tuple[str, ...]) -> None:
     assert run("beat", "set", "sweep", *arguments).status == 2
 
 

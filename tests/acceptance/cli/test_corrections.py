@@ -6,14 +6,14 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from orderworks.core.schema import customers
-from tests.support.commands import Run
-from tests.support.processes import Service
+from tests.support.commands import RunCommand
+from tests.support.processes import CeleryProcess
 
 FILE = "id;name;note\n1;Ada;x\n2;;=y\n3;Bob;z\n4;;w\n"
 
 
 def test_rejects_are_written_mended_and_imported_until_none_is_left(
-    run: Run, worker: Service, engine: sa.Engine, tmp_path: Path
+    run: RunCommand, worker: CeleryProcess, engine: sa.Engine, tmp_path: Path
 ) -> None:
     sheet = tmp_path / "bad.csv"
     (tmp_path / "all.csv").write_text(FILE, encoding="utf-8")
@@ -34,7 +34,7 @@ def test_rejects_are_written_mended_and_imported_until_none_is_left(
 
 
 def test_a_strict_import_with_a_reject_ends_with_1_and_applies_nothing(
-    run: Run, worker: Service, tmp_path: Path
+    run: RunCommand, worker: CeleryProcess, tmp_path: Path
 ) -> None:
     (tmp_path / "strict.csv").write_text("id,name\n8,Ada\n9,\n", encoding="utf-8")
     done = run("import", "strict.csv", "--kind", "customers", "--strict", "--follow")
@@ -43,7 +43,7 @@ def test_a_strict_import_with_a_reject_ends_with_1_and_applies_nothing(
 
 
 def test_a_dry_run_says_what_the_import_then_does(
-    run: Run, worker: Service, engine: sa.Engine, tmp_path: Path
+    run: RunCommand, worker: CeleryProcess, engine: sa.Engine, tmp_path: Path
 ) -> None:
     with engine.begin() as connection:
         connection.execute(sa.insert(customers), {"id": 20, "name": "Old [name]"})

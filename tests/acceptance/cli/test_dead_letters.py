@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from orderworks.core.redis import Redis
 from orderworks.core.schema import dead_updates
 from tests.support.celery_inspection import run as run_sql
-from tests.support.commands import Done, Run
+from tests.support.commands import Done, RunCommand
 
 LETTER = {
     "shard": 0,
@@ -41,7 +41,9 @@ def document(done: Done) -> Any:  # noqa: ANN401 - JSON
     return json.loads(done.out)
 
 
-def test_a_dead_update_is_shown_with_all_that_mending_it_needs(run: Run, engine: sa.Engine) -> None:
+def test_a_dead_update_is_shown_with_all_that_mending_it_needs(
+    run: RunCommand, engine: sa.Engine
+) -> None:
     bury(engine, {}, {"payload": b"\xff[red]\x1b[2J", "reason": "cannot be read: [/x]"})
     (first,) = document(run("dead", "1", "--json"))["dead"]
     assert json.loads(first["payload"]) == {"order_id": 42, "status": "paid"}
@@ -62,7 +64,7 @@ def test_a_dead_update_is_shown_with_all_that_mending_it_needs(run: Run, engine:
 
 
 def test_filters_narrow_the_list_and_what_is_left_out_is_counted(
-    run: Run, engine: sa.Engine
+    run: RunCommand, engine: sa.Engine
 ) -> None:
     bury(
         engine,
@@ -102,7 +104,11 @@ def test_filters_narrow_the_list_and_what_is_left_out_is_counted(
     ],
 )
 def test_a_replay_takes_those_that_are_named_or_left_by_the_filters(
-    run: Run, engine: sa.Engine, stream: Redis, arguments: tuple[str, ...], replayed: set[int]
+    run: RunCommand,
+    engine: sa.Engine,
+    stream: Redis,
+    arguments: tuple[str, ...],
+    replayed: set[int],
 ) -> None:
     bury(
         engine,
@@ -132,7 +138,7 @@ def test_a_replay_takes_those_that_are_named_or_left_by_the_filters(
     ],
 )
 def test_what_cannot_be_meant_replays_nothing_and_ends_with_2(
-    run: Run, engine: sa.Engine, arguments: tuple[str, ...], said: str
+    run: RunCommand, engine: sa.Engine, arguments: tuple[str, ...], said: str
 ) -> None:
     bury(engine, {})
     done = run("dead", *arguments)
@@ -143,7 +149,7 @@ def test_what_cannot_be_meant_replays_nothing_and_ends_with_2(
 
 
 def test_what_cannot_be_read_is_reported_and_the_others_are_replayed(
-    run: Run, engine: sa.Engine
+    run: RunCommand, engine: sa.Engine
 ) -> None:
     bury(engine, {"payload": b"garbage"}, {})
     done = run("dead", "--replay-all")
@@ -156,7 +162,7 @@ def test_what_cannot_be_read_is_reported_and_the_others_are_replayed(
 
 
 def test_a_replay_that_a_server_ends_says_how_far_it_came(
-    run: Run, engine: sa.Engine, stream: Redis
+    run: RunCommand, engine: sa.Engine, stream: Redis
 ) -> None:
     bury(engine, {}, {"payload": b'{"order_id":7,"status":"paid"}'})
     stream.set("orders:updates:{1}", "no stream")

@@ -16,7 +16,7 @@ import pytest
 from orderworks.core.settings import Settings
 from orderworks_app.embedded.home import open_home
 from orderworks_app.embedded.ports import LOOPBACK, port_of
-from tests.support.commands import Run
+from tests.support.commands import RunCommand
 from tests.support.processes import eventually
 
 COMMAND = (sys.executable, "-m", "orderworks_app", "gateway")
@@ -63,7 +63,7 @@ def test_it_answers_and_ends_in_good_order(settings: Settings, port: int, worker
     assert not answers(address)
 
 
-def test_off_the_loopback_it_needs_a_token(run: Run, port: int) -> None:
+def test_off_the_loopback_it_needs_a_token(run: RunCommand, port: int) -> None:
     everywhere = ("--host", "0.0.0.0", "--port", str(port))  # noqa: S104 - what is tested
     refused = run("gateway", *everywhere)
     assert refused.status == 2
@@ -84,7 +84,9 @@ def followed(address: str, token: str, path: str) -> Iterator[Iterator[str]]:
         yield lines
 
 
-def test_a_stream_of_events_ends_soon_after_its_token_is_revoked(run: Run, port: int) -> None:
+def test_a_stream_of_events_ends_soon_after_its_token_is_revoked(
+    run: RunCommand, port: int
+) -> None:
     """One that tells something each second, and one on which nothing happens."""
     address, scopes = f"http://{LOOPBACK}:{port}", ("--scope", "read", "--scope", "enqueue")
     with started("--port", str(port)):
@@ -110,7 +112,7 @@ def test_a_stream_of_events_ends_soon_after_its_token_is_revoked(run: Run, port:
             assert next(line for line in others if line.startswith(": "))
 
 
-def test_tokens_are_made_listed_and_revoked(run: Run) -> None:
+def test_tokens_are_made_listed_and_revoked(run: RunCommand) -> None:
     token = run("token", "create", "a", "--scope", "read", "--scope", "enqueue").out.strip()
     assert token.startswith("ow_")
     assert run("token", "create", "a", "--scope", "read").status == 2

@@ -21,10 +21,10 @@ from orderworks.core.schema import import_rejects, imports
 from orderworks.core.settings import Settings
 from orderworks.imports import chunk_claims
 from orderworks.imports.importer import Importer
-from orderworks.imports.progress import mirror, read_progress, rehearsed_summary
+from orderworks.imports.progress import dry_run_summary, publish_progress, read_progress
 from orderworks.imports.spool import Spool
 from tests.support.celery_inspection import messages
-from tests.support.commands import Run
+from tests.support.commands import RunCommand
 from tests.support.processes import eventually
 
 WOULD = {
@@ -58,7 +58,7 @@ def content(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def accepted(run: Run, content: str) -> str:
+def accepted(run: RunCommand, content: str) -> str:
     """The id of an accepted import that nobody planned."""
     done = run("import", content, "--kind", "customers", "--json")
     answer = json.loads(done.out)
@@ -86,7 +86,9 @@ def started(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_it_is_paused_resumed_and_cancelled(run: Run, planned: str, settings: Settings) -> None:
+def test_it_is_paused_resumed_and_cancelled(
+    run: RunCommand, planned: str, settings: Settings
+) -> None:
     paused = run("pause", planned)
     assert (paused.status, f"Import {planned} of customers.csv: paused" in paused.out) == (0, True)
     nudged = messages(settings, Queue.IMPORTS)
@@ -97,7 +99,7 @@ def test_it_is_paused_resumed_and_cancelled(run: Run, planned: str, settings: Se
 
 
 def test_what_was_given_up_is_tried_again(
-    run: Run, planned: str, engine: sa.Engine, settings: Settings
+    run: RunCommand, planned: str, engine: sa.Engine, settings: Settings
 ) -> None:
     with engine.begin() as connection:
         chunk_claims.quarantine_chunk(connection, planned, 1, "the disk was full")
@@ -109,7 +111,9 @@ def test_what_was_given_up_is_tried_again(
     assert messages(settings, Queue.IMPORTS) == nudged + 1
 
 
-def test_what_its_state_does_not_allow_is_one_line_and_status_1(run: Run, planned: str) -> None:
+def test_what_its_state_does_not_allow_is_one_line_and_status_1(
+    run: RunCommand, planned: str
+) -> None:
     for command, possible in (
         ("resume", "only a paused one can be resumed"),
         ("retry", "only chunks that were given up can be tried again"),
@@ -120,7 +124,9 @@ def test_what_its_state_does_not_allow_is_one_line_and_status_1(run: Run, planne
 
 
 @pytest.mark.parametrize("command", ["pause", "resume", "cancel", "retry", "rejects"])
-def test_before_it_is_planned_it_says_to_try_again(run: Run, accepted: str, command: str) -> None:
+def test_before_it_is_planned_it_says_to_try_again(
+    run: RunCommand, accepted: str, command: str
+) -> None:
     done = run(command, accepted)
     assert done.status == 1
     assert f"import {accepted} is accepted and not planned yet; try again in a moment" in done.err
@@ -129,7 +135,7 @@ def test_before_it_is_planned_it_says_to_try_again(run: Run, accepted: str, comm
 
 
 def test_the_same_content_is_answered_by_its_first_import(
-    run: Run, accepted: str, content: str
+    run: RunCommand, accepted: str, content: str
 ) -> None:
     done = run("import", content, "--kind", "customers")
     assert done.out == (
@@ -150,7 +156,7 @@ def test_the_same_content_is_answered_by_its_first_import(
     assert (answer["kind"], answer["rows"], answer["bytes"] > 0) == ("customers", None, True)
 
 
-def test_the_list_says_that_it_is_not_all(run: Run, engine: sa.Engine) -> None:
+def test_the_list_says_that_it_is_not_all(run: RunCommand, engine: sa.Engine) -> None:
     text = dict.fromkeys(("source", "delimiter", "sha256"), "x")
     common = {**text, "kind": "orders", "mapping": {}, "header": [], "bytes": 1, "version": 1}
     rows = [
@@ -173,14 +179,14 @@ def test_the_list_says_that_it_is_not_all(run: Run, engine: sa.Engine) -> None:
     )
 
 
-def test_following_no_import_is_wrong_usage(run: Run) -> None:
+def test_following_no_import_is_wrong_usage(run: RunCommand) -> None:
     done = run("imports", "--follow")
     assert (done.status, done.out) == (2, "")
     assert done.err == "orderworks: --follow shows one import: give its id\n"
 
 
 def test_a_parent_that_redis_forgot_is_found_in_the_ledger(
-    run: Run, importer: Importer, stream: Redis, tmp_path: Path
+    run: RunCommand, importer: Importer, stream: Redis, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.csv").write_text(f"id,mail\nx,{uuid4()}\n", encoding="utf-8")
     command = ("import", "bad.csv", "--kind", "customers", "--map", "name=mail", "--json")
@@ -193,7 +199,7 @@ def test_a_parent_that_redis_forgot_is_found_in_the_ledger(
     assert json.loads(done.out)["mapping"] == {"id": "id", "name": "mail", "line": "line"}
 
 
-def test_a_terminal_is_told_that_it_is_read(run: Run, folder: Path) -> None:
+def test_a_terminal_is_told_that_it_is_read(run: RunCommand, folder: Path) -> None:
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "orderworks_app", "import", "-", "--kind", "customers"]
     try:
@@ -211,7 +217,9 @@ def test_a_terminal_is_told_that_it_is_read(run: Run, folder: Path) -> None:
     )
 
 
-def test_a_file_comes_from_standard_input_too(run: Run, settings: Settings, folder: Path) -> None:
+def test_a_file_comes_from_standard_input_too(
+    run: RunCommand, settings: Settings, folder: Path
+) -> None:
     command = [
         sys.executable,
         "-m",
@@ -229,7 +237,7 @@ def test_a_file_comes_from_standard_input_too(run: Run, settings: Settings, fold
     assert manifest.bytes == len(text)
 
 
-def test_no_standard_input_is_wrong_usage(run: Run) -> None:
+def test_no_standard_input_is_wrong_usage(run: RunCommand) -> None:
     command = f"exec {sys.executable} -m orderworks_app import - <&-"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
@@ -237,7 +245,7 @@ def test_no_standard_input_is_wrong_usage(run: Run) -> None:
 
 
 def test_a_preset_says_what_is_not_given(
-    run: Run, content: str, settings: Settings, tmp_path: Path
+    run: RunCommand, content: str, settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "presets.toml").write_text("[crm]\nkind = 'customers'\nstrict = true\n")
     done = run("import", content, "--preset", "crm", "--json", IMPORT_PRESETS="presets.toml")
@@ -261,14 +269,14 @@ def test_a_preset_says_what_is_not_given(
     ],
 )
 def test_what_makes_no_sense_is_one_line_and_status_2(
-    run: Run, content: str, options: tuple[str, ...], said: str
+    run: RunCommand, content: str, options: tuple[str, ...], said: str
 ) -> None:
     done = run("import", content, *options)
     assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)
     assert said in done.err
 
 
-def test_rejects_are_a_sheet_to_mend(run: Run, planned: str, engine: sa.Engine) -> None:
+def test_rejects_are_a_sheet_to_mend(run: RunCommand, planned: str, engine: sa.Engine) -> None:
     rejected = {"import_id": planned, "column": "name", "code": "missing", "reason": "a reason"}
     rows = [
         {"line": 2, "raw": "1,=A", "mended_by": None},
@@ -293,7 +301,7 @@ def test_rejects_are_a_sheet_to_mend(run: Run, planned: str, engine: sa.Engine) 
 
 
 def test_a_running_import_says_how_far_it_is_and_what_holds_it_up(
-    run: Run, planned: str, stream: Redis
+    run: RunCommand, planned: str, stream: Redis
 ) -> None:
     done = run("imports", planned)
     assert "So far 0 of 7 rows, 0.0 of 0.0 MB, 0 of 3 chunks." in done.out
@@ -306,7 +314,7 @@ def test_a_running_import_says_how_far_it_is_and_what_holds_it_up(
     stream.delete(keys.update_stream(0))
 
 
-def test_following_an_import_ends_with_it(run: Run, planned: str, folder: Path) -> None:
+def test_following_an_import_ends_with_it(run: RunCommand, planned: str, folder: Path) -> None:
     with started("imports", planned, "--follow", "--json", folder=folder.parent) as following:
         assert run("cancel", planned).status == 0
         out, _err = following.communicate(timeout=30)
@@ -329,14 +337,14 @@ def end_dry_run(stream: Redis) -> Callable[[], str]:
         summary = eventually(waiting, 20)
         assert summary
         ended = {"status": "done", "steps": 1, "rows": 4, "would": WOULD}
-        mirror(stream, {**summary, **ended})
+        publish_progress(stream, {**summary, **ended})
         return str(summary["id"])
 
     return end
 
 
 def test_a_dry_run_waits_and_prints_what_would_be(
-    run: Run, content: str, end_dry_run: Callable[[], str], tmp_path: Path
+    run: RunCommand, content: str, end_dry_run: Callable[[], str], tmp_path: Path
 ) -> None:
     command = ("import", content, "--kind", "customers", "--dry-run")
     with started(*command, folder=tmp_path) as waiting:
@@ -386,12 +394,12 @@ def test_a_dry_run_that_fails_says_why_and_ends_with_1(
     content: str, importer: Importer, tmp_path: Path, shown: tuple[str, ...]
 ) -> None:
     command = ("import", content, "--kind", "customers", "--dry-run", *shown)
-    before = set(importer.spool.waiting())
+    before = set(importer.spool.list_waiting())
     with started(*command, folder=tmp_path) as waiting:
-        (import_id,) = eventually(lambda: set(importer.spool.waiting()) - before, 20)
+        (import_id,) = eventually(lambda: set(importer.spool.list_waiting()) - before, 20)
         manifest = importer.spool.manifest(import_id)
         assert manifest
-        mirror(importer.stream, rehearsed_summary(manifest, None, "the file is odd"))
+        publish_progress(importer.stream, dry_run_summary(manifest, None, "the file is odd"))
         out, err = waiting.communicate(timeout=30)
     assert (waiting.returncode, err) == (1, "")
     assert "the file is odd" in out
@@ -400,12 +408,12 @@ def test_a_dry_run_that_fails_says_why_and_ends_with_1(
 
 
 def test_an_import_that_is_followed_and_not_done_ends_with_1(
-    run: Run, content: str, importer: Importer, tmp_path: Path
+    run: RunCommand, content: str, importer: Importer, tmp_path: Path
 ) -> None:
     command = ("import", content, "--kind", "customers", "--follow", "--json")
-    before = set(importer.spool.waiting())
+    before = set(importer.spool.list_waiting())
     with started(*command, folder=tmp_path) as following:
-        (import_id,) = eventually(lambda: set(importer.spool.waiting()) - before, 20)
+        (import_id,) = eventually(lambda: set(importer.spool.list_waiting()) - before, 20)
         importer.plan(import_id)
         assert run("cancel", import_id).status == 0
         out, _err = following.communicate(timeout=30)

@@ -16,9 +16,9 @@ from orderworks.core.schema import rollup_checks
 from orderworks.core.settings import Settings
 from orderworks.reports.refresh import refresh
 from tests.support.celery_inspection import run as run_sql
-from tests.support.commands import Run
+from tests.support.commands import RunCommand
 from tests.support.oracle import Rows, write_orders
-from tests.support.processes import Service, eventually
+from tests.support.processes import CeleryProcess, eventually
 
 STATUSES = ("new", "paid", "refunded", "cancelled")
 ROWS: Rows = {key: (1 + key % 7, STATUSES[key % 4], Decimal(key), 0) for key in range(1, 81)}
@@ -36,7 +36,7 @@ def _seeded(settings: Settings, admin: sa.Engine) -> None:
 
 
 @pytest.fixture
-def right(run: Run, engine: sa.Engine, cache: Redis) -> None:
+def right(run: RunCommand, engine: sa.Engine, cache: Redis) -> None:
     """Rollups that are right, with `cancelled` uncounted and the log folded."""
     assert refresh(engine, cache, lambda ids: cached.invalidate(cache, ids), depth=10)
     assert run("rebuild").status == 0
@@ -55,21 +55,23 @@ def checks(engine: sa.Engine) -> Callable[[], Checks]:
     return read
 
 
-def part(run: Run, name: str, **environment: str) -> dict[str, Any]:
+def part(run: RunCommand, name: str, **environment: str) -> dict[str, Any]:
     """What `orderworks status` says of a part."""
     parts = json.loads(run("status", "--json", **environment).out)["parts"]
     found: dict[str, Any] = next(each for each in parts if each["name"] == name)
     return found
 
 
-def test_it_says_that_nothing_drifted(run: Run, right: None) -> None:
+def test_it_says_that_nothing_drifted(run: RunCommand, right: None) -> None:
     done = run("rebuild")
     assert (done.status, done.err) == (0, "")
     assert "Compared 60 orders of 7 customers: no drift." in done.out
     assert "no drift" in part(run, "rollups")["detail"]
 
 
-def test_it_counts_what_drifted_and_mends_it(run: Run, right: None, engine: sa.Engine) -> None:
+def test_it_counts_what_drifted_and_mends_it(
+    run: RunCommand, right: None, engine: sa.Engine
+) -> None:
     run_sql(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id < 3")
     for _twice in range(2):
         found = run("rebuild", "--check")
@@ -96,7 +98,7 @@ def test_it_counts_what_drifted_and_mends_it(run: Run, right: None, engine: sa.E
 
 
 def test_other_statuses_are_told_and_put_in_force_by_a_rebuild(
-    run: Run, right: None, engine: sa.Engine
+    run: RunCommand, right: None, engine: sa.Engine
 ) -> None:
     other = {"UNCOUNTED_STATUSES": "cancelled,refunded"}
     told = part(run, "rollups", **other)
@@ -119,7 +121,7 @@ def test_other_statuses_are_told_and_put_in_force_by_a_rebuild(
     assert json.loads(everything.out)["orders"] == len(ROWS)
 
 
-def test_a_status_that_no_order_can_have_is_a_wrong_setting(run: Run) -> None:
+def test_a_status_that_no_order_can_have_is_a_wrong_setting(run: RunCommand) -> None:
     done = run("rebuild", UNCOUNTED_STATUSES="cancelled,,refunded")
     assert done.status == 2
     assert done.err.startswith("orderworks: UNCOUNTED_STATUSES: give statuses of 1 to 64")
@@ -129,7 +131,7 @@ def test_what_beat_asks_for_is_done_once_and_told(
     right: None,
     settings: Settings,
     engine: sa.Engine,
-    worker: Service,
+    worker: CeleryProcess,
     checks: Callable[[], Checks],
 ) -> None:
     run_sql(engine, "UPDATE customer_totals SET total = total + 1 WHERE customer_id > 4")

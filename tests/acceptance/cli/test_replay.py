@@ -13,13 +13,13 @@ from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.support.celery_inspection import is_drained
 from tests.support.celery_inspection import run as run_sql
-from tests.support.commands import Run
+from tests.support.commands import RunCommand
 from tests.support.oracle import read_orders, read_verdicts, write_orders
-from tests.support.processes import Service, eventually, worker_and_beat
+from tests.support.processes import CeleryProcess, eventually, worker_and_beat
 
 
 @pytest.fixture(scope="module", autouse=True)
-def impatient(settings: Settings, folder: Path) -> Iterator[Service]:
+def impatient(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
     """A worker that gives an update up after its second attempt, and beat."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNKNOWN_ORDER_PATIENCE", "0")
@@ -28,7 +28,7 @@ def impatient(settings: Settings, folder: Path) -> Iterator[Service]:
 
 
 def test_what_died_of_an_unknown_customer_is_replayed_and_overwrites_nothing_newer(
-    engine: sa.Engine, settings: Settings, run: Run
+    engine: sa.Engine, settings: Settings, run: RunCommand
 ) -> None:
     def dead(*filters: str) -> int:
         return int(json.loads(run("dead", "--json", *filters).out)["total"])

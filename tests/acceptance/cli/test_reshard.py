@@ -7,18 +7,18 @@ import sqlalchemy as sa
 
 from orderworks.core.locks import Lock, try_lock
 from orderworks.core.settings import Settings
-from tests.support.commands import Run
+from tests.support.commands import RunCommand
 from tests.support.oracle import read_orders, write_orders
-from tests.support.processes import Service, eventually
+from tests.support.processes import CeleryProcess, eventually
 
 
 @pytest.fixture(autouse=True)
-def _at_work(worker_with_beat: Service) -> None:
+def _at_work(worker_with_beat: CeleryProcess) -> None:
     """A worker and beat, with the number of shards that is the default."""
 
 
 def test_a_running_system_is_spread_over_more_shards_and_fewer(
-    run: Run, engine: sa.Engine, settings: Settings, worker_with_beat: Service
+    run: RunCommand, engine: sa.Engine, settings: Settings, worker_with_beat: CeleryProcess
 ) -> None:
     write_orders(engine, {key: (1, "new", Decimal(1), 0) for key in range(1, 9)})
     assert settings.update_shards == 2
@@ -39,7 +39,7 @@ def test_a_running_system_is_spread_over_more_shards_and_fewer(
     eventually(lambda: read_orders(engine)[3][2] == 5, 20)
 
 
-def test_what_cannot_be_resharded_says_why(run: Run, engine: sa.Engine) -> None:
+def test_what_cannot_be_resharded_says_why(run: RunCommand, engine: sa.Engine) -> None:
     with engine.begin() as other:
         assert try_lock(other, Lock.RESHARD)
         done = run("reshard", "3")

@@ -35,7 +35,7 @@ from tests.support.stack_process import wait_until
 from worker import broker_heartbeat, heartbeat
 from worker.beat import entries as schedule
 
-Process = subprocess.Popen[bytes]
+ServiceProcessHandle = subprocess.Popen[bytes]
 
 WORKERS = ("worker-updates", "worker-imports")
 BEATING = (*WORKERS, "beat")
@@ -53,7 +53,7 @@ def composition(tmp_path: Path) -> Composition:
 
 
 @pytest.fixture
-def valkeys(composition: Composition) -> Iterator[dict[str, Process]]:
+def valkeys(composition: Composition) -> Iterator[dict[str, ServiceProcessHandle]]:
     """Broker, stream and cache, as the file has them."""
     with running(composition, "valkey", "cache") as processes:
         yield processes
@@ -80,7 +80,7 @@ def migrated(composition: Composition, database: sa.Engine) -> sa.Engine:
 
 
 @contextmanager
-def running(composition: Composition, *services: str) -> Iterator[dict[str, Process]]:
+def running(composition: Composition, *services: str) -> Iterator[dict[str, ServiceProcessHandle]]:
     """Start services side by side and wait until all are healthy."""
     with ExitStack() as block:
         processes = {name: block.enter_context(composition.running(name)) for name in services}
@@ -94,7 +94,7 @@ def wait_until_healthy(composition: Composition, name: str) -> None:
 
 
 @contextmanager
-def frozen(process: Process) -> Iterator[None]:
+def frozen(process: ServiceProcessHandle) -> Iterator[None]:
     process.send_signal(signal.SIGSTOP)
     wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, 5)
     try:
@@ -139,7 +139,7 @@ def test_a_valkey_keeps_what_it_must_lets_in_whom_it_must_and_shows_when_it_hang
 
 
 def test_the_services_turn_healthy_do_their_work_and_end_in_time(
-    composition: Composition, valkeys: dict[str, Process], migrated: sa.Engine
+    composition: Composition, valkeys: dict[str, ServiceProcessHandle], migrated: sa.Engine
 ) -> None:
     assert valkeys
     composition.add("standby", "beat")
@@ -155,7 +155,7 @@ def test_the_services_turn_healthy_do_their_work_and_end_in_time(
 
 
 def test_the_gateway_turns_healthy_takes_an_update_and_ends_in_time(
-    composition: Composition, valkeys: dict[str, Process], migrated: sa.Engine
+    composition: Composition, valkeys: dict[str, ServiceProcessHandle], migrated: sa.Engine
 ) -> None:
     with migrated.begin() as connection:
         token = create_token(connection, "shop", [Scope.ENQUEUE])
@@ -235,7 +235,7 @@ def refusals(composition: Composition) -> list[str]:
 
 
 def test_health_checks_see_frozen_services_and_a_frozen_broker(
-    composition: Composition, valkeys: dict[str, Process], migrated: sa.Engine
+    composition: Composition, valkeys: dict[str, ServiceProcessHandle], migrated: sa.Engine
 ) -> None:
     composition.add(THREADS, "worker-imports", "--pool=threads", "--hostname=threads@%h")
     with running(composition, *SERVICES, THREADS) as processes:
@@ -264,13 +264,16 @@ def assert_beats_on(composition: Composition, name: str) -> None:
     """It goes on to beat though it has asked for no message since longer than it may be silent."""
     file, now = composition.heartbeat(name), time.time()
     wait_until(
-        lambda: file.stat().st_mtime > now + broker_heartbeat.SILENCE + heartbeat.INTERVAL, 20
+        lambda: file.stat().st_mtime > now + broker_heartbeat.MAX_SILENCE + heartbeat.INTERVAL, 20
     )
 
 
 def assert_stops_to_beat(composition: Composition, name: str) -> None:
     """No beat comes any more, and the health check sees it when that has lasted."""
-    file, silence = composition.heartbeat(name), broker_heartbeat.SILENCE + 2 * heartbeat.INTERVAL
+    file, silence = (
+        composition.heartbeat(name),
+        broker_heartbeat.MAX_SILENCE + 2 * heartbeat.INTERVAL,
+    )
     wait_until(lambda: time.time() - file.stat().st_mtime > silence, 20)
     make_old(file)
     assert not composition.is_healthy(name), name
@@ -278,7 +281,7 @@ def assert_stops_to_beat(composition: Composition, name: str) -> None:
 
 def make_old(file: Path) -> None:
     """Let the last beat have been so long ago that the process counts as dead."""
-    then = time.time() - heartbeat.PATIENCE - 1
+    then = time.time() - heartbeat.MAX_AGE - 1
     os.utime(file, (then, then))
 
 

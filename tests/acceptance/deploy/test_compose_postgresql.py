@@ -14,7 +14,7 @@ import pytest
 
 from orderworks_app.embedded.binaries import postgresql_binaries
 from orderworks_app.embedded.ports import LOOPBACK
-from orderworks_app.embedded.unix_user import system_account
+from orderworks_app.embedded.unix_user import system_user
 from tests.support.compose_processes import Composition, free_ports
 from tests.support.processes import ROOT
 from tests.support.stack_process import wait_until
@@ -25,7 +25,7 @@ def composition() -> Iterator[Composition]:
     """The service in a folder that its account can reach: it refuses to run as root."""
     folder = Path(tempfile.mkdtemp(prefix="orderworks-test-"))
     folder.chmod(0o711)
-    account = system_account() if os.geteuid() == 0 else None
+    account = system_user() if os.geteuid() == 0 else None
     yield Composition(folder, free_ports("postgres"), account)
     shutil.rmtree(folder)
 

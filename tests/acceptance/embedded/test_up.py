@@ -22,7 +22,7 @@ from orderworks_app.embedded.home import open_home
 from orderworks_app.embedded.passwords import passwords_of
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.stack import SERVERS, discard, running_stack
-from orderworks_app.embedded.unix_user import OUTSIDE, Account, can_reach
+from orderworks_app.embedded.unix_user import SYSTEM_DATA_FOLDER, UnixUser, can_reach
 from tests.support.processes import ROOT
 from tests.support.stack_process import bare_environment, new_home, processes_of, up, wait_until
 
@@ -209,7 +209,7 @@ def test_root_opens_no_folder_for_the_server(tmp_path: Path) -> None:
     try:
         with running_stack(home, SERVERS) as stack:
             assert one_value(stack.environment["DATABASE_URL"], "SELECT 1") == 1
-            outside = OUTSIDE / passwords_of(open_home(home)).home_id
+            outside = SYSTEM_DATA_FOLDER / passwords_of(open_home(home)).home_id
             assert (outside / "postgresql" / "PG_VERSION").exists()
         assert [stat.S_IMODE(folder.stat().st_mode) for folder in parents] == before
     finally:
@@ -244,7 +244,7 @@ def python_of_nobody(folder: Path) -> tuple[str, dict[str, str]]:
 
 def reachable(source: Path, link: Path, *unneeded: str) -> Path:
     """The folder itself, or if `nobody` cannot reach it, the same files linked where it can."""
-    if can_reach(Account("nobody", NOBODY, NOBODY), source):
+    if can_reach(UnixUser("nobody", NOBODY, NOBODY), source):
         return source
     ignored = shutil.ignore_patterns(*unneeded)
     return Path(shutil.copytree(source, link, copy_function=link_or_copy, ignore=ignored))

@@ -7,31 +7,31 @@ import sqlalchemy as sa
 
 from orderworks.core.schema import customers, orders
 from orderworks.core.settings import Settings
-from tests.support.doc_blocks import walk
+from tests.support.doc_blocks import run_blocks
 from tests.support.gateways import running_gateway
-from tests.support.processes import Service, eventually
+from tests.support.processes import CeleryProcess, eventually
 
 
 def test_the_walk_in_the_documentation_goes_where_it_says(
-    settings: Settings, engine: sa.Engine, worker: Service, tmp_path: Path
+    settings: Settings, engine: sa.Engine, worker: CeleryProcess, tmp_path: Path
 ) -> None:
     assert worker.process.poll() is None
     empty(engine)
     with engine.begin() as connection:
         connection.execute(sa.insert(customers).values(id=7, name="Seven"))
     with running_gateway(settings) as address:
-        walk("docs/gateway.md", address, tmp_path)
+        run_blocks("docs/gateway.md", address, tmp_path)
     wanted = [(42, "sent", Decimal("19.99")), (43, "new", Decimal("5.00"))]
     eventually(lambda: found(engine) == wanted, within=30)
 
 
 def test_the_walk_with_files_goes_where_it_says(
-    settings: Settings, engine: sa.Engine, worker: Service, tmp_path: Path
+    settings: Settings, engine: sa.Engine, worker: CeleryProcess, tmp_path: Path
 ) -> None:
     assert worker.process.poll() is None
     empty(engine)
     with running_gateway(settings) as address:
-        walk("docs/gateway-reads.md", address, tmp_path)
+        run_blocks("docs/gateway-reads.md", address, tmp_path)
     assert found(engine) == [(42, "new", Decimal("19.99")), (43, "new", Decimal("5.00"))]
 
 

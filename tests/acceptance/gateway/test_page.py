@@ -22,7 +22,7 @@ from tests.support.browser import PHONE, Browser, Installed, find_browser, runni
 from tests.support.celery_inspection import run as run_sql
 from tests.support.gateways import running_gateway
 from tests.support.oracle import read_orders
-from tests.support.processes import Service, eventually
+from tests.support.processes import CeleryProcess, eventually
 from tests.support.tcp_proxy import link_to
 
 CHUNK = 500
@@ -62,7 +62,7 @@ def settings(
 
 
 @pytest.fixture(scope="module")
-def address(settings: Settings, worker_with_beat: Service) -> Iterator[str]:
+def address(settings: Settings, worker_with_beat: CeleryProcess) -> Iterator[str]:
     """The page's."""
     with running_gateway(settings) as gateway:
         yield f"{gateway}/"

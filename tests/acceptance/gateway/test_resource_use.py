@@ -19,7 +19,7 @@ import pytest
 from orderworks.core.settings import Settings
 from orderworks_app.embedded.home import open_home
 from orderworks_app.embedded.ports import LOOPBACK, port_of
-from orderworks_app.gateway.server import GRACE
+from orderworks_app.gateway.server import SHUTDOWN_GRACE
 from tests.support.processes import eventually
 
 STREAMS = 1000
@@ -181,4 +181,6 @@ def test_streams_end_in_good_order_when_the_gateway_stops(
         process.send_signal(number)
         assert all(line.partition(":")[0] in ("", "event", "id", "data") for line in lines)
     process.wait(timeout=20)
-    assert time.monotonic() - began < GRACE, "it waited for the streams until its patience ended"
+    assert time.monotonic() - began < SHUTDOWN_GRACE, (
+        "it waited for the streams until its patience ended"
+    )

@@ -23,9 +23,9 @@ from producer import Producer
 from tests.support.celery_inspection import is_drained, messages, waiting
 from tests.support.celery_inspection import run as run_sql
 from tests.support.chunk_locks import AT_A_ROW, attempts, chunks_at_work, held_by, orders_taken
-from tests.support.commands import Run
+from tests.support.commands import RunCommand
 from tests.support.oracle import read_orders, write_orders
-from tests.support.processes import Service, eventually, running_worker
+from tests.support.processes import CeleryProcess, eventually, running_worker
 
 CHUNK = 600
 """More rows than the database may refuse one by one before a chunk is given up."""
@@ -65,7 +65,7 @@ class File:
 
 
 @pytest.fixture(scope="module")
-def worker(settings: Settings, folder: Path) -> Iterator[Service]:
+def worker(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
     """A worker of two processes, small chunks, and little patience with updates that wait."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IMPORT_CHUNK_ROWS", str(CHUNK))
@@ -88,7 +88,7 @@ def file() -> File:
 
 
 @pytest.fixture
-def send(run: Run, worker: Service, tmp_path: Path) -> Import:
+def send(run: RunCommand, worker: CeleryProcess, tmp_path: Path) -> Import:
     """Import a text with the command; the import's id."""
 
     def accept(text: str, *options: str) -> str:
@@ -101,7 +101,7 @@ def send(run: Run, worker: Service, tmp_path: Path) -> Import:
 
 
 @pytest.fixture
-def shown(run: Run) -> Shown:
+def shown(run: RunCommand) -> Shown:
     """What `orderworks imports ID` says of an import."""
 
     def show(import_id: str, *options: str) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def shown(run: Run) -> Shown:
 
 
 @pytest.fixture
-def all_looked_at(worker: Service) -> Wait:
+def all_looked_at(worker: CeleryProcess) -> Wait:
     """Wait until the worker has dealt with so many messages to load a chunk since the test began."""
     eventually(lambda: loads(worker, "received") == loads(worker, ENDED), 20, "earlier ones")
     before = loads(worker, ENDED)
@@ -123,7 +123,7 @@ def all_looked_at(worker: Service) -> Wait:
     return wait
 
 
-def loads(worker: Service, how: str) -> int:
+def loads(worker: CeleryProcess, how: str) -> int:
     """Of how many messages to load a chunk the log says that."""
     return len(re.findall(rf"load_chunk\[[^]]+\] {how}", worker.said()))
 
@@ -139,7 +139,7 @@ def both_at_work(engine: sa.Engine, import_id: str) -> bool:
 
 
 def test_a_paused_import_ends_the_chunks_at_work_starts_no_other_and_is_whole_when_resumed(
-    run: Run, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
+    run: RunCommand, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
 ) -> None:
     with held_by(engine, orders_taken(file.chunk(0)[-1], file.chunk(1)[-1])):
         import_id = send(file.text())
@@ -163,7 +163,7 @@ def test_a_paused_import_ends_the_chunks_at_work_starts_no_other_and_is_whole_wh
 
 
 def test_a_cancelled_import_ends_the_chunks_at_work_loads_no_other_and_nobody_waits_for_it(
-    run: Run, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
+    run: RunCommand, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
 ) -> None:
     with ThreadPoolExecutor(1) as pool, Producer.from_settings() as producer, ExitStack() as held:
         held.enter_context(held_by(engine, orders_taken(file.chunk(0)[0], file.chunk(1)[0])))
@@ -191,7 +191,7 @@ def shown_before(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_chunk_that_the_database_refused_is_loaded_by_a_retry_when_the_cause_is_gone(
-    run: Run, send: Import, shown: Shown, engine: sa.Engine, file: File
+    run: RunCommand, send: Import, shown: Shown, engine: sa.Engine, file: File
 ) -> None:
     refused = file.chunk(2)
     rule = f"CHECK (id NOT BETWEEN {refused[0]} AND {refused[-1]})"
@@ -213,7 +213,7 @@ def test_a_chunk_that_the_database_refused_is_loaded_by_a_retry_when_the_cause_i
 
 
 def test_chunks_whose_data_were_away_are_loaded_by_a_retry_when_they_are_back(
-    run: Run, send: Import, shown: Shown, engine: sa.Engine, file: File, settings: Settings
+    run: RunCommand, send: Import, shown: Shown, engine: sa.Engine, file: File, settings: Settings
 ) -> None:
     with held_by(engine, orders_taken(file.chunk(0)[0], file.chunk(1)[0])):
         import_id = send(file.text())
@@ -231,7 +231,7 @@ def test_chunks_whose_data_were_away_are_loaded_by_a_retry_when_they_are_back(
 
 
 def test_what_has_ended_can_neither_be_paused_resumed_cancelled_nor_retried(
-    run: Run, send: Import, shown: Shown, file: File
+    run: RunCommand, send: Import, shown: Shown, file: File
 ) -> None:
     import_id = send(file.text())
     assert shown(import_id, "--follow")["status"] == "done"
@@ -243,7 +243,7 @@ def test_what_has_ended_can_neither_be_paused_resumed_cancelled_nor_retried(
 
 
 def test_more_rejects_than_allowed_stop_the_import_and_it_says_what_was_applied(
-    run: Run, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
+    run: RunCommand, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
 ) -> None:
     bad = 5
     with held_by(engine, orders_taken(file.chunk(1)[0])):
@@ -291,7 +291,7 @@ def test_customers_that_orders_name_are_made_where_that_is_asked_for(
 
 
 def test_a_strict_file_is_imported_as_a_whole_once_its_last_bad_row_is_mended(
-    run: Run, engine: sa.Engine, file: File, worker: Service, tmp_path: Path
+    run: RunCommand, engine: sa.Engine, file: File, worker: CeleryProcess, tmp_path: Path
 ) -> None:
     command = ("import", "strict.csv", "--strict", "--follow", "--json")
     (tmp_path / "strict.csv").write_text(file.text(lambda place: "x" if place == ROWS - 1 else 5))
@@ -317,8 +317,8 @@ def test_chunks_wait_while_updates_wait_and_load_once_they_are_applied(
         assert app.control.cancel_consumer(Queue.UPDATES.value, reply=True, limit=1, timeout=5)
         with Producer.from_settings() as producer:
             producer.update(OrderUpdate(order_id=1, status="waits"))
-        with Imports.of_environment() as imports:
-            eventually(imports.wait_for_updates, 5, "the update is not old")
+        with Imports.from_environment() as imports:
+            eventually(imports.are_held_back, 5, "the update is not old")
         import_id = send(file.text())
         # Each of the four goes back to the end of the queue, and comes again.
         all_looked_at(3 * CHUNKS)

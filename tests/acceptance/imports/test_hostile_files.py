@@ -23,8 +23,8 @@ from orderworks.core.routing import QUEUE_OF, TaskName
 from orderworks.core.schema import customers
 from orderworks.core.settings import Settings
 from producer import Producer
-from tests.support.commands import Done, Run
-from tests.support.processes import Service, eventually, pool_children
+from tests.support.commands import Done, RunCommand
+from tests.support.processes import CeleryProcess, eventually, pool_children
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -113,13 +113,13 @@ def _seeded(settings: Settings) -> None:
 
 
 @pytest.fixture(scope="module")
-def children(worker: Service) -> list[int]:
+def children(worker: CeleryProcess) -> list[int]:
     """The processes that the module begins with."""
     return sorted(pool_children(worker))
 
 
 @pytest.fixture(autouse=True)
-def _the_same_worker_goes_on(worker: Service, children: list[int]) -> Iterator[None]:
+def _the_same_worker_goes_on(worker: CeleryProcess, children: list[int]) -> Iterator[None]:
     """After each test: no process of the worker was lost or is bloated, and a good file is imported."""
     yield
     with Producer.from_settings() as producer:
@@ -130,7 +130,7 @@ def _the_same_worker_goes_on(worker: Service, children: list[int]) -> Iterator[N
 
 
 @pytest.fixture
-def bring(run: Run, tmp_path: Path) -> Import:
+def bring(run: RunCommand, tmp_path: Path) -> Import:
     """Import a file and wait for its end; what became of it."""
 
     def bring_file(name: str, content: bytes, *options: str) -> Summary:
@@ -143,7 +143,7 @@ def bring(run: Run, tmp_path: Path) -> Import:
 
 
 @pytest.fixture
-def refused(run: Run, settings: Settings) -> Callable[..., str]:
+def refused(run: RunCommand, settings: Settings) -> Callable[..., str]:
     """Try to import a file that nobody may; the line that says why. Nothing was enqueued or kept."""
 
     def attempt(*arguments: str) -> str:
@@ -238,7 +238,9 @@ def test_a_field_of_100_mb_is_refused_while_it_streams(
     assert "line 2 is longer than 1048576 bytes" in line
 
 
-def test_a_quote_that_is_never_closed_costs_its_lines_and_no_other(bring: Import, run: Run) -> None:
+def test_a_quote_that_is_never_closed_costs_its_lines_and_no_other(
+    bring: Import, run: RunCommand
+) -> None:
     short = b"x" * 999 + b"\n"
     summary = bring("open.csv", HEADER + ROW + b'2,"' + short * 3000, *KIND)
     assert (summary["status"], summary["rejected"]) == ("done", 3000)
@@ -270,7 +272,9 @@ def test_as_many_columns_and_rows_as_fit_a_chunk_are_loaded_in_bounded_memory(
     assert summary["applied"] + summary["unchanged"] == 8_000
 
 
-def test_cells_that_are_no_totals_are_rejects_with_their_reason(bring: Import, run: Run) -> None:
+def test_cells_that_are_no_totals_are_rejects_with_their_reason(
+    bring: Import, run: RunCommand
+) -> None:
     rows = "".join(f"{key},1,{total}\n" for key, total in enumerate(TOTALS, 11))
     content = f"id,customer_id,total\n{rows}10,1,5\n".encode()
     summary = bring("totals.csv", content)
@@ -278,7 +282,9 @@ def test_cells_that_are_no_totals_are_rejects_with_their_reason(bring: Import, r
     assert codes_in_order(run, summary) == list(TOTALS.values())
 
 
-def test_json_that_no_cell_can_hold_is_a_reject_with_its_reason(bring: Import, run: Run) -> None:
+def test_json_that_no_cell_can_hold_is_a_reject_with_its_reason(
+    bring: Import, run: RunCommand
+) -> None:
     rows = "".join(
         f'{{"id":{key},"customer_id":1,"total":{total}}}\n'
         for key, total in enumerate(JSON_TOTALS, 31)
@@ -289,7 +295,7 @@ def test_json_that_no_cell_can_hold_is_a_reject_with_its_reason(bring: Import, r
     assert codes_in_order(run, summary) == list(JSON_TOTALS.values())
 
 
-def test_bytes_that_are_no_text_are_rejects(bring: Import, run: Run) -> None:
+def test_bytes_that_are_no_text_are_rejects(bring: Import, run: RunCommand) -> None:
     content = HEADER + b"51,\xff\xfe\n52,A\0B\n53,\xed\xa0\x80\n54,Eve\n"
     summary = bring("bytes.csv", content, *KIND)
     assert (summary["applied"], summary["rejected"]) == (1, 3)
@@ -297,7 +303,7 @@ def test_bytes_that_are_no_text_are_rejects(bring: Import, run: Run) -> None:
 
 
 def test_objects_nested_as_deep_as_a_worker_can_read_are_written_as_rejects(
-    bring: Import, run: Run
+    bring: Import, run: RunCommand
 ) -> None:
     rows = [
         '{"id":1,"customer_id":1,"total":"x","note":' + "[" * depth + "]" * depth + "}\n"
@@ -308,7 +314,7 @@ def test_objects_nested_as_deep_as_a_worker_can_read_are_written_as_rejects(
     assert set(codes(run, summary)) == {"bad_number", "bad_json"}, "some could be read"
 
 
-def test_no_cell_of_a_sheet_of_rejects_is_a_formula(bring: Import, run: Run) -> None:
+def test_no_cell_of_a_sheet_of_rejects_is_a_formula(bring: Import, run: RunCommand) -> None:
     formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0", "'=1"]
     text = io.StringIO()
     csv.writer(text).writerows([["id", "name", "=1+2"], *(["x", each, each] for each in formulas)])
@@ -339,7 +345,7 @@ def test_what_is_no_file_is_refused_and_never_waited_for(
 
 
 def test_of_a_path_that_climbs_only_the_name_is_kept(
-    bring: Import, run: Run, settings: Settings, tmp_path: Path
+    bring: Import, run: RunCommand, settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "inner").mkdir()
     summary = bring("inner/../../" + f"{tmp_path.name}/climbs.csv", HEADER + b"61,Ada\n", *KIND)
@@ -349,7 +355,7 @@ def test_of_a_path_that_climbs_only_the_name_is_kept(
 
 
 @pytest.mark.parametrize("command", ["imports", "rejects", "pause", "resume", "cancel", "retry"])
-def test_a_command_takes_no_path_for_an_import(run: Run, command: str) -> None:
+def test_a_command_takes_no_path_for_an_import(run: RunCommand, command: str) -> None:
     for import_id in (
         "../../etc/passwd",
         "data/x",
@@ -362,7 +368,7 @@ def test_a_command_takes_no_path_for_an_import(run: Run, command: str) -> None:
 
 @pytest.mark.parametrize("task", [TaskName.PLAN_IMPORT, TaskName.LOAD_CHUNK])
 def test_a_message_names_no_file_outside_of_the_spool(
-    task: TaskName, worker: Service, settings: Settings
+    task: TaskName, worker: CeleryProcess, settings: Settings
 ) -> None:
     home = Path(settings.orderworks_home)
     (home / "spool" / "manifests").mkdir(parents=True, exist_ok=True)
@@ -378,7 +384,7 @@ def test_a_message_names_no_file_outside_of_the_spool(
 
 
 def test_a_message_for_a_chunk_that_cannot_be_changes_nothing(
-    bring: Import, worker: Service, settings: Settings, run: Run
+    bring: Import, worker: CeleryProcess, settings: Settings, run: RunCommand
 ) -> None:
     import_id = bring("one.csv", HEADER + b"71,Ada\n", *KIND)["id"]
     before = run("imports", import_id, "--json").out
@@ -391,12 +397,12 @@ def test_a_message_for_a_chunk_that_cannot_be_changes_nothing(
     assert run("imports", import_id, "--json").out == before
 
 
-def is_over(task_id: str, worker: Service) -> Callable[[], bool]:
+def is_over(task_id: str, worker: CeleryProcess) -> Callable[[], bool]:
     """Asks whether the worker has dealt with a task, in whatever way."""
     return lambda: bool(re.search(rf"\[{task_id}\] (raised|succeeded)", worker.said()))
 
 
-def codes_in_order(run: Run, summary: Summary) -> list[str]:
+def codes_in_order(run: RunCommand, summary: Summary) -> list[str]:
     """The code of each reject, by the sheet that a person mends."""
     done = run("rejects", summary["id"])
     assert done.status == 0, done.err
@@ -404,6 +410,6 @@ def codes_in_order(run: Run, summary: Summary) -> list[str]:
     return [row["code"] for row in csv.DictReader(io.StringIO(done.out.replace("\0", "␀")))]
 
 
-def codes(run: Run, summary: Summary) -> Counter[str]:
+def codes(run: RunCommand, summary: Summary) -> Counter[str]:
     """How often there is each code."""
     return Counter(codes_in_order(run, summary))

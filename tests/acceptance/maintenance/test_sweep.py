@@ -11,12 +11,12 @@ from orderworks.core.redis import make_redis
 from orderworks.core.routing import QUEUE_OF, Queue, TaskName
 from orderworks.core.schema import imports
 from orderworks.core.settings import Settings
-from orderworks.maintenance.sweep import MOST_WAITING
+from orderworks.maintenance.sweep import MAX_WAITING
 from producer import Producer
 from tests.support.celery_inspection import messages
-from tests.support.processes import Service, eventually, running_worker, worker_and_beat
+from tests.support.processes import CeleryProcess, eventually, running_worker, worker_and_beat
 
-CHUNKS = 2 * MOST_WAITING + 50
+CHUNKS = 2 * MAX_WAITING + 50
 FILE = "id,name\n" + "".join(f"{key},Customer {key}\n" for key in range(CHUNKS))
 
 
@@ -38,7 +38,7 @@ def test_chunks_whose_workers_are_down_are_nudged_once(
     with running_worker(folder, "-Q", "upkeep", "--concurrency=1") as worker:
         for _sweep in range(4):
             sweep(settings, engine, worker)
-        assert messages(settings, Queue.IMPORTS) == MOST_WAITING
+        assert messages(settings, Queue.IMPORTS) == MAX_WAITING
     with worker_and_beat(folder, "--concurrency=2"):
         assert job.wait(timeout=40)["chunks_done"] == CHUNKS, "the rest comes when those are done"
 
@@ -49,7 +49,7 @@ def is_planned(engine: sa.Engine) -> bool:
         return bool(connection.scalar(sa.select(sa.func.count()).select_from(imports)))
 
 
-def sweep(settings: Settings, engine: sa.Engine, worker: Service) -> None:
+def sweep(settings: Settings, engine: sa.Engine, worker: CeleryProcess) -> None:
     """Let the quiet time pass, and run a sweep."""
     with engine.begin() as connection:
         past = sa.func.now() - timedelta(minutes=5)

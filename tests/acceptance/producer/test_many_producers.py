@@ -26,8 +26,8 @@ from tests.support.oracle import (
     read_verdicts,
     write_orders,
 )
-from tests.support.processes import ROOT, Service, eventually, running_worker
-from tests.support.sender_process import Share, said, send, send_async
+from tests.support.processes import ROOT, CeleryProcess, eventually, running_worker
+from tests.support.sender_process import Share, expected_values, send, send_async
 
 UPDATES = int(os.environ.get("ORDERWORKS_TEST_UPDATES", "200000"))
 ORDERS = UPDATES // 5
@@ -44,7 +44,7 @@ def settings(stack: Stack, admin: sa.Engine, template: str, folder: Path) -> Ite
 
 
 @pytest.fixture(scope="module")
-def worker(settings: Settings, folder: Path) -> Iterator[Service]:
+def worker(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
     """A worker with a process a shard."""
     with running_worker(folder, "--concurrency=4") as service:
         yield service
@@ -52,7 +52,7 @@ def worker(settings: Settings, folder: Path) -> Iterator[Service]:
 
 @pytest.mark.timeout(600)
 def test_whoever_sends_the_highest_version_of_each_order_is_the_last_word(
-    engine: sa.Engine, settings: Settings, worker: Service
+    engine: sa.Engine, settings: Settings, worker: CeleryProcess
 ) -> None:
     before: Rows = {key: (*row[:3], VERSION_BEFORE) for key, row in make_rows(ORDERS).items()}
     write_orders(engine, before)
@@ -87,6 +87,6 @@ def expected(before: Rows) -> Rows:
         for order_id, version in share.pairs():
             who, _status, _total, current = rows[order_id]
             if version > (current or 0):
-                total, status = said(order_id, version)
+                total, status = expected_values(order_id, version)
                 rows[order_id] = (who, status, total, version)
     return rows

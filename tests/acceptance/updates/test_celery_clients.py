@@ -11,14 +11,14 @@ from orderworks.core.redis import make_redis
 from orderworks.core.routing import Queue
 from orderworks.core.settings import Settings
 from tests.support.oracle import read_orders, read_verdicts, write_orders
-from tests.support.processes import ROOT, Service, eventually
+from tests.support.processes import ROOT, CeleryProcess, eventually
 
 NODE = ROOT / "tests" / "vectors" / "celery-node-0.5.9.json"
 """What celery-node pushed for the snippet in docs/wire-format.md: orders 42 and 43, versions given."""
 
 
 @pytest.fixture
-def push(settings: Settings, worker: Service) -> Callable[[], int]:
+def push(settings: Settings, worker: CeleryProcess) -> Callable[[], int]:
     """Push the client's message as it stands; how many messages of this task were served before."""
 
     def push_message() -> int:

@@ -16,7 +16,7 @@ from producer import Producer
 from tests.conftest import fresh_settings
 from tests.support.celery_inspection import run
 from tests.support.oracle import make_rows, write_orders
-from tests.support.processes import Service, eventually, running_worker, worker_and_beat
+from tests.support.processes import CeleryProcess, eventually, running_worker, worker_and_beat
 from tests.support.servers import running_valkey
 
 NEVER = {"SWEEP_INTERVAL": "86400", "REPORT_INTERVAL": "86400"}
@@ -68,14 +68,14 @@ def listeners(engine: sa.Engine) -> list[int]:
         return list(connection.scalars(sa.text(query)))
 
 
-def test_a_commit_is_heard(engine: sa.Engine, worker: Service) -> None:
+def test_a_commit_is_heard(engine: sa.Engine, worker: CeleryProcess) -> None:
     eventually(lambda: listeners(engine), 10, "nobody listens")
     for total in (11, 12, 13):
         enqueue(engine, total)
         eventually(has_total(engine, total), 10, "nobody heard")
 
 
-def test_a_listener_that_was_cut_off_hears_again(engine: sa.Engine, worker: Service) -> None:
+def test_a_listener_that_was_cut_off_hears_again(engine: sa.Engine, worker: CeleryProcess) -> None:
     eventually(lambda: listeners(engine), 10, "nobody listens")
     with engine.connect() as connection:
         cut = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {LISTENERS}"
@@ -87,7 +87,7 @@ def test_a_listener_that_was_cut_off_hears_again(engine: sa.Engine, worker: Serv
 
 
 def test_only_a_worker_that_takes_updates_listens(
-    engine: sa.Engine, worker: Service, tmp_path: Path
+    engine: sa.Engine, worker: CeleryProcess, tmp_path: Path
 ) -> None:
     with running_worker(tmp_path / "run", "--concurrency=1", "--queues=imports") as other:
         with Producer.from_settings() as producer:

@@ -14,7 +14,7 @@ from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.support.celery_inspection import backends, contents, gate, is_drained
 from tests.support.oracle import Rows, read_orders, read_verdicts, write_orders
-from tests.support.processes import Service, eventually, has_loaded, pool_children, ports_of
+from tests.support.processes import CeleryProcess, eventually, has_loaded, pool_children, ports_of
 
 ROWS: Rows = {key: (1, "new", Decimal(1), 0) for key in range(1, 21)}
 FILE = "id,customer_id,total\n" + "".join(f"{key},1,5.00\n" for key in ROWS)
@@ -30,7 +30,7 @@ def _seeded(settings: Settings) -> None:
 
 
 @pytest.fixture
-def send(settings: Settings, worker: Service) -> Send:
+def send(settings: Settings, worker: CeleryProcess) -> Send:
     """Send a task's message; ask what it gives whether the task has been run."""
     sender = Celery(broker=settings.broker, set_as_current=False)
 
@@ -42,7 +42,7 @@ def send(settings: Settings, worker: Service) -> Send:
 
 
 def test_no_connection_is_shared_by_two_processes(
-    worker: Service, engine: sa.Engine, settings: Settings
+    worker: CeleryProcess, engine: sa.Engine, settings: Settings
 ) -> None:
     children = set(pool_children(worker))
     with gate(engine) as barrier, Producer.from_settings() as producer:
@@ -57,7 +57,7 @@ def test_no_connection_is_shared_by_two_processes(
     assert not {each.port for each in seen} & ports_of(worker.pid), "the parent holds none"
 
 
-def test_only_pool_children_load_what_a_fork_would_break(worker: Service) -> None:
+def test_only_pool_children_load_what_a_fork_would_break(worker: CeleryProcess) -> None:
     with Producer.from_settings() as producer:
         assert producer.import_file(FILE.encode(), again=True).wait(timeout=20)["status"] == "done"
     assert any(has_loaded(child, "polars") for child in pool_children(worker))

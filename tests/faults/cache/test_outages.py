@@ -25,7 +25,7 @@ from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.support.celery_inspection import is_drained, waiting_entries
 from tests.support.oracle import Oracle, differences, read_orders, read_verdicts
-from tests.support.processes import Service, eventually, running_worker
+from tests.support.processes import CeleryProcess, eventually, running_worker
 from tests.support.servers import Valkey, running_valkey
 
 PEOPLE = range(1, 101)
@@ -123,14 +123,14 @@ def uncached(engine: sa.Engine) -> list[CustomerSummary]:
     return summaries(CustomerReads(engine, Cache("redis://127.0.0.1:1/0", timeout=0.5), ttl=1))
 
 
-def sent(task: TaskName, worker: Service, ending: str, *arguments: int) -> Callable[[], bool]:
+def sent(task: TaskName, worker: CeleryProcess, ending: str, *arguments: int) -> Callable[[], bool]:
     """Send a task's message; ask what it gives whether the task has ended like this."""
     with Celery(broker=Settings.load().broker, set_as_current=False) as app:
         message = app.send_task(task.value, args=arguments, queue=QUEUE_OF[task].value)
     return lambda: f"[{message.id}] {ending}" in worker.said()
 
 
-def a_refresh_raised(worker: Service) -> Callable[[], bool]:
+def a_refresh_raised(worker: CeleryProcess) -> Callable[[], bool]:
     """Ask for refreshes until one raises: of two at once, one only does anything."""
     ended: list[Callable[[], bool]] = []
 
@@ -142,7 +142,7 @@ def a_refresh_raised(worker: Service) -> Callable[[], bool]:
     return look
 
 
-def all_have_ended(worker: Service) -> bool:
+def all_have_ended(worker: CeleryProcess) -> bool:
     """Whether no task is at work that the worker has received."""
     said = worker.said()
     return said.count("] received") == said.count("] succeeded") + len(raised(said))

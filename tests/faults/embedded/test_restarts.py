@@ -15,13 +15,13 @@ from kombu.exceptions import OperationalError
 
 from orderworks_app.embedded.plan import SERVERS
 from orderworks_app.embedded.process import is_alive
-from tests.support.stack_process import Up, new_home, up, wait_until
+from tests.support.stack_process import StackProcess, new_home, up, wait_until
 
 SERVICES = ("worker-updates", "worker-imports", "beat", "flower", "gateway")
 
 
 @pytest.fixture(scope="module")
-def everything() -> Iterator[Up]:
+def everything() -> Iterator[StackProcess]:
     """A whole `orderworks up`."""
     with new_home() as home, up(home, parts=None) as stack:
         stack.wait_until_up({*SERVERS, *SERVICES}, 60)
@@ -31,7 +31,7 @@ def everything() -> Iterator[Up]:
 
 @pytest.mark.xdist_group("up")
 @pytest.mark.parametrize("part", [*sorted(SERVERS), *SERVICES])
-def test_a_killed_part_is_back_within_30_seconds(everything: Up, part: str) -> None:
+def test_a_killed_part_is_back_within_30_seconds(everything: StackProcess, part: str) -> None:
     pid = everything.pid(part)
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     said = everything.said().count(f"{part} ready")
@@ -43,14 +43,14 @@ def test_a_killed_part_is_back_within_30_seconds(everything: Up, part: str) -> N
 
 
 @pytest.mark.xdist_group("up")
-def test_workers_answer_again_after_their_broker_died(everything: Up) -> None:
+def test_workers_answer_again_after_their_broker_died(everything: StackProcess) -> None:
     os.kill(everything.pid("valkey"), signal.SIGKILL)
     with Celery(broker=everything.environment()["CELERY_BROKER_URL"]) as app:
         wait_until(lambda: answers(app) >= 2, 30)
 
 
 @pytest.mark.xdist_group("up")
-def test_its_gateway_takes_updates_and_is_seen_by_status(everything: Up) -> None:
+def test_its_gateway_takes_updates_and_is_seen_by_status(everything: StackProcess) -> None:
     address = everything.environment()["GATEWAY_URL"]
     accepted = httpx.post(f"{address}/v1/orders/1", json={"total": "5.00", "customer_id": 1})
     assert accepted.status_code == 202

@@ -105,7 +105,7 @@ def test_updates_are_taken_while_postgresql_is_away(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They need Redis only; who may hand them over is remembered."""
-    monkeypatch.setattr(token_cache, "FRESH", 0.0)
+    monkeypatch.setattr(token_cache, "FRESH_SECONDS", 0.0)
     with link_to(settings.database) as link:
         away = settings.model_copy(update={"database_url": link.url})
         with running_gateway(away) as address, client_of(address) as client:
@@ -157,7 +157,7 @@ def test_a_server_that_never_answers_costs_a_bounded_time(settings: Settings) ->
 def test_a_body_that_does_not_come_is_given_up(
     gateway: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(middleware, "PATIENCE", 0.2)
+    monkeypatch.setattr(middleware, "BODY_TIMEOUT", 0.2)
     for path in ("/v1/orders/1", "/v1/orders:batch"):
         with open_request(
             gateway, path, "Content-Type: application/json", "Content-Length: 100"
@@ -237,7 +237,7 @@ def test_a_key_whose_gateway_was_killed_is_free_again(
     with process(tmp_path) as (address, _gateway), client_of(address) as client:
         eventually(
             lambda: client.post("/v1/orders/1", json=PAID, headers=headers).status_code == 202,
-            within=3 * idempotency.LEASE,
+            within=3 * idempotency.CLAIM_SECONDS,
         )
 
 

@@ -18,14 +18,14 @@ from orderworks.core.keys import import_progress
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
-from orderworks.imports.progress import KEPT, read_progress
+from orderworks.imports.progress import PROGRESS_TTL, read_progress
 from orderworks.imports.spool import Spool
 from orderworks.reports.refresh import refresh
 from tests.support.gateways import JSON, client_of, running_gateway
 from tests.support.oracle import make_rows, write_orders
 from tests.support.processes import eventually, frozen
 from tests.support.servers import Valkey, running_valkey
-from tests.support.tcp_proxy import Link, link_to
+from tests.support.tcp_proxy import TcpProxy, link_to
 
 BOUND = 12.0
 """Seconds that any answer may take while a server is away."""
@@ -40,14 +40,14 @@ def shop(engine: sa.Engine) -> None:
 
 
 @pytest.fixture
-def link(settings: Settings) -> Iterator[Link]:
+def link(settings: Settings) -> Iterator[TcpProxy]:
     """A link to PostgreSQL."""
     with link_to(settings.database) as made:
         yield made
 
 
 @contextmanager
-def away(link: Link, admin: sa.Engine, settings: Settings) -> Iterator[None]:
+def away(link: TcpProxy, admin: sa.Engine, settings: Settings) -> Iterator[None]:
     """PostgreSQL is away for what goes by the link."""
     link.refuse_connections(10**9)
     database = sa.make_url(settings.database).database
@@ -93,7 +93,7 @@ def is_unavailable(answer: httpx.Response) -> bool:
 
 
 def test_with_postgresql_away_what_is_cached_is_answered_and_the_rest_is_503(
-    engine: sa.Engine, admin: sa.Engine, settings: Settings, link: Link, cache: Redis
+    engine: sa.Engine, admin: sa.Engine, settings: Settings, link: TcpProxy, cache: Redis
 ) -> None:
     refresh(engine, cache, lambda ids: invalidate(cache, ids), 100)
     with (
@@ -123,7 +123,7 @@ def test_with_postgresql_away_an_import_is_as_its_producer_was_told_and_says_how
     engine: sa.Engine,
     admin: sa.Engine,
     settings: Settings,
-    link: Link,
+    link: TcpProxy,
     stream: Redis,
     cache: Redis,
 ) -> None:
@@ -138,7 +138,7 @@ def test_with_postgresql_away_an_import_is_as_its_producer_was_told_and_says_how
         known = get(http, path)
         assert (known.json()["status"], "Age" in known.headers) == ("running", False)
         key = import_progress(accepted.json()["id"])
-        stream.expire(key, KEPT - 100)
+        stream.expire(key, PROGRESS_TTL - 100)
         with away(link, admin, settings):
             told = get(http, path)
             assert told.status_code == 200
@@ -151,7 +151,7 @@ def test_with_postgresql_away_an_import_is_as_its_producer_was_told_and_says_how
 
 
 def test_a_postgresql_that_does_not_answer_keeps_nobody_from_what_was_told_of_an_import(
-    engine: sa.Engine, settings: Settings, link: Link
+    engine: sa.Engine, settings: Settings, link: TcpProxy
 ) -> None:
     """More ask than there are threads, and those that began are not given up before it answers."""
     with (
@@ -174,7 +174,7 @@ def test_events_go_on_while_postgresql_is_away_and_say_so(
     engine: sa.Engine,
     admin: sa.Engine,
     settings: Settings,
-    link: Link,
+    link: TcpProxy,
     stream: Redis,
     cache: Redis,
 ) -> None:

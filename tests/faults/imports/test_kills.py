@@ -24,7 +24,7 @@ from tests.support.chunk_locks import (
     orders_taken,
 )
 from tests.support.oracle import differences, read_orders
-from tests.support.processes import Service, eventually, kill, running_worker, worker_and_beat
+from tests.support.processes import CeleryProcess, eventually, kill, running_worker, worker_and_beat
 from tests.support.stack_process import server_of
 from tests.support.ten_chunk_file import CHUNK, FILE, FIRST, ROWS, counted_orders, in_file
 
@@ -191,7 +191,7 @@ def at_the_last_row(engine: sa.Engine, job: ImportJob) -> int:
     return worker
 
 
-def kill_child(child: int, worker: Service) -> None:
+def kill_child(child: int, worker: CeleryProcess) -> None:
     """Kill a child, and see that it is what its worker says too."""
     kill(child)
     eventually(lambda: f"pid:{child} {BY_SIGKILL}" in worker.said(), 10, "it lives on")

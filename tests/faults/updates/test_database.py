@@ -10,7 +10,7 @@ from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from orderworks_app.embedded.stack import Stack
 from producer import Producer
-from tests.support.celery_inspection import cut_workers, drainers, is_drained
+from tests.support.celery_inspection import drainers, is_drained, terminate_worker_sessions
 from tests.support.oracle import Oracle, differences, make_updates, read_orders, read_verdicts
 from tests.support.processes import eventually, kill, worker_and_beat
 from tests.support.stack_process import server_of
@@ -77,4 +77,4 @@ def cut_while_sending(updates: list[OrderUpdate], producer: Producer, engine: sa
     """Send some more, and a moment later end all sessions of workers; how many were at work."""
     producer.update_many(updates)
     time.sleep(PAUSE)
-    return cut_workers(engine)
+    return terminate_worker_sessions(engine)

@@ -13,7 +13,7 @@ from orderworks.core.settings import Settings
 from tests.support.celery_inspection import waiting
 from tests.support.chunk_locks import AT_THE_TABLE, held_by
 from tests.support.oracle import Oracle, read_verdicts
-from tests.support.processes import Service, eventually, kill, running_worker
+from tests.support.processes import CeleryProcess, eventually, kill, running_worker
 
 ARGUMENT = [{"order_id": 1, "status": "paid", "version": 1000}, {"order_id": 2, "status": "paid"}]
 """A good update, and one without a version, which PostgreSQL is needed to bury."""
@@ -24,7 +24,7 @@ CUT_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname 
 
 
 @pytest.fixture
-def worker(settings: Settings, folder: Path, oracle: Oracle) -> Iterator[Service]:
+def worker(settings: Settings, folder: Path, oracle: Oracle) -> Iterator[CeleryProcess]:
     """A worker of one process, among orders."""
     with running_worker(folder, "--concurrency=1") as service:
         yield service
@@ -43,7 +43,7 @@ def send(sender: Celery) -> None:
 
 
 def test_a_killed_child_costs_a_message_nothing(
-    engine: sa.Engine, worker: Service, sender: Celery
+    engine: sa.Engine, worker: CeleryProcess, sender: Celery
 ) -> None:
     with held_by(engine, "LOCK TABLE dead_updates"):
         send(sender)
@@ -57,7 +57,7 @@ def test_a_killed_child_costs_a_message_nothing(
 
 
 def test_a_message_waits_in_the_broker_while_postgresql_is_needed_and_away(
-    engine: sa.Engine, worker: Service, sender: Celery, admin: sa.Engine
+    engine: sa.Engine, worker: CeleryProcess, sender: Celery, admin: sa.Engine
 ) -> None:
     with database_away(admin, engine):
         send(sender)

@@ -17,7 +17,7 @@ from producer import Producer
 from tests.support.celery_inspection import backends, gate, is_drained, run
 from tests.support.oracle import Oracle, differences, read_orders, read_verdicts
 from tests.support.processes import (
-    Service,
+    CeleryProcess,
     eventually,
     frozen,
     running_beat,
@@ -29,7 +29,7 @@ FILE = b"id,customer_id,total,version\n1000001,1,5,7\n1000002,1,6,7\n"
 
 
 @pytest.fixture
-def worker(settings: Settings, folder: Path) -> Iterator[Service]:
+def worker(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
     """A worker without beat: only messages that the test sends heal anything."""
     with running_worker(folder, "--concurrency=2") as service:
         yield service
@@ -43,7 +43,7 @@ def sender(settings: Settings) -> Iterator[Celery]:
 
 
 def test_a_zombies_batch_of_updates_has_no_effect(
-    engine: sa.Engine, settings: Settings, oracle: Oracle, worker: Service, sender: Celery
+    engine: sa.Engine, settings: Settings, oracle: Oracle, worker: CeleryProcess, sender: Celery
 ) -> None:
     first = [OrderUpdate(order_id=key, status="first") for key in range(2, 400, 2)]
     second = [OrderUpdate(order_id=key, total=77) for key in range(2, 100, 2)]
@@ -68,7 +68,7 @@ def test_a_zombies_batch_of_updates_has_no_effect(
 
 
 def test_a_frozen_child_holds_its_shard_up_for_half_a_minute_at_most(
-    engine: sa.Engine, settings: Settings, oracle: Oracle, worker: Service, folder: Path
+    engine: sa.Engine, settings: Settings, oracle: Oracle, worker: CeleryProcess, folder: Path
 ) -> None:
     updates = [OrderUpdate(order_id=key, status="paid") for key in range(2, 400, 2)]
     oracle.take(updates)
@@ -86,7 +86,7 @@ def test_a_frozen_child_holds_its_shard_up_for_half_a_minute_at_most(
 
 
 def test_a_frozen_worker_leaves_its_messages_to_others(
-    engine: sa.Engine, settings: Settings, oracle: Oracle, worker: Service, folder: Path
+    engine: sa.Engine, settings: Settings, oracle: Oracle, worker: CeleryProcess, folder: Path
 ) -> None:
     updates = [OrderUpdate(order_id=key, status="paid") for key in range(1, 400)]
     oracle.take(updates)
@@ -100,7 +100,7 @@ def test_a_frozen_worker_leaves_its_messages_to_others(
 
 
 def test_a_zombies_chunk_has_no_effect(
-    engine: sa.Engine, oracle: Oracle, worker: Service, sender: Celery
+    engine: sa.Engine, oracle: Oracle, worker: CeleryProcess, sender: Celery
 ) -> None:
     with Producer.from_settings() as producer, gate(engine) as barrier, ExitStack() as shut:
         shut.enter_context(barrier.shut())
@@ -132,7 +132,7 @@ def clients(engine: sa.Engine) -> set[int]:
     return {backend.client for backend in backends(engine)}
 
 
-def settled(worker: Service) -> None:
+def settled(worker: CeleryProcess) -> None:
     """Wait until the worker has ended every task that it received."""
 
     def is_idle() -> bool:

@@ -13,14 +13,14 @@ from bench.alternate import SideFailed
 from bench.cache import invalidation
 from bench.gateway.cached_read import ask
 from bench.gateway.serving import linked, served
-from bench.imports.loaders import WAYS, Way
-from bench.peers.job import Connections
-from bench.peers.registry import CELERY, CELERY_TUNED, FLOOR, Contender
+from bench.imports.loaders import WAYS, ImportLoader
+from bench.peers.job import JobConnections
+from bench.peers.registry import BARE_LOOP, CELERY, CELERY_TUNED, Peer
 from bench.psql_copy import copy
-from bench.shop import Shop
+from bench.shop import BenchStack
 from bench.updates.updates import run_contender
-from bench.updates.workers import open_arena
-from bench.updates.workloads import check, prepare, random_wave
+from bench.updates.workers import open_peer_environment
+from bench.updates.workloads import check, prepare, random_workload
 from orderworks.cache import invalidate
 from orderworks.core.database import database_address
 from orderworks.core.errors import OrderworksError
@@ -61,7 +61,9 @@ def in_the_table(engine: sa.Engine) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_every_way_loads_every_row_as_it_is(engine: sa.Engine, file: Path, way: Way) -> None:
+def test_every_way_loads_every_row_as_it_is(
+    engine: sa.Engine, file: Path, way: ImportLoader
+) -> None:
     way.load(engine, file)
     assert in_the_table(engine) == ORDERS[1:]
 
@@ -76,30 +78,34 @@ def test_copy_loads_files_at_once(settings: Settings, engine: sa.Engine, file: P
 
 
 @pytest.fixture
-def shop(stack: Stack, settings: Settings, engine: sa.Engine, tmp_path: Path) -> Iterator[Shop]:
+def shop(
+    stack: Stack, settings: Settings, engine: sa.Engine, tmp_path: Path
+) -> Iterator[BenchStack]:
     """The test's servers with a thousand orders, as the benchmarks have theirs."""
     address = database_address(str(stack.admin_url))
     database = sa.make_url(settings.database).database
     admin = sa.create_engine(address.set(database=database), isolation_level="AUTOCOMMIT")
-    made = Shop(settings, engine, admin, tmp_path, generate(tmp_path, 1000))
+    made = BenchStack(settings, engine, admin, tmp_path, generate(tmp_path, 1000))
     made.with_orders()
     yield made
     admin.dispose()
 
 
-@pytest.mark.parametrize("contender", [FLOOR, CELERY, CELERY_TUNED], ids=lambda each: each.module)
+@pytest.mark.parametrize(
+    "contender", [BARE_LOOP, CELERY, CELERY_TUNED], ids=lambda each: each.module
+)
 def test_a_contender_applies_all_updates_and_its_time_is_known(
-    shop: Shop, contender: Contender
+    shop: BenchStack, contender: Peer
 ) -> None:
     began = time.monotonic()
-    seconds = run_contender(open_arena(shop), contender, 300)
+    seconds = run_contender(open_peer_environment(shop), contender, 300)
     assert 0 < seconds < time.monotonic() - began
 
 
-def test_an_update_that_was_not_applied_is_found(shop: Shop) -> None:
-    wave = random_wave(shop, 300)
+def test_an_update_that_was_not_applied_is_found(shop: BenchStack) -> None:
+    wave = random_workload(shop, 300)
     prepare(shop, wave)
-    connections = Connections()
+    connections = JobConnections()
     for update in wave.updates[:-1]:
         connections.update(*update)
     with pytest.raises(OrderworksError, match="orders are not as they should be"):
@@ -108,10 +114,10 @@ def test_an_update_that_was_not_applied_is_found(shop: Shop) -> None:
     check(shop, wave)
 
 
-def test_a_write_that_nobody_asked_for_is_found(shop: Shop) -> None:
-    wave = random_wave(shop, 300)
+def test_a_write_that_nobody_asked_for_is_found(shop: BenchStack) -> None:
+    wave = random_workload(shop, 300)
     prepare(shop, wave)
-    connections = Connections()
+    connections = JobConnections()
     for update in wave.updates:
         connections.update(*update)
     untouched = set(shop.sample.orders["id"]) - wave.newest().keys()
@@ -120,11 +126,11 @@ def test_a_write_that_nobody_asked_for_is_found(shop: Shop) -> None:
         check(shop, wave)
 
 
-def test_a_cached_read_that_was_left_is_found(shop: Shop, cache: Redis) -> None:
-    wave = random_wave(shop, 300)
+def test_a_cached_read_that_was_left_is_found(shop: BenchStack, cache: Redis) -> None:
+    wave = random_workload(shop, 300)
     prepare(shop, wave)
     (kept, *_) = cache.scan_iter("orders:cache:*")
-    connections = Connections()
+    connections = JobConnections()
     for update in wave.updates:
         connections.update(*update)
     cache.hset(kept, "token", "slow reader")
@@ -144,7 +150,7 @@ def test_a_cached_read_that_was_left_is_found(shop: Shop, cache: Redis) -> None:
 def test_a_way_drops_the_customers_it_has_to_drop(
     cache: Redis, name: str, dropped: int, keys_each: int
 ) -> None:
-    (side,) = [each for each in invalidation.sides(cache, 1000) if each.name == name]
+    (side,) = [each for each in invalidation.invalidation_sides(cache, 1000) if each.name == name]
     assert side.count == dropped
     assert side.run() > 0
     assert cache.dbsize() == (100 - dropped) * keys_each
@@ -153,22 +159,24 @@ def test_a_way_drops_the_customers_it_has_to_drop(
 def test_who_drops_too_little_is_found(cache: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invalidation, "invalidate", lambda client, ids: invalidate(client, ids[1:]))
     (side,) = [
-        each for each in invalidation.sides(cache, 1000) if each.name == invalidation.INVALIDATE
+        each
+        for each in invalidation.invalidation_sides(cache, 1000)
+        if each.name == invalidation.INVALIDATE
     ]
     with pytest.raises(OrderworksError, match="90 keys should be left, and 91 are"):
         side.run()
 
 
-def test_of_a_worker_that_ends_it_is_known_what_it_said_last(shop: Shop) -> None:
+def test_of_a_worker_that_ends_it_is_known_what_it_said_last(shop: BenchStack) -> None:
     dead = msgspec.structs.replace(CELERY, workers=(("-c", "import nothing_of_that_name"),))
     with pytest.raises(SideFailed, match="its worker ended: .*nothing_of_that_name"):
-        run_contender(open_arena(shop), dead, 300)
+        run_contender(open_peer_environment(shop), dead, 300)
 
 
-def test_of_a_sender_that_fails_it_is_known_what_it_said_last(shop: Shop) -> None:
+def test_of_a_sender_that_fails_it_is_known_what_it_said_last(shop: BenchStack) -> None:
     unknown = msgspec.structs.replace(CELERY, module="nobody")
     with pytest.raises(SideFailed, match="its sender failed: .*nobody"):
-        run_contender(open_arena(shop), unknown, 300)
+        run_contender(open_peer_environment(shop), unknown, 300)
 
 
 def test_a_link_takes_its_time_and_carries_as_much_as_without(settings: Settings) -> None:

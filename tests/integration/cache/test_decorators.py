@@ -455,7 +455,7 @@ def test_who_waited_long_enough_computes_and_who_comes_after_need_not_wait(
     pool: ThreadPoolExecutor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(read_through, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(read_through, "MAX_WAIT", 0.2)
     read = cached.per_customer(ttl=60, name="load")(source.load)
     go_on = source.hold()
     stuck = pool.submit(read, 1)
@@ -520,7 +520,7 @@ def test_a_lease_ends_by_itself_and_is_taken_back_by_its_owner_only(
     go_on = source.hold()
     reader = pool.submit(read, 1)
     eventually(lambda: source.calls, PATIENCE, "nobody computes")
-    assert 0 < cache.pttl(LEASE) <= 1000 * read_through.LEASE
+    assert 0 < cache.pttl(LEASE) <= 1000 * read_through.LEASE_SECONDS
     cache.set(LEASE, "of another process meanwhile")
     go_on.set()
     assert reader.result(PATIENCE) == 1
@@ -557,7 +557,7 @@ def test_a_lease_is_given_back_also_to_a_server_that_is_left_alone(
 def test_a_hash_that_is_full_is_begun_anew_under_its_token(
     cached: Cache, source: Source, cache: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_through, "MOST_FIELDS", 3)
+    monkeypatch.setattr(read_through, "MAX_FIELDS", 3)
     read = cached.per_customer(ttl=60, name="load")(source.load)
     tokens = set()
     for kind in range(10):
@@ -627,7 +627,7 @@ def test_readers_of_what_cannot_be_cached_compute_at_once_and_side_by_side(
 def test_what_could_not_be_cached_is_tried_again_after_a_while(
     cached: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(single_flight, "GROUNDED", 0.0)
+    monkeypatch.setattr(single_flight, "DISABLED_SECONDS", 0.0)
     values = [math.nan, 1.0]
 
     @cached.per_customer(ttl=60)

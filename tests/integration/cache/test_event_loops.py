@@ -7,7 +7,7 @@ from typing import TypeVar
 import pytest
 import redis
 
-from orderworks.cache.event_loops import Pipelined
+from orderworks.cache.event_loops import PipelinedClient
 from orderworks.core.redis import Redis, make_async_redis
 from orderworks.core.settings import Settings
 from tests.support.tcp_proxy import link_to
@@ -17,18 +17,18 @@ T = TypeVar("T")
 TASKS = 50
 
 
-def asked(url: str, ask: Callable[[Pipelined], Awaitable[T]], timeout: float = 5) -> T:
+def asked(url: str, ask: Callable[[PipelinedClient], Awaitable[T]], timeout: float = 5) -> T:
     """What tasks of an event loop of its own get."""
 
     async def run() -> T:
         async with make_async_redis(url, timeout) as client:
-            return await ask(Pipelined(client))
+            return await ask(PipelinedClient(client))
 
     return asyncio.run(run())
 
 
 def test_what_is_asked_at_the_same_time_travels_together(settings: Settings) -> None:
-    async def ask(client: Pipelined) -> set[int]:
+    async def ask(client: PipelinedClient) -> set[int]:
         numbers = [client.execute_command("CLIENT", "ID") for _task in range(TASKS)]
         return {*await asyncio.gather(*numbers)}
 
@@ -38,7 +38,7 @@ def test_what_is_asked_at_the_same_time_travels_together(settings: Settings) -> 
 def test_everybody_gets_their_own_answer_or_error(settings: Settings, cache: Redis) -> None:
     cache.mset({str(number): number for number in range(TASKS)})
 
-    async def ask(client: Pipelined) -> list[object]:
+    async def ask(client: PipelinedClient) -> list[object]:
         reads = [client.execute_command("GET", number) for number in range(TASKS)]
         wrong = client.execute_command("HGET", 0, "field")
         return [*await asyncio.gather(*reads[:9], wrong, *reads[9:], return_exceptions=True)]
@@ -49,7 +49,7 @@ def test_everybody_gets_their_own_answer_or_error(settings: Settings, cache: Red
 
 
 def test_who_is_cancelled_takes_nothing_from_the_others(settings: Settings) -> None:
-    async def ask(client: Pipelined) -> list[object]:
+    async def ask(client: PipelinedClient) -> list[object]:
         tasks = [asyncio.ensure_future(client.execute_command("PING")) for _task in range(3)]
         await asyncio.sleep(0)
         tasks[1].cancel()
@@ -62,7 +62,7 @@ def test_who_is_cancelled_takes_nothing_from_the_others(settings: Settings) -> N
 
 
 def test_a_lost_answer_is_everybodys_error_and_the_next_one_is_right(settings: Settings) -> None:
-    async def ask(client: Pipelined) -> list[object]:
+    async def ask(client: PipelinedClient) -> list[object]:
         await client.execute_command("PING")
         link.lose_answers()
         together = [client.execute_command("ECHO", "lost") for _task in range(3)]
@@ -78,7 +78,7 @@ def test_a_lost_answer_is_everybodys_error_and_the_next_one_is_right(settings: S
 def test_a_connection_that_the_server_closed_meanwhile_is_nobodys_error(
     settings: Settings, cache: Redis
 ) -> None:
-    async def ask(client: Pipelined) -> tuple[int, object]:
+    async def ask(client: PipelinedClient) -> tuple[int, object]:
         old = await client.execute_command("CLIENT", "ID")
         cache.client_kill_filter(_id=old)
         # The loop hears of it.
@@ -90,7 +90,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_nobodys_error(
 
 
 def test_nobody_waits_longer_than_for_one_answer(settings: Settings, cache: Redis) -> None:
-    async def ask(client: Pipelined) -> None:
+    async def ask(client: PipelinedClient) -> None:
         slow = [client.execute_command("BLPOP", "nothing", 0) for _task in range(3)]
         started = asyncio.get_running_loop().time()
         for each in await asyncio.gather(*slow, return_exceptions=True):
@@ -103,7 +103,7 @@ def test_nobody_waits_longer_than_for_one_answer(settings: Settings, cache: Redi
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_server_that_is_away_is_an_error_for_all(count: int) -> None:
-    async def ask(client: Pipelined) -> list[object]:
+    async def ask(client: PipelinedClient) -> list[object]:
         asking = [client.execute_command("PING") for _task in range(count)]
         return [*await asyncio.gather(*asking, return_exceptions=True)]
 

@@ -15,8 +15,8 @@ import pytest
 from orderworks_app.embedded import health, runner
 from orderworks_app.embedded.home import Home, open_home
 from orderworks_app.embedded.process import is_alive
-from orderworks_app.embedded.runner import Runner, StartFailed, State
-from orderworks_app.embedded.service import Part, Stage
+from orderworks_app.embedded.runner import ServiceRunner, ServiceState, StartFailed
+from orderworks_app.embedded.service import Service, StartStage
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor
 from tests.support.stack_process import wait_until
 
@@ -27,23 +27,23 @@ class Record:
     """A watcher that keeps what happened, with the process of that moment."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, State, float]] = []
+        self.events: list[tuple[str, ServiceState, float]] = []
         self.pids: dict[str, int] = {}
 
-    def changed(self, runner: Runner, /) -> None:
+    def changed(self, runner: ServiceRunner, /) -> None:
         """Keep it."""
-        self.events.append((runner.part.name, runner.state, time.monotonic()))
+        self.events.append((runner.service.name, runner.state, time.monotonic()))
         if runner.identity:
-            self.pids[runner.part.name] = runner.identity.pid
+            self.pids[runner.service.name] = runner.identity.pid
 
-    def tick(self, _runners: Sequence[Runner], /) -> None:
+    def tick(self, _runners: Sequence[ServiceRunner], /) -> None:
         """Nothing to keep."""
 
-    def times(self, name: str, state: State) -> list[float]:
+    def times(self, name: str, state: ServiceState) -> list[float]:
         """When the part entered that state."""
         return [at for part, entered, at in list(self.events) if (part, entered) == (name, state)]
 
-    def order(self, *states: State) -> list[str]:
+    def order(self, *states: ServiceState) -> list[str]:
         """The parts in the order in which they entered any of these states."""
         return [part for part, entered, _ in self.events if entered in states]
 
@@ -53,14 +53,20 @@ def home(tmp_path: Path) -> Home:
     return open_home(tmp_path / "home")
 
 
-def part(home: Home, name: str, script: str, stage: Stage = Stage.SERVERS, **fields: Any) -> Part:  # noqa: ANN401 - Part's own
+def part(
+    home: Home,
+    name: str,
+    script: str,
+    stage: StartStage = StartStage.SERVERS,
+    **fields: Any,  # noqa: ANN401 - of Service
+) -> Service:
     """A part that runs a shell script, healthy once that says so."""
-    given = {"is_healthy": health.says("ready"), "stop_timeout": 5.0, **fields}
-    return Part(
+    given = {"is_healthy": health.logs_phrase("ready"), "stop_timeout": 5.0, **fields}
+    return Service(
         name=name,
         stage=stage,
         command=("/bin/sh", "-c", script),
-        mark="",
+        command_mark="",
         environment={"PATH": os.defpath},
         folder=home.folder,
         **given,
@@ -68,7 +74,7 @@ def part(home: Home, name: str, script: str, stage: Stage = Stage.SERVERS, **fie
 
 
 @contextmanager
-def supervised(home: Home, *parts: Part) -> Iterator[Record]:
+def supervised(home: Home, *parts: Service) -> Iterator[Record]:
     """The parts under a supervisor in a thread, all up when the block begins."""
     record, request = Record(), StopRequest()
     supervisor = Supervisor(home, parts, {}, record, request)
@@ -83,7 +89,7 @@ def supervised(home: Home, *parts: Part) -> Iterator[Record]:
     assert not thread.is_alive()
 
 
-def run_to_its_end(home: Home, *parts: Part) -> Record:
+def run_to_its_end(home: Home, *parts: Service) -> Record:
     """Run a supervisor that is expected not to come up."""
     record = Record()
     Supervisor(home, parts, {}, record, StopRequest()).run()
@@ -92,20 +98,28 @@ def run_to_its_end(home: Home, *parts: Part) -> Record:
 
 def test_a_stage_starts_when_the_one_before_is_ready_and_stops_before_it(home: Home) -> None:
     slow = part(home, "slow", "sleep 0.3; " + READY_FOR_EVER)
-    with supervised(home, slow, part(home, "late", READY_FOR_EVER, Stage.SERVICES)) as record:
-        assert record.times("late", State.STARTING)[0] >= record.times("slow", State.READY)[0]
-    assert record.order(State.STOPPED) == ["late", "slow"]
+    with supervised(home, slow, part(home, "late", READY_FOR_EVER, StartStage.SERVICES)) as record:
+        assert (
+            record.times("late", ServiceState.STARTING)[0]
+            >= record.times("slow", ServiceState.READY)[0]
+        )
+    assert record.order(ServiceState.STOPPED) == ["late", "slow"]
 
 
 def test_a_one_shot_ends_before_the_next_stage_starts(home: Home) -> None:
-    once = part(home, "once", "sleep 0.2", Stage.MIGRATIONS, is_healthy=health.never, one_shot=True)
-    with supervised(home, once, part(home, "late", READY_FOR_EVER, Stage.SERVICES)) as record:
-        assert record.times("late", State.STARTING)[0] >= record.times("once", State.DONE)[0]
-    assert record.order(State.STARTING).count("once") == 1
+    once = part(
+        home, "once", "sleep 0.2", StartStage.MIGRATIONS, is_healthy=health.never, one_shot=True
+    )
+    with supervised(home, once, part(home, "late", READY_FOR_EVER, StartStage.SERVICES)) as record:
+        assert (
+            record.times("late", ServiceState.STARTING)[0]
+            >= record.times("once", ServiceState.DONE)[0]
+        )
+    assert record.order(ServiceState.STARTING).count("once") == 1
 
 
 def test_a_failed_one_shot_says_what_it_said_and_ends_the_rest(home: Home) -> None:
-    once = part(home, "once", "echo because; exit 3", Stage.MIGRATIONS, one_shot=True)
+    once = part(home, "once", "echo because; exit 3", StartStage.MIGRATIONS, one_shot=True)
     server = part(home, "server", READY_FOR_EVER)
     with pytest.raises(StartFailed, match=r"(?s)once did not start: .*exit status 3.*because"):
         run_to_its_end(home, server, once)
@@ -113,11 +127,11 @@ def test_a_failed_one_shot_says_what_it_said_and_ends_the_rest(home: Home) -> No
 
 
 def test_a_part_that_cannot_be_run_is_named(home: Home) -> None:
-    absent = Part(
+    absent = Service(
         name="absent",
-        stage=Stage.SERVERS,
+        stage=StartStage.SERVERS,
         command=("/nowhere/program",),
-        mark="",
+        command_mark="",
         is_healthy=health.never,
         environment={},
         folder=home.folder,
@@ -138,16 +152,16 @@ def test_a_killed_part_is_started_again_and_what_it_spawned_is_gone(home: Home) 
         wait_until(lambda: len(leader.children()) == 1, 5)
         child = leader.children()[0]
         leader.kill()
-        wait_until(lambda: len(record.times("parent", State.READY)) == 2, 5)
+        wait_until(lambda: len(record.times("parent", ServiceState.READY)) == 2, 5)
         wait_until(lambda: not is_alive(child), 1)
         assert record.pids["parent"] != leader.pid
 
 
 def test_restarts_wait_longer_each_time(home: Home) -> None:
     with supervised(home, part(home, "dying", "echo ready; sleep 0.3; exit 1")) as record:
-        wait_until(lambda: len(record.times("dying", State.STARTING)) == 4, 20)
-    ends = record.times("dying", State.RESTARTING)
-    starts = record.times("dying", State.STARTING)[1:]
+        wait_until(lambda: len(record.times("dying", ServiceState.STARTING)) == 4, 20)
+    ends = record.times("dying", ServiceState.RESTARTING)
+    starts = record.times("dying", ServiceState.STARTING)[1:]
     waits = [start - end for start, end in zip(starts, ends, strict=False)]
     assert [round(wait * 2) / 2 for wait in waits] == [0.5, 1, 2]
     assert runner.LONGEST_DELAY == 10
@@ -169,11 +183,11 @@ def test_stopping_while_a_part_starts_does_not_wait_for_it(home: Home) -> None:
     silent = part(home, "silent", "exec sleep 600")
     thread = threading.Thread(target=Supervisor(home, [silent], {}, record, request).run)
     thread.start()
-    wait_until(lambda: bool(record.times("silent", State.STARTING)), 5)
+    wait_until(lambda: bool(record.times("silent", ServiceState.STARTING)), 5)
     request.asked = True
     thread.join(timeout=5)
     assert not thread.is_alive()
-    assert record.order(State.STOPPED) == ["silent"]
+    assert record.order(ServiceState.STOPPED) == ["silent"]
 
 
 def test_a_child_gets_no_environment_but_its_own(

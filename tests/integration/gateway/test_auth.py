@@ -17,7 +17,7 @@ from orderworks.core.schema import api_tokens
 from orderworks.core.settings import Settings
 from orderworks_app.gateway.auth import token_cache
 from orderworks_app.gateway.auth.loopback import is_loopback
-from orderworks_app.gateway.auth.rate_limit import Rates
+from orderworks_app.gateway.auth.rate_limit import RateLimits
 from orderworks_app.gateway.auth.token_store import Scope, create_token, list_tokens, revoke_token
 from tests.support.gateways import JSON, client_of, running_gateway
 from tests.support.processes import eventually
@@ -126,14 +126,14 @@ def test_a_revoked_token_is_known_to_be_within_seconds(
             revoke_token(connection, "shop")
         eventually(
             lambda: client.post("/v1/orders/1", json=PAID).status_code == 401,
-            within=3 * token_cache.FRESH,
+            within=3 * token_cache.FRESH_SECONDS,
         )
 
 
 def test_permits_are_drawn_once_for_all_who_wait(settings: Settings, cache: Redis) -> None:
     async def ask() -> list[float]:
         async with make_async_redis(settings.cache, 5) as client:
-            rates = Rates(client, patience=5)
+            rates = RateLimits(client, timeout=5)
             return [*await gather(*[rates.wait_before("quick", 10_000) for _ in range(50)])]
 
     cache.config_resetstat()
@@ -151,7 +151,7 @@ def test_with_the_first_token_the_streams_of_those_end_who_needed_none(
             assert next(line for line in lines if line.startswith("event: "))
             make("first", Scope.READ)
             began = time.monotonic()
-            assert all(time.monotonic() - began < 3 * token_cache.FRESH for _ in lines)
+            assert all(time.monotonic() - began < 3 * token_cache.FRESH_SECONDS for _ in lines)
         assert client.get("/v1/overview/events").status_code == 401
 
 

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from orderworks.cache import invalidate
 from orderworks.core.redis import Redis
 from orderworks.core.schema import orders
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 
-SHOP: Rows = {
+SHOP: OrderRows = {
     1: (7, "paid", Decimal("19.99"), 1),
     2: (7, "cancelled", Decimal("5.00"), 1),
     3: (7, "paid", Decimal("0.01"), 1),
@@ -21,7 +21,7 @@ SHOP: Rows = {
 
 
 @pytest.fixture(autouse=True)
-def shop(seed: Callable[[Rows], None]) -> None:
+def shop(seed: Callable[[OrderRows], None]) -> None:
     """Two customers, one with a cancelled order."""
     seed(SHOP)
 

@@ -44,7 +44,7 @@ def buried(engine: sa.Engine) -> list[int]:
 @pytest.fixture
 def count(updates: UpdateStream) -> Callable[[], int]:
     """How many updates wait."""
-    return lambda: sum(map(updates.length, updates.every_shard()))
+    return lambda: sum(map(updates.length, updates.all_shards()))
 
 
 def test_they_are_listed_newest_first_page_by_page(http: httpx.Client, buried: list[int]) -> None:
@@ -141,7 +141,7 @@ def test_replays_that_wait_for_room_keep_nobody_else_waiting(
 ) -> None:
     """More of them than there are threads, before a stream that is full."""
     full = settings.model_copy(update={"stream_limit": 1})
-    for shard in updates.every_shard():
+    for shard in updates.all_shards():
         updates.append(shard, [OrderUpdate(order_id=9, status="paid").encode()])
     waiting = count()
     with (

@@ -26,7 +26,7 @@ PAID = {"status": "paid"}
 @pytest.fixture
 def count(updates: UpdateStream) -> Callable[[], int]:
     """How many updates wait."""
-    return lambda: sum(map(updates.length, updates.every_shard()))
+    return lambda: sum(map(updates.length, updates.all_shards()))
 
 
 def test_the_same_request_is_done_once_and_answered_alike(
@@ -157,12 +157,12 @@ def test_however_many_come_again_meanwhile_others_are_answered(
 def test_a_claim_whose_process_died_ends_by_itself(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idempotency, "LEASE", 0.2)
+    monkeypatch.setattr(idempotency, "CLAIM_SECONDS", 0.2)
 
     async def take(key: str) -> bool:
         client = make_async_redis(settings.stream, 5)
         try:
-            return await idempotency.Claim(client, key).take() is None
+            return await idempotency.IdempotencyClaim(client, key).acquire() is None
         except Problem:
             return False
         finally:
@@ -175,7 +175,7 @@ def test_a_claim_whose_process_died_ends_by_itself(
 def test_a_claim_is_held_as_long_as_the_work_takes(
     settings: Settings, stream: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idempotency, "LEASE", 2.0)
+    monkeypatch.setattr(idempotency, "CLAIM_SECONDS", 2.0)
     seen: list[int] = []
 
     def renewed() -> bool:
@@ -185,9 +185,9 @@ def test_a_claim_is_held_as_long_as_the_work_takes(
 
     async def fail_late() -> None:
         async with make_async_redis(settings.stream, 5) as client:
-            claim = idempotency.Claim(client, "a-key")
-            await claim.take()
-            async with claim.held():
+            claim = idempotency.IdempotencyClaim(client, "a-key")
+            await claim.acquire()
+            async with claim.kept_alive():
                 await asyncio.to_thread(eventually, renewed, within=20)
                 raise LookupError("the work failed")
 

@@ -16,7 +16,7 @@ from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks_app.gateway.dependencies import reject_downloads
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 from tests.support.gateways import JSON
 
 CSV = {"Content-Type": "text/csv"}
@@ -25,7 +25,7 @@ FILE = b"id,customer_id,total\n1,7,19.99\n2,7,x\n3,8,1.5\n4,99,1.00\n5,8,y\n"
 
 
 @pytest.fixture(autouse=True)
-def people(seed: Callable[[Rows], None]) -> None:
+def people(seed: Callable[[OrderRows], None]) -> None:
     """The customers of the file, each with an order."""
     seed({100 + each: (each, "paid", Decimal(1), 1) for each in (7, 8, 99)})
 
@@ -108,7 +108,7 @@ def test_a_file_that_was_tried_is_imported_without_coming_again(
     first, second = (http.post(path, headers=headers) for _ in range(2))
     assert first.json() == second.json() == {"id": import_id, "repeated": False}
     assert (first.status_code, first.headers["Location"]) == (202, f"/v1/imports/{import_id}")
-    assert Spool(settings.spool).waiting() == [import_id]
+    assert Spool(settings.spool).list_waiting() == [import_id]
     load(importer, import_id)
     done = http.get(f"/v1/imports/{import_id}").json()
     assert (done["status"], done["source"], done["applied"]) == ("done", "tried.csv", 3)
@@ -142,7 +142,7 @@ def test_what_cannot_be_imported_is_refused_and_leaves_nothing(
     answer = http.post("/v1/imports", content=content, params=options, headers=CSV)
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
-    assert Spool(settings.spool).waiting() == []
+    assert Spool(settings.spool).list_waiting() == []
     assert http.get("/v1/imports").json()["imports"] == []
 
 
@@ -213,7 +213,7 @@ def test_a_dry_run_tells_at_its_end_what_would_be(http: httpx.Client, importer: 
 def test_rejects_are_a_file_to_mend_and_to_hand_over_again(
     http: httpx.Client, importer: Importer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reject_downloads, "PAGE", 1)
+    monkeypatch.setattr(reject_downloads, "PAGE_ROWS", 1)
     import_id = upload(http)
     load(importer, import_id)
     file = http.get(f"/v1/imports/{import_id}/rejects")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from orderworks.core.settings import Settings
-from orderworks.updates.drain import Drained
+from orderworks.updates.drain import DrainResult
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.gateway.transfers import ndjson
@@ -26,7 +26,7 @@ def waiting(updates: UpdateStream) -> Callable[[], list[OrderUpdate]]:
     """The updates that wait, those of one shard after those of another."""
 
     def read() -> list[OrderUpdate]:
-        entries = [entry for shard in updates.every_shard() for entry in updates.read(shard, 10**6)]
+        entries = [entry for shard in updates.all_shards() for entry in updates.read(shard, 10**6)]
         return [OrderUpdate.decode(entry.payload) for entry in entries]
 
     return read
@@ -96,7 +96,7 @@ def test_what_is_no_json_is_malformed(http: httpx.Client, body: bytes) -> None:
 
 
 def test_a_tracked_update_tells_its_verdict(
-    http: httpx.Client, seed: Callable[[Rows], None], drain: Callable[[], Sequence[Drained]]
+    http: httpx.Client, seed: Callable[[Rows], None], drain: Callable[[], Sequence[DrainResult]]
 ) -> None:
     seed({1: (7, "new", Decimal("5.00"), 0)})
     answer = http.post("/v1/orders/1", json={"status": "paid"}, params={"track": "true"}).json()
@@ -109,7 +109,7 @@ def test_a_tracked_update_tells_its_verdict(
 
 
 def test_one_can_wait_for_a_verdict_that_comes_meanwhile(
-    http: httpx.Client, seed: Callable[[Rows], None], drain: Callable[[], Sequence[Drained]]
+    http: httpx.Client, seed: Callable[[Rows], None], drain: Callable[[], Sequence[DrainResult]]
 ) -> None:
     seed({1: (7, "new", Decimal("5.00"), 0)})
     answer = http.post("/v1/orders/1", json={"status": "paid"}, params={"track": "true"}).json()
@@ -157,9 +157,11 @@ def test_a_bad_line_is_rejected_by_itself(
 
 
 def test_only_the_first_rejects_are_listed(http: httpx.Client) -> None:
-    account = batch(http, *["nonsense"] * (ndjson.LISTED + 50)).json()
-    assert account["rejected_count"] == ndjson.LISTED + 50
-    assert [each["line"] for each in account["rejected"]] == list(range(1, ndjson.LISTED + 1))
+    account = batch(http, *["nonsense"] * (ndjson.MAX_LISTED_REJECTS + 50)).json()
+    assert account["rejected_count"] == ndjson.MAX_LISTED_REJECTS + 50
+    assert [each["line"] for each in account["rejected"]] == list(
+        range(1, ndjson.MAX_LISTED_REJECTS + 1)
+    )
 
 
 def test_a_line_that_is_too_long_is_rejected_however_it_comes(settings: Settings) -> None:

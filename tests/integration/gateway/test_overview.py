@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from orderworks.cache import invalidate
 from orderworks.core.redis import Redis
 from orderworks.reports.refresh import refresh
-from orderworks.updates.drain import Drained
+from orderworks.updates.drain import DrainResult
 from orderworks.updates.messages import OrderUpdate
 from orderworks_app.gateway.auth.token_store import Scope, create_token
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 from tests.support.gateways import client_of
-from worker.beat.entries import Planned, pause, register
+from worker.beat.entries import PlannedEntry, pause, register
 
 PATH = "/v1/overview/events"
 
@@ -37,14 +37,14 @@ def test_it_tells_of_every_part(
     http: httpx.Client,
     engine: sa.Engine,
     cache: Redis,
-    seed: Callable[[Rows], None],
+    seed: Callable[[OrderRows], None],
     accept: Callable[[Sequence[OrderUpdate]], list[str]],
-    drain: Callable[..., list[Drained]],
+    drain: Callable[..., list[DrainResult]],
 ) -> None:
     seed({each: (each, "paid", Decimal(each), 1) for each in range(1, 6)})
     refresh(engine, cache, lambda ids: invalidate(cache, ids), 100)
     with engine.begin() as connection:
-        register(connection, [Planned("a", "sweep", 5.0), Planned("b", "purge", 60.0)])
+        register(connection, [PlannedEntry("a", "sweep", 5.0), PlannedEntry("b", "purge", 60.0)])
         pause(connection, "b")
     with overviews(http) as told:
         first = next(told)

@@ -15,13 +15,15 @@ from orderworks.core.settings import Settings
 from orderworks.reports.refresh import refresh
 from orderworks.reports.top_customers import TopCustomers
 from orderworks.reports.windows import Window
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 
 PATH = "/v1/reports/top-customers"
 
 
 @pytest.fixture
-def publish(engine: sa.Engine, cache: Redis, seed: Callable[[Rows], None]) -> Callable[[], object]:
+def publish(
+    engine: sa.Engine, cache: Redis, seed: Callable[[OrderRows], None]
+) -> Callable[[], object]:
     """Publish the report anew, of orders of five customers."""
     seed({each: (each, "paid", Decimal(each), 1) for each in range(1, 6)})
     return lambda: refresh(engine, cache, lambda ids: invalidate(cache, ids), 100)

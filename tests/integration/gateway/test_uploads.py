@@ -87,14 +87,14 @@ def test_an_upload_that_is_cut_off_leaves_nothing_and_is_no_import(
     with begin(gateway):
         eventually(lambda: left(settings), 10, "nothing of it has come")
     eventually(lambda: not left(settings), 10, "it left something behind")
-    assert Spool(settings.spool).waiting() == []
+    assert Spool(settings.spool).list_waiting() == []
     assert http.get("/v1/imports").json()["imports"] == []
 
 
 def test_an_upload_that_stalls_is_given_up(
     gateway: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(middleware, "PATIENCE", 0.5)
+    monkeypatch.setattr(middleware, "BODY_TIMEOUT", 0.5)
     with begin(gateway) as connection:
         assert connection.makefile("rb").readline().startswith(b"HTTP/1.1 408 ")
     assert left(settings) == []
@@ -103,8 +103,8 @@ def test_an_upload_that_stalls_is_given_up(
 def test_more_uploads_than_there_are_threads_for_come_again_and_hold_up_nobody(
     gateway: str, http: httpx.Client, settings: Settings
 ) -> None:
-    begun = [begin(gateway) for _ in range(uploads.AT_ONCE)]
-    eventually(lambda: len(left(settings)) == uploads.AT_ONCE, 10, "they have not all begun")
+    begun = [begin(gateway) for _ in range(uploads.MAX_UPLOADS)]
+    eventually(lambda: len(left(settings)) == uploads.MAX_UPLOADS, 10, "they have not all begun")
     refused = http.post("/v1/imports", content=HEADER + b"1,1,1\n", headers=CSV)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "6")
     assert http.post("/v1/orders/1", json={"status": "paid"}).status_code == 202
@@ -117,7 +117,7 @@ def test_more_uploads_than_there_are_threads_for_come_again_and_hold_up_nobody(
 
 
 def test_files_that_come_at_once_are_all_whole(http: httpx.Client, settings: Settings) -> None:
-    contents = [HEADER + b"%d,1,1.00\n" % each + 20 * PIECE for each in range(uploads.AT_ONCE)]
+    contents = [HEADER + b"%d,1,1.00\n" % each + 20 * PIECE for each in range(uploads.MAX_UPLOADS)]
     found: dict[int, str] = {}
 
     def send(number: int) -> None:

@@ -10,7 +10,7 @@ from orderworks.core.redis import Redis
 from orderworks.core.schema import customers
 from orderworks.core.settings import Settings
 from orderworks.imports import ledger
-from orderworks.imports.columns import Kind
+from orderworks.imports.columns import ImportKind
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import COUNTS, Summary
 from orderworks.imports.spool import Spool
@@ -35,7 +35,7 @@ def accept(importer: Importer) -> Accept:
 
     def run(
         source: ImportSource,
-        kind: Kind = "orders",
+        kind: ImportKind = "orders",
         **options: Any,  # noqa: ANN401 - those of `Options`
     ) -> str:
         # Tests import the same content twice on purpose.
@@ -58,7 +58,7 @@ def load(importer: Importer, accept: Accept) -> Load:
 
     def run(
         source: ImportSource,
-        kind: Kind = "orders",
+        kind: ImportKind = "orders",
         order: Callable[[list[int]], Iterable[int]] = iter,
         **how: Any,  # noqa: ANN401 - passed on
     ) -> Summary:
@@ -66,7 +66,7 @@ def load(importer: Importer, accept: Accept) -> Load:
         waiting = list(order(importer.plan(import_id)))
         for number in waiting:
             step = importer.load_chunk(import_id, number)
-            waiting += step.again if step else []
+            waiting += step.chunks_to_nudge if step else []
         with importer.engine.connect() as connection:
             summary = ledger.import_summary(connection, import_id)
         assert summary["status"] == "done"

@@ -45,9 +45,9 @@ def test_import_over_a_bucket_waits_for_its_plan(
     importer: Importer, bucket: Bucket, accept: Callable[..., str]
 ) -> None:
     import_id = accept(PEOPLE, "customers")
-    assert importer.spool.waiting() == [import_id]
+    assert importer.spool.list_waiting() == [import_id]
     assert importer.plan(import_id) == [0, 1, 2]
-    assert importer.spool.waiting() == []
+    assert importer.spool.list_waiting() == []
     assert importer.plan(import_id) == [0, 1, 2]
 
 

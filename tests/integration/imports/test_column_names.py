@@ -17,13 +17,13 @@ def test_import_whose_names_have_a_nul_fails_at_once_and_says_so(
     manifest = importer.spool.manifest(import_id)
     assert manifest
     # A producer of an older version let them pass.
-    importer.spool.announce(replace(manifest, **changed))
+    importer.spool.write_manifest(replace(manifest, **changed))
     with pytest.raises(ImportFailed, match="has a NUL in it"):
         importer.plan(import_id)
     with importer.engine.connect() as connection:
         summary = ledger.import_summary(connection, import_id)
     assert (summary["status"], "NUL" in summary["error"]) == ("failed", True)
-    assert import_id not in importer.spool.waiting()
+    assert import_id not in importer.spool.list_waiting()
 
 
 def test_json_lines_without_a_needed_key_are_refused_with_the_keys_that_they_have(

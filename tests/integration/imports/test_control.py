@@ -9,7 +9,7 @@ import redis
 import sqlalchemy as sa
 
 from orderworks.core.errors import ImportNotFound, WrongState
-from orderworks.core.keys import import_forgiven
+from orderworks.core.keys import import_uncounted_starts
 from orderworks.core.redis import make_redis
 from orderworks.core.schema import import_chunks, imports
 from orderworks.imports import chunk_claims, control, ledger
@@ -18,7 +18,7 @@ from orderworks.imports.progress import Summary, read_progress
 from producer.imports.job import ImportJob
 
 Accept = Callable[..., str]
-Do = Callable[[control.Change], Summary]
+Do = Callable[[control.ControlAction], Summary]
 
 SEVEN = b"id,name\n" + b"".join(b"%d,Customer %d\n" % (each, each) for each in range(1, 8))
 """Seven customers: three chunks."""
@@ -35,7 +35,7 @@ def planned(importer: Importer, accept: Accept) -> str:
 @pytest.fixture
 def do(importer: Importer, planned: str) -> Do:
     """Make a change to the import."""
-    return lambda change: control.carry_out(importer.engine, importer.stream, change, planned)
+    return lambda change: control.apply_action(importer.engine, importer.stream, change, planned)
 
 
 def set_chunk(importer: Importer, number: int, **values: Any) -> None:  # noqa: ANN401 - of any type
@@ -93,7 +93,7 @@ def test_a_cancelled_import_starts_no_chunk_and_stays_cancelled(
     ],
 )
 def test_what_the_state_does_not_allow_changes_nothing_and_says_why(
-    importer: Importer, planned: str, do: Do, status: str, impossible: list[control.Change]
+    importer: Importer, planned: str, do: Do, status: str, impossible: list[control.ControlAction]
 ) -> None:
     with importer.engine.begin() as connection:
         connection.execute(sa.update(imports).values(status=status))
@@ -109,12 +109,12 @@ def test_an_import_that_nobody_planned_is_not_found(importer: Importer, accept: 
     import_id = accept(SEVEN, "customers")
     for change in (control.pause, control.resume, control.cancel, control.retry):
         with pytest.raises(ImportNotFound):
-            control.carry_out(importer.engine, importer.stream, change, import_id)
+            control.apply_action(importer.engine, importer.stream, change, import_id)
 
 
 def test_without_redis_nothing_is_changed(importer: Importer, planned: str) -> None:
     with make_redis("redis://127.0.0.1:1/0", 1) as away, pytest.raises(redis.RedisError):
-        control.carry_out(importer.engine, away, control.cancel, planned)
+        control.apply_action(importer.engine, away, control.cancel, planned)
     with importer.engine.connect() as connection:
         assert ledger.import_summary(connection, planned)["status"] == "running"
 
@@ -134,9 +134,9 @@ def test_retry_starts_chunks_afresh_that_were_given_up(
 
 
 def test_retry_forgets_starts_that_were_forgiven(importer: Importer, planned: str) -> None:
-    importer.stream.hset(import_forgiven(planned), "1", "7")
-    control.forget_forgiven(importer.stream, planned)
-    assert not importer.stream.exists(import_forgiven(planned))
+    importer.stream.hset(import_uncounted_starts(planned), "1", "7")
+    control.reset_uncounted_starts(importer.stream, planned)
+    assert not importer.stream.exists(import_uncounted_starts(planned))
 
 
 def test_the_summary_says_how_far_an_import_is_and_how_fast(

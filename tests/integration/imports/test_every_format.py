@@ -20,7 +20,7 @@ from orderworks.core.schema import customers, orders
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary
 from orderworks.imports.spool import Spool
-from orderworks_app.demo.data import Sample, generate
+from orderworks_app.demo.data import GeneratedFiles, generate
 from orderworks_app.embedded.stack import Stack
 from producer.imports.sources.open_source import ImportSource
 from tests.conftest import fresh_settings
@@ -128,7 +128,7 @@ def importer(
 
 
 @pytest.fixture(scope="module")
-def sample(importer: Importer, tmp_path_factory: pytest.TempPathFactory) -> Sample:
+def sample(importer: Importer, tmp_path_factory: pytest.TempPathFactory) -> GeneratedFiles:
     """TPC-H orders, whose customers are in the table."""
     made = generate(tmp_path_factory.mktemp("tpch"), ROWS)
     people = pl.read_csv(made.customers_file).select("id", "name").to_dicts()
@@ -157,7 +157,7 @@ def stored(engine: sa.Engine) -> Rows:
         return [tuple(row) for row in connection.execute(query)]
 
 
-def arrived_whole(sample: Sample, importer: Importer, summary: Summary) -> bool:
+def arrived_whole(sample: GeneratedFiles, importer: Importer, summary: Summary) -> bool:
     """Whether every row was applied and the whole table is the file's."""
     return summary["applied"] == ROWS and stored(importer.engine) == given(sample.orders)
 
@@ -165,7 +165,7 @@ def arrived_whole(sample: Sample, importer: Importer, summary: Summary) -> bool:
 @pytest.mark.parametrize("packing", PACKED)
 @pytest.mark.parametrize("name", FILES)
 def test_file_of_every_format_and_packing_gives_the_same_table(
-    importer: Importer, sample: Sample, load: Load, tmp_path: Path, name: str, packing: str
+    importer: Importer, sample: GeneratedFiles, load: Load, tmp_path: Path, name: str, packing: str
 ) -> None:
     path = tmp_path / f"{name}{packing}"
     path.write_bytes(PACKED[packing](FILES[name](sample.orders)))
@@ -175,7 +175,12 @@ def test_file_of_every_format_and_packing_gives_the_same_table(
 @pytest.mark.parametrize("handed_over", HANDED_OVER)
 @pytest.mark.parametrize("name", ["semicolon.csv.gz", "lines.jsonl", "table.parquet"])
 def test_file_gives_the_same_table_however_it_is_handed_over(
-    importer: Importer, sample: Sample, load: Load, tmp_path: Path, name: str, handed_over: str
+    importer: Importer,
+    sample: GeneratedFiles,
+    load: Load,
+    tmp_path: Path,
+    name: str,
+    handed_over: str,
 ) -> None:
     path = tmp_path / name
     packing = ".gz" if name.endswith(".gz") else ""
@@ -186,6 +191,6 @@ def test_file_gives_the_same_table_however_it_is_handed_over(
 
 @pytest.mark.parametrize("library", TABLES)
 def test_table_of_every_library_gives_the_same_table(
-    importer: Importer, sample: Sample, load: Load, library: str
+    importer: Importer, sample: GeneratedFiles, load: Load, library: str
 ) -> None:
     assert arrived_whole(sample, importer, load(TABLES[library](sample.orders)))

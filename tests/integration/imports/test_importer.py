@@ -30,7 +30,7 @@ from orderworks.core.redis import make_redis
 from orderworks.core.schema import customers, import_chunks, imports
 from orderworks.imports import chunk_claims, ledger
 from orderworks.imports import importer as flow
-from orderworks.imports.chunk_plan import Chunk
+from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary, read_progress
 from orderworks.imports.spool import Spool
@@ -80,9 +80,9 @@ def test_accepted_import_is_seen_at_once_and_planned_once(
     accepted = ImportJob(import_id, importer.stream).progress()
     assert accepted
     assert (accepted["status"], accepted["rows"]) == ("accepted", None)
-    assert importer.spool.waiting() == [import_id]
+    assert importer.spool.list_waiting() == [import_id]
     assert importer.plan(import_id) == importer.plan(import_id) == [0, 1, 2]
-    assert importer.spool.waiting() == []
+    assert importer.spool.list_waiting() == []
     assert summary_of(importer, import_id)["rows"] == 7
 
 
@@ -94,7 +94,7 @@ def test_plan_that_died_before_it_withdrew_the_manifest_is_made_again(
     assert manifest
     importer.plan(import_id)
     importer.load_chunk(import_id, 1)
-    importer.spool.announce(manifest)
+    importer.spool.write_manifest(manifest)
     assert importer.plan(import_id) == [0, 2]
     assert summary_of(importer, import_id)["chunks"] == 3
 
@@ -154,7 +154,7 @@ def test_chunk_whose_workers_die_is_given_up_and_the_others_go_on(
 ) -> None:
     for _start in range(importer.settings.chunk_attempts):
         with importer.engine.begin() as connection:
-            assert chunk_claims.start_chunk(
+            assert chunk_claims.count_start(
                 connection, planned, 1, importer.settings.chunk_attempts
             )
     for number in range(3):
@@ -191,7 +191,7 @@ class Outage:
 
     def _claim_and_lose(
         self, connection: sa.Connection, import_id: str, number: int
-    ) -> chunk_claims.Work | None:
+    ) -> chunk_claims.ChunkWork | None:
         work = self._claim(connection, import_id, number)
         self.met, self.away = self.met + 1, True
         sessions = sa.text(
@@ -235,7 +235,7 @@ def test_lost_workers_count_beside_outages(
         outage.end()
     for _start in range(importer.settings.chunk_attempts):
         with importer.engine.begin() as connection:
-            assert chunk_claims.start_chunk(connection, planned, 0, 99)
+            assert chunk_claims.count_start(connection, planned, 0, 99)
     assert importer.load_chunk(planned, 0) is None
     assert summary_of(importer, planned)["quarantined"] == 1
 
@@ -243,7 +243,7 @@ def test_lost_workers_count_beside_outages(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Units of work are not tried again: an outage outlasts that anyhow."""
-    retrying = Importer._work.retry  # noqa: SLF001 - tenacity's
+    retrying = Importer._load_counted.retry  # noqa: SLF001 - tenacity's
     monkeypatch.setattr(retrying, "stop", stop_after_attempt(1))
 
 
@@ -252,14 +252,14 @@ def test_second_message_between_the_last_start_and_its_lock_gives_nothing_up(
 ) -> None:
     for _start in range(importer.settings.chunk_attempts - 1):
         with importer.engine.begin() as connection:
-            assert chunk_claims.start_chunk(
+            assert chunk_claims.count_start(
                 connection, planned, 0, importer.settings.chunk_attempts
             )
     claim, came = chunk_claims.claim_chunk, list[int]()
 
     def claim_later(
         connection: sa.Connection, import_id: str, number: int
-    ) -> chunk_claims.Work | None:
+    ) -> chunk_claims.ChunkWork | None:
         if not came:
             came.append(number)
             assert importer.load_chunk(import_id, number) is None
@@ -275,9 +275,9 @@ def test_second_message_between_the_last_start_and_its_lock_gives_nothing_up(
 def test_reservation_ends_with_the_work(importer: Importer, planned: str) -> None:
     for _time in range(2):
         with (
-            chunk_claims.reserved_chunk(importer.engine, planned, 0) as mine,
-            chunk_claims.reserved_chunk(importer.engine, planned, 0) as second,
-            chunk_claims.reserved_chunk(importer.engine, planned, 1) as other,
+            chunk_claims.chunk_lock(importer.engine, planned, 0) as mine,
+            chunk_claims.chunk_lock(importer.engine, planned, 0) as second,
+            chunk_claims.chunk_lock(importer.engine, planned, 1) as other,
         ):
             assert (bool(mine), bool(second), bool(other)) == (True, False, True)
 
@@ -355,7 +355,7 @@ def test_spooled_data_that_was_changed_is_never_planned(importer: Importer, acce
     assert summary["status"] == "failed"
     assert "is not what was accepted" in summary["error"]
     assert ImportJob(import_id, importer.stream).wait(timeout=1) == summary
-    assert importer.spool.waiting() == []
+    assert importer.spool.list_waiting() == []
     assert importer.plan(import_id) == []
 
 
@@ -378,13 +378,13 @@ def test_plan_that_fails_each_time_fails_the_import(
     for _start in range(flow.PLAN_ATTEMPTS):
         with pytest.raises(type(ends_with)):
             importer.plan(import_id)
-    assert importer.spool.waiting() == [import_id]
+    assert importer.spool.list_waiting() == [import_id]
     with pytest.raises(ImportFailed, match="planning was given up after 3 starts"):
         importer.plan(import_id)
     summary = ImportJob(import_id, importer.stream).wait(timeout=1)
     assert summary["status"] == "failed"
     assert summary["error"] == f"planning was given up after 3 starts: {reason}"
-    assert importer.spool.waiting() == []
+    assert importer.spool.list_waiting() == []
 
 
 def test_plan_that_a_failing_server_ended_does_not_count(
@@ -405,7 +405,7 @@ def test_file_that_is_being_planned_is_left_to_its_planner(
     import_id = accept(SEVEN, "customers")
     planned_chunks, second = flow.planned_chunks, list[list[int]]()
 
-    def meanwhile(*how: Any) -> list[Chunk]:  # noqa: ANN401 - passed on
+    def meanwhile(*how: Any) -> list[FileChunk]:  # noqa: ANN401 - passed on
         second.append(importer.plan(import_id))
         return planned_chunks(*how)
 
@@ -449,7 +449,7 @@ def test_import_ends_only_when_its_end_is_mirrored(importer: Importer, planned: 
         without.load_chunk(planned, number)
     assert summary_of(importer, planned)["status"] == "running"
     with importer.engine.connect() as connection:
-        assert ledger.complete_imports(connection) == [planned]
+        assert ledger.unfinished_complete_imports(connection) == [planned]
     assert importer.finish(planned).summary["status"] == "done"
     assert ImportJob(planned, importer.stream).wait(timeout=1)["applied"] == 7
 

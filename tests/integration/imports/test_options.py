@@ -23,7 +23,7 @@ def run(importer: Importer, import_id: str) -> Summary:
     waiting = importer.plan(import_id)
     for number in waiting:
         step = importer.load_chunk(import_id, number)
-        waiting += step.again if step else []
+        waiting += step.chunks_to_nudge if step else []
     return importer.finish(import_id).summary
 
 

@@ -209,7 +209,7 @@ class Histories(RuleBasedStateMachine):
     def night(self) -> None:
         """Ranks are found anew."""
         with self.folding() as connection:
-            ranking.rank_all(connection, DEPTH)
+            ranking.rerank_all(connection, DEPTH)
 
     @rule()
     def cache_is_flushed(self) -> None:
@@ -270,9 +270,9 @@ def test_after_each_refresh_every_report_and_rollup_equals_sql(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Small enough for a handful of orders to need several passes, and more contenders than there are.
-    monkeypatch.setattr("orderworks.reports.fold.FOLD_ENTRIES", 5)
-    monkeypatch.setattr("orderworks.reports.rollups.MOVED_ROWS", 2)
-    monkeypatch.setattr("orderworks.reports.ranking.CONTENDERS", 1)
+    monkeypatch.setattr("orderworks.reports.fold.MAX_FOLD_ENTRIES", 5)
+    monkeypatch.setattr("orderworks.reports.rollups.MAX_MOVED_ROWS", 2)
+    monkeypatch.setattr("orderworks.reports.ranking.RANKED_FACTOR", 1)
 
     class Here(Histories):
         """On the servers of this test."""

@@ -19,12 +19,12 @@ from orderworks.imports import ledger
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import COUNTS, Summary
 from orderworks.imports.rejects import as_csv as as_sheet
-from orderworks.imports.rejects import iter_rejects, iter_unmended, layout_of
+from orderworks.imports.rejects import file_format_of, iter_rejects, iter_uncorrected
 from tests.support.random_tables import (
     BAD,
     DELIMITERS,
-    File,
     Row,
+    TableFile,
     as_csv,
     as_jsonl,
     as_parquet,
@@ -84,7 +84,7 @@ def load(importer: Importer, import_id: str, cut: Cut) -> Summary:
     Random(cut.order).shuffle(waiting)
     for number in waiting:
         step = cutting.load_chunk(import_id, number)
-        waiting += step.again if step else []
+        waiting += step.chunks_to_nudge if step else []
     return summary_of(importer, import_id)
 
 
@@ -93,7 +93,7 @@ def summary_of(importer: Importer, import_id: str) -> Summary:
         return ledger.import_summary(connection, import_id)
 
 
-def assert_closes(importer: Importer, summary: Summary, file: File) -> None:
+def assert_closes(importer: Importer, summary: Summary, file: TableFile) -> None:
     """See that each row of the file is counted, and those that are bad say so."""
     assert summary["status"] == "done"
     assert summary["rows"] == len(file.rows) == sum(summary[name] for name in COUNTS)
@@ -104,7 +104,7 @@ def assert_closes(importer: Importer, summary: Summary, file: File) -> None:
     assert {line: code for line, code in found.items() if code not in file.rejects[line]} == {}
 
 
-def assert_imported(importer: Importer, import_id: str, file: File, cut: Cut) -> None:
+def assert_imported(importer: Importer, import_id: str, file: TableFile, cut: Cut) -> None:
     """Load the file into the empty table and compare everything."""
     empty(importer.engine)
     assert_closes(importer, load(importer, import_id, cut), file)
@@ -172,7 +172,7 @@ class Format(NamedTuple):
     The last of these comes last in the file: a quote that stays open needs that.
     """
 
-    write: Callable[[Sequence[Row]], File]
+    write: Callable[[Sequence[Row]], TableFile]
     broken: tuple[str, ...]
 
 
@@ -228,10 +228,12 @@ def spoilt(rows: Sequence[Row], broken: Sequence[str]) -> list[Row]:
     return bad
 
 
-def mended(importer: Importer, import_id: str, clean: dict[int, Row], bad: File) -> bytes:
+def mended(importer: Importer, import_id: str, clean: dict[int, Row], bad: TableFile) -> bytes:
     """The sheet of the import's rejects with every wrong cell set right, by the line of the row."""
     with importer.engine.connect() as connection:
-        text = as_sheet(iter_unmended(connection, import_id), layout_of(connection, import_id))
+        text = as_sheet(
+            iter_uncorrected(connection, import_id), file_format_of(connection, import_id)
+        )
         sheet = list(csv.DictReader(io.StringIO("".join(text), newline="")))
     for row in sheet:
         line = int(row["line"])

@@ -29,7 +29,7 @@ from orderworks.core.errors import (
 from orderworks.core.settings import Settings
 from orderworks.imports import spool as spools
 from orderworks.imports.spool import Manifest, Spool
-from orderworks.maintenance.retention import Purged, purge_expired
+from orderworks.maintenance.retention import PurgeResult, purge_expired
 from tests.support.processes import ROOT, eventually
 from tests.support.s3 import Bucket
 
@@ -241,7 +241,7 @@ def test_killed_upload_is_no_data(spool: Spool, place: Place) -> None:
     kill_an_upload(place.url)
     assert place.unfinished()
     assert place.objects == []
-    assert spool.waiting() == []
+    assert spool.list_waiting() == []
     with pytest.raises(DataMissing):
         spool.size("one")
 
@@ -255,7 +255,7 @@ def test_part_of_a_killed_upload_goes_when_files_of_its_age_go(
     assert part.stat().st_size > MIB
     assert purge_expired(engine, spool, settings).files == 0
     os.utime(part, (time.time() - 8 * 86400,) * 2)
-    assert purge_expired(engine, spool, settings) == Purged(1, 0, 0)
+    assert purge_expired(engine, spool, settings) == PurgeResult(1, 0, 0)
     assert parts(folder) == []
 
 
@@ -273,29 +273,29 @@ def test_stream_outlives_the_time_that_a_request_may_take(
 
 
 def test_manifests_wait_until_they_are_withdrawn(spool: Spool) -> None:
-    assert spool.waiting() == []
+    assert spool.list_waiting() == []
     assert spool.manifest("one") is None
-    spool.announce(manifest())
-    assert spool.waiting() == ["one"]
+    spool.write_manifest(manifest())
+    assert spool.list_waiting() == ["one"]
     assert spool.manifest("one") == manifest()
     spool.withdraw_manifest("one")
     spool.withdraw_manifest("one")
-    assert spool.waiting() == []
+    assert spool.list_waiting() == []
 
 
 def test_imports_wait_in_the_order_of_their_acceptance(spool: Spool) -> None:
     ids = [f"20260102-03040{n}-00000000" for n in range(4)]
     for each in ids:
-        spool.announce(manifest(each))
-    assert spool.waiting() == ids
+        spool.write_manifest(manifest(each))
+    assert spool.list_waiting() == ids
 
 
 def test_import_accepted_first_waits_first_whatever_its_id(folder: Path) -> None:
     spool = Spool(folder.as_uri())
     for each in ("a", "b"):
-        spool.announce(manifest(each))
+        spool.write_manifest(manifest(each))
     os.utime(folder / "manifests" / "b.json", (time.time() - 60,) * 2)
-    assert spool.waiting() == ["b", "a"]
+    assert spool.list_waiting() == ["b", "a"]
 
 
 def test_what_is_not_ours_neither_waits_nor_expires(spool: Spool, place: Place) -> None:
@@ -308,24 +308,24 @@ def test_what_is_not_ours_neither_waits_nor_expires(spool: Spool, place: Place) 
     ]
     for path in strange:
         obstore.put(place.store, path, b"{}")
-    assert spool.waiting() == []
-    assert spool.stored_before(datetime.now(UTC) + timedelta(days=1)) == []
+    assert spool.list_waiting() == []
+    assert spool.list_stored_before(datetime.now(UTC) + timedelta(days=1)) == []
 
 
 def test_data_are_stored_before_a_later_moment_only(spool: Spool) -> None:
     now = datetime.now(UTC)
     for each in ("one", "two"):
         spool.upload(each, [b"x"])
-    assert spool.stored_before(now + timedelta(minutes=1)) == ["one", "two"]
-    assert spool.stored_before(now - timedelta(minutes=1)) == []
+    assert spool.list_stored_before(now + timedelta(minutes=1)) == ["one", "two"]
+    assert spool.list_stored_before(now - timedelta(minutes=1)) == []
 
 
 def test_damaged_manifest_is_put_aside(spool: Spool, place: Place) -> None:
-    spool.announce(manifest())
+    spool.write_manifest(manifest())
     obstore.put(place.store, "manifests/one.json", b"{")
     with pytest.raises(ImportFailed, match="the manifest of import one is damaged"):
         spool.manifest("one")
-    assert spool.waiting() == []
+    assert spool.list_waiting() == []
     assert place.objects == ["damaged/one.json"]
 
 
@@ -349,7 +349,7 @@ def test_id_that_is_none_of_ours_is_an_import_that_is_not_there(
 ) -> None:
     uses: list[Callable[[], object]] = [
         lambda: spool.upload(no_id, [b"x"]),
-        lambda: spool.announce(manifest(no_id)),
+        lambda: spool.write_manifest(manifest(no_id)),
         lambda: spool.manifest(no_id),
         lambda: spool.withdraw_manifest(no_id),
         lambda: spool.delete_data(no_id),
@@ -366,12 +366,12 @@ def test_id_that_is_none_of_ours_is_an_import_that_is_not_there(
 def test_folder_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(Unavailable, match=r"The spool at file://.*/file/spool cannot be used"):
-        Spool((tmp_path / "file" / "spool").as_uri()).waiting()
+        Spool((tmp_path / "file" / "spool").as_uri()).list_waiting()
 
 
 def test_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:
     for use in (
-        Spool("s3://nobody/x").waiting,
+        Spool("s3://nobody/x").list_waiting,
         lambda: Spool("s3://nobody/x").upload("one", [b"x"]),
     ):
         with pytest.raises(Unavailable, match="The spool at s3://nobody/x cannot be used"):
@@ -398,8 +398,8 @@ def test_object_store_that_is_down_is_named_without_its_password(
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{gone.getsockname()[1]}")
     spool = Spool(f"s3://{bucket.name}")
     for use in (
-        spool.waiting,
-        lambda: spool.announce(manifest()),
+        spool.list_waiting,
+        lambda: spool.write_manifest(manifest()),
         lambda: spool.manifest("one"),
         lambda: spool.size("one"),
         lambda: list(spool.stream("one")),
@@ -412,7 +412,7 @@ def test_object_store_that_is_down_is_named_without_its_password(
 
 def test_spool_that_is_no_address_is_a_wrong_setting() -> None:
     with pytest.raises(ConfigurationError, match="SPOOL_URL"):
-        Spool("nonsense").waiting()
+        Spool("nonsense").list_waiting()
 
 
 @pytest.mark.parametrize(
@@ -438,17 +438,17 @@ def test_password_of_a_spool_is_not_shown(url: str, address: str) -> None:
 )
 def test_password_of_a_wrong_spool_is_not_shown(url: str) -> None:
     with pytest.raises(ConfigurationError, match="SPOOL_URL") as raised:
-        Spool(url).waiting()
+        Spool(url).list_waiting()
     assert "secret" not in str(raised.value)
     assert "secret" not in repr(Settings.load(spool_url=url))
 
 
 def test_spool_used_before_a_fork_says_so_instead_of_hanging(spool: Spool) -> None:
-    spool.waiting()
+    spool.list_waiting()
     child = os.fork()
     if child == 0:
         try:
-            Spool(spool.address).waiting()
+            Spool(spool.address).list_waiting()
         except ConfigurationError:
             os._exit(7)
         os._exit(0)

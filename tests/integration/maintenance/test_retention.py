@@ -14,7 +14,7 @@ from orderworks.core.settings import Settings
 from orderworks.imports import control
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
-from orderworks.maintenance.retention import Purged, purge_expired
+from orderworks.maintenance.retention import PurgeResult, purge_expired
 from producer.imports.accept import accept_import
 from producer.imports.options import Options
 
@@ -52,9 +52,9 @@ def test_the_file_of_a_paused_import_stays(
 ) -> None:
     paused = accept(importer)
     importer.plan(paused)
-    control.carry_out(engine, importer.stream, control.pause, paused)
+    control.apply_action(engine, importer.stream, control.pause, paused)
     age_files(settings)
-    assert purge_expired(engine, importer.spool, settings) == Purged(0, 0, 0)
+    assert purge_expired(engine, importer.spool, settings) == PurgeResult(0, 0, 0)
 
 
 def test_files_of_ended_imports_and_broken_uploads_go(
@@ -66,13 +66,13 @@ def test_files_of_ended_imports_and_broken_uploads_go(
     importer.load_chunk(ended, 0)
     importer.spool.upload("broken", [b"id,name\n"])
     assert len(age_files(settings)) == 4
-    assert purge_expired(engine, importer.spool, settings) == Purged(2, 0, 0)
+    assert purge_expired(engine, importer.spool, settings) == PurgeResult(2, 0, 0)
     assert {file.name for file in age_files(settings)} == {waiting, running}
 
 
 def test_young_files_stay(engine: sa.Engine, importer: Importer, settings: Settings) -> None:
     accept(importer)
-    assert purge_expired(engine, importer.spool, settings) == Purged(0, 0, 0)
+    assert purge_expired(engine, importer.spool, settings) == PurgeResult(0, 0, 0)
 
 
 def test_ledgers_and_dead_letters_go_when_they_are_old(
@@ -98,7 +98,7 @@ def test_ledgers_and_dead_letters_go_when_they_are_old(
                 {**letter, "entry": 2, "died_at": datetime.now(UTC)},
             ],
         )
-    assert purge_expired(engine, importer.spool, settings) == Purged(0, 1, 1)
+    assert purge_expired(engine, importer.spool, settings) == PurgeResult(0, 1, 1)
     with engine.connect() as connection:
         assert list(connection.scalars(sa.select(imports.c.id))) == [young]
         for table in (import_chunks, import_writers):

@@ -15,16 +15,16 @@ from orderworks.imports.chunk_claims import claim_chunk
 from orderworks.imports.importer import Importer
 from orderworks.imports.ledger import import_summary
 from orderworks.imports.spool import Spool
-from orderworks.maintenance.sweep import Forgotten, find_forgotten
+from orderworks.maintenance.sweep import LostWork, find_lost_work
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from producer.imports.accept import accept_import
 from producer.imports.options import Options
 
-NOTHING = Forgotten([], [], [])
+NOTHING = LostWork([], [], [])
 CUSTOMERS = b"id,name\n1,Ada\n2,Bob\n"
 
-Sweep = Callable[[], Forgotten | None]
+Sweep = Callable[[], LostWork | None]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings)
 @pytest.fixture
 def sweep(engine: sa.Engine, updates: UpdateStream, importer: Importer) -> Sweep:
     """One sweep."""
-    return lambda: find_forgotten(engine, updates, importer)
+    return lambda: find_lost_work(engine, updates, importer)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_it_finds_a_shard_whose_nudge_was_lost(
     accept([OrderUpdate(order_id=1, total=1)])
     assert sweep() == NOTHING, "the producer's nudge is on its way"
     stream.delete(keys.update_nudge(1))
-    assert sweep() == Forgotten([1], [], [])
+    assert sweep() == LostWork([1], [], [])
     assert sweep() == NOTHING, "now the sweep's own is"
 
 
@@ -92,11 +92,11 @@ def test_it_finds_a_shard_with_a_parked_update_that_is_due(sweep: Sweep, engine:
                 next_attempt_at=sa.func.now(),
             )
         )
-    assert sweep() == Forgotten([1], [], [])
+    assert sweep() == LostWork([1], [], [])
 
 
 def test_it_finds_an_import_that_nobody_planned(sweep: Sweep, accepted: str) -> None:
-    assert sweep() == Forgotten([], [accepted], [])
+    assert sweep() == LostWork([], [accepted], [])
     assert sweep() == NOTHING, "its plan may still be at work"
 
 
@@ -109,7 +109,7 @@ def test_it_finds_a_chunk_that_nobody_loads(
     with engine.begin() as worker:
         assert claim_chunk(worker, accepted, 0)
         assert sweep() == NOTHING, "a worker has it"
-    assert sweep() == Forgotten([], [], [(accepted, 0)])
+    assert sweep() == LostWork([], [], [(accepted, 0)])
     assert sweep() == NOTHING, "the sweep's message is on the way"
 
 
@@ -119,11 +119,11 @@ def test_it_finds_no_more_than_the_queue_of_imports_has_room_for(
     importer.plan(accepted)
     unplanned = {accept_customers(importer) for _import in range(3)}
     long_ago(engine, accepted)
-    assert find_forgotten(engine, updates, importer, room=0) == NOTHING
-    some = find_forgotten(engine, updates, importer, room=2)
+    assert find_lost_work(engine, updates, importer, room=0) == NOTHING
+    some = find_lost_work(engine, updates, importer, room=2)
     assert some
     assert (len(some.unplanned), some.chunks) == (2, [(accepted, 0)])
-    rest = find_forgotten(engine, updates, importer)
+    rest = find_lost_work(engine, updates, importer)
     assert rest
     assert {*some.unplanned, *rest.unplanned} == unplanned, "what had no room is found later"
 

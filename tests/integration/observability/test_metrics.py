@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orderworks.cache import Cache
-from orderworks.cache.invalidation import Path, note
+from orderworks.cache.invalidation import Path, record
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import Queue
 from orderworks.core.schema import (
@@ -28,15 +28,15 @@ from orderworks.imports.spool import Spool
 from orderworks.reports.rebuild import Rebuild
 from orderworks.reports.refresh import refresh
 from orderworks.reports.windows import Window
-from orderworks.updates.drain import Drained
+from orderworks.updates.drain import DrainResult
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.observability.metrics import DOCUMENTED, Metrics
 from producer.imports.accept import accept_import
 from producer.imports.options import Options
-from tests.integration.conftest import Rows
-from worker.beat.entries import Planned, pause, register
-from worker.beat.slots import note_success
+from tests.integration.conftest import OrderRows
+from worker.beat.entries import PlannedEntry, pause, register
+from worker.beat.slots import record_success
 
 Told = dict[str, float]
 """Numbers by metric and labels, as they are written."""
@@ -64,9 +64,9 @@ def of(metric: str, **labels: str) -> str:
 
 
 def test_verdicts_are_those_that_drains_gave(
-    seed: Callable[[Rows], None],
+    seed: Callable[[OrderRows], None],
     accept: Callable[[Sequence[OrderUpdate]], list[str]],
-    drain: Callable[..., list[Drained]],
+    drain: Callable[..., list[DrainResult]],
     told: Callable[..., Told],
 ) -> None:
     seed({2: (1, "new", Decimal(1), 10)})
@@ -217,13 +217,16 @@ def test_reports_are_told_by_when_they_were_made(
 def test_entries_of_beat_are_told_by_their_last_success_and_their_period(
     engine: sa.Engine, told: Callable[..., Told]
 ) -> None:
-    planned = [Planned("sweep", "tasks.upkeep.sweep", 5), Planned("purge", "tasks.upkeep.purge", 9)]
+    planned = [
+        PlannedEntry("sweep", "tasks.upkeep.sweep", 5),
+        PlannedEntry("purge", "tasks.upkeep.purge", 9),
+    ]
     with engine.begin() as connection:
         register(connection, planned)
         pause(connection, "purge")
     before = time.time()
     with engine.begin() as connection:
-        note_success(connection, "sweep")
+        record_success(connection, "sweep")
     found = told()
     last = "orderworks_beat_last_success_timestamp_seconds"
     assert abs(found[of(last, entry="sweep")] - before) < 5
@@ -255,7 +258,7 @@ def len_of(customer_id: int, text: str) -> int:
 
 
 def test_drift_is_that_of_the_last_check(
-    seed: Callable[[Rows], None],
+    seed: Callable[[OrderRows], None],
     engine: sa.Engine,
     cache: Redis,
     settings: Settings,
@@ -277,7 +280,7 @@ def test_drift_is_that_of_the_last_check(
 def test_delays_of_invalidation_are_told_by_path_and_quantile(
     cache: Redis, told: Callable[..., Told]
 ) -> None:
-    note(cache, Path.LOG, [number / 100 for number in range(1, 101)])
+    record(cache, Path.LOG, [number / 100 for number in range(1, 101)])
     found, metric = told(), "orderworks_invalidation_seconds"
     assert found[of(metric, path="log", quantile="0.5")] == pytest.approx(0.505)
     assert found[of(metric, path="log", quantile="0.99")] == pytest.approx(0.9901)
@@ -289,9 +292,9 @@ def test_every_metric_is_documented_and_told(
     engine: sa.Engine, cache: Redis, settings: Settings
 ) -> None:
     refresh(engine, cache, lambda _ids: None, depth=10)
-    note(cache, Path.WORKER, [0.001])
+    record(cache, Path.WORKER, [0.001])
     with engine.begin() as connection:
-        register(connection, [Planned("sweep", "tasks.upkeep.sweep", 5)])
+        register(connection, [PlannedEntry("sweep", "tasks.upkeep.sweep", 5)])
 
     Rebuild(engine, lambda: None, lambda _what, _counted: None).run(settings.uncounted_statuses)
     families = [*Metrics.from_settings(settings).collect()]

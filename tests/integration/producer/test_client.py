@@ -16,7 +16,7 @@ from orderworks.core import keys
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import Queue
 from orderworks.core.settings import Settings
-from orderworks.imports.progress import mirror
+from orderworks.imports.progress import publish_progress
 from orderworks.imports.spool import Manifest, Spool
 from orderworks.updates.stream import UpdateStream
 from producer import (
@@ -34,7 +34,7 @@ from producer import (
 from producer.imports import deduplication
 from producer.imports.accept import accept_import
 from producer.imports.options import Options
-from producer.imports.sources.jsonl_header import LOOKED_AT
+from producer.imports.sources.jsonl_header import HEADER_SCAN_BYTES
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def end(stream: Redis, job: ImportJob, status: str) -> None:
     """Let it be known that the import ended so."""
     summary = job.progress()
     assert summary
-    mirror(stream, {**summary, "status": status, "steps": summary["steps"] + 1})
+    publish_progress(stream, {**summary, "status": status, "steps": summary["steps"] + 1})
 
 
 def test_the_same_content_is_answered_by_its_first_import(
@@ -281,7 +281,7 @@ def test_of_producers_with_the_same_file_at_once_one_imports_it(
 def test_a_producer_killed_while_it_announced_holds_its_content_for_seconds_only(
     producer: Producer, stream: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deduplication, "CLAIMED", 1)
+    monkeypatch.setattr(deduplication, "CLAIM_TTL", 1)
     first = producer.import_file(CUSTOMERS, kind="customers")
     (claim,) = stream.scan_iter("orders:import-content:*")
     stream.set(claim, "20261122-000000-00000000", ex=1)
@@ -368,22 +368,22 @@ def test_whatever_ends_the_acceptance_leaves_neither_data_nor_claim(
     producer: Producer, settings: Settings, stream: Redis
 ) -> None:
     class Broken(Spool):
-        def announce(self, manifest: Manifest) -> None:
-            super().announce(manifest)
+        def write_manifest(self, manifest: Manifest) -> None:
+            super().write_manifest(manifest)
             raise MemoryError
 
     content = Options("customers")
     broken = Broken(settings.spool)
     with pytest.raises(MemoryError):
         accept_import(CUSTOMERS, content, spool=broken, stream=stream, settings=settings)
-    assert (spooled(settings), broken.waiting()) == (set(), [])
+    assert (spooled(settings), broken.list_waiting()) == (set(), [])
     assert not list(stream.scan_iter("orders:import-content:*"))
     assert not producer.import_file(CUSTOMERS, kind="customers").repeated
 
 
 def test_optional_keys_of_json_lines_may_come_late(producer: Producer, settings: Settings) -> None:
     early = b'{"id": 1, "customer_id": 1, "total": 1, "x": 1}\n'
-    content = early * (2 * LOOKED_AT // len(early)) + early.replace(b"x", b"status")
+    content = early * (2 * HEADER_SCAN_BYTES // len(early)) + early.replace(b"x", b"status")
     mapping = {"updated_at": "changed", "customer_name": "who"}
     job = producer.import_file(content, mapping=mapping, create_customers=True)
     found = manifest(settings, job)

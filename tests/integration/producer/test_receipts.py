@@ -10,10 +10,10 @@ from orderworks.core import keys
 from orderworks.core.errors import WaitTimeout
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.updates.messages import OrderUpdate, Outcome, Verdict
+from orderworks.updates.messages import OrderUpdate, UpdateOutcome, Verdict
 from producer import Producer
 from tests.support.processes import eventually
-from tests.support.producers import DOORS, Door
+from tests.support.producers import DOORS, ProducerClient
 from tests.support.tcp_proxy import link_to
 
 UPDATE = OrderUpdate(order_id=2, total=1)
@@ -27,7 +27,7 @@ def producer(settings: Settings) -> Iterator[Producer]:
 
 
 @pytest.fixture(params=DOORS)
-def door(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Door]:
+def door(request: pytest.FixtureRequest, settings: Settings) -> Iterator[ProducerClient]:
     """Each of the two producers."""
     made = DOORS[request.param]()
     yield made
@@ -36,7 +36,7 @@ def door(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Door]:
 
 def give(stream: Redis, entry: str, verdict: Verdict, reason: str = "") -> None:
     """Leave a verdict as the drain does."""
-    stream.set(keys.update_verdict(0, entry), Outcome(verdict, reason).encode(), ex=60)
+    stream.set(keys.update_verdict(0, entry), UpdateOutcome(verdict, reason).encode(), ex=60)
 
 
 def only_entry(stream: Redis) -> str:
@@ -66,7 +66,7 @@ def test_every_final_verdict_ends_the_waiting(
     assert receipt.reason == "because"
 
 
-def test_waiting_lasts_until_there_is_a_verdict(door: Door, stream: Redis) -> None:
+def test_waiting_lasts_until_there_is_a_verdict(door: ProducerClient, stream: Redis) -> None:
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(door.verdict, UPDATE, 30)
         entry = only_entry(stream)
@@ -85,7 +85,7 @@ def looks(stream: Redis) -> int:
     return int(stream.info("commandstats").get("cmdstat_get", {"calls": 0})["calls"])
 
 
-def test_waiting_ends_with_its_time(door: Door) -> None:
+def test_waiting_ends_with_its_time(door: ProducerClient) -> None:
     with pytest.raises(WaitTimeout, match="has no verdict after 0.2 s"):
         door.verdict(UPDATE, 0.2)
 

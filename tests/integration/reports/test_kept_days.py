@@ -11,7 +11,7 @@ from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis
 from orderworks.core.schema import customer_daily, customers, orders, report_windows
 from orderworks.reports import rollups
-from orderworks.reports.fold import fold_some
+from orderworks.reports.fold import fold_batch
 from orderworks.reports.refresh import refresh
 from orderworks.reports.top_customers import compute, published_report
 from orderworks.reports.windows import Window
@@ -96,7 +96,7 @@ def test_a_fold_adds_no_days_that_no_window_needs(
     engine: sa.Engine, cache: Redis, shop: None
 ) -> None:
     with folding(engine) as connection:
-        assert fold_some(connection).entries
+        assert fold_batch(connection).entries
     today = datetime.now(UTC).date()
     assert first_kept(engine) == today - timedelta(days=rollups.KEPT_DAYS)
     assert days(engine) == sorted(
@@ -110,7 +110,7 @@ def test_a_refresh_forgets_a_bounded_number_of_rows_and_publishes_all_the_same(
 ) -> None:
     # As the release before left it: every day has its row.
     run(engine, "UPDATE report_windows SET first_day = '0001-01-01' WHERE days = 0")
-    monkeypatch.setattr("orderworks.reports.rollups.MOVED_ROWS", 10)
+    monkeypatch.setattr("orderworks.reports.rollups.MAX_MOVED_ROWS", 10)
     left = []
     for _ in range(4):
         refreshed(engine, cache)
@@ -155,7 +155,7 @@ def test_what_waits_in_the_log_does_not_come_back_twice(
     run(engine, "UPDATE orders SET total = total + 7 WHERE id IN (341, 381)")
     as_in(engine, days=0)
     with folding(engine) as connection:
-        assert fold_some(connection).entries
+        assert fold_batch(connection).entries
     assert kept_is_right(engine)
     refreshed(engine, cache)
 
@@ -164,7 +164,7 @@ def test_what_is_left_of_forgotten_days_is_not_taken_for_them(
     engine: sa.Engine, cache: Redis, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refreshed(engine, cache)
-    monkeypatch.setattr("orderworks.reports.rollups.MOVED_ROWS", 100)
+    monkeypatch.setattr("orderworks.reports.rollups.MAX_MOVED_ROWS", 100)
     as_in(engine, days=100)
     run(
         engine,

@@ -22,8 +22,8 @@ from orderworks.core.schema import customers, orders
 from orderworks.core.settings import Settings
 from orderworks.reads import CustomerReads
 from orderworks.reports import excluded_statuses, reconcile_runs
-from orderworks.reports.rebuild import OnStep, Rebuild, Rebuilt
-from orderworks.reports.reconcile import Counted, keep_folds_out
+from orderworks.reports.rebuild import OnStep, Rebuild, RebuildResult
+from orderworks.reports.reconcile import ReconcileCounts, lock_out_folds
 from orderworks.reports.refresh import refresh
 from orderworks.reports.top_customers import compute, published_report
 from orderworks.reports.windows import Window
@@ -63,7 +63,7 @@ WRONGLY_RANKED = """
        OR (ranked IS NOT NULL AND (orders <= 0 OR ranked <> total))
 """
 
-DoRebuild = Callable[..., Rebuilt]
+DoRebuild = Callable[..., RebuildResult]
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def other_engine(settings: Settings) -> Iterator[sa.Engine]:
 def rebuild(engine: sa.Engine, cache: Redis) -> DoRebuild:
     """Rebuild as the command does."""
 
-    def do(*wanted: str, on_step: OnStep = lambda _what, _counted: None) -> Rebuilt:
+    def do(*wanted: str, on_step: OnStep = lambda _what, _counted: None) -> RebuildResult:
         return Rebuild(engine, lambda: fold_log(engine, cache), on_step).run(
             wanted or ("cancelled",)
         )
@@ -157,7 +157,7 @@ def is_right(engine: sa.Engine) -> bool:
     return True
 
 
-def drift(rebuilt: Rebuilt) -> dict[str, int]:
+def drift(rebuilt: RebuildResult) -> dict[str, int]:
     """How many rows had drifted, where any had."""
     assert rebuilt.drift is not None
     return {name: number for name, number in rebuilt.drift.by_table.items() if number}
@@ -332,7 +332,7 @@ def test_a_customer_of_more_orders_than_a_range_holds_is_compared(
 def test_a_long_log_is_folded_first(
     engine: sa.Engine, shop: None, rebuild: DoRebuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderworks.reports.reconcile_runs.LOG_ENTRIES", 20)
+    monkeypatch.setattr("orderworks.reports.reconcile_runs.MAX_LOG_ENTRIES", 20)
     run(engine, "UPDATE orders SET customer_id = 1 WHERE customer_id = 2")
     assert len(rows(engine, "SELECT * FROM customer_changes")) > 20
     rebuild()
@@ -357,7 +357,7 @@ def test_a_fold_waits_for_a_range_to_end(
     run(engine, "UPDATE orders SET total = total + 1 WHERE customer_id = 1")
     with ThreadPoolExecutor(1) as pool:
         with other_engine.begin() as other:
-            assert keep_folds_out(other)
+            assert lock_out_folds(other)
             folded = pool.submit(fold_log, engine, cache)
             eventually(lambda: waiters(engine), 10, "the fold waits")
         folded.result(20)
@@ -367,13 +367,13 @@ def test_a_fold_waits_for_a_range_to_end(
 def test_a_fold_that_never_ends_is_told(
     engine: sa.Engine, other_engine: sa.Engine, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderworks.reports.reconcile.PATIENCE", 0.1)
+    monkeypatch.setattr("orderworks.reports.reconcile.FOLD_LOCK_WAIT", 0.1)
     with other_engine.begin() as other:
         assert try_lock(other, Lock.FOLD)
         with engine.begin() as connection:
-            place = reconcile_runs.begin(connection)
+            place = reconcile_runs.start_run(connection)
         with pytest.raises(RebuildStopped, match="at work all the time"):
-            reconcile_runs.step(engine, lambda: None, place)
+            reconcile_runs.reconcile_next_range(engine, lambda: None, place)
 
 
 def waiters(engine: sa.Engine) -> list[tuple[object, ...]]:
@@ -458,10 +458,10 @@ def test_writers_and_folds_at_work_make_no_drift(
     stocked: None,
     rebuild: DoRebuild,
 ) -> None:
-    ranges: list[Counted] = []
+    ranges: list[ReconcileCounts] = []
     with at_work(other_engine, cache) as all_did:
 
-        def on_step(_what: str, counted: Counted) -> None:
+        def on_step(_what: str, counted: ReconcileCounts) -> None:
             ranges.append(counted)
             eventually(all_did, 20, "writers and folds go on between two ranges")
 
@@ -482,7 +482,7 @@ def test_statuses_are_changed_while_writers_write(
 ) -> None:
     with at_work(other_engine, cache) as all_did:
 
-        def on_step(_what: str, _counted: Counted) -> None:
+        def on_step(_what: str, _counted: ReconcileCounts) -> None:
             eventually(all_did, 20, "writers and folds go on between two ranges")
 
         rebuilds = [
@@ -562,8 +562,8 @@ def test_a_writer_of_long_transactions_keeps_the_statuses_as_they_are(
 ) -> None:
     monkeypatch.setattr("orderworks.reports.excluded_statuses.LOCK_WAIT", 0.05)
     monkeypatch.setattr(
-        "orderworks.reports.excluded_statuses.between_writers",
-        excluded_statuses.between_writers.copy(
+        "orderworks.reports.excluded_statuses.retry_block",
+        excluded_statuses.retry_block.copy(
             stop=lambda state: state.attempt_number >= 3, wait=no_wait
         ),
     )
@@ -593,7 +593,7 @@ def test_a_recount_that_was_killed_is_done_by_the_next_rebuild(
     class Killed(Exception):
         pass
 
-    def kill(what: str, _counted: Counted) -> None:
+    def kill(what: str, _counted: ReconcileCounts) -> None:
         if what == "recounted":
             raise Killed
 
@@ -601,7 +601,7 @@ def test_a_recount_that_was_killed_is_done_by_the_next_rebuild(
         rebuild("cancelled", "refunded", on_step=kill)
     with engine.begin() as connection:
         assert reconcile_runs.unfinished_change(connection) == {"refunded"}
-        assert reconcile_runs.begin_if_due(connection, timedelta()) is None, (
+        assert reconcile_runs.start_run_if_due(connection, timedelta()) is None, (
             "no check takes it for drift"
         )
     found = rebuild("cancelled")
@@ -614,25 +614,28 @@ def test_a_check_under_way_makes_way_for_a_change_of_statuses(
     engine: sa.Engine, shop: None, rebuild: DoRebuild
 ) -> None:
     with engine.begin() as connection:
-        place = reconcile_runs.begin(connection)
-    stepped = reconcile_runs.step(engine, lambda: None, place)
+        place = reconcile_runs.start_run(connection)
+    stepped = reconcile_runs.reconcile_next_range(engine, lambda: None, place)
     assert stepped is not None
     with engine.begin() as connection:
-        recount = reconcile_runs.begin_change(connection, ("cancelled", "refunded"))
+        recount = reconcile_runs.start_status_change(connection, ("cancelled", "refunded"))
     assert recount is not None
-    assert reconcile_runs.step(engine, lambda: None, stepped[0]) is None
-    assert reconcile_runs.step(engine, lambda: None, recount) is not None
+    assert reconcile_runs.reconcile_next_range(engine, lambda: None, stepped[0]) is None
+    assert reconcile_runs.reconcile_next_range(engine, lambda: None, recount) is not None
 
 
 def test_a_step_that_is_asked_for_twice_is_done_once(engine: sa.Engine, shop: None) -> None:
     run(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id = 1")
     with engine.begin() as connection:
-        place = reconcile_runs.begin(connection)
+        place = reconcile_runs.start_run(connection)
     with ThreadPoolExecutor(2) as pool:
         twice = list(
-            pool.map(lambda each: reconcile_runs.step(engine, lambda: None, each), [place] * 2)
+            pool.map(
+                lambda each: reconcile_runs.reconcile_next_range(engine, lambda: None, each),
+                [place] * 2,
+            )
         )
     done = [each for each in twice if each]
     assert len(done) == 1
     with engine.begin() as connection:
-        assert reconcile_runs.found_by(connection, place.run) == done[0][1]
+        assert reconcile_runs.counts_of_run(connection, place.run) == done[0][1]

@@ -16,7 +16,7 @@ from orderworks.core.schema import rollup_checks
 from orderworks.core.settings import Settings
 from orderworks.reports import reconcile_runs
 from orderworks.reports.refresh import refresh
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 from tests.support.celery_inspection import contents, run
 from worker.beat.entries import read_entries
 from worker.beat.slots import Slot, message_options
@@ -42,7 +42,7 @@ def app(settings: Settings) -> Iterator[Celery]:
 def check(app: Celery, monkeypatch: pytest.MonkeyPatch) -> Task[..., Any]:
     """The task, with a customer a range and a range a slice."""
     monkeypatch.setattr("orderworks.reports.reconcile.RANGE_ROWS", 1)
-    monkeypatch.setattr("tasks.rollups.SLICE", -1.0)
+    monkeypatch.setattr("tasks.rollups.SLICE_SECONDS", -1.0)
     return app.tasks[TaskName.CHECK_ROLLUPS.value]
 
 
@@ -65,7 +65,7 @@ def slices(app: Celery) -> Slices:
 
 
 @pytest.fixture(autouse=True)
-def _shop(engine: sa.Engine, cache: Redis, seed: Callable[[Rows], None]) -> None:
+def _shop(engine: sa.Engine, cache: Redis, seed: Callable[[OrderRows], None]) -> None:
     """Two orders a customer, in rollups that are right."""
     seed({key: (1 + key % CUSTOMERS, "new", Decimal(key), 0) for key in range(2 * CUSTOMERS)})
     assert refresh(engine, cache, lambda _ids: None, depth=10)
@@ -149,7 +149,7 @@ def test_one_whose_message_was_lost_is_begun_anew_the_next_night(
     assert check() is not None
     work_off(check, slices)
     with engine.connect() as connection:
-        newest = reconcile_runs.last_check(connection)
+        newest = reconcile_runs.last_finished_run(connection)
         assert newest is not None
         assert newest.counted.orders == 2 * CUSTOMERS
     late = check(*lost)

@@ -182,7 +182,7 @@ def test_a_clock_that_was_ahead_keeps_nothing_from_being_published(
 def test_a_second_refresh_is_sent_away_between_the_passes_of_the_first(
     engine: sa.Engine, cache: Redis, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderworks.reports.fold.FOLD_ENTRIES", 10)
+    monkeypatch.setattr("orderworks.reports.fold.MAX_FOLD_ENTRIES", 10)
     second: list[object] = []
 
     def meanwhile(_ids: object) -> None:
@@ -223,8 +223,8 @@ RANKED = "SELECT count(ranked) FROM customer_totals"
 @pytest.fixture
 def bring(engine: sa.Engine, cache: Redis, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Bring an order each of customers from one to another, and refresh in passes of ten log rows."""
-    monkeypatch.setattr("orderworks.reports.ranking.CONTENDERS", 2)
-    monkeypatch.setattr("orderworks.reports.fold.FOLD_ENTRIES", 10)
+    monkeypatch.setattr("orderworks.reports.ranking.RANKED_FACTOR", 2)
+    monkeypatch.setattr("orderworks.reports.fold.MAX_FOLD_ENTRIES", 10)
     people = "SELECT g, 'Customer' FROM generate_series(1, 30) g"
     run(engine, f"INSERT INTO customers (id, name) {people}")
 
@@ -365,5 +365,5 @@ def test_a_fold_waits_for_the_cache_to_be_invalidated(
 def test_folding_in_many_passes_gives_the_same(
     engine: sa.Engine, refreshed: Refresh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderworks.reports.fold.FOLD_ENTRIES", 7)
+    monkeypatch.setattr("orderworks.reports.fold.MAX_FOLD_ENTRIES", 7)
     refreshed()

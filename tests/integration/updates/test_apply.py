@@ -20,18 +20,18 @@ from orderworks.core.schema import customers, dead_updates, orders, parked_updat
 from orderworks.core.settings import Settings
 from orderworks.core.versions import version_of
 from orderworks.updates.apply import apply_updates
-from orderworks.updates.drain import Drain, Drained
-from orderworks.updates.entries import Candidate
+from orderworks.updates.drain import Drain, DrainResult
+from orderworks.updates.entries import ParsedUpdate
 from orderworks.updates.messages import OrderUpdate
-from orderworks.updates.sources import StreamBacklog
+from orderworks.updates.sources import StreamSource
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 from tests.support.servers import running_valkey
 
 Accept = Callable[[Sequence[OrderUpdate]], list[str]]
-DrainAll = Callable[..., list[Drained]]
+DrainAll = Callable[..., list[DrainResult]]
 
-SEEDED: Rows = {
+SEEDED: OrderRows = {
     key: (key % 3 + 1, "new", Decimal(f"{key}.00"), 5 * (key % 2)) for key in range(1, 9)
 }
 
@@ -54,7 +54,7 @@ some_updates = st.lists(
 )
 
 
-def one_by_one(rows: Rows, updates: Sequence[OrderUpdate]) -> Rows:
+def one_by_one(rows: OrderRows, updates: Sequence[OrderUpdate]) -> OrderRows:
     """The oracle: a dictionary, and a comparison."""
     expected = dict(rows)
     for update in updates:
@@ -71,7 +71,7 @@ def one_by_one(rows: Rows, updates: Sequence[OrderUpdate]) -> Rows:
 @hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(updates=some_updates, sizes=st.lists(st.integers(1, 10), min_size=25, max_size=25))
 def test_any_batches_have_the_effect_of_one_by_one(
-    engine: sa.Engine, rows: Callable[[], Rows], updates: list[OrderUpdate], sizes: list[int]
+    engine: sa.Engine, rows: Callable[[], OrderRows], updates: list[OrderUpdate], sizes: list[int]
 ) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("TRUNCATE orders, customers, parked_updates"))
@@ -80,7 +80,9 @@ def test_any_batches_have_the_effect_of_one_by_one(
         seeded = [dict(zip(names, (key, *row), strict=True)) for key, row in SEEDED.items()]
         connection.execute(sa.insert(orders), seeded)
     waiting = [
-        Candidate(entry=number, payload=update.encode(), update=update, version=update.version or 0)
+        ParsedUpdate(
+            entry=number, payload=update.encode(), update=update, version=update.version or 0
+        )
         for number, update in enumerate(updates)
     ]
     while waiting:
@@ -94,7 +96,10 @@ def test_any_batches_have_the_effect_of_one_by_one(
 
 
 def test_the_last_word_wins_and_fields_not_given_stay(
-    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
+    accept: Accept,
+    drain: DrainAll,
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 0)})
     ids = accept(
@@ -109,7 +114,7 @@ def test_the_last_word_wins_and_fields_not_given_stay(
 
 
 def test_every_accepted_update_is_counted_once(
-    engine: sa.Engine, seed: Callable[[Rows], None], accept: Accept, drain: DrainAll
+    engine: sa.Engine, seed: Callable[[OrderRows], None], accept: Accept, drain: DrainAll
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 10)})
     accept(
@@ -141,8 +146,8 @@ def test_every_accepted_update_is_counted_once(
 
 def test_an_entry_read_again_after_its_commit_is_neither_applied_nor_counted_twice(
     engine: sa.Engine,
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     accept: Accept,
     drain: DrainAll,
     stream: Redis,
@@ -155,7 +160,7 @@ def test_an_entry_read_again_after_its_commit_is_neither_applied_nor_counted_twi
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(UpdateStream, "remove", die)
+        patch.setattr(UpdateStream, "trim", die)
         with pytest.raises(KeyboardInterrupt):
             drain()
     first = rows()
@@ -169,8 +174,8 @@ def test_an_entry_read_again_after_its_commit_is_neither_applied_nor_counted_twi
 
 def test_an_update_waits_for_its_order_to_appear(
     engine: sa.Engine,
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     accept: Accept,
     drain: DrainAll,
 ) -> None:
@@ -196,7 +201,7 @@ def test_an_entry_both_parked_and_still_in_the_stream_is_one_update(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(UpdateStream, "remove", die)
+        patch.setattr(UpdateStream, "trim", die)
         with pytest.raises(KeyboardInterrupt):
             drain()
     make_due(engine)
@@ -219,7 +224,10 @@ def test_patience_ends_among_the_dead_letters(
 
 
 def test_an_order_is_created_when_customer_and_total_are_given(
-    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
+    accept: Accept,
+    drain: DrainAll,
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 0)})
     accept([OrderUpdate(order_id=50, customer_id=1), OrderUpdate(order_id=50, total="7.5")])
@@ -229,8 +237,8 @@ def test_an_order_is_created_when_customer_and_total_are_given(
 
 def test_what_the_database_refuses_dies_alone(
     engine: sa.Engine,
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     accept: Accept,
     drain: DrainAll,
 ) -> None:
@@ -263,8 +271,8 @@ def test_what_the_database_refuses_dies_alone(
 )
 def test_a_good_update_does_not_die_of_a_bad_one_of_its_order(
     engine: sa.Engine,
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     accept: Accept,
     drain: DrainAll,
     bad: OrderUpdate,
@@ -279,7 +287,10 @@ def test_a_good_update_does_not_die_of_a_bad_one_of_its_order(
 
 
 def test_a_parked_update_is_not_overtaken_by_a_newer_one_of_its_order(
-    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
+    accept: Accept,
+    drain: DrainAll,
 ) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
     drain()
@@ -290,7 +301,10 @@ def test_a_parked_update_is_not_overtaken_by_a_newer_one_of_its_order(
 
 
 def test_an_older_update_creates_the_order_that_newer_ones_wait_for(
-    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
+    accept: Accept,
+    drain: DrainAll,
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 0)})
     accept([OrderUpdate(order_id=2, status="paid", version=9)])
@@ -302,8 +316,8 @@ def test_an_older_update_creates_the_order_that_newer_ones_wait_for(
 
 def test_a_parked_update_is_not_overtaken_by_a_younger_parked_one_that_is_due(
     engine: sa.Engine,
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     accept: Accept,
     drain: DrainAll,
 ) -> None:
@@ -349,8 +363,8 @@ def test_an_update_that_was_tried_for_very_long_is_parked_for_a_minute_again(
 
 def test_a_crowd_of_refused_updates_of_one_order_dies_together_and_stops_nothing(
     engine: sa.Engine,
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     accept: Accept,
     drain: DrainAll,
 ) -> None:
@@ -361,12 +375,15 @@ def test_a_crowd_of_refused_updates_of_one_order_dies_together_and_stops_nothing
         connection.execute(sa.text("ALTER TABLE orders ADD CHECK (status <> 'cursed')"))
     creating = OrderUpdate(order_id=2, customer_id=1, total=5, status="cursed")
     accept([creating, OrderUpdate(order_id=4, status="paid")])
-    assert drain(update_time_slice=60)[0] == Drained({"dead": 251, "applied": 1}, more=False)
+    assert drain(update_time_slice=60)[0] == DrainResult({"dead": 251, "applied": 1}, more=False)
     assert rows()[4][1] == "paid"
 
 
 def test_updates_create_their_order_alike_in_one_batch_and_in_three(
-    seed: Callable[[Rows], None], rows: Callable[[], Rows], accept: Accept, drain: DrainAll
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
+    accept: Accept,
+    drain: DrainAll,
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 0)})
 
@@ -388,7 +405,7 @@ def test_updates_create_their_order_alike_in_one_batch_and_in_three(
 @pytest.mark.parametrize("event", ["UPDATE", "INSERT"])
 def test_what_a_trigger_skips_without_a_word_is_dead_and_loops_nothing(
     engine: sa.Engine,
-    seed: Callable[[Rows], None],
+    seed: Callable[[OrderRows], None],
     accept: Accept,
     drain: DrainAll,
     event: str,
@@ -418,8 +435,8 @@ def test_what_a_trigger_skips_without_a_word_is_dead_and_loops_nothing(
 
 def test_a_stream_whose_server_has_no_memory_left_is_drained(
     engine: sa.Engine,
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     cache: Redis,
     settings: Settings,
     tmp_path: Path,
@@ -431,8 +448,8 @@ def test_a_stream_whose_server_has_no_memory_left_is_drained(
         client.config_set("maxmemory", 1)
         with pytest.raises(redis.exceptions.OutOfMemoryError):
             client.set("key", "value")
-        assert stream.take_nudge(0)
-        drained = Drain(engine, StreamBacklog(stream, 0, 60), cache, settings).run()
+        assert stream.acquire_nudge(0)
+        drained = Drain(engine, StreamSource(stream, 0, 60), cache, settings).run()
         assert drained.verdicts == {"applied": 1}
         assert stream.length(0) == 0
     assert rows()[2][1] == "paid"
@@ -440,8 +457,8 @@ def test_a_stream_whose_server_has_no_memory_left_is_drained(
 
 def test_an_order_that_another_session_creates_meanwhile_is_updated(
     engine: sa.Engine,
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     accept: Accept,
     drain: DrainAll,
 ) -> None:
@@ -468,7 +485,7 @@ def until_somebody_waits_for_a_lock(engine: sa.Engine) -> None:
 
 
 def test_refusals_among_parked_and_new_updates_end(
-    engine: sa.Engine, seed: Callable[[Rows], None], accept: Accept, drain: DrainAll
+    engine: sa.Engine, seed: Callable[[OrderRows], None], accept: Accept, drain: DrainAll
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 0)})
     accept([OrderUpdate(order_id=key, status="cursed") for key in range(2, 502, 2)])
@@ -483,13 +500,13 @@ def test_refusals_among_parked_and_new_updates_end(
         )
     make_due(engine)
     accept([OrderUpdate(order_id=key, status="cursed") for key in range(502, 1002, 2)])
-    assert drain(update_time_slice=60)[0] == Drained({"dead": 500}, more=False)
+    assert drain(update_time_slice=60)[0] == DrainResult({"dead": 500}, more=False)
 
 
 def test_a_rule_that_refuses_nearly_everything_stops_nothing_else(
     engine: sa.Engine,
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     accept: Accept,
     drain: DrainAll,
 ) -> None:
@@ -505,8 +522,8 @@ def test_a_rule_that_refuses_nearly_everything_stops_nothing_else(
 
 def test_an_entry_that_is_no_update_dies_and_stops_nothing(
     engine: sa.Engine,
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     stream: Redis,
     accept: Accept,
     drain: DrainAll,
@@ -532,12 +549,12 @@ def test_a_drain_leaves_at_once_where_another_is_at_work(
     accept([OrderUpdate(order_id=2, status="paid")])
     with engine.begin() as other:
         other.execute(sa.text("SELECT pg_advisory_xact_lock(7302, 0)"))
-        assert drain()[0] == Drained({}, more=False)
+        assert drain()[0] == DrainResult({}, more=False)
         assert updates.length(0) == 1
 
 
 def test_a_drain_yields_when_its_time_is_over(
-    seed: Callable[[Rows], None], accept: Accept, drain: DrainAll
+    seed: Callable[[OrderRows], None], accept: Accept, drain: DrainAll
 ) -> None:
     seed({2: (1, "new", Decimal("1.00"), 0)})
     accept([OrderUpdate(order_id=2, total=each) for each in range(5)])
@@ -557,13 +574,13 @@ def make_due(engine: sa.Engine) -> None:
 
 
 def test_only_batches_that_touched_somebody_have_a_delay_of_invalidation(
-    seed: Callable[[Rows], None], accept: Accept, drain: DrainAll, cache: Redis
+    seed: Callable[[OrderRows], None], accept: Accept, drain: DrainAll, cache: Redis
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 10)})
     drain()
     accept([OrderUpdate(order_id=1, total="2", version=9)])
     drain()
-    assert invalidation.read(cache) == {}, "nothing waited, then nothing changed"
+    assert invalidation.read_delays(cache) == {}, "nothing waited, then nothing changed"
     accept([OrderUpdate(order_id=1, total="2", version=11)])
     drain()
-    assert invalidation.read(cache)[invalidation.Path.WORKER].count == 1
+    assert invalidation.read_delays(cache)[invalidation.Path.WORKER].count == 1

@@ -13,18 +13,23 @@ from orderworks.core.errors import Backpressure, DeadUpdateNotFound, ReplayStopp
 from orderworks.core.redis import Redis
 from orderworks.core.schema import dead_updates
 from orderworks.core.settings import Settings
-from orderworks.updates.dead_letters import Found, Letter, Wanted, find_dead
-from orderworks.updates.drain import Drained
+from orderworks.updates.dead_letters import (
+    DeadLetterFilter,
+    DeadLetterPage,
+    Letter,
+    list_dead_letters,
+)
+from orderworks.updates.drain import DrainResult
 from orderworks.updates.messages import OrderUpdate
-from orderworks.updates.replay import Replay, Replayed
+from orderworks.updates.replay import Replay, ReplayResult
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 
 Accept = Callable[[Sequence[OrderUpdate]], list[str]]
-DrainAll = Callable[..., list[Drained]]
-Find = Callable[..., Found]
+DrainAll = Callable[..., list[DrainResult]]
+Find = Callable[..., DeadLetterPage]
 Bury = Callable[..., list[int]]
-RunReplay = Callable[..., Replayed]
+RunReplay = Callable[..., ReplayResult]
 
 START = 1_795_375_608_079 << 20
 """The place in the order of acceptance of the first update that a test buries."""
@@ -36,9 +41,9 @@ NOW = datetime.now(UTC)
 def find(engine: sa.Engine) -> Find:
     """Find dead updates."""
 
-    def read(limit: int | None = None, **wanted: object) -> Found:
+    def read(limit: int | None = None, **wanted: object) -> DeadLetterPage:
         with engine.connect() as connection:
-            return find_dead(connection, Wanted(**wanted), limit)  # type: ignore[arg-type]
+            return list_dead_letters(connection, DeadLetterFilter(**wanted), limit)  # type: ignore[arg-type]
 
     return read
 
@@ -73,14 +78,14 @@ def bury(engine: sa.Engine) -> Bury:
 def replay(engine: sa.Engine, updates: UpdateStream) -> RunReplay:
     """Replay dead updates; what is not drained at once the tests drain."""
 
-    def run(limit: int | None = None, **wanted: object) -> Replayed:
-        wish = Wanted(**wanted)  # type: ignore[arg-type]
+    def run(limit: int | None = None, **wanted: object) -> ReplayResult:
+        wish = DeadLetterFilter(**wanted)  # type: ignore[arg-type]
         return Replay(engine, updates, lambda _shard: None, rate=100_000).run(wish, limit)
 
     return run
 
 
-def ids(found: Found) -> list[int]:
+def ids(found: DeadLetterPage) -> list[int]:
     return [letter.id for letter in found.dead]
 
 
@@ -89,7 +94,7 @@ def ids(found: Found) -> list[int]:
 
 def test_a_dead_update_is_told_with_all_that_is_known_of_it(find: Find, bury: Bury) -> None:
     (made,) = bury(b'{"order_id":42,"status":"paid"}', died_at=NOW)
-    assert find() == Found(
+    assert find() == DeadLetterPage(
         1,
         [
             Letter(
@@ -171,41 +176,41 @@ def test_ids_that_do_not_exist_are_named(find: Find, bury: Bury, replay: RunRepl
 
 
 def test_a_dead_update_is_applied_once_what_it_lacked_is_there(
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     bury: Bury,
     replay: RunReplay,
     drain: DrainAll,
 ) -> None:
     bury(OrderUpdate(order_id=5, customer_id=1, total="7"), OrderUpdate(order_id=5, status="paid"))
     seed({1: (1, "new", Decimal(1), 0)})
-    assert replay() == Replayed(2, [])
+    assert replay() == ReplayResult(2, [])
     drain()
     assert rows()[5] == (1, "paid", Decimal(7), START + 1)
 
 
 def test_a_replay_overwrites_nothing_newer(
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     bury: Bury,
     replay: RunReplay,
     drain: DrainAll,
 ) -> None:
-    newer: Rows = {
+    newer: OrderRows = {
         2: (1, "newer", Decimal(9), START + 1),
         4: (1, "newer", Decimal(9), 8),
     }
     seed(newer)
     bury(OrderUpdate(order_id=2, total="7"), OrderUpdate(order_id=4, total="7", version=7))
-    assert replay() == Replayed(2, [])
+    assert replay() == ReplayResult(2, [])
     assert drain()[0].verdicts == {"stale": 2}
     assert rows() == newer
 
 
 def test_what_was_replayed_in_vain_keeps_its_place_the_next_time(
     engine: sa.Engine,
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     bury: Bury,
     replay: RunReplay,
     drain: DrainAll,
@@ -218,7 +223,7 @@ def test_what_was_replayed_in_vain_keeps_its_place_the_next_time(
         connection.execute(sa.text("UPDATE parked_updates SET next_attempt_at = now()"))
     drain(unknown_order_patience=0)
     seed({1: (1, "new", Decimal(1), 0)})
-    assert replay() == Replayed(2, []), "the first one died again"
+    assert replay() == ReplayResult(2, []), "the first one died again"
     drain()
     assert rows()[2] == (1, "paid", Decimal(7), START + 5)
 
@@ -227,11 +232,11 @@ def test_those_replayed_before_are_replayed_by_name_only(
     bury: Bury, replay: RunReplay, find: Find, updates: UpdateStream
 ) -> None:
     made = bury(*(OrderUpdate(order_id=key, status="paid") for key in (2, 4, 6)))
-    assert replay(ids=made[:1]) == Replayed(1, [])
+    assert replay(ids=made[:1]) == ReplayResult(1, [])
     assert ids(find(replayed=True)) == made[:1]
-    assert replay() == Replayed(2, [])
-    assert replay() == Replayed(0, [])
-    assert replay(ids=made[1:]) == Replayed(2, [])
+    assert replay() == ReplayResult(2, [])
+    assert replay() == ReplayResult(0, [])
+    assert replay(ids=made[1:]) == ReplayResult(2, [])
     assert updates.length(0) == 5
 
 
@@ -241,7 +246,7 @@ def test_a_limit_takes_the_oldest_of_those_that_are_wanted(
     updates = [OrderUpdate(order_id=key, status="paid") for key in (2, 4, 6)]
     others = bury(*updates, reason="customer 7 does not exist")
     made = bury(*updates, entry=START + 10)
-    assert replay(limit=2, reason="order") == Replayed(2, [], left=1)
+    assert replay(limit=2, reason="order") == ReplayResult(2, [], left=1)
     assert sorted(ids(find(replayed=True))) == made[:2]
     assert sorted(ids(find(replayed=False))) == [*others, made[2]]
 
@@ -259,8 +264,8 @@ def test_what_is_no_update_stays_and_is_reported(bury: Bury, replay: RunReplay, 
 
 def test_a_replay_killed_before_its_mark_is_done_twice_without_effect(
     engine: sa.Engine,
-    seed: Callable[[Rows], None],
-    rows: Callable[[], Rows],
+    seed: Callable[[OrderRows], None],
+    rows: Callable[[], OrderRows],
     bury: Bury,
     replay: RunReplay,
     drain: DrainAll,
@@ -281,7 +286,7 @@ def test_a_replay_killed_before_its_mark_is_done_twice_without_effect(
     assert find().dead[0].replayed_at is None, "… and not marked"
     drain()
     first = rows()
-    assert replay() == Replayed(1, [])
+    assert replay() == ReplayResult(1, [])
     assert drain()[0].verdicts == {"duplicate": 1}
     assert rows() == first == {2: (1, "new", Decimal(7), START)}
 
@@ -294,16 +299,16 @@ def test_two_replays_side_by_side_hand_over_each_update_once(
     first = Replay(engine, updates, lambda _shard: None, rate=50)
     second = Replay(other, updates, lambda _shard: None, rate=100_000)
     # The other one runs as a whole when the first one has planned all and done one batch.
-    done = list[Replayed]()
+    done = list[ReplayResult]()
 
     def interrupt(seen: int, _planned: int) -> None:
         if not done:
             assert seen == 5
-            done.append(second.run(Wanted()))
+            done.append(second.run(DeadLetterFilter()))
 
-    assert first.run(Wanted(), on_progress=interrupt) == Replayed(5, [])
+    assert first.run(DeadLetterFilter(), on_progress=interrupt) == ReplayResult(5, [])
     other.dispose()
-    assert done == [Replayed(15, [])]
+    assert done == [ReplayResult(15, [])]
     assert updates.length(0) == 20
 
 
@@ -312,14 +317,14 @@ def test_nobody_is_nudged_who_is_on_the_way(
 ) -> None:
     bury(*(OrderUpdate(order_id=key, status="paid") for key in range(1, 9)))
     nudged = list[int]()
-    Replay(engine, updates, nudged.append, rate=20).run(Wanted())
+    Replay(engine, updates, nudged.append, rate=20).run(DeadLetterFilter())
     assert nudged == [0, 1]
 
 
 def test_a_replay_keeps_to_its_rate(engine: sa.Engine, bury: Bury, updates: UpdateStream) -> None:
     bury(*(OrderUpdate(order_id=key, status="paid") for key in range(1, 31)))
     began = time.monotonic()
-    Replay(engine, updates, lambda _shard: None, rate=100).run(Wanted())
+    Replay(engine, updates, lambda _shard: None, rate=100).run(DeadLetterFilter())
     assert time.monotonic() - began >= 0.2, "the last tenth of a second's is not waited for"
 
 
@@ -344,7 +349,7 @@ def test_a_full_stream_is_waited_for(
             stream.pexpire("orders:updates:{0}", 100)
 
     replay = Replay(engine, updates, lambda _shard: None, rate=50)
-    assert replay.run(Wanted(), on_progress=make_room) == Replayed(10, [])
+    assert replay.run(DeadLetterFilter(), on_progress=make_room) == ReplayResult(10, [])
     assert updates.length(0) == 5
 
 
@@ -353,14 +358,16 @@ def test_a_stream_that_stays_full_ends_the_replay_which_says_how_far_it_came(
 ) -> None:
     made = bury(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 22, 2)))
     updates = full_stream(stream, settings, left=5)
-    replay = Replay(engine, updates, lambda _shard: None, rate=50, patience=0.3)
+    replay = Replay(engine, updates, lambda _shard: None, rate=50, wait_for_room=0.3)
     with pytest.raises(ReplayStopped) as stopped:
-        replay.run(Wanted())
+        replay.run(DeadLetterFilter())
     assert (stopped.value.replayed, stopped.value.left) == (5, 5)
     assert isinstance(stopped.value.cause, Backpressure)
     assert sorted(ids(find(replayed=True))) == made[:5]
     stream.delete("orders:updates:{0}")
-    assert Replay(engine, updates, lambda _shard: None).run(Wanted()) == Replayed(5, [])
+    assert Replay(engine, updates, lambda _shard: None).run(DeadLetterFilter()) == ReplayResult(
+        5, []
+    )
 
 
 def test_a_server_that_fails_ends_the_replay_which_says_how_far_it_came(
@@ -372,7 +379,9 @@ def test_a_server_that_fails_ends_the_replay_which_says_how_far_it_came(
         stream.set("orders:updates:{0}", "no stream")
 
     with pytest.raises(ReplayStopped) as stopped:
-        Replay(engine, updates, lambda _shard: None, rate=50).run(Wanted(), on_progress=spoil)
+        Replay(engine, updates, lambda _shard: None, rate=50).run(
+            DeadLetterFilter(), on_progress=spoil
+        )
     assert (stopped.value.replayed, stopped.value.left) == (5, 5)
     assert "WRONGTYPE" in str(stopped.value.cause)
     assert sorted(ids(find(replayed=True))) == made[:5]

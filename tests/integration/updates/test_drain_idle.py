@@ -12,15 +12,15 @@ import sqlalchemy as sa
 from orderworks.core.keys import update_nudge
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.updates.drain import LINGER, Drain, Drained
+from orderworks.updates.drain import LINGER_SECONDS, Drain, DrainResult
 from orderworks.updates.messages import OrderUpdate
-from orderworks.updates.sources import StreamBacklog
+from orderworks.updates.sources import StreamSource
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 from tests.support.processes import eventually
 
 Accept = Callable[[Sequence[OrderUpdate]], list[str]]
-Start = Callable[[], "Future[Drained]"]
+Start = Callable[[], "Future[DrainResult]"]
 
 
 @pytest.fixture
@@ -35,15 +35,15 @@ def start(
     updates: UpdateStream,
     cache: Redis,
     settings: Settings,
-    seed: Callable[[Rows], None],
+    seed: Callable[[OrderRows], None],
     needed: threading.Event,
 ) -> Iterator[Start]:
     """Start a drain of shard 0 in a thread; there are orders 2 and 4."""
     seed({key: (1, "new", Decimal("1.00"), 0) for key in (2, 4)})
     with ThreadPoolExecutor() as pool:
 
-        def run() -> "Future[Drained]":
-            backlog = StreamBacklog(updates, 0, 60)
+        def run() -> "Future[DrainResult]":
+            backlog = StreamSource(updates, 0, 60)
             return pool.submit(Drain(engine, backlog, cache, settings, needed.is_set).run)
 
         yield run
@@ -51,7 +51,7 @@ def start(
 
 
 def test_what_comes_while_a_drain_lingers_is_applied_without_a_nudge(
-    start: Start, accept: Accept, rows: Callable[[], Rows], updates: UpdateStream
+    start: Start, accept: Accept, rows: Callable[[], OrderRows], updates: UpdateStream
 ) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
     drained = start()
@@ -60,7 +60,7 @@ def test_what_comes_while_a_drain_lingers_is_applied_without_a_nudge(
         appended = updates.append(0, [OrderUpdate(order_id=4, status=status).encode()])
         assert not appended.needs_nudge, "the drain is still there"
     eventually(lambda: rows()[4][1] == "back", 10, "nobody looked")
-    assert drained.result(timeout=10) == Drained({"applied": 4}, more=False)
+    assert drained.result(timeout=10) == DrainResult({"applied": 4}, more=False)
 
 
 def test_a_drain_leaves_when_nothing_came_for_a_while(
@@ -68,8 +68,8 @@ def test_a_drain_leaves_when_nothing_came_for_a_while(
 ) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
     began = time.monotonic()
-    assert start().result(timeout=10) == Drained({"applied": 1}, more=False)
-    assert time.monotonic() - began >= LINGER
+    assert start().result(timeout=10) == DrainResult({"applied": 1}, more=False)
+    assert time.monotonic() - began >= LINGER_SECONDS
     assert not stream.exists(update_nudge(0)), "the next update nudges"
 
 
@@ -78,7 +78,7 @@ def test_a_lingering_drain_leaves_when_other_work_waits(
 ) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
     needed.set()
-    assert start().result(timeout=10) == Drained({"applied": 1}, more=False)
+    assert start().result(timeout=10) == DrainResult({"applied": 1}, more=False)
     assert not stream.exists(update_nudge(0)), "the next update nudges"
     assert updates.length(0) == 0
 
@@ -90,7 +90,7 @@ def test_a_drain_leaves_at_once_where_another_one_lingers(
     first = start()
     eventually(lambda: not updates.length(0) and is_locked(engine), 10, "it does not linger")
     second = start()
-    assert second.result(timeout=10) == Drained({}, more=False)
+    assert second.result(timeout=10) == DrainResult({}, more=False)
     assert first.result(timeout=10).verdicts == {"applied": 1}
 
 

@@ -10,25 +10,25 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.core.redis import Redis, make_redis
-from orderworks.core.routing import DOOR
+from orderworks.core.routing import INGEST
 from orderworks.core.schema import dead_updates, update_outbox, update_shards
 from orderworks.core.settings import Settings
-from orderworks.updates.dead_letters import Wanted, find_dead
-from orderworks.updates.drain import Drain, Drained
-from orderworks.updates.ingest import PIECE, Admitted, Door
+from orderworks.updates.dead_letters import DeadLetterFilter, list_dead_letters
+from orderworks.updates.drain import Drain, DrainResult
+from orderworks.updates.ingest import BATCH_SIZE, IngestResult, UpdateIngest
 from orderworks.updates.outbox import OutboxBacklog
 from orderworks.updates.replay import Replay
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 
 PAID = {"order_id": 2, "status": "paid", "version": 7}
 
-Admit = Callable[[object], Admitted]
-DrainAll = Callable[[], list[Drained]]
+Admit = Callable[[object], IngestResult]
+DrainAll = Callable[[], list[DrainResult]]
 
 
 @pytest.fixture(autouse=True)
-def seeded(seed: Callable[[Rows], None]) -> None:
+def seeded(seed: Callable[[OrderRows], None]) -> None:
     """Two orders of one customer."""
     seed({key: (1, "new", Decimal("1.00"), 0) for key in (1, 2)})
 
@@ -42,8 +42,8 @@ def nudged() -> list[int]:
 @pytest.fixture
 def admit(engine: sa.Engine, updates: UpdateStream, nudged: list[int]) -> Admit:
     """Let the argument of a message in, as it comes out of JSON."""
-    door = Door(engine, updates, nudged.append)
-    return lambda argument: door.admit(json.loads(json.dumps(argument)))
+    door = UpdateIngest(engine, updates, nudged.append)
+    return lambda argument: door.ingest(json.loads(json.dumps(argument)))
 
 
 @pytest.fixture
@@ -64,24 +64,24 @@ def letters(engine: sa.Engine) -> Callable[[], dict[str, str]]:
 @pytest.fixture
 def drain_outbox(
     engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Settings
-) -> Callable[[], Drained]:
+) -> Callable[[], DrainResult]:
     """Drain the outbox until it is empty."""
     return lambda: Drain(engine, OutboxBacklog(updates), cache, settings).run()
 
 
 def account(engine: sa.Engine) -> tuple[int, int]:
     """What is counted for the door: accepted, dead."""
-    query = sa.select(*update_shards.c["accepted", "dead"]).where(update_shards.c.shard == DOOR)
+    query = sa.select(*update_shards.c["accepted", "dead"]).where(update_shards.c.shard == INGEST)
     with engine.connect() as connection:
         accepted, dead = connection.execute(query).one()
         return int(accepted), int(dead)
 
 
 def test_updates_are_applied_as_any(
-    admit: Admit, drain: DrainAll, rows: Callable[[], Rows], nudged: list[int]
+    admit: Admit, drain: DrainAll, rows: Callable[[], OrderRows], nudged: list[int]
 ) -> None:
     other = {"order_id": 1, "total": 0.29, "version": 8}
-    assert admit([PAID, other]) == Admitted(accepted=2, dead=0)
+    assert admit([PAID, other]) == IngestResult(accepted=2, dead=0)
     assert sorted(nudged) == [0, 1]
     drain()
     assert rows() == {
@@ -91,7 +91,7 @@ def test_updates_are_applied_as_any(
 
 
 def test_a_message_that_comes_twice_or_late_has_no_effect(
-    admit: Admit, drain: DrainAll, rows: Callable[[], Rows], nudged: list[int]
+    admit: Admit, drain: DrainAll, rows: Callable[[], OrderRows], nudged: list[int]
 ) -> None:
     older = {**PAID, "status": "packed", "version": 6}
     for argument in ([PAID], [PAID], [older]):
@@ -125,11 +125,11 @@ def test_a_bad_item_is_buried_with_its_reason_and_stops_nothing(
     said: str,
     admit: Admit,
     drain: DrainAll,
-    rows: Callable[[], Rows],
+    rows: Callable[[], OrderRows],
     engine: sa.Engine,
     letters: Callable[[], dict[str, str]],
 ) -> None:
-    assert admit([{"order_id": 1, "total": 3, "version": 1}, item, PAID]) == Admitted(2, 1)
+    assert admit([{"order_id": 1, "total": 3, "version": 1}, item, PAID]) == IngestResult(2, 1)
     drain()
     assert (rows()[1][2], rows()[2][1]) == (Decimal("3.00"), "paid")
     (reason,) = letters().values()
@@ -151,37 +151,37 @@ def test_a_bad_item_is_kept_and_counted_once_however_often_it_comes(
 def test_something_that_is_no_list_is_buried_as_a_whole(
     admit: Admit, updates: UpdateStream, letters: Callable[[], dict[str, str]]
 ) -> None:
-    assert admit(PAID) == Admitted(0, 1) == admit(PAID)
+    assert admit(PAID) == IngestResult(0, 1) == admit(PAID)
     assert list(letters().values()) == ["cannot be read: updates: dict is not a list"]
     assert updates.length(0) + updates.length(1) == 0
 
 
 def test_nothing_is_nothing(admit: Admit, nudged: list[int]) -> None:
-    assert admit([]) == Admitted(0, 0)
+    assert admit([]) == IngestResult(0, 0)
     assert not nudged
 
 
 def test_any_number_comes_in_piece_by_piece(
     admit: Admit, updates: UpdateStream, engine: sa.Engine
 ) -> None:
-    many = [{"order_id": 2, "total": 1, "version": each} for each in range(PIECE + 1)]
-    bad = [{"order_id": each} for each in range(PIECE + 1)]
-    assert admit([*many, *bad]) == Admitted(PIECE + 1, PIECE + 1)
-    assert updates.length(0) == PIECE + 1
-    assert account(engine) == (PIECE + 1, PIECE + 1)
+    many = [{"order_id": 2, "total": 1, "version": each} for each in range(BATCH_SIZE + 1)]
+    bad = [{"order_id": each} for each in range(BATCH_SIZE + 1)]
+    assert admit([*many, *bad]) == IngestResult(BATCH_SIZE + 1, BATCH_SIZE + 1)
+    assert updates.length(0) == BATCH_SIZE + 1
+    assert account(engine) == (BATCH_SIZE + 1, BATCH_SIZE + 1)
 
 
 def test_what_a_full_stream_does_not_take_goes_into_the_outbox(
     engine: sa.Engine,
     stream: Redis,
-    rows: Callable[[], Rows],
+    rows: Callable[[], OrderRows],
     drain: DrainAll,
-    drain_outbox: Callable[[], Drained],
+    drain_outbox: Callable[[], DrainResult],
 ) -> None:
     full = UpdateStream(stream, 2, limit=1)
     full.append(0, [b'{"order_id":2,"total":"4.00"}'])
     argument = [PAID, {"order_id": 1, "total": "5", "version": 1}]
-    assert Door(engine, full, lambda _shard: None).admit(argument) == Admitted(2, 0)
+    assert UpdateIngest(engine, full, lambda _shard: None).ingest(argument) == IngestResult(2, 0)
     assert (full.length(0), full.length(1)) == (1, 1), "the other shard has room"
     assert drain_outbox().verdicts == {"applied": 1}
     assert [each.verdicts for each in drain()] == [{"applied": 1}, {"applied": 1}]
@@ -189,15 +189,15 @@ def test_what_a_full_stream_does_not_take_goes_into_the_outbox(
 
 
 def test_without_redis_updates_go_into_the_outbox(
-    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: Callable[[], Drained]
+    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: Callable[[], DrainResult]
 ) -> None:
     nobody = make_redis("redis://127.0.0.1:1/0", timeout=1)
     argument = [
         {"order_id": key, "status": 'a "quoted"\n word', "total": "999999999999.99", "version": 1}
         for key in (1, 2)
     ]
-    door = Door(engine, UpdateStream(nobody, 2, 1000), lambda _shard: None)
-    assert door.admit(argument) == Admitted(2, 0)
+    door = UpdateIngest(engine, UpdateStream(nobody, 2, 1000), lambda _shard: None)
+    assert door.ingest(argument) == IngestResult(2, 0)
     assert drain_outbox().verdicts == {"applied": 2}
     assert rows()[2] == (1, 'a "quoted"\n word', Decimal("999999999999.99"), 1)
 
@@ -210,7 +210,7 @@ def test_without_postgresql_a_message_with_a_bad_item_leaves_nothing(
     with pytest.raises(sa.exc.DBAPIError):
         admit([PAID, {}])
     assert updates.length(0) == 0, "it comes again, and would be appended again"
-    assert admit([PAID]) == Admitted(1, 0), "what needs no letter needs no PostgreSQL"
+    assert admit([PAID]) == IngestResult(1, 0), "what needs no letter needs no PostgreSQL"
 
 
 def test_what_came_without_a_version_is_not_replayed(
@@ -218,10 +218,10 @@ def test_what_came_without_a_version_is_not_replayed(
 ) -> None:
     admit([{"order_id": 2, "status": "x"}])
     with engine.connect() as connection:
-        (letter,) = find_dead(connection, Wanted(order_id=2), 10).dead
-    assert (letter.shard, letter.order_id, letter.version) == (DOOR, None, None)
+        (letter,) = list_dead_letters(connection, DeadLetterFilter(order_id=2), 10).dead
+    assert (letter.shard, letter.order_id, letter.version) == (INGEST, None, None)
     assert letter.accepted_at == letter.first_seen
-    done = Replay(engine, updates, nudged.append).run(Wanted(ids=[letter.id]))
+    done = Replay(engine, updates, nudged.append).run(DeadLetterFilter(ids=[letter.id]))
     assert (done.replayed, [each.id for each in done.unreadable]) == (0, [letter.id])
     assert updates.length(0) == 0
 
@@ -231,7 +231,7 @@ def test_a_hostile_item_is_an_item(admit: Admit, letters: Callable[[], dict[str,
     for _level in range(200):
         nested = [nested]
     long = {"order_id": 2, "status": "x" * 10**6, "version": 1}
-    assert admit([nested, long, PAID]) == Admitted(1, 2)
+    assert admit([nested, long, PAID]) == IngestResult(1, 2)
     assert all(len(reason) <= 500 for reason in letters().values())
 
 

@@ -17,22 +17,22 @@ from orderworks.core.schema import parked_updates, update_outbox, update_shards
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
-from orderworks.maintenance.sweep import find_forgotten
+from orderworks.maintenance.sweep import find_lost_work
 from orderworks.updates import outbox
-from orderworks.updates.drain import Drain, Drained
+from orderworks.updates.drain import Drain, DrainResult
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.outbox import OutboxBacklog
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 
 Accept = Callable[[Sequence[OrderUpdate]], list[str]]
-DrainOutbox = Callable[[], Drained]
+DrainOutbox = Callable[[], DrainResult]
 
 PAID = OrderUpdate(order_id=2, status="paid")
 
 
 @pytest.fixture(autouse=True)
-def seeded(seed: Callable[[Rows], None]) -> None:
+def seeded(seed: Callable[[OrderRows], None]) -> None:
     """Two orders of one customer."""
     seed({key: (1, "new", Decimal("1.00"), 0) for key in (1, 2)})
 
@@ -46,17 +46,17 @@ def drain_outbox(
 
 
 def test_a_transaction_that_rolls_back_leaves_no_update(
-    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
 ) -> None:
     with engine.connect() as connection:
         assert outbox.enqueue(connection, [PAID]) == 1
         connection.rollback()
-    assert drain_outbox() == Drained({}, more=False)
+    assert drain_outbox() == DrainResult({}, more=False)
     assert rows()[2][1] == "new"
 
 
 def test_a_transaction_that_commits_has_its_updates_applied_once(
-    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
 ) -> None:
     with engine.begin() as connection:
         outbox.enqueue(connection, [PAID, OrderUpdate(order_id=1, total="5")])
@@ -69,7 +69,7 @@ def test_a_transaction_that_commits_has_its_updates_applied_once(
 
 
 def test_a_session_enqueues_with_its_own_transaction(
-    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
 ) -> None:
     with Session(engine) as session:
         outbox.enqueue(session, [OrderUpdate(order_id=1, status="paid")])
@@ -81,7 +81,7 @@ def test_a_session_enqueues_with_its_own_transaction(
 
 
 def test_asynchronous_connections_and_sessions_enqueue_alike(
-    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
 ) -> None:
     async def enqueue() -> None:
         address = engine.url.set(drivername="postgresql+asyncpg")
@@ -102,7 +102,7 @@ def test_asynchronous_connections_and_sessions_enqueue_alike(
 
 
 def test_plain_sql_enqueues(
-    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
 ) -> None:
     with engine.begin() as connection:
         connection.execute(
@@ -142,7 +142,7 @@ def test_something_that_is_no_update_keeps_all_from_being_enqueued(engine: sa.En
 
 
 def test_updates_of_one_order_keep_their_order_within_a_moment(
-    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
 ) -> None:
     with engine.begin() as connection:
         outbox.enqueue(connection, [OrderUpdate(order_id=2, total=each) for each in range(50)])
@@ -153,7 +153,7 @@ def test_updates_of_one_order_keep_their_order_within_a_moment(
 
 
 def test_what_is_committed_late_is_accepted_late(
-    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox
+    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
 ) -> None:
     with engine.connect() as slow:
         outbox.enqueue(slow, [OrderUpdate(order_id=2, status="late")])
@@ -167,9 +167,9 @@ def test_what_is_committed_late_is_accepted_late(
 
 def test_an_update_that_was_accepted_later_by_the_stream_is_the_last_word(
     engine: sa.Engine,
-    rows: Callable[[], Rows],
+    rows: Callable[[], OrderRows],
     accept: Accept,
-    drain: Callable[[], list[Drained]],
+    drain: Callable[[], list[DrainResult]],
     drain_outbox: DrainOutbox,
 ) -> None:
     with engine.begin() as connection:
@@ -182,8 +182,8 @@ def test_an_update_that_was_accepted_later_by_the_stream_is_the_last_word(
 
 def test_an_update_of_an_unknown_order_waits_for_it(
     engine: sa.Engine,
-    rows: Callable[[], Rows],
-    seed: Callable[[Rows], None],
+    rows: Callable[[], OrderRows],
+    seed: Callable[[OrderRows], None],
     drain_outbox: DrainOutbox,
     updates: UpdateStream,
     importer: Importer,
@@ -194,7 +194,7 @@ def test_an_update_of_an_unknown_order_waits_for_it(
     seed({3: (2, "new", Decimal("1.00"), 0)})
     with engine.begin() as connection:
         connection.execute(sa.update(parked_updates).values(next_attempt_at=sa.func.now()))
-    forgotten = find_forgotten(engine, updates, importer)
+    forgotten = find_lost_work(engine, updates, importer)
     assert forgotten
     assert forgotten.shards == [OUTBOX]
     assert drain_outbox().verdicts == {"applied": 1}
@@ -212,18 +212,18 @@ def test_the_sweep_finds_what_nobody_heard_of(
 ) -> None:
     with engine.begin() as connection:
         outbox.enqueue(connection, [PAID])
-    forgotten = find_forgotten(engine, updates, importer)
+    forgotten = find_lost_work(engine, updates, importer)
     assert forgotten
     assert forgotten.shards == [OUTBOX]
     assert stream.exists(update_nudge(OUTBOX)), "its message is on the way"
-    again = find_forgotten(engine, updates, importer)
+    again = find_lost_work(engine, updates, importer)
     assert again
     assert again.shards == []
 
 
 def test_a_drain_that_dies_before_its_commit_leaves_the_outbox_as_it_was(
     engine: sa.Engine,
-    rows: Callable[[], Rows],
+    rows: Callable[[], OrderRows],
     drain_outbox: DrainOutbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -242,7 +242,7 @@ def test_a_drain_that_dies_before_its_commit_leaves_the_outbox_as_it_was(
 
 
 def test_it_is_drained_while_redis_is_away(
-    engine: sa.Engine, rows: Callable[[], Rows], settings: Settings
+    engine: sa.Engine, rows: Callable[[], OrderRows], settings: Settings
 ) -> None:
     with engine.begin() as connection:
         outbox.enqueue(connection, [PAID])
@@ -259,13 +259,13 @@ def test_a_row_that_somebody_holds_keeps_no_drain_busy(
         outbox.enqueue(connection, [PAID])
     with engine.connect() as somebody:
         somebody.execute(sa.select(update_outbox).with_for_update())
-        assert drain_outbox() == Drained({}, more=False)
+        assert drain_outbox() == DrainResult({}, more=False)
     assert drain_outbox().verdicts == {"applied": 1}
 
 
 @pytest.mark.parametrize("moment", ["infinity", "-infinity", "9999-01-01"])
 def test_a_moment_that_cannot_be_stops_nobody(
-    engine: sa.Engine, rows: Callable[[], Rows], drain_outbox: DrainOutbox, moment: str
+    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox, moment: str
 ) -> None:
     with engine.begin() as connection:
         outbox.enqueue(connection, [PAID])

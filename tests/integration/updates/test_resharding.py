@@ -20,25 +20,25 @@ from orderworks.core.errors import (
     PartlyAccepted,
     ReshardStopped,
 )
-from orderworks.core.locks import SILENCE, Lock, try_lock
+from orderworks.core.locks import MAX_IDLE_IN_TRANSACTION, Lock, try_lock
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import parked_updates, update_shards
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
-from orderworks.maintenance.sweep import find_forgotten
+from orderworks.maintenance.sweep import find_lost_work
 from orderworks.updates.drain import Drain
-from orderworks.updates.ingest import Admitted, Door
+from orderworks.updates.ingest import IngestResult, UpdateIngest
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.resharding import Resharding
-from orderworks.updates.shard_layout import Layout, read_layout
-from orderworks.updates.sources import StreamBacklog
+from orderworks.updates.shard_layout import ShardLayout, read_layout
+from orderworks.updates.sources import StreamSource
 from orderworks.updates.stream import UpdateStream
 from producer import Producer
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 from tests.support.oracle import read_verdicts
 from tests.support.processes import eventually
-from tests.support.producers import AsyncDoor, SyncDoor
+from tests.support.producers import AsyncProducerClient, SyncProducerClient
 
 ORDERS = range(1, 25)
 SHARDS = 4
@@ -46,11 +46,11 @@ SHARDS = 4
 
 Spread = Callable[[int], UpdateStream]
 DrainShards = Callable[[], None]
-Reshard = Callable[..., Layout]
+Reshard = Callable[..., ShardLayout]
 
 
 @pytest.fixture(autouse=True)
-def seeded(seed: Callable[[Rows], None]) -> None:
+def seeded(seed: Callable[[OrderRows], None]) -> None:
     """Some orders of one customer."""
     seed({key: (1, "new", Decimal("0.00"), 0) for key in ORDERS})
 
@@ -66,7 +66,7 @@ def reshard(settings: Settings, stream: Redis) -> Iterator[Reshard]:
     """Change the layout as the command does; over another client if one is given."""
     own = make_engine(settings, "orderworks-test")
 
-    def run(goal: int, timeout: float = 20, client: Redis = stream) -> Layout:
+    def run(goal: int, timeout: float = 20, client: Redis = stream) -> ShardLayout:
         return Resharding(own, client, settings).run(goal, timeout)
 
     yield run
@@ -80,7 +80,7 @@ def drain_shards(engine: sa.Engine, over: Spread, cache: Redis, settings: Settin
 
     def run() -> None:
         for shard in range(SHARDS):
-            Drain(engine, StreamBacklog(updates, shard, 60), cache, settings).run()
+            Drain(engine, StreamSource(updates, shard, 60), cache, settings).run()
 
     return run
 
@@ -97,7 +97,7 @@ def append(updates: UpdateStream, order_id: int) -> type[OrderworksError] | None
 
 def test_who_appends_first_says_over_how_many_shards(over: Spread, stream: Redis) -> None:
     assert append(over(2), 1) is None
-    assert read_layout(stream) == Layout(2)
+    assert read_layout(stream) == ShardLayout(2)
     assert stream.get(keys.update_layout(1)) == b"2"
 
 
@@ -122,10 +122,10 @@ def test_a_producer_says_how_many_were_accepted_before_it_was_refused(
     assert not stopped.value.uncertain
 
 
-@pytest.mark.parametrize("kind", [SyncDoor, AsyncDoor])
+@pytest.mark.parametrize("kind", [SyncProducerClient, AsyncProducerClient])
 @pytest.mark.parametrize("durable", [False, True])
 def test_both_producers_agree_wait_and_are_refused(
-    kind: type[SyncDoor | AsyncDoor],
+    kind: type[SyncProducerClient | AsyncProducerClient],
     durable: bool,  # noqa: FBT001 - a parameter
     over: Spread,
     stream: Redis,
@@ -133,9 +133,9 @@ def test_both_producers_agree_wait_and_are_refused(
     updates = [OrderUpdate(order_id=key, total=1) for key in ORDERS]
     with kind().closing() as door:
         assert door.update_many(updates, durable=durable) == len(ORDERS)
-        assert read_layout(stream) == Layout(2)
+        assert read_layout(stream) == ShardLayout(2)
         assert stream.get(keys.update_layout(1)) == b"2"
-        stream.set(keys.update_layout(1), Layout(2, 4).encode())
+        stream.set(keys.update_layout(1), ShardLayout(2, 4).encode())
         with pytest.raises(Backpressure, match="over 4 shards instead of 2"):
             door.update(updates[0], durable=durable)
         reopened = threading.Timer(0.2, stream.set, (keys.update_layout(1), b"2"))
@@ -149,9 +149,9 @@ def test_both_producers_agree_wait_and_are_refused(
     assert over(2).length(0) + over(2).length(1) == 2 * len(ORDERS) - len(ORDERS) // 2 + 1
 
 
-@pytest.mark.parametrize("kind", [SyncDoor, AsyncDoor])
+@pytest.mark.parametrize("kind", [SyncProducerClient, AsyncProducerClient])
 def test_both_producers_ask_shard_0_before_they_use_one_without_a_word(
-    kind: type[SyncDoor | AsyncDoor], stream: Redis, updates: UpdateStream
+    kind: type[SyncProducerClient | AsyncProducerClient], stream: Redis, updates: UpdateStream
 ) -> None:
     stream.set(keys.update_layout(0), b"4")
     with kind().closing() as door, pytest.raises(ConfigurationError, match="over 4 shards"):
@@ -166,8 +166,8 @@ def test_producers_at_work_notice_a_change(over: Spread, reshard: Reshard, goal:
     append(old, 1)
     with pytest.raises(ReshardStopped):
         reshard(goal, timeout=0)
-    old.remove(1, old.read(1, 1))
-    assert reshard(goal) == Layout(2)
+    old.trim(1, old.read(1, 1))
+    assert reshard(goal) == ShardLayout(2)
     assert {append(old, order_id) for order_id in range(1, 5)} == {ConfigurationError}
     assert {append(new, order_id) for order_id in range(1, 5)} == {None}
 
@@ -180,11 +180,11 @@ def test_while_the_old_layouts_updates_wait_nobody_appends(
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(reshard, 4)
         eventually(lambda: append(old, 2) is Backpressure, 10, "it is not closed")
-        assert read_layout(stream) == Layout(2, 4)
+        assert read_layout(stream) == ShardLayout(2, 4)
         assert append(over(2), 1) is append(over(4), 1) is Backpressure, "nor who just starts"
         assert not running.done()
         drain_shards()
-        assert running.result() == Layout(2)
+        assert running.result() == ShardLayout(2)
 
 
 def test_where_it_takes_too_long_nothing_is_changed(
@@ -194,7 +194,7 @@ def test_where_it_takes_too_long_nothing_is_changed(
     append(old, 1)
     with pytest.raises(ReshardStopped, match="1 updates wait in the streams"):
         reshard(4, timeout=0.2)
-    assert read_layout(stream) == Layout(2)
+    assert read_layout(stream) == ShardLayout(2)
     assert {append(old, order_id) for order_id in range(1, 5)} == {None}
     assert append(over(4), 2) is ConfigurationError
 
@@ -204,7 +204,7 @@ def test_it_waits_for_longer_than_postgresql_lets_a_silent_holder_of_its_lock(
 ) -> None:
     assert append(over(2), 1) is None
     with pytest.raises(ReshardStopped, match="1 updates wait in the streams"):
-        reshard(4, SILENCE + 2)
+        reshard(4, MAX_IDLE_IN_TRANSACTION + 2)
 
 
 def test_parked_updates_are_waited_for(
@@ -216,7 +216,7 @@ def test_parked_updates_are_waited_for(
         reshard(4, timeout=0.2)
     with engine.begin() as connection:
         connection.execute(sa.delete(parked_updates))
-    assert reshard(4) == Layout(2)
+    assert reshard(4) == ShardLayout(2)
 
 
 def test_no_entry_of_another_stream_is_older_than_what_is_applied(
@@ -241,8 +241,8 @@ def test_the_same_number_again_changes_nothing(
     over: Spread, reshard: Reshard, stream: Redis
 ) -> None:
     append(over(2), 1)
-    assert reshard(2) == Layout(2)
-    assert read_layout(stream) == Layout(2)
+    assert reshard(2) == ShardLayout(2)
+    assert read_layout(stream) == ShardLayout(2)
     assert append(over(2), 1) is None
 
 
@@ -301,7 +301,7 @@ def test_an_undo_does_not_wait_for_what_keeps_the_change_from_being_done(
     with killed_after(4, settings, monkeypatch) as client, suppress(KeyboardInterrupt):
         reshard(4, timeout=0.1, client=client)
     assert append(over(2), 1) is Backpressure, "it was killed while it waited"
-    assert reshard(2, timeout=0) == Layout(2, 4)
+    assert reshard(2, timeout=0) == ShardLayout(2, 4)
     assert append(over(2), 1) is None
 
 
@@ -312,7 +312,7 @@ def test_a_sweep_with_the_old_number_finds_what_waits_in_new_shards(
     append(over(4), 3)
     stream.delete(keys.update_nudge(3))
     importer = Importer(engine, Spool(settings.spool), stream, stream, settings)
-    forgotten = find_forgotten(engine, over(2), importer)
+    forgotten = find_lost_work(engine, over(2), importer)
     assert forgotten
     assert forgotten.shards == [3]
 
@@ -321,8 +321,8 @@ def test_the_door_of_a_worker_with_the_old_number_uses_the_outbox(
     over: Spread, reshard: Reshard, engine: sa.Engine
 ) -> None:
     reshard(4)
-    door = Door(engine, over(2), lambda _shard: None)
-    assert door.admit([{"order_id": 2, "total": 1, "version": 1}]) == Admitted(1, 0)
+    door = UpdateIngest(engine, over(2), lambda _shard: None)
+    assert door.ingest([{"order_id": 2, "total": 1, "version": 1}]) == IngestResult(1, 0)
     assert [over(4).length(shard) for shard in range(4)] == [0] * 4
 
 
@@ -392,7 +392,7 @@ def held_up(engine: sa.Engine, shard: int) -> Iterator[None]:
 def test_the_order_of_acceptance_is_kept_across_reshards_under_load(
     reshard: Reshard,
     drain_shards: DrainShards,
-    rows: Callable[[], Rows],
+    rows: Callable[[], OrderRows],
     engine: sa.Engine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

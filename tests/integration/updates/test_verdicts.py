@@ -13,19 +13,19 @@ from orderworks.core.schema import parked_updates, tracked_verdicts
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
-from orderworks.maintenance.sweep import find_forgotten
-from orderworks.updates.drain import Drained
-from orderworks.updates.messages import OrderUpdate, Outcome, Verdict
+from orderworks.maintenance.sweep import find_lost_work
+from orderworks.updates.drain import DrainResult
+from orderworks.updates.messages import OrderUpdate, UpdateOutcome, Verdict
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 
-DrainAll = Callable[..., list[Drained]]
+DrainAll = Callable[..., list[DrainResult]]
 Track = Callable[[OrderUpdate], str]
-Told = Callable[[str], Outcome | None]
+Told = Callable[[str], UpdateOutcome | None]
 
 
 @pytest.fixture(autouse=True)
-def seeded(seed: Callable[[Rows], None]) -> None:
+def seeded(seed: Callable[[OrderRows], None]) -> None:
     """Order 2, with version 5."""
     seed({2: (1, "new", Decimal("1.00"), 5)})
 
@@ -40,9 +40,9 @@ def track(updates: UpdateStream) -> Track:
 def told(stream: Redis) -> Told:
     """What producers are told of an entry."""
 
-    def read(entry_id: str) -> Outcome | None:
+    def read(entry_id: str) -> UpdateOutcome | None:
         kept = stream.get(update_verdict(0, entry_id))
-        return None if kept is None else Outcome.decode(bytes(kept))  # type: ignore[arg-type]
+        return None if kept is None else UpdateOutcome.decode(bytes(kept))  # type: ignore[arg-type]
 
     return read
 
@@ -64,7 +64,7 @@ def test_each_tracked_update_is_told_its_own_verdict(
     assert verdicts == ["stale", "duplicate", "superseded", "applied", "duplicate", None]
     make_due(engine)
     drain(unknown_order_patience=0)
-    assert told(ids[-1]) == Outcome(Verdict.DEAD, "order 4 does not exist")
+    assert told(ids[-1]) == UpdateOutcome(Verdict.DEAD, "order 4 does not exist")
     assert untold(engine) == 0
     assert 0 < stream.ttl(update_verdict(0, ids[0])) <= 60
 
@@ -77,7 +77,7 @@ def test_an_update_that_nobody_tracks_leaves_no_verdict(
     assert list(stream.scan_iter("orders:verdict:*")) == []
 
 
-@pytest.mark.parametrize("fatal", ["tell", "remove"])
+@pytest.mark.parametrize("fatal", ["publish_outcomes", "trim"])
 def test_a_drain_that_dies_after_its_commit_has_its_own_verdict_told(
     track: Track,
     told: Told,
@@ -93,7 +93,7 @@ def test_a_drain_that_dies_after_its_commit_has_its_own_verdict_told(
             drain()
     assert untold(engine) == 1, "the fault happened: it is committed, and may come again"
     drain()
-    assert told(entry) == Outcome(Verdict.APPLIED), "not the duplicate that it is by now"
+    assert told(entry) == UpdateOutcome(Verdict.APPLIED), "not the duplicate that it is by now"
     assert untold(engine) == 0
 
 
@@ -106,7 +106,7 @@ def test_a_parked_update_whose_drain_dies_before_telling_is_found_by_the_sweep(
     stream: Redis,
     cache: Redis,
     settings: Settings,
-    seed: Callable[[Rows], None],
+    seed: Callable[[OrderRows], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     entry = track(OrderUpdate(order_id=4, status="paid"))
@@ -114,7 +114,7 @@ def test_a_parked_update_whose_drain_dies_before_telling_is_found_by_the_sweep(
     seed({4: (2, "new", Decimal("1.00"), 0)})
     make_due(engine)
     with monkeypatch.context() as patch:
-        patch.setattr(UpdateStream, "tell", die)
+        patch.setattr(UpdateStream, "publish_outcomes", die)
         with pytest.raises(KeyboardInterrupt):
             drain()
     assert untold(engine) == 1, "the fault happened: it is applied, and nobody was told"
@@ -123,11 +123,11 @@ def test_a_parked_update_whose_drain_dies_before_telling_is_found_by_the_sweep(
         connection.execute(sa.update(tracked_verdicts).values(given_at=past))
     stream.delete(update_nudge(0))
     importer = Importer(engine, Spool(settings.spool), stream, cache, settings)
-    forgotten = find_forgotten(engine, updates, importer)
+    forgotten = find_lost_work(engine, updates, importer)
     assert forgotten
     assert forgotten.shards == [0]
     drain()
-    assert told(entry) == Outcome(Verdict.APPLIED)
+    assert told(entry) == UpdateOutcome(Verdict.APPLIED)
 
 
 def die(*_: object) -> None:

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from orderworks.core.redis import Redis
 from orderworks.core.schema import customers, dead_updates
 from orderworks.updates import outbox
-from orderworks.updates.drain import Drained
+from orderworks.updates.drain import DrainResult
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import Rows
+from tests.integration.conftest import OrderRows
 from tests.support.processes import ROOT
 
 VECTORS: dict[str, Any] = json.loads(
@@ -22,7 +22,7 @@ VECTORS: dict[str, Any] = json.loads(
 INVALID = [each for each in VECTORS["invalid"] if "document" in each]
 LARGEST = 2**63 - 1
 
-DrainAll = Callable[..., list[Drained]]
+DrainAll = Callable[..., list[DrainResult]]
 
 
 def say(stream: Redis, *command: str) -> Any:  # noqa: ANN401 - whatever the server answers
@@ -31,7 +31,7 @@ def say(stream: Redis, *command: str) -> Any:  # noqa: ANN401 - whatever the ser
 
 
 @pytest.fixture(autouse=True)
-def seeded(seed: Callable[[Rows], None], engine: sa.Engine) -> None:
+def seeded(seed: Callable[[OrderRows], None], engine: sa.Engine) -> None:
     """The orders that the vectors name, and their customers."""
     seed({key: (1, "new", Decimal("1.00"), -1) for key in (1, 7, 42, LARGEST)})
     with engine.begin() as connection:
@@ -41,7 +41,7 @@ def seeded(seed: Callable[[Rows], None], engine: sa.Engine) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS["valid"])
 def test_a_valid_document_is_applied_from_a_plain_xadd(
-    vector: dict[str, Any], stream: Redis, drain: DrainAll, rows: Callable[[], Rows]
+    vector: dict[str, Any], stream: Redis, drain: DrainAll, rows: Callable[[], OrderRows]
 ) -> None:
     update = vector["update"]
     key = f"orders:updates:{{{update['order_id'] % 2}}}"

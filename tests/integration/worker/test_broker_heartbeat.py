@@ -41,7 +41,7 @@ def test_waiting_for_messages_with_answers_is_life(hears: Hears) -> None:
 def test_waiting_for_messages_without_answers_is_none_though_the_broker_answers_others(
     hears: Hears,
 ) -> None:
-    assert not hears(free=True, asked=broker_heartbeat.SILENCE + 1)
+    assert not hears(free=True, asked=broker_heartbeat.MAX_SILENCE + 1)
     assert not hears(free=True, asked=None)
 
 

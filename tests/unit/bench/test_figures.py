@@ -9,19 +9,19 @@ from typer.main import get_command
 
 import orderworks_app
 from bench.alternate import NotRun, Result, Side, SideFailed, attempt, compare
-from bench.commands import drawable
+from bench.commands import picture_file
 from bench.figures import Figures, Latency
-from bench.imports.order_files import SPOILS, SPOILT_EVERY, spoil
+from bench.imports.order_files import BAD_ROW_EVERY, BREAKERS, break_row
 from bench.imports.peaks import peak_in
 from bench.peers import sending
 from bench.peers.environments import digest
-from bench.peers.registry import CELERY, FLOOR, OURS, OURS_MANY, PEERS
+from bench.peers.registry import BARE_LOOP, CELERY, OURS, OURS_MANY, PEERS
 from bench.plot import draw
 from bench.report import cpu_model
 from bench.updates import enqueue
 from bench.updates.latency import Measured, summary
 from bench.updates.updates import ORDERWORKS, comparisons
-from bench.updates.workloads import Update, Wave
+from bench.updates.workloads import BenchUpdate, Workload
 from orderworks.core.errors import ConfigurationError, InvalidInput
 from orderworks_app.cli.bench import bench_commands
 
@@ -51,8 +51,8 @@ def test_sides_take_turns() -> None:
 
 def test_every_mistake_changes_the_line_in_a_way_of_its_own() -> None:
     line = "7,1,19.90,open,2026-11-01\n"
-    spoilt = {spoil(line, SPOILT_EVERY * number) for number in range(len(SPOILS))}
-    assert len(spoilt - {line}) == len(SPOILS)
+    spoilt = {break_row(line, BAD_ROW_EVERY * number) for number in range(len(BREAKERS))}
+    assert len(spoilt - {line}) == len(BREAKERS)
     assert all(each.endswith("\n") and each.count("\n") == 1 for each in spoilt)
 
 
@@ -103,7 +103,13 @@ def test_orderworks_is_compared_with_celery_the_best_peer_and_the_floor() -> Non
     def result(name: str, rate: float) -> Result:
         return Result(name, 1, [], 1, rate, 1)
 
-    rates = {"Celery": 10, "dramatiq": 40, "celery-batches": 50, FLOOR.name: 800, ORDERWORKS: 600}
+    rates = {
+        "Celery": 10,
+        "dramatiq": 40,
+        "celery-batches": 50,
+        BARE_LOOP.name: 800,
+        ORDERWORKS: 600,
+    }
     (sentence,) = comparisons([result(*each) for each in rates.items()])
     assert sentence == (
         "Orderworks does 60.00 times Celery, 15.00 times dramatiq, 12.00 times celery-batches, "
@@ -113,7 +119,9 @@ def test_orderworks_is_compared_with_celery_the_best_peer_and_the_floor() -> Non
 
 
 def test_the_newest_version_of_an_order_is_what_counts() -> None:
-    wave = Wave([Update(1, "2.50", 7), Update(2, "1.00", 8), Update(1, "0.10", 9)])
+    wave = Workload(
+        [BenchUpdate(1, "2.50", 7), BenchUpdate(2, "1.00", 8), BenchUpdate(1, "0.10", 9)]
+    )
     assert wave.newest() == {1: (Decimal("0.10"), 9), 2: (Decimal(1), 8)}
     assert wave.first_version == 7
 
@@ -150,7 +158,7 @@ def test_updates_are_sent_at_their_moments_and_their_version_is_the_moment(
     monkeypatch.setattr(sending, "time", clock)
     sent = [
         (clock.now, version)
-        for _, _, version in sending.moments([(1, "1.00", 0)] * 3, rate=50, patience=1)
+        for _, _, version in sending.moments([(1, "1.00", 0)] * 3, rate=50, max_lateness=1)
     ]
     assert [at for at, _ in sent] == pytest.approx([1000.2, 1000.22, 1000.24])
     assert [version / 1e6 for _, version in sent] == pytest.approx([1000.2, 1000.22, 1000.24])
@@ -162,7 +170,7 @@ def test_a_late_update_counts_from_its_moment_and_a_sender_far_behind_stops(
     clock = FakeTime()
     monkeypatch.setattr(sending, "time", clock)
     versions = []
-    for _, _, version in sending.moments([(1, "1.00", 0)] * 100, rate=10, patience=1):
+    for _, _, version in sending.moments([(1, "1.00", 0)] * 100, rate=10, max_lateness=1):
         versions.append(version / 1e6)
         clock.now += 0.6
     # Each takes 0.6 s and is due 0.1 s after the one before: the fourth would be 1.5 s late.
@@ -207,4 +215,4 @@ def test_a_picture_shows_every_side(tmp_path: Path, result: Result | Latency) ->
 
 def test_a_picture_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"\*\.svg or \*\.png"):
-        drawable(tmp_path / "figures.txt")
+        picture_file(tmp_path / "figures.txt")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderworks.cache.call_keys import LONGEST, Arguments, field_of
+from orderworks.cache.call_keys import MAX_FIELD_CHARS, Arguments, field_of
 
 NOON = datetime(2026, 3, 1, 12)  # noqa: DTZ001 - zones are put in below
 
@@ -120,13 +120,13 @@ def test_names_are_equal_only_if_values_are(
 ) -> None:
     fields = [field_of("read", values) for values in (one, other)]
     assert (fields[0] == fields[1]) == (repr(one) == repr(other))
-    assert all(len(field.encode()) <= 4 * LONGEST for field in fields)
+    assert all(len(field.encode()) <= 4 * MAX_FIELD_CHARS for field in fields)
 
 
 def test_long_calls_are_digested() -> None:
-    fields = {field_of("read", ("x" * LONGEST + end,)) for end in "ab"}
+    fields = {field_of("read", ("x" * MAX_FIELD_CHARS + end,)) for end in "ab"}
     assert len(fields) == 2
-    assert all(len(field) < LONGEST for field in fields)
+    assert all(len(field) < MAX_FIELD_CHARS for field in fields)
 
 
 class Place(tzinfo):

@@ -13,8 +13,8 @@ import pytest
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.routing import Queue
 from orderworks_app.embedded import binaries, logs, unix_user
-from orderworks_app.embedded.home import AlreadyRunning, Home, exclusive, open_home, write_private
-from orderworks_app.embedded.logs import LogFile, cap
+from orderworks_app.embedded.home import AlreadyRunning, Home, home_lock, open_home, write_private
+from orderworks_app.embedded.logs import LogFile, rotate_if_large
 from orderworks_app.embedded.passwords import passwords_of
 from orderworks_app.embedded.ports import LOOPBACK, is_free, port_of
 from orderworks_app.embedded.process import Identity
@@ -51,9 +51,9 @@ def test_a_port_is_the_same_next_time_unless_it_is_taken(home: Home) -> None:
 
 
 def test_a_home_is_held_by_one_at_a_time(home: Home) -> None:
-    with exclusive(home), pytest.raises(AlreadyRunning, match="pid "), exclusive(home):
+    with home_lock(home), pytest.raises(AlreadyRunning, match="pid "), home_lock(home):
         pass
-    with exclusive(home):
+    with home_lock(home):
         pass
 
 
@@ -68,15 +68,15 @@ def test_a_private_file_is_replaced_whole(home: Home) -> None:
 
 
 def test_a_log_over_the_limit_moves_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "LIMIT", 10)
+    monkeypatch.setattr(logs, "MAX_LOG_BYTES", 10)
     path = tmp_path / "part.log"
     path.write_text("short")
-    cap(path)
+    rotate_if_large(path)
     assert path.read_text() == "short"
     with path.open("a") as held:
         held.write(" and now long")
         held.flush()
-        cap(path)
+        rotate_if_large(path)
         held.write("goes on")
     assert path.read_text() == "goes on"
     assert (tmp_path / "part.log.1").read_text() == "short and now long"
@@ -120,7 +120,7 @@ def test_the_workers_together_consume_every_queue_once() -> None:
 def test_copied_binaries_find_their_libraries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unix_user, "OUTSIDE", tmp_path / "outside")
+    monkeypatch.setattr(unix_user, "SYSTEM_DATA_FOLDER", tmp_path / "outside")
     original = binaries.postgresql_binaries(None)
     copy = binaries.reachable_copy(original)
     assert copy.is_relative_to(tmp_path)

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, aclosing
 import pytest
 
 from orderworks_app.gateway.streaming import broadcast
-from orderworks_app.gateway.streaming.broadcast import RETRY, STILL_HERE, Feeds
+from orderworks_app.gateway.streaming.broadcast import KEEPALIVE, RETRY, Broadcasts
 
 
 class Bell:
@@ -39,21 +39,21 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def running(test: Callable[[Bell, Feeds], Awaitable[None]]) -> None:
+def running(test: Callable[[Bell, Broadcasts], Awaitable[None]]) -> None:
     """Run it in an event loop of its own, for some seconds at the most."""
 
     async def run() -> None:
         async with asyncio.timeout(10):
-            await test(Bell(), Feeds())
+            await test(Bell(), Broadcasts())
 
     asyncio.run(run())
 
 
 def test_who_is_slow_gets_the_newest_event_and_the_last_one() -> None:
-    async def test(bell: Bell, made: Feeds) -> None:
+    async def test(bell: Bell, made: Broadcasts) -> None:
         async with (
-            aclosing(made.listen("a", bell.events)) as quick,
-            aclosing(made.listen("a", bell.events)) as slow,
+            aclosing(made.subscribe("a", bell.events)) as quick,
+            aclosing(made.subscribe("a", bell.events)) as slow,
         ):
             assert [await anext(quick), await anext(slow)] == [RETRY, RETRY]
             heard = []
@@ -70,10 +70,10 @@ def test_who_is_slow_gets_the_newest_event_and_the_last_one() -> None:
 
 
 def test_there_is_one_source_however_many_listen_and_none_when_nobody_does() -> None:
-    async def test(bell: Bell, made: Feeds) -> None:
+    async def test(bell: Bell, made: Broadcasts) -> None:
         for times in (1, 2):
             async with AsyncExitStack() as stack:
-                streams = [made.listen("a", bell.events) for _ in range(100)]
+                streams = [made.subscribe("a", bell.events) for _ in range(100)]
                 for each in streams:
                     await stack.enter_async_context(aclosing(each))
                     assert await anext(each) == RETRY
@@ -87,11 +87,11 @@ def test_there_is_one_source_however_many_listen_and_none_when_nobody_does() -> 
 
 
 def test_who_comes_later_gets_the_newest_event_at_once() -> None:
-    async def test(bell: Bell, made: Feeds) -> None:
-        async with aclosing(made.listen("a", bell.events)) as first:
+    async def test(bell: Bell, made: Broadcasts) -> None:
+        async with aclosing(made.subscribe("a", bell.events)) as first:
             await anext(first)
             await bell.ring(b"1")
-            async with aclosing(made.listen("a", bell.events)) as later:
+            async with aclosing(made.subscribe("a", bell.events)) as later:
                 assert [await anext(later), await anext(later)] == [RETRY, b"1"]
 
     running(test)
@@ -100,9 +100,9 @@ def test_who_comes_later_gets_the_newest_event_at_once() -> None:
 def test_a_silent_feed_says_that_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broadcast, "HEARTBEAT", 0.01)
 
-    async def test(bell: Bell, made: Feeds) -> None:
-        async with aclosing(made.listen("a", bell.events)) as stream:
-            assert [await anext(stream) for _ in range(3)] == [RETRY, STILL_HERE, STILL_HERE]
+    async def test(bell: Bell, made: Broadcasts) -> None:
+        async with aclosing(made.subscribe("a", bell.events)) as stream:
+            assert [await anext(stream) for _ in range(3)] == [RETRY, KEEPALIVE, KEEPALIVE]
             await bell.ring(b"1")
             assert await anext(stream) == b"1"
 
@@ -114,10 +114,10 @@ def test_a_source_that_fails_ends_its_streams_and_the_next_ones_begin_anew() -> 
         yield b"1"
         raise LookupError
 
-    async def test(bell: Bell, made: Feeds) -> None:
-        async with aclosing(made.listen("a", failing)) as stream:
+    async def test(bell: Bell, made: Broadcasts) -> None:
+        async with aclosing(made.subscribe("a", failing)) as stream:
             assert [each async for each in stream] == [RETRY, b"1"]
-        async with aclosing(made.listen("a", bell.events)) as stream:
+        async with aclosing(made.subscribe("a", bell.events)) as stream:
             await anext(stream)
             await bell.ring(b"2")
             assert await anext(stream) == b"2"
@@ -126,12 +126,12 @@ def test_a_source_that_fails_ends_its_streams_and_the_next_ones_begin_anew() -> 
 
 
 def test_all_streams_end_when_the_feeds_are_closed_and_later_ones_at_once() -> None:
-    async def test(bell: Bell, made: Feeds) -> None:
-        async with aclosing(made.listen("a", bell.events)) as stream:
+    async def test(bell: Bell, made: Broadcasts) -> None:
+        async with aclosing(made.subscribe("a", bell.events)) as stream:
             await anext(stream)
             made.close()
             assert [each async for each in stream] == []
-        async with aclosing(made.listen("b", bell.events)) as stream:
+        async with aclosing(made.subscribe("b", bell.events)) as stream:
             assert [each async for each in stream] == [RETRY]
 
     running(test)

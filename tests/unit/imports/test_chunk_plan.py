@@ -1,15 +1,15 @@
 """Cutting a file into chunks."""
 
-from orderworks.imports.chunk_plan import Chunk, Limits, cut_chunks
+from orderworks.imports.chunk_plan import ChunkLimits, FileChunk, plan_chunks
 from orderworks.imports.csv_records import Splitter
 
 
-def cut(content: bytes, lines: int, size: int = 1000) -> list[Chunk]:
-    return list(cut_chunks(Splitter(",").runs([content]), Limits(lines, size), 0, 1))
+def cut(content: bytes, lines: int, size: int = 1000) -> list[FileChunk]:
+    return list(plan_chunks(Splitter(",").runs([content]), ChunkLimits(lines, size), 0, 1))
 
 
 def test_chunks_follow_each_other_without_a_gap() -> None:
-    assert cut(b"a\nbb\nccc\n", 2) == [Chunk(0, 0, 5, 1, 2), Chunk(1, 5, 9, 3, 1)]
+    assert cut(b"a\nbb\nccc\n", 2) == [FileChunk(0, 0, 5, 1, 2), FileChunk(1, 5, 9, 3, 1)]
 
 
 def test_bytes_limit_a_chunk_too() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from orderworks.core.errors import InvalidFile, InvalidInput
-from orderworks.imports.columns import Kind, locate_fields, match_columns, parse_mapping
+from orderworks.imports.columns import ImportKind, locate_fields, match_columns, parse_mapping
 
 ORDERS = ["id", "customer_id", "total"]
 
@@ -18,7 +18,8 @@ def test_mapped_column_takes_the_place_of_the_one_of_that_name() -> None:
     matched = match_columns("f.csv", "orders", header, {"total": "amount"})
     assert matched["total"] == "amount"
     places = [
-        (field.column.name, field.place) for field in locate_fields("orders", header, matched)
+        (field.column.name, field.column_index)
+        for field in locate_fields("orders", header, matched)
     ]
     assert places == [("id", 0), ("customer_id", 1), ("total", 3)]
 
@@ -36,7 +37,7 @@ def test_mapped_column_takes_the_place_of_the_one_of_that_name() -> None:
     ],
 )
 def test_header_that_does_not_do_is_refused(
-    kind: Kind, header: list[str], mapping: dict[str, str], problem: str
+    kind: ImportKind, header: list[str], mapping: dict[str, str], problem: str
 ) -> None:
     with pytest.raises(InvalidFile) as raised:
         match_columns("f.csv", kind, header, mapping)

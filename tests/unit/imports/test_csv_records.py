@@ -10,10 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orderworks.core.errors import ImportFailed
-from orderworks.imports.chunk_plan import Chunk, Limits, cut_chunks
-from orderworks.imports.columns import Column, Field, Rule
-from orderworks.imports.csv_records import Form, Splitter
-from orderworks.imports.file_format import Layout
+from orderworks.imports.chunk_plan import ChunkLimits, FileChunk, plan_chunks
+from orderworks.imports.columns import Column, ColumnRule, Field
+from orderworks.imports.csv_records import RecordForm, Splitter
+from orderworks.imports.file_format import FileFormat
 from orderworks.imports.loading.parse import parse
 
 Record = tuple[int, list[str]]
@@ -58,18 +58,18 @@ def blocks(content: bytes, size: int) -> list[bytes]:
     return [content[start : start + size] for start in range(0, len(content), size)]
 
 
-def plan(content: bytes, limits: Limits, block: int) -> list[Chunk]:
-    return list(cut_chunks(Splitter(",").runs(blocks(content, block)), limits, 0, 1))
+def plan(content: bytes, limits: ChunkLimits, block: int) -> list[FileChunk]:
+    return list(plan_chunks(Splitter(",").runs(blocks(content, block)), limits, 0, 1))
 
 
 def records_of(data: bytes, first_line: int, width: int, delimiter: str) -> pl.DataFrame:
     """All cells, the faults and the raw text as one table, in the order of the lines."""
-    fields = [Field(Column(str(place), Rule.TEXT), place) for place in range(width)]
-    parsed = parse(data, first_line, Layout("csv", delimiter, [""] * width), fields)
+    fields = [Field(Column(str(place), ColumnRule.TEXT), place) for place in range(width)]
+    parsed = parse(data, first_line, FileFormat("csv", delimiter, [""] * width), fields)
     return parsed.with_raw(parsed.cells).sort("line")
 
 
-def records_of_chunks(content: bytes, chunks: list[Chunk], width: int) -> list[Record]:
+def records_of_chunks(content: bytes, chunks: list[FileChunk], width: int) -> list[Record]:
     """The records of that width; an empty cell is the empty text. All others have the one fault."""
     found = []
     for chunk in chunks:
@@ -91,7 +91,7 @@ def test_chunks_of_any_size_hold_the_records_that_csv_reads(
     content: bytes, lines: int, size: int, block: int
 ) -> None:
     expected = records_of_csv(content)
-    chunks = plan(content, Limits(lines, size), block)
+    chunks = plan(content, ChunkLimits(lines, size), block)
     for width in range(1, 5):
         assert records_of_chunks(content, chunks, width) == of_width(expected, width)
 
@@ -101,9 +101,9 @@ def test_stray_quotes_mean_what_they_mean_to_csv(
     text: str, lines: int, size: int, block: int
 ) -> None:
     content = text.encode()
-    assume(all(run.form is not Form.UNCLOSED for run in Splitter(",").runs([content])))
+    assume(all(run.form is not RecordForm.UNCLOSED for run in Splitter(",").runs([content])))
     expected = records_of_csv(content)
-    chunks = plan(content, Limits(lines, size), block)
+    chunks = plan(content, ChunkLimits(lines, size), block)
     for width in range(1, 4):
         assert records_of_chunks(content, chunks, width) == of_width(expected, width)
 
@@ -112,10 +112,10 @@ def single_records(content: list[bytes], longest: int) -> list[tuple[bytes, bool
     """Each record, blank lines too, and whether its quote is unclosed."""
     found = []
     for run in Splitter(",", longest).runs(content):
-        if run.form in (Form.PLAIN, Form.QUOTED):
+        if run.form in (RecordForm.PLAIN, RecordForm.QUOTED):
             found += [(line, False) for line in run.data.splitlines(keepends=True)]
         else:
-            found.append((run.data, run.form is Form.UNCLOSED))
+            found.append((run.data, run.form is RecordForm.UNCLOSED))
     return found
 
 
@@ -136,7 +136,7 @@ def test_a_chunk_by_itself_splits_as_it_did_in_the_file(
     assume(all(len(line) < longest for line in content.split(b"\n")))
     runs = Splitter(",", longest).runs([content])
     alone = []
-    for chunk in cut_chunks(runs, Limits(lines, size), 0, 1):
+    for chunk in plan_chunks(runs, ChunkLimits(lines, size), 0, 1):
         alone += single_records([content[chunk.start_byte : chunk.end_byte]], longest)
     written = [record for record in single_records([content], longest) if record[0] != b"\n"]
     assert [record for record in alone if record[0] != b"\n"] == written
@@ -152,8 +152,13 @@ def test_unclosed_quote_costs_its_own_line_only() -> None:
 
 def test_quote_that_closes_beyond_the_longest_record_is_unclosed() -> None:
     long = b'1,"' + b"x\n" * 10 + b'z"\n2,y\n'
-    runs = list(Splitter(",", longest=16).runs([long]))
-    assert [run.form for run in runs] == [Form.UNCLOSED, Form.PLAIN, Form.QUOTED, Form.PLAIN]
+    runs = list(Splitter(",", max_bytes=16).runs([long]))
+    assert [run.form for run in runs] == [
+        RecordForm.UNCLOSED,
+        RecordForm.PLAIN,
+        RecordForm.QUOTED,
+        RecordForm.PLAIN,
+    ]
     assert [run.lines for run in runs] == [1, 9, 1, 1]
 
 
@@ -171,20 +176,20 @@ def test_lines_with_and_without_quotes_in_turn_are_the_same_records(lines: list[
     assert b"".join(run.data for run in runs) == content
     assert sum(run.rows for run in runs) == sum(len(line) > 2 for line in lines)
     assert sum(run.lines for run in runs) == content.count(b"\n")
-    chunks = plan(content, Limits(7, 1000), 16)
+    chunks = plan(content, ChunkLimits(7, 1000), 16)
     assert records_of_chunks(content, chunks, 2) == records_of_csv(content)
 
 
 def test_lines_with_and_without_quotes_in_turn_are_one_run() -> None:
     for quoted in (b'2,"b"\n', b'2,"b""c"\n'):
         runs = list(Splitter(",").runs([b"1,a\n" + (quoted + b"1,a\n\n") * 1000]))
-        assert [run.form for run in runs[:2]] == [Form.PLAIN, Form.QUOTED]
+        assert [run.form for run in runs[:2]] == [RecordForm.PLAIN, RecordForm.QUOTED]
         assert len(runs) <= 3
 
 
 def test_line_without_an_end_is_refused_before_it_fills_the_memory() -> None:
     with pytest.raises(ImportFailed, match="a line is longer than 100 bytes"):
-        list(Splitter(",", longest=100).runs([b"x" * 60, b"x" * 60]))
+        list(Splitter(",", max_bytes=100).runs([b"x" * 60, b"x" * 60]))
 
 
 def test_lone_cr_is_data_with_and_without_quotes() -> None:

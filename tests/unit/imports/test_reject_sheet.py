@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.file_format import Layout
-from orderworks.imports.reject_sheet import guarded, line_column, own_column, unguarded
-from orderworks.imports.rejects import UNREADABLE, Reject, as_csv
+from orderworks.imports.file_format import FileFormat
+from orderworks.imports.reject_sheet import guard_formula, line_column, own_column, unguard_formula
+from orderworks.imports.rejects import UNREADABLE, RejectedRow, as_csv
 
 COLUMNS = ["line", "column", "code", "reason", "raw"]
 ORDERS = ["id", "customer_id", "total"]
@@ -22,11 +22,11 @@ cells = texts | like_formulas
 rows = st.lists(cells, min_size=2, max_size=5)
 
 
-def bad(raw: str, code: str = "not_a_number") -> Reject:
-    return Reject(7, "total", code, "total: 'x' is not a number", raw)
+def bad(raw: str, code: str = "not_a_number") -> RejectedRow:
+    return RejectedRow(7, "total", code, "total: 'x' is not a number", raw)
 
 
-def read(rejects: list[Reject], layout: Layout) -> list[list[str]]:
+def read(rejects: list[RejectedRow], layout: FileFormat) -> list[list[str]]:
     """What a spreadsheet reads: the header and the rows."""
     return list(csv.reader(io.StringIO("".join(as_csv(rejects, layout)), newline="")))
 
@@ -41,8 +41,8 @@ def as_record(row: list[str], delimiter: str) -> str:
 def test_csv_cells_come_back_as_they_were(row: list[str], delimiter: str) -> None:
     header = [f"column {place}" for place in range(len(row))]
     reject = bad(as_record(row, delimiter))
-    _names, written = read([reject], Layout("csv", delimiter, header))
-    assert [unguarded(cell) for cell in written[: len(row)]] == row
+    _names, written = read([reject], FileFormat("csv", delimiter, header))
+    assert [unguard_formula(cell) for cell in written[: len(row)]] == row
     assert written[len(row) :] == ["7", "total", "not_a_number", reject.reason, ""]
 
 
@@ -50,33 +50,33 @@ def test_csv_cells_come_back_as_they_were(row: list[str], delimiter: str) -> Non
 def test_json_texts_come_back_as_they_were(row: list[str]) -> None:
     header = [f"key {place}" for place in range(len(row))]
     raw = msgspec.json.encode(dict(zip(header, row, strict=True))).decode()
-    _names, written = read([bad(raw)], Layout("jsonl", "", header))
-    assert [unguarded(cell) for cell in written[: len(row)]] == row
+    _names, written = read([bad(raw)], FileFormat("jsonl", "", header))
+    assert [unguard_formula(cell) for cell in written[: len(row)]] == row
 
 
 @given(cell=cells)
 def test_no_cell_begins_like_a_formula(cell: str) -> None:
-    assert not guarded(cell).startswith(("=", "+", "-", "@", "\t", "\r"))
-    assert unguarded(guarded(cell)) == cell
+    assert not guard_formula(cell).startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert unguard_formula(guard_formula(cell)) == cell
 
 
 def test_json_numbers_stay_as_they_are_written_and_null_is_nothing() -> None:
     raw = '{"total": 1.10000000000000000001, "id": null, "note": [1]}'
-    layout = Layout("jsonl", "", ["id", "customer_id", "total", "note"])
+    layout = FileFormat("jsonl", "", ["id", "customer_id", "total", "note"])
     _names, written = read([bad(raw)], layout)
     assert written[:4] == ["", "", "1.10000000000000000001", "[1]"]
 
 
 @pytest.mark.parametrize("code", UNREADABLE)
 def test_what_cannot_be_split_is_there_as_raw_text(code: str) -> None:
-    _names, written = read([bad("=1,2,x", code)], Layout("csv", ",", ORDERS))
+    _names, written = read([bad("=1,2,x", code)], FileFormat("csv", ",", ORDERS))
     assert written[:3] == ["", "", ""]
     assert written[-1] == "'=1,2,x"
 
 
 def test_a_json_object_with_a_key_that_is_no_column_is_there_as_raw_text_too() -> None:
     raw = '{"id": 1, "other": 2}'
-    _names, written = read([bad(raw)], Layout("jsonl", "", ORDERS))
+    _names, written = read([bad(raw)], FileFormat("jsonl", "", ORDERS))
     assert written[:3] == ["1", "", ""]
     assert written[-1] == raw
 
@@ -92,7 +92,7 @@ def test_a_json_object_with_a_key_that_is_no_column_is_there_as_raw_text_too() -
 )
 def test_own_columns_never_take_a_name_of_the_file(header: list[str], names: list[str]) -> None:
     assert [own_column(name, header) for name in COLUMNS] == names
-    written = read([], Layout("csv", ";", header))[0]
+    written = read([], FileFormat("csv", ";", header))[0]
     assert written == [*header, *names]
     assert line_column("bad.csv", written) == names[0]
 
@@ -105,4 +105,4 @@ def test_a_sheet_without_the_line_is_refused() -> None:
 
 
 def test_headers_are_guarded_too() -> None:
-    assert read([], Layout("csv", ",", ["=id", "b"]))[0][:2] == ["'=id", "b"]
+    assert read([], FileFormat("csv", ",", ["=id", "b"]))[0][:2] == ["'=id", "b"]

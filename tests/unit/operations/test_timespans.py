@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orderworks.core.errors import InvalidInput
-from orderworks_app.operations.timespans import moment
+from orderworks_app.operations.timespans import parse_moment
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from orderworks_app.operations.timespans import moment
     ],
 )
 def test_a_time_is_taken_in_its_zone_else_in_utc(text: str, meant: datetime) -> None:
-    assert moment(text) == meant
+    assert parse_moment(text) == meant
 
 
 @pytest.mark.parametrize(
@@ -33,10 +33,10 @@ def test_a_time_is_taken_in_its_zone_else_in_utc(text: str, meant: datetime) -> 
 )
 def test_an_age_is_so_long_ago(text: str, span: timedelta) -> None:
     before = datetime.now(UTC)
-    assert before - span <= moment(text) <= datetime.now(UTC) - span
+    assert before - span <= parse_moment(text) <= datetime.now(UTC) - span
 
 
 @pytest.mark.parametrize("text", ["", "2", "h", "-2h", "2 years", "2026-13-01", "999999999w"])
 def test_what_is_neither_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="neither a time"):
-        moment(text)
+        parse_moment(text)

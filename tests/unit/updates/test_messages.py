@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderworks.updates.messages import Outcome, Verdict, decode_updates
+from orderworks.updates.messages import UpdateOutcome, Verdict, decode_updates
 from producer import InvalidUpdate, OrderUpdate
 
 GOOD = b'{"order_id":3,"total":"3.00"}'
@@ -97,13 +97,15 @@ def test_totals_travel_as_strings() -> None:
 
 @pytest.mark.parametrize("verdict", Verdict)
 def test_an_outcome_survives_the_journey(verdict: Verdict) -> None:
-    outcome = Outcome(verdict, 'größer "x"')
-    assert Outcome.decode(outcome.encode()) == outcome
+    outcome = UpdateOutcome(verdict, 'größer "x"')
+    assert UpdateOutcome.decode(outcome.encode()) == outcome
 
 
 def test_an_outcome_travels_with_both_members() -> None:
-    assert Outcome(Verdict.STALE).encode() == b'{"verdict":"stale","reason":""}'
-    assert Outcome.decode(b'{"verdict":"dead","reason":"x","more":1}') == Outcome(Verdict.DEAD, "x")
+    assert UpdateOutcome(Verdict.STALE).encode() == b'{"verdict":"stale","reason":""}'
+    assert UpdateOutcome.decode(b'{"verdict":"dead","reason":"x","more":1}') == UpdateOutcome(
+        Verdict.DEAD, "x"
+    )
 
 
 @pytest.mark.parametrize(

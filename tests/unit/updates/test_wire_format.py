@@ -12,8 +12,8 @@ from orderworks.core import keys as names
 from orderworks.core.errors import InvalidUpdate
 from orderworks.core.routing import QUEUE_OF, TaskName
 from orderworks.core.versions import entry_id, version_of
-from orderworks.updates.messages import OrderUpdate, Outcome, decode_updates
-from orderworks.updates.shard_layout import Layout
+from orderworks.updates.messages import OrderUpdate, UpdateOutcome, decode_updates
+from orderworks.updates.shard_layout import ShardLayout
 from tests.support.processes import ROOT
 
 DOCS = ROOT / "docs"
@@ -85,14 +85,14 @@ def test_keys_are_those_of_the_orders_shard(vector: Vector) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS["layouts"])
 def test_a_layout_is_one_number_or_two(vector: Vector) -> None:
-    layout = Layout(vector["shards"], vector["goal"])
-    assert Layout.decode(vector["said"].encode()) == layout
+    layout = ShardLayout(vector["shards"], vector["goal"])
+    assert ShardLayout.decode(vector["said"].encode()) == layout
     assert layout.encode() == vector["said"].encode()
 
 
 @pytest.mark.parametrize("vector", VECTORS["verdicts"])
 def test_a_verdict_is_written_like_this(vector: Vector) -> None:
-    outcome = Outcome.decode(document(vector))
+    outcome = UpdateOutcome.decode(document(vector))
     assert (outcome.verdict, outcome.reason) == (vector["verdict"], vector["reason"])
     assert outcome.encode() == document(vector)
 

@@ -30,13 +30,13 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_beating_heart_is_well(file: Path) -> None:
-    heartbeat.beat(file)
+    heartbeat.touch(file)
     done = probe(WORKER_HEARTBEAT_FILE=str(file))
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_old_beat_is_an_ailment_that_says_how_old(file: Path) -> None:
-    heartbeat.beat(file)
+    heartbeat.touch(file)
     then = time.time() - 60
     os.utime(file, (then, then))
     done = probe(WORKER_HEARTBEAT_FILE=str(file))
@@ -45,10 +45,10 @@ def test_an_old_beat_is_an_ailment_that_says_how_old(file: Path) -> None:
 
 
 def test_a_late_beat_is_none(file: Path) -> None:
-    heartbeat.beat(file)
+    heartbeat.touch(file)
     then = time.time() - 3 * heartbeat.INTERVAL
     os.utime(file, (then, then))
-    assert heartbeat.ailment(file) is None
+    assert heartbeat.unhealthy_reason(file) is None
 
 
 def test_no_beat_yet_is_an_ailment(file: Path) -> None:
@@ -58,10 +58,10 @@ def test_no_beat_yet_is_an_ailment(file: Path) -> None:
 
 
 def test_a_beat_of_an_earlier_process_is_forgotten(file: Path) -> None:
-    heartbeat.beat(file)
-    heartbeat.forget(file)
-    heartbeat.forget(file)
-    assert heartbeat.ailment(file)
+    heartbeat.touch(file)
+    heartbeat.remove(file)
+    heartbeat.remove(file)
+    assert heartbeat.unhealthy_reason(file)
 
 
 def test_the_probe_says_which_variable_is_missing() -> None:

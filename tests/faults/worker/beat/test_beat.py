@@ -18,7 +18,7 @@ from tests.support.beat_log import log_slots, longest_gap, runs, shortest_slot
 from tests.support.celery_inspection import messages, waiting
 from tests.support.chunk_locks import held_by
 from tests.support.processes import (
-    Service,
+    CeleryProcess,
     eventually,
     frozen,
     kill,
@@ -47,11 +47,11 @@ def _slots_are_logged(settings: Settings, engine: sa.Engine) -> None:
 
 
 @pytest.fixture
-def beat(folder: Path) -> Iterator[Callable[..., Service]]:
+def beat(folder: Path) -> Iterator[Callable[..., CeleryProcess]]:
     """Start one more `celery -A worker beat`, each in a folder of its own."""
     with ExitStack() as stack:
 
-        def start(name: str, *options: str) -> Service:
+        def start(name: str, *options: str) -> CeleryProcess:
             service = stack.enter_context(
                 running(folder.with_name(name), "beat", "-linfo", *options)
             )
@@ -61,7 +61,7 @@ def beat(folder: Path) -> Iterator[Callable[..., Service]]:
 
 
 @pytest.fixture
-def worker(folder: Path) -> Iterator[Service]:
+def worker(folder: Path) -> Iterator[CeleryProcess]:
     """A worker of two processes."""
     with running_worker(folder, "--concurrency=2") as service:
         yield service
@@ -74,7 +74,7 @@ def wait_for_runs(engine: sa.Engine, more: int, within: float = 15) -> None:
 
 
 def test_of_two_beats_one_takes_over_from_a_frozen_and_from_a_killed_leader(
-    engine: sa.Engine, worker: Service, beat: Callable[..., Service]
+    engine: sa.Engine, worker: CeleryProcess, beat: Callable[..., CeleryProcess]
 ) -> None:
     first = beat("first")
     eventually(lambda: "beat_leads" in first.said(), 20, "nobody leads")
@@ -97,7 +97,7 @@ def test_of_two_beats_one_takes_over_from_a_frozen_and_from_a_killed_leader(
     assert_only_claims_ran(worker, engine)
 
 
-def assert_only_claims_ran(worker: Service, engine: sa.Engine) -> None:
+def assert_only_claims_ran(worker: CeleryProcess, engine: sa.Engine) -> None:
     """Every refresh that did something had claimed its slot, but for the one of the worker's start."""
     ran = set(re.findall(r"refresh_top_customers\[([0-9a-f-]+)\] succeeded.*as_of", worker.said()))
     claimed = {run.message for run in runs(engine, REFRESH)}
@@ -106,7 +106,7 @@ def assert_only_claims_ran(worker: Service, engine: sa.Engine) -> None:
 
 
 def test_two_beats_that_both_send_are_one_run_a_slot(
-    engine: sa.Engine, worker: Service, beat: Callable[..., Service]
+    engine: sa.Engine, worker: CeleryProcess, beat: Callable[..., CeleryProcess]
 ) -> None:
     beat("ours")
     beat("foreign", "-S", "celery.beat:PersistentScheduler")
@@ -117,7 +117,7 @@ def test_two_beats_that_both_send_are_one_run_a_slot(
 
 
 def test_what_waited_for_workers_is_made_up_for_by_one_run(
-    engine: sa.Engine, settings: Settings, beat: Callable[..., Service], folder: Path
+    engine: sa.Engine, settings: Settings, beat: Callable[..., CeleryProcess], folder: Path
 ) -> None:
     beat("lonely")
     with running_worker(folder, "--concurrency=2") as doomed:
@@ -135,7 +135,7 @@ def test_what_waited_for_workers_is_made_up_for_by_one_run(
 
 
 def test_a_killed_child_goes_on_with_its_slot(
-    engine: sa.Engine, settings: Settings, worker: Service
+    engine: sa.Engine, settings: Settings, worker: CeleryProcess
 ) -> None:
     with Celery(broker=settings.broker, set_as_current=False) as sender:
         options = message_options(Slot("sweep", 60), 60)

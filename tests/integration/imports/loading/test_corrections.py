@@ -15,7 +15,7 @@ from orderworks.core.schema import import_rejects, orders
 from orderworks.imports import ledger
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary, read_progress
-from orderworks.imports.rejects import as_csv, iter_unmended, layout_of
+from orderworks.imports.rejects import as_csv, file_format_of, iter_uncorrected
 
 Accept = Callable[..., str]
 Load = Callable[..., Summary]
@@ -29,7 +29,9 @@ pytestmark = pytest.mark.usefixtures("people")
 def sheet(engine: sa.Engine, import_id: str) -> Rows:
     """What a person gets to mend."""
     with engine.connect() as connection:
-        text = as_csv(iter_unmended(connection, import_id), layout_of(connection, import_id))
+        text = as_csv(
+            iter_uncorrected(connection, import_id), file_format_of(connection, import_id)
+        )
         return list(csv.DictReader(io.StringIO("".join(text))))
 
 
@@ -149,7 +151,7 @@ def test_row_without_its_line_is_told_so_by_the_name_that_it_has_in_the_sheet(
     row = {**mended(sheet(engine, parent))[0], "line": line}
     child = load_child(importer, accept, as_file([row]), parent)
     with engine.connect() as connection:
-        (reject,) = iter_unmended(connection, child["id"])
+        (reject,) = iter_uncorrected(connection, child["id"])
     assert (reject.column, reject.code) == ("line", code)
     assert reject.reason.startswith(reason)
 

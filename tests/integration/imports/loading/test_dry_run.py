@@ -17,7 +17,7 @@ from orderworks.imports.progress import COUNTS, Summary, read_progress
 from orderworks.imports.spool import Spool
 from orderworks.reports.refresh import refresh
 from orderworks.reports.windows import Window
-from producer.imports.accept import accept_tried
+from producer.imports.accept import accept_kept_file
 from producer.imports.job import ImportJob
 
 Accept = Callable[..., str]
@@ -44,7 +44,9 @@ def confirm(importer: Importer) -> Confirm:
     """Import what a dry run has kept."""
 
     def run(import_id: str, *, again: bool = False) -> ImportJob:
-        return accept_tried(import_id, again=again, spool=importer.spool, stream=importer.stream)
+        return accept_kept_file(
+            import_id, again=again, spool=importer.spool, stream=importer.stream
+        )
 
     return run
 
@@ -75,7 +77,7 @@ def test_dry_run_changes_nothing_and_leaves_nothing(
     import_id = accept(FILE, dry_run=True)
     rehearse(importer, import_id)
     assert contents(engine) == before
-    assert importer.spool.waiting() == []
+    assert importer.spool.list_waiting() == []
     assert importer.plan is not None
     assert importer.spool.manifest(import_id) is None
 
@@ -211,7 +213,7 @@ def test_a_file_that_was_tried_and_kept_is_imported_as_it_is_once(
     done = read_progress(importer.stream, import_id) or {}
     assert (done["status"], done["dry_run"], done["stale"]) == ("done", False, 0)
     assert done["applied"] == would["insert"] + would["change"]
-    assert importer.spool.waiting() == []
+    assert importer.spool.list_waiting() == []
     with pytest.raises(WrongState, match="come again"):
         confirm(import_id)
 
@@ -224,7 +226,10 @@ def test_the_same_content_is_imported_once_however_often_it_was_tried(
         rehearse(importer, each)
     assert confirm(first).repeated is False
     assert (confirm(second).id, confirm(second).repeated) == (first, True)
-    assert (confirm(second, again=True).id, importer.spool.waiting()) == (second, [first, second])
+    assert (confirm(second, again=True).id, importer.spool.list_waiting()) == (
+        second,
+        [first, second],
+    )
 
 
 def test_what_is_not_to_be_kept_is_not(

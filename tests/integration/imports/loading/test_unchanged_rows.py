@@ -143,11 +143,11 @@ def test_line_that_was_found_in_place_wins_over_an_earlier_one_that_comes_late(
     earlier = importer.load_chunk(import_id, 0)
     assert earlier
     assert totals(engine) == {1: 20, 2: 20, 3: 30}
-    assert earlier.again == [1]
+    assert earlier.chunks_to_nudge == [1]
     last = importer.load_chunk(import_id, 1)
     assert last
     assert totals(engine) == {1: 10, 2: 10, 3: 30}
-    assert last.again == []
+    assert last.chunks_to_nudge == []
     counted = {name: last.summary[name] for name in ("status", "applied", "unchanged", "stale")}
     assert counted == {"status": "done", "applied": 5, "unchanged": 0, "stale": 1}
 
@@ -160,7 +160,7 @@ def test_chunks_in_order_of_ids_are_looked_at_once(
     for number in reversed(importer.plan(import_id)):
         step = importer.load_chunk(import_id, number)
         assert step
-        assert step.again == []
+        assert step.chunks_to_nudge == []
 
 
 ids = st.integers(1, 6)
@@ -239,7 +239,7 @@ def test_import_cancelled_with_a_chunk_at_work_does_not_overtake_the_next_one(
     before = versions(engine)
     wrong = accept(FILE.replace(b"paid", b"wrong"))
     importer.plan(wrong)
-    control.carry_out(engine, importer.stream, control.cancel, wrong)
+    control.apply_action(engine, importer.stream, control.cancel, wrong)
     load(FILE)
     assert all(new > old for new, old in zip(versions(engine), before, strict=True))
 

@@ -16,11 +16,11 @@ from orderworks.core.errors import ImportFailed
 from orderworks.core.schema import customers, orders
 from orderworks.imports import ledger
 from orderworks.imports.columns import locate_fields
-from orderworks.imports.file_format import Layout
+from orderworks.imports.file_format import FileFormat
 from orderworks.imports.importer import Importer
 from orderworks.imports.loading.parse import parse
 from orderworks.imports.loading.validate import validate
-from orderworks.imports.loading.write_rows import Target, load_rows
+from orderworks.imports.loading.write_rows import WriteTarget, write_rows
 from orderworks.imports.progress import Summary
 from orderworks.imports.rejects import iter_rejects
 
@@ -263,11 +263,11 @@ def test_database_takes_whatever_was_validated(
         ",".join('"' + cell.replace('"', '""') + '"' for cell in row) + "\n" for row in rows
     )
     fields = locate_fields("orders", header, {name: name for name in header})
-    parsed = parse(data.encode(), 1, Layout("csv", ",", header), fields)
+    parsed = parse(data.encode(), 1, FileFormat("csv", ",", header), fields)
     good, bad = validate(parsed.cells, fields, version=1)
     assert good.height + bad.height == len(rows)
     with importer.engine.connect() as connection:
-        loaded = load_rows(connection, Target("orders", version=1, import_id=""), good)
+        loaded = write_rows(connection, WriteTarget("orders", version=1, import_id=""), good)
         assert loaded.applied == good.height
         stored = sa.select(orders.c.id, orders.c.status)
         written = {int(row[0]): row[4] for row in rows if row[4].strip(" \t")}

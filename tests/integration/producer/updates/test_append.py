@@ -25,14 +25,14 @@ from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from producer import Producer
 from tests.support.processes import ROOT, eventually
-from tests.support.producers import DOORS, Door
-from tests.support.tcp_proxy import Link, link_to
+from tests.support.producers import DOORS, ProducerClient
+from tests.support.tcp_proxy import TcpProxy, link_to
 
 LIMIT = 1000
 
 
 @pytest.fixture(params=DOORS)
-def door(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Door]:
+def door(request: pytest.FixtureRequest, settings: Settings) -> Iterator[ProducerClient]:
     """Each of the two producers."""
     assert settings.stream
     made = DOORS[request.param]()
@@ -47,7 +47,7 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def link(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Link]:
+def link(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpProxy]:
     """The way to the stream's server."""
     with link_to(settings.stream) as made:
         monkeypatch.setenv("REDIS_URL", made.url)
@@ -78,12 +78,12 @@ def scripts_run(stream: Redis) -> int:
     return int(stream.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"])
 
 
-def test_many_are_accepted_in_order_by_both(door: Door, stream: Redis) -> None:
+def test_many_are_accepted_in_order_by_both(door: ProducerClient, stream: Redis) -> None:
     assert door.update_many(iter(some(1, 2500))) == 2500
     assert accepted_orders(stream) == [*range(2, 2501, 2), *range(1, 2500, 2)]
 
 
-def test_a_script_that_the_server_forgot_is_sent_again(door: Door, stream: Redis) -> None:
+def test_a_script_that_the_server_forgot_is_sent_again(door: ProducerClient, stream: Redis) -> None:
     door.update(OrderUpdate(order_id=2, total=1))
     stream.script_flush()
     door.update(OrderUpdate(order_id=4, total=1))
@@ -92,7 +92,9 @@ def test_a_script_that_the_server_forgot_is_sent_again(door: Door, stream: Redis
     assert accepted_orders(stream) == [2, 4, 6, 8, 5, 7]
 
 
-def test_a_full_stream_refuses_at_once_by_default(limited: None, door: Door, stream: Redis) -> None:
+def test_a_full_stream_refuses_at_once_by_default(
+    limited: None, door: ProducerClient, stream: Redis
+) -> None:
     assert door.update_many(some(1, 2 * LIMIT)) == 2 * LIMIT
     with pytest.raises(
         Backpressure, match="shard 1 holds 1000 updates that wait, its limit is 1000"
@@ -102,7 +104,7 @@ def test_a_full_stream_refuses_at_once_by_default(limited: None, door: Door, str
 
 
 def test_waiting_for_room_ends_when_there_is_some(
-    limited: None, door: Door, stream: Redis, updates: UpdateStream
+    limited: None, door: ProducerClient, stream: Redis, updates: UpdateStream
 ) -> None:
     door.update_many(some(1, 2 * LIMIT))
     before = scripts_run(stream)
@@ -116,7 +118,7 @@ def test_waiting_for_room_ends_when_there_is_some(
     assert updates.length(0) == LIMIT
 
 
-def test_waiting_for_room_ends_when_its_time_is_over(limited: None, door: Door) -> None:
+def test_waiting_for_room_ends_when_its_time_is_over(limited: None, door: ProducerClient) -> None:
     door.update_many(some(1, 2 * LIMIT))
     began = time.monotonic()
     with pytest.raises(Backpressure):
@@ -128,7 +130,7 @@ def test_waiting_for_room_ends_when_its_time_is_over(limited: None, door: Door) 
 
 
 def test_many_that_wait_for_room_all_get_in_once_and_in_order(
-    limited: None, door: Door, stream: Redis
+    limited: None, door: ProducerClient, stream: Redis
 ) -> None:
     taken: list[int] = []
     with ThreadPoolExecutor(1) as thread:
@@ -170,14 +172,14 @@ def test_of_four_producers_at_the_limit_each_knows_what_it_got_in(
         assert LIMIT // 2 <= stream.xlen(keys.update_stream(shard)) <= LIMIT
 
 
-def test_durable_updates_are_accepted(door: Door, stream: Redis) -> None:
+def test_durable_updates_are_accepted(door: ProducerClient, stream: Redis) -> None:
     door.update(OrderUpdate(order_id=2, total=1), durable=True)
     assert door.update_many(some(3, 1500), durable=True) == 1498
     assert sorted(accepted_orders(stream)) == list(range(2, 1501))
 
 
 def test_a_server_that_never_syncs_leaves_updates_accepted_and_not_durable(
-    door: Door, stream: Redis, monkeypatch: pytest.MonkeyPatch, impatient: Door
+    door: ProducerClient, stream: Redis, monkeypatch: pytest.MonkeyPatch, impatient: ProducerClient
 ) -> None:
     stream.config_set("appendfsync", "no")
     try:
@@ -195,7 +197,7 @@ def test_a_server_that_never_syncs_leaves_updates_accepted_and_not_durable(
 
 
 @pytest.fixture
-def impatient(door: Door, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+def impatient(door: ProducerClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProducerClient]:
     """The same producer with less time."""
     monkeypatch.setenv("REDIS_TIMEOUT", "0.5")
     made = type(door)()
@@ -204,7 +206,7 @@ def impatient(door: Door, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
 
 
 def test_a_server_without_a_file_is_a_wrong_set_up_for_durable_updates(
-    settings: Settings, door: Door, stream: Redis
+    settings: Settings, door: ProducerClient, stream: Redis
 ) -> None:
     stream.config_set("appendonly", "no")
     try:
@@ -220,7 +222,7 @@ def test_a_server_without_a_file_is_a_wrong_set_up_for_durable_updates(
 
 
 def test_a_connection_that_fails_before_anything_is_sent_is_tried_again(
-    link: Link, door: Door, stream: Redis
+    link: TcpProxy, door: ProducerClient, stream: Redis
 ) -> None:
     link.refuse_connections()
     door.update(OrderUpdate(order_id=2, total=1))
@@ -229,7 +231,7 @@ def test_a_connection_that_fails_before_anything_is_sent_is_tried_again(
 
 
 def test_a_lost_answer_is_asked_for_again_where_versions_make_it_safe(
-    link: Link, door: Door, stream: Redis
+    link: TcpProxy, door: ProducerClient, stream: Redis
 ) -> None:
     door.update(OrderUpdate(order_id=2, total=1))
     link.lose_answers()
@@ -240,7 +242,7 @@ def test_a_lost_answer_is_asked_for_again_where_versions_make_it_safe(
 
 
 def test_an_update_without_version_whose_answer_was_lost_is_not_sent_again(
-    link: Link, door: Door, stream: Redis
+    link: TcpProxy, door: ProducerClient, stream: Redis
 ) -> None:
     door.update(OrderUpdate(order_id=2, total=1))
     link.lose_answers()
@@ -251,7 +253,7 @@ def test_an_update_without_version_whose_answer_was_lost_is_not_sent_again(
 
 
 def test_of_many_whose_answer_was_lost_those_without_versions_are_uncertain(
-    link: Link, door: Door, stream: Redis
+    link: TcpProxy, door: ProducerClient, stream: Redis
 ) -> None:
     door.update(OrderUpdate(order_id=2, total=1))
     link.lose_answers()
@@ -326,7 +328,7 @@ def test_a_producer_costs_nothing_before_it_is_used(settings: Settings, stream: 
         each.close()
 
 
-def test_calls_one_after_another_share_a_connection(door: Door, stream: Redis) -> None:
+def test_calls_one_after_another_share_a_connection(door: ProducerClient, stream: Redis) -> None:
     before = int(stream.info("stats")["total_connections_received"])
     for _ in range(20):
         door.update(OrderUpdate(order_id=2, total=1))

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from orderworks.core.errors import EntryNotFound
 from orderworks.core.schema import beat_runs
 from worker.beat import entries, slots
-from worker.beat.entries import PATIENCE, Entry, Planned
+from worker.beat.entries import OVERDUE_GRACE, BeatEntry, PlannedEntry
 
-SWEEP = Planned("sweep", "tasks.upkeep.sweep", 60)
-PURGE = Planned("purge", "tasks.upkeep.purge_expired", 86_400)
+SWEEP = PlannedEntry("sweep", "tasks.upkeep.sweep", 60)
+PURGE = PlannedEntry("purge", "tasks.upkeep.purge_expired", 86_400)
 
 
 @pytest.fixture(autouse=True)
@@ -19,13 +19,13 @@ def _registered(engine: sa.Engine) -> None:
     register(engine, SWEEP, PURGE)
 
 
-def register(engine: sa.Engine, *planned: Planned) -> None:
+def register(engine: sa.Engine, *planned: PlannedEntry) -> None:
     """Register as the leading beat does."""
     with engine.begin() as connection:
         entries.register(connection, planned)
 
 
-def entry(engine: sa.Engine, name: str = "sweep") -> Entry:
+def entry(engine: sa.Engine, name: str = "sweep") -> BeatEntry:
     """How an entry does."""
     with engine.connect() as connection:
         return entries.read_entry(connection, name)
@@ -53,15 +53,15 @@ def test_an_entry_that_never_ran_is_overdue_after_two_periods_and_not_before(
 def test_a_success_is_good_for_two_periods(engine: sa.Engine) -> None:
     let_pass(engine, 1000)
     with engine.begin() as connection:
-        slots.note_success(connection, "sweep")
+        slots.record_success(connection, "sweep")
     assert not entry(engine).is_overdue
     let_pass(engine, 121)
     assert entry(engine).is_overdue
 
 
 def test_a_short_period_has_the_time_that_a_change_of_the_leader_takes(engine: sa.Engine) -> None:
-    register(engine, Planned("sweep", SWEEP.task, 1))
-    let_pass(engine, PATIENCE - 1)
+    register(engine, PlannedEntry("sweep", SWEEP.task, 1))
+    let_pass(engine, OVERDUE_GRACE - 1)
     assert not entry(engine).is_overdue
     let_pass(engine, 2)
     assert entry(engine).is_overdue
@@ -95,7 +95,7 @@ def test_registering_again_keeps_what_people_changed_and_forgets_what_is_gone(
 ) -> None:
     with engine.begin() as connection:
         entries.set_period(connection, "sweep", timedelta(seconds=7))
-    register(engine, Planned("sweep", SWEEP.task, 90))
+    register(engine, PlannedEntry("sweep", SWEEP.task, 90))
     with engine.connect() as connection:
         (kept,) = entries.read_entries(connection)
     assert (kept.entry, kept.every, kept.configured) == ("sweep", 7, 90)
@@ -105,7 +105,7 @@ def test_another_configured_period_counts_from_then_on(engine: sa.Engine) -> Non
     let_pass(engine, 100)
     register(engine, SWEEP)
     assert entry(engine).silence == pytest.approx(100, abs=5), "the same again changes nothing"
-    register(engine, Planned("sweep", SWEEP.task, 45))
+    register(engine, PlannedEntry("sweep", SWEEP.task, 45))
     assert entry(engine).silence == pytest.approx(0, abs=5)
 
 

@@ -97,7 +97,7 @@ def test_the_message_of_a_killed_child_goes_on_with_its_slot(
     assert claim("killed")
     assert state(engine)[0] == 1, "it is still the one run"
     with engine.begin() as connection:
-        slots.note_success(connection, "sweep")
+        slots.record_success(connection, "sweep")
     assert not claim("killed"), "delivered once more after its success, it does nothing"
 
 
@@ -163,11 +163,11 @@ def test_whenever_messages_come_there_is_no_run_too_many_and_none_too_few(
 def test_a_run_that_failed_is_noted_with_its_reason(engine: sa.Engine, claim: Claim) -> None:
     claim()
     with engine.begin() as connection:
-        slots.note_failure(connection, "sweep", "ValueError: no")
+        slots.record_failure(connection, "sweep", "ValueError: no")
         (entry,) = entries.read_entries(connection)
     assert (entry.has_failed, entry.error, entry.succeeded_at) == (True, "ValueError: no", None)
     with engine.begin() as connection:
-        slots.note_success(connection, "sweep")
+        slots.record_success(connection, "sweep")
         (entry,) = entries.read_entries(connection)
     assert not entry.has_failed
     assert isinstance(entry.succeeded_at, datetime)

@@ -5,26 +5,26 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orderworks.imports.columns import Column, Field, Rule
+from orderworks.imports.columns import Column, ColumnRule, Field
 from orderworks.imports.csv_records import read_records
-from orderworks.imports.file_format import Layout
-from orderworks.imports.loading.parse import Parsed, parse
+from orderworks.imports.file_format import FileFormat
+from orderworks.imports.loading.parse import ParsedChunk, parse
 
 LATIN = "é".encode("latin-1")
 
 
-def read(data: bytes, width: int = 3, places: tuple[int, ...] | None = None) -> Parsed:
+def read(data: bytes, width: int = 3, places: tuple[int, ...] | None = None) -> ParsedChunk:
     chosen = range(width) if places is None else places
-    fields = [Field(Column(str(place), Rule.TEXT), place) for place in chosen]
-    return parse(data, 5, Layout("csv", ",", [""] * width), fields)
+    fields = [Field(Column(str(place), ColumnRule.TEXT), place) for place in chosen]
+    return parse(data, 5, FileFormat("csv", ",", [""] * width), fields)
 
 
-def good_lines(parsed: Parsed) -> list[int]:
+def good_lines(parsed: ParsedChunk) -> list[int]:
     sound = parsed.cells.filter(parsed.cells["code"].is_null())
     return sorted(sound["line"].to_list())
 
 
-def faults(parsed: Parsed) -> list[tuple[int, str, str]]:
+def faults(parsed: ParsedChunk) -> list[tuple[int, str, str]]:
     """Line, code and raw text."""
     broken = parsed.cells.filter(parsed.cells["code"].is_not_null()).sort("line")
     return parsed.with_raw(broken).select("line", "code", "raw").rows()

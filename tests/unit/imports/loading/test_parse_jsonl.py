@@ -7,21 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderworks.core.errors import ImportFailed
-from orderworks.imports.chunk_plan import Limits, cut_chunks
-from orderworks.imports.columns import Column, Field, Rule
+from orderworks.imports.chunk_plan import ChunkLimits, plan_chunks
+from orderworks.imports.columns import Column, ColumnRule, Field
 from orderworks.imports.csv_records import LineSplitter, splitter
-from orderworks.imports.file_format import Layout
-from orderworks.imports.loading.parse import Parsed, parse
+from orderworks.imports.file_format import FileFormat
+from orderworks.imports.loading.parse import ParsedChunk, parse
 
-LAYOUT = Layout("jsonl", "", ["id", "note", "total", "other"])
-FIELDS = [Field(Column(LAYOUT.header[place], Rule.TEXT), place) for place in (0, 2)]
+LAYOUT = FileFormat("jsonl", "", ["id", "note", "total", "other"])
+FIELDS = [Field(Column(LAYOUT.header[place], ColumnRule.TEXT), place) for place in (0, 2)]
 
 
-def read(data: bytes) -> Parsed:
+def read(data: bytes) -> ParsedChunk:
     return parse(data, 1, LAYOUT, FIELDS)
 
 
-def rows(parsed: Parsed) -> list[tuple[int, str | None, str | None]]:
+def rows(parsed: ParsedChunk) -> list[tuple[int, str | None, str | None]]:
     """Line, id and total of the good records."""
     sound = parsed.cells.filter(parsed.cells["code"].is_null())
     return sound.select("line", "field_0", "field_2").rows()
@@ -136,17 +136,17 @@ def test_each_line_is_a_record_whatever_quotes_it_has(parts: list[bytes]) -> Non
     whole = [line for line in content.split(b"\n") if line.removesuffix(b"\r")]
     for size in (1, 3, 100):
         blocks = [content[at : at + size] for at in range(0, len(content), size)]
-        chunks = cut_chunks(splitter(LAYOUT).runs(blocks), Limits(2, 50), 0, 1)
+        chunks = plan_chunks(splitter(LAYOUT).runs(blocks), ChunkLimits(2, 50), 0, 1)
         assert sum(chunk.rows for chunk in chunks) == len(whole)
         assert b"".join(run.data for run in splitter(LAYOUT).runs(blocks)) == content
 
 
 def test_line_without_an_end_is_refused_before_it_fills_the_memory() -> None:
     with pytest.raises(ImportFailed, match="a line is longer than 100 bytes"):
-        list(LineSplitter(longest=100).runs([b"{}\n", b"x" * 60, b"x" * 60]))
+        list(LineSplitter(max_bytes=100).runs([b"{}\n", b"x" * 60, b"x" * 60]))
 
 
 def test_key_that_the_decoder_cannot_find_is_said() -> None:
-    fields = [Field(Column("id", Rule.ID), 0)]
+    fields = [Field(Column("id", ColumnRule.ID), 0)]
     with pytest.raises(ImportFailed, match="a key cannot be mapped"):
-        parse(b"{}", 1, Layout("jsonl", "", ['a"b']), fields)
+        parse(b"{}", 1, FileFormat("jsonl", "", ['a"b']), fields)

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderworks.imports.columns import COLUMNS, Kind, locate_fields
-from orderworks.imports.file_format import Layout
-from orderworks.imports.loading.column_rules import accepts, cleaned, is_plain
+from orderworks.imports.columns import COLUMNS, ImportKind, locate_fields
+from orderworks.imports.file_format import FileFormat
+from orderworks.imports.loading.column_rules import accepts, cleaned, is_storable_unchanged
 from orderworks.imports.loading.parse import parse
 from orderworks.imports.loading.validate import Validated, quoted, reject, validate
 
-GOOD: dict[Kind, dict[str, str]] = {
+GOOD: dict[ImportKind, dict[str, str]] = {
     "orders": {
         "id": "1",
         "customer_id": "1",
@@ -26,14 +26,14 @@ GOOD: dict[Kind, dict[str, str]] = {
 LARGEST = str(2**63 - 1)
 
 
-def judge(content: bytes, header: list[str], kind: Kind = "orders") -> Validated:
+def judge(content: bytes, header: list[str], kind: ImportKind = "orders") -> Validated:
     fields = locate_fields(kind, header, {name: name for name in header})
-    parsed = parse(content, 2, Layout("csv", ",", header), fields)
+    parsed = parse(content, 2, FileFormat("csv", ",", header), fields)
     judged = validate(parsed.cells, fields, version=1000)
     return judged._replace(rejects=parsed.with_raw(judged.rejects))
 
 
-def judge_cell(kind: Kind, column: str, text: str) -> Validated:
+def judge_cell(kind: ImportKind, column: str, text: str) -> Validated:
     cells = {**GOOD[kind], column: '"' + text.replace('"', '""') + '"'}
     return judge(",".join(cells.values()).encode(), list(cells), kind)
 
@@ -169,7 +169,7 @@ def test_row_without_a_version_gets_its_line() -> None:
 
 def test_ignored_columns_are_not_judged() -> None:
     fields = locate_fields("customers", ["x", "id", "name"], {"id": "id", "name": "name"})
-    cells = parse(b"\x00,1,Ann\n", 2, Layout("csv", ",", ["x", "id", "name"]), fields).cells
+    cells = parse(b"\x00,1,Ann\n", 2, FileFormat("csv", ",", ["x", "id", "name"]), fields).cells
     judged = validate(cells, fields, version=0)
     assert judged.good.select(pl.exclude("line")).rows() == [(1, "Ann", 2)]
 
@@ -182,7 +182,7 @@ near = st.sampled_from(("2024-02-28", "1999-11-31T", "0999-01-01", "12", "0.5", 
 def test_what_looks_plain_is_accepted_as_it_stands(texts: list[str]) -> None:
     cells = pl.DataFrame({"cell": texts})
     for column in COLUMNS["orders"]:
-        plain = cells.filter(is_plain(column, pl.col("cell")) & (pl.col("cell") != ""))
+        plain = cells.filter(is_storable_unchanged(column, pl.col("cell")) & (pl.col("cell") != ""))
         kept = cleaned(column, pl.col("cell"))
         judged = plain.select("cell", kept.alias("kept"), accepts(column, kept).alias("taken"))
         assert judged["taken"].all()

@@ -18,8 +18,8 @@ from orderworks.core.errors import (
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from producer.effects import Answers, Ask, Nudge, Pause, Step, Steps
-from producer.updates.append import Appends, Wanted
-from producer.updates.chunking import Chunk
+from producer.updates.append import Appender, AppendOptions
+from producer.updates.chunking import UpdateChunk
 
 LOST = redis.TimeoutError("no answer")
 AWAY = redis.ConnectionError("connection refused")
@@ -27,8 +27,8 @@ FULL = redis.ResponseError("BACKPRESSURE 1000000")
 
 
 @pytest.fixture
-def appends() -> Appends:
-    return Appends(Settings.load())
+def appends() -> Appender:
+    return Appender(Settings.load())
 
 
 def accepted(*numbers: int, nudge: int = 0) -> list[Any]:
@@ -61,16 +61,16 @@ PLAIN = OrderUpdate(order_id=1, total=1)
 VERSIONED = OrderUpdate(order_id=1, total=1, version=7)
 
 
-def test_one_update_is_one_round_trip_and_a_nudge_where_nobody_comes(appends: Appends) -> None:
-    done, steps = play(appends.one(PLAIN, Wanted()), Answers([accepted(1)]))
+def test_one_update_is_one_round_trip_and_a_nudge_where_nobody_comes(appends: Appender) -> None:
+    done, steps = play(appends.append_one(PLAIN, AppendOptions()), Answers([accepted(1)]))
     assert (done, len(steps)) == ("1-1", 1)
-    done, steps = play(appends.one(PLAIN, Wanted()), Answers([accepted(1, nudge=1)]))
+    done, steps = play(appends.append_one(PLAIN, AppendOptions()), Answers([accepted(1, nudge=1)]))
     assert (done, steps[1:]) == ("1-1", [Nudge(1)])
 
 
-def test_a_server_that_does_not_know_the_script_is_told_it(appends: Appends) -> None:
+def test_a_server_that_does_not_know_the_script_is_told_it(appends: Appender) -> None:
     unknown = Answers([NoScriptError("No matching script.")])
-    done, steps = play(appends.one(PLAIN, Wanted()), unknown, Answers([accepted(1)]))
+    done, steps = play(appends.append_one(PLAIN, AppendOptions()), unknown, Answers([accepted(1)]))
     by_hash, in_full = asks(steps)
     assert done == "1-1"
     assert b"EVALSHA" in by_hash
@@ -78,47 +78,55 @@ def test_a_server_that_does_not_know_the_script_is_told_it(appends: Appends) -> 
     assert b"XADD" in in_full
 
 
-def test_a_lost_answer_is_asked_for_again_only_with_a_version(appends: Appends) -> None:
-    failed, steps = play(appends.one(PLAIN, Wanted()), Answers([], LOST))
+def test_a_lost_answer_is_asked_for_again_only_with_a_version(appends: Appender) -> None:
+    failed, steps = play(appends.append_one(PLAIN, AppendOptions()), Answers([], LOST))
     assert type(failed) is Unavailable
     assert len(steps) == 1
-    done, steps = play(appends.one(VERSIONED, Wanted()), Answers([], LOST), Answers([accepted(2)]))
+    done, steps = play(
+        appends.append_one(VERSIONED, AppendOptions()), Answers([], LOST), Answers([accepted(2)])
+    )
     assert done == "1-2"
     first, second = asks(steps)
     assert first == second
-    failed, steps = play(appends.one(VERSIONED, Wanted()), Answers([], LOST), Answers([], LOST))
+    failed, steps = play(
+        appends.append_one(VERSIONED, AppendOptions()), Answers([], LOST), Answers([], LOST)
+    )
     assert type(failed) is Unavailable
     assert len(steps) == 2
 
 
-def test_a_refused_repetition_says_nothing_of_the_first_try(appends: Appends) -> None:
-    failed, _ = play(appends.one(VERSIONED, Wanted(5)), Answers([], LOST), Answers([FULL]))
+def test_a_refused_repetition_says_nothing_of_the_first_try(appends: Appender) -> None:
+    failed, _ = play(
+        appends.append_one(VERSIONED, AppendOptions(5)), Answers([], LOST), Answers([FULL])
+    )
     assert type(failed) is Unavailable
     failed, _ = play(
-        appends.chunk(Chunk([VERSIONED]), 0, Wanted()), Answers([], LOST), Answers([FULL])
+        appends.append_chunk(UpdateChunk([VERSIONED]), 0, AppendOptions()),
+        Answers([], LOST),
+        Answers([FULL]),
     )
     assert isinstance(failed, PartlyAccepted)
     assert (failed.accepted, failed.refused, failed.uncertain) == (0, [], [VERSIONED])
 
 
 def test_a_connection_that_failed_is_tried_once_more_and_a_slow_one_is_not(
-    appends: Appends,
+    appends: Appender,
 ) -> None:
     away = Answers([], AWAY, sent=False)
-    done, steps = play(appends.one(PLAIN, Wanted()), away, Answers([accepted(1)]))
+    done, steps = play(appends.append_one(PLAIN, AppendOptions()), away, Answers([accepted(1)]))
     assert done == "1-1"
     assert isinstance(steps[1], Pause)
-    failed, steps = play(appends.one(PLAIN, Wanted()), away, away)
+    failed, steps = play(appends.append_one(PLAIN, AppendOptions()), away, away)
     assert type(failed) is Unavailable
-    failed, steps = play(appends.one(PLAIN, Wanted()), Answers([], LOST, sent=False))
+    failed, steps = play(appends.append_one(PLAIN, AppendOptions()), Answers([], LOST, sent=False))
     assert type(failed) is Unavailable
     assert len(steps) == 1
 
 
-def test_full_shards_are_waited_for_alone(appends: Appends) -> None:
+def test_full_shards_are_waited_for_alone(appends: Appender) -> None:
     updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
     done, steps = play(
-        appends.chunk(Chunk(updates), 10, Wanted(wait_for_room=60)),
+        appends.append_chunk(UpdateChunk(updates), 10, AppendOptions(wait_for_room=60)),
         Answers([accepted(1, 2), FULL]),
         Answers([FULL]),
         Answers([accepted(3, 4)]),
@@ -128,7 +136,7 @@ def test_full_shards_are_waited_for_alone(appends: Appends) -> None:
     both, *again = asks(steps)
     assert again == [again[0]] * 2
     assert both.endswith(again[0])
-    failed, steps = play(appends.one(PLAIN, Wanted()), Answers([FULL]))
+    failed, steps = play(appends.append_one(PLAIN, AppendOptions()), Answers([FULL]))
     assert isinstance(failed, Backpressure)
     assert "1000000 updates that wait" in str(failed)
 
@@ -148,21 +156,21 @@ def test_full_shards_are_waited_for_alone(appends: Appends) -> None:
     ],
 )
 def test_a_chunk_that_fails_part_way_is_accounted_for_to_the_update(
-    appends: Appends, answers: Answers, refused: list[int], uncertain: list[int]
+    appends: Appender, answers: Answers, refused: list[int], uncertain: list[int]
 ) -> None:
     updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
     tries = [answers] * (1 if answers.sent else 2)
-    failed, _ = play(appends.chunk(Chunk(updates), 1000, Wanted()), *tries)
+    failed, _ = play(appends.append_chunk(UpdateChunk(updates), 1000, AppendOptions()), *tries)
     assert isinstance(failed, PartlyAccepted)
     assert failed.accepted == 1004 - len(refused) - len(uncertain)
     assert failed.refused == [updates[key - 1] for key in refused]
     assert failed.uncertain == [updates[key - 1] for key in uncertain]
 
 
-def test_durable_updates_and_the_question_for_the_disk_leave_in_one_go(appends: Appends) -> None:
-    wanted = Wanted(durable=True)
+def test_durable_updates_and_the_question_for_the_disk_leave_in_one_go(appends: Appender) -> None:
+    wanted = AppendOptions(durable=True)
     done, steps = play(
-        appends.one(PLAIN, wanted),
+        appends.append_one(PLAIN, wanted),
         Answers([[1, 0]]),
         Answers([accepted(1, nudge=1)]),
         Answers([[1, 0]]),
@@ -171,27 +179,27 @@ def test_durable_updates_and_the_question_for_the_disk_leave_in_one_go(appends: 
     asked_before, append, nudge, confirm = steps
     assert isinstance(asked_before, Ask)
     assert isinstance(append, Ask)
-    assert append.keep
+    assert append.keep_connection
     assert append.commands.index(b"XADD") < append.commands.index(b"WAITAOF")
     assert nudge == Nudge(1), "which does not wait for the disk"
     assert isinstance(confirm, Ask)
     assert not confirm.commands
-    done, steps = play(appends.one(PLAIN, wanted), Answers([accepted(2)]), Answers([[1, 0]]))
+    done, steps = play(appends.append_one(PLAIN, wanted), Answers([accepted(2)]), Answers([[1, 0]]))
     assert (done, len(steps)) == ("1-2", 2), "a server is asked once whether it keeps a file"
 
 
 @pytest.mark.parametrize(
     "said", [Answers([[0, 0]]), Answers([], LOST), Answers([redis.ResponseError("ERR no file")])]
 )
-def test_what_is_accepted_and_not_on_disk_is_named(appends: Appends, said: Answers) -> None:
-    wanted = Wanted(durable=True)
+def test_what_is_accepted_and_not_on_disk_is_named(appends: Appender, said: Answers) -> None:
+    wanted = AppendOptions(durable=True)
     kept = Answers([[1, 0]])
-    failed, _ = play(appends.one(VERSIONED, wanted), kept, Answers([accepted(1)]), said)
+    failed, _ = play(appends.append_one(VERSIONED, wanted), kept, Answers([accepted(1)]), said)
     assert isinstance(failed, NotDurable)
     assert failed.entries == ["1-1"]
     updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
     failed, _ = play(
-        appends.chunk(Chunk(updates), 0, wanted), Answers([accepted(1, 2), FULL]), said
+        appends.append_chunk(UpdateChunk(updates), 0, wanted), Answers([accepted(1, 2), FULL]), said
     )
     assert isinstance(failed, PartlyAccepted)
     assert (failed.accepted, failed.refused) == (2, updates[1::2])
@@ -200,11 +208,11 @@ def test_what_is_accepted_and_not_on_disk_is_named(appends: Appends, said: Answe
 
 
 def test_what_was_accepted_before_the_connection_was_lost_is_not_taken_for_saved(
-    appends: Appends,
+    appends: Appender,
 ) -> None:
     updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
     failed, _ = play(
-        appends.chunk(Chunk(updates), 0, Wanted(durable=True)),
+        appends.append_chunk(UpdateChunk(updates), 0, AppendOptions(durable=True)),
         Answers([accepted(1, 2, nudge=1)], LOST),
     )
     assert isinstance(failed, PartlyAccepted)
@@ -214,23 +222,23 @@ def test_what_was_accepted_before_the_connection_was_lost_is_not_taken_for_saved
 
 
 def test_whether_the_server_keeps_a_file_is_asked_before_anything_is_taken(
-    appends: Appends,
+    appends: Appender,
 ) -> None:
     without = Answers([redis.ResponseError("ERR WAITAOF cannot be used")])
-    failed, _ = play(appends.ready(Wanted(durable=True)), without)
+    failed, _ = play(appends.ensure_durable(AppendOptions(durable=True)), without)
     assert isinstance(failed, ConfigurationError)
-    failed, _ = play(appends.ready(Wanted(durable=True)), Answers([], LOST))
+    failed, _ = play(appends.ensure_durable(AppendOptions(durable=True)), Answers([], LOST))
     assert type(failed) is Unavailable
-    assert play(appends.ready(Wanted())) == (None, [])
+    assert play(appends.ensure_durable(AppendOptions())) == (None, [])
 
 
 STRANGE = redis.ResponseError("LAYOUT none")
 
 
-def test_a_shard_without_a_word_of_the_layout_gets_one_from_shard_0(appends: Appends) -> None:
+def test_a_shard_without_a_word_of_the_layout_gets_one_from_shard_0(appends: Appender) -> None:
     agreed = Answers([True, b"2"])
     done, steps = play(
-        appends.one(PLAIN, Wanted()),
+        appends.append_one(PLAIN, AppendOptions()),
         Answers([STRANGE]),
         agreed,
         Answers([True]),
@@ -253,19 +261,25 @@ def test_a_shard_without_a_word_of_the_layout_gets_one_from_shard_0(appends: App
     ],
 )
 def test_where_shard_0_says_otherwise_or_nothing_the_update_is_certainly_refused(
-    appends: Appends, said: Answers, error: type[OrderworksError]
+    appends: Appender, said: Answers, error: type[OrderworksError]
 ) -> None:
     done, _steps = play(
-        appends.chunk(Chunk([VERSIONED], None), 1, Wanted()), Answers([STRANGE]), said
+        appends.append_chunk(UpdateChunk([VERSIONED], None), 1, AppendOptions()),
+        Answers([STRANGE]),
+        said,
     )
     assert isinstance(done, PartlyAccepted)
     assert isinstance(done.__cause__, error)
     assert (done.accepted, done.refused, done.uncertain) == (1, [VERSIONED], [])
 
 
-def test_a_shard_that_still_has_no_word_is_no_success(appends: Appends) -> None:
+def test_a_shard_that_still_has_no_word_is_no_success(appends: Appender) -> None:
     strange, agreed = Answers([STRANGE]), Answers([True, b"2"])
     done, _steps = play(
-        appends.one(PLAIN, Wanted()), strange, agreed, Answers([AWAY]), Answers([STRANGE])
+        appends.append_one(PLAIN, AppendOptions()),
+        strange,
+        agreed,
+        Answers([AWAY]),
+        Answers([STRANGE]),
     )
     assert isinstance(done, Unavailable)

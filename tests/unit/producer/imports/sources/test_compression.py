@@ -12,7 +12,7 @@ import pytest
 
 from orderworks.core.errors import InvalidFile
 from producer.imports.sources.files import BLOCK
-from producer.imports.sources.limits import RATIO_JUDGED_FROM, Limits
+from producer.imports.sources.limits import MIN_BYTES_FOR_RATIO, SourceLimits
 from producer.imports.sources.open_source import ImportSource, open_source
 
 if sys.version_info >= (3, 14):
@@ -20,7 +20,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-LIMITS = Limits(1 << 30, 1 << 30, 200, 1000)
+LIMITS = SourceLimits(1 << 30, 1 << 30, 200, 1000)
 TEXT = b"id,name\n" + b"".join(b"%d,Ann\n" % number for number in range(100_000))
 
 Pack = Callable[[bytes], bytes]
@@ -35,12 +35,12 @@ def zstd_with_sums(content: bytes) -> bytes:
 both = pytest.mark.parametrize("pack", [gzip.compress, zstd_with_sums], ids=["gzip", "zstd"])
 
 
-def read(source: ImportSource, limits: Limits = LIMITS) -> bytes:
+def read(source: ImportSource, limits: SourceLimits = LIMITS) -> bytes:
     with open_source(source, None, limits) as opened:
         return b"".join(opened.blocks)
 
 
-def refusal(source: ImportSource, limits: Limits = LIMITS) -> str:
+def refusal(source: ImportSource, limits: SourceLimits = LIMITS) -> str:
     with pytest.raises(InvalidFile) as raised:
         read(source, limits)
     return str(raised.value)
@@ -117,7 +117,7 @@ def test_bomb_is_refused_after_a_few_bytes_of_it(pack: Pack) -> None:
 
     with pytest.raises(InvalidFile, match="more than 200 times its size .*IMPORT_MAX_RATIO"):
         read_on()
-    assert RATIO_JUDGED_FROM - BLOCK <= given[0] <= max(RATIO_JUDGED_FROM, 200 * file.given)
+    assert MIN_BYTES_FOR_RATIO - BLOCK <= given[0] <= max(MIN_BYTES_FOR_RATIO, 200 * file.given)
     assert file.given < len(packed) / 2
 
 

@@ -26,7 +26,7 @@ from orderworks.core.errors import InvalidFile, Unavailable
 from orderworks.imports.loading.column_rules import MOMENT
 from producer.imports.sources.dataframes import SLICE
 from producer.imports.sources.files import BLOCK
-from producer.imports.sources.limits import RATIO_JUDGED_FROM, Limits
+from producer.imports.sources.limits import MIN_BYTES_FOR_RATIO, SourceLimits
 from producer.imports.sources.open_source import ImportSource, open_source
 from producer.imports.sources.polars_csv import bounded_slices
 
@@ -35,7 +35,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-LIMITS = Limits(1 << 30, 1 << 30, 200, 1000)
+LIMITS = SourceLimits(1 << 30, 1 << 30, 200, 1000)
 MADE = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
 
 COLUMNS: dict[str, list[Any]] = {
@@ -95,7 +95,7 @@ def parquet() -> bytes:
     return file.getvalue()
 
 
-def text(source: ImportSource, delimiter: str | None = None, limits: Limits = LIMITS) -> str:
+def text(source: ImportSource, delimiter: str | None = None, limits: SourceLimits = LIMITS) -> str:
     with open_source(source, delimiter, limits) as opened:
         assert opened.format == "csv"
         assert opened.delimiter == (delimiter or ",")
@@ -109,7 +109,7 @@ def cells(content: str, delimiter: str = ",") -> dict[str, list[str]]:
     return {name: list(column) for name, *column in zip(header, *rows, strict=True)}
 
 
-def refusal(source: ImportSource, limits: Limits = LIMITS) -> str:
+def refusal(source: ImportSource, limits: SourceLimits = LIMITS) -> str:
     with pytest.raises(InvalidFile) as raised:
         text(source, None, limits)
     return str(raised.value)
@@ -259,7 +259,7 @@ def test_parquet_whose_bytes_are_changed_is_refused_or_read(at: int) -> None:
 
 def test_parquet_that_unpacks_to_too_much_is_refused_early() -> None:
     file = io.BytesIO()
-    pl.select(a=pl.repeat("x" * 99, RATIO_JUDGED_FROM)).write_parquet(file)
+    pl.select(a=pl.repeat("x" * 99, MIN_BYTES_FOR_RATIO)).write_parquet(file)
     assert "IMPORT_MAX_RATIO" in refusal(file.getvalue())
     limits = LIMITS._replace(max_unpacked_bytes=1000)
     assert "IMPORT_MAX_UNPACKED_BYTES" in refusal(file.getvalue(), limits)
@@ -318,9 +318,9 @@ import sys
 sys.modules["polars"] = None
 from orderworks.core.errors import ConfigurationError
 from producer.imports.sources.open_source import open_source
-from producer.imports.sources.limits import Limits
+from producer.imports.sources.limits import SourceLimits
 try:
-    with open_source(b"PAR1", None, Limits(1000, 1000, 1, 1)):
+    with open_source(b"PAR1", None, SourceLimits(1000, 1000, 1, 1)):
         raise SystemExit("was read")
 except ConfigurationError as error:
     print(error)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.imports.sources.limits import Limits
+from producer.imports.sources.limits import SourceLimits
 from producer.imports.sources.open_source import ImportSource, open_source
 
 if sys.version_info >= (3, 14):
@@ -23,7 +23,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-LIMITS = Limits(1 << 30, 1 << 30, 200, 1000)
+LIMITS = SourceLimits(1 << 30, 1 << 30, 200, 1000)
 
 Rows = list[tuple[int, str]]
 

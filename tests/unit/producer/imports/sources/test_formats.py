@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.csv_records import LONGEST_RECORD
-from producer.imports.sources.jsonl_header import LOOKED_AT
-from producer.imports.sources.limits import Limits
+from orderworks.imports.csv_records import MAX_RECORD_BYTES
+from producer.imports.sources.jsonl_header import HEADER_SCAN_BYTES
+from producer.imports.sources.limits import SourceLimits
 from producer.imports.sources.open_source import ImportSource, open_source
 
-LIMITS = Limits(1 << 30, 1 << 30, 200, 1000)
+LIMITS = SourceLimits(1 << 30, 1 << 30, 200, 1000)
 
 
 def seen(source: ImportSource, delimiter: str | None = None) -> tuple[str, str, tuple[str, ...]]:
@@ -106,13 +106,13 @@ def test_json_records_begin_with_the_first_line() -> None:
 
 
 def test_keys_are_looked_for_in_the_first_records_only() -> None:
-    lines = b"".join(b'{"a": %d}\n' % number for number in range(LOOKED_AT))
+    lines = b"".join(b'{"a": %d}\n' % number for number in range(HEADER_SCAN_BYTES))
     assert seen(b'{"first": 1}\n' + lines + b'{"last": 1}\n')[2] == ("first", "a")
 
 
 def test_first_record_is_looked_at_whole() -> None:
-    long = {"a": "x" * (2 * LOOKED_AT), "b": 1}
-    content = json.dumps(long).encode() + b"\n" + b'{"c": 1}\n' * LOOKED_AT
+    long = {"a": "x" * (2 * HEADER_SCAN_BYTES), "b": 1}
+    content = json.dumps(long).encode() + b"\n" + b'{"c": 1}\n' * HEADER_SCAN_BYTES
     assert seen(content)[2][:2] == ("a", "b")
 
 
@@ -141,7 +141,7 @@ def test_empty_json_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_json_line_that_is_too_long_is_refused() -> None:
-    assert "line 2 is longer" in refusal(b'{"id": 1}\n{"a": "' + b"x" * LONGEST_RECORD)
+    assert "line 2 is longer" in refusal(b'{"id": 1}\n{"a": "' + b"x" * MAX_RECORD_BYTES)
 
 
 def test_json_keys_are_limited_like_columns() -> None:

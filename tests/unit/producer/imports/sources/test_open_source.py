@@ -15,18 +15,18 @@ import pytest
 
 from orderworks.core.errors import InvalidFile
 from orderworks.core.settings import Settings
-from orderworks.imports.csv_records import LONGEST_RECORD
+from orderworks.imports.csv_records import MAX_RECORD_BYTES
 from producer.imports.sources.csv_header import check_delimiter
 from producer.imports.sources.files import BLOCK
-from producer.imports.sources.limits import Limits, limits_of
+from producer.imports.sources.limits import SourceLimits, limits_of
 from producer.imports.sources.open_source import ImportSource, open_source
 from producer.imports.sources.text_stream import first_blocks
 
-LIMITS = Limits(1 << 30, 1 << 30, 200, 1000)
+LIMITS = SourceLimits(1 << 30, 1 << 30, 200, 1000)
 
 
 def read(
-    source: ImportSource, delimiter: str | None = ",", limits: Limits = LIMITS
+    source: ImportSource, delimiter: str | None = ",", limits: SourceLimits = LIMITS
 ) -> tuple[tuple[str, ...], bytes]:
     """The header, and the records as text after it."""
     with open_source(source, delimiter, limits) as opened:
@@ -127,10 +127,10 @@ def test_records_that_are_not_utf8_are_left_to_the_worker() -> None:
 
 
 def test_line_without_an_end_is_refused() -> None:
-    long = b"x" * LONGEST_RECORD
+    long = b"x" * MAX_RECORD_BYTES
     assert read(b"id\n" + long + b"\n")
     assert (
-        refusal(b"id\n" + long + b"x\n") == f"bytes: line 2 is longer than {LONGEST_RECORD} bytes"
+        refusal(b"id\n" + long + b"x\n") == f"bytes: line 2 is longer than {MAX_RECORD_BYTES} bytes"
     )
     assert refusal(long + b"x").startswith("bytes: line 1 is longer")
 
@@ -145,12 +145,12 @@ def test_endless_line_is_refused_before_more_of_it_is_read() -> None:
 
     endless = Endless()
     assert "line 1 is longer" in refusal(endless)
-    assert endless.given <= LONGEST_RECORD + 2 * BLOCK
+    assert endless.given <= MAX_RECORD_BYTES + 2 * BLOCK
 
 
 def test_long_line_within_a_large_block_is_refused() -> None:
-    rows = [{"a": "x"}, {"a": "y" * (5 * LONGEST_RECORD)}, {"a": "z"}]
-    assert refusal(rows) == f"rows: line 3 is longer than {LONGEST_RECORD} bytes"
+    rows = [{"a": "x"}, {"a": "y" * (5 * MAX_RECORD_BYTES)}, {"a": "z"}]
+    assert refusal(rows) == f"rows: line 3 is longer than {MAX_RECORD_BYTES} bytes"
 
 
 def test_endless_file_is_read_in_constant_memory() -> None:
@@ -238,7 +238,7 @@ def test_limits_bite_and_name_their_setting(change: dict[str, int], setting: str
 
 
 def test_limits_are_those_of_the_settings() -> None:
-    assert limits_of(Settings.load()) == Limits(20 << 30, 100 << 30, 200, 1000)
+    assert limits_of(Settings.load()) == SourceLimits(20 << 30, 100 << 30, 200, 1000)
 
 
 def test_reading_that_fails_says_so() -> None:
