@@ -37,10 +37,11 @@ up: $(READY) ## run everything here until Ctrl-C
 test: $(READY) ## run the tests on real servers and real celery processes
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(READY) ## lint, format, types, import contracts, migrations
+check: $(READY) ## lint, format, types, words, import contracts, migrations
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python tools/words.py
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/migrations
 
