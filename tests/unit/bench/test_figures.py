@@ -1,5 +1,6 @@
 """The benchmarks' own arithmetic: medians, ratios, spoilt rows, what /proc says."""
 
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -7,7 +8,6 @@ import matplotlib as mpl
 import pytest
 from typer.main import get_command
 
-import orderworks_app
 from bench.alternate import NotRun, Result, Side, SideFailed, attempt, compare
 from bench.commands import picture_file
 from bench.figures import Figures, Latency
@@ -68,10 +68,10 @@ def test_the_processor_has_a_name(tmp_path: Path) -> None:
     assert cpu_model(tmp_path / "nothing") != ""
 
 
-def test_without_a_clone_it_says_where_the_benchmarks_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_the_package_bench_every_benchmark_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(orderworks_app, "__file__", str(tmp_path / "orderworks" / "__init__.py"))
+    monkeypatch.setitem(sys.modules, "bench.commands", None)
     command = get_command(bench_commands())
     for arguments in ([], ["imports", "--rows", "1000"]):
         with pytest.raises(ConfigurationError, match="from a clone"):
