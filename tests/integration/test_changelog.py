@@ -61,7 +61,7 @@ ENTRIES = "SELECT customer_id, day::text, orders, total FROM customer_changes OR
         ("DELETE FROM customers WHERE id = 9", [(9, None, 0, 0)]),
     ],
 )
-def test_whatever_came_and_went_is_logged(
+def test_every_insert_update_and_delete_is_logged(
     engine: sa.Engine, shop: None, statement: str, logged: list[tuple[object, ...]]
 ) -> None:
     run(engine, statement)
@@ -69,7 +69,9 @@ def test_whatever_came_and_went_is_logged(
 
 
 @pytest.mark.parametrize("step", [1, 3])
-def test_a_large_statement_is_logged_in_parts(engine: sa.Engine, shop: None, step: int) -> None:
+def test_large_statement_is_logged_in_several_rows(
+    engine: sa.Engine, shop: None, step: int
+) -> None:
     run(
         engine,
         "TRUNCATE orders",
@@ -90,7 +92,9 @@ def test_a_large_statement_is_logged_in_parts(engine: sa.Engine, shop: None, ste
     assert sorted(rows(engine, logged)) == sorted(rows(engine, counted))
 
 
-def test_touched_are_the_customers_of_this_transaction_alone(engine: sa.Engine, shop: None) -> None:
+def test_touched_customers_are_those_of_this_transaction_only(
+    engine: sa.Engine, shop: None
+) -> None:
     run(engine, "UPDATE orders SET total = total + 1 WHERE id = 1")
     with engine.begin() as connection:
         assert touched_customers(connection) == []
@@ -99,7 +103,7 @@ def test_touched_are_the_customers_of_this_transaction_alone(engine: sa.Engine, 
         assert sorted(touched_customers(connection)) == [2, 5, 9]
 
 
-def test_a_fold_takes_the_oldest_rows_until_it_has_enough(
+def test_fold_takes_oldest_rows_up_to_its_limit(
     engine: sa.Engine, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orderworks.reports.fold.MAX_FOLD_ENTRIES", 15)

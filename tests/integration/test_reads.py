@@ -82,7 +82,7 @@ def cursor(found: list[Order]) -> tuple[datetime, int] | None:
     return (found[-1].created_at, found[-1].id) if found else None
 
 
-def test_pages_of_an_event_loop_are_the_same(settings: Settings) -> None:
+def test_async_pages_equal_sync_pages(settings: Settings) -> None:
     async def run(reads: AsyncCustomerReads) -> list[int]:
         found: list[Order] = []
         while page := await reads.customer_orders(1, limit=4, before=cursor(found)):
@@ -93,7 +93,7 @@ def test_pages_of_an_event_loop_are_the_same(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("limit", [-1, 0, 1001, 10**9])
-def test_a_page_out_of_bounds_is_refused_and_one_at_the_bound_is_given(
+def test_page_size_above_the_limit_is_refused_and_the_limit_is_allowed(
     reads: CustomerReads, settings: Settings, limit: int
 ) -> None:
     with pytest.raises(ValueError, match=r"limit: a page has from 1 to 1,000 orders"):
@@ -104,7 +104,7 @@ def test_a_page_out_of_bounds_is_refused_and_one_at_the_bound_is_given(
     assert len(asked(settings, lambda reads: reads.customer_orders(1, 1))) == 1
 
 
-def test_an_event_loop_finds_what_a_thread_has_cached_and_the_other_way_round(
+def test_sync_and_async_reads_share_the_cache(
     engine: sa.Engine, settings: Settings, reads: CustomerReads, cache: Redis
 ) -> None:
     async def read(reads: AsyncCustomerReads, customer_id: int) -> tuple[object, ...]:
@@ -134,7 +134,7 @@ def test_an_event_loop_finds_what_a_thread_has_cached_and_the_other_way_round(
     assert asked(settings, lambda reads: read(reads, 1)) != threads
 
 
-def test_an_event_loop_reads_what_a_thread_reads(settings: Settings, cache: Redis) -> None:
+def test_async_read_equals_sync_read(settings: Settings, cache: Redis) -> None:
     async def read(reads: AsyncCustomerReads) -> list[object]:
         return [
             await reads.customer(1),

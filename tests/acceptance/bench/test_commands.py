@@ -91,7 +91,7 @@ SIDES_OF_DRAINS = {"1 drain": 5000, "2 drains": 5000, "4 drains": 5000}
         ("changelog", ["--updates", "5000"], SIDES_OF_THE_LOG),
     ],
 )
-def test_it_measures_on_servers_of_its_own_and_writes_json(
+def test_import_benchmark_starts_its_own_servers_and_writes_json(
     tmp_path: Path, benchmark: str, options: list[str], sides: dict[str, int]
 ) -> None:
     file = tmp_path / "figures.json"
@@ -122,7 +122,7 @@ def test_it_measures_on_servers_of_its_own_and_writes_json(
 
 
 @pytest.mark.timeout(300)
-def test_reads_are_measured_with_drops_and_the_queries_that_they_spare(tmp_path: Path) -> None:
+def test_cache_benchmark_reports_invalidations_and_saved_queries(tmp_path: Path) -> None:
     file, picture = tmp_path / "figures.json", tmp_path / "figures.svg"
     size = ["--rows", "2000", "--values", "10000", "--reads", "1000", "--rounds", "1"]
     output = ["--json", str(file), "--plot", str(picture)]
@@ -146,7 +146,7 @@ def test_reads_are_measured_with_drops_and_the_queries_that_they_spare(tmp_path:
 
 
 @pytest.mark.timeout(300)
-def test_the_gateway_is_measured_near_and_far(tmp_path: Path) -> None:
+def test_gateway_benchmark_measures_local_and_delayed_clients(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     size = ["--rows", "2000", "--updates", "5000", "--reads", "1000", "--rounds", "1"]
     done = subprocess.run(
@@ -166,7 +166,7 @@ def test_the_gateway_is_measured_near_and_far(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_latencies_are_those_of_commits_and_are_drawn(tmp_path: Path) -> None:
+def test_update_latencies_are_measured_to_commit_and_plotted(tmp_path: Path) -> None:
     file, picture = tmp_path / "figures.json", tmp_path / "figures.svg"
     size = ["--rows", "4000", "--seconds", "0.3", "--rounds", "1"]
     output = ["--json", str(file), "--plot", str(picture)]
@@ -186,7 +186,7 @@ def test_latencies_are_those_of_commits_and_are_drawn(tmp_path: Path) -> None:
     assert picture.read_text().startswith("<?xml")
 
 
-def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
+def test_unwritable_output_file_is_rejected_before_measuring(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "nowhere" / "figures.json"

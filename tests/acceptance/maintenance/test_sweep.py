@@ -25,7 +25,7 @@ def _one_line_a_chunk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("IMPORT_CHUNK_ROWS", "1")
 
 
-def test_chunks_whose_workers_are_down_are_nudged_once(
+def test_sweep_nudges_chunks_without_workers_only_once(
     settings: Settings, engine: sa.Engine, folder: Path
 ) -> None:
     with Producer.from_settings() as producer:

@@ -39,7 +39,7 @@ def settings(stack: Stack, admin: sa.Engine, template: str, folder: Path) -> Ite
         yield made
 
 
-def test_a_change_past_the_workers_is_seen_without_beat(
+def test_plain_sql_change_reaches_cache_and_reports_without_beat(
     engine: sa.Engine, settings: Settings, cache: Redis, folder: Path
 ) -> None:
     write_orders(engine, make_rows(10))

@@ -49,7 +49,7 @@ def cache_server(
         yield server
 
 
-def test_a_cache_that_was_away_is_true_after_one_refresh(
+def test_cache_is_correct_after_outage_and_one_refresh(
     engine: sa.Engine, oracle: Oracle, folder: Path, cache_server: Valkey, producer: Producer
 ) -> None:
     reads = CustomerReads(engine, Cache(cache_server.url, timeout=5), ttl=600)
@@ -73,7 +73,7 @@ def test_a_cache_that_was_away_is_true_after_one_refresh(
     assert summaries(reads) != old
 
 
-def test_a_worker_killed_between_its_commit_and_the_rest_is_made_up_for(
+def test_invalidation_missed_by_worker_killed_after_commit_is_done_later(
     engine: sa.Engine,
     settings: Settings,
     oracle: Oracle,
@@ -169,7 +169,7 @@ class SlowReads(CustomerReads):
 
 
 @pytest.mark.usefixtures("oracle")
-def test_slow_readers_among_many_writers_leave_no_old_value(
+def test_slow_readers_among_writers_leave_no_stale_value(
     engine: sa.Engine, settings: Settings, cache: Redis, producer: Producer, folder: Path
 ) -> None:
     slow, over = SlowReads(engine, Cache.from_settings(settings), ttl=600), threading.Event()

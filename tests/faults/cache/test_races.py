@@ -72,7 +72,7 @@ class HeldReads(CustomerReads):
 
 
 @pytest.mark.parametrize("second", ["reads before the store", "waits for it", "reads after it"])
-def test_a_reader_stopped_before_its_store_makes_nothing_old_readable(
+def test_reader_stopped_before_store_publishes_no_stale_value(
     engine: sa.Engine, settings: Settings, cache: Redis, truth: CustomerReads, second: str
 ) -> None:
     held = HeldReads(engine, settings)
@@ -171,7 +171,7 @@ class AsyncWatchedReads(AsyncCustomerReads):
 
 
 @pytest.mark.parametrize("cache_is", ["left alone", "flushed at random"])
-def test_fifty_readers_among_writers_leave_no_old_value(
+def test_fifty_readers_among_writers_leave_no_stale_value(
     engine: sa.Engine, settings: Settings, cache: Redis, truth: CustomerReads, cache_is: str
 ) -> None:
     shared, watched = Cache.from_settings(settings), Watched()
@@ -298,7 +298,7 @@ def silent_server() -> Iterator[tuple[str, Silent]]:
         each.close()
 
 
-def test_reads_from_behind_a_silent_cache_wait_for_it_once_in_a_while(
+def test_reads_try_an_unresponsive_cache_only_once_per_avoidance_period(
     engine: sa.Engine, truth: CustomerReads
 ) -> None:
     with silent_server() as (url, silent):
@@ -310,7 +310,7 @@ def test_reads_from_behind_a_silent_cache_wait_for_it_once_in_a_while(
         assert 1 <= len(silent.taken) <= 1 + elapsed / AVOID_SECONDS
 
 
-def test_tasks_behind_a_silent_cache_read_on(
+def test_async_reads_use_database_while_cache_is_unresponsive(
     engine: sa.Engine, settings: Settings, truth: CustomerReads
 ) -> None:
     async def run(url: str) -> list[CustomerSummary]:
@@ -325,7 +325,7 @@ def test_tasks_behind_a_silent_cache_read_on(
         assert asyncio.run(run(url)) == [truth.customer_summary(who) for who in PEOPLE]
 
 
-def test_many_readers_without_a_cache_still_compute_together(
+def test_concurrent_readers_without_cache_share_one_computation(
     engine: sa.Engine, truth: CustomerReads
 ) -> None:
     watched = Watched()

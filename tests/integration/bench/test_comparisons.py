@@ -61,14 +61,14 @@ def in_the_table(engine: sa.Engine) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_every_way_loads_every_row_as_it_is(
+def test_every_loader_loads_every_row_unchanged(
     engine: sa.Engine, file: Path, way: ImportLoader
 ) -> None:
     way.load(engine, file)
     assert in_the_table(engine) == ORDERS[1:]
 
 
-def test_copy_loads_files_at_once(settings: Settings, engine: sa.Engine, file: Path) -> None:
+def test_copy_loads_files_concurrently(settings: Settings, engine: sa.Engine, file: Path) -> None:
     header, *rows = file.read_text().splitlines()
     halves = [file.with_name(f"half-{number}.csv") for number in (1, 2)]
     for half, row in zip(halves, rows, strict=True):
@@ -94,15 +94,13 @@ def shop(
 @pytest.mark.parametrize(
     "contender", [BARE_LOOP, CELERY, CELERY_TUNED], ids=lambda each: each.module
 )
-def test_a_contender_applies_all_updates_and_its_time_is_known(
-    shop: BenchStack, contender: Peer
-) -> None:
+def test_peer_applies_all_updates_and_is_timed(shop: BenchStack, contender: Peer) -> None:
     began = time.monotonic()
     seconds = run_contender(open_peer_environment(shop), contender, 300)
     assert 0 < seconds < time.monotonic() - began
 
 
-def test_an_update_that_was_not_applied_is_found(shop: BenchStack) -> None:
+def test_missing_update_is_detected(shop: BenchStack) -> None:
     wave = random_workload(shop, 300)
     prepare(shop, wave)
     connections = JobConnections()
@@ -114,7 +112,7 @@ def test_an_update_that_was_not_applied_is_found(shop: BenchStack) -> None:
     check(shop, wave)
 
 
-def test_a_write_that_nobody_asked_for_is_found(shop: BenchStack) -> None:
+def test_unexpected_write_is_detected(shop: BenchStack) -> None:
     wave = random_workload(shop, 300)
     prepare(shop, wave)
     connections = JobConnections()
@@ -126,7 +124,7 @@ def test_a_write_that_nobody_asked_for_is_found(shop: BenchStack) -> None:
         check(shop, wave)
 
 
-def test_a_cached_read_that_was_left_is_found(shop: BenchStack, cache: Redis) -> None:
+def test_cached_read_not_invalidated_is_detected(shop: BenchStack, cache: Redis) -> None:
     wave = random_workload(shop, 300)
     prepare(shop, wave)
     (kept, *_) = cache.scan_iter("orders:cache:*")
@@ -147,7 +145,7 @@ def test_a_cached_read_that_was_left_is_found(shop: BenchStack, cache: Redis) ->
         (invalidation.KEYS, invalidation.KEYS_ASKED, invalidation.VALUES_EACH),
     ],
 )
-def test_a_way_drops_the_customers_it_has_to_drop(
+def test_each_invalidation_method_removes_exactly_its_customers(
     cache: Redis, name: str, dropped: int, keys_each: int
 ) -> None:
     (side,) = [each for each in invalidation.invalidation_sides(cache, 1000) if each.name == name]
@@ -156,7 +154,7 @@ def test_a_way_drops_the_customers_it_has_to_drop(
     assert cache.dbsize() == (100 - dropped) * keys_each
 
 
-def test_who_drops_too_little_is_found(cache: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_invalidation_is_detected(cache: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invalidation, "invalidate", lambda client, ids: invalidate(client, ids[1:]))
     (side,) = [
         each
@@ -167,19 +165,19 @@ def test_who_drops_too_little_is_found(cache: Redis, monkeypatch: pytest.MonkeyP
         side.run()
 
 
-def test_of_a_worker_that_ends_it_is_known_what_it_said_last(shop: BenchStack) -> None:
+def test_failed_worker_is_reported_with_its_last_output(shop: BenchStack) -> None:
     dead = msgspec.structs.replace(CELERY, workers=(("-c", "import nothing_of_that_name"),))
     with pytest.raises(SideFailed, match="its worker ended: .*nothing_of_that_name"):
         run_contender(open_peer_environment(shop), dead, 300)
 
 
-def test_of_a_sender_that_fails_it_is_known_what_it_said_last(shop: BenchStack) -> None:
+def test_failed_sender_is_reported_with_its_last_output(shop: BenchStack) -> None:
     unknown = msgspec.structs.replace(CELERY, module="nobody")
     with pytest.raises(SideFailed, match="its sender failed: .*nobody"):
         run_contender(open_peer_environment(shop), unknown, 300)
 
 
-def test_a_link_takes_its_time_and_carries_as_much_as_without(settings: Settings) -> None:
+def test_delayed_link_adds_latency_without_limiting_throughput(settings: Settings) -> None:
     with linked(settings.cache, 0.2) as url, make_redis(url, 10) as client:
         client.ping()
         began = time.monotonic()
@@ -193,7 +191,7 @@ def test_a_link_takes_its_time_and_carries_as_much_as_without(settings: Settings
             assert time.monotonic() - began < 5, "its two hundred pieces take their time at once"
 
 
-def test_an_answer_that_is_another_one_is_found(engine: sa.Engine, settings: Settings) -> None:
+def test_wrong_response_is_detected(engine: sa.Engine, settings: Settings) -> None:
     with engine.begin() as connection:
         token = create_token(connection, "bench", [Scope.READ], 1_000_000)
     with served(

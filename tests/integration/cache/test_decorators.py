@@ -119,14 +119,14 @@ def read_and_wait(
     return readers
 
 
-def test_what_was_computed_is_not_computed_again(cached: Cache, source: Source) -> None:
+def test_cached_value_is_not_computed_again(cached: Cache, source: Source) -> None:
     read = cached.per_customer(ttl=60)(source.load)
     assert [read(1), read(1, 0), read(1, kind=0), read(kind=0, customer_id=1)] == [1, 1, 1, 1]
     assert [read(2), read(1, 5), read(1)] == [2, 3, 1]
     assert source.calls == [(1, 0), (2, 0), (1, 5)]
 
 
-def test_a_cached_function_keeps_its_signature_and_its_word(cached: Cache) -> None:
+def test_cached_function_keeps_its_signature_and_docstring(cached: Cache) -> None:
     @cached.per_customer(ttl=60)
     def visits(customer_id: int, since: int = 3) -> int:
         """How often they came."""
@@ -137,7 +137,7 @@ def test_a_cached_function_keeps_its_signature_and_its_word(cached: Cache) -> No
     assert str(inspect.signature(visits)) == "(customer_id: int, since: int = 3) -> int"
 
 
-def test_threads_and_tasks_share_what_is_cached_under_one_name(
+def test_threads_and_tasks_share_values_cached_under_one_name(
     cached: Cache, source: Source
 ) -> None:
     read = cached.per_customer(ttl=60, name="load")(source.load)
@@ -157,7 +157,7 @@ def test_threads_and_tasks_share_what_is_cached_under_one_name(
     assert read(2) == 2
 
 
-def test_event_loops_leave_no_connection_behind(cached: Cache) -> None:
+def test_event_loops_leave_no_open_connection(cached: Cache) -> None:
     @cached.per_customer(ttl=60)
     async def read(customer_id: int) -> int:
         return customer_id
@@ -171,7 +171,7 @@ def test_event_loops_leave_no_connection_behind(cached: Cache) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_of_loops_closed_by_hand_no_connection_outlives_the_next(cached: Cache) -> None:
+def test_connections_of_closed_loops_are_closed_by_the_next_loop(cached: Cache) -> None:
     @cached.per_customer(ttl=60)
     async def read(customer_id: int) -> int:
         return customer_id
@@ -189,7 +189,7 @@ def test_of_loops_closed_by_hand_no_connection_outlives_the_next(cached: Cache) 
     assert psutil.Process().num_fds() <= before
 
 
-def test_what_is_of_all_customers_goes_with_any_of_them(
+def test_shared_value_is_removed_by_invalidation_of_any_customer(
     cached: Cache, source: Source, cache: Redis
 ) -> None:
     @cached.shared(ttl=60)
@@ -203,7 +203,7 @@ def test_what_is_of_all_customers_goes_with_any_of_them(
     assert best(3) == [2]
 
 
-def test_values_are_spread_over_a_fifth_of_their_time(
+def test_expiry_is_spread_over_a_fifth_of_the_ttl(
     cached: Cache, source: Source, cache: Redis
 ) -> None:
     read = cached.per_customer(ttl=1000, stale=100)(source.load)
@@ -220,7 +220,7 @@ def test_values_are_spread_over_a_fifth_of_their_time(
     assert 0 < cache.ttl(KEY) <= 1100
 
 
-def test_a_stale_value_is_given_to_all_but_the_one_who_computes(
+def test_stale_value_is_served_to_all_readers_except_the_computing_one(
     cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor
 ) -> None:
     read = cached.per_customer(ttl=60, stale=30, name="load")(source.load)
@@ -237,7 +237,7 @@ def test_a_stale_value_is_given_to_all_but_the_one_who_computes(
     assert cache_counts(cache) == {"hit": 1, "stale": READERS, "miss": 2, "error": 0, "refused": 0}
 
 
-def test_a_stale_value_is_given_while_another_process_computes(
+def test_stale_value_is_served_while_another_process_computes(
     cached: Cache, source: Source, cache: Redis
 ) -> None:
     read = cached.per_customer(ttl=60, stale=30, name="load")(source.load)
@@ -250,7 +250,7 @@ def test_a_stale_value_is_given_while_another_process_computes(
 
 
 @pytest.mark.parametrize("gone", ["past its bound", "invalidated"])
-def test_a_value_that_is_too_old_or_gone_is_given_to_nobody(
+def test_expired_or_invalidated_value_is_never_served(
     cached: Cache, source: Source, cache: Redis, gone: str
 ) -> None:
     read = cached.per_customer(ttl=60, stale=30, name="load")(source.load)
@@ -261,7 +261,7 @@ def test_a_value_that_is_too_old_or_gone_is_given_to_nobody(
     assert read(1) == 2
 
 
-def test_the_answer_none_is_cached_for_a_shorter_time(cached: Cache, cache: Redis) -> None:
+def test_none_is_cached_for_the_negative_ttl(cached: Cache, cache: Redis) -> None:
     answers = [None, 5]
 
     @cached.per_customer(ttl=60, stale=30, negative_ttl=10, name="load")
@@ -321,7 +321,7 @@ def test_many_tasks_wait_for_one_computation(cached: Cache) -> None:
     assert asyncio.run(run()) == [1] * 200
 
 
-def test_who_waits_shares_the_next_computation_if_the_first_was_overtaken(
+def test_waiting_readers_share_the_second_computation_after_invalidation(
     cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor
 ) -> None:
     read = cached.per_customer(ttl=60, name="load")(source.load)
@@ -342,7 +342,7 @@ def test_who_waits_shares_the_next_computation_if_the_first_was_overtaken(
     assert cache_counts(cache)["refused"] == 2
 
 
-def test_of_readers_that_wait_for_a_failure_each_is_told_of_one(
+def test_every_reader_waiting_for_a_failed_computation_gets_its_error(
     cached: Cache, cache: Redis, pool: ThreadPoolExecutor
 ) -> None:
     go_on, calls = threading.Event(), []
@@ -364,7 +364,7 @@ def test_of_readers_that_wait_for_a_failure_each_is_told_of_one(
     assert len(calls) == 2, "one that was under way, and one for all who waited"
 
 
-def test_a_cancelled_reader_leaves_nobody_waiting(cached: Cache, cache: Redis) -> None:
+def test_cancelled_reader_blocks_no_other_reader(cached: Cache, cache: Redis) -> None:
     begun, computes = 0, asyncio.Event()
 
     @cached.per_customer(ttl=60, name="load")
@@ -405,7 +405,9 @@ def in_a_thread(run: Callable[[], T]) -> T:
     return outcome.result(PATIENCE)
 
 
-def test_plain_code_never_waits_for_a_task_that_it_stops(cached: Cache, source: Source) -> None:
+def test_sync_read_in_event_loop_does_not_wait_for_a_task_of_that_loop(
+    cached: Cache, source: Source
+) -> None:
     read = cached.per_customer(ttl=60, name="load")(source.load)
     computes, goes_on = asyncio.Event(), asyncio.Event()
 
@@ -427,7 +429,7 @@ def test_plain_code_never_waits_for_a_task_that_it_stops(cached: Cache, source: 
 
 
 @pytest.mark.parametrize("other", ["thread", "process"])
-def test_plain_code_in_an_event_loop_waits_for_nobody(
+def test_sync_read_in_event_loop_never_waits(
     cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor, other: str
 ) -> None:
     read = cached.per_customer(ttl=60, name="load")(source.load)
@@ -448,7 +450,7 @@ def test_plain_code_in_an_event_loop_waits_for_nobody(
         go_on.set()
 
 
-def test_who_waited_long_enough_computes_and_who_comes_after_need_not_wait(
+def test_reader_computes_after_longest_wait_and_later_ones_do_not_wait(
     cached: Cache,
     source: Source,
     cache: Redis,
@@ -499,7 +501,7 @@ def interrupt(read: Callable[[int], int], moment: int) -> bool:
     return False
 
 
-def test_a_reader_interrupted_anywhere_leaves_nobody_waiting(
+def test_reader_interrupted_at_any_point_blocks_no_other_reader(
     cached: Cache, source: Source, cache: Redis
 ) -> None:
     read = cached.per_customer(ttl=60, name="load")(source.load)
@@ -512,7 +514,7 @@ def test_a_reader_interrupted_anywhere_leaves_nobody_waiting(
     assert moment > 30, "it was interrupted in many places"
 
 
-def test_a_lease_ends_by_itself_and_is_taken_back_by_its_owner_only(
+def test_lease_expires_and_is_released_by_its_owner_only(
     cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor
 ) -> None:
     read = cached.per_customer(ttl=60, name="load")(source.load)
@@ -529,7 +531,7 @@ def test_a_lease_ends_by_itself_and_is_taken_back_by_its_owner_only(
 
 
 @pytest.mark.parametrize("outcome", ["value", "error"])
-def test_a_lease_is_given_back_also_to_a_server_that_is_left_alone(
+def test_lease_is_released_even_when_the_server_is_avoided(
     settings: Settings, cache: Redis, source: Source, pool: ThreadPoolExecutor, outcome: str
 ) -> None:
     def load(customer_id: int, kind: int = 0) -> int:
@@ -554,7 +556,7 @@ def test_a_lease_is_given_back_also_to_a_server_that_is_left_alone(
     assert cache.hexists(KEY, FIELD) == (outcome == "value")
 
 
-def test_a_hash_that_is_full_is_begun_anew_under_its_token(
+def test_full_hash_is_cleared_and_keeps_its_token(
     cached: Cache, source: Source, cache: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(read_through, "MAX_FIELDS", 3)
@@ -569,7 +571,7 @@ def test_a_hash_that_is_full_is_begun_anew_under_its_token(
 
 
 @pytest.mark.parametrize("left", [b"", b"short", HEADER.pack(9e9, 9e9) + b'{"other": 1}'])
-def test_what_another_release_left_is_computed_anew(
+def test_value_of_another_release_is_recomputed(
     cached: Cache, source: Source, cache: Redis, left: bytes
 ) -> None:
     read = cached.per_customer(ttl=60, name="load")(source.load)
@@ -578,7 +580,7 @@ def test_what_another_release_left_is_computed_anew(
     assert [read(1), read(1)] == [2, 2]
 
 
-def test_a_value_that_cannot_be_cached_is_given_all_the_same(
+def test_uncacheable_value_is_returned(
     cached: Cache, cache: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     @cached.per_customer(ttl=60, name="load")
@@ -594,7 +596,7 @@ def test_a_value_that_cannot_be_cached_is_given_all_the_same(
 
 
 @pytest.mark.parametrize("come", ["while it is computed", "soon after"])
-def test_readers_of_what_cannot_be_cached_compute_at_once_and_side_by_side(
+def test_readers_of_uncacheable_value_compute_in_parallel(
     cached: Cache, cache: Redis, pool: ThreadPoolExecutor, come: str
 ) -> None:
     source, meet = Source(), threading.Barrier(READERS)
@@ -624,9 +626,7 @@ def test_readers_of_what_cannot_be_cached_compute_at_once_and_side_by_side(
     assert len(source.calls) == 1 + READERS
 
 
-def test_what_could_not_be_cached_is_tried_again_after_a_while(
-    cached: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_caching_is_retried_after_a_while(cached: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(single_flight, "DISABLED_SECONDS", 0.0)
     values = [math.nan, 1.0]
 
@@ -638,16 +638,14 @@ def test_what_could_not_be_cached_is_tried_again_after_a_while(
     assert [read(1), read(1)] == [1.0, 1.0]
 
 
-def test_scripts_that_the_server_forgot_are_sent_again(
-    cached: Cache, source: Source, cache: Redis
-) -> None:
+def test_flushed_scripts_are_sent_again(cached: Cache, source: Source, cache: Redis) -> None:
     read = cached.per_customer(ttl=60)(source.load)
     for kind in range(3):
         cache.script_flush()
         assert [read(1, kind), read(1, kind)] == [kind + 1] * 2
 
 
-def test_a_server_that_refuses_is_asked_on(
+def test_error_reply_does_not_disable_the_server(
     cached: Cache, source: Source, cache: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     read = cached.per_customer(ttl=60)(source.load)
@@ -657,7 +655,7 @@ def test_a_server_that_refuses_is_asked_on(
     assert "cache_not_used error=WRONGTYPE" in caplog.text
 
 
-def test_processes_add_up_what_they_counted(settings: Settings, cache: Redis) -> None:
+def test_hit_counts_of_processes_are_added_up(settings: Settings, cache: Redis) -> None:
     for _process in range(2):
         mine = Cache.from_settings(settings)
         read = mine.per_customer(ttl=60)(Source().load)

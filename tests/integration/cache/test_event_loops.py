@@ -27,7 +27,7 @@ def asked(url: str, ask: Callable[[PipelinedClient], Awaitable[T]], timeout: flo
     return asyncio.run(run())
 
 
-def test_what_is_asked_at_the_same_time_travels_together(settings: Settings) -> None:
+def test_concurrent_commands_share_one_connection(settings: Settings) -> None:
     async def ask(client: PipelinedClient) -> set[int]:
         numbers = [client.execute_command("CLIENT", "ID") for _task in range(TASKS)]
         return {*await asyncio.gather(*numbers)}
@@ -35,7 +35,7 @@ def test_what_is_asked_at_the_same_time_travels_together(settings: Settings) -> 
     assert len(asked(settings.cache, ask)) == 1
 
 
-def test_everybody_gets_their_own_answer_or_error(settings: Settings, cache: Redis) -> None:
+def test_each_command_gets_its_own_reply_or_error(settings: Settings, cache: Redis) -> None:
     cache.mset({str(number): number for number in range(TASKS)})
 
     async def ask(client: PipelinedClient) -> list[object]:
@@ -48,7 +48,7 @@ def test_everybody_gets_their_own_answer_or_error(settings: Settings, cache: Red
     assert found == [b"%d" % number for number in range(TASKS)]
 
 
-def test_who_is_cancelled_takes_nothing_from_the_others(settings: Settings) -> None:
+def test_cancelled_command_does_not_affect_the_others(settings: Settings) -> None:
     async def ask(client: PipelinedClient) -> list[object]:
         tasks = [asyncio.ensure_future(client.execute_command("PING")) for _task in range(3)]
         await asyncio.sleep(0)
@@ -61,7 +61,9 @@ def test_who_is_cancelled_takes_nothing_from_the_others(settings: Settings) -> N
     assert isinstance(cancelled, asyncio.CancelledError)
 
 
-def test_a_lost_answer_is_everybodys_error_and_the_next_one_is_right(settings: Settings) -> None:
+def test_lost_connection_fails_all_pending_commands_and_the_next_succeeds(
+    settings: Settings,
+) -> None:
     async def ask(client: PipelinedClient) -> list[object]:
         await client.execute_command("PING")
         link.lose_answers()
@@ -75,7 +77,7 @@ def test_a_lost_answer_is_everybodys_error_and_the_next_one_is_right(settings: S
     assert all(isinstance(each, redis.ConnectionError) for each in lost)
 
 
-def test_a_connection_that_the_server_closed_meanwhile_is_nobodys_error(
+def test_connection_closed_by_the_server_is_replaced_without_error(
     settings: Settings, cache: Redis
 ) -> None:
     async def ask(client: PipelinedClient) -> tuple[int, object]:
@@ -89,7 +91,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_nobodys_error(
     assert new != old
 
 
-def test_nobody_waits_longer_than_for_one_answer(settings: Settings, cache: Redis) -> None:
+def test_concurrent_commands_time_out_after_one_timeout(settings: Settings, cache: Redis) -> None:
     async def ask(client: PipelinedClient) -> None:
         slow = [client.execute_command("BLPOP", "nothing", 0) for _task in range(3)]
         started = asyncio.get_running_loop().time()
@@ -102,7 +104,7 @@ def test_nobody_waits_longer_than_for_one_answer(settings: Settings, cache: Redi
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_server_that_is_away_is_an_error_for_all(count: int) -> None:
+def test_unavailable_server_fails_every_command(count: int) -> None:
     async def ask(client: PipelinedClient) -> list[object]:
         asking = [client.execute_command("PING") for _task in range(count)]
         return [*await asyncio.gather(*asking, return_exceptions=True)]

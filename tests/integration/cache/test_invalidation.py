@@ -70,7 +70,7 @@ def queries(engine: sa.Engine) -> Iterator[list[str]]:
         ),
     ],
 )
-def test_a_read_comes_back_from_the_cache_exactly(
+def test_cached_read_equals_the_first_read(
     reads: CustomerReads,
     queries: list[str],
     read: Callable[[CustomerReads], object],
@@ -83,7 +83,7 @@ def test_a_read_comes_back_from_the_cache_exactly(
     assert not queries
 
 
-def test_invalidation_takes_all_reads_of_the_customer_and_of_no_other(
+def test_invalidation_removes_reads_of_that_customer_only(
     reads: CustomerReads, cache: Redis
 ) -> None:
     reads.customer(1), reads.customer_summary(1), reads.customer(2)
@@ -92,7 +92,9 @@ def test_invalidation_takes_all_reads_of_the_customer_and_of_no_other(
     assert cache.exists(keys.customer_cache(2))
 
 
-def test_invalidating_nobody_or_thousands_works(reads: CustomerReads, cache: Redis) -> None:
+def test_invalidating_zero_or_thousands_of_customers_works(
+    reads: CustomerReads, cache: Redis
+) -> None:
     reads.customer(1)
     invalidate(cache, [])
     assert cache.exists(keys.customer_cache(1))
@@ -101,7 +103,7 @@ def test_invalidating_nobody_or_thousands_works(reads: CustomerReads, cache: Red
 
 
 @pytest.mark.parametrize("meanwhile", ["invalidated", "evicted and read by another"])
-def test_a_slow_reader_cannot_put_old_data_back(
+def test_slow_reader_cannot_store_stale_data(
     engine: sa.Engine, settings: Settings, reads: CustomerReads, cache: Redis, meanwhile: str
 ) -> None:
     queried, go_on = threading.Event(), threading.Event()
@@ -130,11 +132,11 @@ def test_a_slow_reader_cannot_put_old_data_back(
     assert found.name == "Countess"
 
 
-def test_reads_go_on_from_the_database_while_redis_is_away(engine: sa.Engine) -> None:
+def test_reads_use_the_database_while_redis_is_unavailable(engine: sa.Engine) -> None:
     nowhere = Cache("redis://127.0.0.1:1/0", timeout=0.5)
     assert CustomerReads(engine, nowhere, ttl=60).customer(1) == ADA
 
 
-def test_every_cached_read_ends_some_day(reads: CustomerReads, cache: Redis) -> None:
+def test_every_cached_read_expires(reads: CustomerReads, cache: Redis) -> None:
     reads.customer(1)
     assert 0 < cache.ttl(keys.customer_cache(1)) <= 60 + STALE

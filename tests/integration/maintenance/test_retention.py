@@ -47,7 +47,7 @@ def age_files(settings: Settings) -> list[Path]:
     return files
 
 
-def test_the_file_of_a_paused_import_stays(
+def test_file_of_paused_import_is_kept(
     engine: sa.Engine, importer: Importer, settings: Settings
 ) -> None:
     paused = accept(importer)
@@ -57,7 +57,7 @@ def test_the_file_of_a_paused_import_stays(
     assert purge_expired(engine, importer.spool, settings) == PurgeResult(0, 0, 0)
 
 
-def test_files_of_ended_imports_and_broken_uploads_go(
+def test_files_of_ended_imports_and_broken_uploads_are_deleted(
     engine: sa.Engine, importer: Importer, settings: Settings
 ) -> None:
     waiting, running, ended = accept(importer), accept(importer), accept(importer)
@@ -70,12 +70,12 @@ def test_files_of_ended_imports_and_broken_uploads_go(
     assert {file.name for file in age_files(settings)} == {waiting, running}
 
 
-def test_young_files_stay(engine: sa.Engine, importer: Importer, settings: Settings) -> None:
+def test_recent_files_are_kept(engine: sa.Engine, importer: Importer, settings: Settings) -> None:
     accept(importer)
     assert purge_expired(engine, importer.spool, settings) == PurgeResult(0, 0, 0)
 
 
-def test_ledgers_and_dead_letters_go_when_they_are_old(
+def test_old_ledger_rows_and_dead_letters_are_deleted(
     engine: sa.Engine, importer: Importer, settings: Settings
 ) -> None:
     old, young = accept(importer), accept(importer)

@@ -66,11 +66,11 @@ def long_ago(engine: sa.Engine, import_id: str) -> None:
         )
 
 
-def test_where_nothing_waits_it_finds_nothing(sweep: Sweep) -> None:
+def test_sweep_finds_nothing_when_nothing_waits(sweep: Sweep) -> None:
     assert sweep() == NOTHING
 
 
-def test_it_finds_a_shard_whose_nudge_was_lost(
+def test_sweep_finds_a_shard_whose_nudge_was_lost(
     sweep: Sweep, accept: Callable[[Sequence[OrderUpdate]], list[str]], stream: Redis
 ) -> None:
     accept([OrderUpdate(order_id=1, total=1)])
@@ -80,7 +80,7 @@ def test_it_finds_a_shard_whose_nudge_was_lost(
     assert sweep() == NOTHING, "now the sweep's own is"
 
 
-def test_it_finds_a_shard_with_a_parked_update_that_is_due(sweep: Sweep, engine: sa.Engine) -> None:
+def test_sweep_finds_a_shard_with_a_due_parked_update(sweep: Sweep, engine: sa.Engine) -> None:
     with engine.begin() as connection:
         connection.execute(
             sa.insert(parked_updates).values(
@@ -95,12 +95,12 @@ def test_it_finds_a_shard_with_a_parked_update_that_is_due(sweep: Sweep, engine:
     assert sweep() == LostWork([1], [], [])
 
 
-def test_it_finds_an_import_that_nobody_planned(sweep: Sweep, accepted: str) -> None:
+def test_sweep_finds_an_unplanned_import(sweep: Sweep, accepted: str) -> None:
     assert sweep() == LostWork([], [accepted], [])
     assert sweep() == NOTHING, "its plan may still be at work"
 
 
-def test_it_finds_a_chunk_that_nobody_loads(
+def test_sweep_finds_an_abandoned_chunk(
     sweep: Sweep, accepted: str, importer: Importer, engine: sa.Engine
 ) -> None:
     importer.plan(accepted)
@@ -113,7 +113,7 @@ def test_it_finds_a_chunk_that_nobody_loads(
     assert sweep() == NOTHING, "the sweep's message is on the way"
 
 
-def test_it_finds_no_more_than_the_queue_of_imports_has_room_for(
+def test_sweep_finds_no_more_chunks_than_the_imports_queue_holds(
     accepted: str, importer: Importer, engine: sa.Engine, updates: UpdateStream
 ) -> None:
     importer.plan(accepted)
@@ -128,7 +128,7 @@ def test_it_finds_no_more_than_the_queue_of_imports_has_room_for(
     assert {*some.unplanned, *rest.unplanned} == unplanned, "what had no room is found later"
 
 
-def test_it_finishes_an_import_whose_last_worker_died_before_it_could(
+def test_sweep_finishes_an_import_whose_last_worker_was_lost(
     sweep: Sweep, accepted: str, importer: Importer, engine: sa.Engine
 ) -> None:
     importer.plan(accepted)
@@ -139,7 +139,7 @@ def test_it_finishes_an_import_whose_last_worker_died_before_it_could(
         assert import_summary(connection, accepted)["status"] == "done"
 
 
-def test_two_sweeps_at_once_are_one(sweep: Sweep, engine: sa.Engine) -> None:
+def test_sweep_does_nothing_while_another_is_running(sweep: Sweep, engine: sa.Engine) -> None:
     with engine.begin() as other:
         assert try_lock(other, Lock.SWEEP)
         assert sweep() is None

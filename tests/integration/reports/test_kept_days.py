@@ -92,9 +92,7 @@ def as_in(engine: sa.Engine, days: int) -> None:
         assert rollups.move_windows(connection, as_of, DEPTH)
 
 
-def test_a_fold_adds_no_days_that_no_window_needs(
-    engine: sa.Engine, cache: Redis, shop: None
-) -> None:
+def test_fold_adds_no_day_outside_all_windows(engine: sa.Engine, cache: Redis, shop: None) -> None:
     with folding(engine) as connection:
         assert fold_batch(connection).entries
     today = datetime.now(UTC).date()
@@ -105,7 +103,7 @@ def test_a_fold_adds_no_days_that_no_window_needs(
     refreshed(engine, cache)
 
 
-def test_a_refresh_forgets_a_bounded_number_of_rows_and_publishes_all_the_same(
+def test_refresh_deletes_a_bounded_number_of_old_rows_and_still_publishes(
     engine: sa.Engine, cache: Redis, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As the release before left it: every day has its row.
@@ -121,7 +119,7 @@ def test_a_refresh_forgets_a_bounded_number_of_rows_and_publishes_all_the_same(
     assert kept_is_right(engine)
 
 
-def test_an_order_that_moves_between_an_old_and_a_recent_day_is_counted_where_it_is(
+def test_order_moved_between_old_and_recent_day_is_counted_on_its_current_day(
     engine: sa.Engine, cache: Redis, shop: None
 ) -> None:
     refreshed(engine, cache)
@@ -135,7 +133,7 @@ def test_an_order_that_moves_between_an_old_and_a_recent_day_is_counted_where_it
         assert kept_is_right(engine)
 
 
-def test_days_come_back_from_the_orders_if_a_clock_is_set_far_back(
+def test_deleted_days_are_recounted_after_clock_is_set_far_back(
     engine: sa.Engine, cache: Redis, shop: None
 ) -> None:
     refreshed(engine, cache)
@@ -146,7 +144,7 @@ def test_days_come_back_from_the_orders_if_a_clock_is_set_far_back(
     assert kept_is_right(engine)
 
 
-def test_what_waits_in_the_log_does_not_come_back_twice(
+def test_pending_log_entries_are_not_counted_twice_on_recount(
     engine: sa.Engine, cache: Redis, shop: None
 ) -> None:
     refreshed(engine, cache)
@@ -160,7 +158,7 @@ def test_what_waits_in_the_log_does_not_come_back_twice(
     refreshed(engine, cache)
 
 
-def test_what_is_left_of_forgotten_days_is_not_taken_for_them(
+def test_leftover_rows_of_deleted_days_are_not_reused(
     engine: sa.Engine, cache: Redis, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refreshed(engine, cache)
@@ -175,7 +173,7 @@ def test_what_is_left_of_forgotten_days_is_not_taken_for_them(
     assert kept_is_right(engine)
 
 
-def test_a_clock_set_back_by_some_weeks_asks_no_orders(
+def test_clock_set_back_by_weeks_queries_no_orders(
     engine: sa.Engine, cache: Redis, shop: None
 ) -> None:
     refreshed(engine, cache)

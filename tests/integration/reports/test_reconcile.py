@@ -188,7 +188,7 @@ DRIFTS = [
 
 
 @pytest.mark.parametrize(("table", "change"), DRIFTS)
-def test_whatever_drifted_is_counted_by_table_and_mended(
+def test_any_drift_is_counted_by_table_and_corrected(
     engine: sa.Engine, shop: None, rebuild: DoRebuild, table: str, change: str
 ) -> None:
     with engine.begin() as connection:
@@ -210,7 +210,7 @@ def test_whatever_drifted_is_counted_by_table_and_mended(
         "INSERT INTO orders (id, customer_id, total) SELECT 5000 + g, 3, g FROM generate_series(1, 9) g",
     ],
 )
-def test_what_was_written_past_the_triggers_is_counted(
+def test_writes_bypassing_the_triggers_are_counted(
     engine: sa.Engine, shop: None, rebuild: DoRebuild, change: str
 ) -> None:
     run(
@@ -223,16 +223,14 @@ def test_what_was_written_past_the_triggers_is_counted(
     assert is_right(engine)
 
 
-def test_who_may_but_need_not_be_ranked_has_not_drifted(
-    engine: sa.Engine, shop: None, rebuild: DoRebuild
-) -> None:
+def test_optional_ranking_is_not_drift(engine: sa.Engine, shop: None, rebuild: DoRebuild) -> None:
     below = "UPDATE customer_windows SET ranked = {} WHERE days = 365 AND total < 20000"
     for ranked in ("total", "NULL"):
         run(engine, below.format(ranked))
         assert drift(rebuild()) == {}
 
 
-def test_rows_without_orders_go_and_are_no_drift(
+def test_rows_without_orders_are_deleted_and_not_counted_as_drift(
     engine: sa.Engine, shop: None, rebuild: DoRebuild
 ) -> None:
     run(
@@ -246,7 +244,7 @@ def test_rows_without_orders_go_and_are_no_drift(
     assert rows(engine, FOUND_WINDOWS + " WHERE customer_id = 999") == []
 
 
-def test_what_is_left_of_forgotten_days_is_no_drift(
+def test_leftover_rows_of_deleted_days_are_not_drift(
     engine: sa.Engine, shop: None, rebuild: DoRebuild
 ) -> None:
     run(engine, "INSERT INTO customer_daily VALUES (3, '0044-03-15 BC', 2, 10)")
@@ -254,7 +252,7 @@ def test_what_is_left_of_forgotten_days_is_no_drift(
     assert is_right(engine)
 
 
-def test_an_old_order_written_past_the_triggers_is_missed_in_the_totals_only(
+def test_old_order_bypassing_the_triggers_is_drift_in_totals_only(
     engine: sa.Engine, shop: None, rebuild: DoRebuild
 ) -> None:
     run(
@@ -267,7 +265,7 @@ def test_an_old_order_written_past_the_triggers_is_missed_in_the_totals_only(
     assert is_right(engine)
 
 
-def test_what_waits_in_the_log_is_no_drift(
+def test_pending_log_entries_are_not_drift(
     engine: sa.Engine, cache: Redis, shop: None, rebuild: DoRebuild
 ) -> None:
     run(engine, "UPDATE orders SET total = total + 1, customer_id = customer_id % 30 + 1")
@@ -280,7 +278,7 @@ def test_what_waits_in_the_log_is_no_drift(
     assert rows(engine, FOUND_DAYS) == rows(engine, RIGHT_DAYS)
 
 
-def test_what_was_mended_is_published_by_the_next_refresh(
+def test_corrected_rollups_are_published_by_the_next_refresh(
     engine: sa.Engine, cache: Redis, shop: None, rebuild: DoRebuild
 ) -> None:
     run(engine, "DELETE FROM customer_daily", "DELETE FROM customer_totals")
@@ -298,7 +296,7 @@ def equals_the_oracle(engine: sa.Engine, cache: Redis) -> None:
         assert published.rows == compute(engine, window, 50).rows
 
 
-def test_a_check_tells_what_a_rebuild_would_and_changes_nothing(
+def test_check_reports_what_rebuild_would_and_changes_nothing(
     engine: sa.Engine, cache: Redis, shop: None, rebuild: DoRebuild
 ) -> None:
     run(
@@ -315,7 +313,7 @@ def test_a_check_tells_what_a_rebuild_would_and_changes_nothing(
     assert rebuilt.drift == checked.drift
 
 
-def test_a_customer_of_more_orders_than_a_range_holds_is_compared(
+def test_customer_with_more_orders_than_a_range_is_compared(
     engine: sa.Engine, shop: None, rebuild: DoRebuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orderworks.reports.reconcile.RANGE_ROWS", 3)
@@ -339,7 +337,7 @@ def test_a_long_log_is_folded_first(
     assert rows(engine, "SELECT * FROM customer_changes WHERE orders <> 0") == []
 
 
-def test_a_range_waits_for_a_fold_to_end(
+def test_range_waits_for_a_running_fold(
     engine: sa.Engine, other_engine: sa.Engine, shop: None, rebuild: DoRebuild
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
@@ -351,7 +349,7 @@ def test_a_range_waits_for_a_fold_to_end(
         assert drift(rebuilt.result(20)) == {}
 
 
-def test_a_fold_waits_for_a_range_to_end(
+def test_fold_waits_for_a_running_range(
     engine: sa.Engine, other_engine: sa.Engine, cache: Redis, shop: None
 ) -> None:
     run(engine, "UPDATE orders SET total = total + 1 WHERE customer_id = 1")
@@ -364,7 +362,7 @@ def test_a_fold_waits_for_a_range_to_end(
     assert rows(engine, "TABLE customer_changes") == []
 
 
-def test_a_fold_that_never_ends_is_told(
+def test_fold_that_never_ends_stops_the_rebuild_with_an_error(
     engine: sa.Engine, other_engine: sa.Engine, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orderworks.reports.reconcile.FOLD_LOCK_WAIT", 0.1)
@@ -451,7 +449,7 @@ def stocked(engine: sa.Engine, cache: Redis, rebuild: DoRebuild) -> None:
     assert drift(rebuild()) == {}
 
 
-def test_writers_and_folds_at_work_make_no_drift(
+def test_concurrent_writers_and_folds_cause_no_drift(
     engine: sa.Engine,
     other_engine: sa.Engine,
     cache: Redis,
@@ -473,7 +471,7 @@ def test_writers_and_folds_at_work_make_no_drift(
     assert drift(rebuild()) == {}
 
 
-def test_statuses_are_changed_while_writers_write(
+def test_excluded_statuses_are_changed_under_concurrent_writes(
     engine: sa.Engine,
     other_engine: sa.Engine,
     cache: Redis,
@@ -500,7 +498,7 @@ def test_statuses_are_changed_while_writers_write(
     assert drift(rebuild("cancelled", "new")) == {}
 
 
-def test_what_waits_in_the_log_by_the_old_statuses_is_counted_by_the_new(
+def test_pending_log_entries_are_counted_by_the_new_statuses(
     engine: sa.Engine, cache: Redis, shop: None, rebuild: DoRebuild
 ) -> None:
     run(engine, "UPDATE orders SET status = 'refunded' WHERE status = 'paid'")
@@ -511,7 +509,7 @@ def test_what_waits_in_the_log_by_the_old_statuses_is_counted_by_the_new(
     assert rows(engine, FOUND_DAYS) == rows(engine, RIGHT_DAYS)
 
 
-def test_drift_is_told_apart_from_what_other_statuses_change(
+def test_drift_is_distinguished_from_changes_of_excluded_statuses(
     engine: sa.Engine, shop: None, rebuild: DoRebuild
 ) -> None:
     run(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id = 3")
@@ -528,7 +526,7 @@ def test_drift_is_told_apart_from_what_other_statuses_change(
     assert is_right(engine)
 
 
-def test_cached_reads_follow_a_change_of_statuses(
+def test_changing_excluded_statuses_invalidates_cached_reads(
     engine: sa.Engine, cache: Redis, shop: None, rebuild: DoRebuild
 ) -> None:
     everybody = [*range(1, CUSTOMERS + 1), 99]
@@ -553,7 +551,7 @@ def test_cached_reads_follow_a_change_of_statuses(
     assert all(one != other for one, other in zip(before, after, strict=True))
 
 
-def test_a_writer_of_long_transactions_keeps_the_statuses_as_they_are(
+def test_long_running_writer_prevents_a_change_of_statuses(
     engine: sa.Engine,
     other_engine: sa.Engine,
     shop: None,
@@ -587,7 +585,7 @@ def is_right_when_folded(engine: sa.Engine) -> bool:
     return rows(engine, FOUND_DAYS) == rows(engine, RIGHT_DAYS)
 
 
-def test_a_recount_that_was_killed_is_done_by_the_next_rebuild(
+def test_killed_recount_is_completed_by_the_next_rebuild(
     engine: sa.Engine, cache: Redis, shop: None, rebuild: DoRebuild
 ) -> None:
     class Killed(Exception):
@@ -610,7 +608,7 @@ def test_a_recount_that_was_killed_is_done_by_the_next_rebuild(
     assert drift(rebuild("cancelled")) == {}
 
 
-def test_a_check_under_way_makes_way_for_a_change_of_statuses(
+def test_running_check_ends_when_statuses_change(
     engine: sa.Engine, shop: None, rebuild: DoRebuild
 ) -> None:
     with engine.begin() as connection:
@@ -624,7 +622,7 @@ def test_a_check_under_way_makes_way_for_a_change_of_statuses(
     assert reconcile_runs.reconcile_next_range(engine, lambda: None, recount) is not None
 
 
-def test_a_step_that_is_asked_for_twice_is_done_once(engine: sa.Engine, shop: None) -> None:
+def test_repeated_step_is_done_once(engine: sa.Engine, shop: None) -> None:
     run(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id = 1")
     with engine.begin() as connection:
         place = reconcile_runs.start_run(connection)

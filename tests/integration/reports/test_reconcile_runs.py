@@ -86,7 +86,7 @@ def work_off(check: Task[..., Any], slices: Slices) -> int:
     return done
 
 
-def test_a_check_comes_to_its_end_slice_by_slice(
+def test_check_completes_slice_by_slice(
     engine: sa.Engine, check: Task[..., Any], slices: Slices
 ) -> None:
     run(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id IN (2, 5)")
@@ -98,7 +98,7 @@ def test_a_check_comes_to_its_end_slice_by_slice(
     assert (found.customer_daily, found.customer_totals, found.customer_windows) == (2, 0, 0)
 
 
-def test_a_slice_that_comes_twice_is_done_once(
+def test_repeated_slice_is_done_once(
     engine: sa.Engine, check: Task[..., Any], slices: Slices
 ) -> None:
     run(engine, "UPDATE customer_daily SET total = total + 1")
@@ -113,7 +113,7 @@ def test_a_slice_that_comes_twice_is_done_once(
     assert state(engine).customer_daily == CUSTOMERS
 
 
-def test_two_that_begin_it_are_one(
+def test_concurrent_starts_are_one_run(
     engine: sa.Engine, check: Task[..., Any], slices: Slices
 ) -> None:
     assert check() is not None
@@ -123,7 +123,7 @@ def test_two_that_begin_it_are_one(
     assert state(engine).orders == 2 * CUSTOMERS
 
 
-def test_each_slot_of_beat_has_a_check_of_its_own(
+def test_each_beat_slot_has_its_own_check(
     engine: sa.Engine, check: Task[..., Any], slices: Slices
 ) -> None:
     for slot in range(2):
@@ -140,7 +140,7 @@ def test_each_slot_of_beat_has_a_check_of_its_own(
     assert entry.runs == 2
 
 
-def test_one_whose_message_was_lost_is_begun_anew_the_next_night(
+def test_check_with_lost_message_is_restarted_the_next_night(
     engine: sa.Engine, check: Task[..., Any], slices: Slices
 ) -> None:
     assert check() is not None
@@ -156,7 +156,7 @@ def test_one_whose_message_was_lost_is_begun_anew_the_next_night(
     assert late is not None, "its run is where it was: it does its range, and no harm"
 
 
-def test_it_never_puts_other_statuses_in_force(
+def test_check_never_applies_changed_excluded_statuses(
     engine: sa.Engine,
     check: Task[..., Any],
     slices: Slices,

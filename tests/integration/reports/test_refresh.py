@@ -103,7 +103,7 @@ def test_after_any_change_every_window_equals_sql(
     refreshed()
 
 
-def test_whoever_may_change_orders_has_it_logged(
+def test_changes_by_any_role_allowed_to_write_are_logged(
     engine: sa.Engine, admin: sa.Engine, refreshed: Refresh, settings: Settings
 ) -> None:
     refreshed()
@@ -142,7 +142,7 @@ def test_ties_are_broken_by_id(engine: sa.Engine, refreshed: Refresh, cache: Red
     assert [row.customer_id for row in published.rows] == list(range(1, 31))
 
 
-def test_a_report_counts_what_was_committed_before_its_as_of(
+def test_report_counts_exactly_what_was_committed_before_as_of(
     engine: sa.Engine, refreshed: Refresh, cache: Redis
 ) -> None:
     refreshed()
@@ -157,7 +157,7 @@ def test_a_report_counts_what_was_committed_before_its_as_of(
     assert published.rows[0].name == "Last minute"
 
 
-def test_an_older_refresh_that_ends_late_overwrites_nothing(cache: Redis) -> None:
+def test_late_older_refresh_overwrites_nothing(cache: Redis) -> None:
     now = datetime.now(UTC)
     ada = TopCustomer(1, "Ada", 1, Decimal("1.00"))
     report = Report(Window.ALL, now, "1:1:", 0.5, [ada], complete=True)
@@ -167,7 +167,7 @@ def test_an_older_refresh_that_ends_late_overwrites_nothing(cache: Redis) -> Non
     assert published_report(cache, Window.ALL) == report
 
 
-def test_a_clock_that_was_ahead_keeps_nothing_from_being_published(
+def test_report_from_a_clock_ahead_does_not_block_publishing(
     engine: sa.Engine, cache: Redis, refreshed: Refresh
 ) -> None:
     refreshed()
@@ -179,7 +179,7 @@ def test_a_clock_that_was_ahead_keeps_nothing_from_being_published(
     refreshed()
 
 
-def test_a_second_refresh_is_sent_away_between_the_passes_of_the_first(
+def test_second_refresh_does_nothing_between_passes_of_the_first(
     engine: sa.Engine, cache: Redis, shop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orderworks.reports.fold.MAX_FOLD_ENTRIES", 10)
@@ -194,7 +194,7 @@ def test_a_second_refresh_is_sent_away_between_the_passes_of_the_first(
     assert second == [None] * len(second)
 
 
-def test_a_refresh_that_changes_no_list_moves_on_its_age_alone(
+def test_refresh_without_changes_only_updates_as_of(
     engine: sa.Engine, cache: Redis, refreshed: Refresh
 ) -> None:
     refreshed()
@@ -236,7 +236,7 @@ def bring(engine: sa.Engine, cache: Redis, monkeypatch: pytest.MonkeyPatch) -> C
     return do
 
 
-def test_of_a_first_import_those_alone_are_ranked_who_may_be_listed(
+def test_first_import_ranks_only_customers_that_may_be_listed(
     engine: sa.Engine, bring: Callable[..., None]
 ) -> None:
     bring(1, 0)
@@ -245,7 +245,7 @@ def test_of_a_first_import_those_alone_are_ranked_who_may_be_listed(
         assert connection.scalar(sa.text(RANKED)) == 2 * 3 + 1
 
 
-def test_after_an_import_it_is_found_anew_who_is_to_be_ranked(
+def test_ranking_floor_is_recomputed_after_an_import(
     engine: sa.Engine, bring: Callable[..., None]
 ) -> None:
     bring(1, 2)
@@ -254,7 +254,9 @@ def test_after_an_import_it_is_found_anew_who_is_to_be_ranked(
         assert connection.scalar(sa.text(FLOOR)) == 30 - 2 * 3
 
 
-def test_two_refreshes_at_once_are_one(engine: sa.Engine, cache: Redis, shop: None) -> None:
+def test_refresh_does_nothing_while_another_is_running(
+    engine: sa.Engine, cache: Redis, shop: None
+) -> None:
     with engine.begin() as other:
         assert try_lock(other, Lock.REFRESH)
         assert refresh(engine, cache, lambda _ids: None, DEPTH) is None
@@ -266,7 +268,7 @@ def reads(settings: Settings) -> TopCustomers:
     return TopCustomers.from_settings(settings)
 
 
-def test_with_none_published_one_reader_computes_for_all(
+def test_one_reader_computes_for_all_when_no_report_is_published(
     engine: sa.Engine, settings: Settings, cache: Redis, shop: None
 ) -> None:
     assert published_report(cache, Window.ALL) is None
@@ -287,7 +289,7 @@ def test_with_none_published_one_reader_computes_for_all(
     assert all(each.rows == compute(engine, Window.ALL, 5).rows for each in found)
 
 
-def test_what_was_computed_is_gone_with_any_change(
+def test_computed_report_is_invalidated_by_any_change(
     engine: sa.Engine, reads: TopCustomers, cache: Redis, shop: None
 ) -> None:
     before = reads.read(Window.ALL, 5)
@@ -297,7 +299,7 @@ def test_what_was_computed_is_gone_with_any_change(
     assert before.rows != reads.read(Window.ALL, 5).rows == compute(engine, Window.ALL, 5).rows
 
 
-def test_with_postgresql_away_the_last_good_one_is_given_with_its_age(
+def test_last_published_report_is_returned_without_postgresql(
     engine: sa.Engine, settings: Settings, cache: Redis, shop: None
 ) -> None:
     refresh(engine, cache, lambda _ids: None, depth=3)
@@ -313,7 +315,7 @@ def test_with_postgresql_away_the_last_good_one_is_given_with_its_age(
         reads.read(Window.ALL, 2)
 
 
-def test_with_every_connection_taken_the_last_good_one_is_given(
+def test_last_published_report_is_returned_when_connections_are_exhausted(
     engine: sa.Engine, settings: Settings, cache: Redis, shop: None
 ) -> None:
     refresh(engine, cache, lambda _ids: None, depth=3)
@@ -329,15 +331,13 @@ def test_with_every_connection_taken_the_last_good_one_is_given(
     narrow.dispose()
 
 
-def test_with_the_cache_away_the_answer_comes_from_the_orders(
-    engine: sa.Engine, shop: None
-) -> None:
+def test_report_is_computed_from_orders_without_cache(engine: sa.Engine, shop: None) -> None:
     nowhere = "redis://127.0.0.1:1/0"
     reads = TopCustomers(engine, make_redis(nowhere, 0.5), Cache(nowhere, 0.5))
     assert len(reads.read(Window.ALL, 5).rows) == 5
 
 
-def test_slices_deeper_than_the_published_list_come_from_the_orders(
+def test_reads_beyond_the_published_depth_are_computed_from_orders(
     engine: sa.Engine, cache: Redis, reads: TopCustomers, shop: None
 ) -> None:
     refresh(engine, cache, lambda _ids: None, depth=3)
@@ -362,7 +362,7 @@ def test_a_fold_waits_for_the_cache_to_be_invalidated(
     assert told == set(range(1, 31))
 
 
-def test_folding_in_many_passes_gives_the_same(
+def test_folding_in_many_passes_gives_the_same_reports(
     engine: sa.Engine, refreshed: Refresh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orderworks.reports.fold.MAX_FOLD_ENTRIES", 7)

@@ -26,7 +26,7 @@ from orderworks.core.errors import ConfigurationError, InvalidInput
 from orderworks_app.cli.bench import bench_commands
 
 
-def test_the_median_of_the_rounds_counts_and_the_first_side_is_the_baseline() -> None:
+def test_median_of_rounds_is_compared_with_the_first_side() -> None:
     copy, slow = iter([2.0, 1.0, 9.0]), iter([4.0, 4.0, 1.0])
     first, second = compare(
         3, Side("copy", 100, lambda: next(copy)), Side("slow", 50, lambda: next(slow))
@@ -35,7 +35,7 @@ def test_the_median_of_the_rounds_counts_and_the_first_side_is_the_baseline() ->
     assert (second.rounds, second.seconds, second.rate, second.ratio) == ([4, 4, 1], 4, 12.5, 0.25)
 
 
-def test_sides_take_turns() -> None:
+def test_sides_run_alternately() -> None:
     ran: list[str] = []
 
     def side(name: str) -> Side:
@@ -49,26 +49,26 @@ def test_sides_take_turns() -> None:
     assert ran == ["a", "b", "a", "b"]
 
 
-def test_every_mistake_changes_the_line_in_a_way_of_its_own() -> None:
+def test_every_spoil_function_changes_the_line_differently() -> None:
     line = "7,1,19.90,open,2026-11-01\n"
     spoilt = {break_row(line, BAD_ROW_EVERY * number) for number in range(len(BREAKERS))}
     assert len(spoilt - {line}) == len(BREAKERS)
     assert all(each.endswith("\n") and each.count("\n") == 1 for each in spoilt)
 
 
-def test_the_peak_is_in_bytes_and_0_of_a_process_that_has_ended() -> None:
+def test_peak_memory_is_in_bytes_and_0_for_an_ended_process() -> None:
     assert peak_in("Name:\tpython\nVmHWM:\t    1024 kB\nVmRSS:\t     512 kB\n") == 1 << 20
     assert peak_in("Name:\tpython\nState:\tZ (zombie)\n") == 0
 
 
-def test_the_processor_has_a_name(tmp_path: Path) -> None:
+def test_processor_name_is_read_from_cpuinfo_or_platform(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\nmodel name\t: Abacus 9\n\nprocessor\t: 1\n")
     assert cpu_model(cpuinfo) == "Abacus 9"
     assert cpu_model(tmp_path / "nothing") != ""
 
 
-def test_without_the_package_bench_every_benchmark_is_refused_with_the_remedy(
+def test_without_bench_package_every_benchmark_is_refused_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "bench.commands", None)
@@ -78,7 +78,7 @@ def test_without_the_package_bench_every_benchmark_is_refused_with_the_remedy(
             command.main(arguments, standalone_mode=False)
 
 
-def test_a_side_that_fails_is_left_out_and_the_others_go_on() -> None:
+def test_failed_side_is_omitted_and_others_continue() -> None:
     seconds = iter([1.0])
 
     def fails() -> float:
@@ -91,7 +91,7 @@ def test_a_side_that_fails_is_left_out_and_the_others_go_on() -> None:
     assert not_run == [NotRun("first", "it broke")]
 
 
-def test_without_permission_to_fail_a_side_stops_the_comparison() -> None:
+def test_required_side_that_fails_stops_the_comparison() -> None:
     def fails() -> float:
         raise SideFailed("it broke")
 
@@ -118,7 +118,7 @@ def test_orderworks_is_compared_with_celery_the_best_peer_and_the_floor() -> Non
     assert comparisons([result(ORDERWORKS, 1)]) == []
 
 
-def test_the_newest_version_of_an_order_is_what_counts() -> None:
+def test_newest_version_of_an_order_is_expected() -> None:
     wave = Workload(
         [BenchUpdate(1, "2.50", 7), BenchUpdate(2, "1.00", 8), BenchUpdate(1, "0.10", 9)]
     )
@@ -126,7 +126,7 @@ def test_the_newest_version_of_an_order_is_what_counts() -> None:
     assert wave.first_version == 7
 
 
-def test_an_environment_is_another_one_when_a_release_changes() -> None:
+def test_environment_key_changes_with_a_release() -> None:
     assert digest(["rq==3.0.0"]) == digest(["rq==3.0.0"])
     assert digest(["rq==3.0.0"]) != digest(["rq==3.0.1"])
 
@@ -151,7 +151,7 @@ class FakeTime:
         self.now += seconds
 
 
-def test_updates_are_sent_at_their_moments_and_their_version_is_the_moment(
+def test_updates_are_sent_on_schedule_with_the_due_time_as_version(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = FakeTime()
@@ -164,7 +164,7 @@ def test_updates_are_sent_at_their_moments_and_their_version_is_the_moment(
     assert [version / 1e6 for _, version in sent] == pytest.approx([1000.2, 1000.22, 1000.24])
 
 
-def test_a_late_update_counts_from_its_moment_and_a_sender_far_behind_stops(
+def test_late_update_is_measured_from_its_due_time_and_a_sender_far_behind_stops(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = FakeTime()
@@ -177,14 +177,14 @@ def test_a_late_update_counts_from_its_moment_and_a_sender_far_behind_stops(
     assert versions == pytest.approx([1000.2, 1000.3, 1000.4])
 
 
-def test_percentiles_are_in_milliseconds_and_what_is_missing_fell_behind() -> None:
+def test_percentiles_are_in_milliseconds_and_missing_updates_mean_fell_behind() -> None:
     measured = Measured([*range(1000, 101_000, 1000)], due=101, sent=101, seconds=10)
     assert (measured.percentile(50), measured.percentile(99)) == (51, 100)
     assert measured.fell_behind
     assert not measured._replace(due=100).fell_behind
 
 
-def test_a_side_kept_up_if_it_did_in_most_rounds() -> None:
+def test_side_keeps_up_if_it_did_in_most_rounds() -> None:
     kept_up = Measured([1000], due=1, sent=1, seconds=1)
     behind = Measured([9000], due=2, sent=1, seconds=1)
     assert summary(CELERY, 50, [behind, kept_up, kept_up]).kept_up
@@ -192,7 +192,7 @@ def test_a_side_kept_up_if_it_did_in_most_rounds() -> None:
     assert summary(CELERY, 50, [behind, kept_up, kept_up]).p50 == 1
 
 
-def test_our_enqueues_are_compared_with_celery_and_the_fastest_peer() -> None:
+def test_enqueue_rates_are_compared_with_celery_and_the_fastest_peer() -> None:
     rates = {"Celery": 10, "dramatiq": 30, "RQ": 20, OURS.name: 60, OURS_MANY.name: 400}
     results = [Result(name, 1, [], 1, rate, 1) for name, rate in rates.items()]
     assert enqueue.comparisons(results) == [
@@ -206,13 +206,13 @@ LATENCY = Latency(name="Celery", rate=50, rounds=1, p50=1, p99=2, reached=50, fe
 
 
 @pytest.mark.parametrize("result", [Result("Celery", 1, [1], 1, 50, 1), LATENCY])
-def test_a_picture_shows_every_side(tmp_path: Path, result: Result | Latency) -> None:
+def test_plot_shows_every_side(tmp_path: Path, result: Result | Latency) -> None:
     file = tmp_path / "figures.svg"
     with mpl.rc_context({"svg.fonttype": "none"}):
         draw(Figures("updates", [result, NotRun("RQ", "it broke")], []), file)
     assert "Celery" in file.read_text(encoding="utf-8")
 
 
-def test_a_picture_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_unsupported_plot_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"\*\.svg or \*\.png"):
         picture_file(tmp_path / "figures.txt")

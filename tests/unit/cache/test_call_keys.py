@@ -52,20 +52,20 @@ def test_all_spellings_of_a_call_give_the_same_values(values: tuple[object, ...]
     assert values == (1, 20)
 
 
-def test_arguments_by_keyword_only_are_among_the_values() -> None:
+def test_keyword_only_arguments_are_part_of_the_key() -> None:
     assert Arguments(page).values((1,), {}) == (1, 20, None)
     assert Arguments(page).values((1,), {"before": 7}) == (1, 20, 7)
 
 
 @pytest.mark.parametrize(("args", "kwargs"), [((), {}), ((1, 2, 3), {}), ((1,), {"limits": 2})])
-def test_a_call_that_the_function_would_refuse_is_refused(
+def test_call_invalid_for_the_function_is_refused(
     args: tuple[int, ...], kwargs: dict[str, int]
 ) -> None:
     with pytest.raises(TypeError, match="argument"):
         Arguments(plain).values(args, kwargs)
 
 
-def test_any_number_of_arguments_is_one_value() -> None:
+def test_variadic_arguments_are_one_value() -> None:
     assert field_of("many", Arguments(many).values((1, 2), {})) == "many((1,2,),())"
     flags = ({"odd": True, "even": False}, {"even": False, "odd": True})
     for each in flags:
@@ -104,7 +104,7 @@ DIFFERENT = [
 ]
 
 
-def test_calls_that_differ_have_names_that_differ() -> None:
+def test_different_calls_have_different_keys() -> None:
     fields = [field_of("read", values) for values in DIFFERENT]
     assert len(set(fields)) == len(fields)
     assert "token" not in fields
@@ -115,7 +115,7 @@ VALUES = st.tuples(EXACT | st.tuples(EXACT, EXACT), EXACT)
 
 
 @given(VALUES, VALUES)
-def test_names_are_equal_only_if_values_are(
+def test_keys_are_equal_only_if_values_are(
     one: tuple[object, ...], other: tuple[object, ...]
 ) -> None:
     fields = [field_of("read", values) for values in (one, other)]
@@ -149,6 +149,6 @@ class Place(tzinfo):
     [1.5, [1], {1}, object(), (1, [2]), NOON.replace(tzinfo=Place())],
     ids=["float", "list", "set", "object", "tuple with a list", "moment of an unknown zone"],
 )
-def test_what_does_not_name_a_call_exactly_is_refused_by_type(value: object) -> None:
+def test_argument_types_without_exact_key_are_refused(value: object) -> None:
     with pytest.raises(TypeError, match="^read: an argument of type .* does not name"):
         field_of("read", (value,))

@@ -99,9 +99,7 @@ KINDS: list[tuple[Any, st.SearchStrategy[Any]]] = [
 
 
 @pytest.mark.parametrize(("annotation", "values"), KINDS, ids=[str(kind) for kind, _ in KINDS])
-def test_values_come_back_as_they_were(
-    annotation: object, values: st.SearchStrategy[object]
-) -> None:
+def test_values_round_trip(annotation: object, values: st.SearchStrategy[object]) -> None:
     def read() -> object: ...
 
     read.__annotations__["return"] = annotation
@@ -129,7 +127,7 @@ def exact(value: object) -> object:
     return type(value), value
 
 
-def test_the_offset_of_a_datetime_and_the_digits_of_a_decimal_are_kept() -> None:
+def test_datetime_offset_and_decimal_digits_are_kept() -> None:
     codec = Codec[tuple[datetime, Decimal]]("read", tuple[datetime, Decimal])
     moment = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=5, minutes=30)))
     body = codec.encode((moment, Decimal("1.500")))
@@ -190,7 +188,7 @@ def unresolved() -> "NoSuchName":  # type: ignore[name-defined]  # noqa: F821 - 
     ],
     ids=lambda function: function.__name__,
 )
-def test_a_function_whose_answers_cannot_be_decoded_is_refused_by_name(
+def test_function_with_undecodable_result_type_is_refused_by_name(
     function: Callable[[], object],
 ) -> None:
     with pytest.raises(TypeError, match="^the_name: .*(add|Annotate|use)"):
@@ -211,7 +209,7 @@ def test_a_function_whose_answers_cannot_be_decoded_is_refused_by_name(
     ],
     ids=repr,
 )
-def test_a_value_that_would_come_back_as_another_is_not_encoded_and_logged(
+def test_value_that_would_not_round_trip_is_not_encoded_and_is_logged(
     annotation: object, value: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
