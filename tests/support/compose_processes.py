@@ -191,8 +191,10 @@ class Composition:
 
 def _program(name: str, account: UnixUser | None) -> list[str]:
     match name:
-        case "celery" | "orderworks":
-            return [sys.executable, "-m", name]
+        case "celery":
+            return [sys.executable, "-m", "celery"]
+        case "orderworks":
+            return [sys.executable, "-m", "orderworks_app"]
         case "python":
             return [sys.executable]
         case "valkey-server":
