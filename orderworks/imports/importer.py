@@ -149,13 +149,8 @@ class Importer:
 
         Not while Redis is away: then no update is drained either.
         """
-        most = self.settings.import_yield_lag
-        updates = self._updates
         with suppress(redis.RedisError):
-            # By the clock that gave the updates their ids.
-            seconds, microseconds = self.stream.time()
-            now = seconds + microseconds / 1e6
-            return any(updates.lag(shard, now) > most for shard in updates.all_shards())
+            return self._updates.backlog().lag > self.settings.import_yield_lag
         return False
 
     @property

@@ -6,7 +6,7 @@ commit that applied them.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -132,6 +132,36 @@ def refusal_error(error: redis.RedisError, target: AppendTarget) -> OrderworksEr
     )
 
 
+class ShardBacklog(NamedTuple):
+    """Updates of one shard that wait.
+
+    Attributes:
+        waiting: how many.
+        lag: seconds since the oldest was accepted; 0 if none waits.
+    """
+
+    shard: int
+    waiting: int
+    lag: float
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Updates that wait in the streams, by shard."""
+
+    shards: Sequence[ShardBacklog]
+
+    @property
+    def waiting(self) -> int:
+        """Number of waiting updates."""
+        return sum(each.waiting for each in self.shards)
+
+    @property
+    def lag(self) -> float:
+        """Seconds since the oldest waiting update was accepted; 0 if none waits."""
+        return max(each.lag for each in self.shards)
+
+
 class UpdateStream:
     """The streams of all shards on one Redis server."""
 
@@ -232,12 +262,20 @@ class UpdateStream:
         """How many updates of the shard wait."""
         return int(self._client.xlen(names.update_stream(shard)))
 
-    def lag(self, shard: int, now: float) -> float:
-        """Seconds since the shard's oldest waiting update was accepted; 0 if none waits."""
-        oldest = self.read(shard, 1)
-        if not oldest:
-            return 0.0
-        return max(0.0, now - milliseconds_of(oldest[0].version) / 1000)
+    def backlog(self) -> Backlog:
+        """The waiting updates of every shard, with ages by the server's clock, which gave the ids."""
+        shards = self.all_shards()
+        pipeline = self._reader.pipeline(transaction=False)
+        for shard in shards:
+            pipeline.xlen(names.update_stream(shard))
+            pipeline.xrange(names.update_stream(shard), count=1)
+        pipeline.time()
+        *replies, (seconds, microseconds) = pipeline.execute()
+        now = seconds + microseconds / 1e6
+        lengths, heads = replies[::2], replies[1::2]
+        return Backlog(
+            [ShardBacklog(*each) for each in zip(shards, lengths, _ages(heads, now), strict=True)]
+        )
 
     def acquire_nudge(self, shard: int) -> bool:
         """Become the one who nudges this shard; false if a nudge or a drain is under way.
@@ -260,6 +298,13 @@ class UpdateStream:
         pipeline.delete(names.update_nudge(shard))
         pipeline.xlen(names.update_stream(shard))
         return int(pipeline.execute()[-1])
+
+
+def _ages(heads: Iterable[Any], now: float) -> Iterator[float]:
+    """Seconds since the first entry of each stream was added; 0 for an empty stream."""
+    for head in heads:
+        accepted = milliseconds_of(version_of(head[0][0])) / 1000 if head else now
+        yield max(0.0, now - accepted)
 
 
 def _entry(entry_id: bytes, fields: list[bytes]) -> StreamEntry:

@@ -156,13 +156,10 @@ class Metrics(Collector):
             ]
 
     def _streams(self) -> list[MetricSample]:
-        seconds, microseconds = self._client.time()
-        now = seconds + microseconds / 1e6
         samples = [MetricSample("orderworks_stream_limit_entries", self._limit, {})]
-        for shard in self._stream.all_shards():
+        for shard, waiting, lag in self._stream.backlog().shards:
             label = {"shard": str(shard)}
-            length, lag = self._stream.length(shard), self._stream.lag(shard, now)
-            samples.append(MetricSample("orderworks_stream_entries", length, label))
+            samples.append(MetricSample("orderworks_stream_entries", waiting, label))
             samples.append(MetricSample("orderworks_stream_lag_seconds", lag, label))
         return samples + _memory(self._client, "stream")
 

@@ -1,6 +1,5 @@
 """How the whole is doing: each part, and the work that waits. `orderworks status` shows it."""
 
-import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -231,12 +230,8 @@ class StatusReader:
         return f"answers at {self._settings.gateway_url}"
 
     def _updates(self) -> dict[str, float]:
-        now = time.time()
-        shards = self._stream.all_shards()
-        waiting = {
-            "waiting": sum(map(self._stream.length, shards)),
-            "lag_seconds": round(max(self._stream.lag(shard, now) for shard in shards), 3),
-        }
+        backlog = self._stream.backlog()
+        waiting = {"waiting": backlog.waiting, "lag_seconds": round(backlog.lag, 3)}
         with self._engine.connect() as connection:
             return waiting | read_totals(connection)
 

@@ -3,7 +3,6 @@
 What an import is, and what may be done to it, is in `orderworks/imports/`.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
@@ -155,8 +154,7 @@ class Imports:
     def are_held_back(self) -> bool:
         """Whether workers keep imports back just now, because order updates waited for too long."""
         with suppress(redis.RedisError):
-            now, shards = time.time(), self._updates.all_shards()
-            return any(self._updates.lag(shard, now) > self._max_lag for shard in shards)
+            return self._updates.backlog().lag > self._max_lag
         return False
 
     def _accepted(self, import_id: str) -> Summary | None:

@@ -202,9 +202,8 @@ def _beat(entry: BeatEntry) -> Beat:
 
 
 def _waiting(updates: UpdateStream) -> Waiting:
-    shards, now = updates.all_shards(), time.time()
-    lag = max(updates.lag(shard, now) for shard in shards)
-    return Waiting(sum(map(updates.length, shards)), round(lag, 3))
+    backlog = updates.backlog()
+    return Waiting(backlog.waiting, round(backlog.lag, 3))
 
 
 def _cache_figures(client: Redis) -> CacheFigures:
