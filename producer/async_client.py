@@ -6,11 +6,12 @@ from contextlib import aclosing
 from functools import partial
 from typing import Literal, Self, TypedDict, TypeVar, Unpack, overload
 
+from orderworks.core.effects import run_async
 from orderworks.core.redis import make_async_redis
 from orderworks.core.routing import TaskName
 from orderworks.updates.messages import OrderUpdate
 from producer.client import Producer, load_settings
-from producer.effects import Answers, Ask, Nudge, Steps
+from producer.effects import NudgeEffect, ProducerEffect, ProducerSteps, Replies, RoundTrip
 from producer.imports.job import ImportJob
 from producer.imports.sources.open_source import ImportSource
 from producer.nudges import Nudges
@@ -150,23 +151,36 @@ class AsyncProducer:
         """Import the file that a dry run has kept, in a thread; as `Producer.import_kept_file`."""
         return await asyncio.to_thread(self._importer.import_tried, import_id, again=again)
 
-    async def _run(self, steps: Steps[T]) -> T:
-        """Take the steps; what they return."""
-        answers: Answers | None = None
-        kept: AsyncRedisConnection | None = None
+    async def _run(self, steps: ProducerSteps[T]) -> T:
+        performer = _AsyncPerformer(self._connections, self._nudges)
         try:
-            while True:
-                step = steps.send(answers)
-                if isinstance(step, Ask):
-                    line, kept = kept, None
-                    answers, kept = await self._connections.exchange(step, line)
-                elif isinstance(step, Nudge):
-                    await asyncio.to_thread(self._nudges.send, TaskName.DRAIN_UPDATES, step.shard)
-                else:
-                    await asyncio.sleep(step.seconds)
-        except StopIteration as done:
-            result: T = done.value
-            return result
+            return await run_async(steps, performer.perform)
         finally:
-            if kept:
-                await self._connections.discard(kept)
+            await performer.close()
+
+
+class _AsyncPerformer:
+    """Performs the effects of one call, of which a later one may need the connection of an earlier."""
+
+    __slots__ = ("_connections", "_held", "_nudges")
+
+    def __init__(self, connections: AsyncConnections, nudges: Nudges) -> None:
+        self._connections = connections
+        self._nudges = nudges
+        self._held: AsyncRedisConnection | None = None
+
+    async def perform(self, effect: ProducerEffect) -> Replies | None:
+        if isinstance(effect, RoundTrip):
+            # Where an exchange is interrupted, it discards the connection itself.
+            held, self._held = self._held, None
+            replies, self._held = await self._connections.exchange(effect, held)
+            return replies
+        if isinstance(effect, NudgeEffect):
+            await asyncio.to_thread(self._nudges.send, TaskName.DRAIN_UPDATES, effect.shard)
+        else:
+            await asyncio.sleep(effect.seconds)
+        return None
+
+    async def close(self) -> None:
+        if self._held:
+            await self._connections.discard(self._held)

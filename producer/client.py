@@ -6,12 +6,13 @@ from typing import Literal, Self, TypeVar, overload
 
 import msgspec
 
+from orderworks.core.effects import run_sync
 from orderworks.core.redis import make_redis
 from orderworks.core.routing import TaskName
 from orderworks.core.settings import Settings
 from orderworks.imports.spool import Spool
 from orderworks.updates.messages import OrderUpdate
-from producer.effects import Answers, Ask, Nudge, Steps
+from producer.effects import NudgeEffect, ProducerEffect, ProducerSteps, Replies, RoundTrip
 from producer.imports.accept import accept_import, accept_kept_file
 from producer.imports.job import ImportJob
 from producer.imports.options import (
@@ -279,22 +280,34 @@ class Producer:
             self._nudges.send(TaskName.PLAN_IMPORT, job.id)
         return job
 
-    def _run(self, steps: Steps[T]) -> T:
-        """Take the steps; what they return."""
-        answers: Answers | None = None
-        kept: RedisConnection | None = None
+    def _run(self, steps: ProducerSteps[T]) -> T:
+        performer = _Performer(self._connections, self._nudges)
         try:
-            while True:
-                step = steps.send(answers)
-                if isinstance(step, Ask):
-                    answers, kept = self._connections.exchange(step, kept)
-                elif isinstance(step, Nudge):
-                    self._nudges.send(TaskName.DRAIN_UPDATES, step.shard)
-                else:
-                    time.sleep(step.seconds)
-        except StopIteration as done:
-            result: T = done.value
-            return result
+            return run_sync(steps, performer.perform)
         finally:
-            if kept:
-                self._connections.discard(kept)
+            performer.close()
+
+
+class _Performer:
+    """Performs the effects of one call, of which a later one may need the connection of an earlier."""
+
+    __slots__ = ("_connections", "_held", "_nudges")
+
+    def __init__(self, connections: Connections, nudges: Nudges) -> None:
+        self._connections = connections
+        self._nudges = nudges
+        self._held: RedisConnection | None = None
+
+    def perform(self, effect: ProducerEffect) -> Replies | None:
+        if isinstance(effect, RoundTrip):
+            replies, self._held = self._connections.exchange(effect, self._held)
+            return replies
+        if isinstance(effect, NudgeEffect):
+            self._nudges.send(TaskName.DRAIN_UPDATES, effect.shard)
+        else:
+            time.sleep(effect.seconds)
+        return None
+
+    def close(self) -> None:
+        if self._held:
+            self._connections.discard(self._held)

@@ -1,56 +1,50 @@
-"""What a producer may do while it works, as plain data: ask the server, pause, nudge.
+"""The effects of a producer: a round trip to Redis, a nudge, a pause.
 
-What producers do is written as generators of these steps, without any I/O of their own. The sync and
-the async client carry the same steps out, each in its way.
+What producers do is written once, as generators of these effects without I/O of their own. The sync
+and the async client each perform them in their way.
 """
 
-import math
-import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import redis
 
+from orderworks.core.effects import Pause, Steps, growing_pauses
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
-"""Seconds between two looks at what is waited for: the first pause, and what they grow to."""
+"""Seconds between two checks of what is waited for: the first pause, and the longest."""
 
 T = TypeVar("T")
 
 
-class Ask(NamedTuple):
-    """One round trip: send packed commands in one go, and read an answer for each.
+class RoundTrip(NamedTuple):
+    """Send packed commands together, and read a reply for each. The result is `Replies`.
 
     Attributes:
-        commands: what is sent; empty to read what an earlier question left.
-        answers: how many answers to read.
-        patience: seconds until the last of them must be there; None for the connection's own time.
-        keep: hold on to the connection, because the next question belongs to the same one.
+        commands: what is sent; empty to read replies that an earlier round trip left unread.
+        replies: how many replies to read.
+        timeout: seconds until the last of them must be there; None for the connection's own timeout.
+        keep_connection: hold on to the connection, because the next round trip belongs to it.
     """
 
     commands: bytes
-    answers: int
+    replies: int
     timeout: float | None
     keep_connection: bool = False
 
 
-class Pause(NamedTuple):
-    """Wait so many seconds."""
-
-    seconds: float
-
-
-class Nudge(NamedTuple):
+class NudgeEffect(NamedTuple):
     """Ask the workers to drain a shard."""
 
     shard: int
 
 
-class Answers(NamedTuple):
-    """What came of an `Ask`.
+class Replies(NamedTuple):
+    """The result of a `RoundTrip`.
 
     Attributes:
-        given: the answers that came, in order; errors of the server are among them.
-        lost: why the others did not come.
+        received: the replies that came, in order; error replies of the server are among them.
+        error: why the others did not come; None if all came.
         sent: false if nothing was sent, so that the server certainly did nothing.
     """
 
@@ -59,16 +53,12 @@ class Answers(NamedTuple):
     sent: bool = True
 
 
-Step: TypeAlias = Ask | Pause | Nudge
+ProducerEffect: TypeAlias = RoundTrip | Pause | NudgeEffect
 
-Steps: TypeAlias = Generator[Step, Any, T]
-"""Is sent the `Answers` to each `Ask`, and returns what the caller gets."""
+ProducerSteps: TypeAlias = Steps[ProducerEffect, T]
+"""The steps of a call of a producer. Only a `RoundTrip` has a result."""
 
 
 def pauses(timeout: float | None) -> Iterator[float]:
-    """Growing pauses, in seconds, which end when the time is over; without a timeout they never do."""
-    deadline = math.inf if timeout is None else time.monotonic() + timeout
-    pause = FIRST_PAUSE
-    while (left := deadline - time.monotonic()) > 0:
-        yield min(pause, left)
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+    """Yield growing pauses in seconds, for `timeout` seconds or without end."""
+    return growing_pauses(FIRST_PAUSE, LONGEST_PAUSE, timeout)

@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 
+from orderworks.core.effects import Pause
 from orderworks.core.errors import WaitTimeout
 from orderworks.core.keys import update_verdict
 from orderworks.core.redis import pack_command
 from orderworks.updates.messages import UpdateOutcome, Verdict
-from producer.effects import Answers, Ask, Pause, Steps, pauses
+from producer.effects import ProducerSteps, Replies, RoundTrip, pauses
 
 POLL_TIMEOUT = 1.0
 """Seconds to wait for an answer; without one, the next look asks anew."""
@@ -29,15 +30,15 @@ class _TrackedUpdate:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.entry!r})"
 
-    def _poll(self) -> Steps[None]:
+    def _poll(self) -> ProducerSteps[None]:
         """Ask for the outcome; nothing comes of it while there is none or no answer."""
-        answers: Answers = yield Ask(pack_command("GET", self._key), 1, POLL_TIMEOUT)
+        answers: Replies = yield RoundTrip(pack_command("GET", self._key), 1, POLL_TIMEOUT)
         if answers.received and isinstance(answers.received[0], bytes):
             outcome = UpdateOutcome.decode(answers.received[0])
             if outcome.verdict.is_final:
                 self._verdict, self.reason = outcome.verdict, outcome.reason
 
-    def _wait(self, timeout: float | None) -> Steps[Verdict]:
+    def _wait(self, timeout: float | None) -> ProducerSteps[Verdict]:
         waits = pauses(timeout)
         while self._verdict is None:
             yield from self._poll()
@@ -53,7 +54,7 @@ class Receipt(_TrackedUpdate):
     """The receipt for an accepted update. The update goes on whether or not anybody waits."""
 
     def __init__(
-        self, entry: str, shard: int, carry_out: Callable[[Steps[Verdict]], Verdict]
+        self, entry: str, shard: int, carry_out: Callable[[ProducerSteps[Verdict]], Verdict]
     ) -> None:
         super().__init__(entry, shard)
         self._run = carry_out
@@ -74,7 +75,10 @@ class AsyncReceipt(_TrackedUpdate):
     """The same from an `AsyncProducer`."""
 
     def __init__(
-        self, entry: str, shard: int, carry_out: Callable[[Steps[Verdict]], Awaitable[Verdict]]
+        self,
+        entry: str,
+        shard: int,
+        carry_out: Callable[[ProducerSteps[Verdict]], Awaitable[Verdict]],
     ) -> None:
         super().__init__(entry, shard)
         self._run = carry_out

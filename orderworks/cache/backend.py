@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from orderworks.cache.effects import Ask, Steps
+from orderworks.cache.effects import CacheSteps, RedisCommand
 
 AVOID_SECONDS = 1.0
 """Seconds for which a server that did not answer is not asked: not every read waits for it in vain."""
@@ -30,7 +30,7 @@ class CacheBackend:
     def __init__(self) -> None:
         self._avoided_until = 0.0
 
-    def execute(self, *command: Any) -> Steps[Any]:  # noqa: ANN401 - whatever commands take
+    def execute(self, *command: Any) -> CacheSteps[Any]:  # noqa: ANN401 - whatever commands take
         """The answer; None if there is none, because the server is away or refuses."""
         if time.monotonic() < self._avoided_until:
             return None
@@ -38,19 +38,19 @@ class CacheBackend:
 
     def run_script(
         self, script: Script, keys: tuple[str, ...], *args: str | int | bytes
-    ) -> Steps[Any]:
+    ) -> CacheSteps[Any]:
         """Likewise the answer of a script, which is sent whole only if the server does not know it."""
         return _run(self.execute, script, keys, args)
 
     def force_script(
         self, script: Script, keys: tuple[str, ...], *args: str | int | bytes
-    ) -> Steps[Any]:
+    ) -> CacheSteps[Any]:
         """The same, also of a server that is left alone: where one holds a lease, all others wait."""
         return _run(self._force_execute, script, keys, args)
 
-    def _force_execute(self, *command: Any) -> Steps[Any]:  # noqa: ANN401 - likewise
+    def _force_execute(self, *command: Any) -> CacheSteps[Any]:  # noqa: ANN401 - likewise
         try:
-            return (yield Ask(command))
+            return (yield RedisCommand(command))
         except redis.exceptions.NoScriptError:
             raise
         except redis.RedisError as error:
@@ -65,11 +65,11 @@ class CacheBackend:
 
 
 def _run(
-    ask: Callable[..., Steps[Any]],
+    ask: Callable[..., CacheSteps[Any]],
     script: Script,
     keys: tuple[str, ...],
     args: tuple[str | int | bytes, ...],
-) -> Steps[Any]:
+) -> CacheSteps[Any]:
     rest = (len(keys), *keys, *args)
     try:
         return (yield from ask("EVALSHA", script.digest, *rest))

@@ -22,12 +22,13 @@ from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
 from orderworks.cache.backend import CacheBackend
 from orderworks.cache.call_keys import Arguments, field_of
 from orderworks.cache.codec import codec_of
-from orderworks.cache.effects import run_async, run_sync
+from orderworks.cache.effects import perform, perform_async
 from orderworks.cache.event_loops import LoopClients
 from orderworks.cache.read_through import Lifetimes, ReadThrough
 from orderworks.cache.single_flight import CacheKey, SingleFlight
 from orderworks.cache.stats import CacheStats
 from orderworks.core import keys as names
+from orderworks.core.effects import run_async, run_sync
 from orderworks.core.redis import Redis, make_async_redis, make_redis
 from orderworks.core.settings import MAX_LIFETIME, Settings
 
@@ -136,13 +137,15 @@ class Cache:
 
     def close(self) -> None:
         """Tell the server what was counted, and close the connections of threads."""
-        run_sync(self._counts.publish(self._server), self._client, _no_load)
+        run_sync(self._counts.publish(self._server), partial(perform, self._client, _no_load))
         self._client.close()
 
     async def aclose(self) -> None:
         """The same for the event loop that calls it. `asyncio.run` closes them by itself at its end."""
         client = await self._async_clients.for_running_loop()
-        await run_async(self._counts.publish(self._server), client, _no_load_async)
+        await run_async(
+            self._counts.publish(self._server), partial(perform_async, client, _no_load_async)
+        )
         await self._async_clients.close()
 
     def _cached(
@@ -176,7 +179,8 @@ class Cache:
         @wraps(function)
         def read(*args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the decorator keeps the types
             steps = reading.read(build_key(args, kwargs))
-            return run_sync(steps, self._client, partial(function, *args, **kwargs))
+            load = partial(function, *args, **kwargs)
+            return run_sync(steps, partial(perform, self._client, load))
 
         return read
 
@@ -190,7 +194,8 @@ class Cache:
         async def read(*args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - likewise
             steps = reading.read(build_key(args, kwargs))
             load = partial(function, *args, **kwargs)
-            return await run_async(steps, await self._async_clients.for_running_loop(), load)
+            client = await self._async_clients.for_running_loop()
+            return await run_async(steps, partial(perform_async, client, load))
 
         return read
 

@@ -1,90 +1,60 @@
-"""What a cached read may do, as plain data: ask the server, load, pause. And two ways of doing it.
+"""The effects of a cached read: send the server a command, load the value, pause.
 
-What a read does is written once, as a generator of these steps without any I/O (`reading.py`); the
-functions here carry it out, one for threads and one for an event loop.
+A read is written once, as a generator of these effects (`read_through.py`). The two functions here
+perform them, one in a thread and one on an event loop.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from orderworks.cache.event_loops import PipelinedClient
+from orderworks.core.effects import Pause, Steps, growing_pauses
 from orderworks.core.redis import Redis
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
-"""Seconds between two looks at what another reader computes: the first pause, and what they grow to."""
+"""Seconds between two checks of what another reader computes: the first pause, and the longest."""
 
 T = TypeVar("T")
 
 
-class Ask(NamedTuple):
-    """Send the server one command. The answer comes back, or its error is raised at this place."""
+class RedisCommand(NamedTuple):
+    """Send the server one command. The result is its reply; an error reply is raised."""
 
     command: tuple[Any, ...]
 
 
-class Pause(NamedTuple):
-    """Wait so many seconds. The answer is whether that was possible.
-
-    Plain code in a thread whose event loop runs must not: it would stop the tasks that it waits for.
-    """
-
-    seconds: float
+class LoadValue(NamedTuple):
+    """Call the decorated function. The result is what it returns; what it raises is raised."""
 
 
-class Load(NamedTuple):
-    """Call the decorated function. What it returns comes back, or what it raises is raised here."""
+CacheEffect: TypeAlias = RedisCommand | Pause | LoadValue
+
+CacheSteps: TypeAlias = Steps[CacheEffect, T]
+"""The steps of a cached read. The result of a `Pause` is whether it was possible to sleep."""
 
 
-Step: TypeAlias = Ask | Pause | Load
-
-Steps: TypeAlias = Generator[Step, Any, T]
-"""Returns what the caller gets."""
-
-
-def pauses() -> Iterator[float]:
-    """Growing pauses, in seconds, without end."""
-    pause = FIRST_PAUSE
-    while True:
-        yield pause
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+def pauses(timeout: float | None = None) -> Iterator[float]:
+    """Yield growing pauses in seconds, for `timeout` seconds or without end."""
+    return growing_pauses(FIRST_PAUSE, LONGEST_PAUSE, timeout)
 
 
-def run_sync(steps: Steps[T], client: Redis, load: Callable[[], object]) -> T:
-    """Do the steps in this thread; what they return."""
-    # Closed at once, wherever this is interrupted: the traceback would keep the steps alive.
-    with closing(steps):
-        return _drive(steps, client, load)
-
-
-def _drive(steps: Steps[T], client: Redis, load: Callable[[], object]) -> T:
-    answer, error = None, None
-    while True:
-        try:
-            step = steps.send(answer) if error is None else steps.throw(error)
-        except StopIteration as end:
-            returned: T = end.value
-            return returned
-        answer, error = None, None
-        try:
-            answer = _perform(step, client, load)
-        except BaseException as raised:  # noqa: BLE001 - the steps decide, also if a person interrupts
-            error = raised
-
-
-def _perform(step: Step, client: Redis, load: Callable[[], object]) -> object:
-    if isinstance(step, Ask):
-        answer: object = client.execute_command(*step.command)  # type: ignore[no-untyped-call]
-        return answer
-    if isinstance(step, Load):
+def perform(client: Redis, load: Callable[[], object], effect: CacheEffect) -> object:
+    """Perform an effect in this thread; return its result."""
+    if isinstance(effect, RedisCommand):
+        reply: object = client.execute_command(*effect.command)  # type: ignore[no-untyped-call]
+        return reply
+    if isinstance(effect, LoadValue):
         return load()
-    return _try_sleep(step.seconds)
+    return _sleep_unless_loop_runs(effect.seconds)
 
 
-def _try_sleep(seconds: float) -> bool:
-    """Whether the thread could sleep."""
+def _sleep_unless_loop_runs(seconds: float) -> bool:
+    """Sleep, and return true; false in a thread whose event loop runs.
+
+    Plain code that is called there must not sleep: it would stop the tasks that it waits for.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -93,37 +63,13 @@ def _try_sleep(seconds: float) -> bool:
     return False
 
 
-async def run_async(
-    steps: Steps[T], client: PipelinedClient, load: Callable[[], Awaitable[object]]
-) -> T:
-    """Do the steps in this task; what they return."""
-    with closing(steps):
-        return await _drive_async(steps, client, load)
-
-
-async def _drive_async(
-    steps: Steps[T], client: PipelinedClient, load: Callable[[], Awaitable[object]]
-) -> T:
-    answer, error = None, None
-    while True:
-        try:
-            step = steps.send(answer) if error is None else steps.throw(error)
-        except StopIteration as end:
-            returned: T = end.value
-            return returned
-        answer, error = None, None
-        try:
-            answer = await _perform_async(step, client, load)
-        except BaseException as raised:  # noqa: BLE001 - likewise, also if the task is cancelled
-            error = raised
-
-
-async def _perform_async(
-    step: Step, client: PipelinedClient, load: Callable[[], Awaitable[object]]
+async def perform_async(
+    client: PipelinedClient, load: Callable[[], Awaitable[object]], effect: CacheEffect
 ) -> object:
-    if isinstance(step, Ask):
-        return await client.execute_command(*step.command)
-    if isinstance(step, Load):
+    """Perform an effect on the event loop; return its result."""
+    if isinstance(effect, RedisCommand):
+        return await client.execute_command(*effect.command)
+    if isinstance(effect, LoadValue):
         return await load()
-    await asyncio.sleep(step.seconds)
+    await asyncio.sleep(effect.seconds)
     return True

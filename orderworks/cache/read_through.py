@@ -11,17 +11,17 @@ import random
 import struct
 import time
 from collections.abc import Iterator
-from itertools import takewhile
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from orderworks.cache.backend import CacheBackend, Script
 from orderworks.cache.codec import Codec
-from orderworks.cache.effects import Load, Pause, Steps, pauses
+from orderworks.cache.effects import CacheSteps, LoadValue, pauses
 from orderworks.cache.single_flight import CacheKey, Computation, SingleFlight
 from orderworks.cache.stats import CacheStats
 from orderworks.core import keys
+from orderworks.core.effects import Pause
 
 LEASE_SECONDS = 5.0
 """Seconds after which another process may compute, because the one that began must have died."""
@@ -131,7 +131,7 @@ class ReadThrough(Generic[T]):
         self._codec = codec
         self._lifetimes = lifetimes
 
-    def read(self, cache_key: CacheKey) -> Steps[T]:
+    def read(self, cache_key: CacheKey) -> CacheSteps[T]:
         """What the caller gets of this place."""
         found = yield from self._fetch(cache_key)
         if found and found.is_fresh:
@@ -142,12 +142,12 @@ class ReadThrough(Generic[T]):
             yield from self._stats.publish(self._backend)
         return value
 
-    def _fetch(self, cache_key: CacheKey) -> Steps[CacheEntry[T] | None]:
+    def _fetch(self, cache_key: CacheKey) -> CacheSteps[CacheEntry[T] | None]:
         return self._decode_entry(
             (yield from self._backend.execute("HGET", cache_key.key, cache_key.field))
         )
 
-    def _miss(self, cache_key: CacheKey, old: CacheEntry[T] | None) -> Steps[T]:
+    def _miss(self, cache_key: CacheKey, old: CacheEntry[T] | None) -> CacheSteps[T]:
         """Join flights. However this ends, the next one can begin."""
         mine = Computation()
         try:
@@ -159,12 +159,14 @@ class ReadThrough(Generic[T]):
             mine.is_finished = True
             self._single_flight.release(cache_key, mine)
 
-    def _refresh_stale(self, cache_key: CacheKey, old: CacheEntry[T], own: Computation) -> Steps[T]:
+    def _refresh_stale(
+        self, cache_key: CacheKey, old: CacheEntry[T], own: Computation
+    ) -> CacheSteps[T]:
         """One reader computes anew what is stale, the others get the old."""
         leads = self._single_flight.join(cache_key, own).leads
         return (yield from self._run_computation(cache_key, own)) if leads else self._count_hit(old)
 
-    def _join_or_compute(self, cache_key: CacheKey, own: Computation) -> Steps[T]:
+    def _join_or_compute(self, cache_key: CacheKey, own: Computation) -> CacheSteps[T]:
         """What the flight under way brings, if that is not from before this call; else the next one.
 
         Looking into the cache is never wrong: an invalidation would have taken what is old.
@@ -172,7 +174,7 @@ class ReadThrough(Generic[T]):
         if self._single_flight.is_disabled(cache_key):
             return (yield from self._compute_unshared())
         flight, leads, shares = self._single_flight.join(cache_key, own)
-        patience = _bounded_pauses()
+        patience = pauses(MAX_WAIT)
         while not leads:
             if not (yield from self._keep_waiting(cache_key, flight, patience)):
                 return (yield from self._compute_unshared())
@@ -186,7 +188,7 @@ class ReadThrough(Generic[T]):
 
     def _keep_waiting(
         self, cache_key: CacheKey, computation: Computation, remaining_pauses: Iterator[float]
-    ) -> Steps[bool]:
+    ) -> CacheSteps[bool]:
         """Wait a moment for a flight; whether it is worth it to go on."""
         pause = next(remaining_pauses, None)
         if pause is None:
@@ -196,11 +198,11 @@ class ReadThrough(Generic[T]):
         could_pause: bool = yield Pause(pause)
         return could_pause and not computation.is_unsharable
 
-    def _compute_unshared(self) -> Steps[T]:
+    def _compute_unshared(self) -> CacheSteps[T]:
         """Compute for this reader only, without waiting for anybody."""
         self._stats.add("miss")
         self._stats.add("refused")
-        value: T = yield Load()
+        value: T = yield LoadValue()
         return value
 
     def _shared_result(self, computation: Computation) -> T:
@@ -209,7 +211,7 @@ class ReadThrough(Generic[T]):
         self._stats.add("hit")
         return self._codec.decode(computation.body or b"")
 
-    def _run_computation(self, cache_key: CacheKey, computation: Computation) -> Steps[T]:
+    def _run_computation(self, cache_key: CacheKey, computation: Computation) -> CacheSteps[T]:
         """Lead a flight. If it fails, other processes need not wait for the end of its lease."""
         try:
             return (yield from self._compute_or_adopt(cache_key, computation))
@@ -222,7 +224,7 @@ class ReadThrough(Generic[T]):
             yield from self._release_lease(cache_key, computation)
             raise
 
-    def _compute_or_adopt(self, cache_key: CacheKey, computation: Computation) -> Steps[T]:
+    def _compute_or_adopt(self, cache_key: CacheKey, computation: Computation) -> CacheSteps[T]:
         """Compute, or take what another process computed meanwhile."""
         # From here on an answer may be from before an invalidation that a later reader knows of.
         self._single_flight.mark_started(computation)
@@ -238,7 +240,7 @@ class ReadThrough(Generic[T]):
 
     def _acquire_lease(
         self, cache_key: CacheKey, computation: Computation
-    ) -> Steps[LeaseResult[T]]:
+    ) -> CacheSteps[LeaseResult[T]]:
         lives = (round(LEASE_SECONDS * 1000), round(TOKEN_SECONDS * 1000))
         arguments = (computation.id, computation.id, *lives, cache_key.field)
         # It may be interrupted while the answer is on its way.
@@ -253,9 +255,9 @@ class ReadThrough(Generic[T]):
 
     def _compute(
         self, cache_key: CacheKey, computation: Computation, token: bytes | None
-    ) -> Steps[T]:
+    ) -> CacheSteps[T]:
         self._stats.add("error" if token is None else "miss")
-        value: T = yield Load()
+        value: T = yield LoadValue()
         computation.body = self._codec.encode(value)
         if computation.body is None:
             self._single_flight.disable(cache_key)
@@ -266,7 +268,7 @@ class ReadThrough(Generic[T]):
 
     def _store(
         self, cache_key: CacheKey, computation: Computation, token: bytes, value: T
-    ) -> Steps[None]:
+    ) -> CacheSteps[None]:
         """Store what the flight brings, unless the token has changed, and give the lease back."""
         if computation.body is None:
             self._stats.add("refused")
@@ -280,7 +282,7 @@ class ReadThrough(Generic[T]):
         if (yield from self._backend.force_script(_STORE, _keys(cache_key), *arguments)) == 0:
             self._stats.add("refused")
 
-    def _release_lease(self, cache_key: CacheKey, computation: Computation) -> Steps[None]:
+    def _release_lease(self, cache_key: CacheKey, computation: Computation) -> CacheSteps[None]:
         """Give the lease back, if the flight has it: others need not wait for its end."""
         if computation.has_lease:
             yield from self._backend.force_script(_RELEASE, _keys(cache_key), computation.id)
@@ -303,12 +305,6 @@ class ReadThrough(Generic[T]):
     def _count_hit(self, entry: CacheEntry[T]) -> T:
         self._stats.add("hit" if entry.is_fresh else "stale")
         return entry.value
-
-
-def _bounded_pauses() -> Iterator[float]:
-    """Pauses until a reader has waited long enough."""
-    until = time.monotonic() + MAX_WAIT
-    return takewhile(lambda _pause: time.monotonic() < until, pauses())
 
 
 def _keys(cache_key: CacheKey) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from orderworks.cache.backend import CacheBackend, Script
-from orderworks.cache.effects import Steps
+from orderworks.cache.effects import CacheSteps
 from orderworks.core import keys
 from orderworks.core.redis import Redis
 
@@ -56,7 +56,7 @@ class CacheStats:
         """Whether it is time to tell them."""
         return time.monotonic() >= self._next
 
-    def publish(self, server: CacheBackend) -> Steps[None]:
+    def publish(self, server: CacheBackend) -> CacheSteps[None]:
         """Add them to the sums of all processes; they are kept while the server is away."""
         with self._lock:
             told, self._unpublished = self._unpublished, defaultdict(int)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import redis
 
+from orderworks.core.effects import Pause
 from orderworks.core.errors import ConfigurationError, NotDurable, OrderworksError, PartlyAccepted
 from orderworks.core.keys import update_layout
 from orderworks.core.redis import pack_command, redis_unavailable
@@ -16,7 +17,7 @@ from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.shard_layout import ShardLayout
 from orderworks.updates.stream import AppendTarget, shard_of
-from producer.effects import Answers, Ask, Nudge, Pause, Steps, pauses
+from producer.effects import NudgeEffect, ProducerSteps, Replies, RoundTrip, pauses
 from producer.updates.chunking import UpdateChunk, require_update
 from producer.updates.shard_batch import ShardBatch
 
@@ -66,7 +67,7 @@ class Appender:
         """The shard that has the updates of this order."""
         return shard_of(order_id, self._shards)
 
-    def ensure_durable(self, options: AppendOptions) -> Steps[None]:
+    def ensure_durable(self, options: AppendOptions) -> ProducerSteps[None]:
         """Make sure that what is wanted can be had, before anything is taken or accepted.
 
         Raises:
@@ -85,7 +86,7 @@ class Appender:
             )
         self._has_append_only_file = True
 
-    def append_one(self, update: OrderUpdate, options: AppendOptions) -> Steps[str]:
+    def append_one(self, update: OrderUpdate, options: AppendOptions) -> ProducerSteps[str]:
         """Accept one update; its entry id.
 
         Raises:
@@ -98,7 +99,9 @@ class Appender:
             raise failure
         return part.ids[0]
 
-    def append_chunk(self, chunk: UpdateChunk, before: int, options: AppendOptions) -> Steps[int]:
+    def append_chunk(
+        self, chunk: UpdateChunk, before: int, options: AppendOptions
+    ) -> ProducerSteps[int]:
         """Accept a chunk of many, after so many that are accepted; how many are then.
 
         Raises:
@@ -142,13 +145,15 @@ class Appender:
 
     def _append_with_room(
         self, batches: Sequence[ShardBatch], options: AppendOptions
-    ) -> Steps[None]:
+    ) -> ProducerSteps[None]:
         """Append the parts; afterwards each of them is appended or has a failure, or both."""
         yield from self._append(batches, options)
         if options.wait_for_room:
             yield from self._wait_for_room(batches, options)
 
-    def _wait_for_room(self, batches: Sequence[ShardBatch], options: AppendOptions) -> Steps[None]:
+    def _wait_for_room(
+        self, batches: Sequence[ShardBatch], options: AppendOptions
+    ) -> ProducerSteps[None]:
         """Append again what found no room, until it does or the time is over."""
         for pause in pauses(options.wait_for_room):
             failed = [part for part in batches if part.failure]
@@ -157,7 +162,7 @@ class Appender:
             yield Pause(pause)
             yield from self._append(failed, options)
 
-    def _append(self, batches: Sequence[ShardBatch], options: AppendOptions) -> Steps[None]:
+    def _append(self, batches: Sequence[ShardBatch], options: AppendOptions) -> ProducerSteps[None]:
         """Append the parts if there is room; those that may be repeated once more."""
         send = self._send_durably if options.durable else self._send
         yield from send(batches)
@@ -169,7 +174,7 @@ class Appender:
         if again := [part for part in batches if part.is_safe_to_repeat]:
             yield from send(again)
 
-    def _send(self, batches: Sequence[ShardBatch]) -> Steps[None]:
+    def _send(self, batches: Sequence[ShardBatch]) -> ProducerSteps[None]:
         """Send the parts in one round trip; two, where the server has to learn the script."""
         answers = yield from self._exchange(
             b"".join([part.evalsha_command() for part in batches]), len(batches)
@@ -181,7 +186,9 @@ class Appender:
             )
             yield from _deliver_answers(strange, answers)
 
-    def _set_missing_layouts(self, batches: Sequence[ShardBatch]) -> Steps[Sequence[ShardBatch]]:
+    def _set_missing_layouts(
+        self, batches: Sequence[ShardBatch]
+    ) -> ProducerSteps[Sequence[ShardBatch]]:
         """Let shards without a word be of as many as here, if that is the layout; the parts, if so."""
         first, word = update_layout(0), ShardLayout(self._shards).encode()
         asked = pack_command("SET", first, word, "NX") + pack_command("GET", first)
@@ -197,7 +204,7 @@ class Appender:
             yield from self._exchange(b"".join(words), len(words))
         return batches
 
-    def _send_durably(self, batches: Sequence[ShardBatch]) -> Steps[None]:
+    def _send_durably(self, batches: Sequence[ShardBatch]) -> ProducerSteps[None]:
         """Send the parts and the question whether they are on disk in one go.
 
         Nudges leave before the disk has answered: nobody else's updates wait for that.
@@ -205,10 +212,10 @@ class Appender:
         commands = b"".join([part.eval_command() for part in batches]) + self._fsync_command()
         answers = yield from self._exchange(commands, len(batches), keep=True)
         yield from _deliver_answers(batches, answers)
-        said = Answers([], answers.error)
+        said = Replies([], answers.error)
         if not answers.error:
             # The server answers after `_patience` at the latest; the rest is for the way.
-            said = yield Ask(b"", 1, 2 * self._timeout)
+            said = yield RoundTrip(b"", 1, 2 * self._timeout)
         for part in batches:
             part.confirm_durable(said)
 
@@ -218,25 +225,27 @@ class Appender:
             "WAITAOF", 1, 0, max(1, int(self._timeout * 1000))
         )  # 0 would be for ever
 
-    def _exchange(self, commands: bytes, count: int, *, keep: bool = False) -> Steps[Answers]:
+    def _exchange(
+        self, commands: bytes, count: int, *, keep: bool = False
+    ) -> ProducerSteps[Replies]:
         """Ask, and once more if the connection failed before anything was sent.
 
         A connection that timed out is not tried again: the call has waited long enough.
         """
-        question = Ask(commands, count, self._timeout if count > 1 else None, keep)
-        answers: Answers = yield question
+        question = RoundTrip(commands, count, self._timeout if count > 1 else None, keep)
+        answers: Replies = yield question
         if not answers.sent and isinstance(answers.error, redis.ConnectionError):
             yield Pause(RECONNECT_PAUSE)
             answers = yield question
         return answers
 
 
-def _deliver_answers(batches: Sequence[ShardBatch], answers: Answers) -> Steps[None]:
+def _deliver_answers(batches: Sequence[ShardBatch], answers: Replies) -> ProducerSteps[None]:
     """Give each part its answer, and nudge where nobody is on the way to drain its shard."""
     for number, part in enumerate(batches):
         part.receive(answers, number)
         if part.appended and part.appended.needs_nudge:
-            yield Nudge(part.shard)
+            yield NudgeEffect(part.shard)
 
 
 def _failure(batches: Sequence[ShardBatch]) -> OrderworksError | None:

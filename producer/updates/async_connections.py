@@ -8,7 +8,7 @@ import redis
 import redis.asyncio
 
 from orderworks.core.errors import ConfigurationError
-from producer.effects import Answers, Ask
+from producer.effects import Replies, RoundTrip
 
 MAX_CONNECTIONS = 64
 """Connections at a time; more calls wait for one of them. A loop is busy with fewer, but calls that
@@ -34,8 +34,8 @@ class AsyncConnections:
         self._closed = False
 
     async def exchange(
-        self, request: Ask, held: AsyncRedisConnection | None = None
-    ) -> tuple[Answers, AsyncRedisConnection | None]:
+        self, request: RoundTrip, held: AsyncRedisConnection | None = None
+    ) -> tuple[Replies, AsyncRedisConnection | None]:
         """Carry out a question over `kept`, or any connection; the answers, and what is kept.
 
         A connection that was lost is never used again, nor one whose answers were not all read.
@@ -48,7 +48,7 @@ class AsyncConnections:
             try:
                 held = await self._check_out()
             except redis.RedisError as error:
-                return Answers([], error, sent=False), None
+                return Replies([], error, sent=False), None
         try:
             answers = await _exchange(held, request)
         except BaseException:
@@ -135,18 +135,18 @@ async def _is_usable(connection: AsyncRedisConnection) -> bool:
     return True
 
 
-async def _exchange(connection: AsyncRedisConnection, request: Ask) -> Answers:
+async def _exchange(connection: AsyncRedisConnection, request: RoundTrip) -> Replies:
     """Send and read. Whoever called drops the connection unless all answers came."""
     given: list[Any] = []
     try:
         if request.commands:
             await connection.send_packed_command(request.commands, check_health=False)
         deadline = request.timeout and time.monotonic() + request.timeout
-        while len(given) < request.answers:
+        while len(given) < request.replies:
             given.append(await _read(connection, deadline))
     except redis.RedisError as error:
-        return Answers(given, error)
-    return Answers(given)
+        return Replies(given, error)
+    return Replies(given)
 
 
 async def _read(connection: AsyncRedisConnection, deadline: float | None) -> object:

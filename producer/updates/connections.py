@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import redis
 
 from orderworks.core.redis import Redis
-from producer.effects import Answers, Ask
+from producer.effects import Replies, RoundTrip
 
 RedisConnection: TypeAlias = Any
 """A `redis.Connection`, whose methods have no types."""
@@ -31,8 +31,8 @@ class Connections:
         self._closed = False
 
     def exchange(
-        self, request: Ask, held: RedisConnection | None = None
-    ) -> tuple[Answers, RedisConnection | None]:
+        self, request: RoundTrip, held: RedisConnection | None = None
+    ) -> tuple[Replies, RedisConnection | None]:
         """Carry out a question over `kept`, or any connection; the answers, and what is kept.
 
         A connection that was lost is never used again, nor one whose answers were not all read.
@@ -41,7 +41,7 @@ class Connections:
             try:
                 held = self._check_out()
             except redis.RedisError as error:
-                return Answers([], error, sent=False), None
+                return Replies([], error, sent=False), None
         answers = _exchange(held, request)
         if answers.error:
             return answers, None
@@ -109,7 +109,7 @@ def _is_usable(connection: RedisConnection) -> bool:
     return True
 
 
-def _exchange(connection: RedisConnection, request: Ask) -> Answers:
+def _exchange(connection: RedisConnection, request: RoundTrip) -> Replies:
     """Send and read; whatever interrupts that ends the connection."""
     given: list[Any] = []
     try:
@@ -117,14 +117,14 @@ def _exchange(connection: RedisConnection, request: Ask) -> Answers:
             connection.send_packed_command([request.commands], check_health=False)
         deadline = request.timeout and time.monotonic() + request.timeout
         # Where one does not come, those before it are in the list already.
-        given.extend(_read(connection, deadline) for _ in range(request.answers))
+        given.extend(_read(connection, deadline) for _ in range(request.replies))
     except redis.RedisError as error:
         connection.disconnect()
-        return Answers(given, error)
+        return Replies(given, error)
     except BaseException:
         connection.disconnect()
         raise
-    return Answers(given)
+    return Replies(given)
 
 
 def _read(connection: RedisConnection, deadline: float | None) -> object:

@@ -23,7 +23,7 @@ from orderworks.updates.stream import (
     read_appended,
     refusal_error,
 )
-from producer.effects import Answers
+from producer.effects import Replies
 
 REFUSED_BEFORE_WRITE = frozenset(
     ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOREPLICAS", "OOM", "READONLY")
@@ -103,7 +103,7 @@ class ShardBatch:
         """
         return self.uncertain and all(update.version is not None for update in self.updates)
 
-    def receive(self, answers: Answers, number: int) -> None:
+    def receive(self, answers: Replies, number: int) -> None:
         """Note the answer to the command with this number, or that there is none."""
         if number < len(answers.received):
             self._receive_answer(answers.received[number])
@@ -126,7 +126,7 @@ class ShardBatch:
         if self.needs_layout:
             self.fail_layout(None)
 
-    def confirm_durable(self, answers: Answers) -> None:
+    def confirm_durable(self, answers: Replies) -> None:
         """Note what the server said of its disk, if these updates are accepted."""
         said = answers.received[0] if answers.received else answers.error
         if self.appended and not (isinstance(said, list) and said[0]):

@@ -7,6 +7,7 @@ import pytest
 import redis
 from redis.exceptions import BusyLoadingError, NoScriptError, OutOfMemoryError
 
+from orderworks.core.effects import Pause
 from orderworks.core.errors import (
     Backpressure,
     ConfigurationError,
@@ -17,7 +18,7 @@ from orderworks.core.errors import (
 )
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
-from producer.effects import Answers, Ask, Nudge, Pause, Step, Steps
+from producer.effects import NudgeEffect, ProducerEffect, ProducerSteps, Replies, RoundTrip
 from producer.updates.append import Appender, AppendOptions
 from producer.updates.chunking import UpdateChunk
 
@@ -36,14 +37,14 @@ def accepted(*numbers: int, nudge: int = 0) -> list[Any]:
     return [nudge, [f"1-{number}".encode() for number in numbers]]
 
 
-def play(steps: Steps[Any], *answers: Answers) -> tuple[Any, list[Step]]:
+def play(steps: ProducerSteps[Any], *answers: Replies) -> tuple[Any, list[ProducerEffect]]:
     """Take the steps, with these answers to the questions; how it ended, and the steps."""
-    script, taken = iter(answers), list[Step]()
+    script, taken = iter(answers), list[ProducerEffect]()
     answer = None
     try:
         while True:
             taken.append(steps.send(answer))
-            answer = next(script) if isinstance(taken[-1], Ask) else None
+            answer = next(script) if isinstance(taken[-1], RoundTrip) else None
     except StopIteration as done:
         assert next(script, None) is None, "all answers were asked for"
         return done.value, taken
@@ -52,9 +53,9 @@ def play(steps: Steps[Any], *answers: Answers) -> tuple[Any, list[Step]]:
         return error, taken
 
 
-def asks(steps: Sequence[Step]) -> list[bytes]:
+def asks(steps: Sequence[ProducerEffect]) -> list[bytes]:
     """What was sent."""
-    return [step.commands for step in steps if isinstance(step, Ask)]
+    return [step.commands for step in steps if isinstance(step, RoundTrip)]
 
 
 PLAIN = OrderUpdate(order_id=1, total=1)
@@ -62,15 +63,15 @@ VERSIONED = OrderUpdate(order_id=1, total=1, version=7)
 
 
 def test_one_update_is_one_round_trip_and_a_nudge_where_nobody_comes(appends: Appender) -> None:
-    done, steps = play(appends.append_one(PLAIN, AppendOptions()), Answers([accepted(1)]))
+    done, steps = play(appends.append_one(PLAIN, AppendOptions()), Replies([accepted(1)]))
     assert (done, len(steps)) == ("1-1", 1)
-    done, steps = play(appends.append_one(PLAIN, AppendOptions()), Answers([accepted(1, nudge=1)]))
-    assert (done, steps[1:]) == ("1-1", [Nudge(1)])
+    done, steps = play(appends.append_one(PLAIN, AppendOptions()), Replies([accepted(1, nudge=1)]))
+    assert (done, steps[1:]) == ("1-1", [NudgeEffect(1)])
 
 
 def test_a_server_that_does_not_know_the_script_is_told_it(appends: Appender) -> None:
-    unknown = Answers([NoScriptError("No matching script.")])
-    done, steps = play(appends.append_one(PLAIN, AppendOptions()), unknown, Answers([accepted(1)]))
+    unknown = Replies([NoScriptError("No matching script.")])
+    done, steps = play(appends.append_one(PLAIN, AppendOptions()), unknown, Replies([accepted(1)]))
     by_hash, in_full = asks(steps)
     assert done == "1-1"
     assert b"EVALSHA" in by_hash
@@ -79,17 +80,17 @@ def test_a_server_that_does_not_know_the_script_is_told_it(appends: Appender) ->
 
 
 def test_a_lost_answer_is_asked_for_again_only_with_a_version(appends: Appender) -> None:
-    failed, steps = play(appends.append_one(PLAIN, AppendOptions()), Answers([], LOST))
+    failed, steps = play(appends.append_one(PLAIN, AppendOptions()), Replies([], LOST))
     assert type(failed) is Unavailable
     assert len(steps) == 1
     done, steps = play(
-        appends.append_one(VERSIONED, AppendOptions()), Answers([], LOST), Answers([accepted(2)])
+        appends.append_one(VERSIONED, AppendOptions()), Replies([], LOST), Replies([accepted(2)])
     )
     assert done == "1-2"
     first, second = asks(steps)
     assert first == second
     failed, steps = play(
-        appends.append_one(VERSIONED, AppendOptions()), Answers([], LOST), Answers([], LOST)
+        appends.append_one(VERSIONED, AppendOptions()), Replies([], LOST), Replies([], LOST)
     )
     assert type(failed) is Unavailable
     assert len(steps) == 2
@@ -97,13 +98,13 @@ def test_a_lost_answer_is_asked_for_again_only_with_a_version(appends: Appender)
 
 def test_a_refused_repetition_says_nothing_of_the_first_try(appends: Appender) -> None:
     failed, _ = play(
-        appends.append_one(VERSIONED, AppendOptions(5)), Answers([], LOST), Answers([FULL])
+        appends.append_one(VERSIONED, AppendOptions(5)), Replies([], LOST), Replies([FULL])
     )
     assert type(failed) is Unavailable
     failed, _ = play(
         appends.append_chunk(UpdateChunk([VERSIONED]), 0, AppendOptions()),
-        Answers([], LOST),
-        Answers([FULL]),
+        Replies([], LOST),
+        Replies([FULL]),
     )
     assert isinstance(failed, PartlyAccepted)
     assert (failed.accepted, failed.refused, failed.uncertain) == (0, [], [VERSIONED])
@@ -112,13 +113,13 @@ def test_a_refused_repetition_says_nothing_of_the_first_try(appends: Appender) -
 def test_a_connection_that_failed_is_tried_once_more_and_a_slow_one_is_not(
     appends: Appender,
 ) -> None:
-    away = Answers([], AWAY, sent=False)
-    done, steps = play(appends.append_one(PLAIN, AppendOptions()), away, Answers([accepted(1)]))
+    away = Replies([], AWAY, sent=False)
+    done, steps = play(appends.append_one(PLAIN, AppendOptions()), away, Replies([accepted(1)]))
     assert done == "1-1"
     assert isinstance(steps[1], Pause)
     failed, steps = play(appends.append_one(PLAIN, AppendOptions()), away, away)
     assert type(failed) is Unavailable
-    failed, steps = play(appends.append_one(PLAIN, AppendOptions()), Answers([], LOST, sent=False))
+    failed, steps = play(appends.append_one(PLAIN, AppendOptions()), Replies([], LOST, sent=False))
     assert type(failed) is Unavailable
     assert len(steps) == 1
 
@@ -127,16 +128,16 @@ def test_full_shards_are_waited_for_alone(appends: Appender) -> None:
     updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
     done, steps = play(
         appends.append_chunk(UpdateChunk(updates), 10, AppendOptions(wait_for_room=60)),
-        Answers([accepted(1, 2), FULL]),
-        Answers([FULL]),
-        Answers([accepted(3, 4)]),
+        Replies([accepted(1, 2), FULL]),
+        Replies([FULL]),
+        Replies([accepted(3, 4)]),
     )
     assert done == 14
-    assert [type(step) for step in steps] == [Ask, Pause, Ask, Pause, Ask]
+    assert [type(step) for step in steps] == [RoundTrip, Pause, RoundTrip, Pause, RoundTrip]
     both, *again = asks(steps)
     assert again == [again[0]] * 2
     assert both.endswith(again[0])
-    failed, steps = play(appends.append_one(PLAIN, AppendOptions()), Answers([FULL]))
+    failed, steps = play(appends.append_one(PLAIN, AppendOptions()), Replies([FULL]))
     assert isinstance(failed, Backpressure)
     assert "1000000 updates that wait" in str(failed)
 
@@ -144,19 +145,19 @@ def test_full_shards_are_waited_for_alone(appends: Appender) -> None:
 @pytest.mark.parametrize(
     ("answers", "refused", "uncertain"),
     [
-        (Answers([], AWAY, sent=False), [1, 2, 3, 4], []),
-        (Answers([], LOST), [], [1, 2, 3, 4]),
-        (Answers([accepted(1, 2)], LOST), [], [2, 4]),
-        (Answers([FULL], LOST), [1, 3], [2, 4]),
-        (Answers([FULL, accepted(1, 2)]), [1, 3], []),
-        (Answers([OutOfMemoryError("full", status_code="OOM"), FULL]), [1, 2, 3, 4], []),
-        (Answers([], BusyLoadingError("loading", status_code="LOADING")), [1, 3], [2, 4]),
-        (Answers([redis.ResponseError("MISCONF no disk")] * 2), [1, 2, 3, 4], []),
-        (Answers([redis.ResponseError("ERR who knows")] * 2), [], [1, 2, 3, 4]),
+        (Replies([], AWAY, sent=False), [1, 2, 3, 4], []),
+        (Replies([], LOST), [], [1, 2, 3, 4]),
+        (Replies([accepted(1, 2)], LOST), [], [2, 4]),
+        (Replies([FULL], LOST), [1, 3], [2, 4]),
+        (Replies([FULL, accepted(1, 2)]), [1, 3], []),
+        (Replies([OutOfMemoryError("full", status_code="OOM"), FULL]), [1, 2, 3, 4], []),
+        (Replies([], BusyLoadingError("loading", status_code="LOADING")), [1, 3], [2, 4]),
+        (Replies([redis.ResponseError("MISCONF no disk")] * 2), [1, 2, 3, 4], []),
+        (Replies([redis.ResponseError("ERR who knows")] * 2), [], [1, 2, 3, 4]),
     ],
 )
 def test_a_chunk_that_fails_part_way_is_accounted_for_to_the_update(
-    appends: Appender, answers: Answers, refused: list[int], uncertain: list[int]
+    appends: Appender, answers: Replies, refused: list[int], uncertain: list[int]
 ) -> None:
     updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
     tries = [answers] * (1 if answers.sent else 2)
@@ -171,35 +172,35 @@ def test_durable_updates_and_the_question_for_the_disk_leave_in_one_go(appends: 
     wanted = AppendOptions(durable=True)
     done, steps = play(
         appends.append_one(PLAIN, wanted),
-        Answers([[1, 0]]),
-        Answers([accepted(1, nudge=1)]),
-        Answers([[1, 0]]),
+        Replies([[1, 0]]),
+        Replies([accepted(1, nudge=1)]),
+        Replies([[1, 0]]),
     )
     assert done == "1-1"
     asked_before, append, nudge, confirm = steps
-    assert isinstance(asked_before, Ask)
-    assert isinstance(append, Ask)
+    assert isinstance(asked_before, RoundTrip)
+    assert isinstance(append, RoundTrip)
     assert append.keep_connection
     assert append.commands.index(b"XADD") < append.commands.index(b"WAITAOF")
-    assert nudge == Nudge(1), "which does not wait for the disk"
-    assert isinstance(confirm, Ask)
+    assert nudge == NudgeEffect(1), "which does not wait for the disk"
+    assert isinstance(confirm, RoundTrip)
     assert not confirm.commands
-    done, steps = play(appends.append_one(PLAIN, wanted), Answers([accepted(2)]), Answers([[1, 0]]))
+    done, steps = play(appends.append_one(PLAIN, wanted), Replies([accepted(2)]), Replies([[1, 0]]))
     assert (done, len(steps)) == ("1-2", 2), "a server is asked once whether it keeps a file"
 
 
 @pytest.mark.parametrize(
-    "said", [Answers([[0, 0]]), Answers([], LOST), Answers([redis.ResponseError("ERR no file")])]
+    "said", [Replies([[0, 0]]), Replies([], LOST), Replies([redis.ResponseError("ERR no file")])]
 )
-def test_what_is_accepted_and_not_on_disk_is_named(appends: Appender, said: Answers) -> None:
+def test_what_is_accepted_and_not_on_disk_is_named(appends: Appender, said: Replies) -> None:
     wanted = AppendOptions(durable=True)
-    kept = Answers([[1, 0]])
-    failed, _ = play(appends.append_one(VERSIONED, wanted), kept, Answers([accepted(1)]), said)
+    kept = Replies([[1, 0]])
+    failed, _ = play(appends.append_one(VERSIONED, wanted), kept, Replies([accepted(1)]), said)
     assert isinstance(failed, NotDurable)
     assert failed.entries == ["1-1"]
     updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
     failed, _ = play(
-        appends.append_chunk(UpdateChunk(updates), 0, wanted), Answers([accepted(1, 2), FULL]), said
+        appends.append_chunk(UpdateChunk(updates), 0, wanted), Replies([accepted(1, 2), FULL]), said
     )
     assert isinstance(failed, PartlyAccepted)
     assert (failed.accepted, failed.refused) == (2, updates[1::2])
@@ -213,7 +214,7 @@ def test_what_was_accepted_before_the_connection_was_lost_is_not_taken_for_saved
     updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
     failed, _ = play(
         appends.append_chunk(UpdateChunk(updates), 0, AppendOptions(durable=True)),
-        Answers([accepted(1, 2, nudge=1)], LOST),
+        Replies([accepted(1, 2, nudge=1)], LOST),
     )
     assert isinstance(failed, PartlyAccepted)
     assert (failed.accepted, failed.uncertain) == (2, updates[1::2])
@@ -224,10 +225,10 @@ def test_what_was_accepted_before_the_connection_was_lost_is_not_taken_for_saved
 def test_whether_the_server_keeps_a_file_is_asked_before_anything_is_taken(
     appends: Appender,
 ) -> None:
-    without = Answers([redis.ResponseError("ERR WAITAOF cannot be used")])
+    without = Replies([redis.ResponseError("ERR WAITAOF cannot be used")])
     failed, _ = play(appends.ensure_durable(AppendOptions(durable=True)), without)
     assert isinstance(failed, ConfigurationError)
-    failed, _ = play(appends.ensure_durable(AppendOptions(durable=True)), Answers([], LOST))
+    failed, _ = play(appends.ensure_durable(AppendOptions(durable=True)), Replies([], LOST))
     assert type(failed) is Unavailable
     assert play(appends.ensure_durable(AppendOptions())) == (None, [])
 
@@ -236,13 +237,13 @@ STRANGE = redis.ResponseError("LAYOUT none")
 
 
 def test_a_shard_without_a_word_of_the_layout_gets_one_from_shard_0(appends: Appender) -> None:
-    agreed = Answers([True, b"2"])
+    agreed = Replies([True, b"2"])
     done, steps = play(
         appends.append_one(PLAIN, AppendOptions()),
-        Answers([STRANGE]),
+        Replies([STRANGE]),
         agreed,
-        Answers([True]),
-        Answers([accepted(1)]),
+        Replies([True]),
+        Replies([accepted(1)]),
     )
     assert done == "1-1"
     sent = asks(steps)
@@ -254,18 +255,18 @@ def test_a_shard_without_a_word_of_the_layout_gets_one_from_shard_0(appends: App
 @pytest.mark.parametrize(
     ("said", "error"),
     [
-        (Answers([None, b"4"]), ConfigurationError),
-        (Answers([None, b"2>4"]), Backpressure),
-        (Answers([redis.ResponseError("READONLY"), None]), Unavailable),
-        (Answers([], AWAY), Unavailable),
+        (Replies([None, b"4"]), ConfigurationError),
+        (Replies([None, b"2>4"]), Backpressure),
+        (Replies([redis.ResponseError("READONLY"), None]), Unavailable),
+        (Replies([], AWAY), Unavailable),
     ],
 )
 def test_where_shard_0_says_otherwise_or_nothing_the_update_is_certainly_refused(
-    appends: Appender, said: Answers, error: type[OrderworksError]
+    appends: Appender, said: Replies, error: type[OrderworksError]
 ) -> None:
     done, _steps = play(
         appends.append_chunk(UpdateChunk([VERSIONED], None), 1, AppendOptions()),
-        Answers([STRANGE]),
+        Replies([STRANGE]),
         said,
     )
     assert isinstance(done, PartlyAccepted)
@@ -274,12 +275,12 @@ def test_where_shard_0_says_otherwise_or_nothing_the_update_is_certainly_refused
 
 
 def test_a_shard_that_still_has_no_word_is_no_success(appends: Appender) -> None:
-    strange, agreed = Answers([STRANGE]), Answers([True, b"2"])
+    strange, agreed = Replies([STRANGE]), Replies([True, b"2"])
     done, _steps = play(
         appends.append_one(PLAIN, AppendOptions()),
         strange,
         agreed,
-        Answers([AWAY]),
-        Answers([STRANGE]),
+        Replies([AWAY]),
+        Replies([STRANGE]),
     )
     assert isinstance(done, Unavailable)
