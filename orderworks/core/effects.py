@@ -27,7 +27,7 @@ class Pause(NamedTuple):
 
 
 def growing_pauses(first: float, longest: float, timeout: float | None = None) -> Iterator[float]:
-    """Yield pauses in seconds that grow from `first` to `longest`, for `timeout` seconds or without end."""
+    """Yield pauses in seconds, growing from `first` to `longest`, until `timeout` seconds are over."""
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     pause = first
     while (remaining := deadline - time.monotonic()) > 0:
