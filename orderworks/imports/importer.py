@@ -26,8 +26,9 @@ from orderworks.imports import chunk_claims, kept_files, ledger, pending_writes
 from orderworks.imports.chunk_claims import ChunkWork
 from orderworks.imports.chunk_plan import ChunkLimits, FileChunk, plan_chunks
 from orderworks.imports.csv_records import splitter
+from orderworks.imports.manifest import Manifest
 from orderworks.imports.progress import ENDED, Summary, dry_run_summary, publish_progress
-from orderworks.imports.spool import Manifest, Spool
+from orderworks.imports.spool import Spool
 from orderworks.updates.stream import UpdateStream
 
 PLAN_SECONDS = 10

@@ -10,7 +10,7 @@ import msgspec
 
 from orderworks.core.keys import import_kept_file
 from orderworks.core.redis import Redis
-from orderworks.imports.spool import Manifest
+from orderworks.imports.manifest import Manifest
 
 KEPT_FOR = timedelta(hours=6)
 """For so long one may think about it. The spool keeps data for a day at the least."""

@@ -16,8 +16,8 @@ from orderworks.core.errors import ImportFailed, ImportNotFound
 from orderworks.core.schema import import_chunks, import_rejects, imports
 from orderworks.imports.chunk_claims import reopen_overtaken
 from orderworks.imports.chunk_plan import FileChunk
+from orderworks.imports.manifest import Manifest
 from orderworks.imports.progress import COUNTS, Summary
-from orderworks.imports.spool import Manifest
 
 ImportCursor = tuple[datetime, str]
 """The place of an import among all: `accepted_at` and id."""

@@ -7,7 +7,7 @@ import msgspec
 
 from orderworks.core.keys import import_progress
 from orderworks.core.redis import Redis, publish_if_newer, read_published
-from orderworks.imports.spool import Manifest
+from orderworks.imports.manifest import Manifest
 
 PROGRESS_TTL = int(timedelta(days=7).total_seconds())
 

@@ -26,9 +26,10 @@ from orderworks.imports.columns import (
     match_columns,
     require_columns,
 )
+from orderworks.imports.manifest import Manifest
 from orderworks.imports.progress import Summary, accepted_summary, publish_progress, read_progress
 from orderworks.imports.reject_sheet import line_column, unguard_formula
-from orderworks.imports.spool import Manifest, Spool
+from orderworks.imports.spool import Spool
 from producer.effects import pauses
 from producer.imports.deduplication import ContentClaim
 from producer.imports.job import ImportJob

@@ -13,8 +13,8 @@ import redis
 
 from orderworks.core.keys import import_content
 from orderworks.core.redis import Redis, redis_unavailable
+from orderworks.imports.manifest import Manifest
 from orderworks.imports.progress import PROGRESS_TTL, read_progress
-from orderworks.imports.spool import Manifest
 
 CLAIM_TTL = 10
 """Seconds that a claim holds while its import is being announced."""

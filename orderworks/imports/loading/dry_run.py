@@ -21,8 +21,9 @@ from orderworks.imports.loading.copy import as_array
 from orderworks.imports.loading.load_chunk import validate_chunk, write_valid_rows
 from orderworks.imports.loading.upsert import NOT_DATA, UPDATED_AT
 from orderworks.imports.loading.write_rows import TABLES, WriteResult
+from orderworks.imports.manifest import Manifest
 from orderworks.imports.progress import COUNTS
-from orderworks.imports.spool import Manifest, Spool
+from orderworks.imports.spool import Spool
 from orderworks.reports import impact
 
 MAX_SHOWN = 10

@@ -28,7 +28,8 @@ from orderworks.core.errors import (
 )
 from orderworks.core.settings import Settings
 from orderworks.imports import spool as spools
-from orderworks.imports.spool import Manifest, Spool
+from orderworks.imports.manifest import Manifest
+from orderworks.imports.spool import Spool
 from orderworks.maintenance.retention import PurgeResult, purge_expired
 from tests.support.processes import ROOT, eventually
 from tests.support.s3 import Bucket

@@ -16,8 +16,9 @@ from orderworks.core import keys
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import Queue
 from orderworks.core.settings import Settings
+from orderworks.imports.manifest import Manifest
 from orderworks.imports.progress import publish_progress
-from orderworks.imports.spool import Manifest, Spool
+from orderworks.imports.spool import Spool
 from orderworks.updates.stream import UpdateStream
 from producer import (
     Backpressure,
