@@ -1,10 +1,10 @@
 """The producer for asyncio: the same steps as the other one's, which never block the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from functools import partial
-from typing import Literal, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
 
 from orderworks.core.effects import run_async
 from orderworks.core.redis import make_async_redis
@@ -23,20 +23,16 @@ from producer.updates.chunking import aiter_chunks
 T = TypeVar("T")
 
 
-class ImportOptions(TypedDict, total=False):
-    """What `Producer.import_file` can be told of a file."""
+P = ParamSpec("P")
 
-    kind: str | None
-    mapping: Mapping[str, str] | None
-    delimiter: str | None
-    preset: str | None
-    strict: bool
-    max_rejects: int | None
-    create_customers: bool
-    parent: str | None
-    again: bool
-    dry_run: bool
-    keep: bool
+
+def _typed_as(
+    _model: Callable[Concatenate[Producer, P], T],
+) -> Callable[
+    [Callable[..., Awaitable[T]]], Callable[Concatenate["AsyncProducer", P], Awaitable[T]]
+]:
+    """Give a method the parameters of a method of `Producer`, for type checkers only."""
+    return lambda method: method
 
 
 class AsyncProducer:
@@ -138,9 +134,8 @@ class AsyncProducer:
                 accepted = await self._run(self._appender.append_chunk(chunk, accepted, wanted))
         return accepted
 
-    async def import_file(
-        self, source: ImportSource, **options: Unpack[ImportOptions]
-    ) -> ImportJob:
+    @_typed_as(Producer.import_file)
+    async def import_file(self, source: ImportSource, **options: Any) -> ImportJob:  # noqa: ANN401
         """Accept a file, in a thread; the job. As `Producer.import_file`, errors included.
 
         `await asyncio.to_thread(job.wait)` waits for it.

@@ -4,8 +4,6 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Literal, Self, TypeVar, overload
 
-import msgspec
-
 from orderworks.core.effects import run_sync
 from orderworks.core.redis import make_redis
 from orderworks.core.routing import TaskName
@@ -14,14 +12,9 @@ from orderworks.imports.spool import Spool
 from orderworks.updates.messages import OrderUpdate
 from producer.effects import NudgeEffect, ProducerEffect, ProducerSteps, Replies, RoundTrip
 from producer.imports.accept import accept_import, accept_kept_file
+from producer.imports.defaults import complete_options
 from producer.imports.job import ImportJob
-from producer.imports.options import (
-    Options,
-    refuse_unknown_parent,
-    require_kind,
-    with_parent_defaults,
-)
-from producer.imports.presets import Preset, read_preset
+from producer.imports.options import select_options
 from producer.imports.sources.open_source import ImportSource
 from producer.nudges import Nudges
 from producer.receipts import Receipt
@@ -216,24 +209,15 @@ class Producer:
             ConfigurationError: there is no such preset, or it is wrong.
             Unavailable: the spool or Redis did not answer. Nothing is imported.
         """
-        usual = self._preset_defaults(preset)
-        if parent is not None:
-            usual = self._parent_defaults(usual, parent, kind, mapping)
-        if strict or max_rejects is not None:
-            usual = msgspec.structs.replace(usual, strict=None, max_rejects=None)
-        options = Options(
-            kind=require_kind(kind or usual.kind or "orders"),
-            mapping={**usual.map, **(mapping or {})},
-            delimiter=usual.delimiter if delimiter is None else delimiter,
-            strict=strict or bool(usual.strict),
-            max_rejects=usual.max_rejects if max_rejects is None else max_rejects,
-            create_customers=create_customers or bool(usual.create_customers),
-            parent=parent,
-            again=again,
-            dry_run=dry_run,
-            keep=keep,
+        options = complete_options(select_options(locals()), self._settings, self._redis)
+        job = accept_import(
+            source,
+            options,
+            spool=Spool(self._settings.spool),
+            stream=self._redis,
+            settings=self._settings,
         )
-        return self._import(source, options)
+        return self._nudge(job)
 
     def import_tried(self, import_id: str, *, again: bool = False) -> ImportJob:
         """Import the file that a dry run has kept, as it was tried; the job, under the same id.
@@ -246,32 +230,6 @@ class Producer:
         """
         job = accept_kept_file(
             import_id, again=again, spool=Spool(self._settings.spool), stream=self._redis
-        )
-        return self._nudge(job)
-
-    def _preset_defaults(self, preset: str | None) -> Preset:
-        """What counts where the caller says nothing."""
-        return read_preset(self._settings.import_presets, preset) if preset else Preset()
-
-    def _parent_defaults(
-        self, usual: Preset, parent: str, kind: str | None, mapping: Mapping[str, str] | None
-    ) -> Preset:
-        """What counts for mended rejects where the caller and the preset say nothing: the parent."""
-        # The sheet has commas, or what a spreadsheet made of them, whatever the preset's files have.
-        usual = msgspec.structs.replace(usual, delimiter=None)
-        summary = ImportJob(parent, self._redis).progress()
-        if summary is None:
-            refuse_unknown_parent(parent, kind or usual.kind, mapping or usual.map or mapping)
-            return usual
-        return with_parent_defaults(usual, summary)
-
-    def _import(self, source: ImportSource, options: Options) -> ImportJob:
-        job = accept_import(
-            source,
-            options,
-            spool=Spool(self._settings.spool),
-            stream=self._redis,
-            settings=self._settings,
         )
         return self._nudge(job)
 

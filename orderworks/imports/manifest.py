@@ -8,14 +8,33 @@ from orderworks.imports.columns import ImportKind
 from orderworks.imports.file_format import FileFormat, FormatName
 
 
-class Manifest(msgspec.Struct, frozen=True):
-    """What a producer accepted.
+class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of an import that its workers follow: the caller states them, the manifest keeps them.
+
+    Attributes:
+        strict: all rows or none.
+        max_rejects: with more rejected rows than this, what is not loaded yet is not.
+        create_customers: customers that orders name and nobody knows are made.
+        parent: the import whose rejects this file brings, mended.
+        dry_run: say what would be, and change nothing.
+        keep: keep the file of the dry run, to be imported as it is.
+    """
+
+    strict: bool = False
+    max_rejects: int | None = None
+    create_customers: bool = False
+    parent: str | None = None
+    dry_run: bool = False
+    keep: bool = False
+
+
+class Manifest(LoadOptions, frozen=True):
+    """What a producer accepted. A manifest of an older producer lacks members that have defaults here.
 
     Attributes:
         source: the file's base name, for people.
         mapping: target column to source column, for every column that is used.
         format, delimiter, header: as in `Layout`.
-        strict, max_rejects, create_customers, parent, dry_run, keep: as in `Options`.
         data_start: the byte that the first record begins at.
         data_line: the physical line that it begins on.
         version: the version of rows that bring none is this plus their line.
@@ -33,14 +52,7 @@ class Manifest(msgspec.Struct, frozen=True):
     sha256: str
     version: int
     accepted_at: datetime
-    # What follows came later: a manifest of an older producer has the defaults.
     format: FormatName = "csv"
-    strict: bool = False
-    max_rejects: int | None = None
-    create_customers: bool = False
-    parent: str | None = None
-    dry_run: bool = False
-    keep: bool = False
 
     @property
     def file_format(self) -> FileFormat:

@@ -25,6 +25,7 @@ from orderworks_app.cli.options import AsJson
 from orderworks_app.operations.imports import FileKind, Format, Imports
 from orderworks_app.terminal import print_json, print_sentence
 from producer import ImportJob, Producer
+from producer.imports.options import select_options
 
 POLL_INTERVAL = 0.5
 """Seconds between two looks at the ledger."""
@@ -109,23 +110,12 @@ def import_file(  # noqa: PLR0913 - all that can be said of a file
     or an option cannot be accepted.
     """
     mapping = parse_mapping(map_) if map_ else None
+    options = msgspec.structs.asdict(select_options(locals()))
     if parent and not (kind and mapping):
         with Imports.from_environment() as known:
             known.republish_parent(parent)
     with Producer.from_settings() as producer:
-        job = producer.import_file(
-            _standard_input() if file == "-" else file,
-            kind=kind and kind.value,
-            mapping=mapping,
-            delimiter=delimiter,
-            preset=preset,
-            strict=strict,
-            max_rejects=max_rejects,
-            create_customers=create_customers,
-            parent=parent,
-            again=again,
-            dry_run=dry_run,
-        )
+        job = producer.import_file(_standard_input() if file == "-" else file, **options)
         if job.repeated and not as_json:
             print_sentence(
                 f"This content was imported before as {job.id}; --again imports it anew."

@@ -26,14 +26,14 @@ from orderworks.imports.columns import (
     match_columns,
     require_columns,
 )
-from orderworks.imports.manifest import Manifest
+from orderworks.imports.manifest import LoadOptions, Manifest
 from orderworks.imports.progress import Summary, accepted_summary, publish_progress, read_progress
 from orderworks.imports.reject_sheet import line_column, unguard_formula
 from orderworks.imports.spool import Spool
 from producer.effects import pauses
 from producer.imports.deduplication import ContentClaim
 from producer.imports.job import ImportJob
-from producer.imports.options import Options, check_options
+from producer.imports.options import ImportOptions, check_options
 from producer.imports.sources.csv_header import reject_unstorable_names
 from producer.imports.sources.limits import limits_of
 from producer.imports.sources.open_source import ImportSource, OpenSource, open_source
@@ -43,7 +43,7 @@ KEPT_FILE_WAIT = 1.0
 
 
 def accept_import(
-    source: ImportSource, options: Options, *, spool: Spool, stream: Redis, settings: Settings
+    source: ImportSource, options: ImportOptions, *, spool: Spool, stream: Redis, settings: Settings
 ) -> "ImportJob":
     """Put a file into the spool, complete and checked; its import.
 
@@ -62,7 +62,7 @@ def accept_import(
     try:
         accepted = AcceptedImport(import_id, options, mapping, _server_time(stream))
         manifest = make_manifest(accepted, opened, uploaded)
-        first = _publish_manifest(manifest, options, spool, stream)
+        first = _publish_manifest(manifest, again=options.again, spool=spool, stream=stream)
     except BaseException:
         with suppress(OrderworksError):
             # First: a manifest without data would be an import that can only fail.
@@ -90,7 +90,7 @@ def accept_kept_file(import_id: str, *, again: bool, spool: Spool, stream: Redis
     manifest = msgspec.structs.replace(
         kept, dry_run=False, keep=False, accepted_at=now, version=version_at(now)
     )
-    first = _publish_manifest(manifest, Options(again=again), spool, stream)
+    first = _publish_manifest(manifest, again=again, spool=spool, stream=stream)
     if first:
         return ImportJob(first, stream, repeated=True)
     with suppress(redis.RedisError):
@@ -123,24 +123,24 @@ class AcceptedImport(NamedTuple):
     """What is decided about an import when it is accepted."""
 
     id: str
-    options: Options
+    options: ImportOptions
     mapping: dict[str, str]
     accepted_at: datetime
 
 
-def matched_columns(opened: OpenSource, options: Options) -> dict[str, str]:
+def matched_columns(opened: OpenSource, options: ImportOptions) -> dict[str, str]:
     """Target to source column, with the columns that only some imports have.
 
     Raises:
         InvalidFile: a needed or mapped column is missing.
     """
-    mapping = dict(options.mapping)
+    mapping = dict(options.resolved_mapping)
     extras: dict[str, str] = {}
     if options.create_customers:
         extras |= _name_column(opened, mapping.pop(CUSTOMER_NAME, None))
     if options.parent is not None:
         extras[PARENT_LINE] = line_column(opened.name, opened.header)
-    return match_columns(opened.name, options.kind, opened.header, mapping) | extras
+    return match_columns(opened.name, options.resolved_kind, opened.header, mapping) | extras
 
 
 def _name_column(opened: OpenSource, mapped: str | None) -> dict[str, str]:
@@ -160,7 +160,7 @@ def make_manifest(
     options = accepted.options
     return Manifest(
         id=accepted.id,
-        kind=options.kind,
+        kind=options.resolved_kind,
         source=opened.name,
         mapping=accepted.mapping,
         format=opened.format,
@@ -172,17 +172,12 @@ def make_manifest(
         sha256=sha256,
         version=version_at(accepted.accepted_at),
         accepted_at=accepted.accepted_at,
-        strict=options.strict,
-        max_rejects=options.max_rejects,
-        create_customers=options.create_customers,
-        parent=options.parent,
-        dry_run=options.dry_run,
-        keep=options.keep,
+        **{name: getattr(options, name) for name in LoadOptions.__struct_fields__},
     )
 
 
 @contextmanager
-def _open(source: ImportSource, options: Options, settings: Settings) -> Iterator[OpenSource]:
+def _open(source: ImportSource, options: ImportOptions, settings: Settings) -> Iterator[OpenSource]:
     """The source as `open_source` gives it; of mended rejects, with the columns' first names.
 
     The header of JSON Lines also has the keys that may come later than in the first records.
@@ -193,7 +188,7 @@ def _open(source: ImportSource, options: Options, settings: Settings) -> Iterato
             header = _original_columns(opened)
         if opened.format == "jsonl":
             # Now, while the header is what the file has: that is what the error lists.
-            require_columns(opened.name, options.kind, header, options.mapping)
+            require_columns(opened.name, options.resolved_kind, header, options.resolved_mapping)
             header = tuple(dict.fromkeys([*header, *_optional_keys(options)]))
             reject_unstorable_names(opened.name, header)
         yield opened._replace(header=header)
@@ -215,16 +210,16 @@ def _original_columns(opened: OpenSource) -> tuple[str, ...]:
     return names
 
 
-def _optional_keys(options: Options) -> list[str]:
+def _optional_keys(options: ImportOptions) -> list[str]:
     """The keys of JSON Lines that no record has to have."""
-    targets = [column.name for column in COLUMNS[options.kind] if not column.required]
+    targets = [column.name for column in COLUMNS[options.resolved_kind] if not column.required]
     if options.create_customers:
         targets.append(CUSTOMER_NAME)
-    return [options.mapping.get(target, target) for target in targets]
+    return [options.resolved_mapping.get(target, target) for target in targets]
 
 
 def _publish_manifest(
-    manifest: Manifest, options: Options, spool: Spool, stream: Redis
+    manifest: Manifest, *, again: bool, spool: Spool, stream: Redis
 ) -> str | None:
     """Make the import known to the workers, unless another one brought its content: that one's id.
 
@@ -233,23 +228,15 @@ def _publish_manifest(
     """
     content = ContentClaim(stream, manifest)
     try:
-        first = _claim(content, options)
+        if again and not manifest.dry_run:
+            content.take_over()
+        first = None if again or manifest.dry_run else content.claim()
         if first is None:
             spool.write_manifest(manifest)
     except BaseException:
         content.release()
         raise
     return first
-
-
-def _claim(content: ContentClaim, options: Options) -> str | None:
-    """The import that brought the content before, if that is to be asked."""
-    if options.dry_run:
-        return None
-    if options.again:
-        content.take_over()
-        return None
-    return content.claim()
 
 
 def _new_id(now: datetime) -> str:

@@ -1,51 +1,75 @@
-"""What an import is asked to do: completed by presets and parents, and refused where it contradicts."""
+"""The options of an import: one struct, from the caller to the manifest, and what is wrong with it."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, get_args
+from typing import Any, get_args
 
 import msgspec
 
 from orderworks.core.errors import InvalidInput
-from orderworks.imports.columns import CUSTOMER_NAME, PARENT_LINE, ImportKind
-from orderworks.imports.progress import Summary
-from producer.imports.presets import Preset
+from orderworks.imports.columns import ImportKind
+from orderworks.imports.manifest import LoadOptions
 
 REJECTS_BOUND = 2**63
-"""What the ledger cannot count up to."""
+"""First number that a column of the ledger cannot hold."""
 
 
-class Options(NamedTuple):
-    """How a file is to be imported.
+class ImportOptions(LoadOptions, frozen=True):
+    """How a file is to be imported. The names and defaults are those of `Producer.import_file`.
+
+    A field that has its default was not stated: `producer/imports/defaults.py` completes it. The fields
+    of `LoadOptions` go into the manifest as they are.
 
     Attributes:
+        kind: what the rows are; None: orders, unless a preset or the parent says otherwise.
         mapping: names of the file's columns by names of the table's.
-        delimiter: one ASCII character; None finds out.
-        strict: all rows or none.
-        max_rejects: with more rejected rows than this, what is not loaded yet is not.
-        create_customers: customers that orders name and nobody knows are made.
-        parent: the import whose rejects this file brings, mended.
-        again: import it although the same content was imported before.
-        dry_run: say what would be, and change nothing.
-        keep: keep the file of the dry run, to be imported as it is.
+        delimiter: one ASCII character; None detects it.
+        preset: name of the preset whose values count where none is stated.
+        again: import the file although the same content was imported before.
     """
 
-    kind: ImportKind = "orders"
-    mapping: Mapping[str, str] = {}
+    kind: ImportKind | None = None
+    mapping: Mapping[str, str] | None = None
     delimiter: str | None = None
-    strict: bool = False
-    max_rejects: int | None = None
-    create_customers: bool = False
-    parent: str | None = None
+    preset: str | None = None
     again: bool = False
-    dry_run: bool = False
-    keep: bool = False
+
+    @property
+    def resolved_kind(self) -> ImportKind:
+        """The kind; orders where none is stated."""
+        return self.kind or "orders"
+
+    @property
+    def resolved_mapping(self) -> Mapping[str, str]:
+        """The mapping; empty where none is stated."""
+        return self.mapping or {}
+
+
+UNSTATED = ImportOptions()
+"""Options of which the caller stated none."""
+
+
+def select_options(arguments: Mapping[str, Any]) -> ImportOptions:
+    """Return the options among a function's arguments: those that have the name of a field.
+
+    Raises:
+        InvalidInput: there is no such kind.
+    """
+    options = {name: arguments[name] for name in UNSTATED.__struct_fields__ if name in arguments}
+    kind = options.pop("kind", None)
+    return ImportOptions(**options, kind=require_kind(kind) if kind else None)
+
+
+def stated_values(options: ImportOptions) -> dict[str, Any]:
+    """The fields that do not have their default."""
+    values = msgspec.structs.asdict(options)
+    return {name: value for name, value in values.items() if value != getattr(UNSTATED, name)}
 
 
 def require_kind(kind: str) -> ImportKind:
-    """The kind, if there is such a one.
+    """Return the kind, if it exists.
 
     Raises:
-        InvalidInput: there is not.
+        InvalidInput: it does not.
     """
     kinds: tuple[ImportKind, ...] = get_args(ImportKind)
     for known in kinds:
@@ -54,9 +78,9 @@ def require_kind(kind: str) -> ImportKind:
     raise InvalidInput(f"'{kind}' is nothing to import: there are {' and '.join(kinds)}")
 
 
-def check_options(options: Options) -> None:
+def check_options(options: ImportOptions) -> None:
     """Raise InvalidInput where two options contradict each other, or one makes no sense."""
-    require_kind(options.kind)
+    require_kind(options.resolved_kind)
     limit = options.max_rejects
     if limit is not None and not 0 <= limit < REJECTS_BOUND:
         raise InvalidInput(f"max_rejects: {limit} is not from 0 to 2^63 - 1")
@@ -70,7 +94,7 @@ def check_options(options: Options) -> None:
             options.strict and limit is not None
         ),
         "create_customers: only orders name customers that could be made": (
-            options.create_customers and options.kind != "orders"
+            options.create_customers and options.resolved_kind != "orders"
         ),
         "parent and dry_run: whether mended rows are good is seen when they are imported": (
             options.parent is not None and options.dry_run
@@ -79,24 +103,3 @@ def check_options(options: Options) -> None:
     for sentence, holds in contradictions.items():
         if holds:
             raise InvalidInput(sentence)
-
-
-def with_parent_defaults(preset: Preset, parent: Summary) -> Preset:
-    """The preset for mended rejects of an import: where it says nothing, what was true of its file."""
-    made = parent.get("create_customers", CUSTOMER_NAME in parent["mapping"])
-    mapping = {name: source for name, source in parent["mapping"].items() if name != PARENT_LINE}
-    return msgspec.structs.replace(
-        preset,
-        kind=preset.kind or require_kind(parent["kind"]),
-        map={**mapping, **preset.map},
-        create_customers=made if preset.create_customers is None else preset.create_customers,
-    )
-
-
-def refuse_unknown_parent(parent: str, kind: str | None, mapping: Mapping[str, str] | None) -> None:
-    """Raise InvalidInput if nothing tells how mended rejects of a forgotten import are to be read."""
-    if kind is None or mapping is None:
-        raise InvalidInput(
-            f"parent: how import {parent} was read is not known here any more; give its kind and "
-            "its mapping ({} if it had none)"
-        )

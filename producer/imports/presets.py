@@ -18,22 +18,22 @@ from typing import Any
 import msgspec
 
 from orderworks.core.errors import ConfigurationError
-from orderworks.imports.columns import ImportKind
+from producer.imports.options import ImportOptions
+
+OF_ONE_FILE = {"preset", "parent", "again", "dry_run", "keep"}
+"""Options that no preset has: they are not the same for all files of a source."""
+
+FIELDS = {
+    # TOML has the table [NAME.map] for it.
+    "map" if field.name == "mapping" else field.name: field
+    for field in msgspec.structs.fields(ImportOptions)
+    if field.name not in OF_ONE_FILE
+}
+"""The fields of `ImportOptions` by the keys of a preset."""
 
 
-class Preset(msgspec.Struct, frozen=True):
-    """What a table of the file says; None where it says nothing. The names are those of `Options`."""
-
-    kind: ImportKind | None = None
-    map: dict[str, str] = {}
-    delimiter: str | None = None
-    create_customers: bool | None = None
-    strict: bool | None = None
-    max_rejects: int | None = None
-
-
-def read_preset(file: Path, name: str) -> Preset:
-    """The preset of that name.
+def read_preset(file: Path, name: str) -> dict[str, Any]:
+    """Values of fields of `ImportOptions`: those that the preset of that name has.
 
     Raises:
         ConfigurationError: the file cannot be read, or has no such table, or the table has a key that
@@ -45,10 +45,8 @@ def read_preset(file: Path, name: str) -> Preset:
         raise ConfigurationError(f"{file}: has no preset '{name}'; its presets: {known}")
     if not isinstance(tables[name], dict):
         raise ConfigurationError(f"{file}: {name} is no table: a preset begins with [{name}]")
-    values: dict[str, Any] = {
-        key: _checked(f"{file}: [{name}]", key, each) for key, each in tables[name].items()
-    }
-    return Preset(**values)
+    values = tables[name].items()
+    return dict(_option(f"{file}: [{name}]", key, value) for key, value in values)
 
 
 def _tables(file: Path) -> dict[str, Any]:
@@ -62,11 +60,11 @@ def _tables(file: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{file}: is not TOML: {error}") from None
 
 
-def _checked(table: str, key: str, value: object) -> Any:  # noqa: ANN401 - of the type of the field
-    fields = {field.name: field.type for field in msgspec.structs.fields(Preset)}
-    if key not in fields:
-        raise ConfigurationError(f"{table} has no key '{key}'; there are {', '.join(fields)}")
+def _option(table: str, key: str, value: object) -> tuple[str, Any]:
+    """The field that the key stands for, and its value, of the field's type."""
+    if key not in FIELDS:
+        raise ConfigurationError(f"{table} has no key '{key}'; there are {', '.join(FIELDS)}")
     try:
-        return msgspec.convert(value, fields[key])
+        return FIELDS[key].name, msgspec.convert(value, FIELDS[key].type)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{table} {key}: {error}") from None

@@ -1,5 +1,6 @@
 """Files that are handed over, read as they come into the spool; and those that a dry run has kept."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -19,6 +20,7 @@ from orderworks_app.gateway.routes.imports import ID, ImportIdPath, StateDep
 from orderworks_app.gateway.transfers.uploads import Upload
 from orderworks_app.operations.imports import FileKind
 from producer import ImportJob
+from producer.imports.options import select_options
 from producer.imports.presets import read_preset
 
 router = APIRouter(prefix="/v1", tags=["imports"])
@@ -75,6 +77,47 @@ def mapping_of(
     return mapping or None
 
 
+@dataclass(frozen=True)
+class ImportQuery:
+    """The options of an import as parameters of a query; the names are those of `ImportOptions`."""
+
+    mapping: Annotated[dict[str, str] | None, Depends(mapping_of)]
+    kind: Annotated[
+        FileKind | None,
+        Query(description="What it holds: orders, unless preset or parent say else."),
+    ] = None
+    delimiter: Annotated[
+        str | None,
+        Query(
+            pattern="^[\\x01-\\x7f]$",
+            description="What parts the fields of CSV; found out if not given.",
+        ),
+    ] = None
+    preset: Annotated[
+        str | None, Query(description="A preset of the gateway's file IMPORT_PRESETS.")
+    ] = None
+    strict: Annotated[bool, Query(description="Import all rows, or none.")] = False
+    max_rejects: Annotated[
+        int | None, Query(ge=0, lt=2**63, description="Stop when more rows than this are rejected.")
+    ] = None
+    create_customers: Annotated[
+        bool, Query(description="Make customers that orders name and nobody knows.")
+    ] = False
+    parent: Annotated[
+        str | None,
+        Query(pattern=ID, description="The import whose rejects this file brings, mended."),
+    ] = None
+    again: Annotated[bool, Query(description="Although the same content was imported before.")] = (
+        False
+    )
+    dry_run: Annotated[
+        bool, Query(description="Change nothing: its events end with what would be.")
+    ] = False
+    keep: Annotated[
+        bool, Query(description="Keep the file of a dry run for six hours, to be imported.")
+    ] = False
+
+
 @router.post(
     "/imports",
     operation_id="import_file",
@@ -85,74 +128,28 @@ def mapping_of(
         202, "It is accepted; `Location` is where to follow it.", Accepted, RECEIPT
     ),
 )
-async def import_file(  # noqa: PLR0913, PLR0917 - all that can be said of a file
+async def import_file(
     request: Request,
     state: StateDep,
-    mapping: Annotated[dict[str, str] | None, Depends(mapping_of)],
+    query: Annotated[ImportQuery, Depends()],
     filename: Annotated[
         str,
         Query(min_length=1, max_length=255, pattern=NO_NUL, description="Its name, for people."),
     ] = "upload",
-    kind: Annotated[
-        FileKind | None,
-        Query(description="What it holds: orders, unless preset or parent say else."),
-    ] = None,
-    delimiter: Annotated[
-        str | None,
-        Query(
-            pattern="^[\\x01-\\x7f]$",
-            description="What parts the fields of CSV; found out if not given.",
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None, Query(description="A preset of the gateway's file IMPORT_PRESETS.")
-    ] = None,
-    strict: Annotated[bool, Query(description="Import all rows, or none.")] = False,  # noqa: FBT002
-    max_rejects: Annotated[
-        int | None, Query(ge=0, lt=2**63, description="Stop when more rows than this are rejected.")
-    ] = None,
-    create_customers: Annotated[  # noqa: FBT002
-        bool, Query(description="Make customers that orders name and nobody knows.")
-    ] = False,
-    parent: Annotated[
-        str | None,
-        Query(pattern=ID, description="The import whose rejects this file brings, mended."),
-    ] = None,
-    again: Annotated[  # noqa: FBT002
-        bool, Query(description="Although the same content was imported before.")
-    ] = False,
-    dry_run: Annotated[  # noqa: FBT002
-        bool, Query(description="Change nothing: its events end with what would be.")
-    ] = False,
-    keep: Annotated[  # noqa: FBT002
-        bool, Query(description="Keep the file of a dry run for six hours, to be imported.")
-    ] = False,
 ) -> Response:
     """Hand over a file, which is read as it comes: the workers load it in bulk.
 
     Orders need the columns id, customer_id and total; customers id and name.
     """
-    if preset is not None:
-        await state.in_thread(_check_preset, state.settings, preset)
-    if parent and not (kind and mapping):
-        await state.in_thread(state.blocking.imports.republish_parent, parent)
+    options = select_options(vars(query))
+    if options.preset is not None:
+        await state.in_thread(_check_preset, state.settings, options.preset)
+    if options.parent and not (options.kind and options.mapping):
+        await state.in_thread(state.blocking.imports.republish_parent, options.parent)
     body = RequestBody(request, state.settings.import_max_bytes)
 
     async def hand_over() -> Response:
-        job = await state.uploads.accept(
-            Upload(body, filename),
-            kind=kind and kind.value,
-            mapping=mapping,
-            delimiter=delimiter,
-            preset=preset,
-            strict=strict,
-            max_rejects=max_rejects,
-            create_customers=create_customers,
-            parent=parent,
-            again=again,
-            dry_run=dry_run,
-            keep=keep,
-        )
+        job = await state.uploads.accept(Upload(body, filename), options)
         return _receipt(job)
 
     return await run_once(request, state, body, hand_over)

@@ -1,12 +1,13 @@
 """Files that come as the body of a request, handed on as they come: never on disk or in memory here."""
 
 import asyncio
-from typing import Unpack
+
+import msgspec
 
 from orderworks_app.gateway.http.problems import ProblemKind, retry_later
 from orderworks_app.gateway.http.request_body import RequestBody
 from producer import AsyncProducer, ImportJob
-from producer.async_client import ImportOptions
+from producer.imports.options import ImportOptions
 
 MAX_UPLOADS = 4
 """Uploads that a process takes at a time. Each has a thread of the event loop's own few, which have to
@@ -64,7 +65,7 @@ class Uploads:
         self._producer = producer
         self._under_way = 0
 
-    async def accept(self, upload: Upload, **options: Unpack[ImportOptions]) -> ImportJob:
+    async def accept(self, upload: Upload, options: ImportOptions) -> ImportJob:
         """Import a file while it comes. Of one that does not come whole nothing is left.
 
         Raises:
@@ -77,7 +78,7 @@ class Uploads:
             )
         self._under_way += 1
         try:
-            return await self._producer.import_file(upload, **options)
+            return await self._producer.import_file(upload, **msgspec.structs.asdict(options))
         except Exception:
             # The spool's client may have made another error of it.
             if upload.failure:

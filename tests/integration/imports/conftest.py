@@ -15,7 +15,7 @@ from orderworks.imports.importer import Importer
 from orderworks.imports.progress import COUNTS, Summary
 from orderworks.imports.spool import Spool
 from producer.imports.accept import accept_import
-from producer.imports.options import Options
+from producer.imports.options import ImportOptions
 from producer.imports.sources.open_source import ImportSource
 
 Accept = Callable[..., str]
@@ -36,10 +36,10 @@ def accept(importer: Importer) -> Accept:
     def run(
         source: ImportSource,
         kind: ImportKind = "orders",
-        **options: Any,  # noqa: ANN401 - those of `Options`
+        **options: Any,  # noqa: ANN401 - those of `ImportOptions`
     ) -> str:
         # Tests import the same content twice on purpose.
-        asked = Options(**{"kind": kind, "again": True, **options})
+        asked = ImportOptions(**{"kind": kind, "again": True, **options})
         job = accept_import(
             source,
             asked,

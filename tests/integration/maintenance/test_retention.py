@@ -16,7 +16,7 @@ from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks.maintenance.retention import PurgeResult, purge_expired
 from producer.imports.accept import accept_import
-from producer.imports.options import Options
+from producer.imports.options import ImportOptions
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 
@@ -31,7 +31,7 @@ def accept(importer: Importer) -> str:
     """An accepted import of one customer."""
     job = accept_import(
         b"id,name\n1,Ada\n",
-        Options(kind="customers", again=True),
+        ImportOptions(kind="customers", again=True),
         spool=importer.spool,
         stream=importer.stream,
         settings=importer.settings,

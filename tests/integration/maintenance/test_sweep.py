@@ -19,7 +19,7 @@ from orderworks.maintenance.sweep import LostWork, find_lost_work
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from producer.imports.accept import accept_import
-from producer.imports.options import Options
+from producer.imports.options import ImportOptions
 
 NOTHING = LostWork([], [], [])
 CUSTOMERS = b"id,name\n1,Ada\n2,Bob\n"
@@ -49,7 +49,7 @@ def accept_customers(importer: Importer) -> str:
     """Accept a file as a producer does; its id."""
     job = accept_import(
         CUSTOMERS,
-        Options(kind="customers", again=True),
+        ImportOptions(kind="customers", again=True),
         spool=importer.spool,
         stream=importer.stream,
         settings=importer.settings,

@@ -33,7 +33,7 @@ from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.observability.metrics import DOCUMENTED, Metrics
 from producer.imports.accept import accept_import
-from producer.imports.options import Options
+from producer.imports.options import ImportOptions
 from tests.integration.conftest import OrderRows
 from worker.beat.entries import PlannedEntry, pause, register
 from worker.beat.slots import record_success
@@ -172,7 +172,7 @@ def test_imports_are_told_by_status_and_their_rows_by_outcome(
     for content in (b"id,name\n1,Ada\n2,Bob\nx,Eve\n", b"id,name\n3,Cid\n"):
         job = accept_import(
             content,
-            Options(kind="customers"),
+            ImportOptions(kind="customers"),
             spool=importer.spool,
             stream=stream,
             settings=settings,

@@ -34,7 +34,7 @@ from producer import (
 )
 from producer.imports import deduplication
 from producer.imports.accept import accept_import
-from producer.imports.options import Options
+from producer.imports.options import ImportOptions
 from producer.imports.sources.jsonl_header import HEADER_SCAN_BYTES
 
 
@@ -373,7 +373,7 @@ def test_whatever_ends_the_acceptance_leaves_neither_data_nor_claim(
             super().write_manifest(manifest)
             raise MemoryError
 
-    content = Options("customers")
+    content = ImportOptions(kind="customers")
     broken = Broken(settings.spool)
     with pytest.raises(MemoryError):
         accept_import(CUSTOMERS, content, spool=broken, stream=stream, settings=settings)
