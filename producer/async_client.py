@@ -1,7 +1,7 @@
 """The producer for asyncio: the same steps as the other one's, which never block the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from functools import partial
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
@@ -29,7 +29,8 @@ P = ParamSpec("P")
 def _typed_as(
     _model: Callable[Concatenate[Producer, P], T],
 ) -> Callable[
-    [Callable[..., Awaitable[T]]], Callable[Concatenate["AsyncProducer", P], Awaitable[T]]
+    [Callable[..., Coroutine[Any, Any, T]]],
+    Callable[Concatenate["AsyncProducer", P], Coroutine[Any, Any, T]],
 ]:
     """Give a method the parameters of a method of `Producer`, for type checkers only."""
     return lambda method: method
