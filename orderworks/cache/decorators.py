@@ -15,7 +15,7 @@ With Redis away, reads go on from the database.
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
 
@@ -29,31 +29,13 @@ from orderworks.cache.single_flight import CacheKey, SingleFlight
 from orderworks.cache.stats import CacheStats
 from orderworks.core import keys as names
 from orderworks.core.effects import run_async, run_sync
-from orderworks.core.redis import Redis, make_async_redis, make_redis
+from orderworks.core.redis import make_async_redis, make_redis
 from orderworks.core.settings import MAX_LIFETIME, Settings
-
-UNLINK_BATCH = 1000
-"""Keys in one UNLINK; the server answers others between two of them."""
 
 NAME = re.compile(r"[\w.<>-]+")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def invalidate(client: Redis, customer_ids: Collection[int]) -> None:
-    """Make every cached read of these customers, and all shared ones, disappear. After the commit.
-
-    Raises:
-        redis.RedisError: some may still be there.
-    """
-    if not customer_ids:
-        return
-    keys = [*names.customer_caches(customer_ids), names.shared_cache()]
-    with client.pipeline(transaction=False) as pipeline:
-        for start in range(0, len(keys), UNLINK_BATCH):
-            pipeline.unlink(*keys[start : start + UNLINK_BATCH])
-        pipeline.execute()
 
 
 class Decorator(Protocol):

@@ -16,9 +16,11 @@ import msgspec
 import redis
 import sqlalchemy as sa
 
-from orderworks.cache.decorators import invalidate
 from orderworks.core import keys
 from orderworks.core.redis import Redis
+
+UNLINK_BATCH = 1000
+"""Keys in one UNLINK; the server answers others between two of them."""
 
 MAX_KEPT_DELAYS = 1000
 """Delays of each path that are kept: the newest."""
@@ -41,6 +43,21 @@ class Delays(msgspec.Struct, frozen=True):
     p50: float
     p99: float
     longest: float
+
+
+def invalidate(client: Redis, customer_ids: Collection[int]) -> None:
+    """Make every cached read of these customers, and all shared ones, disappear. After the commit.
+
+    Raises:
+        redis.RedisError: some may still be there.
+    """
+    if not customer_ids:
+        return
+    hashes = [*keys.customer_caches(customer_ids), keys.shared_cache()]
+    with client.pipeline(transaction=False) as pipeline:
+        for start in range(0, len(hashes), UNLINK_BATCH):
+            pipeline.unlink(*hashes[start : start + UNLINK_BATCH])
+        pipeline.execute()
 
 
 def invalidate_and_record(client: Redis, customer_ids: Collection[int]) -> None:
