@@ -1,7 +1,9 @@
-"""How long cached reads outlived the change that made them old: the last delays, as they were measured.
+"""Invalidation of cached reads, and its latency: the time from a change to the removal of the reads.
 
-Workers make reads disappear right after their commit; that delay begins with the commit. For whoever
-else writes, the fold of the change log does; that delay begins with the statement that wrote.
+A worker invalidates right after its commit; its latency starts at the commit. What other writers change
+is invalidated by the fold of the change log; that latency starts at the statement that wrote.
+
+Nothing here needs SQLAlchemy, which an application that only reads and invalidates may lack.
 """
 
 import random
@@ -9,28 +11,26 @@ import statistics
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from datetime import datetime
 from enum import StrEnum
 
 import msgspec
 import redis
-import sqlalchemy as sa
 
 from orderworks.core import keys
 from orderworks.core.redis import Redis
 
 UNLINK_BATCH = 1000
-"""Keys in one UNLINK; the server answers others between two of them."""
+"""Keys in one UNLINK; the server answers other clients between two of them."""
 
 MAX_KEPT_DELAYS = 1000
-"""Delays of each path that are kept: the newest."""
+"""Delays kept for each path: the newest."""
 
 MAX_DELAYS_PER_PASS = 100
-"""Customers of one pass whose delays are noted at the most, so that one pass is not all there is."""
+"""Delays recorded of one pass, so that a single large pass does not displace all others."""
 
 
 class Path(StrEnum):
-    """Who made the reads disappear."""
+    """The process that invalidated: a worker after its own commit, or the fold of the change log."""
 
     WORKER = "worker"
     LOG = "log"
@@ -46,10 +46,10 @@ class Delays(msgspec.Struct, frozen=True):
 
 
 def invalidate(client: Redis, customer_ids: Collection[int]) -> None:
-    """Make every cached read of these customers, and all shared ones, disappear. After the commit.
+    """Invalidate every cached read of these customers and all shared reads. Call it after the commit.
 
     Raises:
-        redis.RedisError: some may still be there.
+        redis.RedisError: some reads may still be cached.
     """
     if not customer_ids:
         return
@@ -61,49 +61,41 @@ def invalidate(client: Redis, customer_ids: Collection[int]) -> None:
 
 
 def invalidate_and_record(client: Redis, customer_ids: Collection[int]) -> None:
-    """What a worker does right after its commit; notes how long it took, if there was anything to do.
+    """Invalidate as a worker does right after its commit, and record the delay unless there are no ids.
 
     Raises:
-        redis.RedisError: some reads may still be there.
+        redis.RedisError: some reads may still be cached.
     """
     if not customer_ids:
         return
-    began = time.perf_counter()
+    started = time.perf_counter()
     invalidate(client, customer_ids)
-    record(client, Path.WORKER, [time.perf_counter() - began])
-
-
-def seconds_since(connection: sa.Connection, moments: Sequence[datetime]) -> list[float]:
-    """Seconds from each moment to now, by the database's clock."""
-    if not moments:
-        return []
-    now: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
-    return [(now - each).total_seconds() for each in moments]
+    record(client, Path.WORKER, [time.perf_counter() - started])
 
 
 def record(client: Redis, path: Path, seconds: Collection[float]) -> None:
-    """Keep these delays, a sample if they are many; none while the cache is away."""
+    """Store these delays, a random sample if there are many; nothing if the cache is unavailable."""
     if not seconds:
         return
-    some = random.sample([*seconds], min(MAX_DELAYS_PER_PASS, len(seconds)))
+    sample = random.sample([*seconds], min(MAX_DELAYS_PER_PASS, len(seconds)))
     key = keys.invalidation_delays(path)
     with suppress(redis.RedisError), client.pipeline(transaction=False) as pipeline:
-        pipeline.lpush(key, *(f"{each:.6f}" for each in some))
+        pipeline.lpush(key, *(f"{each:.6f}" for each in sample))
         pipeline.ltrim(key, 0, MAX_KEPT_DELAYS - 1)
         pipeline.execute()
 
 
 def read_delays(client: Redis) -> dict[Path, Delays]:
-    """The last delays of each path that had some.
+    """Return the last delays of each path that has any.
 
     Raises:
-        redis.RedisError: the cache is away.
+        redis.RedisError: the cache is unavailable.
     """
-    lists = {path: client.lrange(keys.invalidation_delays(path), 0, -1) for path in Path}
-    return {path: _summary([*map(float, noted)]) for path, noted in lists.items() if noted}
+    stored = {path: client.lrange(keys.invalidation_delays(path), 0, -1) for path in Path}
+    return {path: _summary([*map(float, delays)]) for path, delays in stored.items() if delays}
 
 
 def _summary(seconds: Sequence[float]) -> Delays:
-    # Of a single delay there are no quantiles: it is all of them.
+    # Quantiles need two values at least: each value is given twice, which changes none of them.
     hundredths = statistics.quantiles([*seconds, *seconds], n=100, method="inclusive")
     return Delays(len(seconds), hundredths[49], hundredths[98], max(seconds))

@@ -4,7 +4,7 @@ It costs in proportion to what changed, not to what there is.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -87,9 +87,17 @@ def _next_pass(
         if not wait_for_lock(connection, Lock.FOLD, FOLD_LOCK_WAIT):
             return None
         step = _fold(connection, invalidate, depth, is_first=is_first)
-        stale = invalidation.seconds_since(connection, step.fold_pass.stale_since)
+        stale = _seconds_since(connection, step.fold_pass.stale_since)
     invalidation.record(client, invalidation.Path.LOG, stale)
     return step
+
+
+def _seconds_since(connection: sa.Connection, moments: Sequence[datetime]) -> list[float]:
+    """Return the seconds from each moment to now, by the database's clock."""
+    if not moments:
+        return []
+    now: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    return [(now - each).total_seconds() for each in moments]
 
 
 def _fold(
