@@ -1,4 +1,4 @@
-"""The cache's server as one process sees it: asked in steps, left alone for a while if it is away."""
+"""Commands to the cache's Redis server, as steps; none for a while after it did not reply."""
 
 import logging
 import time
@@ -11,27 +11,27 @@ import redis
 from orderworks.cache.effects import CacheSteps, RedisCommand
 
 AVOID_SECONDS = 1.0
-"""Seconds for which a server that did not answer is not asked: not every read waits for it in vain."""
+"""Seconds without commands after the server did not reply: so not every read waits for a timeout."""
 
 log = logging.getLogger(__name__)
 
 
 class Script:
-    """A server-side script, known to the server by the digest of its text."""
+    """A server-side script, which the server identifies by the digest of its text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.digest = sha1(text.encode()).hexdigest()  # noqa: S324 - so does the server name it
+        self.digest = sha1(text.encode()).hexdigest()  # noqa: S324 - the server's name of a script
 
 
 class CacheBackend:
-    """Whether the server is worth asking. Threads and event loops share it."""
+    """Sends commands unless the server failed just now. Threads and event loops share it."""
 
     def __init__(self) -> None:
         self._avoided_until = 0.0
 
-    def execute(self, *command: Any) -> CacheSteps[Any]:  # noqa: ANN401 - whatever commands take
-        """The answer; None if there is none, because the server is away or refuses."""
+    def execute(self, *command: Any) -> CacheSteps[Any]:  # noqa: ANN401 - any type that commands take
+        """Return the reply; None if the server is unavailable or returns an error."""
         if time.monotonic() < self._avoided_until:
             return None
         return (yield from self._force_execute(*command))
@@ -39,13 +39,13 @@ class CacheBackend:
     def run_script(
         self, script: Script, keys: tuple[str, ...], *args: str | int | bytes
     ) -> CacheSteps[Any]:
-        """Likewise the answer of a script, which is sent whole only if the server does not know it."""
+        """Return a script's reply, or None likewise. Its text is sent only if the server lacks it."""
         return _run(self.execute, script, keys, args)
 
     def force_script(
         self, script: Script, keys: tuple[str, ...], *args: str | int | bytes
     ) -> CacheSteps[Any]:
-        """The same, also of a server that is left alone: where one holds a lease, all others wait."""
+        """Do the same even if the server failed just now: a lease not released blocks other readers."""
         return _run(self._force_execute, script, keys, args)
 
     def _force_execute(self, *command: Any) -> CacheSteps[Any]:  # noqa: ANN401 - likewise
@@ -58,20 +58,20 @@ class CacheBackend:
             return None
 
     def _note_failure(self, error: redis.RedisError) -> None:
-        """A server that answers with an error, because its memory is full say, may be asked on."""
+        """Avoid the server for a while, unless it replied: with an error, as when its memory is full."""
         if isinstance(error, redis.ConnectionError | redis.TimeoutError):
             self._avoided_until = time.monotonic() + AVOID_SECONDS
-        log.warning("cache_not_used error=%s", error)
+        log.warning("cache_unavailable error=%s", error)
 
 
 def _run(
-    ask: Callable[..., CacheSteps[Any]],
+    execute: Callable[..., CacheSteps[Any]],
     script: Script,
     keys: tuple[str, ...],
     args: tuple[str | int | bytes, ...],
 ) -> CacheSteps[Any]:
-    rest = (len(keys), *keys, *args)
+    arguments = (len(keys), *keys, *args)
     try:
-        return (yield from ask("EVALSHA", script.digest, *rest))
+        return (yield from execute("EVALSHA", script.digest, *arguments))
     except redis.exceptions.NoScriptError:
-        return (yield from ask("EVAL", script.text, *rest))
+        return (yield from execute("EVAL", script.text, *arguments))

@@ -1,6 +1,6 @@
-"""Values as bytes and back, typed by what the decorated function says it returns.
+"""Encoding of values as bytes and decoding by the return annotation of the decorated function.
 
-JSON, because it keeps what the binary formats lose: the offset of a datetime. Decimals are text in it.
+The format is JSON: unlike the binary formats it keeps the UTC offset of a datetime. Decimals are text.
 """
 
 import inspect
@@ -17,14 +17,14 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 UNSAFE_TYPES = (types.AnyType, types.CustomType, types.RawType, types.ExtType)
-"""Types of which msgspec does not know, at the time of decoding, what stood there."""
+"""Types that do not state what msgspec has to decode to."""
 
 
 class Codec(Generic[T]):
-    """Encodes the values of one function, and decodes them to what they were."""
+    """Encodes the values of one function, and decodes them to equal values."""
 
     def __init__(self, name: str, annotation: Any) -> None:  # noqa: ANN401 - any type may be one
-        """`name` is the function's, for what is logged.
+        """`name`: the function's, for the log. `annotation`: what it returns.
 
         Raises:
             TypeError: msgspec cannot decode this type.
@@ -34,15 +34,15 @@ class Codec(Generic[T]):
         self.decode: Callable[[bytes], T] = msgspec.json.Decoder(annotation).decode
 
     def encode(self, value: T) -> bytes | None:
-        """The value as bytes; None, and a line in the log, if another one would come back.
+        """Return the value as bytes; None, and log an error, if it would decode to a different value.
 
-        That happens where a function returns what its annotation does not say, or a NaN.
+        That is so for a value that does not fit the function's annotation, and for NaN.
         """
         try:
             body = self._encode(value)
             if self.decode(body) == value:
                 return body
-            problem = "it would come back as another value"
+            problem = "it would decode to a different value"
         except (TypeError, ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError) as e:
             problem = str(e)
         log.error("value_not_cached function=%s type=%s error=%s", self._name, type(value), problem)
@@ -50,10 +50,10 @@ class Codec(Generic[T]):
 
 
 def codec_of(name: str, function: Callable[..., Any]) -> Codec[Any]:
-    """The codec for what the function returns.
+    """Return the codec for what the function returns.
 
     Raises:
-        TypeError: its return annotation is missing, or does not say enough; tells the remedy.
+        TypeError: its return annotation is missing or too general; the message has the remedy.
     """
     annotation = _return_annotation(name, function)
     try:
@@ -62,14 +62,8 @@ def codec_of(name: str, function: Callable[..., Any]) -> Codec[Any]:
     except TypeError as error:
         raise TypeError(
             f"{name}: cached values cannot be decoded by its return annotation {annotation!r}: "
-            f"{error}. Annotate what it returns by builtin types, dataclasses or msgspec structs"
+            f"{error}. Annotate it with builtin types, dataclasses or msgspec structs"
         ) from None
-
-
-def _reject_unsafe(kind: types.Type) -> None:
-    for each in _nested_types(kind, {}):
-        if isinstance(each, UNSAFE_TYPES):
-            raise TypeError("Any, object and classes that msgspec does not know could be anything")
 
 
 def _return_annotation(name: str, function: Callable[..., Any]) -> object:
@@ -78,16 +72,22 @@ def _return_annotation(name: str, function: Callable[..., Any]) -> object:
         return typing.get_type_hints(target, include_extras=True)["return"]
     except KeyError:
         raise TypeError(
-            f"{name}: it has no return annotation: add one, cached values are decoded by it"
+            f"{name}: it has no return annotation; add one, since cached values are decoded by it"
         ) from None
     except NameError as error:
         raise TypeError(
-            f"{name}: its annotations cannot be resolved ({error}): use types that its module knows"
+            f"{name}: its annotations cannot be resolved ({error}); use names defined in its module"
         ) from None
 
 
+def _reject_unsafe(kind: types.Type) -> None:
+    for each in _nested_types(kind, {}):
+        if isinstance(each, UNSAFE_TYPES):
+            raise TypeError("Any, object and classes unknown to msgspec do not state a type")
+
+
 def _nested_types(kind: types.Type, seen: dict[int, types.Type]) -> Iterator[types.Type]:
-    """A type and all types within it; each once, because some contain themselves."""
+    """Yield a type and all types within it; each once, because types may be recursive."""
     if id(kind) in seen:
         return
     seen[id(kind)] = kind

@@ -1,16 +1,17 @@
-"""Cached reads that never outlive the data they came from, and their invalidation.
+"""Cached reads that an invalidation always removes, as decorators of functions.
 
     cache = Cache.from_settings()
 
     @cache.per_customer(ttl=300, stale=60)
     def open_orders(customer_id: int, limit: int = 20) -> list[Order]: ...
 
-All cached reads of a customer are fields of one Redis hash, beside a random token. A reader takes the
-token before it queries (making one if there is none); its answer is stored only if the same token is
-still there, in one server-side step. Invalidation removes the hash: so no slow reader can put old data
-back, nor can eviction. What is read of all customers lies in one more hash, which goes with any of them.
+All cached reads of a customer are fields of one Redis hash, which also has a random token. A reader
+fetches the token before it queries (setting one if it is missing); its value is stored only if the hash
+still has that token, in one server-side step. Invalidation deletes the hash: so neither a slow reader
+nor eviction can restore old data. Reads of all customers are fields of one shared hash, which is
+deleted with that of any customer.
 
-With Redis away, reads go on from the database.
+While Redis is unavailable, reads query the database. The steps of a read are in `read_through`.
 """
 
 import inspect
@@ -39,38 +40,40 @@ T = TypeVar("T")
 
 
 class Decorator(Protocol):
-    """Makes a function's answers cached. It is called as before."""
+    """Caches what a function returns. The function's signature stays."""
 
     def __call__(self, function: Callable[P, T], /) -> Callable[P, T]:
-        """The cached function."""
+        """Return the cached function."""
 
 
 class Cache:
-    """The cached functions of a process. Make it after the fork; threads and event loops share it.
+    """The cached functions of a process. Create it after the fork; threads and event loops share it.
 
-    An argument names a cached value by its exact type and value: None, bool, int, str, bytes, Decimal,
-    date, datetime, UUID, enum members, and tuples of these. Values come back by the function's return
-    annotation: builtin types, Decimal, UUID, dates, enums, dataclasses, msgspec structs, and what is
-    built of these. What the function raises reaches its caller and is not cached.
+    Arguments are part of the key by their exact type and value: None, bool, int, str, bytes, Decimal,
+    date, datetime, UUID, enum members, and tuples of these. Values are decoded by the function's return
+    annotation: builtin types, Decimal, UUID, dates, enums, dataclasses, msgspec structs, and containers
+    of these. An exception of the function reaches its caller and is not cached.
 
-    A value is computed by one reader of a process at a time, and of all processes for as long as the
-    function takes no longer than 5 s. But nobody waits for the others of its process for longer than
-    60 s, or where the last value could not be cached. And plain code that reads while its thread's event
-    loop runs waits for nobody: it would stop the tasks that it waits for, so it computes.
+    Single flight: in a process one reader at a time computes a value, and among all processes one, as
+    long as the function takes at most 5 s. The other readers wait, with three exceptions, in which they
+    compute for themselves: they have waited for 60 s; the last value could not be cached; or
+    synchronous code reads while an event loop runs in its thread, where waiting would block the tasks
+    that it waits for.
 
-    A function must not read itself with the same arguments.
+    A function must not call itself with the same arguments.
     """
 
     def __init__(self, url: str, timeout: float) -> None:
-        """`timeout` is for how long, in seconds, a read waits for an answer of the server at `url`."""
+        """`timeout`: seconds that a read waits for a reply of the Redis server at `url`."""
         self._client = make_redis(url, timeout)
         self._async_clients = LoopClients(partial(make_async_redis, url, timeout))
-        self._server, self._flights, self._counts = CacheBackend(), SingleFlight(), CacheStats()
+        self._backend, self._single_flight = CacheBackend(), SingleFlight()
+        self._stats = CacheStats()
         self._names: set[tuple[str, bool]] = set()
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Self:
-        """A cache on the server that the environment names."""
+        """Return a cache on the server that the environment names."""
         settings = settings or Settings.load()
         return cls(settings.cache, settings.cache_timeout)
 
@@ -82,25 +85,25 @@ class Cache:
         negative_ttl: float | None = None,
         name: str | None = None,
     ) -> Decorator:
-        """Cache what a function returns, until anything about the customer changes.
+        """Cache what a function returns until the customer or one of its orders changes.
 
         The function's first argument is the customer's id. It may be a coroutine function.
 
         Args:
-            ttl: seconds until a value is computed anew.
-            stale: seconds for which it may be served beyond that while one reader computes.
-            negative_ttl: seconds until the answer None is computed anew; as `ttl`, if not given.
-            name: what the values are kept under, if not the function's qualified name with its module's,
-                which is `__main__` for what a program's own file defines. A function for threads and a
-                coroutine function may have the same, and share the values.
+            ttl: seconds until a value is computed again.
+            stale: seconds after these for which it may be served while one reader computes.
+            negative_ttl: seconds until the value None is computed again; by default `ttl`.
+            name: the name under which values are cached; by default the function's qualified name after
+                its module's, which is `__main__` for a function of the program's own file. A function
+                for threads and a coroutine function may have the same name: they share the values.
 
         Raises:
             TypeError: the decorated function has no usable return annotation, or its first argument
                 is not annotated as an int.
-            ValueError: a time is out of range, or the name is taken.
+            ValueError: a time is out of range, or the name is in use.
         """
-        lives = _checked_lifetimes(ttl, stale, negative_ttl)
-        return cast("Decorator", partial(self._cached, _customer_key_builder, lives, name))
+        lifetimes = _checked_lifetimes(ttl, stale, negative_ttl)
+        return cast("Decorator", partial(self._cached, _customer_key_builder, lifetimes, name))
 
     def shared(
         self,
@@ -110,23 +113,23 @@ class Cache:
         negative_ttl: float | None = None,
         name: str | None = None,
     ) -> Decorator:
-        """Cache what a function returns, until anything about any customer changes.
+        """Cache what a function returns until any customer or order changes.
 
-        Arguments and errors are those of `per_customer`, except that no argument is special.
+        Parameters and errors are those of `per_customer`; the function's first argument may be any.
         """
-        lives = _checked_lifetimes(ttl, stale, negative_ttl)
-        return cast("Decorator", partial(self._cached, _shared_key_builder, lives, name))
+        lifetimes = _checked_lifetimes(ttl, stale, negative_ttl)
+        return cast("Decorator", partial(self._cached, _shared_key_builder, lifetimes, name))
 
     def close(self) -> None:
-        """Tell the server what was counted, and close the connections of threads."""
-        run_sync(self._counts.publish(self._server), partial(perform, self._client, _no_load))
+        """Publish the counts of this process, and close the connections of threads."""
+        run_sync(self._stats.publish(self._backend), partial(perform, self._client, _no_load))
         self._client.close()
 
     async def aclose(self) -> None:
-        """The same for the event loop that calls it. `asyncio.run` closes them by itself at its end."""
+        """Do the same for the running event loop. `asyncio.run` closes its connections when it ends."""
         client = await self._async_clients.for_running_loop()
         await run_async(
-            self._counts.publish(self._server), partial(perform_async, client, _no_load_async)
+            self._stats.publish(self._backend), partial(perform_async, client, _no_load_async)
         )
         await self._async_clients.close()
 
@@ -139,28 +142,29 @@ class Cache:
     ) -> Callable[..., Any]:
         name = name or _full_name(function)
         self._register(name, function)
-        codec = codec_of(name, function)
-        reading = ReadThrough(self._server, self._flights, self._counts, codec, lifetimes)
-        place = make_key_builder(name, Arguments(function))
+        read_through = ReadThrough(
+            self._backend, self._single_flight, self._stats, codec_of(name, function), lifetimes
+        )
+        build_key = make_key_builder(name, Arguments(function))
         if inspect.iscoroutinefunction(function):
-            return self._for_tasks(function, reading, place)
-        return self._for_threads(function, reading, place)
+            return self._for_tasks(function, read_through, build_key)
+        return self._for_threads(function, read_through, build_key)
 
     def _register(self, name: str, function: Callable[..., Any]) -> None:
-        """Take the name. A function for threads and one for tasks may share one, and the values."""
-        taken = (name, inspect.iscoroutinefunction(function))
+        """Reserve the name. A function for threads and a coroutine function may have the same one."""
+        entry = (name, inspect.iscoroutinefunction(function))
         if not NAME.fullmatch(name):
             raise ValueError(f"{name}: a name has letters, digits, and . - _ < > only")
-        if taken in self._names:
+        if entry in self._names:
             raise ValueError(f"{name}: a function of this name is cached already: give a `name`")
-        self._names.add(taken)
+        self._names.add(entry)
 
     def _for_threads(
-        self, function: Callable[..., T], reading: ReadThrough[T], build_key: "KeyBuilder"
+        self, function: Callable[..., T], read_through: ReadThrough[T], build_key: "KeyBuilder"
     ) -> Callable[..., T]:
         @wraps(function)
         def read(*args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - the decorator keeps the types
-            steps = reading.read(build_key(args, kwargs))
+            steps = read_through.read(build_key(args, kwargs))
             load = partial(function, *args, **kwargs)
             return run_sync(steps, partial(perform, self._client, load))
 
@@ -169,12 +173,12 @@ class Cache:
     def _for_tasks(
         self,
         function: Callable[..., Awaitable[T]],
-        reading: ReadThrough[T],
+        read_through: ReadThrough[T],
         build_key: "KeyBuilder",
     ) -> Callable[..., Awaitable[T]]:
         @wraps(function)
         async def read(*args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - likewise
-            steps = reading.read(build_key(args, kwargs))
+            steps = read_through.read(build_key(args, kwargs))
             load = partial(function, *args, **kwargs)
             client = await self._async_clients.for_running_loop()
             return await run_async(steps, partial(perform_async, client, load))
@@ -183,30 +187,30 @@ class Cache:
 
 
 KeyBuilder = Callable[[tuple[Any, ...], dict[str, Any]], CacheKey]
-"""From the arguments of a call to the place of its value."""
+"""Returns the cache key of a call, from its positional and its keyword arguments."""
 
 KeyBuilderFactory = Callable[[str, Arguments], KeyBuilder]
 
 
 def _full_name(function: Callable[..., Any]) -> str:
-    """The function's name and its module's, so that functions of two modules never share values."""
+    """Return the function's name after its module's, so that functions of two modules share nothing."""
     return f"{function.__module__}.{function.__qualname__.rpartition('<locals>.')[2]}"
 
 
 def _customer_key_builder(name: str, arguments: Arguments) -> KeyBuilder:
     first = arguments.first
     if first is None or first.annotation not in (int, "int"):
-        raise TypeError(f"{name}: its first argument has to be the customer's id, annotated as int")
+        raise TypeError(f"{name}: its first argument must be the customer's id, annotated as int")
 
-    def placed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> CacheKey:
+    def build_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> CacheKey:
         values = arguments.values(args, kwargs)
         customer_id = values[0]
         if type(customer_id) is not int:
             kind = type(customer_id).__qualname__
-            raise TypeError(f"{name}: a customer's id is an int, and this is of type {kind}")
+            raise TypeError(f"{name}: the customer's id must be an int, not of type {kind}")
         return CacheKey(names.customer_cache(customer_id), field_of(name, values[1:]))
 
-    return placed
+    return build_key
 
 
 def _shared_key_builder(name: str, arguments: Arguments) -> KeyBuilder:
@@ -218,15 +222,15 @@ def _checked_lifetimes(ttl: float, stale: float, negative_ttl: float | None) -> 
     negative = ttl if negative_ttl is None else negative_ttl
     if not (0 < negative <= ttl <= MAX_LIFETIME and 0 <= stale <= MAX_LIFETIME):
         raise ValueError(
-            "ttl and negative_ttl are above 0, stale is not below 0, and None lives no longer; "
-            "ttl and stale are a year at the most"
+            "ttl and negative_ttl must be above 0, stale at least 0, negative_ttl at most ttl, "
+            "and ttl and stale at most a year"
         )
     return Lifetimes(ttl, stale, negative)
 
 
 def _no_load() -> None:
-    """What is loaded where nothing is."""
+    """Stand for the loader where no step loads."""
 
 
 async def _no_load_async() -> None:
-    """Likewise."""
+    """Stand for the loader where no step loads, in an event loop."""

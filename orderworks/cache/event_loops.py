@@ -1,4 +1,4 @@
-"""A client for each event loop, because connections belong to one; it ends with its loop."""
+"""One Redis client per event loop, as a connection works in one loop only; closed with its loop."""
 
 import asyncio
 import math
@@ -9,86 +9,86 @@ import redis
 import redis.asyncio
 
 PendingCommand = tuple[tuple[Any, ...], asyncio.Future[Any]]
-"""A command, and the answer that a task waits for."""
+"""A command, and the reply that a task waits for."""
 
 
 class PipelinedClient:
-    """Commands of all tasks that ask in one turn of the loop go in one round trip.
+    """Sends the commands that tasks issue in one iteration of the loop as one pipeline.
 
-    A gateway's requests come in bunches; a connection and a round trip for each of them would cost
-    several times what the commands do. A task that is cancelled takes nothing away from the others.
+    A gateway's requests come in bursts; a connection and a round trip for each of them would cost
+    several times what the commands do. A cancelled task does not affect the others.
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
-        """The client stays its owner's."""
+        """`client`: closed by the caller."""
         self._client = client
         self._pending: list[PendingCommand] = []
         self._batches: set[asyncio.Task[None]] = set()
 
-    async def execute_command(self, *command: Any) -> Any:  # noqa: ANN401 - whatever commands take
-        """The answer.
+    async def execute_command(self, *command: Any) -> Any:  # noqa: ANN401 - any type commands take
+        """Return the reply.
 
         Raises:
-            redis.RedisError: the server refuses the command, or cannot be asked.
+            redis.RedisError: the server returns an error or is unavailable.
         """
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-        self._pending.append((command, answer))
+        future: asyncio.Future[Any] = loop.create_future()
+        self._pending.append((command, future))
         if len(self._pending) == 1:
-            trip = loop.create_task(self._send_batch())
-            self._batches.add(trip)
-            trip.add_done_callback(self._batches.discard)
-        return await answer
+            batch = loop.create_task(self._send_batch())
+            self._batches.add(batch)
+            batch.add_done_callback(self._batches.discard)
+        return await future
 
     async def _send_batch(self) -> None:
-        """Send all that was asked until this task had its turn, and hand out the answers."""
-        asked, self._pending = self._pending, []
+        """Send all commands issued until this task was scheduled, and resolve their futures."""
+        pending, self._pending = self._pending, []
         try:
-            answers = await self._answers([command for command, _ in asked])
+            replies = await self._pipeline([command for command, _ in pending])
         except redis.RedisError as error:
-            answers = [error] * len(asked)
+            replies = [error] * len(pending)
         except BaseException:
-            for _, answer in asked:
-                answer.cancel()
+            for _, future in pending:
+                future.cancel()
             raise
-        for (_, answer), given in zip(asked, answers, strict=True):
-            _deliver(answer, given)
+        for (_, future), reply in zip(pending, replies, strict=True):
+            _resolve(future, reply)
 
-    async def _answers(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """An answer or an error for each command."""
+    async def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return a reply or an error for each command."""
         pool = self._client.connection_pool
         connection = await pool.get_connection()  # type: ignore[no-untyped-call]
         try:
-            # One limit for all: one for each answer, as a pipeline has it, costs as much again.
+            # One timeout for all: one per reply, as in a pipeline of redis-py, doubles the cost.
             async with asyncio.timeout(connection.socket_timeout):
                 await connection.send_packed_command(connection.pack_commands(commands))
                 return [await _read_reply(connection) for _ in commands]
         except TimeoutError:
-            raise redis.TimeoutError("the server did not answer in time") from None
+            raise redis.TimeoutError("the server did not reply in time") from None
         finally:
             await pool.release(connection)
 
 
-async def _read_reply(connection: Any) -> Any:  # noqa: ANN401 - whatever the server says
-    """What the server says next. If this is interrupted, the connection is closed."""
+async def _read_reply(connection: Any) -> Any:  # noqa: ANN401 - a reply of any type
+    """Return the next reply or error. If this is interrupted, redis-py closes the connection."""
     try:
         return await connection.read_response(timeout=math.inf)
     except redis.ResponseError as error:
         return error
 
 
-def _deliver(answer: asyncio.Future[Any], reply: object) -> None:
-    if answer.done():
+def _resolve(future: asyncio.Future[Any], reply: object) -> None:
+    if future.done():
         # Its task was cancelled.
         return
     if isinstance(reply, Exception):
-        answer.set_exception(reply)
+        future.set_exception(reply)
     else:
-        answer.set_result(reply)
+        future.set_result(reply)
 
 
 class LoopClient(NamedTuple):
-    """The client of a loop, and the generator that closes it."""
+    """The client of a loop, and the asynchronous generator that closes it."""
 
     client: PipelinedClient
     lifetime: AsyncGenerator[PipelinedClient]
@@ -97,23 +97,23 @@ class LoopClient(NamedTuple):
 class LoopClients:
     """The clients of all event loops of a process.
 
-    A loop that `asyncio.run` ends closes its client first, as it does with every asynchronous generator
-    that is not finished. Of a loop that is closed by hand the connections go to the garbage collector,
-    no later than another loop asks for a client.
+    `asyncio.run` closes the client of its loop, as it does every asynchronous generator that is not
+    finished. Connections of a loop that is closed without it are garbage-collected, at the latest when
+    another loop opens a client.
     """
 
     def __init__(self, make: Callable[[], redis.asyncio.Redis]) -> None:
-        """`make` gives a client that is not connected yet."""
+        """`make` returns a client that is not connected yet."""
         self._make = make
         self._opened: dict[asyncio.AbstractEventLoop, LoopClient] = {}
 
     async def for_running_loop(self) -> PipelinedClient:
-        """The client of the loop that runs."""
+        """Return the client of the running loop, opened on first use."""
         opened = self._opened.get(asyncio.get_running_loop())
         return opened.client if opened else await self._open()
 
     async def close(self) -> None:
-        """Close the client of the loop that runs, if it has one."""
+        """Close the client of the running loop, if it has one."""
         opened = self._opened.get(asyncio.get_running_loop())
         if opened:
             await opened.lifetime.aclose()
@@ -122,9 +122,9 @@ class LoopClients:
         for loop in list(self._opened):
             if loop.is_closed():
                 self._opened.pop(loop, None)
-        life = self._client_lifetime()
-        client = await anext(life)
-        self._opened[asyncio.get_running_loop()] = LoopClient(client, life)
+        lifetime = self._client_lifetime()
+        client = await anext(lifetime)
+        self._opened[asyncio.get_running_loop()] = LoopClient(client, lifetime)
         return client
 
     async def _client_lifetime(self) -> AsyncGenerator[PipelinedClient]:

@@ -1,10 +1,10 @@
-"""A cached read, from the first look to the store, as steps without I/O.
+"""A cached read from lookup to store, as steps without I/O.
 
-A hit is one HGET. Else the reader joins the flight of this value, or leads one. Who leads takes the
-hash's token (making one if there is none) and the lease in one server-side step, computes, and stores:
-only if the same token is still there, again in one step. An invalidation takes the token with the hash,
-so what was read before it is never stored after it. The lease is a key of its own beside the hash, so
-that an invalidation does not let a second computation begin.
+A hit is one HGET. On a miss the reader joins the running computation of this value or starts one. The
+computing reader gets the hash's token (setting one if it is missing) and the lease in one server-side
+step, computes, and stores the value in another one, only if the hash still has the same token. An
+invalidation deletes the token with the hash, so a value read before it is never stored after it. The
+lease is a key of its own, so that an invalidation does not allow a second computation to start.
 """
 
 import random
@@ -24,28 +24,28 @@ from orderworks.core import keys
 from orderworks.core.effects import Pause
 
 LEASE_SECONDS = 5.0
-"""Seconds after which another process may compute, because the one that began must have died."""
+"""Seconds after which another process may compute, because the one with the lease must have failed."""
 
 TOKEN_SECONDS = 60.0
-"""Seconds that a computation may take and still be stored, if nothing is cached beside it."""
+"""Seconds that a computation may take and still be stored, if the hash has no other field."""
 
 MAX_WAIT = 60.0
-"""Seconds after which a reader gives up waiting for the others of its process, and computes for itself.
+"""Seconds after which a reader stops waiting for readers of its own process, and computes.
 
-Much longer than the lease: where all are of one process, a slow function is no sign that one died.
+Much longer than the lease: within one process a slow function does not mean that its reader failed.
 """
 
 MAX_FIELDS = 500
-"""Fields of one hash. Calls with cursors and search words would make fields without end."""
+"""Fields of one hash: calls with cursors and search words would add fields without a limit."""
 
 T = TypeVar("T")
 
 _HEADER = struct.Struct("<dd")
-"""In front of a value: until when it is fresh, and until when it may be served; Unix time."""
+"""Precedes a value: the times until which it is fresh and until which it may be served; Unix time."""
 
-# The token, whether this flight has the lease, and what is cached by now. Keys: hash, lease.
-# Arguments: new token, flight, lease in ms, life of a token in ms, field.
-_BEGIN = Script("""
+# Returns the token, whether this computation has the lease, and the value cached by now. Keys: hash,
+# lease. Arguments: new token, computation, lease in ms, lifetime of a token in ms, field.
+_ACQUIRE = Script("""
 local token = redis.call('HGET', KEYS[1], 'token')
 if not token then
   token = ARGV[1]
@@ -60,11 +60,12 @@ _RELEASE_TEXT = """
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 """
 
-# Arguments: flight.
+# Keys: hash, lease. Arguments: computation.
 _RELEASE = Script(_RELEASE_TEXT)
 
-# Arguments: flight, token, field, value, life of the value in ms, most fields. A hash that is full is
-# begun anew under the same token: refusing would close it to new fields for as long as it is read.
+# Keys: hash, lease. Arguments: computation, token, field, value, lifetime of the value in ms, maximum
+# of fields. A full hash is cleared and keeps its token: if new fields were refused instead, it would
+# stay full for as long as it is read.
 _STORE = Script(f"""{_RELEASE_TEXT}
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[2] then return 0 end
 if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[6])
@@ -80,12 +81,12 @@ return 1
 
 
 class Lifetimes(NamedTuple):
-    """How long values live, in seconds.
+    """The lifetimes of one function's values, in seconds.
 
     Attributes:
-        ttl: until a value is computed anew.
-        stale: that it may be served beyond that, to those who do not compute.
-        negative: until the answer None is computed anew.
+        ttl: until a value is computed again.
+        stale: after `ttl`, for which readers other than the computing one may get the value.
+        negative: until the value None is computed again.
     """
 
     ttl: float
@@ -93,13 +94,16 @@ class Lifetimes(NamedTuple):
     negative: float
 
     def for_value(self, value: object) -> tuple[float, float]:
-        """How long this value is fresh, shortened at random so that not all end at once; and stale."""
+        """Return the fresh and the stale seconds of this value.
+
+        Fresh ones are shortened at random by up to a fifth, so that not all values expire at once.
+        """
         share = random.uniform(0.8, 1)  # noqa: S311 - spreads load only
         return (self.negative * share, 0.0) if value is None else (self.ttl * share, self.stale)
 
 
 class CacheEntry(NamedTuple, Generic[T]):
-    """A cached value that may be served, and its bytes."""
+    """A cached value that may be served, with its bytes."""
 
     value: T
     body: bytes
@@ -107,7 +111,13 @@ class CacheEntry(NamedTuple, Generic[T]):
 
 
 class LeaseResult(NamedTuple, Generic[T]):
-    """How a flight begins: under which token, if the server answers; whether it may compute."""
+    """The result of asking for the lease.
+
+    Attributes:
+        token: the hash's; None if Redis is unavailable.
+        leads: the reader has to compute, with the lease or because there is no cache.
+        entry: the value that is cached by now.
+    """
 
     token: bytes | None
     leads: bool
@@ -115,7 +125,7 @@ class LeaseResult(NamedTuple, Generic[T]):
 
 
 class ReadThrough(Generic[T]):
-    """Reads of one function. What it is given, all functions of the process share."""
+    """The cached reads of one function. Backend, single flight and stats are those of the process."""
 
     def __init__(
         self,
@@ -132,12 +142,12 @@ class ReadThrough(Generic[T]):
         self._lifetimes = lifetimes
 
     def read(self, cache_key: CacheKey) -> CacheSteps[T]:
-        """What the caller gets of this place."""
-        found = yield from self._fetch(cache_key)
-        if found and found.is_fresh:
-            value = self._count_hit(found)
+        """Return the value of this key, from the cache or computed."""
+        entry = yield from self._fetch(cache_key)
+        if entry and entry.is_fresh:
+            value = self._count_hit(entry)
         else:
-            value = yield from self._miss(cache_key, found)
+            value = yield from self._miss(cache_key, entry)
         if self._stats.is_publish_due():
             yield from self._stats.publish(self._backend)
         return value
@@ -147,59 +157,60 @@ class ReadThrough(Generic[T]):
             (yield from self._backend.execute("HGET", cache_key.key, cache_key.field))
         )
 
-    def _miss(self, cache_key: CacheKey, old: CacheEntry[T] | None) -> CacheSteps[T]:
-        """Join flights. However this ends, the next one can begin."""
-        mine = Computation()
+    def _miss(self, cache_key: CacheKey, stale_entry: CacheEntry[T] | None) -> CacheSteps[T]:
+        """Join or start a computation. However this ends, the next computation can start."""
+        own = Computation()
         try:
-            if old:
-                return (yield from self._refresh_stale(cache_key, old, mine))
-            return (yield from self._join_or_compute(cache_key, mine))
+            if stale_entry:
+                return (yield from self._refresh_stale(cache_key, stale_entry, own))
+            return (yield from self._join_or_compute(cache_key, own))
         finally:
-            # No call comes before it: a signal, which may come with any call, finds the flight over.
-            mine.is_finished = True
-            self._single_flight.release(cache_key, mine)
+            # An assignment first: a signal may interrupt any call, and then it is finished already.
+            own.is_finished = True
+            self._single_flight.release(cache_key, own)
 
     def _refresh_stale(
-        self, cache_key: CacheKey, old: CacheEntry[T], own: Computation
+        self, cache_key: CacheKey, stale_entry: CacheEntry[T], own: Computation
     ) -> CacheSteps[T]:
-        """One reader computes anew what is stale, the others get the old."""
-        leads = self._single_flight.join(cache_key, own).leads
-        return (yield from self._run_computation(cache_key, own)) if leads else self._count_hit(old)
+        """Return the stale value, unless no other reader computes it: then compute it."""
+        if self._single_flight.join(cache_key, own).leads:
+            return (yield from self._run_computation(cache_key, own))
+        return self._count_hit(stale_entry)
 
     def _join_or_compute(self, cache_key: CacheKey, own: Computation) -> CacheSteps[T]:
-        """What the flight under way brings, if that is not from before this call; else the next one.
+        """Return the result of a computation that started after this call, or a cached value.
 
-        Looking into the cache is never wrong: an invalidation would have taken what is old.
+        A cached value is always right: an invalidation would have deleted an old one.
         """
         if self._single_flight.is_disabled(cache_key):
             return (yield from self._compute_unshared())
-        flight, leads, shares = self._single_flight.join(cache_key, own)
-        patience = pauses(MAX_WAIT)
+        joined, leads, shares = self._single_flight.join(cache_key, own)
+        remaining_pauses = pauses(MAX_WAIT)
         while not leads:
-            if not (yield from self._keep_waiting(cache_key, flight, patience)):
+            if not (yield from self._keep_waiting(cache_key, joined, remaining_pauses)):
                 return (yield from self._compute_unshared())
-            if not shares and (found := (yield from self._fetch(cache_key))):
-                return self._count_hit(found)
-            if flight.is_finished:
-                if shares and (flight.body is not None or flight.error):
-                    return self._shared_result(flight)
-                flight, leads, shares = self._single_flight.join_next(cache_key, flight, own)
+            if not shares and (entry := (yield from self._fetch(cache_key))):
+                return self._count_hit(entry)
+            if joined.is_finished:
+                if shares and (joined.body is not None or joined.error):
+                    return self._shared_result(joined)
+                joined, leads, shares = self._single_flight.join_next(cache_key, joined, own)
         return (yield from self._run_computation(cache_key, own))
 
     def _keep_waiting(
         self, cache_key: CacheKey, computation: Computation, remaining_pauses: Iterator[float]
     ) -> CacheSteps[bool]:
-        """Wait a moment for a flight; whether it is worth it to go on."""
+        """Pause once for a computation; return whether to continue waiting for it."""
         pause = next(remaining_pauses, None)
         if pause is None:
-            # Its reader may be stuck for ever, or wait for this one in ways that nobody sees.
+            # Its reader may be stuck, or wait for this one in a way that cannot be detected.
             self._single_flight.release(cache_key, computation)
             return False
         could_pause: bool = yield Pause(pause)
         return could_pause and not computation.is_unsharable
 
     def _compute_unshared(self) -> CacheSteps[T]:
-        """Compute for this reader only, without waiting for anybody."""
+        """Compute for this reader only, without waiting for others."""
         self._stats.add("miss")
         self._stats.add("refused")
         value: T = yield LoadValue()
@@ -212,46 +223,46 @@ class ReadThrough(Generic[T]):
         return self._codec.decode(computation.body or b"")
 
     def _run_computation(self, cache_key: CacheKey, computation: Computation) -> CacheSteps[T]:
-        """Lead a flight. If it fails, other processes need not wait for the end of its lease."""
+        """Run the reader's own computation; if it fails, release its lease for other processes."""
         try:
             return (yield from self._compute_or_adopt(cache_key, computation))
         except GeneratorExit:
-            # Nobody carries steps out any more. The lease ends by itself.
+            # No more steps are performed. The lease expires.
             raise
         except BaseException as error:
-            # Who waits is told of failures, but not that this reader was interrupted or cancelled.
+            # Waiting readers get the error, unless this reader was interrupted or cancelled.
             computation.error = error if isinstance(error, Exception) else None
             yield from self._release_lease(cache_key, computation)
             raise
 
     def _compute_or_adopt(self, cache_key: CacheKey, computation: Computation) -> CacheSteps[T]:
-        """Compute, or take what another process computed meanwhile."""
-        # From here on an answer may be from before an invalidation that a later reader knows of.
+        """Compute, or return the value that another process computed meanwhile."""
+        # From here on a reply may precede an invalidation that a later reader knows of.
         self._single_flight.mark_started(computation)
         for pause in pauses():
-            begun = yield from self._acquire_lease(cache_key, computation)
-            if begun.entry and (begun.entry.is_fresh or not begun.leads):
-                computation.body = begun.entry.body
+            lease = yield from self._acquire_lease(cache_key, computation)
+            if lease.entry and (lease.entry.is_fresh or not lease.leads):
+                computation.body = lease.entry.body
                 yield from self._release_lease(cache_key, computation)
-                return self._count_hit(begun.entry)
-            if begun.leads or not (yield Pause(pause)):
-                return (yield from self._compute(cache_key, computation, begun.token))
+                return self._count_hit(lease.entry)
+            if lease.leads or not (yield Pause(pause)):
+                return (yield from self._compute(cache_key, computation, lease.token))
         raise AssertionError("pauses do not end")
 
     def _acquire_lease(
         self, cache_key: CacheKey, computation: Computation
     ) -> CacheSteps[LeaseResult[T]]:
-        lives = (round(LEASE_SECONDS * 1000), round(TOKEN_SECONDS * 1000))
-        arguments = (computation.id, computation.id, *lives, cache_key.field)
-        # It may be interrupted while the answer is on its way.
+        lifetimes = (round(LEASE_SECONDS * 1000), round(TOKEN_SECONDS * 1000))
+        arguments = (computation.id, computation.id, *lifetimes, cache_key.field)
+        # Set before the reply: the reader may be interrupted while it waits for that.
         computation.has_lease = True
-        answer = yield from self._backend.run_script(_BEGIN, _keys(cache_key), *arguments)
-        if answer is None:
+        reply = yield from self._backend.run_script(_ACQUIRE, _keys(cache_key), *arguments)
+        if reply is None:
             computation.has_lease = False
             return LeaseResult(None, leads=True, entry=None)
-        token, leads, raw = answer
+        token, leads, stored_bytes = reply
         computation.has_lease = bool(leads)
-        return LeaseResult(token, bool(leads), self._decode_entry(raw))
+        return LeaseResult(token, bool(leads), self._decode_entry(stored_bytes))
 
     def _compute(
         self, cache_key: CacheKey, computation: Computation, token: bytes | None
@@ -269,37 +280,37 @@ class ReadThrough(Generic[T]):
     def _store(
         self, cache_key: CacheKey, computation: Computation, token: bytes, value: T
     ) -> CacheSteps[None]:
-        """Store what the flight brings, unless the token has changed, and give the lease back."""
+        """Store the computed value unless the token has changed, and release the lease."""
         if computation.body is None:
             self._stats.add("refused")
             yield from self._release_lease(cache_key, computation)
             return
         fresh, stale = self._lifetimes.for_value(value)
-        until = time.time() + fresh
-        raw = _HEADER.pack(until, until + stale) + computation.body
-        life = round((fresh + stale) * 1000)
-        arguments = (computation.id, token, cache_key.field, raw, life, MAX_FIELDS)
+        fresh_until = time.time() + fresh
+        to_store = _HEADER.pack(fresh_until, fresh_until + stale) + computation.body
+        lifetime = round((fresh + stale) * 1000)
+        arguments = (computation.id, token, cache_key.field, to_store, lifetime, MAX_FIELDS)
         if (yield from self._backend.force_script(_STORE, _keys(cache_key), *arguments)) == 0:
             self._stats.add("refused")
 
     def _release_lease(self, cache_key: CacheKey, computation: Computation) -> CacheSteps[None]:
-        """Give the lease back, if the flight has it: others need not wait for its end."""
+        """Release the lease if the computation has it, so that others need not wait until it expires."""
         if computation.has_lease:
             yield from self._backend.force_script(_RELEASE, _keys(cache_key), computation.id)
 
-    def _decode_entry(self, raw: bytes | None) -> CacheEntry[T] | None:
-        """What the hash has, if it may be served."""
-        if raw is None:
+    def _decode_entry(self, stored_bytes: bytes | None) -> CacheEntry[T] | None:
+        """Return the entry in these bytes; None without any, or if it may not be served."""
+        if stored_bytes is None:
             return None
         try:
-            fresh_until, stale_until = _HEADER.unpack_from(raw)
+            fresh_until, stale_until = _HEADER.unpack_from(stored_bytes)
             now = time.time()
             if now >= stale_until:
                 return None
-            body = raw[_HEADER.size :]
+            body = stored_bytes[_HEADER.size :]
             return CacheEntry(self._codec.decode(body), body, now < fresh_until)
         except (struct.error, msgspec.MsgspecError):
-            # Another release of the application returned something else.
+            # Stored by another release of the application, with another return type.
             return None
 
     def _count_hit(self, entry: CacheEntry[T]) -> T:

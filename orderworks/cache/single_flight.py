@@ -1,11 +1,12 @@
-"""Flights: computations under way in this process, at most one for a value at a time.
+"""Single flight: the computations running in this process, at most one per cache key at a time.
 
-A reader that meets a flight does not compute. What the flight brings it may take directly only if the
-flight's work began after the reader came: else there may have been an invalidation between the two, and
-the reader would get what is from before it. Then it looks into the cache, and at the latest it shares
-the next flight. So nobody waits for more than two, but for those whose readers were interrupted.
+A reader that finds a computation running joins it instead of computing. It may use the result directly
+only if the computation started after the reader joined: otherwise an invalidation may lie between the
+two, and the result may be older than that. In this case the reader waits until the value is in the
+cache, or shares the result of the next computation. So it waits for two computations at most, not
+counting those whose readers were interrupted.
 
-Where what was brought cannot be shared, because it has no faithful bytes, nobody flies for a while.
+Results that do not round-trip through the codec disable single flight for that key for 10 s.
 """
 
 import secrets
@@ -15,28 +16,28 @@ from itertools import takewhile
 from typing import NamedTuple
 
 DISABLED_SECONDS = 10.0
-"""Seconds for which readers compute for themselves what could not be cached the last time."""
+"""Seconds for which readers compute a value on their own after it could not be cached."""
 
 
 class CacheKey(NamedTuple):
-    """Where a value is cached: the key of a hash, and the field."""
+    """The Redis hash and the field in which a value is cached."""
 
     key: str
     field: str
 
 
 class Computation:
-    """One computation.
+    """One computation of a value, by one reader.
 
     Attributes:
-        id: random; it marks the flight's lease, which keeps other processes from computing.
-        has_begun: the cache is being asked, or the function called, or both were.
-        has_lease: other processes wait for it, until it gives its lease back.
-        is_over: nothing will change any more. Its reader sets it without a call, as the last thing.
-        body: the encoded value, if it brought one that others may take.
-        is_unsharable: it brought a value that cannot be encoded. Others compute for themselves.
-        error: what the function raised.
-        next: the flight that those who waited for this one joined.
+        id: random; the value of its lease, which makes other processes wait.
+        has_started: its reader has begun to query the cache or to call the function.
+        has_lease: it holds the lease, or may hold it, and has to release it.
+        is_finished: no attribute changes any more. Its reader sets it last, without a call.
+        body: the encoded value, if others may use it.
+        is_unsharable: the value cannot be encoded, so other readers compute it on their own.
+        error: the exception that the function raised.
+        successor: the computation that the readers waiting for this one joined.
     """
 
     __slots__ = (
@@ -59,7 +60,12 @@ class Computation:
 
 
 class JoinResult(NamedTuple):
-    """How a reader stands to a flight: whether it leads it, or else may share what it brings."""
+    """The computation that a reader joined.
+
+    Attributes:
+        leads: it is the reader's own, which the reader has to run.
+        shares: the reader may use its result directly.
+    """
 
     computation: Computation
     leads: bool
@@ -67,10 +73,10 @@ class JoinResult(NamedTuple):
 
 
 class SingleFlight:
-    """All flights of a process. Threads and event loops share it.
+    """All computations of a process. Threads and event loops share it.
 
-    A reader brings a flight of its own, which it leads if there is none. So it can end it however it
-    is interrupted, even before it hears that it leads.
+    Each reader passes a computation of its own, which is registered if none is running. So the reader
+    can finish it however it is interrupted, even before `join` has returned.
     """
 
     def __init__(self) -> None:
@@ -79,53 +85,53 @@ class SingleFlight:
         self._disabled_until: dict[CacheKey, float] = {}
 
     def join(self, cache_key: CacheKey, own: Computation) -> JoinResult:
-        """Lead `mine` to this place, or wait for the one under way."""
+        """Join the computation running for this key, or register `own`."""
         with self._lock:
-            flight = self._joined(cache_key, own)
-            return JoinResult(flight, flight is own, shares=not flight.has_started)
+            computation = self._running_or(cache_key, own)
+            return JoinResult(computation, computation is own, shares=not computation.has_started)
 
     def join_next(self, cache_key: CacheKey, finished: Computation, own: Computation) -> JoinResult:
-        """The same for who waited for a flight that is over: all of them join one and the same.
+        """Join the successor of a finished computation, the same for all readers that waited for it.
 
-        It may be over as well by now. It began after the first one's end, so all may share it.
+        The successor may be finished too. It started after the first one's end, so all may share it.
         """
         with self._lock:
-            finished.successor = finished.successor or self._joined(cache_key, own)
+            finished.successor = finished.successor or self._running_or(cache_key, own)
             return JoinResult(finished.successor, finished.successor is own, shares=True)
 
     def mark_started(self, computation: Computation) -> None:
-        """From now on what the flight brings is not for those who come."""
+        """Record that readers joining from now on may not share the result."""
         with self._lock:
             computation.has_started = True
 
     def release(self, cache_key: CacheKey, computation: Computation) -> None:
-        """Let the next one begin, also if this one is not over: nobody waits for it any more."""
+        """Allow the next computation to start, even if this one is not finished."""
         with self._lock:
             if self._running.get(cache_key) is computation:
                 del self._running[cache_key]
 
     def disable(self, cache_key: CacheKey) -> None:
-        """Nobody flies to this place for a while."""
+        """Disable single flight for this key for `DISABLED_SECONDS`."""
         now = time.monotonic()
         with self._lock:
             self._disabled_until.pop(cache_key, None)
             self._disabled_until[cache_key] = now + DISABLED_SECONDS
-            # The oldest stand first. Calls with ever new arguments would fill the memory.
-            past = list(
+            # The dictionary is in order of time. Without this, new arguments would fill the memory.
+            expired = list(
                 takewhile(lambda each: self._disabled_until[each] <= now, self._disabled_until)
             )
-            for each in past:
+            for each in expired:
                 del self._disabled_until[each]
 
     def is_disabled(self, cache_key: CacheKey) -> bool:
-        """Whether readers of this place compute for themselves."""
-        until = self._disabled_until.get(cache_key)
-        return until is not None and time.monotonic() < until
+        """Return whether readers of this key compute on their own."""
+        deadline = self._disabled_until.get(cache_key)
+        return deadline is not None and time.monotonic() < deadline
 
-    def _joined(self, cache_key: CacheKey, own: Computation) -> Computation:
-        """The flight under way; this reader's, if there is none."""
-        flight = self._running.get(cache_key)
-        if flight is None or flight.is_finished:
-            # One that is over still stands here if its reader was interrupted once more.
-            flight = self._running[cache_key] = own
-        return flight
+    def _running_or(self, cache_key: CacheKey, own: Computation) -> Computation:
+        """Return the running computation; if none is running, register `own` and return it."""
+        computation = self._running.get(cache_key)
+        if computation is None or computation.is_finished:
+            # A finished one is still registered if its reader was interrupted before `release`.
+            computation = self._running[cache_key] = own
+        return computation

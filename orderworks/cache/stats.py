@@ -1,6 +1,6 @@
-"""How cached reads went: counted in each process, and summed up in the cache's server.
+"""Hit statistics of cached reads: counted in each process, and added up in Redis.
 
-A count is no reason to ask the server: a process tells what came together at most once a second.
+No read waits for a command of its own that only counts: a process publishes at most once a second.
 """
 
 import threading
@@ -15,22 +15,22 @@ from orderworks.core import keys
 from orderworks.core.redis import Redis
 
 PUBLISH_INTERVAL = 1.0
-"""Seconds between two tellings of one process."""
+"""Seconds between two publications of one process."""
 
 
 Count = Literal["hit", "stale", "miss", "error", "refused"]
-"""How a read went. These are strings and no enum, whose members are hashed too slowly for every read.
+"""The result of a read. Strings and not an enum, whose members hash too slowly for every read.
 
-* `hit`: answered from the cache, or with what another reader computed meanwhile;
-* `stale`: answered from the cache with a value past its time, while another reader computed it anew;
+* `hit`: returned from the cache, or from another reader's computation;
+* `stale`: returned from the cache after the value's TTL, while another reader computed it again;
 * `miss`: computed;
-* `error`: computed without the cache, whose server did not answer;
-* `refused`, which is a miss too: not stored, because the customer changed meanwhile, the value cannot be
-  cached, or its reader could not wait for the one who stores it.
+* `error`: computed without the cache, because Redis did not reply;
+* `refused`, counted in addition to `miss`: the value was not stored, because the customer changed
+  meanwhile, the value cannot be cached, or the reader could not wait for the one that stores it.
 """
 
 READS: tuple[Count, ...] = ("hit", "stale", "miss", "error")
-"""What becomes of reads: each is counted as one of these."""
+"""The results of which each read has exactly one."""
 
 
 _ADD = Script("""
@@ -40,47 +40,47 @@ return 1
 
 
 class CacheStats:
-    """The counts of one process that are not told yet. Threads may share it."""
+    """The unpublished counts of one process. Threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._unpublished: dict[Count, int] = defaultdict(int)
-        self._next = 0.0
+        self._next_publish = 0.0
 
     def add(self, count: Count) -> None:
-        """One more."""
+        """Count one read."""
         with self._lock:
             self._unpublished[count] += 1
 
     def is_publish_due(self) -> bool:
-        """Whether it is time to tell them."""
-        return time.monotonic() >= self._next
+        """Return whether the last publication is at least `PUBLISH_INTERVAL` ago."""
+        return time.monotonic() >= self._next_publish
 
-    def publish(self, server: CacheBackend) -> CacheSteps[None]:
-        """Add them to the sums of all processes; they are kept while the server is away."""
+    def publish(self, backend: CacheBackend) -> CacheSteps[None]:
+        """Add the counts to the sums of all processes; keep them while Redis is unavailable."""
         with self._lock:
-            told, self._unpublished = self._unpublished, defaultdict(int)
-            self._next = time.monotonic() + PUBLISH_INTERVAL
-        pairs = [part for count, number in told.items() for part in (count, number)]
-        if pairs and (yield from server.run_script(_ADD, (keys.cache_counts(),), *pairs)) is None:
+            published, self._unpublished = self._unpublished, defaultdict(int)
+            self._next_publish = time.monotonic() + PUBLISH_INTERVAL
+        pairs = [part for count, number in published.items() for part in (count, number)]
+        if pairs and (yield from backend.run_script(_ADD, (keys.cache_counts(),), *pairs)) is None:
             with self._lock:
-                for count, number in told.items():
+                for count, number in published.items():
                     self._unpublished[count] += number
 
 
 def hit_rate(counts: Mapping[str, int]) -> float | None:
-    """The share of the reads that needed no query; None if nothing was read."""
+    """Return the share of the reads that needed no query; None without any read."""
     reads = sum(counts[each] for each in READS)
     return round((counts["hit"] + counts["stale"]) / reads, 3) if reads else None
 
 
 def cache_counts(client: Redis) -> dict[str, int]:
-    """How the cached reads of all processes went so far, by `Count`.
+    """Return the number of cached reads of all processes so far, by `Count`.
 
-    What a process counted in its last second may be missing.
+    The last second of each process may be missing.
 
     Raises:
-        redis.RedisError: the server cannot be asked.
+        redis.RedisError: the cache is unavailable.
     """
-    found = client.hgetall(keys.cache_counts())
-    return {count: int(found.get(count.encode(), 0)) for count in (*READS, "refused")}
+    counts = client.hgetall(keys.cache_counts())
+    return {count: int(counts.get(count.encode(), 0)) for count in (*READS, "refused")}

@@ -652,7 +652,7 @@ def test_error_reply_does_not_disable_the_server(
     cache.set(KEY, "no hash")
     assert [read(1), read(1)] == [1, 2]
     assert [read(2), read(2)] == [3, 3]
-    assert "cache_not_used error=WRONGTYPE" in caplog.text
+    assert "cache_unavailable error=WRONGTYPE" in caplog.text
 
 
 def test_hit_counts_of_processes_are_added_up(settings: Settings, cache: Redis) -> None:
@@ -736,5 +736,5 @@ def test_a_customer_id_that_is_no_int_is_refused(
     cached: Cache, source: Source, customer_id: object
 ) -> None:
     read = cached.per_customer(ttl=60)(source.load)
-    with pytest.raises(TypeError, match="a customer's id is an int"):
+    with pytest.raises(TypeError, match="the customer's id must be an int"):
         read(customer_id)  # type: ignore[arg-type]
