@@ -26,8 +26,8 @@ def make_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        async with GatewayResources.running(settings) as state:
-            app.state.gateway = state
+        async with GatewayResources.running(settings) as resources:
+            app.state.gateway = resources
             yield
 
     app = FastAPI(

@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import ParamSpec, Self, TypeVar, cast
+from typing import ParamSpec, Self, TypeVar
 
 import redis.asyncio
 import sqlalchemy as sa
 from anyio import CapacityLimiter, to_thread
-from fastapi import Request
 
 from orderworks.cache import Cache
 from orderworks.core.database import make_engine
@@ -121,16 +120,6 @@ class GatewayResources:
             running = asyncio.ensure_future(to_thread.run_sync(call, limiter=CapacityLimiter(1)))
             running.add_done_callback(end)
             return await asyncio.shield(running)
-
-
-def current_resources(request: Request) -> GatewayResources:
-    """The state of the process that answers the request."""
-    return cast("GatewayResources", request.app.state.gateway)
-
-
-async def resources_of(request: Request) -> GatewayResources:
-    """The same as a dependency of routes; async, or FastAPI would run it in a thread."""
-    return current_resources(request)
 
 
 def _producer(settings: Settings) -> AsyncProducer:

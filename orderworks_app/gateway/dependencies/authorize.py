@@ -15,9 +15,10 @@ from orderworks.core.errors import Unavailable
 from orderworks_app.gateway.auth.loopback import is_loopback
 from orderworks_app.gateway.auth.token_cache import LOCAL_CALLER, Caller
 from orderworks_app.gateway.auth.token_store import Scope
+from orderworks_app.gateway.dependencies.current import current_resources
 from orderworks_app.gateway.http.problems import Problem, ProblemKind, retry_later
 from orderworks_app.gateway.http.query_params import reject_unknown_parameters
-from orderworks_app.gateway.resources import GatewayResources, current_resources
+from orderworks_app.gateway.resources import GatewayResources
 
 __all__ = ["Scope", "caller_of", "requires", "still_authorized"]
 
@@ -30,8 +31,8 @@ def requires(scope: Scope) -> Callable[[Request], Awaitable[None]]:
     """
 
     async def check(request: Request) -> None:
-        state = current_resources(request)
-        caller = await _identify(request, state)
+        resources = current_resources(request)
+        caller = await _identify(request, resources)
         request.state.caller = caller
         if scope not in caller.scopes:
             lacking = f'Bearer error="insufficient_scope", scope="{scope}"'
@@ -40,7 +41,7 @@ def requires(scope: Scope) -> Callable[[Request], Awaitable[None]]:
                 f"the token {caller.name} has no scope {scope}",
                 headers={"WWW-Authenticate": lacking},
             )
-        await _enforce_rate(caller, state)
+        await _enforce_rate(caller, resources)
         reject_unknown_parameters(request)
 
     return check
@@ -62,13 +63,13 @@ def caller_of(request: Request) -> Caller:
     return cast("Caller", request.state.caller)
 
 
-async def _identify(request: Request, state: GatewayResources) -> Caller:
+async def _identify(request: Request, resources: GatewayResources) -> Caller:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if not scheme:
-        if is_local(request, state) and not await state.tokens.any_exist():
+        if is_local(request, resources) and not await resources.tokens.any_exist():
             return LOCAL_CALLER
         raise _unauthorized("this needs a token: Authorization: Bearer …", "")
-    caller = await state.tokens.caller(token.strip()) if scheme.lower() == "bearer" else None
+    caller = await resources.tokens.caller(token.strip()) if scheme.lower() == "bearer" else None
     if caller is None:
         raise _unauthorized("the token is not valid", ', error="invalid_token"')
     structlog.contextvars.bind_contextvars(token=caller.name)
@@ -80,17 +81,17 @@ def _unauthorized(detail: str, error: str) -> Problem:
     return Problem(ProblemKind.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})
 
 
-async def _enforce_rate(caller: Caller, state: GatewayResources) -> None:
+async def _enforce_rate(caller: Caller, resources: GatewayResources) -> None:
     if caller is LOCAL_CALLER:
         return
-    rate = caller.rate or state.settings.gateway_rate
-    if wait := await state.rate_limits.wait_before(caller.name, rate):
+    rate = caller.rate or resources.settings.gateway_rate
+    if wait := await resources.rate_limits.wait_before(caller.name, rate):
         raise retry_later(
             ProblemKind.TOO_MANY, f"the token may make {rate:g} requests a second", wait
         )
 
 
-def is_local(request: Request, state: GatewayResources) -> bool:
+def is_local(request: Request, resources: GatewayResources) -> bool:
     """Whether the gateway listens on the loopback only, and so does the client ask from there."""
     client = request.client.host if request.client else ""
-    return is_loopback(state.settings.gateway_host) and is_loopback(client)
+    return is_loopback(resources.settings.gateway_host) and is_loopback(client)

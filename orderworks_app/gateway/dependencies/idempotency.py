@@ -61,7 +61,7 @@ _decoder = msgspec.msgpack.Decoder(StoredResponse)
 
 async def run_once(
     request: Request,
-    state: GatewayResources,
+    resources: GatewayResources,
     body: RequestBody,
     work: Callable[[], Awaitable[Response]],
 ) -> Response:
@@ -77,7 +77,7 @@ async def run_once(
     if not keys:
         return await work()
     claim = IdempotencyClaim(
-        state.stream, names.gateway_response(caller_of(request).name, _checked(keys))
+        resources.stream, names.gateway_response(caller_of(request).name, _checked(keys))
     )
     if kept := await claim.acquire():
         return await _replayed_response(kept, body)

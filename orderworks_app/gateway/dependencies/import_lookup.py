@@ -24,7 +24,7 @@ class ImportSnapshot(NamedTuple):
     age: int | None
 
 
-async def find_import(state: GatewayResources, import_id: str) -> ImportSnapshot:
+async def find_import(resources: GatewayResources, import_id: str) -> ImportSnapshot:
     """What the ledger says; if it cannot, what was told last.
 
     Raises:
@@ -32,23 +32,25 @@ async def find_import(state: GatewayResources, import_id: str) -> ImportSnapshot
         Exception: why the ledger cannot say, where nothing was told.
     """
     try:
-        find = state.blocking.imports.find_with_wait_state
-        return ImportSnapshot(await state.in_thread_within(LEDGER_TIMEOUT, find, import_id), None)
+        find = resources.blocking.imports.find_with_wait_state
+        return ImportSnapshot(
+            await resources.in_thread_within(LEDGER_TIMEOUT, find, import_id), None
+        )
     except TimeoutError:
         error: Exception = Unavailable(f"PostgreSQL did not answer within {LEDGER_TIMEOUT:g} s")
     except OUTAGES as away:
         error = away
-    told = await _last_published(state, import_id)
+    told = await _last_published(resources, import_id)
     if told is None or problem_of(error).kind is not ProblemKind.UNAVAILABLE:
         raise error
     return told
 
 
-async def _last_published(state: GatewayResources, import_id: str) -> ImportSnapshot | None:
+async def _last_published(resources: GatewayResources, import_id: str) -> ImportSnapshot | None:
     """From Redis, by the event loop: all threads may wait for PostgreSQL."""
     key = import_progress(import_id)
     with suppress(redis.RedisError):
-        async with state.stream.pipeline(transaction=False) as pipe:
+        async with resources.stream.pipeline(transaction=False) as pipe:
             pipe.hget(key, "body")
             pipe.ttl(key)
             body, left = await pipe.execute()

@@ -24,7 +24,7 @@ EncodePage = Callable[[Sequence[RejectedRow], bool], bytes]
 
 
 def download(
-    state: GatewayResources,
+    resources: GatewayResources,
     import_id: str,
     read_page: ReadPage,
     encode_page: EncodePage,
@@ -34,7 +34,7 @@ def download(
     """The rejects of an import as an attachment of this name."""
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return StreamingResponse(
-        _stream_pages(state, import_id, read_page, encode_page),
+        _stream_pages(resources, import_id, read_page, encode_page),
         headers=headers,
         media_type=media_type,
     )
@@ -57,17 +57,17 @@ def json_lines(rejects: Sequence[RejectedRow], _first: bool) -> bytes:  # noqa: 
 
 
 async def _stream_pages(
-    state: GatewayResources, import_id: str, read_page: ReadPage, encode_page: EncodePage
+    resources: GatewayResources, import_id: str, read_page: ReadPage, encode_page: EncodePage
 ) -> AsyncIterator[bytes]:
     after, first = 0, True
 
     def piece() -> tuple[bytes, Sequence[RejectedRow]]:
-        with state.engine.connect() as connection:
+        with resources.engine.connect() as connection:
             rejects = read_page(connection, import_id, after, PAGE_ROWS)
         return encode_page(rejects, first), rejects
 
     while True:
-        text, rejects = await state.in_thread(piece)
+        text, rejects = await resources.in_thread(piece)
         yield text
         if len(rejects) < PAGE_ROWS:
             return

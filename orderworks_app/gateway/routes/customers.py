@@ -10,12 +10,12 @@ from fastapi.responses import Response
 from orderworks.core.bounds import MAX_BIGINT
 from orderworks.reads import Customer, CustomerSummary, Known, Order
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
+from orderworks_app.gateway.dependencies.current import ResourcesDep, current_resources
 from orderworks_app.gateway.http.fast_route import FastRoute
 from orderworks_app.gateway.http.openapi import request_docs, response_docs
 from orderworks_app.gateway.http.pagination import decode_cursor, page_response
 from orderworks_app.gateway.http.problems import Problem, not_found
 from orderworks_app.gateway.http.responses import json_response, read_json
-from orderworks_app.gateway.resources import GatewayResources, current_resources, resources_of
 
 READERS = [Depends(requires(Scope.READ))]
 
@@ -28,7 +28,6 @@ MAX_PER_REQUEST = 1000
 """Customers of one lookup, and orders of one page."""
 
 CustomerId = Annotated[int, Path(ge=1, le=MAX_BIGINT, description="The customer's id.")]
-StateDep = Annotated[GatewayResources, Depends(resources_of)]
 
 LookupId = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
 
@@ -110,13 +109,13 @@ async def customer_summary(request: Request, customer_id: CustomerId) -> Respons
 async def customer_orders(
     request: Request,
     customer_id: CustomerId,
-    state: StateDep,
+    resources: ResourcesDep,
     limit: Annotated[int, Query(ge=1, le=MAX_PER_REQUEST, description="Orders of a page.")] = 20,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> Response:
     """The customer's orders, newest first. A customer that there is not has none."""
     before = decode_cursor(cursor, _PLACE)
-    found = await state.reads.customer_orders(customer_id, limit + 1, before)
+    found = await resources.reads.customer_orders(customer_id, limit + 1, before)
     return page_response(
         request, "orders", found, limit, lambda order: (order.created_at, order.id)
     )
@@ -130,10 +129,10 @@ async def customer_orders(
         200, "Those that there are.", Found, {"customers": [ADA | SUMS], "missing": [8]}
     ),
 )
-async def lookup_customers(request: Request, state: StateDep) -> Response:
+async def lookup_customers(request: Request, resources: ResourcesDep) -> Response:
     """Many customers at once, each with number, sum and latest date of their orders."""
     wanted = set((await read_json(request, Lookup)).ids)
-    found = await state.reads.lookup(wanted)
+    found = await resources.reads.lookup(wanted)
     missing = sorted(wanted - {each.id for each in found})
     return json_response(Found(found, missing))
 

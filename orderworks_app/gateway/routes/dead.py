@@ -20,6 +20,7 @@ from orderworks.updates.dead_letters import (
 )
 from orderworks.updates.replay import Replay, ReplayResult, Unreadable
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
+from orderworks_app.gateway.dependencies.current import ResourcesDep
 from orderworks_app.gateway.http.openapi import request_docs, response_docs
 from orderworks_app.gateway.http.pagination import decode_cursor, page_response
 from orderworks_app.gateway.http.problems import (
@@ -31,7 +32,7 @@ from orderworks_app.gateway.http.problems import (
 )
 from orderworks_app.gateway.http.query_params import NO_NUL
 from orderworks_app.gateway.http.responses import json_response, read_json
-from orderworks_app.gateway.resources import GatewayResources, resources_of
+from orderworks_app.gateway.resources import GatewayResources
 from orderworks_app.operations.timespans import parse_moment
 
 router = APIRouter(prefix="/v1", tags=["dead letters"])
@@ -44,7 +45,6 @@ MAX_REPLAYED = 10_000
 REPLAY_ROOM_WAIT = 10.0
 """Seconds that a full stream is given to get room, and other replays to end."""
 
-StateDep = Annotated[GatewayResources, Depends(resources_of)]
 PositiveId = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
 
 
@@ -112,7 +112,7 @@ LETTER = {
 )
 async def dead_letters(  # noqa: PLR0913, PLR0917 - all that dead updates can be found by
     request: Request,
-    state: StateDep,
+    resources: ResourcesDep,
     ids: Annotated[
         list[Annotated[int, Query(ge=1, le=MAX_BIGINT)]] | None,
         Query(alias="id", max_length=MAX_LISTED, description="These."),
@@ -138,10 +138,10 @@ async def dead_letters(  # noqa: PLR0913, PLR0917 - all that dead updates can be
     before = decode_cursor(cursor, _PLACE)
 
     def find() -> DeadLetterPage:
-        with state.engine.connect() as connection:
+        with resources.engine.connect() as connection:
             return list_dead_letters(connection, wanted, limit + 1, before)
 
-    found = await state.in_thread(find)
+    found = await resources.in_thread(find)
     return page_response(
         request, "dead", found.dead, limit, lambda letter: letter.id, total=found.total
     )
@@ -159,7 +159,7 @@ async def dead_letters(  # noqa: PLR0913, PLR0917 - all that dead updates can be
         {"dry_run": True, "replayed": 0, "left": 1, "unreadable": []},
     ),
 )
-async def replay_dead_letters(request: Request, state: StateDep) -> Response:
+async def replay_dead_letters(request: Request, resources: ResourcesDep) -> Response:
     """Hand updates over again that were given up. Mend what they died of first, or they die again.
 
     An update keeps the version that it had, so it overwrites nothing newer. Those replayed before are
@@ -173,25 +173,25 @@ async def replay_dead_letters(request: Request, state: StateDep) -> Response:
     wanted = _criteria(asked.filter or Filter(), asked.ids or ())
     if asked.ids == []:
         return json_response(Outcome(asked.dry_run, 0, 0, []))
-    run = state.blocking.replay(REPLAY_ROOM_WAIT)
+    run = resources.blocking.replay(REPLAY_ROOM_WAIT)
     if asked.dry_run:
-        done = await state.in_thread(run.dry_run, wanted)
+        done = await resources.in_thread(run.dry_run, wanted)
     else:
-        async with _one_replay(state):
+        async with _one_replay(resources):
             # Not one of the threads that all others share: it sleeps for most of its time.
             done = await to_thread.run_sync(_replay, run, wanted, asked.limit)
     return json_response(Outcome(asked.dry_run, done.replayed, done.left, done.unreadable))
 
 
 @asynccontextmanager
-async def _one_replay(state: GatewayResources) -> AsyncIterator[None]:
+async def _one_replay(resources: GatewayResources) -> AsyncIterator[None]:
     """One replay at a time.
 
     Raises:
         Problem: others took too long.
     """
     try:
-        await asyncio.wait_for(state.replay_lock.acquire(), REPLAY_ROOM_WAIT)
+        await asyncio.wait_for(resources.replay_lock.acquire(), REPLAY_ROOM_WAIT)
     except TimeoutError:
         raise retry_later(
             ProblemKind.TOO_MANY, "another replay is under way", REPLAY_ROOM_WAIT
@@ -199,7 +199,7 @@ async def _one_replay(state: GatewayResources) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        state.replay_lock.release()
+        resources.replay_lock.release()
 
 
 def _replay(run: Replay, criteria: DeadLetterFilter, limit: int) -> ReplayResult:

@@ -10,13 +10,14 @@ from fastapi.responses import Response
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
+from orderworks_app.gateway.dependencies.current import ResourcesDep
 from orderworks_app.gateway.dependencies.idempotency import run_once
 from orderworks_app.gateway.http.openapi import IDEMPOTENCY_KEY, response_docs
 from orderworks_app.gateway.http.problems import FieldError, Problem, ProblemKind
 from orderworks_app.gateway.http.query_params import NO_NUL
 from orderworks_app.gateway.http.request_body import RequestBody
 from orderworks_app.gateway.http.responses import json_response
-from orderworks_app.gateway.routes.imports import ID, ImportIdPath, StateDep
+from orderworks_app.gateway.routes.imports import ID, ImportIdPath
 from orderworks_app.gateway.transfers.uploads import Upload
 from orderworks_app.operations.imports import FileKind
 from producer import ImportJob
@@ -130,7 +131,7 @@ class ImportQuery:
 )
 async def import_file(
     request: Request,
-    state: StateDep,
+    state: ResourcesDep,
     query: Annotated[ImportQuery, Depends()],
     filename: Annotated[
         str,
@@ -172,7 +173,7 @@ def _receipt(job: ImportJob) -> Response:
 async def import_tried(
     import_id: ImportIdPath,
     request: Request,
-    state: StateDep,
+    state: ResourcesDep,
     again: Annotated[  # noqa: FBT002
         bool, Query(description="Although the same content was imported before.")
     ] = False,

@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import Response
 
+from orderworks_app.gateway.dependencies.current import ResourcesDep
 from orderworks_app.gateway.http.openapi import response_docs
 from orderworks_app.gateway.http.responses import json_response
-from orderworks_app.gateway.resources import GatewayResources, resources_of
 
 router = APIRouter(tags=["health"])
 
@@ -56,10 +55,10 @@ async def healthz() -> Response:
         {"status": "unavailable", "servers": {**READY_EXAMPLE, "postgresql": "away"}},
     ),
 )
-async def readyz(state: Annotated[GatewayResources, Depends(resources_of)]) -> Response:
+async def readyz(resources: ResourcesDep) -> Response:
     """Whether all servers that requests need answer; 503 names those that do not."""
     names = ("postgresql", "stream", "cache")
-    asked = (state.pool.fetch("SELECT 1"), state.stream.ping(), state.published.ping())
+    asked = (resources.pool.fetch("SELECT 1"), resources.stream.ping(), resources.published.ping())
     found = dict(zip(names, await asyncio.gather(*map(_answers, asked)), strict=True))
     ready = all(found.values())
     servers = {name: "ok" if well else "away" for name, well in found.items()}

@@ -11,12 +11,12 @@ from orderworks.imports.ledger import list_imports
 from orderworks.imports.progress import Summary
 from orderworks.imports.rejects import Reasons, count_reasons, page_of_rejects, page_of_uncorrected
 from orderworks_app.gateway.dependencies.authorize import Scope, requires, still_authorized
+from orderworks_app.gateway.dependencies.current import ResourcesDep
 from orderworks_app.gateway.dependencies.import_lookup import find_import
 from orderworks_app.gateway.dependencies.reject_downloads import csv_encoder, download, json_lines
 from orderworks_app.gateway.http.openapi import Responses, response_docs
 from orderworks_app.gateway.http.pagination import decode_cursor, page_response
 from orderworks_app.gateway.http.responses import json_response
-from orderworks_app.gateway.resources import GatewayResources, resources_of
 from orderworks_app.gateway.streaming.sse import EventStream, encode_event, event_docs
 from orderworks_app.operations.imports import Format, Steer
 
@@ -26,7 +26,6 @@ ID = "^[A-Za-z0-9-]{1,64}$"
 
 READ = [Depends(requires(Scope.READ))]
 
-StateDep = Annotated[GatewayResources, Depends(resources_of)]
 ImportIdPath = Annotated[str, Path(pattern=ID, description="The import's id.")]
 
 _PLACE = msgspec.json.Decoder(
@@ -116,7 +115,7 @@ REJECTS: Responses = {
 )
 async def imports(
     request: Request,
-    state: StateDep,
+    resources: ResourcesDep,
     limit: Annotated[int, Query(ge=1, le=500, description="Imports of a page.")] = 50,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> Response:
@@ -124,10 +123,10 @@ async def imports(
     before = decode_cursor(cursor, _PLACE)
 
     def find() -> list[Summary]:
-        with state.engine.connect() as connection:
+        with resources.engine.connect() as connection:
             return list_imports(connection, limit + 1, before)
 
-    found = await state.in_thread(find)
+    found = await resources.in_thread(find)
     return page_response(
         request, "imports", found, limit, lambda each: (each["accepted_at"], each["id"])
     )
@@ -139,13 +138,13 @@ async def imports(
     dependencies=READ,
     responses=response_docs(200, "The import.", Summary, {**IMPORT, "waits_for_updates": False}),
 )
-async def one_import(import_id: ImportIdPath, state: StateDep) -> Response:
+async def one_import(import_id: ImportIdPath, resources: ResourcesDep) -> Response:
     """One import, also one that is accepted only, or a dry run: how far it is, what became of it.
 
     While PostgreSQL is away it is what workers said last: `Age` says how many seconds ago, and
     `waits_for_updates` is null.
     """
-    told = await find_import(state, import_id)
+    told = await find_import(resources, import_id)
     return json_response(told.summary, headers={} if told.age is None else {"Age": str(told.age)})
 
 
@@ -158,15 +157,17 @@ async def one_import(import_id: ImportIdPath, state: StateDep) -> Response:
         "Events `progress`, `away` and `end`.", Summary, encode_event("progress", 1, IMPORT)
     ),
 )
-async def import_events(import_id: ImportIdPath, request: Request, state: StateDep) -> Response:
+async def import_events(
+    import_id: ImportIdPath, request: Request, resources: ResourcesDep
+) -> Response:
     """The way of an import as server-sent events, until it ended.
 
     `progress` has the import whenever that moved, `end` has it as it stays, and is the last event.
     `away` says why nobody can tell just now; the stream goes on.
     """
-    await state.in_thread(state.blocking.imports.find, import_id)
+    await resources.in_thread(resources.blocking.imports.find, import_id)
     return EventStream(
-        state.streams.import_events(import_id), still_authorized(request, Scope.READ)
+        resources.streams.import_events(import_id), still_authorized(request, Scope.READ)
     )
 
 
@@ -179,7 +180,7 @@ async def import_events(import_id: ImportIdPath, request: Request, state: StateD
 )
 async def rejects(
     import_id: ImportIdPath,
-    state: StateDep,
+    resources: ResourcesDep,
     format_: Annotated[
         Format,
         Query(
@@ -193,14 +194,14 @@ async def rejects(
     ] = False,
 ) -> Response:
     """The rejected rows of an import as a file: line, column, code, reason and the raw text."""
-    layout = await state.in_thread(state.blocking.imports.file_format, import_id)
+    layout = await resources.in_thread(resources.blocking.imports.file_format, import_id)
     read = page_of_rejects if all_ else page_of_uncorrected
     write, media_type = {
         Format.CSV: (csv_encoder(layout), "text/csv; charset=utf-8"),
         Format.JSONL: (json_lines, "application/x-ndjson"),
     }[format_]
     return download(
-        state, import_id, read, write, media_type, f"rejects-{import_id}.{format_.value}"
+        resources, import_id, read, write, media_type, f"rejects-{import_id}.{format_.value}"
     )
 
 
@@ -210,15 +211,15 @@ async def rejects(
     dependencies=READ,
     responses=response_docs(200, "What rows were rejected for.", Rejected, {"reasons": [REASONS]}),
 )
-async def reject_reasons(import_id: ImportIdPath, state: StateDep) -> Response:
+async def reject_reasons(import_id: ImportIdPath, resources: ResourcesDep) -> Response:
     """What rows of an import were rejected for: by column and code, each with the first of its rows."""
-    await state.in_thread(state.blocking.imports.file_format, import_id)
+    await resources.in_thread(resources.blocking.imports.file_format, import_id)
 
     def count() -> list[Reasons]:
-        with state.engine.connect() as connection:
+        with resources.engine.connect() as connection:
             return count_reasons(connection, import_id)
 
-    return json_response(Rejected(await state.in_thread(count)))
+    return json_response(Rejected(await resources.in_thread(count)))
 
 
 @router.post(
@@ -229,9 +230,11 @@ async def reject_reasons(import_id: ImportIdPath, state: StateDep) -> Response:
         200, "How far the import is then.", Summary, {**IMPORT, "status": "paused"}
     ),
 )
-async def steer_import(import_id: ImportIdPath, steer: Steer, state: StateDep) -> Response:
+async def steer_import(import_id: ImportIdPath, steer: Steer, resources: ResourcesDep) -> Response:
     """Pause, resume or cancel an import, or retry its chunks that were given up.
 
     Chunks that are being loaded are loaded to their end, and what is loaded stays loaded.
     """
-    return json_response(await state.in_thread(state.blocking.imports.steer, import_id, steer))
+    return json_response(
+        await resources.in_thread(resources.blocking.imports.steer, import_id, steer)
+    )

@@ -1,13 +1,11 @@
 """All numbers, for a metrics system."""
 
-from typing import Annotated
-
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
-from orderworks_app.gateway.resources import GatewayResources, resources_of
+from orderworks_app.gateway.dependencies.current import ResourcesDep
 
 router = APIRouter(tags=["health"])
 
@@ -26,10 +24,10 @@ EXAMPLE = 'orderworks_up{server="postgresql"} 1.0\norderworks_parked_updates 0.0
         }
     },
 )
-async def metrics(state: Annotated[GatewayResources, Depends(resources_of)]) -> Response:
+async def metrics(resources: ResourcesDep) -> Response:
     """The metrics in Prometheus' text format, as `orderworks metrics` prints them.
 
     Of a server that is away, orderworks_up is 0 and the rest of what it knows is missing.
     """
-    text = await state.in_thread(generate_latest, state.blocking.metrics)
+    text = await resources.in_thread(generate_latest, resources.blocking.metrics)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

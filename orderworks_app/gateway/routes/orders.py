@@ -12,12 +12,13 @@ from orderworks.core.bounds import MAX_BIGINT
 from orderworks.core.errors import NotDurable, PartlyAccepted, WaitTimeout
 from orderworks.updates.messages import Money, OrderUpdate, Verdict
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
+from orderworks_app.gateway.dependencies.current import ResourcesDep
 from orderworks_app.gateway.dependencies.idempotency import run_once
 from orderworks_app.gateway.http.openapi import IDEMPOTENCY_KEY, request_docs, response_docs
 from orderworks_app.gateway.http.problems import problem_of
 from orderworks_app.gateway.http.request_body import RequestBody
 from orderworks_app.gateway.http.responses import decode_body, json_response
-from orderworks_app.gateway.resources import GatewayResources, resources_of
+from orderworks_app.gateway.resources import GatewayResources
 from orderworks_app.gateway.transfers.ndjson import Reject, UpdateBatch
 
 log = structlog.get_logger(__name__)
@@ -28,7 +29,6 @@ MAX_WAIT = 30.0
 """Seconds that a request may wait for a verdict."""
 
 OrderId = Annotated[int, Path(ge=1, le=MAX_BIGINT, description="The order's id.", examples=[42])]
-StateDep = Annotated[GatewayResources, Depends(resources_of)]
 Track = Annotated[bool, Query(description="Keep the verdict, to be asked for by the entry.")]
 Durable = Annotated[bool, Query(description="Answer only when it is on Redis' disk.")]
 
@@ -85,7 +85,7 @@ class Account(msgspec.Struct, frozen=True):
 async def update_order(
     order_id: OrderId,
     request: Request,
-    state: StateDep,
+    resources: ResourcesDep,
     *,
     track: Track = False,
     durable: Durable = False,
@@ -95,26 +95,26 @@ async def update_order(
     Fields that are not given stay as they are. An order that does not exist is created if
     `customer_id` and `total` are given.
     """
-    body = RequestBody(request, state.settings.gateway_max_body)
+    body = RequestBody(request, resources.settings.gateway_max_body)
     change = decode_body(await body.read_all(), Change)
     update = OrderUpdate(order_id=order_id, **msgspec.structs.asdict(change))
 
     async def hand_over() -> Response:
         try:
-            entry = await _entry(state, update, durable=durable, track=track)
+            entry = await _entry(resources, update, durable=durable, track=track)
         except NotDurable as accepted:
             return json_response(Enqueued(accepted.entries[0], order_id, durable=False), 202)
         return json_response(Enqueued(entry, order_id), 202)
 
-    return await run_once(request, state, body, hand_over)
+    return await run_once(request, resources, body, hand_over)
 
 
 async def _entry(
-    state: GatewayResources, update: OrderUpdate, *, durable: bool, track: bool
+    resources: GatewayResources, update: OrderUpdate, *, durable: bool, track: bool
 ) -> str:
     if track:
-        return (await state.producer.update(update, durable=durable, track=True)).entry
-    return await state.producer.update(update, durable=durable)
+        return (await resources.producer.update(update, durable=durable, track=True)).entry
+    return await resources.producer.update(update, durable=durable)
 
 
 @router.get(
@@ -131,16 +131,16 @@ async def _entry(
 async def read_verdict(
     order_id: OrderId,
     entry: Annotated[str, Path(pattern=r"^[0-9]{1,20}-[0-9]{1,20}$", examples=["1795704831018-0"])],
-    state: StateDep,
+    resources: ResourcesDep,
     wait: Annotated[float, Query(ge=0, le=MAX_WAIT, description="Seconds to wait for it.")] = 0,
 ) -> Response:
     """What became of an update that was handed over with `track`."""
-    receipt = state.producer.receipt(order_id, entry)
+    receipt = resources.producer.receipt(order_id, entry)
     try:
         verdict = await receipt.wait(wait)
     except WaitTimeout:
         # A receipt waits on while Redis is away; here that has to be told from no verdict.
-        await state.stream.ping()
+        await resources.stream.ping()
         return json_response(Told(entry, order_id, None, ""))
     return json_response(Told(entry, order_id, verdict, receipt.reason))
 
@@ -163,21 +163,27 @@ async def read_verdict(
         {"lines": 2, "accepted": 2, "rejected_count": 0, "rejected": []},
     ),
 )
-async def update_orders(request: Request, state: StateDep, *, durable: Durable = False) -> Response:
+async def update_orders(
+    request: Request, resources: ResourcesDep, *, durable: Durable = False
+) -> Response:
     """Hand over any number of updates, one a line.
 
     A line that is no update is rejected by itself. If it stops part way, the problem has the account:
     `lines`, `accepted` and rejects as here; `refused` and `uncertain`, the lines that certainly, or
     possibly, were not accepted; and `next_line`, from which on nothing was.
     """
-    body = RequestBody(request, state.settings.gateway_max_batch)
-    return await run_once(request, state, body, lambda: _append_batch(state, body, durable=durable))
+    body = RequestBody(request, resources.settings.gateway_max_batch)
+    return await run_once(
+        request, resources, body, lambda: _append_batch(resources, body, durable=durable)
+    )
 
 
-async def _append_batch(state: GatewayResources, body: RequestBody, *, durable: bool) -> Response:
-    batch = UpdateBatch(body, state.settings.gateway_max_body)
+async def _append_batch(
+    resources: GatewayResources, body: RequestBody, *, durable: bool
+) -> Response:
+    batch = UpdateBatch(body, resources.settings.gateway_max_body)
     try:
-        accepted = await state.producer.update_many(batch.updates(), durable=durable)
+        accepted = await resources.producer.update_many(batch.updates(), durable=durable)
     except PartlyAccepted as stopped:
         return _stopped(batch, stopped)
     account = Account(batch.lines, accepted, batch.rejected_count, batch.rejected)

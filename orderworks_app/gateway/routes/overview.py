@@ -1,21 +1,18 @@
 """How the whole is doing: the parts, and what goes on, second by second."""
 
-from typing import Annotated
-
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
 from orderworks_app.gateway.dependencies.authorize import Scope, requires, still_authorized
+from orderworks_app.gateway.dependencies.current import ResourcesDep
 from orderworks_app.gateway.http.openapi import response_docs
 from orderworks_app.gateway.http.responses import json_response
-from orderworks_app.gateway.resources import GatewayResources, resources_of
 from orderworks_app.gateway.streaming.overview import Overview
 from orderworks_app.gateway.streaming.sse import EventStream, encode_event, event_docs
 from orderworks_app.observability.status import Status
 
 router = APIRouter(prefix="/v1", tags=["overview"], dependencies=[Depends(requires(Scope.READ))])
 
-StateDep = Annotated[GatewayResources, Depends(resources_of)]
 
 STATUS = {
     "healthy": True,
@@ -44,9 +41,9 @@ OVERVIEW = {
     operation_id="status",
     responses=response_docs(200, "The parts, and the work that waits.", Status, STATUS),
 )
-async def status(state: StateDep) -> Response:
+async def status(resources: ResourcesDep) -> Response:
     """What `orderworks status --json` says, at most two seconds ago (`Age`); 200 whether well or not."""
-    age, found = await state.streams.status()
+    age, found = await resources.streams.status()
     return json_response(found, headers={"Age": str(round(age))})
 
 
@@ -56,9 +53,9 @@ async def status(state: StateDep) -> Response:
     response_class=StreamingResponse,
     responses=event_docs("Events `overview`.", Overview, encode_event("overview", 1, OVERVIEW)),
 )
-async def overview_events(request: Request, state: StateDep) -> Response:
+async def overview_events(request: Request, resources: ResourcesDep) -> Response:
     """What goes on, as server-sent events: one at once, then one a second, for as long as it is read.
 
     While a server is away, what it would tell is null, and `away` names it.
     """
-    return EventStream(state.streams.overview(), still_authorized(request, Scope.READ))
+    return EventStream(resources.streams.overview(), still_authorized(request, Scope.READ))

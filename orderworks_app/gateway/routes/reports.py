@@ -11,8 +11,8 @@ from fastapi.responses import Response
 from orderworks.reports.top_customers import Report, Shown
 from orderworks.reports.windows import Window
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
+from orderworks_app.gateway.dependencies.current import ResourcesDep
 from orderworks_app.gateway.http.openapi import response_docs
-from orderworks_app.gateway.resources import GatewayResources, resources_of
 
 router = APIRouter(prefix="/v1", tags=["reports"], dependencies=[Depends(requires(Scope.READ))])
 
@@ -37,7 +37,7 @@ EXAMPLE = {
     },
 )
 async def top_customers(
-    state: Annotated[GatewayResources, Depends(resources_of)],
+    resources: ResourcesDep,
     window: Annotated[Window, Query(description="Days, today included, in UTC.")] = Window.ALL,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Customers to list.")] = 10,
     min_orders: Annotated[
@@ -49,7 +49,7 @@ async def top_customers(
 
     While PostgreSQL is away it is the one that was published last.
     """
-    report = await state.in_thread(state.blocking.reports.read, window, limit, min_orders)
+    report = await resources.in_thread(resources.blocking.reports.read, window, limit, min_orders)
     body = msgspec.json.encode(report.shown())
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Age": str(_age(report)), "Cache-Control": "private, no-cache"}
