@@ -52,13 +52,7 @@ def make_engine(
             f"DB_POOL_SIZE and DB_MAX_OVERFLOW: a process needs {CONNECTIONS} connections at times, "
             "to note why a chunk failed while it holds the chunk"
         )
-    milliseconds = {
-        "statement_timeout": settings.db_statement_timeout * 1000,
-        "lock_timeout": settings.db_lock_timeout * 1000,
-        "idle_in_transaction_session_timeout": 60_000,
-        "client_connection_check_interval": 10_000,
-    }
-    options = [f"-c {name}={value}" for name, value in (milliseconds | {**(session or {})}).items()]
+    options = session_options(settings) | dict(session or {})
     return sa.create_engine(
         database_address(settings.database),
         pool_size=settings.db_pool_size,
@@ -73,9 +67,20 @@ def make_engine(
             "client_encoding": "utf8",
             "keepalives_idle": 30,
             "tcp_user_timeout": 30_000,
-            "options": " ".join(["-c timezone=UTC", *options]),
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         },
     )
+
+
+def session_options(settings: Settings) -> dict[str, str]:
+    """Return the options of each session, of the engine and of the gateway's pool; times are in ms."""
+    return {
+        "timezone": "UTC",
+        "statement_timeout": str(settings.db_statement_timeout * 1000),
+        "lock_timeout": str(settings.db_lock_timeout * 1000),
+        "idle_in_transaction_session_timeout": "60000",
+        "client_connection_check_interval": "10000",
+    }
 
 
 def is_transient(error: BaseException) -> bool:

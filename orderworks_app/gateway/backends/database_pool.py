@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import asyncpg
 
-from orderworks.core.database import TRANSIENT_STATES, database_address
+from orderworks.core.database import TRANSIENT_STATES, database_address, session_options
 from orderworks.core.errors import Unavailable
 from orderworks.core.settings import Settings
 
@@ -22,19 +22,13 @@ CANCELED = "57014"
 class DatabasePool:
     """A pool of asyncpg. It opens connections when they are needed, so PostgreSQL may be away."""
 
-    def __init__(self, pool: "asyncpg.DatabasePool", settings: Settings) -> None:
+    def __init__(self, pool: "asyncpg.Pool", settings: Settings) -> None:
         self._pool = pool
-        self._patience = settings.db_pool_timeout
+        self._timeout = settings.db_pool_timeout
 
     @classmethod
     async def open(cls, settings: Settings) -> Self:
         """A pool for the event loop that calls it. Its sessions are as those of `make_engine`."""
-        milliseconds = {
-            "statement_timeout": settings.db_statement_timeout * 1000,
-            "lock_timeout": settings.db_lock_timeout * 1000,
-            "idle_in_transaction_session_timeout": 60_000,
-            "client_connection_check_interval": 10_000,
-        }
         pool = await asyncpg.create_pool(
             address(settings),
             min_size=0,
@@ -45,8 +39,7 @@ class DatabasePool:
             command_timeout=settings.db_statement_timeout + settings.db_connect_timeout,
             server_settings={
                 "application_name": f"orderworks-gateway:{os.getpid()}",
-                "timezone": "UTC",
-                **{name: str(value) for name, value in milliseconds.items()},
+                **session_options(settings),
             },
         )
         return cls(pool, settings)
@@ -67,7 +60,7 @@ class DatabasePool:
                 connections are in use for too long.
         """
         try:
-            async with self._pool.acquire(timeout=self._patience) as connection:
+            async with self._pool.acquire(timeout=self._timeout) as connection:
                 yield connection
         except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
             if not is_outage(error):
