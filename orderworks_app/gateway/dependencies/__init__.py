@@ -1,1 +1,1 @@
-"""What routes ask for before they begin: authorization, idempotency, an import, its rejects."""
+"""What routes depend on: the resources of the process, authorization, idempotency, an import."""

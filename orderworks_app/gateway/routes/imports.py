@@ -1,5 +1,6 @@
 """Imports: followed and steered; and the rows that were rejected. `files` is where they come in."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -9,15 +10,21 @@ from fastapi.responses import Response, StreamingResponse
 
 from orderworks.imports.ledger import list_imports
 from orderworks.imports.progress import Summary
-from orderworks.imports.rejects import Reasons, count_reasons, page_of_rejects, page_of_uncorrected
+from orderworks.imports.rejects import (
+    Reasons,
+    RejectedRow,
+    count_reasons,
+    page_of_rejects,
+    page_of_uncorrected,
+)
 from orderworks_app.gateway.dependencies.authorize import Scope, requires, still_authorized
 from orderworks_app.gateway.dependencies.current import ResourcesDep
 from orderworks_app.gateway.dependencies.import_lookup import find_import
-from orderworks_app.gateway.dependencies.reject_downloads import csv_encoder, download, json_lines
 from orderworks_app.gateway.http.openapi import Responses, response_docs
 from orderworks_app.gateway.http.pagination import decode_cursor, page_response
 from orderworks_app.gateway.http.responses import json_response
 from orderworks_app.gateway.streaming.sse import EventStream, encode_event, event_docs
+from orderworks_app.gateway.transfers.reject_files import csv_encoder, json_lines, reject_file
 from orderworks_app.operations.imports import Format, Steer
 
 router = APIRouter(prefix="/v1", tags=["imports"])
@@ -195,13 +202,21 @@ async def rejects(
 ) -> Response:
     """The rejected rows of an import as a file: line, column, code, reason and the raw text."""
     layout = await resources.in_thread(resources.blocking.imports.file_format, import_id)
-    read = page_of_rejects if all_ else page_of_uncorrected
-    write, media_type = {
+    select_page = page_of_rejects if all_ else page_of_uncorrected
+    encode_page, media_type = {
         Format.CSV: (csv_encoder(layout), "text/csv; charset=utf-8"),
         Format.JSONL: (json_lines, "application/x-ndjson"),
     }[format_]
-    return download(
-        resources, import_id, read, write, media_type, f"rejects-{import_id}.{format_.value}"
+
+    def read_page(after: int, limit: int) -> Sequence[RejectedRow]:
+        with resources.engine.connect() as connection:
+            return select_page(connection, import_id, after, limit)
+
+    name = f"rejects-{import_id}.{format_.value}"
+    return StreamingResponse(
+        reject_file(resources.in_thread, read_page, encode_page),
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        media_type=media_type,
     )
 
 

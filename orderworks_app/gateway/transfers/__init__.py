@@ -1,1 +1,1 @@
-"""Bodies of any size: files and batches, passed on as they arrive."""
+"""Bodies of any size, in and out: batches and files are passed on piece by piece."""

@@ -15,7 +15,7 @@ from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
-from orderworks_app.gateway.dependencies import reject_downloads
+from orderworks_app.gateway.transfers import reject_files
 from tests.integration.conftest import OrderRows
 from tests.support.gateways import JSON
 
@@ -213,7 +213,7 @@ def test_a_dry_run_tells_at_its_end_what_would_be(http: httpx.Client, importer: 
 def test_rejects_are_a_file_to_mend_and_to_hand_over_again(
     http: httpx.Client, importer: Importer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reject_downloads, "PAGE_ROWS", 1)
+    monkeypatch.setattr(reject_files, "PAGE_ROWS", 1)
     import_id = upload(http)
     load(importer, import_id)
     file = http.get(f"/v1/imports/{import_id}/rejects")
