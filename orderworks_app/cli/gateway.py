@@ -1,4 +1,4 @@
-"""`orderworks gateway`: the HTTP gateway in the foreground."""
+"""`orderworks gateway`: runs the HTTP gateway in the foreground."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -17,21 +17,25 @@ def gateway(
         int | None,
         typer.Option(min=0, max=65_535, help="Port to listen at [GATEWAY_PORT, 8000]."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Server processes.")] = 1,
 ) -> None:
-    """Answer HTTP requests until Ctrl-C: updates, files, cached reads, reports, and a page.
+    """Serve HTTP until Ctrl-C: updates, files, cached reads, reports, and a page.
 
-    On the loopback it lets in whoever is on this machine, until there is a token (`orderworks token`).
-    Elsewhere it refuses to start without one.
+    On the loopback, clients on this machine need no token until one is created (`orderworks token`). On
+    another address it refuses to start without a token.
     """
-    serve = _server()
-    given = {"gateway_host": host, "gateway_port": None if port is None else str(port)}
-    overrides = {name: value for name, value in given.items() if value is not None}
+    serve = _load_server()
+    options = {"gateway_host": host, "gateway_port": None if port is None else str(port)}
+    overrides = {name: value for name, value in options.items() if value is not None}
     serve(Settings.load(**overrides), workers)
 
 
-def _server() -> Callable[[Settings, int], None]:
-    """What serves, where the extra that it needs is installed."""
+def _load_server() -> Callable[[Settings, int], None]:
+    """Import the server.
+
+    Raises:
+        ConfigurationError: the extra `gateway` is not installed.
+    """
     try:
         from orderworks_app.gateway.server import serve  # noqa: PLC0415 - only this command needs it
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""`orderworks token`: who may use the gateway, and for what."""
+"""`orderworks token`: creates, lists and revokes tokens of the gateway."""
 
 import sys
 from typing import Annotated
@@ -20,23 +20,21 @@ from orderworks_app.terminal import console, escaped, print_json, print_sentence
 commands = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Say who may use the gateway. As soon as there is one token, everybody needs one.",
+    help="Manage the gateway's tokens. Once a token exists, every request needs one.",
 )
 
 
 @commands.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What people and logs call it.")],
+    name: Annotated[str, typer.Argument(help="Its name in lists and logs.")],
     *,
-    scope: Annotated[
-        list[Scope], typer.Option(help="What it is for; give it several times for several.")
-    ],
+    scope: Annotated[list[Scope], typer.Option(help="Permission of the token; may be repeated.")],
     rate: Annotated[
-        float | None, typer.Option(help="Requests a second that it may make [GATEWAY_RATE].")
+        float | None, typer.Option(help="Requests per second that it may make [GATEWAY_RATE].")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token and print it: only now, nobody can read it later."""
+    """Create a token and print it. It cannot be shown again."""
     with make_engine(Settings.load(), "orderworks-cli").begin() as connection:
         token = create_token(connection, name, scope, rate)
     if as_json:
@@ -47,35 +45,35 @@ def create(
 
 @commands.command("list")
 def list_(*, as_json: AsJson = False) -> None:
-    """List the tokens, without the tokens themselves."""
+    """List all tokens: name, scopes, rate and times. The tokens themselves cannot be shown."""
     with make_engine(Settings.load(), "orderworks-cli").connect() as connection:
-        found = list_tokens(connection)
+        tokens = list_tokens(connection)
     if as_json:
-        print_json({"tokens": found})
-    elif not found:
+        print_json({"tokens": tokens})
+    elif not tokens:
         print_sentence(
-            "There is none: on the loopback, whoever is on this machine may use the gateway."
+            "No tokens. On the loopback, every client on this machine may use the gateway."
         )
     else:
-        _print(found)
+        _print(tokens)
 
 
 @commands.command()
-def revoke(name: Annotated[str, typer.Argument(help="Which one.")]) -> None:
-    """Let nobody in with a token any more, within 5 seconds. Its name is not given again."""
+def revoke(name: Annotated[str, typer.Argument(help="The token's name.")]) -> None:
+    """Revoke a token; gateways reject it within 5 seconds. Its name cannot be used again."""
     with make_engine(Settings.load(), "orderworks-cli").begin() as connection:
         revoke_token(connection, name)
-    print_sentence(f"{escaped(name)} is revoked; gateways know it within 5 s.")
+    print_sentence(f"{escaped(name)} is revoked; gateways reject it within 5 s.")
 
 
 def _print(tokens: list[Token]) -> None:
-    lines = table("name", "scopes", "rate", "made", "revoked", right=("rate",))
+    rows = table("name", "scopes", "rate", "created", "revoked", right=("rate",))
     for each in tokens:
-        lines.add_row(
+        rows.add_row(
             escaped(each.name),
             " ".join(each.scopes),
             f"{each.rate:g}" if each.rate else "",
             f"{each.created_at:%Y-%m-%d %H:%M}",
             f"{each.revoked_at:%Y-%m-%d %H:%M}" if each.revoked_at else "",
         )
-    console.print(lines)
+    console.print(rows)

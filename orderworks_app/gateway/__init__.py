@@ -1,5 +1,5 @@
-"""The HTTP gateway: the door for applications that are not Python, and for people with a browser.
+"""The HTTP gateway, for applications in other languages than Python and for people with a browser.
 
-Updates and files go in through `AsyncProducer`, cached reads come from `orderworks.cache`: nothing
-here is a second way. Needs the extra `gateway`.
+It sends updates and files by `AsyncProducer` and reads from `orderworks.cache`, as Python applications
+do. It needs the extra `gateway`.
 """

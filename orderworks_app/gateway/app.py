@@ -1,4 +1,11 @@
-"""The application: routes, manners, and connections that live as long as it runs."""
+"""The ASGI application: routes, middleware, and the resources of the process.
+
+FastAPI is used for three things: routing, dependencies with the validation of path and query
+parameters, and the frame of the OpenAPI document. The rest is ours: bodies and responses are msgspec's
+(`http/responses.py`), schemas and examples of them come from `http/openapi.py`, errors are problem
+documents (`http/problems.py`), `/docs` is a page without scripts (`routes/docs.py`), and cached reads
+bypass the solving of dependencies (`http/fast_route.py`).
+"""
 
 import gc
 from collections.abc import AsyncIterator
@@ -18,14 +25,14 @@ from orderworks_app.gateway.resources import GatewayResources
 from orderworks_app.gateway.routes import ROUTERS, STREAMED
 
 GC_THRESHOLD = 10_000
-"""Objects more than before, when the collector looks for new ones in cycles; Python's default is 700."""
+"""New objects after which the garbage collector runs; Python's default is 700."""
 
 
 def make_app(settings: Settings) -> FastAPI:
-    """The gateway for the servers that the settings name. It opens nothing before it is started."""
+    """Create the gateway for the servers of the settings. It opens no connection before its start."""
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with GatewayResources.running(settings) as resources:
             app.state.gateway = resources
             yield
@@ -33,30 +40,30 @@ def make_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Orderworks",
         version=version("orderworks"),
-        lifespan=life,
+        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        # A redirection loses bodies, and no client of an interface for programs needs it.
+        # A redirect loses the body, and clients of an API need none.
         redirect_slashes=False,
         exception_handlers={
             HTTPException: handle_error,
             RequestValidationError: handle_error,
         },
     )
-    app.openapi = lambda: dict(describe(app))  # type: ignore[method-assign]  # FastAPI's own way
+    app.openapi = lambda: dict(describe(app))  # type: ignore[method-assign]  # as FastAPI documents it
     app.add_middleware(GatewayMiddleware, settings=settings, streamed=STREAMED)
     for router in ROUTERS:
-        # What FastAPI includes it matches twice for each request; routes of its own, once.
+        # FastAPI matches an included router's routes twice for each request; those of the app, once.
         app.router.routes.extend(router.routes)
     return app
 
 
 def app_of_environment() -> FastAPI:
-    """The gateway for the servers that the environment names: what each server process calls."""
+    """Create the gateway from environment variables; each server process calls this."""
     logging.configure()
     app = make_app(Settings.load())
-    # What is there by now stays, and few requests leave cycles behind: looking for these as often as by
-    # default took 7 % of a cached read's time.
+    # The objects that exist now are permanent, and few requests create cycles: by default, the
+    # collector took 7 % of a cached read's time.
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
     return app

@@ -1,4 +1,4 @@
-"""What one gateway process owns while it runs: its connections to all servers."""
+"""Resources of a gateway process: its connections to all servers, its threads, its caches."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -31,18 +31,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class GatewayResources:
-    """The connections of one process; each is opened on first use. It belongs to one event loop.
+    """The resources of one process, for one event loop. Connections are opened on first use.
 
     Attributes:
-        pool: PostgreSQL, for what is awaited.
-        engine: PostgreSQL, for what `in_thread` runs.
-        producer: where updates and files are handed over.
-        cache: the cached functions; `reads` are those of customers.
-        stream: the Redis of updates and progress.
+        pool: PostgreSQL, for the event loop.
+        engine: PostgreSQL, for functions in threads.
+        producer: sends updates and files.
+        cache: the cache of `reads`.
+        reads: cached reads of customers and orders.
+        stream: the Redis of updates and of the progress of imports.
         published: the Redis of reports and cached reads.
-        blocking: what only `in_thread` may use.
-        replaying: who replays dead letters has it; a replay takes seconds, and a thread of its own.
-        shared: looks that serve many.
+        threads: limits the threads of `in_thread` to the connections of `engine`.
+        blocking: services that only functions in threads may use.
+        replay_lock: held during a replay of dead letters, which takes seconds in a thread of its own.
+        streams: event streams and polls that clients share.
     """
 
     settings: Settings
@@ -64,7 +66,7 @@ class GatewayResources:
     @classmethod
     @asynccontextmanager
     async def running(cls, settings: Settings) -> AsyncIterator[Self]:
-        """The state of this process, until the block ends. No server has to be there for it."""
+        """Provide the resources until the block ends. They need no running server to start."""
         async with AsyncExitStack() as stack:
             pool = await DatabasePool.open(settings)
             stack.push_async_callback(pool.close)
@@ -75,8 +77,8 @@ class GatewayResources:
             published = _client(stack, settings, settings.cache)
             producer = await stack.enter_async_context(_producer(settings))
             blocking = stack.enter_context(BlockingServices.running(settings, engine, cache))
-            shared = SharedStreams(blocking)
-            stack.enter_context(call_on_shutdown(shared.close))
+            streams = SharedStreams(blocking)
+            stack.enter_context(call_on_shutdown(streams.close))
             yield cls(
                 settings=settings,
                 pool=pool,
@@ -92,33 +94,33 @@ class GatewayResources:
                 uploads=Uploads(producer),
                 blocking=blocking,
                 replay_lock=asyncio.Lock(),
-                streams=shared,
+                streams=streams,
             )
 
     async def in_thread(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """What a function gives that blocks. As many run at a time as `engine` has connections."""
+        """Run a blocking function in one of `threads`, and return its result."""
         call = partial(function, *args, **kwargs)
         return await to_thread.run_sync(call, limiter=self.threads)
 
     async def in_thread_within(
         self, seconds: float, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """The same, if it comes in time. Else the thread goes on, one of as many, until it ends.
+        """Do the same with a timeout. After it, the function keeps its thread until it ends.
 
         Raises:
-            TimeoutError: it did not come, or no thread was free.
+            TimeoutError: the function did not end in time, or no thread was free.
         """
-        call, mine = partial(function, *args, **kwargs), object()
+        call, borrower = partial(function, *args, **kwargs), object()
 
-        def end(ended: "asyncio.Future[T]") -> None:
-            self.threads.release_on_behalf_of(mine)
-            # Perhaps nobody waits for it any more.
+        def release(ended: "asyncio.Future[T]") -> None:
+            self.threads.release_on_behalf_of(borrower)
+            # After a timeout nothing else retrieves the exception, which asyncio would log.
             _ = ended.cancelled() or ended.exception()
 
         async with asyncio.timeout(seconds):
-            await self.threads.acquire_on_behalf_of(mine)
+            await self.threads.acquire_on_behalf_of(borrower)
             running = asyncio.ensure_future(to_thread.run_sync(call, limiter=CapacityLimiter(1)))
-            running.add_done_callback(end)
+            running.add_done_callback(release)
             return await asyncio.shield(running)
 
 

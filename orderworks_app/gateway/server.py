@@ -1,4 +1,4 @@
-"""The server processes: uvicorn, with our logs, and never an open door to other machines."""
+"""The server processes: uvicorn with our logging, and no start without tokens on a public address."""
 
 import os
 import signal
@@ -15,30 +15,30 @@ from orderworks_app.gateway.auth.loopback import is_loopback
 from orderworks_app.gateway.auth.token_store import count_valid
 
 APP = "orderworks_app.gateway.app:app_of_environment"
-"""Each process makes its own, from the environment."""
+"""The factory by which each process creates its application."""
 
 SHUTDOWN_GRACE = 5
-"""Seconds that requests under way have when the server is asked to stop."""
+"""Seconds that running requests have when the server is stopped."""
 
 
 def serve(settings: Settings, workers: int) -> None:
-    """Answer requests until a signal ends it; those under way are finished, within bounds.
+    """Serve until a signal; running requests may end within `SHUTDOWN_GRACE`.
 
     Raises:
-        ConfigurationError: other machines could use it, and there is no token.
+        ConfigurationError: it would be reachable from other machines, and there is no token.
     """
     if not is_loopback(settings.gateway_host):
         _refuse_without_tokens(settings)
     logging.configure()
-    # Each process reads its settings from the environment; this one's may be an option's.
+    # Each process reads its settings from the environment; an option may have changed this one.
     os.environ["GATEWAY_HOST"] = settings.gateway_host
-    # uvicorn hands the signal on when it has shut down; that is a good end.
+    # uvicorn raises the signal again after its shutdown; the exit code is to be 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     run(APP, settings.gateway_host, settings.gateway_port, workers)
 
 
 def run(app: str, host: str, port: int, workers: int) -> None:
-    """Answer by the application that the factory of this name makes, as the gateway answers."""
+    """Serve the application that the named factory creates, with the gateway's options of uvicorn."""
     uvicorn.run(
         app,
         factory=True,
@@ -54,7 +54,7 @@ def run(app: str, host: str, port: int, workers: int) -> None:
 
 
 def _refuse_without_tokens(settings: Settings) -> None:
-    """Refuse where nobody could be told from anybody. With PostgreSQL away nobody is let in anyway."""
+    """Raise if there is no valid token. Without PostgreSQL, start: every request is refused anyway."""
     engine = make_engine(settings, "orderworks-gateway")
     try:
         with engine.connect() as connection:
@@ -66,5 +66,5 @@ def _refuse_without_tokens(settings: Settings) -> None:
     if not valid:
         raise ConfigurationError(
             f"GATEWAY_HOST: {settings.gateway_host} can be reached from other machines, and there is "
-            "no token: make one with `orderworks token create`, or listen at 127.0.0.1"
+            "no valid token: create one with `orderworks token create`, or listen at 127.0.0.1"
         )

@@ -1,1 +1,1 @@
-"""Who may use the gateway, and how often: tokens and their rates."""
+"""Tokens of clients: the table, a cache of it, and rate limits."""

@@ -1,4 +1,4 @@
-"""Which addresses only this machine itself can reach."""
+"""Addresses that only this machine can reach."""
 
 from functools import lru_cache
 from ipaddress import ip_address
@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 @lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
-    """Whether only this machine itself can reach the address."""
+    """Return whether only this machine can reach the address."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:

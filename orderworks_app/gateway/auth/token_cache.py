@@ -1,7 +1,7 @@
-"""Which tokens the gateway knows, remembered for seconds so that requests ask no database.
+"""Tokens of the database, cached for seconds so that requests need no query.
 
-A token that is revoked lets nobody in after `FRESH` seconds. While PostgreSQL is away, what was known
-goes on being true for `MAX_STALE_SECONDS` seconds: nobody can revoke anything there meanwhile.
+A revoked token is rejected after `FRESH_SECONDS`. While PostgreSQL is unavailable, cached tokens stay
+valid for `MAX_STALE_SECONDS`: none can be revoked meanwhile.
 """
 
 import asyncio
@@ -16,24 +16,25 @@ from orderworks_app.gateway.auth.token_store import ANY_TOKEN_EXISTS, BY_DIGEST,
 from orderworks_app.gateway.backends.database_pool import DatabasePool
 
 FRESH_SECONDS, MAX_STALE_SECONDS = 5.0, 300.0
-"""Seconds for which an answer of the database is not asked for again, and is at all believed."""
+"""Seconds after which a cached value is loaded again, and after which it is not used at all."""
 
 REFRESH_TIMEOUT = 1.0
-"""Seconds to wait for an answer where an older one is at hand."""
+"""Seconds to wait for a new value where an older one can be used."""
 
 MAX_CACHED = 10_000
-"""Answers that are remembered: more than there are tokens; made-up ones push them out at the worst."""
+"""Cached values: more than there are tokens. At worst, invented tokens evict valid ones."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks.
+    """The client of a request, as its token identifies it.
 
     Attributes:
-        name: the token's; empty for somebody on this machine who needs none.
-        rate: requests a second that it may make; None for the default.
+        name: the token's; empty for a client on this machine that needs no token.
+        scopes: what it may do.
+        rate: requests per second that it may make; None for the default.
     """
 
     name: str
@@ -42,69 +43,69 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 LOCAL_CALLER = Caller("", frozenset(Scope))
-"""Somebody on this machine, as long as there is no token."""
+"""A client on this machine, as long as no token exists."""
 
 
 class Tokens:
-    """The tokens of the database."""
+    """The tokens of the database, cached."""
 
     def __init__(self, pool: DatabasePool) -> None:
         self._pool = pool
-        self._callers = RefreshingCache[bytes, Caller | None](self._load)
-        self._needed = RefreshingCache[None, bool](self._load_needed)
+        self._callers = RefreshingCache[bytes, Caller | None](self._load_caller)
+        self._any_exist = RefreshingCache[None, bool](self._load_any_exist)
 
     async def caller(self, token: str) -> Caller | None:
-        """Whose token it is; None if it is nobody's.
+        """Return the owner of a token; None if the token is not valid.
 
         Raises:
-            Unavailable: PostgreSQL cannot say, and nothing is remembered.
+            Unavailable: PostgreSQL cannot be used, and nothing is cached.
         """
         return await self._callers.get(digest(token))
 
     async def any_exist(self) -> bool:
-        """Whether there is, or was, a token.
+        """Return whether a token was ever created; revoked ones count.
 
         Raises:
             Unavailable: as `caller`.
         """
-        return await self._needed.get(None)
+        return await self._any_exist.get(None)
 
-    async def _load(self, key: bytes) -> Caller | None:
+    async def _load_caller(self, key: bytes) -> Caller | None:
         rows = await self._pool.fetch(BY_DIGEST.text, *BY_DIGEST.arguments({"digest": key}))
         for name, scopes, rate in rows:
             return Caller(name, frozenset(map(Scope, scopes)), rate)
         return None
 
-    async def _load_needed(self, _key: None) -> bool:
-        ((made,),) = await self._pool.fetch(ANY_TOKEN_EXISTS.text)
-        return bool(made)
+    async def _load_any_exist(self, _key: None) -> bool:
+        ((exists,),) = await self._pool.fetch(ANY_TOKEN_EXISTS.text)
+        return bool(exists)
 
 
 class RefreshingCache(Generic[K, V]):
-    """Answers of a server that are remembered. One event loop uses it."""
+    """A cache that serves the old value while it loads a new one. It belongs to one event loop."""
 
     def __init__(self, load: Callable[[K], Awaitable[V]]) -> None:
         self._load = load
         self._cached: dict[K, _CachedValue[V]] = {}
 
     async def get(self, key: K) -> V:
-        """The answer: a remembered one, or a new one."""
-        known = self._cached.get(key)
+        """Return the cached value, or load it."""
+        cached = self._cached.get(key)
         now = time.monotonic()
-        if known is None or now - known.loaded_at > MAX_STALE_SECONDS:
+        if cached is None or now - cached.loaded_at > MAX_STALE_SECONDS:
             return await self._refresh(key)
-        if now < known.refresh_at:
-            return known.value
-        # Others go on with what is known while this one asks.
-        known.refresh_at = now + FRESH_SECONDS
-        asking = asyncio.ensure_future(self._refresh(key))
-        asking.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        # It goes on after that: a query that is called off waits for the server to say that it is.
-        done, _pending = await asyncio.wait([asking], timeout=REFRESH_TIMEOUT)
+        if now < cached.refresh_at:
+            return cached.value
+        # Other requests use the cached value while this one loads the next.
+        cached.refresh_at = now + FRESH_SECONDS
+        refresh = asyncio.ensure_future(self._refresh(key))
+        refresh.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        # It continues after the timeout: a cancelled query waits until the server confirms that.
+        done, _pending = await asyncio.wait([refresh], timeout=REFRESH_TIMEOUT)
         try:
-            return asking.result() if done else known.value
+            return refresh.result() if done else cached.value
         except Unavailable:
-            return known.value
+            return cached.value
 
     async def _refresh(self, key: K) -> V:
         now = time.monotonic()
@@ -116,7 +117,7 @@ class RefreshingCache(Generic[K, V]):
 
 
 class _CachedValue(Generic[V]):
-    """What the server said, when that was asked, and when it is to be asked again."""
+    """A value of the database, when its load began, and when it is to be loaded again."""
 
     __slots__ = ("loaded_at", "refresh_at", "value")
 

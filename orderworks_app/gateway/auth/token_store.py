@@ -1,6 +1,6 @@
-"""Tokens of clients of the gateway: made once, kept as a hash, looked up by it.
+"""The table of the gateway's tokens, which has their hashes only.
 
-A token is 256 random bits, so a plain SHA-256 hides it: there is nothing to guess.
+A token is 256 random bits, so an unsalted SHA-256 suffices: such tokens cannot be guessed.
 """
 
 import hashlib
@@ -19,29 +19,29 @@ from orderworks.core.schema import api_tokens
 from orderworks.core.sql import Statement
 
 PREFIX = "ow_"
-"""By which people, and scanners for secrets, see what it is."""
+"""The beginning of each token, by which people and scanners for secrets recognize it."""
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Scope(StrEnum):
-    """What a token may be for. None of them holds another."""
+    """A permission that a token may have. No scope includes another."""
 
     READ = "read"
-    """Customers, orders, reports, imports and dead letters, to look at."""
+    """Read customers, orders, reports, imports and dead letters."""
     ENQUEUE = "enqueue"
-    """Handing over updates and files."""
+    """Send updates and files, and read verdicts."""
     OPERATE = "operate"
-    """Steering imports, replaying dead letters."""
+    """Pause, resume, cancel and retry imports; replay dead letters."""
 
 
 class Token(msgspec.Struct, frozen=True):
-    """What is known of a token.
+    """A row of the table, without the hash.
 
     Attributes:
-        name: what people and logs call it.
-        rate: requests a second that it may make; None for what the gateway has as default.
-        revoked_at: since when it lets nobody in.
+        name: identifies the token for people and in logs.
+        rate: requests per second that it may make; None for the gateway's default.
+        revoked_at: the time since which it is not valid.
     """
 
     name: str
@@ -54,25 +54,28 @@ class Token(msgspec.Struct, frozen=True):
 def create_token(
     connection: sa.Connection, name: str, scopes: Collection[Scope], rate: float | None = None
 ) -> str:
-    """A new token, which cannot be read anywhere afterwards.
+    """Create a token and return it: it is not stored, so it cannot be read again.
 
     Raises:
-        InvalidInput: the name is no name, or was given before; or it is for nothing.
+        InvalidInput: the name is not valid or was used before; there is no scope; or the rate is not
+            above 0.
     """
     if not NAME.fullmatch(name):
-        raise InvalidInput(f"{name!r} is no name: take 1 to 64 of A-Z a-z 0-9 . _ -")
+        raise InvalidInput(f"{name!r} is not a valid name: use 1 to 64 of A-Z a-z 0-9 . _ -")
     if not scopes or (rate is not None and not 0 < rate < float("inf")):
-        raise InvalidInput("a token has one scope or more, and a rate above 0 if it has one")
+        raise InvalidInput("a token needs at least one scope, and a rate must be above 0")
     token = PREFIX + secrets.token_urlsafe(32)
     row = {"name": name, "digest": digest(token), "scopes": sorted(set(scopes)), "rate": rate}
-    adding = insert(api_tokens).values(row).on_conflict_do_nothing()
-    if connection.scalar(adding.returning(api_tokens.c.id)) is None:
-        raise InvalidInput(f"a token had the name {name!r} before: names are not given twice")
+    statement = insert(api_tokens).values(row).on_conflict_do_nothing()
+    if connection.scalar(statement.returning(api_tokens.c.id)) is None:
+        raise InvalidInput(
+            f"the name {name!r} was used before: names are not reused, not even of revoked tokens"
+        )
     return token
 
 
 def list_tokens(connection: sa.Connection) -> list[Token]:
-    """All tokens, the revoked ones too, by name."""
+    """Return all tokens, including the revoked ones, by name."""
     columns = api_tokens.c["name", "scopes", "rate", "created_at", "revoked_at"]
     rows = connection.execute(sa.select(*columns).order_by(api_tokens.c.name))
     return [
@@ -82,25 +85,25 @@ def list_tokens(connection: sa.Connection) -> list[Token]:
 
 
 def revoke_token(connection: sa.Connection, name: str) -> None:
-    """Let nobody in with it any more. Again does nothing.
+    """Revoke a token. Idempotent.
 
     Raises:
         TokenNotFound: no token has that name.
     """
     revoked_at = sa.func.coalesce(api_tokens.c.revoked_at, sa.func.now())
-    revoking = sa.update(api_tokens).where(api_tokens.c.name == name).values(revoked_at=revoked_at)
-    if not connection.execute(revoking).rowcount:
+    statement = sa.update(api_tokens).where(api_tokens.c.name == name).values(revoked_at=revoked_at)
+    if not connection.execute(statement).rowcount:
         raise TokenNotFound(f"no token has the name {name!r}; `orderworks token list` lists them")
 
 
 def count_valid(connection: sa.Connection) -> int:
-    """How many tokens let somebody in."""
-    valid = sa.select(sa.func.count()).where(api_tokens.c.revoked_at.is_(None))
-    return int(connection.execute(valid).scalar_one())
+    """Return the number of tokens that are not revoked."""
+    count = sa.select(sa.func.count()).where(api_tokens.c.revoked_at.is_(None))
+    return int(connection.execute(count).scalar_one())
 
 
 def digest(token: str) -> bytes:
-    """What is kept of a token."""
+    """Return the hash under which a token is stored."""
     return hashlib.sha256(token.encode()).digest()
 
 
@@ -110,7 +113,8 @@ BY_DIGEST = Statement(
         api_tokens.c.revoked_at.is_(None),
     )
 )
-"""The valid token of this digest, for event loops."""
+"""Selects the valid token with a digest; for event loops."""
 
 ANY_TOKEN_EXISTS = Statement(sa.select(sa.exists(sa.select(api_tokens.c.id))))
-"""Whether a token was ever made; one that was revoked counts, or its end would open the door."""
+"""Selects whether a token was ever created. Revoked ones count: revoking the last one must not open the
+gateway."""

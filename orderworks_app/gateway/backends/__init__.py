@@ -1,1 +1,1 @@
-"""What stands behind the gateway: a pool of asyncpg, and threads for the blocking domain."""
+"""Access to the servers: asyncpg's pool for the event loop, blocking services for threads."""

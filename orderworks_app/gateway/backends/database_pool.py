@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL for an event loop: asyncpg's pool, with every wait bounded."""
+"""Connections to PostgreSQL for an event loop: asyncpg's pool, with a timeout on every wait."""
 
 import asyncio
 import os
@@ -13,14 +13,14 @@ from orderworks.core.errors import Unavailable
 from orderworks.core.settings import Settings
 
 CLOSE_TIMEOUT = 3.0
-"""Seconds that queries under way have when the pool is closed."""
+"""Seconds that running queries have when the pool is closed."""
 
 CANCELED = "57014"
-"""The state of a statement that took longer than it may."""
+"""The SQLSTATE of a statement that exceeded its timeout."""
 
 
 class DatabasePool:
-    """A pool of asyncpg. It opens connections when they are needed, so PostgreSQL may be away."""
+    """A pool of asyncpg. It opens connections on demand, so it needs no running PostgreSQL."""
 
     def __init__(self, pool: "asyncpg.Pool", settings: Settings) -> None:
         self._pool = pool
@@ -28,14 +28,14 @@ class DatabasePool:
 
     @classmethod
     async def open(cls, settings: Settings) -> Self:
-        """A pool for the event loop that calls it. Its sessions are as those of `make_engine`."""
+        """Create a pool for the running event loop. Its sessions have the options of `make_engine`."""
         pool = await asyncpg.create_pool(
             address(settings),
             min_size=0,
             max_size=settings.gateway_pool_size,
             max_inactive_connection_lifetime=max(0, settings.db_pool_recycle),
             timeout=settings.db_connect_timeout,
-            # PostgreSQL ends a statement itself; this is for one that does not answer any more.
+            # PostgreSQL enforces its own timeout; this is for a server that stopped answering.
             command_timeout=settings.db_statement_timeout + settings.db_connect_timeout,
             server_settings={
                 "application_name": f"orderworks-gateway:{os.getpid()}",
@@ -45,7 +45,7 @@ class DatabasePool:
         return cls(pool, settings)
 
     async def close(self) -> None:
-        """Close the connections; queries that take too long to end are cut off."""
+        """Close the connections; after `CLOSE_TIMEOUT`, those with running queries are terminated."""
         try:
             await asyncio.wait_for(self._pool.close(), CLOSE_TIMEOUT)
         except TimeoutError:
@@ -53,11 +53,11 @@ class DatabasePool:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator["asyncpg.pool.PoolConnectionProxy"]:
-        """A connection for the length of a block.
+        """Provide a connection for the length of a block.
 
         Raises:
-            Unavailable: PostgreSQL cannot be reached, went away, or did not answer in time; or all
-                connections are in use for too long.
+            Unavailable: PostgreSQL cannot be reached, closed the connection or did not answer in
+                time; or all connections were in use for too long.
         """
         try:
             async with self._pool.acquire(timeout=self._timeout) as connection:
@@ -68,10 +68,10 @@ class DatabasePool:
             raise Unavailable(f"PostgreSQL cannot be used: {error_line(error)}") from error
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Sequence[Any]]:  # noqa: ANN401 - asyncpg's own
-        """All rows of a query.
+        """Return all rows of a query.
 
         Raises:
-            Unavailable: as `connection` says.
+            Unavailable: as for `connection`.
         """
         async with self.connection() as connection:
             rows: Sequence[Sequence[Any]] = await connection.fetch(query, *args)
@@ -79,13 +79,13 @@ class DatabasePool:
 
 
 def address(settings: Settings) -> str:
-    """What asyncpg takes as an address, from any spelling that the setting may have."""
+    """Return the database's URL in the form that asyncpg accepts."""
     url = database_address(settings.database).set(drivername="postgresql")
     return url.render_as_string(hide_password=False)
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether doing the same again later can succeed; a `TimeoutError` is an `OSError`."""
+    """Return whether a later attempt can succeed; a `TimeoutError` is an `OSError`."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state in (*TRANSIENT_STATES, CANCELED) or state.startswith("08")
@@ -93,5 +93,5 @@ def is_outage(error: Exception) -> bool:
 
 
 def error_line(error: Exception) -> str:
-    """The first line of what went wrong; time that is over says nothing by itself."""
+    """Return the first line of an error's message; a timeout has none of its own."""
     return (str(error) or "it did not answer in time").splitlines()[0]

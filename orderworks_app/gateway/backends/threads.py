@@ -1,4 +1,4 @@
-"""What blocks the thread that uses it: the parts of the domain that know no event loop."""
+"""Services of the domain that block their thread, because they know no event loop."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -22,13 +22,14 @@ from producer.nudges import Nudges
 
 @dataclass(frozen=True)
 class BlockingServices:
-    """For threads, which share it. Connections are opened on first use.
+    """Services for threads, which share them. Connections are opened on first use.
 
     Attributes:
         engine: PostgreSQL.
         updates: the streams of accepted updates.
         published: the Redis of reports and cached reads.
-        examination: what `orderworks status` asks.
+        reports: published reports, with the short timeout of cached reads.
+        status_reader: the checks of `orderworks status`.
     """
 
     engine: sa.Engine
@@ -43,7 +44,7 @@ class BlockingServices:
     @classmethod
     @contextmanager
     def running(cls, settings: Settings, engine: sa.Engine, cache: Cache) -> Iterator[Self]:
-        """All of it, until the block ends. No server has to be there for it."""
+        """Provide the services until the block ends. They need no running server to start."""
         with ExitStack() as stack:
             stream, published, quick = (
                 stack.enter_context(make_redis(url, timeout))
@@ -66,7 +67,7 @@ class BlockingServices:
             )
 
     def replay(self, wait_for_room: float) -> Replay:
-        """A run of replays, which gives a full stream `patience` seconds."""
+        """Create a replay that waits up to `wait_for_room` seconds for room in a full stream."""
         return Replay(
             self.engine, self.updates, self._nudge, rate=DEFAULT_RATE, wait_for_room=wait_for_room
         )

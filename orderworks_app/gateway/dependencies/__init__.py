@@ -1,1 +1,1 @@
-"""What routes depend on: the resources of the process, authorization, idempotency, an import."""
+"""Dependencies of routes: the resources of the process, authorization, idempotency, an import."""

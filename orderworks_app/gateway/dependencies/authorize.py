@@ -1,7 +1,7 @@
-"""Who may do what, and how often.
+"""Authorization of requests: the token, its scopes and its rate.
 
-Off the loopback everybody has a token. On it, whoever is on this machine may do everything until the
-first token is made.
+A gateway on another address than the loopback needs a token for each request. On the loopback, clients
+of this machine may do everything until the first token is created.
 """
 
 from collections.abc import Awaitable, Callable
@@ -24,10 +24,14 @@ __all__ = ["Scope", "caller_of", "requires", "still_authorized"]
 
 
 def requires(scope: Scope) -> Callable[[Request], Awaitable[None]]:
-    """A dependency of routes: who asks may do what this scope is for, and not too often.
+    """Return a dependency of routes that requires this scope.
+
+    The dependency also enforces the rate limit and rejects unknown query parameters.
 
     Raises:
-        Problem: they may not, or ask for something unknown; Unavailable: the database cannot say.
+        Problem: the client lacks a valid token or the scope, exceeds its rate, or sends an unknown
+            parameter.
+        Unavailable: the token is not cached, and PostgreSQL cannot be used.
     """
 
     async def check(request: Request) -> None:
@@ -35,11 +39,11 @@ def requires(scope: Scope) -> Callable[[Request], Awaitable[None]]:
         caller = await _identify(request, resources)
         request.state.caller = caller
         if scope not in caller.scopes:
-            lacking = f'Bearer error="insufficient_scope", scope="{scope}"'
+            challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
             raise Problem(
                 ProblemKind.FORBIDDEN,
                 f"the token {caller.name} has no scope {scope}",
-                headers={"WWW-Authenticate": lacking},
+                headers={"WWW-Authenticate": challenge},
             )
         await _enforce_rate(caller, resources)
         reject_unknown_parameters(request)
@@ -48,18 +52,18 @@ def requires(scope: Scope) -> Callable[[Request], Awaitable[None]]:
 
 
 def still_authorized(request: Request, scope: Scope) -> Callable[[], Awaitable[bool]]:
-    """Tells whether who asked may still do what the scope is for: for answers that take long."""
+    """Return a check whether the client still has the scope: for responses that take long."""
 
-    async def is_welcome() -> bool:
+    async def check() -> bool:
         with suppress(Problem, Unavailable):
             return scope in (await _identify(request, current_resources(request))).scopes
         return False
 
-    return is_welcome
+    return check
 
 
 def caller_of(request: Request) -> Caller:
-    """Who asks, where `allowed` has let them."""
+    """Return the client that `requires` has identified."""
     return cast("Caller", request.state.caller)
 
 
@@ -68,7 +72,7 @@ async def _identify(request: Request, resources: GatewayResources) -> Caller:
     if not scheme:
         if is_local(request, resources) and not await resources.tokens.any_exist():
             return LOCAL_CALLER
-        raise _unauthorized("this needs a token: Authorization: Bearer …", "")
+        raise _unauthorized("a token is required: Authorization: Bearer …", "")
     caller = await resources.tokens.caller(token.strip()) if scheme.lower() == "bearer" else None
     if caller is None:
         raise _unauthorized("the token is not valid", ', error="invalid_token"')
@@ -87,11 +91,11 @@ async def _enforce_rate(caller: Caller, resources: GatewayResources) -> None:
     rate = caller.rate or resources.settings.gateway_rate
     if wait := await resources.rate_limits.wait_before(caller.name, rate):
         raise retry_later(
-            ProblemKind.TOO_MANY, f"the token may make {rate:g} requests a second", wait
+            ProblemKind.TOO_MANY, f"the token is limited to {rate:g} requests per second", wait
         )
 
 
 def is_local(request: Request, resources: GatewayResources) -> bool:
-    """Whether the gateway listens on the loopback only, and so does the client ask from there."""
+    """Return whether the gateway listens on the loopback only and the client is on this machine."""
     client = request.client.host if request.client else ""
     return is_loopback(resources.settings.gateway_host) and is_loopback(client)

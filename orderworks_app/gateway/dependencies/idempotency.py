@@ -1,8 +1,8 @@
-"""`Idempotency-Key`: a request that a client sends again is done once, and answered as the first time.
+"""`Idempotency-Key`: a repeated request is done once and gets the first response again.
 
-Who comes first claims the key for seconds, again and again while the work lasts; so a claim ends by
-itself when its process dies. The answer takes the place of the claim, with a fingerprint of the request.
-What ended without an effect is not kept: the client may do better under the same key.
+The first request claims the key for seconds, and renews the claim while the work lasts; so the claim of
+a process that fails expires. The response replaces the claim, with a fingerprint of the request. A
+request without an effect stores no response: the client may correct it and use the key again.
 """
 
 import asyncio
@@ -25,17 +25,17 @@ from orderworks_app.gateway.http.request_body import RequestBody
 from orderworks_app.gateway.resources import GatewayResources
 
 CLAIM_SECONDS = 10.0
-"""Seconds after which the claim of a process that died is over."""
+"""Seconds after which a claim expires unless it is renewed."""
 
 RESPONSE_SECONDS = 86_400
-"""Seconds that an answer is kept."""
+"""Seconds that a response is stored."""
 
 KEY = re.compile(r"[!-~]{1,255}")
 
 CLAIM, ANSWER = b"claim:", b"answer:"
-"""What the value of a key begins with."""
+"""Prefixes of a key's value: a claim, or a response."""
 
-# Only who holds the claim may put something in its place; nothing means that the key is free again.
+# Only the holder of the claim may replace it; an empty value deletes the key.
 REPLACE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
@@ -45,9 +45,9 @@ return 1
 
 
 class StoredResponse(msgspec.Struct, frozen=True, array_like=True):
-    """An answer as it is kept, and the fingerprint of the request that it was given to.
+    """A response, and the fingerprint of its request.
 
-    `headers` are those that its route gave it, such as `Location`; the manners are put on anew.
+    `headers` are those of the route, such as `Location`; the middleware adds its own each time.
     """
 
     fingerprint: bytes
@@ -65,13 +65,13 @@ async def run_once(
     body: RequestBody,
     work: Callable[[], Awaitable[Response]],
 ) -> Response:
-    """The answer that `work` gives, or gave before if the request has a key. What it raises is not kept.
+    """Return the response of `work`, or the stored one if the request's key was used before.
 
-    `body` is that of the request; `work` may leave some of it unread.
+    What `work` raises is not stored. `body` is that of the request; `work` may leave some of it unread.
 
     Raises:
-        Problem: the key is none, came with another request, or that one is still under way.
-        redis.RedisError: nothing was done.
+        Problem: the key is not valid, was used for another request, or its request is in progress.
+        redis.RedisError: the key could not be claimed; nothing was done.
     """
     keys = request.headers.getlist("Idempotency-Key")
     if not keys:
@@ -79,8 +79,8 @@ async def run_once(
     claim = IdempotencyClaim(
         resources.stream, names.gateway_response(caller_of(request).name, _checked(keys))
     )
-    if kept := await claim.acquire():
-        return await _replayed_response(kept, body)
+    if stored := await claim.acquire():
+        return await _replayed_response(stored, body)
     async with claim.kept_alive():
         response = await work()
         await claim.store(await body.fingerprint(), response)
@@ -88,36 +88,36 @@ async def run_once(
 
 
 class IdempotencyClaim:
-    """The right to do what was asked under a key, as long as it is held."""
+    """A claim on a key, which excludes other requests under it until it is released or expires."""
 
     def __init__(self, client: redis.asyncio.Redis, key: str) -> None:
         self._client, self._key = client, key
-        self._mark = CLAIM + secrets.token_bytes(12)
+        self._claim = CLAIM + secrets.token_bytes(12)
         self._replace = client.register_script(REPLACE)
 
     async def acquire(self) -> StoredResponse | None:
-        """Take the claim; the answer, if there is one already.
+        """Claim the key, and return None; or return the response that is stored under it.
 
         Raises:
-            Problem: somebody else holds it.
+            Problem: another request has claimed it.
         """
         milliseconds = int(1000 * CLAIM_SECONDS)
-        # The library's annotation knows nothing of `get`, which gives what stood there.
-        held: Any = await self._client.set(
-            self._key, self._mark, nx=True, px=milliseconds, get=True
+        # The library's annotation omits `get`, which returns the previous value.
+        value: Any = await self._client.set(
+            self._key, self._claim, nx=True, px=milliseconds, get=True
         )
-        if held is None:
+        if value is None:
             return None
-        if held.startswith(CLAIM):
+        if value.startswith(CLAIM):
             raise retry_later(
-                ProblemKind.IN_PROGRESS, "a request with this Idempotency-Key is under way", 1
+                ProblemKind.IN_PROGRESS, "a request with this Idempotency-Key is in progress", 1
             )
-        return _decoder.decode(held.removeprefix(ANSWER))
+        return _decoder.decode(value.removeprefix(ANSWER))
 
     @asynccontextmanager
     async def kept_alive(self) -> AsyncIterator[None]:
-        """Hold the claim as long as the block takes; let it go if that fails."""
-        holding = asyncio.create_task(self._renew())
+        """Renew the claim until the block ends; release it if the block fails."""
+        renewal = asyncio.create_task(self._renew())
         try:
             yield
         except Exception:
@@ -125,38 +125,44 @@ class IdempotencyClaim:
                 await self._put(b"", 0)
             raise
         finally:
-            holding.cancel()
+            renewal.cancel()
 
     async def store(self, fingerprint: bytes, response: Response) -> None:
-        """Put the answer in the place of the claim. A Redis that is away now forgets the claim soon."""
+        """Replace the claim by the response. If Redis is unavailable, the claim expires soon."""
         headers, body = dict(response.headers), bytes(response.body)
-        kept = StoredResponse(fingerprint, response.status_code, headers, body)
+        stored = StoredResponse(fingerprint, response.status_code, headers, body)
         with suppress(redis.RedisError, OSError):
-            await self._put(ANSWER + msgspec.msgpack.encode(kept), RESPONSE_SECONDS)
+            await self._put(ANSWER + msgspec.msgpack.encode(stored), RESPONSE_SECONDS)
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(CLAIM_SECONDS / 3)
             with suppress(redis.RedisError, OSError):
-                await self._put(self._mark, CLAIM_SECONDS)
+                await self._put(self._claim, CLAIM_SECONDS)
 
     async def _put(self, value: bytes, seconds: float) -> None:
-        call: Any = self._replace(keys=[self._key], args=[self._mark, value, int(1000 * seconds)])
+        call: Any = self._replace(keys=[self._key], args=[self._claim, value, int(1000 * seconds)])
         await call
 
 
 async def _replayed_response(stored: StoredResponse, body: RequestBody) -> Response:
     if await body.fingerprint() != stored.fingerprint:
-        raise Problem(ProblemKind.KEY_REUSED, "another request came under this Idempotency-Key")
+        raise Problem(
+            ProblemKind.KEY_REUSED, "this Idempotency-Key was used for a different request"
+        )
     headers = stored.headers | {"Idempotency-Replayed": "true"}
     return Response(stored.body, stored.status, headers=headers)
 
 
 def _checked(keys: Sequence[str]) -> str:
-    """What the key is kept under."""
+    """Return the hash under which the key is stored.
+
+    Raises:
+        Problem: there is not exactly one key, or it is not valid.
+    """
     key = keys[0] if len(keys) == 1 else ""
     if not KEY.fullmatch(key):
-        wrong = "give 1 to 255 printable ASCII characters without spaces, once"
-        errors = [FieldError("Idempotency-Key", wrong)]
-        raise Problem(ProblemKind.INVALID, f"Idempotency-Key: {wrong}", errors=errors)
+        detail = "give 1 to 255 printable ASCII characters without spaces, once"
+        errors = [FieldError("Idempotency-Key", detail)]
+        raise Problem(ProblemKind.INVALID, f"Idempotency-Key: {detail}", errors=errors)
     return hashlib.sha256(key.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""An import while the ledger cannot be read: what workers told its producer last, and how long ago."""
+"""The state of an import: from the ledger, or what workers published last while it cannot be read."""
 
 from contextlib import suppress
 from typing import NamedTuple
@@ -18,18 +18,18 @@ LEDGER_TIMEOUT = 3.0
 
 
 class ImportSnapshot(NamedTuple):
-    """What is known of an import, and how many seconds ago it was so; None: it is so now."""
+    """The state of an import, and its age in seconds; None if it was read from the ledger."""
 
     summary: Summary
     age: int | None
 
 
 async def find_import(resources: GatewayResources, import_id: str) -> ImportSnapshot:
-    """What the ledger says; if it cannot, what was told last.
+    """Read an import from the ledger; if that is unavailable, what was published last.
 
     Raises:
-        ImportNotFound: nobody knows it.
-        Exception: why the ledger cannot say, where nothing was told.
+        ImportNotFound: there is no such import.
+        Exception: why the ledger cannot be read, if nothing was published either.
     """
     try:
         find = resources.blocking.imports.find_with_wait_state
@@ -38,26 +38,26 @@ async def find_import(resources: GatewayResources, import_id: str) -> ImportSnap
         )
     except TimeoutError:
         error: Exception = Unavailable(f"PostgreSQL did not answer within {LEDGER_TIMEOUT:g} s")
-    except OUTAGES as away:
-        error = away
-    told = await _last_published(resources, import_id)
-    if told is None or problem_of(error).kind is not ProblemKind.UNAVAILABLE:
+    except OUTAGES as outage:
+        error = outage
+    snapshot = await _last_published(resources, import_id)
+    if snapshot is None or problem_of(error).kind is not ProblemKind.UNAVAILABLE:
         raise error
-    return told
+    return snapshot
 
 
 async def _last_published(resources: GatewayResources, import_id: str) -> ImportSnapshot | None:
-    """From Redis, by the event loop: all threads may wait for PostgreSQL."""
+    """Read the published state in the event loop: all threads may be waiting for PostgreSQL."""
     key = import_progress(import_id)
     with suppress(redis.RedisError):
         async with resources.stream.pipeline(transaction=False) as pipe:
             pipe.hget(key, "body")
             pipe.ttl(key)
-            body, left = await pipe.execute()
+            body, remaining = await pipe.execute()
         if body is not None:
-            # Each word of a worker is kept for as long, so what is left of that tells when it came.
+            # A published state expires after `PROGRESS_TTL`, so its remaining time gives its age.
             summary = msgspec.json.decode(body, type=Summary)
             return ImportSnapshot(
-                {**summary, "waits_for_updates": None}, max(0, PROGRESS_TTL - left)
+                {**summary, "waits_for_updates": None}, max(0, PROGRESS_TTL - remaining)
             )
     return None

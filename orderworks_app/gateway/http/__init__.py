@@ -1,1 +1,1 @@
-"""HTTP as the gateway speaks it: requests read, responses and problems written, OpenAPI."""
+"""HTTP conventions of the gateway: middleware, bodies, responses, problems, pages, OpenAPI."""

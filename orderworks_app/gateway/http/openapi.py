@@ -1,8 +1,8 @@
-"""How routes describe themselves in the OpenAPI document: schemas of msgspec types, with examples.
+"""The OpenAPI document: schemas of msgspec types, with examples, as routes declare them.
 
 @router.post("/customers:lookup", operation_id="lookup_customers",
-             openapi_extra=takes(Lookup, {"ids": [7, 8]}),
-             responses=gives(200, "The customers", Found, {"customers": []}))
+             openapi_extra=request_docs(Lookup, {"ids": [7, 8]}),
+             responses=response_docs(200, "The customers", Found, {"customers": []}))
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ Responses = dict[int | str, dict[str, Any]]
 _PROBLEM = {
     "type": "object",
     "title": "Problem",
-    "description": "What is wrong, as RFC 9457 has it; there may be more members.",
+    "description": "A problem as in RFC 9457; it may have further members.",
     "properties": {
         "type": {"type": "string", "examples": [f"{TYPES}invalid"]},
         "title": {"type": "string"},
@@ -36,10 +36,10 @@ _components: dict[str, Any] = {"Problem": _PROBLEM}
 
 
 def schema_of(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - any type that msgspec knows
-    """The schema of a type; what it is made of goes among the document's components."""
+    """Return the schema of a type, and add the types it consists of to the document's components."""
     (schema,), components = msgspec.json.schema_components((kind,), ref_template=REFERENCE)
     for name, component in components.items():
-        # The first sentence says it; the rest of a docstring is for readers of the code.
+        # The first paragraph of a docstring is for clients; the rest is for readers of the code.
         text = component.get("description", "").partition("\n\n")[0]
         _components[name] = {**component, "description": text}
     return schema
@@ -52,7 +52,7 @@ def request_docs(
     *,
     header: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The `openapi_extra` of a route whose body is of this kind, and that reads a header itself."""
+    """Return the `openapi_extra` of a route: the type of its body, and a header that it reads."""
     content = {media_type: {"schema": schema_of(kind), "example": example}}
     body = {"requestBody": {"required": True, "content": content}}
     return body | ({"parameters": [header]} if header else {})
@@ -61,12 +61,12 @@ def request_docs(
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The same request under the same key is done once, and answered as the first time, "
-    "for 24 hours.",
+    "description": "For 24 hours, a repeated request with the same key is done once and gets the first "
+    "response again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     "example": "b3d9c2f4-order-42",
 }
-"""A header of routes that hand something over."""
+"""A header of routes that accept updates or files."""
 
 
 def response_docs(
@@ -76,7 +76,7 @@ def response_docs(
     example: Any,  # noqa: ANN401 - likewise
     media_type: str = "application/json",
 ) -> Responses:
-    """One of the `responses` of a route; join several by `|`."""
+    """Return one of the `responses` of a route; join several by `|`."""
     content = {media_type: {"schema": schema_of(kind), "example": example}}
     return {status: {"description": description, "content": content}}
 
@@ -84,23 +84,24 @@ def response_docs(
 TOKEN = {
     "type": "http",
     "scheme": "bearer",
-    "description": "A token of `orderworks token create`; on the loopback, once there is one.",
+    "description": "A token of `orderworks token create`. On the loopback it is optional until one "
+    "is created.",
 }
-"""What operations ask for whose paths begin with one of `TOKEN_PATHS`."""
+"""The security scheme of operations whose paths begin with one of `TOKEN_PATHS`."""
 
 TOKEN_PATHS = ("/v1/", "/metrics")
 
 PROBLEM = {
-    "description": "A problem; its `type` says which.",
+    "description": "A problem, identified by its `type`.",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
-"""Among the answers of every operation, in place of what FastAPI would answer itself."""
+"""A response of every operation, in place of FastAPI's own error responses."""
 
 schema_of(FieldError)
 
 
 def describe(app: FastAPI) -> Mapping[str, Any]:
-    """The OpenAPI document of the application, made once."""
+    """Return the OpenAPI document of the application, which is built once."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -115,9 +116,9 @@ def describe(app: FastAPI) -> Mapping[str, Any]:
             operation["responses"]["default"] = PROBLEM
             if path.startswith(TOKEN_PATHS):
                 operation["security"] = [{"token": []}]
-        # Enums of parameters are FastAPI's; its errors are answered as problems.
-        made = document.get("components", {}).get("schemas", {})
-        enums = {name: schema for name, schema in made.items() if "enum" in schema}
+        # Of FastAPI's schemas only the enums of parameters are used; its errors become problems.
+        generated = document.get("components", {}).get("schemas", {})
+        enums = {name: schema for name, schema in generated.items() if "enum" in schema}
         schemas = enums | _components
         document["components"] = {"schemas": schemas, "securitySchemes": {"token": TOKEN}}
         app.openapi_schema = document
@@ -125,7 +126,7 @@ def describe(app: FastAPI) -> Mapping[str, Any]:
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All operations with their paths."""
+    """Yield all operations with their paths."""
     for path, methods in document["paths"].items():
         for operation in methods.values():
             yield path, operation

@@ -1,4 +1,4 @@
-"""Lists page by page: a cursor is the place of the last thing on a page, opaque to clients."""
+"""Pages of lists: a cursor is the position of the last item of a page, opaque to clients."""
 
 import base64
 import binascii
@@ -17,34 +17,34 @@ T = TypeVar("T")
 
 
 def decode_cursor(cursor: str | None, decoder: msgspec.json.Decoder[T]) -> T | None:
-    """The place that a cursor of ours names; None without one.
+    """Return the position that a cursor encodes; None without a cursor.
 
     Raises:
-        Problem: it is none of ours.
+        Problem: the cursor is not valid.
     """
     if cursor is None:
         return None
     try:
         padded = cursor.encode() + b"=" * (-len(cursor) % 4)
-        place = decoder.decode(base64.b64decode(padded, altchars=b"-_", validate=True))
-        _check_times(place)
+        position = decoder.decode(base64.b64decode(padded, altchars=b"-_", validate=True))
+        _check_times(position)
     except (msgspec.DecodeError, binascii.Error, UnicodeError, OverflowError):
-        detail = "is not what `next` of the page before says"
+        detail = "is not a value of `next` of a previous page"
         raise Problem(
             ProblemKind.INVALID, f"cursor: {detail}", errors=[FieldError("cursor", detail)]
         ) from None
-    return place
+    return position
 
 
 def _check_times(position: object) -> None:
-    """Raise OverflowError where a time is none in UTC."""
+    """Raise OverflowError if a time is out of range in UTC."""
     for each in position if isinstance(position, tuple) else ():
         if isinstance(each, datetime):
             each.astimezone(UTC)
 
 
 def encode_cursor(position: object) -> str:
-    """The cursor that names a place."""
+    """Return the cursor of a position."""
     return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
 
 
@@ -54,16 +54,17 @@ def page_response(
     rows: Sequence[T],
     limit: int,
     position_of: Callable[[T], object],
-    **more: Any,  # noqa: ANN401 - whatever msgspec can encode
+    **extra: Any,  # noqa: ANN401 - any value that msgspec can encode
 ) -> Response:
-    """At most `limit` of what was found, where one more was looked for; and the next page's cursor.
+    """Return a page of at most `limit` rows, and the cursor of the next page.
 
-    `name` is what the list is called in the document, `more` its further members.
+    The caller passes up to `limit` + 1 rows: one more than `limit` means that there is a next page.
+    `name` is the member of the document that has the list; `extra` are its further members.
     """
-    shown = rows[:limit]
-    following = encode_cursor(position_of(shown[-1])) if len(rows) > limit else None
+    page = rows[:limit]
+    next_cursor = encode_cursor(position_of(page[-1])) if len(rows) > limit else None
     headers = {}
-    if following:
-        url = request.url.include_query_params(cursor=following)
+    if next_cursor:
+        url = request.url.include_query_params(cursor=next_cursor)
         headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
-    return json_response({name: shown, "next": following, **more}, headers=headers)
+    return json_response({name: page, "next": next_cursor, **extra}, headers=headers)

@@ -1,7 +1,6 @@
-"""Everything that can go wrong with a request, as RFC 9457 has it: `application/problem+json`.
+"""Problem documents (RFC 9457, `application/problem+json`), and the mapping of all errors to them.
 
-One place knows which error of ours is which answer. What nobody thought of is 500 and says nothing of
-the inside; the log has it whole.
+Unexpected errors are 500 and reveal no internals; the log has their traceback.
 """
 
 import re
@@ -40,14 +39,14 @@ from orderworks_app.gateway.backends.database_pool import error_line, is_outage
 MEDIA_TYPE = "application/problem+json"
 
 TYPES = "urn:orderworks:problem:"
-"""What every `type` begins with; the rest is the kind's slug."""
+"""The prefix of every `type`; the kind's slug follows."""
 
 RETRY_WHEN_FULL, RETRY_WHEN_DOWN = 5, 2
-"""Seconds until a client may try again: where a stream is full, and where a server is away."""
+"""Seconds of `Retry-After`: if a stream is full, and if a server is unavailable."""
 
 
 class ProblemKind(Enum):
-    """What kind of problem it is: the status, and the slug that programs tell it by."""
+    """A kind of problem: its status, and the slug by which programs identify it."""
 
     MALFORMED = (400, "malformed")
     UNAUTHORIZED = (401, "unauthorized")
@@ -69,30 +68,30 @@ class ProblemKind(Enum):
 
     @property
     def status(self) -> int:
-        """The status of the answer."""
+        """The status of the response."""
         return self.value[0]
 
     @property
     def slug(self) -> str:
-        """What the problem's `type` ends with."""
+        """The end of the problem's `type`."""
         return self.value[1]
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """What is wrong with one field of a request."""
+    """An error in one field of a request."""
 
     field: str
     detail: str
 
 
 class Problem(OrderworksError):
-    """An answer that says what is wrong. Routes may raise it; errors of ours become one by themselves.
+    """An error response. Routes may raise it; the middleware converts all other errors into one.
 
     Attributes:
-        kind: which one.
+        kind: the status and the slug.
         detail: a sentence for people.
-        errors: what is wrong with which field.
-        headers: of the answer.
+        errors: errors in fields of the request.
+        headers: headers of the response.
         more: further members of the document.
     """
 
@@ -113,7 +112,7 @@ class Problem(OrderworksError):
         self.more = dict(more or {})
 
     def response(self) -> Response:
-        """The problem as an answer."""
+        """Return the problem as a response."""
         document = {
             "type": f"{TYPES}{self.kind.slug}",
             "title": HTTPStatus(self.kind.status).phrase,
@@ -127,17 +126,17 @@ class Problem(OrderworksError):
 
 
 def not_found(label: str) -> Problem:
-    """The problem of something that is not there."""
+    """Return a 404 problem; `label` is its detail."""
     return Problem(ProblemKind.NOT_FOUND, label)
 
 
 def retry_later(kind: ProblemKind, detail: str, seconds: float) -> Problem:
-    """A problem that passes by itself, after so many seconds or somewhat later."""
+    """Return a temporary problem with `Retry-After`, rounded up to whole seconds."""
     return Problem(kind, detail, headers={"Retry-After": str(max(1, round(seconds + 0.5)))})
 
 
 def problem_of(error: Exception) -> Problem:
-    """The answer to any error; one that nobody thought of is an internal one."""
+    """Return the problem of an error: INTERNAL for unexpected ones."""
     for kind, make in _PROBLEMS:
         if isinstance(error, kind):
             return make(error)
@@ -145,13 +144,13 @@ def problem_of(error: Exception) -> Problem:
 
 
 async def handle_error(_request: Request, error: Exception) -> Response:
-    """What the framework answers to errors that it raises itself."""
+    """Answer errors that FastAPI and Starlette raise; an exception handler of the application."""
     return problem_of(error).response()
 
 
 def _internal(_error: Exception) -> Problem:
     return Problem(
-        ProblemKind.INTERNAL, "something went wrong here; the log has it under this request's id"
+        ProblemKind.INTERNAL, "internal error; the gateway's log has it under this request's id"
     )
 
 
@@ -160,16 +159,16 @@ def _of_update(error: InvalidUpdate) -> Problem:
 
 
 def _of_input(error: InvalidInput) -> Problem:
-    """What options contradict is told as `name: what`; errors of files begin with the file's name."""
+    """Name the option if the message has the form `name: problem`; errors of files have no option."""
     option = re.match("([a-z_]+): (.*)", str(error)) if type(error) is InvalidInput else None
     errors = [FieldError(*option.groups())] if option else []
     return Problem(ProblemKind.INVALID, str(error), errors=errors)
 
 
 def _of_http(error: HTTPException) -> Problem:
-    """What the framework says: no such path, another method."""
-    known = {kind.status: kind for kind in reversed(ProblemKind)}
-    kind = known.get(error.status_code, ProblemKind.MALFORMED)
+    """Convert errors of the router: unknown path, wrong method."""
+    kinds = {kind.status: kind for kind in reversed(ProblemKind)}
+    kind = kinds.get(error.status_code, ProblemKind.MALFORMED)
     return Problem(kind, str(error.detail), headers=error.headers)
 
 
@@ -180,19 +179,19 @@ def _of_validation(error: RequestValidationError) -> Problem:
 
 
 def _path(location: Sequence[object]) -> str:
-    """The name of a field; where it stands (path, query, header) is known from the name."""
+    """Return the name of a field, without whether it is in the path, the query or a header."""
     return ".".join(map(str, location[1:] if len(location) > 1 else location))
 
 
 def _of_database(error: sa.exc.SQLAlchemyError) -> Problem:
     if not is_transient(error):
         return _internal(error)
-    said = (
+    reason = (
         error_summary(error)
         if isinstance(error, sa.exc.DBAPIError)
         else "all connections are in use"
     )
-    return _unavailable(Unavailable(f"PostgreSQL cannot be used: {said}"))
+    return _unavailable(Unavailable(f"PostgreSQL cannot be used: {reason}"))
 
 
 def _of_postgres(error: Exception) -> Problem:
@@ -228,4 +227,4 @@ _PROBLEMS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (asyncpg.PostgresError, _of_postgres),
     (asyncpg.InterfaceError, _of_postgres),
 )
-"""Which error becomes which problem; the first that fits."""
+"""The problem of each class of errors; the first matching class counts."""

@@ -1,4 +1,4 @@
-"""What the gateway answers to, a module a topic."""
+"""The routes of the gateway, a module for each resource."""
 
 from fastapi import APIRouter
 
@@ -30,7 +30,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     page.router,
     docs.router,
 )
-"""In the order in which a path is looked for: what is asked most comes first."""
+"""In the order in which they are matched: the most frequent requests come first."""
 
 STREAMED = frozenset({"/v1/orders:batch", "/v1/imports"})
-"""Paths whose bodies are read piece by piece, under limits of their own, instead of at once."""
+"""Paths whose bodies are read piece by piece, with limits of their own."""

@@ -1,4 +1,4 @@
-"""Customers: one by one from the cache, many at once from the database."""
+"""Customers: one at a time from the cache, many at once from the database."""
 
 from datetime import datetime
 from typing import Annotated
@@ -20,7 +20,7 @@ from orderworks_app.gateway.http.responses import json_response, read_json
 READERS = [Depends(requires(Scope.READ))]
 
 by_id = APIRouter(prefix="/v1", tags=["customers"], dependencies=READERS, route_class=FastRoute)
-"""What is asked most of all."""
+"""The routes of the most frequent requests."""
 
 router = APIRouter(prefix="/v1", tags=["customers"], dependencies=READERS)
 
@@ -31,7 +31,7 @@ CustomerId = Annotated[int, Path(ge=1, le=MAX_BIGINT, description="The customer'
 
 LookupId = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
 
-_PLACE = msgspec.json.Decoder(tuple[Annotated[datetime, msgspec.Meta(tz=True)], LookupId])
+_CURSOR = msgspec.json.Decoder(tuple[Annotated[datetime, msgspec.Meta(tz=True)], LookupId])
 
 ADA = {"id": 7, "name": "Ada", "email": "ada@example.com", "phone": None}
 SUMS = {"orders": 3, "total": "59.97", "last_order_at": "2026-11-26T15:00:00Z"}
@@ -45,13 +45,13 @@ class Orders(msgspec.Struct, frozen=True):
 
 
 class Lookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which customers are looked up."""
+    """The ids of the customers to look up."""
 
     ids: Annotated[list[LookupId], msgspec.Meta(max_length=MAX_PER_REQUEST)]
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The customers that there are, by id, and the ids of which there is none."""
+    """The customers that exist, by id, and the ids without a customer."""
 
     customers: list[Known]
     missing: list[int]
@@ -74,7 +74,7 @@ async def customer(request: Request, customer_id: CustomerId) -> Response:
     "/customers/{customer_id}/summary",
     operation_id="customer_summary",
     responses=response_docs(
-        200, "How much they ordered.", CustomerSummary, {"customer_id": 7, **SUMS}
+        200, "Number, sum and latest date.", CustomerSummary, {"customer_id": 7, **SUMS}
     ),
 )
 async def customer_summary(request: Request, customer_id: CustomerId) -> Response:
@@ -113,11 +113,11 @@ async def customer_orders(
     limit: Annotated[int, Query(ge=1, le=MAX_PER_REQUEST, description="Orders of a page.")] = 20,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> Response:
-    """The customer's orders, newest first. A customer that there is not has none."""
-    before = decode_cursor(cursor, _PLACE)
-    found = await resources.reads.customer_orders(customer_id, limit + 1, before)
+    """The customer's orders, newest first; an empty list if there is no such customer."""
+    before = decode_cursor(cursor, _CURSOR)
+    orders = await resources.reads.customer_orders(customer_id, limit + 1, before)
     return page_response(
-        request, "orders", found, limit, lambda order: (order.created_at, order.id)
+        request, "orders", orders, limit, lambda order: (order.created_at, order.id)
     )
 
 
@@ -126,15 +126,15 @@ async def customer_orders(
     operation_id="lookup_customers",
     openapi_extra=request_docs(Lookup, {"ids": [7, 8]}),
     responses=response_docs(
-        200, "Those that there are.", Found, {"customers": [ADA | SUMS], "missing": [8]}
+        200, "Those that exist.", Found, {"customers": [ADA | SUMS], "missing": [8]}
     ),
 )
 async def lookup_customers(request: Request, resources: ResourcesDep) -> Response:
     """Many customers at once, each with number, sum and latest date of their orders."""
-    wanted = set((await read_json(request, Lookup)).ids)
-    found = await resources.reads.lookup(wanted)
-    missing = sorted(wanted - {each.id for each in found})
-    return json_response(Found(found, missing))
+    ids = set((await read_json(request, Lookup)).ids)
+    customers = await resources.reads.lookup(ids)
+    missing = sorted(ids - {each.id for each in customers})
+    return json_response(Found(customers, missing))
 
 
 def _unknown(customer_id: int) -> Problem:

@@ -1,4 +1,4 @@
-"""Dead letters: updates that were given up, listed and replayed."""
+"""Dead letters: listing and replaying of updates that could not be applied."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -40,19 +40,19 @@ router = APIRouter(prefix="/v1", tags=["dead letters"])
 MAX_LISTED = 1000
 
 MAX_REPLAYED = 10_000
-"""Of one request: at the pace of a replay, some ten seconds."""
+"""The most of one request: at the rate of a replay, some ten seconds."""
 
 REPLAY_ROOM_WAIT = 10.0
-"""Seconds that a full stream is given to get room, and other replays to end."""
+"""Seconds to wait for room in a full stream, and for another replay to end."""
 
 PositiveId = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
 
 
-_PLACE = msgspec.json.Decoder(PositiveId)
+_CURSOR = msgspec.json.Decoder(PositiveId)
 
 
 class DeadLetters(msgspec.Struct, frozen=True):
-    """A page of dead letters, newest first, and how many there are of these in all."""
+    """A page of dead letters, newest first, and the number of all that match."""
 
     total: int
     dead: list[Letter]
@@ -60,7 +60,7 @@ class DeadLetters(msgspec.Struct, frozen=True):
 
 
 class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which are meant: all that were not replayed, or those of them of which all holds that is given."""
+    """Selects dead letters that were not replayed: those that meet all given conditions."""
 
     reason: Annotated[str, msgspec.Meta(pattern=NO_NUL)] = ""
     order: PositiveId | None = None
@@ -69,7 +69,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Replays(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which are replayed, by `ids` or by `filter`; at most `limit`, the oldest first."""
+    """The dead letters to replay, by `ids` or by `filter`; at most `limit`, the oldest first."""
 
     ids: Annotated[list[PositiveId], msgspec.Meta(max_length=MAX_REPLAYED)] | None = None
     filter: Filter | None = None
@@ -78,7 +78,7 @@ class Replays(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How many were replayed, how many that are wanted are left, and which are no updates."""
+    """The number of replayed dead letters, of matching ones that are left, and the unreadable ones."""
 
     dry_run: bool
     replayed: int
@@ -115,35 +115,35 @@ async def dead_letters(  # noqa: PLR0913, PLR0917 - all that dead updates can be
     resources: ResourcesDep,
     ids: Annotated[
         list[Annotated[int, Query(ge=1, le=MAX_BIGINT)]] | None,
-        Query(alias="id", max_length=MAX_LISTED, description="These."),
+        Query(alias="id", max_length=MAX_LISTED, description="Only these."),
     ] = None,
     reason: Annotated[
-        str, Query(pattern=NO_NUL, description="Only with this text in the reason.")
+        str, Query(pattern=NO_NUL, description="Only those with this text in the reason.")
     ] = "",
     order: Annotated[
-        int | None, Query(ge=1, le=MAX_BIGINT, description="Only of this order.")
+        int | None, Query(ge=1, le=MAX_BIGINT, description="Only those of this order.")
     ] = None,
     since: Annotated[
-        str | None, Query(description="Only that died since then: 2h, 3d, ISO 8601.")
+        str | None, Query(description="Only those dead-lettered since: 2h, 3d, ISO 8601.")
     ] = None,
-    until: Annotated[str | None, Query(description="Only that died before then.")] = None,
+    until: Annotated[str | None, Query(description="Only those dead-lettered before.")] = None,
     replayed: Annotated[
-        bool | None, Query(description="Only that were replayed, or were not.")
+        bool | None, Query(description="Only those that were replayed, or were not.")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="Of a page.")] = 50,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="Dead letters of a page.")] = 50,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> Response:
-    """The updates that were given up, newest first, with the reason of each."""
-    wanted = _criteria(Filter(reason, order, since, until), ids or (), replayed)
-    before = decode_cursor(cursor, _PLACE)
+    """The dead letters, newest first, each with its reason."""
+    criteria = _criteria(Filter(reason, order, since, until), ids or (), replayed)
+    before = decode_cursor(cursor, _CURSOR)
 
-    def find() -> DeadLetterPage:
+    def load() -> DeadLetterPage:
         with resources.engine.connect() as connection:
-            return list_dead_letters(connection, wanted, limit + 1, before)
+            return list_dead_letters(connection, criteria, limit + 1, before)
 
-    found = await resources.in_thread(find)
+    page = await resources.in_thread(load)
     return page_response(
-        request, "dead", found.dead, limit, lambda letter: letter.id, total=found.total
+        request, "dead", page.dead, limit, lambda letter: letter.id, total=page.total
     )
 
 
@@ -154,47 +154,47 @@ async def dead_letters(  # noqa: PLR0913, PLR0917 - all that dead updates can be
     openapi_extra=request_docs(Replays, {"ids": [9], "dry_run": True}),
     responses=response_docs(
         200,
-        "What became of them.",
+        "The result.",
         Outcome,
         {"dry_run": True, "replayed": 0, "left": 1, "unreadable": []},
     ),
 )
 async def replay_dead_letters(request: Request, resources: ResourcesDep) -> Response:
-    """Hand updates over again that were given up. Mend what they died of first, or they die again.
+    """Send dead updates again. Fix the cause first, or the updates will be dead-lettered again.
 
-    An update keeps the version that it had, so it overwrites nothing newer. Those replayed before are
-    only replayed by name.
+    An update keeps its version, so it overwrites nothing newer. Those that were replayed before are
+    replayed again only by their ids.
     """
-    asked = await read_json(request, Replays)
-    if (asked.ids is None) == (asked.filter is None):
+    options = await read_json(request, Replays)
+    if (options.ids is None) == (options.filter is None):
         raise Problem(
-            ProblemKind.INVALID, "give either ids or a filter; an empty filter is all of them"
+            ProblemKind.INVALID, "give either ids or a filter; an empty filter selects all"
         )
-    wanted = _criteria(asked.filter or Filter(), asked.ids or ())
-    if asked.ids == []:
-        return json_response(Outcome(asked.dry_run, 0, 0, []))
+    criteria = _criteria(options.filter or Filter(), options.ids or ())
+    if options.ids == []:
+        return json_response(Outcome(options.dry_run, 0, 0, []))
     run = resources.blocking.replay(REPLAY_ROOM_WAIT)
-    if asked.dry_run:
-        done = await resources.in_thread(run.dry_run, wanted)
+    if options.dry_run:
+        result = await resources.in_thread(run.dry_run, criteria)
     else:
         async with _one_replay(resources):
-            # Not one of the threads that all others share: it sleeps for most of its time.
-            done = await to_thread.run_sync(_replay, run, wanted, asked.limit)
-    return json_response(Outcome(asked.dry_run, done.replayed, done.left, done.unreadable))
+            # Not in one of the shared threads: a replay sleeps for most of its time.
+            result = await to_thread.run_sync(_replay, run, criteria, options.limit)
+    return json_response(Outcome(options.dry_run, result.replayed, result.left, result.unreadable))
 
 
 @asynccontextmanager
 async def _one_replay(resources: GatewayResources) -> AsyncIterator[None]:
-    """One replay at a time.
+    """Run the block while no other replay runs.
 
     Raises:
-        Problem: others took too long.
+        Problem: another replay did not end in time.
     """
     try:
         await asyncio.wait_for(resources.replay_lock.acquire(), REPLAY_ROOM_WAIT)
     except TimeoutError:
         raise retry_later(
-            ProblemKind.TOO_MANY, "another replay is under way", REPLAY_ROOM_WAIT
+            ProblemKind.TOO_MANY, "another replay is running", REPLAY_ROOM_WAIT
         ) from None
     try:
         yield
@@ -218,10 +218,10 @@ def _criteria(
     ids: "list[int] | tuple[()]",
     replayed: bool | None = None,  # noqa: FBT001 - a condition, not a switch
 ) -> DeadLetterFilter:
-    """Which letters are meant.
+    """Return the criteria of the query for dead letters.
 
     Raises:
-        Problem: a time is none; names the field.
+        Problem: a time is not valid; names the field.
     """
     times = {}
     for name, text in (("since", conditions.since), ("until", conditions.until)):

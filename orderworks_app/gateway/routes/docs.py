@@ -1,4 +1,4 @@
-"""`/docs`: what the gateway answers to, as a page that loads nothing."""
+"""`/docs`: the operations of the gateway, as a page that loads no other file."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ PAGE = """<!doctype html>
 <body>
 <main>
 <h1>Orderworks: the HTTP interface</h1>
-<p>For programs: <a href="/openapi.json">openapi.json</a>. What is wrong is told as
+<p>For programs: <a href="/openapi.json">openapi.json</a>. Errors are documents of the type
 <code>application/problem+json</code>.</p>
 {operations}
 </main>
@@ -32,7 +32,7 @@ PAGE = """<!doctype html>
 
 @router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
-    """The operations of the OpenAPI document, one after another."""
+    """Return the operations of the OpenAPI document, one after another."""
     document = request.app.openapi()
     operations = (
         _operation(path, method, operation)
@@ -51,9 +51,9 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
         *_parameters(operation.get("parameters", [])),
         *_examples("Body", operation.get("requestBody", {})),
     ]
-    for status, answer in operation["responses"].items():
+    for status, response in operation["responses"].items():
         if status != "default":
-            parts += _examples(f"{status}: {answer['description']}", answer)
+            parts += _examples(f"{status}: {response['description']}", response)
     return "\n".join([*parts, "</section>"])
 
 
@@ -66,10 +66,10 @@ def _parameters(parameters: list[Mapping[str, Any]]) -> Iterator[str]:
         yield "</dl>"
 
 
-def _examples(title: str, described: Mapping[str, Any]) -> Iterator[str]:
-    for media_type, content in described.get("content", {}).items():
+def _examples(title: str, body: Mapping[str, Any]) -> Iterator[str]:
+    for media_type, content in body.get("content", {}).items():
         if "example" in content:
-            given = content["example"]
-            text = given if isinstance(given, str) else json.dumps(given, indent=2)
+            example = content["example"]
+            text = example if isinstance(example, str) else json.dumps(example, indent=2)
             yield f"<p>{escape(title)} (<code>{escape(media_type)}</code>)</p>"
             yield f"<pre>{escape(text)}</pre>"

@@ -1,4 +1,4 @@
-"""Whether the gateway lives, and whether what it needs answers. Asked without a token."""
+"""Liveness and readiness of the gateway. These routes need no token."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -20,13 +20,13 @@ READY_EXAMPLE = {"postgresql": "ok", "stream": "ok", "cache": "ok"}
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """The process lives."""
+    """The process is running."""
 
     status: str
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """Whether each server answers: "ok" or "away"."""
+    """The state of each server: `ok`, or `away` if it does not answer."""
 
     status: str
     servers: dict[str, str]
@@ -36,10 +36,10 @@ class Ready(msgspec.Struct, frozen=True):
 @router.get(
     "/healthz",
     operation_id="read_liveness",
-    responses=response_docs(200, "It lives.", Alive, {"status": "ok"}),
+    responses=response_docs(200, "It is running.", Alive, {"status": "ok"}),
 )
 async def healthz() -> Response:
-    """Whether the process lives. It asks no server."""
+    """Liveness of the process. No server is asked."""
     return json_response(Alive("ok"))
 
 
@@ -56,18 +56,24 @@ async def healthz() -> Response:
     ),
 )
 async def readyz(resources: ResourcesDep) -> Response:
-    """Whether all servers that requests need answer; 503 names those that do not."""
+    """Readiness: 200 if all servers that requests need answer; else 503, which names the others."""
     names = ("postgresql", "stream", "cache")
-    asked = (resources.pool.fetch("SELECT 1"), resources.stream.ping(), resources.published.ping())
-    found = dict(zip(names, await asyncio.gather(*map(_answers, asked)), strict=True))
-    ready = all(found.values())
-    servers = {name: "ok" if well else "away" for name, well in found.items()}
+    checks = (
+        resources.pool.fetch("SELECT 1"),
+        resources.stream.ping(),
+        resources.published.ping(),
+    )
+    results = await asyncio.gather(*map(_answers, checks))
+    servers = {
+        name: "ok" if result else "away" for name, result in zip(names, results, strict=True)
+    }
+    ready = all(results)
     return json_response(Ready("ok" if ready else "unavailable", servers), 200 if ready else 503)
 
 
 async def _answers(check: Awaitable[object]) -> bool:
     try:
         await asyncio.wait_for(check, CHECK_TIMEOUT)
-    except Exception:  # noqa: BLE001 - whatever a driver raises, the server does not answer
+    except Exception:  # noqa: BLE001 - any error of a driver means that the server does not answer
         return False
     return True

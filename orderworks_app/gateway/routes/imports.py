@@ -1,4 +1,4 @@
-"""Imports: followed and steered; and the rows that were rejected. `files` is where they come in."""
+"""Imports: reading, following and control of them, and their rejects. `files` accepts new ones."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -35,7 +35,7 @@ READ = [Depends(requires(Scope.READ))]
 
 ImportIdPath = Annotated[str, Path(pattern=ID, description="The import's id.")]
 
-_PLACE = msgspec.json.Decoder(
+_CURSOR = msgspec.json.Decoder(
     tuple[Annotated[datetime, msgspec.Meta(tz=True)], Annotated[str, msgspec.Meta(pattern=ID)]]
 )
 
@@ -48,7 +48,7 @@ class ImportList(msgspec.Struct, frozen=True):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """What rows were rejected for, most rows first; without those that came again, mended."""
+    """The reasons of rejects, most rows first; without those that were corrected and imported."""
 
     reasons: list[Reasons]
 
@@ -127,15 +127,15 @@ async def imports(
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> Response:
     """The imports of the ledger, newest first."""
-    before = decode_cursor(cursor, _PLACE)
+    before = decode_cursor(cursor, _CURSOR)
 
-    def find() -> list[Summary]:
+    def load() -> list[Summary]:
         with resources.engine.connect() as connection:
             return list_imports(connection, limit + 1, before)
 
-    found = await resources.in_thread(find)
+    rows = await resources.in_thread(load)
     return page_response(
-        request, "imports", found, limit, lambda each: (each["accepted_at"], each["id"])
+        request, "imports", rows, limit, lambda each: (each["accepted_at"], each["id"])
     )
 
 
@@ -146,13 +146,14 @@ async def imports(
     responses=response_docs(200, "The import.", Summary, {**IMPORT, "waits_for_updates": False}),
 )
 async def one_import(import_id: ImportIdPath, resources: ResourcesDep) -> Response:
-    """One import, also one that is accepted only, or a dry run: how far it is, what became of it.
+    """Progress and result of an import, also of a dry run or of one that no worker has started.
 
-    While PostgreSQL is away it is what workers said last: `Age` says how many seconds ago, and
+    While PostgreSQL is unavailable it is what workers published last: `Age` is its age in seconds, and
     `waits_for_updates` is null.
     """
-    told = await find_import(resources, import_id)
-    return json_response(told.summary, headers={} if told.age is None else {"Age": str(told.age)})
+    snapshot = await find_import(resources, import_id)
+    headers = {} if snapshot.age is None else {"Age": str(snapshot.age)}
+    return json_response(snapshot.summary, headers=headers)
 
 
 @router.get(
@@ -167,10 +168,10 @@ async def one_import(import_id: ImportIdPath, resources: ResourcesDep) -> Respon
 async def import_events(
     import_id: ImportIdPath, request: Request, resources: ResourcesDep
 ) -> Response:
-    """The way of an import as server-sent events, until it ended.
+    """The progress of an import as server-sent events, until its end.
 
-    `progress` has the import whenever that moved, `end` has it as it stays, and is the last event.
-    `away` says why nobody can tell just now; the stream goes on.
+    `progress` has the import after each change. `end` has its final state and is the last event.
+    `away` has the reason why the state cannot be read at the moment; the stream continues.
     """
     await resources.in_thread(resources.blocking.imports.find, import_id)
     return EventStream(
@@ -192,12 +193,12 @@ async def rejects(
         Format,
         Query(
             alias="format",
-            description="csv: the file's columns and what was wrong, to be mended and imported with "
-            "`parent`; jsonl: an object a line.",
+            description="csv: the file's columns and the errors, to be corrected and imported with "
+            "`parent`; jsonl: one object per line.",
         ),
     ] = Format.CSV,
     all_: Annotated[  # noqa: FBT002
-        bool, Query(alias="all", description="Also those that were mended and imported since.")
+        bool, Query(alias="all", description="Also those that were corrected and imported since.")
     ] = False,
 ) -> Response:
     """The rejected rows of an import as a file: line, column, code, reason and the raw text."""
@@ -224,31 +225,29 @@ async def rejects(
     "/imports/{import_id}/rejects/reasons",
     operation_id="reject_reasons",
     dependencies=READ,
-    responses=response_docs(200, "What rows were rejected for.", Rejected, {"reasons": [REASONS]}),
+    responses=response_docs(200, "The reasons of rejects.", Rejected, {"reasons": [REASONS]}),
 )
 async def reject_reasons(import_id: ImportIdPath, resources: ResourcesDep) -> Response:
-    """What rows of an import were rejected for: by column and code, each with the first of its rows."""
+    """The reasons why rows of an import were rejected: by column and code, each with its first row."""
     await resources.in_thread(resources.blocking.imports.file_format, import_id)
 
-    def count() -> list[Reasons]:
+    def load() -> list[Reasons]:
         with resources.engine.connect() as connection:
             return count_reasons(connection, import_id)
 
-    return json_response(Rejected(await resources.in_thread(count)))
+    return json_response(Rejected(await resources.in_thread(load)))
 
 
 @router.post(
     "/imports/{import_id}:{steer}",
     operation_id="steer_import",
     dependencies=[Depends(requires(Scope.OPERATE))],
-    responses=response_docs(
-        200, "How far the import is then.", Summary, {**IMPORT, "status": "paused"}
-    ),
+    responses=response_docs(200, "The import after that.", Summary, {**IMPORT, "status": "paused"}),
 )
 async def steer_import(import_id: ImportIdPath, steer: Steer, resources: ResourcesDep) -> Response:
-    """Pause, resume or cancel an import, or retry its chunks that were given up.
+    """Pause, resume or cancel an import, or retry its quarantined chunks.
 
-    Chunks that are being loaded are loaded to their end, and what is loaded stays loaded.
+    Chunks that are being loaded are completed, and rows that are loaded stay loaded.
     """
     return json_response(
         await resources.in_thread(resources.blocking.imports.steer, import_id, steer)

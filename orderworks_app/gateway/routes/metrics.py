@@ -1,4 +1,4 @@
-"""All numbers, for a metrics system."""
+"""Metrics, for a monitoring system."""
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
@@ -27,7 +27,7 @@ EXAMPLE = 'orderworks_up{server="postgresql"} 1.0\norderworks_parked_updates 0.0
 async def metrics(resources: ResourcesDep) -> Response:
     """The metrics in Prometheus' text format, as `orderworks metrics` prints them.
 
-    Of a server that is away, orderworks_up is 0 and the rest of what it knows is missing.
+    Of an unavailable server, orderworks_up is 0 and the other metrics are missing.
     """
     text = await resources.in_thread(generate_latest, resources.blocking.metrics)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

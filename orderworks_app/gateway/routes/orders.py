@@ -1,4 +1,4 @@
-"""Updates of orders, handed over: one, or as many as there are lines."""
+"""Updates of orders: sending one or a batch of them, and reading their verdicts."""
 
 from typing import Annotated
 
@@ -29,14 +29,14 @@ MAX_WAIT = 30.0
 """Seconds that a request may wait for a verdict."""
 
 OrderId = Annotated[int, Path(ge=1, le=MAX_BIGINT, description="The order's id.", examples=[42])]
-Track = Annotated[bool, Query(description="Keep the verdict, to be asked for by the entry.")]
-Durable = Annotated[bool, Query(description="Answer only when it is on Redis' disk.")]
+Track = Annotated[bool, Query(description="Keep the verdict, which can be read by the entry.")]
+Durable = Annotated[bool, Query(description="Answer only after Redis has written it to disk.")]
 
 ENQUEUES = [Depends(requires(Scope.ENQUEUE))]
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an update says of an order: the fields of `OrderUpdate` without the id."""
+    """The changes to an order: the fields of `OrderUpdate` without the id."""
 
     total: Money | None = None
     status: str | None = None
@@ -45,15 +45,15 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Enqueued(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The receipt for one update; `durable` is there if that was asked for and cannot be said."""
+    """The receipt for an update; `durable` is false if that was requested and is not confirmed."""
 
     entry: str
     order_id: int
     durable: bool = True
 
 
-class Told(msgspec.Struct, frozen=True):
-    """What became of a tracked update: no verdict means that none is known, yet or any more."""
+class TrackedVerdict(msgspec.Struct, frozen=True):
+    """The verdict of a tracked update; null if it is not known yet or has expired."""
 
     entry: str
     order_id: int
@@ -61,8 +61,12 @@ class Told(msgspec.Struct, frozen=True):
     reason: str
 
 
+TrackedVerdict.__name__ = "Told"
+"""Its name in the OpenAPI document."""
+
+
 class Account(msgspec.Struct, frozen=True):
-    """The account of a batch: lines = accepted + rejected_count; the first rejects are listed."""
+    """The result of a batch: lines = accepted + rejected_count; the first rejects are listed."""
 
     lines: int
     accepted: int
@@ -90,7 +94,7 @@ async def update_order(
     track: Track = False,
     durable: Durable = False,
 ) -> Response:
-    """Hand over one update.
+    """Send one update.
 
     Fields that are not given stay as they are. An order that does not exist is created if
     `customer_id` and `total` are given.
@@ -99,19 +103,20 @@ async def update_order(
     change = decode_body(await body.read_all(), Change)
     update = OrderUpdate(order_id=order_id, **msgspec.structs.asdict(change))
 
-    async def hand_over() -> Response:
+    async def append() -> Response:
         try:
-            entry = await _entry(resources, update, durable=durable, track=track)
+            entry = await _append(resources, update, durable=durable, track=track)
         except NotDurable as accepted:
             return json_response(Enqueued(accepted.entries[0], order_id, durable=False), 202)
         return json_response(Enqueued(entry, order_id), 202)
 
-    return await run_once(request, resources, body, hand_over)
+    return await run_once(request, resources, body, append)
 
 
-async def _entry(
+async def _append(
     resources: GatewayResources, update: OrderUpdate, *, durable: bool, track: bool
 ) -> str:
+    """Append the update to its stream, and return its entry id."""
     if track:
         return (await resources.producer.update(update, durable=durable, track=True)).entry
     return await resources.producer.update(update, durable=durable)
@@ -124,7 +129,7 @@ async def _entry(
     responses=response_docs(
         200,
         "The verdict, if there is one.",
-        Told,
+        TrackedVerdict,
         {"entry": "1795704831018-0", "order_id": 42, "verdict": "applied", "reason": ""},
     ),
 )
@@ -134,15 +139,15 @@ async def read_verdict(
     resources: ResourcesDep,
     wait: Annotated[float, Query(ge=0, le=MAX_WAIT, description="Seconds to wait for it.")] = 0,
 ) -> Response:
-    """What became of an update that was handed over with `track`."""
+    """The verdict of an update that was sent with `track`."""
     receipt = resources.producer.receipt(order_id, entry)
     try:
         verdict = await receipt.wait(wait)
     except WaitTimeout:
-        # A receipt waits on while Redis is away; here that has to be told from no verdict.
+        # A receipt also waits while Redis is unavailable; that must be 503 here, not "no verdict".
         await resources.stream.ping()
-        return json_response(Told(entry, order_id, None, ""))
-    return json_response(Told(entry, order_id, verdict, receipt.reason))
+        return json_response(TrackedVerdict(entry, order_id, None, ""))
+    return json_response(TrackedVerdict(entry, order_id, verdict, receipt.reason))
 
 
 @router.post(
@@ -158,7 +163,7 @@ async def read_verdict(
     ),
     responses=response_docs(
         202,
-        "All lines are accounted for.",
+        "Each line is accepted or rejected.",
         Account,
         {"lines": 2, "accepted": 2, "rejected_count": 0, "rejected": []},
     ),
@@ -166,11 +171,11 @@ async def read_verdict(
 async def update_orders(
     request: Request, resources: ResourcesDep, *, durable: Durable = False
 ) -> Response:
-    """Hand over any number of updates, one a line.
+    """Send any number of updates, one per line.
 
-    A line that is no update is rejected by itself. If it stops part way, the problem has the account:
-    `lines`, `accepted` and rejects as here; `refused` and `uncertain`, the lines that certainly, or
-    possibly, were not accepted; and `next_line`, from which on nothing was.
+    An invalid line is rejected and does not affect the others. If the batch stops early, the problem
+    reports what was done: `lines`, `accepted` and the rejects as here; `refused` and `uncertain`, the
+    lines that were certainly, or possibly, not accepted; and `next_line`, the first unread line.
     """
     body = RequestBody(request, resources.settings.gateway_max_batch)
     return await run_once(
@@ -184,33 +189,35 @@ async def _append_batch(
     batch = UpdateBatch(body, resources.settings.gateway_max_body)
     try:
         accepted = await resources.producer.update_many(batch.updates(), durable=durable)
-    except PartlyAccepted as stopped:
-        return _stopped(batch, stopped)
-    account = Account(batch.lines, accepted, batch.rejected_count, batch.rejected)
-    return json_response(account, 202)
+    except PartlyAccepted as error:
+        return _partial_response(batch, error)
+    result = Account(batch.lines, accepted, batch.rejected_count, batch.rejected)
+    return json_response(result, 202)
 
 
-def _stopped(batch: UpdateBatch, stopped: PartlyAccepted) -> Response:
-    """The problem, with the account of what was taken until then.
+def _partial_response(batch: UpdateBatch, error: PartlyAccepted) -> Response:
+    """Return the problem of a batch that stopped early, with what was done until then.
+
+    It is returned and not raised, so that it is stored under the request's Idempotency-Key.
 
     Raises:
-        Problem: the same, where nothing was accepted.
-        ClientDisconnect: nobody waits for it.
+        Problem: the same, if nothing was accepted; the key can then be used again.
+        ClientDisconnect: the client closed the connection.
     """
-    cause = stopped.__cause__
+    cause = error.__cause__
     if isinstance(cause, ClientDisconnect):
-        log.info("batch_cut_off", accepted=stopped.accepted, lines=batch.lines)
+        log.info("batch_interrupted", accepted=error.accepted, lines=batch.lines)
         raise cause
-    problem = problem_of(cause if isinstance(cause, Exception) else stopped)
+    problem = problem_of(cause if isinstance(cause, Exception) else error)
     problem.more = {
         "lines": batch.lines,
-        "accepted": stopped.accepted,
+        "accepted": error.accepted,
         "rejected_count": batch.rejected_count,
         "rejected": batch.rejected,
-        "refused": batch.lines_of(stopped.refused),
-        "uncertain": batch.lines_of(stopped.uncertain),
+        "refused": batch.lines_of(error.refused),
+        "uncertain": batch.lines_of(error.uncertain),
         "next_line": batch.last + 1,
     }
-    if not stopped.accepted and not stopped.uncertain:
+    if not error.accepted and not error.uncertain:
         raise problem
     return problem.response()

@@ -1,4 +1,4 @@
-"""How the whole is doing: the parts, and what goes on, second by second."""
+"""The status of all services, and their current figures as events."""
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
@@ -39,12 +39,12 @@ OVERVIEW = {
 @router.get(
     "/status",
     operation_id="status",
-    responses=response_docs(200, "The parts, and the work that waits.", Status, STATUS),
+    responses=response_docs(200, "The services, and the work that waits.", Status, STATUS),
 )
 async def status(resources: ResourcesDep) -> Response:
-    """What `orderworks status --json` says, at most two seconds ago (`Age`); 200 whether well or not."""
-    age, found = await resources.streams.status()
-    return json_response(found, headers={"Age": str(round(age))})
+    """The document of `orderworks status --json`, at most 2 s old (`Age`); 200 even if unhealthy."""
+    age, document = await resources.streams.status()
+    return json_response(document, headers={"Age": str(round(age))})
 
 
 @router.get(
@@ -54,8 +54,8 @@ async def status(resources: ResourcesDep) -> Response:
     responses=event_docs("Events `overview`.", Overview, encode_event("overview", 1, OVERVIEW)),
 )
 async def overview_events(request: Request, resources: ResourcesDep) -> Response:
-    """What goes on, as server-sent events: one at once, then one a second, for as long as it is read.
+    """Current figures as server-sent events: one at once, then one per second, without end.
 
-    While a server is away, what it would tell is null, and `away` names it.
+    The figures of an unavailable server are null, and `away` names it.
     """
     return EventStream(resources.streams.overview(), still_authorized(request, Scope.READ))

@@ -1,4 +1,4 @@
-"""The page at `/` and the files that it is made of: kept in the package, loaded from no other host."""
+"""The page at `/` and its files, which are part of the package."""
 
 import hashlib
 from functools import cache
@@ -18,13 +18,13 @@ MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-"""What may be part of the page, by the end of its name."""
+"""The types of files that are served, by the suffix of their names."""
 
 READ = ["GET", "HEAD"]
 
 
 class PageFile(NamedTuple):
-    """A part of the page as it is sent; `tag` is its ETag."""
+    """A file of the page; `tag` is its ETag."""
 
     body: bytes
     media_type: str
@@ -33,21 +33,21 @@ class PageFile(NamedTuple):
 
 @router.api_route("/", methods=READ)
 async def page(request: Request) -> Response:
-    """The page itself. Whoever opens it needs no token: all that it shows, it asks for."""
-    return _sent(request, _files()["index.html"])
+    """Return the page. It needs no token: it has no data, and requests them with the reader's token."""
+    return _response(request, _files()["index.html"])
 
 
 @router.api_route("/page/{name}", methods=READ)
-async def part(name: str, request: Request) -> Response:
-    """A script, a sheet or a picture of the page."""
-    found = _files().get(name)
-    if found is None:
-        raise not_found(f"the page has no part {name!r}")
-    return _sent(request, found)
+async def page_file(name: str, request: Request) -> Response:
+    """Return a script, the style sheet or the icon of the page."""
+    file = _files().get(name)
+    if file is None:
+        raise not_found(f"the page has no file {name!r}")
+    return _response(request, file)
 
 
-def _sent(request: Request, file: PageFile) -> Response:
-    """The file; 304 without it if the browser has this very one. It asks each time."""
+def _response(request: Request, file: PageFile) -> Response:
+    """Return the file, or 304 if the browser has this version. Browsers revalidate it each time."""
     headers = {"ETag": file.tag, "Cache-Control": "no-cache"}
     if file.tag in request.headers.get("If-None-Match", ""):
         return Response(status_code=304, headers=headers)
@@ -56,12 +56,12 @@ def _sent(request: Request, file: PageFile) -> Response:
 
 @cache
 def _files() -> dict[str, PageFile]:
-    """All parts by name, read once in a process."""
-    found = {}
+    """Return all files by name. They are read once per process."""
+    loaded = {}
     for each in files("orderworks_app.gateway").joinpath("static").iterdir():
-        ending = "." + each.name.rpartition(".")[2]
-        if ending in MEDIA_TYPES:
+        suffix = "." + each.name.rpartition(".")[2]
+        if suffix in MEDIA_TYPES:
             body = each.read_bytes()
             tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            found[each.name] = PageFile(body, MEDIA_TYPES[ending], tag)
-    return found
+            loaded[each.name] = PageFile(body, MEDIA_TYPES[suffix], tag)
+    return loaded

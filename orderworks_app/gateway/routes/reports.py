@@ -1,4 +1,4 @@
-"""Reports, as they are published."""
+"""Published reports."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -33,21 +33,21 @@ EXAMPLE = {
     operation_id="top_customers",
     responses={
         **response_docs(200, "The report.", Shown, EXAMPLE),
-        304: {"description": "It is still the one that `If-None-Match` names."},
+        304: {"description": "It still has the ETag of `If-None-Match`."},
     },
 )
 async def top_customers(
     resources: ResourcesDep,
-    window: Annotated[Window, Query(description="Days, today included, in UTC.")] = Window.ALL,
+    window: Annotated[Window, Query(description="Days, including today, in UTC.")] = Window.ALL,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Customers to list.")] = 10,
     min_orders: Annotated[
-        int, Query(ge=1, le=2**31 - 1, description="Leave out those with fewer.")
+        int, Query(ge=1, le=2**31 - 1, description="Omit customers with fewer orders.")
     ] = 1,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The customers with the highest order totals; `Age` says how many seconds old the list is.
+    """The customers with the highest order totals; `Age` is the age of the list in seconds.
 
-    While PostgreSQL is away it is the one that was published last.
+    While PostgreSQL is unavailable it is the list that was published last.
     """
     report = await resources.in_thread(resources.blocking.reports.read, window, limit, min_orders)
     body = msgspec.json.encode(report.shown())
@@ -63,6 +63,6 @@ def _age(report: Report) -> int:
 
 
 def _matches_tag(if_none_match: str | None, tag: str) -> bool:
-    """Whether `If-None-Match` has the tag: strong or weak, among others, or any at all."""
+    """Return whether `If-None-Match` matches the tag: as a strong or weak one, in a list, or by `*`."""
     tags = [each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")]
     return tag in tags or "*" in tags

@@ -1,1 +1,1 @@
-"""Server-sent events: what is polled once and sent to every client that follows it."""
+"""Server-sent events: each source is polled once and sent to all clients that follow it."""

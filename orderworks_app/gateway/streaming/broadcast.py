@@ -1,6 +1,6 @@
-"""Feeds of events: each has one source, shared by all who listen, so that a thousand cost one look.
+"""Broadcasts of events: all listeners of one share its source, so a thousand cost one poll.
 
-Who is slow misses events and gets the newest one: nothing is queued for anybody.
+A slow listener misses events and gets the newest one: no events are queued.
 """
 
 import asyncio
@@ -12,58 +12,58 @@ import structlog
 log = structlog.get_logger(__name__)
 
 HEARTBEAT = 5.0
-"""Seconds without an event after which a comment is sent, so that no proxy takes the stream for dead.
-With each one it is looked whether who listens still may."""
+"""Seconds without an event after which a comment is sent, so that no proxy closes the stream. With each
+one it is checked whether the client is still authorized."""
 
 RETRY = b"retry: 2000\n\n"
-"""What a stream begins with: after how many milliseconds to come again if it breaks."""
+"""The beginning of a stream: the milliseconds after which a client reconnects if it breaks."""
 
 KEEPALIVE = b": still here\n\n"
 
 EventSource = Callable[[], AsyncIterator[bytes]]
-"""What begins a source: events, encoded. When there are no more, the feed is over."""
+"""Starts a source of encoded events. The broadcast ends with its source."""
 
 
 class Broadcasts:
-    """The feeds of a process by their names. Belongs to one event loop."""
+    """The broadcasts of a process, by name. They belong to one event loop."""
 
     def __init__(self) -> None:
         self._broadcasts: dict[str, Broadcast] = {}
         self._closed = False
 
     async def subscribe(self, name: str, source: EventSource) -> AsyncGenerator[bytes, None]:
-        """What a stream of the feed sends: the newest event at once, then those that come.
+        """Yield what one stream sends: the newest event at once, then each further one.
 
-        The source is begun for the first who listens, and ends with the last.
+        The source is started for the first listener, and ends with the last one.
         """
-        feed = self._broadcasts.get(name) or self._begin(name, source)
-        feed.listeners += 1
+        broadcast = self._broadcasts.get(name) or self._start(name, source)
+        broadcast.listeners += 1
         try:
             yield RETRY
-            seen = 0
-            while heard := await feed.next_event(seen):
-                seen, event = heard
+            number = 0
+            while numbered := await broadcast.next_event(number):
+                number, event = numbered
                 yield event
         finally:
-            feed.listeners -= 1
-            if not feed.listeners:
-                self._end(name, feed)
+            broadcast.listeners -= 1
+            if not broadcast.listeners:
+                self._end(name, broadcast)
 
     def close(self) -> None:
-        """End all streams, those that begin from now on too: the process is about to stop."""
+        """End all streams, also those that begin afterwards: the process is stopping."""
         self._closed = True
-        for name, feed in [*self._broadcasts.items()]:
-            self._end(name, feed)
+        for name, broadcast in [*self._broadcasts.items()]:
+            self._end(name, broadcast)
 
-    def _begin(self, name: str, source: EventSource) -> "Broadcast":
-        feed = self._broadcasts[name] = Broadcast(source())
+    def _start(self, name: str, source: EventSource) -> "Broadcast":
+        broadcast = self._broadcasts[name] = Broadcast(source())
         if self._closed:
-            feed.end()
-        return feed
+            broadcast.end()
+        return broadcast
 
-    def _end(self, name: str, feed: "Broadcast") -> None:
-        feed.end()
-        if self._broadcasts.get(name) is feed:
+    def _end(self, name: str, broadcast: "Broadcast") -> None:
+        broadcast.end()
+        if self._broadcasts.get(name) is broadcast:
             del self._broadcasts[name]
 
 
@@ -71,28 +71,29 @@ class Broadcast:
     """The events of one source, which runs until `end`.
 
     Attributes:
-        listeners: how many there are.
+        listeners: the number of streams that follow it.
     """
 
     def __init__(self, source: AsyncIterator[bytes]) -> None:
         self.listeners = 0
-        self._newest, self._number, self._over = b"", 0, False
+        self._newest, self._number, self._ended = b"", 0, False
         self._news = asyncio.Event()
-        self._run = asyncio.create_task(self._publish(source))
+        self._publishing = asyncio.create_task(self._publish(source))
 
-    async def next_event(self, seen: int) -> tuple[int, bytes] | None:
-        """The newest event and its number, once that is above `seen`; None if none will come.
+    async def next_event(self, last: int) -> tuple[int, bytes] | None:
+        """Wait for an event after number `last`; return the newest one with its number.
 
-        After a while without one, a comment under the old number.
+        Return a comment with the old number after `HEARTBEAT` seconds without an event, and None once
+        the broadcast has ended.
         """
-        if self._number == seen and not self._over and not await self._wait_for_news():
-            return seen, KEEPALIVE
-        return (self._number, self._newest) if self._number > seen else None
+        if self._number == last and not self._ended and not await self._wait_for_news():
+            return last, KEEPALIVE
+        return (self._number, self._newest) if self._number > last else None
 
     def end(self) -> None:
-        """Let no further event come."""
-        self._run.cancel()
-        self._over = True
+        """End the broadcast and its source."""
+        self._publishing.cancel()
+        self._ended = True
         self._wake()
 
     async def _publish(self, source: AsyncIterator[bytes]) -> None:
@@ -101,14 +102,14 @@ class Broadcast:
                 self._newest, self._number = event, self._number + 1
                 self._wake()
         except Exception:
-            # Those who listen come again by themselves.
-            log.exception("feed_failed")
+            # The streams end, and clients reconnect.
+            log.exception("broadcast_failed")
         finally:
-            self._over = True
+            self._ended = True
             self._wake()
 
     def _wake(self) -> None:
-        """Let all who wait look; who waits from now on waits for what comes next."""
+        """Wake the waiting listeners; later ones wait for the next event."""
         news, self._news = self._news, asyncio.Event()
         news.set()
 

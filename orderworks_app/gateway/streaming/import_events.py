@@ -1,4 +1,4 @@
-"""The way of an import as events, until it ended. One look for all who follow it."""
+"""Events of the progress of an import, until its end. One poll serves all clients that follow it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,20 +14,20 @@ from orderworks_app.gateway.streaming.sse import encode_event
 from orderworks_app.operations.imports import Imports
 
 POLL_INTERVAL = 0.5
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 
 
 async def import_progress_events(
     imports: Imports, import_id: str, threads: CapacityLimiter
 ) -> AsyncIterator[bytes]:
-    """Events `progress` whenever the import moved, and at last `end`; `away` while nobody can tell.
+    """Yield `progress` after each change of the import, and finally `end`; `away` during an outage.
 
-    It also ends when the import is forgotten meanwhile.
+    The events also end if the import is deleted meanwhile.
     """
-    told: object = None
+    published: object = None
     for number in count(1):
         try:
-            found = await to_thread.run_sync(
+            summary = await to_thread.run_sync(
                 imports.find_with_wait_state, import_id, limiter=threads
             )
         except OUTAGES as error:
@@ -35,14 +35,14 @@ async def import_progress_events(
         except ImportNotFound:
             return
         else:
-            name, document = _event_of(found), found
-        if document != told:
-            told = document
+            name, document = _event_name(summary), summary
+        if document != published:
+            published = document
             yield encode_event(name, number, document)
         if name == "end":
             return
         await asyncio.sleep(POLL_INTERVAL)
 
 
-def _event_of(summary: Summary) -> str:
+def _event_name(summary: Summary) -> str:
     return "end" if summary["status"] in ENDED else "progress"

@@ -1,4 +1,4 @@
-"""How all is, once a second: what the page shows. One look for all who watch."""
+"""The overview that the page shows, once a second. One poll serves all clients that follow it."""
 
 import asyncio
 import time
@@ -28,16 +28,16 @@ INTERVAL = 1.0
 """Seconds from one event to the next."""
 
 READ_TIMEOUT = 1.0
-"""Seconds that a server has to answer, until the event goes out without what it knows."""
+"""Seconds that a server has to answer; after them the event is sent without its figures."""
 
 MAX_IMPORTS = 20
 
 
 class Updates(msgspec.Struct, frozen=True):
-    """Updates: how many workers settle a second, and the totals.
+    """Updates: those that workers settled per second since the event before, and the totals.
 
-    accepted = applied + superseded + stale + duplicate + dead + parked; `outbox` comes on top.
-    `per_second` is None where the look before saw nothing.
+    accepted = applied + superseded + stale + duplicate + dead + parked; `outbox` is not included.
+    `per_second` is null if the poll before had no figures.
     """
 
     per_second: float | None
@@ -52,21 +52,21 @@ class Updates(msgspec.Struct, frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """Accepted updates that wait in the streams, and since when the oldest does, in seconds."""
+    """Accepted updates that wait in the streams, and how long the oldest has waited, in seconds."""
 
     waiting: int
     lag_seconds: float
 
 
 class ImportsNow(msgspec.Struct, frozen=True):
-    """How many imports there are of each status, and those that are running or paused."""
+    """The number of imports by status, and those that are running or paused."""
 
     counts: dict[str, int]
     running: list[Summary]
 
 
 class Reads(msgspec.Struct, frozen=True):
-    """Cached reads by how they went; `hit_rate` is the share that needed no query."""
+    """Cached reads by their result; `hit_rate` is the share that needed no query."""
 
     hit: int
     stale: int
@@ -77,7 +77,7 @@ class Reads(msgspec.Struct, frozen=True):
 
 
 class Beat(msgspec.Struct, frozen=True):
-    """An entry of beat; spans are in seconds. `error` is of its last failure, until it succeeds."""
+    """An entry of beat; durations are in seconds. `error` is its last failure, until it succeeds."""
 
     entry: str
     task: str
@@ -90,23 +90,23 @@ class Beat(msgspec.Struct, frozen=True):
 
 
 class Dead(msgspec.Struct, frozen=True):
-    """Dead letters that nobody replayed."""
+    """Dead letters that were not replayed."""
 
     not_replayed: int
 
 
 class Freshness(msgspec.Struct, frozen=True):
-    """How old the published report of all time is."""
+    """The age of the published report of all time."""
 
     as_of: datetime
     age_seconds: float
 
 
-class Overview(msgspec.Struct, frozen=True):
-    """How all is. What a server would tell is null while that is away."""
+class Overview(msgspec.Struct, frozen=True, rename={"unavailable": "away"}):
+    """The state of the whole. Figures of an unavailable server are null; `away` lists such servers."""
 
     at: datetime
-    away: list[str]
+    unavailable: list[str]
     updates: Updates | None
     stream: Waiting | None
     imports: ImportsNow | None
@@ -117,7 +117,7 @@ class Overview(msgspec.Struct, frozen=True):
 
 
 class DatabaseFigures(NamedTuple):
-    """What PostgreSQL knows; `at` is its clock, in seconds."""
+    """The figures that PostgreSQL has; `at` is its clock, in seconds."""
 
     at: float
     totals: Mapping[str, int]
@@ -127,24 +127,24 @@ class DatabaseFigures(NamedTuple):
 
 
 class CacheFigures(NamedTuple):
-    """What the cache knows."""
+    """The figures that the cache's Redis has."""
 
     reads: Reads
     report: Freshness | None
 
 
 async def overview_events(blocking: BlockingServices) -> AsyncIterator[bytes]:
-    """Events `overview`, for ever."""
+    """Yield events `overview` without end."""
     database = BackgroundPoll(lambda: _database_figures(blocking.engine), READ_TIMEOUT)
     stream = BackgroundPoll(lambda: _waiting(blocking.updates), READ_TIMEOUT)
     cache = BackgroundPoll(lambda: _cache_figures(blocking.published), READ_TIMEOUT)
     before: DatabaseFigures | None = None
     for number in count(1):
-        began = time.monotonic()
-        ledgers, waiting, cached = await asyncio.gather(database(), stream(), cache())
-        yield encode_event("overview", number, _overview(before, ledgers, waiting, cached))
-        before = ledgers
-        await asyncio.sleep(began + INTERVAL - time.monotonic())
+        started = time.monotonic()
+        now, waiting, cached = await asyncio.gather(database(), stream(), cache())
+        yield encode_event("overview", number, _overview(before, now, waiting, cached))
+        before = now
+        await asyncio.sleep(started + INTERVAL - time.monotonic())
 
 
 def _overview(
@@ -156,7 +156,7 @@ def _overview(
     servers = {"postgresql": now, "stream": waiting, "cache": cached}
     return Overview(
         at=datetime.now(UTC),
-        away=[name for name, found in servers.items() if found is None],
+        unavailable=[name for name, figures in servers.items() if figures is None],
         updates=now and Updates(_updates_per_second(before, now), **now.totals),
         stream=waiting,
         imports=now and now.imports,
@@ -168,11 +168,11 @@ def _overview(
 
 
 def _updates_per_second(before: DatabaseFigures | None, now: DatabaseFigures) -> float | None:
-    """Updates a second that were counted between two looks."""
+    """Return the updates per second that were settled between two polls."""
     if before is None or now.at <= before.at:
         return None
-    counted = now.totals["accepted"] - before.totals["accepted"]
-    return round(counted / (now.at - before.at), 1)
+    settled = now.totals["accepted"] - before.totals["accepted"]
+    return round(settled / (now.at - before.at), 1)
 
 
 def _database_figures(engine: sa.Engine) -> DatabaseFigures:

@@ -1,4 +1,4 @@
-"""What one look serves many for: the overview, the way of each import, and the status."""
+"""Polls that all clients of a process share: the overview, each import, and the status."""
 
 from collections.abc import AsyncGenerator
 
@@ -11,36 +11,36 @@ from orderworks_app.gateway.streaming.overview import overview_events
 from orderworks_app.gateway.streaming.polling import CachedPoll
 
 MAX_IMPORT_POLLS = 1
-"""Looks at imports under way at a time, of however many are followed."""
+"""Polls of imports that run at a time, for any number of imports that are followed."""
 
 STATUS_SECONDS = 2.0
-"""For so long a status is good: a look at it asks all workers."""
+"""Seconds for which a status is reused: each one sends a request to all workers."""
 
 
 class SharedStreams:
-    """The looks of a process. Belongs to one event loop.
+    """The shared polls of a process. They belong to one event loop.
 
     Attributes:
-        status: what `orderworks status` says, and how many seconds ago.
+        status: returns the age in seconds and the document of `orderworks status`.
     """
 
     def __init__(self, blocking: BlockingServices) -> None:
         self.status = CachedPoll(blocking.status_reader.status, STATUS_SECONDS)
         self._blocking = blocking
         self._broadcasts = Broadcasts()
-        self._followers = CapacityLimiter(MAX_IMPORT_POLLS)
+        self._import_threads = CapacityLimiter(MAX_IMPORT_POLLS)
 
     def overview(self) -> AsyncGenerator[bytes, None]:
-        """The events of how all is."""
+        """Return the events of the overview."""
         return self._broadcasts.subscribe("overview", lambda: overview_events(self._blocking))
 
     def import_events(self, import_id: str) -> AsyncGenerator[bytes, None]:
-        """The events of an import."""
+        """Return the events of an import."""
         return self._broadcasts.subscribe(
             f"import {import_id}",
-            lambda: import_progress_events(self._blocking.imports, import_id, self._followers),
+            lambda: import_progress_events(self._blocking.imports, import_id, self._import_threads),
         )
 
     def close(self) -> None:
-        """End all events: the process is about to stop."""
+        """End all streams: the process is stopping."""
         self._broadcasts.close()

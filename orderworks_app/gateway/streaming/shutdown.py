@@ -1,7 +1,7 @@
-"""What has to end at once when the server is asked to stop.
+"""A callback for the signal that stops the process, so that event streams end at once.
 
-uvicorn lets requests under way end by themselves, and streams of events never do: without this each stop
-would take as long as it grants to requests.
+uvicorn waits for running requests, and streams of events do not end: without this, each stop would take
+the whole of the time that requests are granted.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def call_on_shutdown(call: Callable[[], None]) -> Iterator[None]:
-    """Within the block, call it in the event loop as soon as a signal asks the process to stop.
+    """Within the block, call the function in the event loop when a signal stops the process.
 
-    What was to be done on the signal is done as well. Only the main thread can listen to signals; in
-    another one nothing is called.
+    The previous handler of the signal runs as well. Only the main thread can handle signals; in another
+    thread the function is never called.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -27,16 +27,16 @@ def call_on_shutdown(call: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
 
-    def asked(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(call)
-        known = before[signal.Signals(number)]
-        if callable(known):
-            known(number, frame)
+        previous = before[signal.Signals(number)]
+        if callable(previous):
+            previous(number, frame)
 
     for each in STOP_SIGNALS:
-        signal.signal(each, asked)
+        signal.signal(each, handle)
     try:
         yield
     finally:
-        for each, known in before.items():
-            signal.signal(each, known)
+        for each, previous in before.items():
+            signal.signal(each, previous)

@@ -1,4 +1,4 @@
-"""Server-sent events: how one is written, and the answer that is a stream of them."""
+"""Server-sent events: the encoding of one, and a response that is a stream of them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -13,26 +13,26 @@ MEDIA_TYPE = "text/event-stream"
 
 
 def encode_event(name: str, number: int, document: object) -> bytes:
-    """One event as it is sent: JSON on one line, as msgspec writes it."""
+    """Return one event as it is sent; its data are JSON on one line."""
     data = msgspec.json.encode(document)
     return b"event: %s\nid: %d\ndata: %s\n\n" % (name.encode(), number, data)
 
 
 class EventStream(StreamingResponse):
-    """An answer that goes on until its events end, or who asked may not or does not read them."""
+    """A response that lasts until its events end, or the client disconnects or loses its permission."""
 
     media_type = MEDIA_TYPE
 
     def __init__(
         self, events: AsyncGenerator[bytes, None], still_authorized: Callable[[], Awaitable[bool]]
     ) -> None:
-        """`welcome` is asked before each event whether who asked may still read it."""
-        # Proxies that buffer would keep events for themselves.
+        """`still_authorized` is called before each event; the stream ends once it returns False."""
+        # Asks proxies not to buffer the events.
         super().__init__(self._authorized_events(), headers={"X-Accel-Buffering": "no"})
         self._events, self._still_authorized = events, still_authorized
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events; whatever ends that, their generator ends with it."""
+        """Send the events, and close their generator however that ends."""
         async with aclosing(self._events):
             await super().__call__(scope, receive, send)
 
@@ -44,6 +44,6 @@ class EventStream(StreamingResponse):
 
 
 def event_docs(description: str, kind: object, example: bytes) -> Responses:
-    """One of the `responses` of a route: events whose data are of this kind."""
+    """Return one of the `responses` of a route: events whose data are of this type."""
     content = {MEDIA_TYPE: {"schema": schema_of(kind), "example": example.decode()}}
     return {200: {"description": description, "content": content}}

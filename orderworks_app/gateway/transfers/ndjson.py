@@ -1,7 +1,7 @@
-"""Updates as NDJSON, read line by line while they come, with an account of every line.
+"""Updates as NDJSON, parsed line by line while the body is received; every line is counted.
 
-Memory is bounded whatever the body is: by a piece of it, a line, and the updates of the chunk that is
-on its way.
+Memory does not depend on the size of the body: it holds a piece of it, a line, and the updates of the
+chunk that is being sent.
 """
 
 from collections import deque
@@ -15,14 +15,14 @@ from orderworks.updates.messages import OrderUpdate, decode_updates
 from producer.updates.append import DURABLE_CHUNK_SIZE
 
 MAX_LISTED_REJECTS = 100
-"""Lines that an answer names with what is wrong with them."""
+"""Rejected lines that a response lists with their errors."""
 
 ParsedLine = OrderUpdate | InvalidUpdate | None
-"""What a line says, or why it is no update; None if it is blank."""
+"""The update of a line, or why it is invalid; None if the line is blank."""
 
 
 class Reject(msgspec.Struct, frozen=True):
-    """A line that is no update."""
+    """A line that is not a valid update."""
 
     line: int
     field: str
@@ -30,7 +30,7 @@ class Reject(msgspec.Struct, frozen=True):
 
 
 class LineBlock(NamedTuple):
-    """Lines that came together: the number of the first one, and what they say."""
+    """Lines that were received together, and the number of the first one."""
 
     first: int
     lines: Sequence[ParsedLine]
@@ -40,30 +40,30 @@ class UpdateBatch:
     """The updates of a body.
 
     Attributes:
-        last: the number of the last line that was taken.
-        rejected: the first of the lines that are no updates.
-        rejected_count: how many are none.
+        last: the number of the last line that was read.
+        rejected: the first `MAX_LISTED_REJECTS` invalid lines.
+        rejected_count: the number of all invalid lines.
     """
 
     def __init__(self, body: AsyncIterable[bytes], max_line_bytes: int) -> None:
-        """`longest` is the number of bytes that a line may have."""
+        """`max_line_bytes` is the limit of a line's length."""
         self.last = self.rejected_count = 0
         self.rejected: list[Reject] = []
-        self._body, self._longest = body, max_line_bytes
+        self._body, self._max_line_bytes = body, max_line_bytes
         self._blank = 0
         self._recent: deque[LineBlock] = deque()
-        self._held = 0
+        self._recent_lines = 0
 
     @property
     def lines(self) -> int:
-        """How many lines were taken; blank ones do not count."""
+        """The number of lines that were read; blank ones do not count."""
         return self.last - self._blank
 
     async def updates(self) -> AsyncIterator[OrderUpdate]:
-        """The updates; lines that are none are put down."""
-        async for lines in split_lines(self._body, self._longest):
-            block = LineBlock(self.last + 1, parse_lines(lines, self._longest))
-            self._remember(block)
+        """Yield the updates; invalid lines are counted and listed."""
+        async for lines in split_lines(self._body, self._max_line_bytes):
+            block = LineBlock(self.last + 1, parse_lines(lines, self._max_line_bytes))
+            self._keep(block)
             for self.last, line in enumerate(block.lines, block.first):
                 if isinstance(line, OrderUpdate):
                     yield line
@@ -71,24 +71,24 @@ class UpdateBatch:
                     self._reject(line)
 
     def lines_of(self, updates: Collection[object]) -> list[int]:
-        """The numbers of the lines that these updates of the last chunk came in."""
-        wanted = set(map(id, updates))
+        """Return the line numbers of these updates, which are of the last chunk."""
+        ids = set(map(id, updates))
         return [
             number
             for block in self._recent
             for number, line in enumerate(block.lines, block.first)
-            if id(line) in wanted
+            if id(line) in ids
         ]
 
-    def _remember(self, block: LineBlock) -> None:
-        """Keep the block for as long as its updates can be part of a chunk."""
+    def _keep(self, block: LineBlock) -> None:
+        """Keep the block as long as its updates can be part of the last chunk."""
         self._recent.append(block)
-        self._held += len(block.lines)
-        while self._held - len(self._recent[0].lines) >= DURABLE_CHUNK_SIZE:
-            self._held -= len(self._recent.popleft().lines)
+        self._recent_lines += len(block.lines)
+        while self._recent_lines - len(self._recent[0].lines) >= DURABLE_CHUNK_SIZE:
+            self._recent_lines -= len(self._recent.popleft().lines)
 
     def _reject(self, line: InvalidUpdate | None) -> None:
-        """Put down the last line, which is no update."""
+        """Count the last line, which is blank or invalid."""
         if line is None:
             self._blank += 1
             return
@@ -100,9 +100,9 @@ class UpdateBatch:
 async def split_lines(
     body: AsyncIterable[bytes], max_line_bytes: int
 ) -> AsyncIterator[list[bytes]]:
-    """The lines of a body, as many at a time as a piece of it ends.
+    """Yield the lines of a body: those that each piece of it completes.
 
-    Of a line that is longer than `longest` bytes there is the beginning, which is longer too.
+    A line of more than `max_line_bytes` is cut to a beginning that is still longer than that.
     """
     rest = bytearray()
     async for piece in body:
@@ -117,12 +117,12 @@ async def split_lines(
 
 
 def parse_lines(lines: Sequence[bytes], max_line_bytes: int) -> Sequence[ParsedLine]:
-    """What each line says."""
-    said = decode_updates([line if len(line) <= max_line_bytes else b"" for line in lines])
-    if not any(isinstance(each, InvalidUpdate) for each in said):
-        return said
+    """Decode each line."""
+    decoded = decode_updates([line if len(line) <= max_line_bytes else b"" for line in lines])
+    if not any(isinstance(each, InvalidUpdate) for each in decoded):
+        return decoded
     too_long = InvalidUpdate("update", f"the line is longer than {max_line_bytes:,} bytes")
     return [
         too_long if len(line) > max_line_bytes else each if line.strip() else None
-        for line, each in zip(lines, said, strict=True)
+        for line, each in zip(lines, decoded, strict=True)
     ]
