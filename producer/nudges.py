@@ -38,17 +38,27 @@ class Nudges:
 
 
 def _make_app(broker_url: str) -> Celery:
-    app = Celery("orderworks-producer", set_as_current=False)
-    app.conf.update(
+    """A Celery app that reads no configuration of the process it is in.
+
+    The application may use Celery too: its module `celeryconfig`, CELERY_CONFIG_MODULE, CELERY_LOADER
+    and Django's settings are for its own Celery apps.
+    """
+    config = {
         # Unlike broker_url, the environment's CELERY_BROKER_URL does not go before this one.
-        broker_write_url=broker_url,
-        task_serializer="json",
-        task_ignore_result=True,
-        broker_transport_options={
+        "broker_write_url": broker_url,
+        "task_serializer": "json",
+        "task_ignore_result": True,
+        "broker_transport_options": {
             "socket_timeout": 5,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
             "health_check_interval": 10,
         },
+    }
+    return Celery(
+        "orderworks-producer",
+        set_as_current=False,
+        loader="celery.loaders.app:AppLoader",
+        config_source=config,
+        fixups=[],
     )
-    return app
