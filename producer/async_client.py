@@ -152,31 +152,32 @@ class AsyncProducer:
         try:
             return await run_async(steps, performer.perform)
         finally:
-            await performer.close()
+            if performer.held:
+                await self._connections.discard(performer.held)
 
 
 class _AsyncPerformer:
-    """Performs the effects of one call, of which a later one may need the connection of an earlier."""
+    """Performs the effects of one call.
 
-    __slots__ = ("_connections", "_held", "_nudges")
+    Attributes:
+        held: the connection that a later round trip of the call needs.
+    """
+
+    __slots__ = ("_connections", "_nudges", "held")
 
     def __init__(self, connections: AsyncConnections, nudges: Nudges) -> None:
         self._connections = connections
         self._nudges = nudges
-        self._held: AsyncRedisConnection | None = None
+        self.held: AsyncRedisConnection | None = None
 
     async def perform(self, effect: ProducerEffect) -> Replies | None:
         if isinstance(effect, RoundTrip):
             # Where an exchange is interrupted, it discards the connection itself.
-            held, self._held = self._held, None
-            replies, self._held = await self._connections.exchange(effect, held)
+            held, self.held = self.held, None
+            replies, self.held = await self._connections.exchange(effect, held)
             return replies
         if isinstance(effect, NudgeEffect):
             await asyncio.to_thread(self._nudges.send, TaskName.DRAIN_UPDATES, effect.shard)
         else:
             await asyncio.sleep(effect.seconds)
         return None
-
-    async def close(self) -> None:
-        if self._held:
-            await self._connections.discard(self._held)

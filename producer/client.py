@@ -243,29 +243,30 @@ class Producer:
         try:
             return run_sync(steps, performer.perform)
         finally:
-            performer.close()
+            if performer.held:
+                self._connections.discard(performer.held)
 
 
 class _Performer:
-    """Performs the effects of one call, of which a later one may need the connection of an earlier."""
+    """Performs the effects of one call.
 
-    __slots__ = ("_connections", "_held", "_nudges")
+    Attributes:
+        held: the connection that a later round trip of the call needs.
+    """
+
+    __slots__ = ("_connections", "_nudges", "held")
 
     def __init__(self, connections: Connections, nudges: Nudges) -> None:
         self._connections = connections
         self._nudges = nudges
-        self._held: RedisConnection | None = None
+        self.held: RedisConnection | None = None
 
     def perform(self, effect: ProducerEffect) -> Replies | None:
         if isinstance(effect, RoundTrip):
-            replies, self._held = self._connections.exchange(effect, self._held)
+            replies, self.held = self._connections.exchange(effect, self.held)
             return replies
         if isinstance(effect, NudgeEffect):
             self._nudges.send(TaskName.DRAIN_UPDATES, effect.shard)
         else:
             time.sleep(effect.seconds)
         return None
-
-    def close(self) -> None:
-        if self._held:
-            self._connections.discard(self._held)

@@ -1,10 +1,10 @@
-"""How updates are accepted: what is sent when, what may be sent again, and how it adds up.
+"""How updates are accepted: what is sent when, what may be sent again, and which errors result.
 
-Steps without I/O, which the sync and the async client carry out alike.
+These are steps without I/O, which the sync and the async client run alike.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import redis
@@ -16,29 +16,29 @@ from orderworks.core.redis import pack_command, redis_unavailable
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.shard_layout import ShardLayout
-from orderworks.updates.stream import AppendTarget, shard_of
+from orderworks.updates.stream import NO_LAYOUT, AppendTarget, shard_of
 from producer.effects import NudgeEffect, ProducerSteps, Replies, RoundTrip, pauses
 from producer.updates.chunking import UpdateChunk, require_update
 from producer.updates.shard_batch import ShardBatch
 
 CHUNK_SIZE = 1000
-"""Updates that `update_many` sends in one go: past this, more bring nothing."""
+"""Updates that `update_many` sends in one round trip: with more it is no faster."""
 
 DURABLE_CHUNK_SIZE = 10_000
-"""The same where each go waits for an fsync: 0.1 s on Valkey 9.1 with `appendfsync everysec`, up to a
-second on others. A script with so many entries holds others up for about 20 ms."""
+"""The same where each round trip waits for an fsync: 0.1 s on Valkey 9.1 with `appendfsync everysec`, up
+to a second on others. A script with that many entries delays other clients by about 20 ms."""
 
 RECONNECT_PAUSE = 0.05
-"""Seconds until a connection that failed is tried once more."""
+"""Seconds after which a connection that failed is tried once more."""
 
 
 class AppendOptions(NamedTuple):
-    """What a caller asks for beside the acceptance.
+    """What a caller requests besides acceptance.
 
     Attributes:
         wait_for_room: seconds to wait while a shard is full.
         durable: return only when the server has the updates on disk.
-        tracked: keep the verdicts.
+        tracked: publish the verdicts.
     """
 
     wait_for_room: float = 0
@@ -47,72 +47,74 @@ class AppendOptions(NamedTuple):
 
 
 class Appender:
-    """Accepts updates into the streams that the settings name. Threads may share it."""
+    """Appends updates to the streams that the settings name. Threads may share it."""
 
     def __init__(self, settings: Settings) -> None:
         self._shards = settings.update_shards
         self._limit = settings.stream_limit
+        self._targets = [
+            AppendTarget(shard, self._shards, self._limit) for shard in range(self._shards)
+        ]
         self._timeout = settings.redis_timeout
         self._has_append_only_file = False
 
     def chunk_size(self, options: AppendOptions) -> int:
-        """How many updates make a chunk; no more than fit into an empty shard."""
+        """Return how many updates make a chunk; never more than fit into an empty shard."""
         return min(DURABLE_CHUNK_SIZE, self._limit) if options.durable else CHUNK_SIZE
 
-    def shard_of(self, update: OrderUpdate) -> int:
-        """The shard that has the updates of this one's order."""
-        return shard_of(update.order_id, self._shards)
-
     def shard_of_order(self, order_id: int) -> int:
-        """The shard that has the updates of this order."""
+        """Return the shard of the order's updates."""
         return shard_of(order_id, self._shards)
 
     def ensure_durable(self, options: AppendOptions) -> ProducerSteps[None]:
-        """Make sure that what is wanted can be had, before anything is taken or accepted.
+        """Check once that the server can do what `durable` requests, before anything is accepted.
 
         Raises:
-            ConfigurationError: it is to be durable, and the server keeps no append-only file.
-            Unavailable: the server does not say.
+            ConfigurationError: the server keeps no append-only file.
+            Unavailable: the server did not answer.
         """
         if not options.durable or self._has_append_only_file:
             return
-        answers = yield from self._exchange(pack_command("WAITAOF", 1, 0, 1), 1)
-        if answers.error:
-            raise redis_unavailable(answers.error) from answers.error
-        if isinstance(answers.received[0], redis.RedisError):
+        replies = yield from self._exchange(pack_command("WAITAOF", 1, 0, 1), 1)
+        if replies.error:
+            raise redis_unavailable(replies.error) from replies.error
+        if isinstance(replies.received[0], redis.RedisError):
             raise ConfigurationError(
-                f"REDIS_URL: this server cannot say what it has on disk ({answers.received[0]}): "
-                "give it `appendonly yes` (Valkey, or Redis 7.2 and later), or do without durable=True"
+                f"REDIS_URL: this server cannot report what it has on disk ({replies.received[0]}): set "
+                "`appendonly yes` there (Valkey, or Redis 7.2 and later), or do without durable=True"
             )
         self._has_append_only_file = True
 
     def append_one(self, update: OrderUpdate, options: AppendOptions) -> ProducerSteps[str]:
-        """Accept one update; its entry id.
+        """Append one update; return its entry id.
 
         Raises:
-            InvalidUpdate, Backpressure, Unavailable, NotDurable: as `Producer.update` says.
+            InvalidUpdate, Backpressure, Unavailable, NotDurable, ConfigurationError: as documented for
+                `Producer.update`.
         """
-        part = self._batch(self.shard_of(require_update(update)), [update], options)
-        yield from self.ensure_durable(options)
-        yield from self._append_with_room([part], options)
-        if failure := _failure([part]):
+        shard = self.shard_of_order(require_update(update).order_id)
+        batch = ShardBatch(self._targets[shard], [update], tracked=options.tracked)
+        if options.durable:
+            yield from self.ensure_durable(options)
+        yield from self._append([batch], options)
+        if failure := _failure([batch]):
             raise failure
-        return part.ids[0]
+        return batch.ids[0]
 
     def append_chunk(
-        self, chunk: UpdateChunk, before: int, options: AppendOptions
+        self, chunk: UpdateChunk, accepted_before: int, options: AppendOptions
     ) -> ProducerSteps[int]:
-        """Accept a chunk of many, after so many that are accepted; how many are then.
+        """Append a chunk; return how many updates are accepted, with those of earlier chunks.
 
         Raises:
-            PartlyAccepted, InvalidUpdate: as `Producer.update_many` says.
+            PartlyAccepted, InvalidUpdate: as documented for `Producer.update_many`.
         """
-        parts = self._batches(chunk.updates, options)
-        yield from self._append_with_room(parts, options)
-        accepted = before + sum(len(part.updates) for part in parts if part.appended)
-        if failure := _failure(parts):
-            refused = [part for part in parts if not part.appended and not part.uncertain]
-            uncertain = [part for part in parts if part.uncertain]
+        batches = self._batches(chunk.updates, options)
+        yield from self._append(batches, options)
+        accepted = accepted_before + sum(len(each.updates) for each in batches if each.appended)
+        if failure := _failure(batches):
+            refused = [each for each in batches if not each.appended and not each.uncertain]
+            uncertain = [each for each in batches if each.uncertain]
             raise PartlyAccepted(
                 accepted,
                 self._updates_of(refused, chunk),
@@ -125,133 +127,127 @@ class Appender:
             raise chunk.failure
         return accepted
 
-    def _batch(
-        self, shard: int, updates: Sequence[OrderUpdate], options: AppendOptions
-    ) -> ShardBatch:
-        target = AppendTarget(shard, self._shards, self._limit)
-        return ShardBatch(target, updates, tracked=options.tracked)
-
     def _batches(self, updates: Sequence[OrderUpdate], options: AppendOptions) -> list[ShardBatch]:
-        """The updates by shard, those of one order in their order."""
-        shares: defaultdict[int, list[OrderUpdate]] = defaultdict(list)
+        """Return a batch for each shard, with the updates in their order."""
+        by_shard: defaultdict[int, list[OrderUpdate]] = defaultdict(list)
         for update in updates:
-            shares[shard_of(update.order_id, self._shards)].append(update)
-        return [self._batch(shard, share, options) for shard, share in shares.items()]
+            by_shard[self.shard_of_order(update.order_id)].append(update)
+        return [
+            ShardBatch(self._targets[shard], of_shard, tracked=options.tracked)
+            for shard, of_shard in by_shard.items()
+        ]
 
     def _updates_of(self, batches: Sequence[ShardBatch], chunk: UpdateChunk) -> list[OrderUpdate]:
-        """The updates of these parts, in the order in which they came."""
-        shards = {part.shard for part in batches}
-        return [each for each in chunk.updates if self.shard_of(each) in shards]
-
-    def _append_with_room(
-        self, batches: Sequence[ShardBatch], options: AppendOptions
-    ) -> ProducerSteps[None]:
-        """Append the parts; afterwards each of them is appended or has a failure, or both."""
-        yield from self._append(batches, options)
-        if options.wait_for_room:
-            yield from self._wait_for_room(batches, options)
-
-    def _wait_for_room(
-        self, batches: Sequence[ShardBatch], options: AppendOptions
-    ) -> ProducerSteps[None]:
-        """Append again what found no room, until it does or the time is over."""
-        for pause in pauses(options.wait_for_room):
-            failed = [part for part in batches if part.failure]
-            if not failed or not all(part.is_shard_full for part in failed):
-                return
-            yield Pause(pause)
-            yield from self._append(failed, options)
+        """Return the updates of these batches, in the order of the chunk."""
+        shards = {batch.shard for batch in batches}
+        return [each for each in chunk.updates if self.shard_of_order(each.order_id) in shards]
 
     def _append(self, batches: Sequence[ShardBatch], options: AppendOptions) -> ProducerSteps[None]:
-        """Append the parts if there is room; those that may be repeated once more."""
-        send = self._send_durably if options.durable else self._send
+        """Append the batches, and wait for room as requested.
+
+        Afterwards each batch is appended, or has a failure, or both.
+        """
+        waits: Iterator[float] | None = None
+        while True:
+            yield from self._send(batches, options)
+            if repeatable := [batch for batch in batches if batch.is_safe_to_repeat]:
+                yield from self._send(repeatable, options)
+            batches = [batch for batch in batches if batch.failure]
+            if not batches or not all(batch.is_shard_full for batch in batches):
+                return
+            waits = waits or pauses(options.wait_for_room)
+            pause = next(waits, None)
+            if pause is None:
+                return
+            yield Pause(pause)
+
+    def _send(self, batches: Sequence[ShardBatch], options: AppendOptions) -> ProducerSteps[None]:
+        """Send the batches, again where the server lacked the script or the layout and did nothing."""
+        send = self._send_durably if options.durable else self._send_by_hash
         yield from send(batches)
-        if wordless := [part for part in batches if part.needs_layout]:
-            if agreed := (yield from self._set_missing_layouts(wordless)):
-                yield from send(agreed)
-            for part in wordless:
-                part.require_layout()
-        if again := [part for part in batches if part.is_safe_to_repeat]:
-            yield from send(again)
+        if without_layout := [batch for batch in batches if batch.needs_layout]:
+            failure = yield from self._set_missing_layouts()
+            if failure is None:
+                yield from send(without_layout)
+                return
+            for batch in without_layout:
+                batch.fail_layout(failure)
 
-    def _send(self, batches: Sequence[ShardBatch]) -> ProducerSteps[None]:
-        """Send the parts in one round trip; two, where the server has to learn the script."""
-        answers = yield from self._exchange(
-            b"".join([part.evalsha_command() for part in batches]), len(batches)
-        )
-        yield from _deliver_answers(batches, answers)
-        if strange := [part for part in batches if part.needs_script]:
-            answers = yield from self._exchange(
-                b"".join([part.eval_command() for part in strange]), len(strange)
-            )
-            yield from _deliver_answers(strange, answers)
-
-    def _set_missing_layouts(
-        self, batches: Sequence[ShardBatch]
-    ) -> ProducerSteps[Sequence[ShardBatch]]:
-        """Let shards without a word be of as many as here, if that is the layout; the parts, if so."""
-        first, word = update_layout(0), ShardLayout(self._shards).encode()
-        asked = pack_command("SET", first, word, "NX") + pack_command("GET", first)
-        answers = yield from self._exchange(asked, 2)
-        said = answers.received[-1] if len(answers.received) == 2 else answers.error  # noqa: PLR2004
-        if said != word:
-            for part in batches:
-                part.fail_layout(said)
-            return []
-        others = range(1, self._shards)
-        words = [pack_command("SET", update_layout(shard), word, "NX") for shard in others]
-        if words:
-            yield from self._exchange(b"".join(words), len(words))
-        return batches
+    def _send_by_hash(self, batches: Sequence[ShardBatch]) -> ProducerSteps[None]:
+        """Send the batches in one round trip; in two if the server has to learn the script."""
+        commands = b"".join([batch.evalsha_command() for batch in batches])
+        replies = yield from self._exchange(commands, len(batches))
+        yield from _deliver(batches, replies)
+        if without_script := [batch for batch in batches if batch.needs_script]:
+            commands = b"".join([batch.eval_command() for batch in without_script])
+            replies = yield from self._exchange(commands, len(without_script))
+            yield from _deliver(without_script, replies)
 
     def _send_durably(self, batches: Sequence[ShardBatch]) -> ProducerSteps[None]:
-        """Send the parts and the question whether they are on disk in one go.
+        """Send the batches and, in the same round trip, the question whether they are on disk.
 
-        Nudges leave before the disk has answered: nobody else's updates wait for that.
+        Nudges leave before the disk has answered: no update waits for the fsync of another one.
         """
-        commands = b"".join([part.eval_command() for part in batches]) + self._fsync_command()
-        answers = yield from self._exchange(commands, len(batches), keep=True)
-        yield from _deliver_answers(batches, answers)
-        said = Replies([], answers.error)
-        if not answers.error:
-            # The server answers after `_patience` at the latest; the rest is for the way.
-            said = yield RoundTrip(b"", 1, 2 * self._timeout)
-        for part in batches:
-            part.confirm_durable(said)
+        commands = b"".join([batch.eval_command() for batch in batches]) + self._fsync_command()
+        replies = yield from self._exchange(commands, len(batches), keep=True)
+        yield from _deliver(batches, replies)
+        confirmation = Replies([], replies.error)
+        if not replies.error:
+            # The server replies within `_timeout`; the rest is for the network.
+            confirmation = yield RoundTrip(b"", 1, 2 * self._timeout)
+        for batch in batches:
+            batch.confirm_durable(confirmation)
+
+    def _set_missing_layouts(self) -> ProducerSteps[OrderworksError | None]:
+        """Set the layout of shards that have none; return why not, if shard 0 does not agree."""
+        key, layout = update_layout(0), ShardLayout(self._shards).encode()
+        commands = pack_command("SET", key, layout, "NX") + pack_command("GET", key)
+        replies = yield from self._exchange(commands, 2)
+        stored = replies.received[-1] if len(replies.received) == 2 else replies.error  # noqa: PLR2004
+        if isinstance(stored, bytes) and stored != layout:
+            return ShardLayout.decode(stored).mismatch_error(self._shards)
+        if stored != layout:
+            lost = stored if isinstance(stored, redis.RedisError) else None
+            return redis_unavailable(lost or redis.ResponseError(NO_LAYOUT))
+        others = [update_layout(shard) for shard in range(1, self._shards)]
+        if others:
+            commands = b"".join([pack_command("SET", other, layout, "NX") for other in others])
+            yield from self._exchange(commands, len(others))
+        return None
 
     def _fsync_command(self) -> bytes:
-        """Asks to wait until this server itself has all that came over the connection on disk."""
-        return pack_command(
-            "WAITAOF", 1, 0, max(1, int(self._timeout * 1000))
-        )  # 0 would be for ever
+        """Return the command that waits until this server has on disk what the connection sent."""
+        milliseconds = max(1, int(self._timeout * 1000))  # 0 would wait without limit
+        return pack_command("WAITAOF", 1, 0, milliseconds)
 
     def _exchange(
         self, commands: bytes, count: int, *, keep: bool = False
     ) -> ProducerSteps[Replies]:
-        """Ask, and once more if the connection failed before anything was sent.
+        """Make a round trip, and a second one if the connection failed before anything was sent.
 
-        A connection that timed out is not tried again: the call has waited long enough.
+        After a timeout there is no second one: the call has waited long enough.
         """
-        question = RoundTrip(commands, count, self._timeout if count > 1 else None, keep)
-        answers: Replies = yield question
-        if not answers.sent and isinstance(answers.error, redis.ConnectionError):
+        request = RoundTrip(commands, count, self._timeout if count > 1 else None, keep)
+        replies: Replies = yield request
+        if not replies.sent and isinstance(replies.error, redis.ConnectionError):
             yield Pause(RECONNECT_PAUSE)
-            answers = yield question
-        return answers
+            replies = yield request
+        return replies
 
 
-def _deliver_answers(batches: Sequence[ShardBatch], answers: Replies) -> ProducerSteps[None]:
-    """Give each part its answer, and nudge where nobody is on the way to drain its shard."""
-    for number, part in enumerate(batches):
-        part.receive(answers, number)
-        if part.appended and part.appended.needs_nudge:
-            yield NudgeEffect(part.shard)
+def _deliver(batches: Sequence[ShardBatch], replies: Replies) -> ProducerSteps[None]:
+    """Give each batch its reply, and nudge the workers where no drain is running or enqueued."""
+    for index, batch in enumerate(batches):
+        batch.receive(replies, index)
+        if batch.appended and batch.appended.needs_nudge:
+            yield NudgeEffect(batch.shard)
 
 
 def _failure(batches: Sequence[ShardBatch]) -> OrderworksError | None:
-    """What the caller is told. What is accepted and not on disk goes first: no account lists it."""
-    unsaved = [part for part in batches if part.durability_error]
+    """Return the error to raise. NotDurable comes first: no other error lists accepted updates."""
+    unsaved = [batch for batch in batches if batch.durability_error]
     if unsaved:
-        entries = [entry for part in unsaved for entry in part.ids]
+        entries = [entry for batch in unsaved for entry in batch.ids]
         return NotDurable(entries, unsaved[0].durability_error)
-    return next((part.failure for part in batches if part.failure), None)
+    failures = [batch.failure for batch in batches if batch.failure]
+    return failures[0] if failures else None

@@ -1,6 +1,6 @@
-"""A shard's share of what is appended: the command that asks for it, and what became of it.
+"""The updates of a call that go to one shard: the command that appends them, and its outcome.
 
-No I/O here: answers come in as the server gave them.
+No I/O happens here: the caller passes in the server's replies.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,9 @@ from redis.exceptions import NoScriptError
 from orderworks.core.errors import Backpressure, OrderworksError
 from orderworks.core.redis import pack_command, redis_unavailable
 from orderworks.updates.messages import OrderUpdate
-from orderworks.updates.shard_layout import ShardLayout
 from orderworks.updates.stream import (
     APPEND,
     APPEND_HASH,
-    NO_LAYOUT,
     Appended,
     AppendTarget,
     append_call,
@@ -28,20 +26,21 @@ from producer.effects import Replies
 REFUSED_BEFORE_WRITE = frozenset(
     ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOREPLICAS", "OOM", "READONLY")
 )
-"""Codes of errors that the server gives before a script has written anything. After others, such as a
-refused right, the script may have got as far as the append."""
+"""Codes of errors that the server returns before a script has written anything. With other errors, such
+as a missing permission, the script may have appended already."""
 
 
 class ShardBatch:
     """Updates of one shard that are appended together, all or none.
 
     Attributes:
-        appended: what the server said when it accepted them.
-        failure: why they are not accepted, or not for sure.
-        unsaved: why they are accepted but not known to be on disk; empty if nobody wants that.
+        appended: their entry ids, once they are accepted.
+        failure: why they are not accepted, or may not be.
+        durability_error: why they are accepted but may not be on disk; empty unless `durable` was
+            requested.
         uncertain: they were sent, and whether they are accepted is not known.
-        needs_script: the server does not know the script by its hash, so it did nothing.
-        needs_layout: the shard has no word of the layout, so the script did nothing.
+        needs_script: the last command was refused because the server does not know the script.
+        needs_layout: the last command was refused because the shard has no layout key.
     """
 
     __slots__ = (
@@ -72,11 +71,11 @@ class ShardBatch:
         self._call = (len(keys), *keys, *arguments)
 
     def evalsha_command(self) -> bytes:
-        """The command, for a server that ran the script before."""
+        """Return the command for a server that knows the script."""
         return pack_command("EVALSHA", APPEND_HASH, *self._call)
 
     def eval_command(self) -> bytes:
-        """The command, for any server."""
+        """Return the command for any server."""
         return pack_command("EVAL", APPEND, *self._call)
 
     @property
@@ -91,58 +90,51 @@ class ShardBatch:
 
     @property
     def is_shard_full(self) -> bool:
-        """Whether the shard is full, and has certainly not taken them."""
+        """Whether the shard is full or its layout changes, and none of the updates was accepted."""
         return not self.uncertain and isinstance(self.failure, Backpressure)
 
     @property
     def is_safe_to_repeat(self) -> bool:
-        """Whether they may be sent again although they may have been accepted.
+        """Whether they may have been accepted, and may be sent again all the same.
 
-        Only if each has its own version: what is accepted twice has no effect the second time then,
-        and cannot overtake what was accepted in between.
+        Only if each has its own version: the second of two equal entries then has no effect, and cannot
+        override an update that was accepted in between.
         """
         return self.uncertain and all(update.version is not None for update in self.updates)
 
-    def receive(self, answers: Replies, number: int) -> None:
-        """Note the answer to the command with this number, or that there is none."""
-        if number < len(answers.received):
-            self._receive_answer(answers.received[number])
-        elif answers.error:
-            # The client raises some errors of the server's as the loss of the connection.
-            refused = number == len(answers.received) and _is_refusal(answers.error)
-            self._fail(answers.error, uncertain=answers.sent and not refused)
+    def receive(self, replies: Replies, index: int) -> None:
+        """Record the reply to the command at this index, or that there is none."""
+        self.needs_script = self.needs_layout = False
+        if index < len(replies.received):
+            self._receive_reply(replies.received[index])
+        elif replies.error:
+            # The client raises some error replies of the server as the loss of the connection.
+            refused = index == len(replies.received) and _is_refused_before_write(replies.error)
+            self._fail(replies.error, uncertain=replies.sent and not refused)
 
-    def fail_layout(self, reply: object) -> None:
-        """Note that the layout is another one, as shard 0 says, or that it says nothing."""
-        if isinstance(reply, bytes):
-            self.failure = ShardLayout.decode(reply).mismatch_error(self.target.shards)
-        else:
-            lost = reply if isinstance(reply, redis.RedisError) else redis.ResponseError(NO_LAYOUT)
-            self.failure = redis_unavailable(lost)
-        self.needs_layout = False
+    def fail_layout(self, failure: OrderworksError) -> None:
+        """Record why the layout does not allow the append, which the server has refused."""
+        if not self.uncertain:
+            self.failure = failure
 
-    def require_layout(self) -> None:
-        """Note a failure if the shard still has no word of the layout."""
-        if self.needs_layout:
-            self.fail_layout(None)
+    def confirm_durable(self, replies: Replies) -> None:
+        """Record the reply to WAITAOF, if these updates are accepted."""
+        reply = replies.received[0] if replies.received else replies.error
+        if self.appended and not (isinstance(reply, list) and reply[0]):
+            self.durability_error = "no fsync in time" if isinstance(reply, list) else str(reply)
 
-    def confirm_durable(self, answers: Replies) -> None:
-        """Note what the server said of its disk, if these updates are accepted."""
-        said = answers.received[0] if answers.received else answers.error
-        if self.appended and not (isinstance(said, list) and said[0]):
-            self.durability_error = "no fsync in time" if isinstance(said, list) else str(said)
-
-    def _receive_answer(self, answer: object) -> None:
-        self.needs_script = isinstance(answer, NoScriptError)
-        self.needs_layout = isinstance(answer, redis.RedisError) and is_layout_missing(answer)
-        if not isinstance(answer, redis.RedisError):
-            self.appended = read_appended(answer)
+    def _receive_reply(self, reply: object) -> None:
+        if not isinstance(reply, redis.RedisError):
+            self.appended = read_appended(reply)
             self.failure, self.uncertain = None, False
-        elif not self.needs_script and not self.needs_layout:
-            self._fail(answer, uncertain=not _is_refusal(answer))
+            return
+        self.needs_script = isinstance(reply, NoScriptError)
+        self.needs_layout = is_layout_missing(reply)
+        refused = self.needs_script or self.needs_layout or _is_refused_before_write(reply)
+        self._fail(reply, uncertain=not refused)
 
     def _fail(self, error: redis.RedisError, *, uncertain: bool) -> None:
-        """Note a failure, unless the updates are uncertain: a later one says nothing of the first."""
+        """Record a failure, unless the updates are uncertain: it tells nothing about the first try."""
         if not self.uncertain:
             refusal = refusal_error(error, self.target)
             self.failure = refusal or redis_unavailable(error)
@@ -150,7 +142,7 @@ class ShardBatch:
             self.uncertain = uncertain and refusal is None
 
 
-def _is_refusal(error: redis.RedisError) -> bool:
-    """Whether the server says that it has not even begun."""
+def _is_refused_before_write(error: redis.RedisError) -> bool:
+    """Whether the server has certainly not run the command."""
     code = error.status_code or str(error).partition(" ")[0]
     return code in REFUSED_BEFORE_WRITE

@@ -284,3 +284,32 @@ def test_a_shard_that_still_has_no_word_is_no_success(appends: Appender) -> None
         Replies([STRANGE]),
     )
     assert isinstance(done, Unavailable)
+
+
+def test_restarted_server_gets_script_and_layout_before_the_update(appends: Appender) -> None:
+    done, steps = play(
+        appends.append_one(PLAIN, AppendOptions()),
+        Replies([NoScriptError("No matching script.")]),
+        Replies([STRANGE]),
+        Replies([True, b"2"]),
+        Replies([True]),
+        Replies([accepted(1)]),
+    )
+    assert done == "1-1"
+    by_hash, in_full, _first, _others, repeated = asks(steps)
+    assert b"XADD" in in_full
+    assert repeated == by_hash
+
+
+def test_lost_reply_to_the_repetition_is_uncertain_and_not_sent_a_third_time(
+    appends: Appender,
+) -> None:
+    done, _steps = play(
+        appends.append_chunk(UpdateChunk([PLAIN], None), 0, AppendOptions()),
+        Replies([STRANGE]),
+        Replies([True, b"2"]),
+        Replies([True]),
+        Replies([], LOST),
+    )
+    assert isinstance(done, PartlyAccepted)
+    assert (done.accepted, done.refused, done.uncertain) == (0, [], [PLAIN])
