@@ -1,1 +1,1 @@
-"""What every flow rests on: settings, tables, connections, locks, keys, errors. It knows no flow."""
+"""Base of every flow: settings, tables, connections, locks, keys, errors. It imports no flow."""

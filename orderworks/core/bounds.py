@@ -1,4 +1,4 @@
-"""Limits of what a column can hold."""
+"""Limits of the values that columns hold; a total is below `MAX_TOTAL`."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: one way to make an engine, and which errors pass by themselves."""
+"""Connections to PostgreSQL: how an engine is made, and which errors are transient."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,18 +12,19 @@ from orderworks.core.errors import ConfigurationError, Unavailable
 from orderworks.core.settings import Settings
 
 CONNECTIONS = 2
-"""That one thread of a worker may hold at the same time."""
+"""Connections that one thread of a worker may hold at the same time."""
 
 SELF_INVALIDATING = {"orderworks.invalidates": "on"}
-"""What sessions set whose process makes cached reads disappear itself, right after its commits. For
-all others the change log does."""
+"""Parameters of sessions whose process invalidates cached reads itself, right after its commits. The
+change log has those of all other sessions invalidated."""
 
 TRANSIENT_STATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300")
-"""Serialization failure, deadlock, lock timeout, shutdowns, too many connections: waiting helps."""
+"""SQLSTATEs after which a retry may succeed: serialization failure, deadlock, lock timeout, shutdowns,
+too many connections."""
 
 
 def database_address(url: str) -> URL:
-    """The SQLAlchemy address for what a user gives: any spelling of a PostgreSQL URL, by psycopg2.
+    """Return the SQLAlchemy address, by psycopg2, of a PostgreSQL URL in any spelling.
 
     Raises:
         ConfigurationError: it is not the URL of a PostgreSQL database.
@@ -42,10 +43,10 @@ def database_address(url: str) -> URL:
 def make_engine(
     settings: Settings, application_name: str, session: Mapping[str, str] | None = None
 ) -> sa.Engine:
-    """A pooled engine. Its connections are opened on first use; make it after the fork.
+    """Return a pooled engine. It opens connections on first use; make it after the fork.
 
-    Sessions run in UTC, and with what `session` sets. Statements, lock waits and idle transactions end
-    after the configured times, so that a dead worker's locks do not outlive it for long.
+    Sessions run in UTC, with the parameters in `session`. Statements, lock waits and idle transactions
+    end after the configured times, so that the locks of a killed worker are soon released.
     """
     if settings.db_pool_size + settings.db_max_overflow < CONNECTIONS:
         raise ConfigurationError(
@@ -84,7 +85,7 @@ def session_options(settings: Settings) -> dict[str, str]:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether doing the same again later can succeed: the server was away, or others held locks.
+    """Return whether a retry can succeed: the server was unavailable, or other sessions held locks.
 
     A killed backend surfaces as any class of `DBAPIError`, so the connection's state and the SQLSTATE
     decide, not the class.
@@ -100,25 +101,26 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_data_error(error: sa.exc.DBAPIError) -> bool:
-    """Whether the database refused the data itself.
+    """Return whether the database refused the data.
 
-    A bad value, a constraint, a check of a view, a trigger that raised, a row too large for its index.
+    It does so for a bad value, a constraint, a check of a view, a trigger that raises, or a row that is
+    too large for its index.
     """
     state = getattr(error.orig, "pgcode", None) or ""
     return state.startswith(("22", "23", "44", "54000", "P0"))
 
 
 def error_summary(error: sa.exc.DBAPIError) -> str:
-    """Why the database, or the driver, refused: the first line that it says."""
+    """Return the first line of the error message of the database or the driver."""
     return str(error.orig).strip().splitlines()[0]
 
 
 @contextmanager
 def savepoint(connection: sa.Connection) -> Iterator[None]:
-    """What is done within is undone if the database refuses it, and the transaction goes on.
+    """Undo the statements of the block if the database refuses one; the transaction continues.
 
-    `begin_nested` would keep the savepoint that it rolled back to, and so each failure would put
-    all that follows one level deeper.
+    `begin_nested` would keep the savepoint that it rolled back to, so that each failure would nest all
+    later statements one level deeper.
     """
     connection.execute(sa.text("SAVEPOINT attempt"))
     try:
@@ -137,12 +139,12 @@ retry_transient = retry(
     stop=stop_after_attempt(9),
     reraise=True,
 )
-"""Decorates a whole unit of work, transaction included: runs it again while the fault may pass (about
-8 s in all). What is still failing then is left to the next nudge of the sweep."""
+"""Decorates a unit of work, transaction included: retries it after transient errors, for about 8 s in
+all. If it still fails then, the sweep's next nudge repeats it."""
 
 
 def database_unavailable(error: sa.exc.DBAPIError, url: str) -> Unavailable:
-    """The error a person gets when PostgreSQL cannot be reached. It never shows the password."""
+    """Return the error to show when PostgreSQL cannot be reached. It never has the password."""
     address = database_address(url)
     where = f"{address.host or 'localhost'}:{address.port or 5432}/{address.database or ''}"
     return Unavailable(f"PostgreSQL at {where} cannot be used: {error_summary(error)}")

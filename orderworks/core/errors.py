@@ -2,24 +2,24 @@
 
 OrderworksError
 ├── ConfigurationError      a setting is missing, wrong, or contradicts another
-├── InvalidInput            what the caller handed over cannot be accepted; nothing was sent
+├── InvalidInput            an argument cannot be accepted; nothing was sent
 │   ├── InvalidUpdate       an order update: names the field
 │   └── InvalidFile         an import file: names the file and what is wrong with it
-├── Unavailable             a server did not answer in time: names it
+├── Unavailable             a server did not respond in time: names it
 │   └── NotDurable          updates are accepted, but not confirmed to be on disk: names them
 ├── Backpressure            the stream of updates is at its limit; try again later
-├── PartlyAccepted          `update_many` stopped part way: says how many were accepted
+├── PartlyAccepted          `update_many` stopped part way: has the number of accepted updates
 ├── ImportNotFound          no import has that id
 ├── DeadUpdateNotFound      no dead update has that id
 ├── TokenNotFound           no token has that name
 ├── EntryNotFound           beat has no entry of that name
-├── ReplayStopped           dead updates were replayed part way: says how many
-├── ReshardStopped          the streams' layout was not changed: says what it waited for
-├── RebuildStopped          the rollups are not compared to the end: says why
-├── WrongState              the import is not in a state in which this can be done to it
-├── ImportFailed            what was accepted cannot be loaded, now or later: says why
+├── ReplayStopped           dead updates were replayed part way: has the number
+├── ReshardStopped          the streams' layout was not changed: names what it waited for
+├── RebuildStopped          the rollups were not compared to the end: names the reason
+├── WrongState              the import's state does not allow the operation
+├── ImportFailed            an accepted import cannot be loaded, and a retry would not help
 ├── DataMissing             the spool, as this host sees it, lacks data; another host may see them
-└── WaitTimeout             `wait()` of a job or a receipt gave up; the work itself goes on
+└── WaitTimeout             `wait()` of a job or a receipt timed out; the work itself continues
 """
 
 from collections.abc import Sequence
@@ -34,14 +34,14 @@ class ConfigurationError(OrderworksError):
 
 
 class InvalidInput(OrderworksError):
-    """What the caller handed over cannot be accepted. Nothing was sent."""
+    """An argument cannot be accepted. Nothing was sent."""
 
 
 class InvalidUpdate(InvalidInput):
     """An order update is not valid.
 
     Attributes:
-        field: the name of the field at fault.
+        field: the name of the invalid field.
         problem: what is wrong with it.
     """
 
@@ -56,38 +56,37 @@ class InvalidFile(InvalidInput):
 
 
 class Unavailable(OrderworksError):
-    """A server that is needed did not answer in time."""
+    """A server did not respond in time, or refused the connection; the message names it."""
 
 
 class NotDurable(Unavailable):
     """Updates are accepted, but the server did not confirm in time that it has them on disk.
 
-    They are applied like others, unless the server loses them in a crash before its next fsync.
+    They are applied like others, unless the server crashes before its next fsync and loses them. Do not
+    send them again, unless each has its own version.
 
     Attributes:
         entries: the entry ids of these updates.
     """
 
     def __init__(self, entries: Sequence[str], problem: str) -> None:
-        super().__init__(
-            f"{len(entries)} updates are accepted, but not on disk for sure: {problem}"
-        )
+        super().__init__(f"{len(entries)} updates are accepted, but may not be on disk: {problem}")
         self.entries = list(entries)
 
 
 class Backpressure(OrderworksError):
-    """The stream of accepted updates is at its limit; the workers have to catch up first."""
+    """The stream of updates is at its limit, or its layout is being changed. Try again later."""
 
 
 class PartlyAccepted(OrderworksError):
-    """`update_many` stopped part way; the cause is chained.
+    """`update_many` stopped part way. `__cause__` is the error that stopped it.
 
-    What the iterable had not yielded yet is left in it.
+    The iterable still has the updates that it had not yielded.
 
     Attributes:
-        accepted: how many updates are certainly accepted.
+        accepted: number of updates that are certainly accepted.
         refused: the updates taken from the iterable that are certainly not accepted, in order.
-        uncertain: those that were sent and whose answer was lost, in order.
+        uncertain: the updates that were sent and may or may not be accepted, in order.
     """
 
     def __init__(
@@ -129,11 +128,11 @@ class EntryNotFound(OrderworksError):
 
 
 class ReplayStopped(OrderworksError):
-    """A replay of dead updates ended before its time; doing it again goes on with the rest.
+    """A replay of dead updates stopped part way; repeating it continues with the rest.
 
     Attributes:
-        replayed: how many were handed over and marked.
-        left: how many were not.
+        replayed: number of updates that were appended again and marked.
+        left: number of updates that were not.
         cause: the failure.
     """
 
@@ -145,19 +144,19 @@ class ReplayStopped(OrderworksError):
 
 
 class ReshardStopped(OrderworksError):
-    """The layout of the streams is as it was: it cannot be changed now, or not in the time given."""
+    """The layout of the streams is unchanged: another change is running, or the time was too short."""
 
 
 class RebuildStopped(OrderworksError):
-    """The rollups are not compared with the orders to the end; what was mended until then stays so."""
+    """The rollups were not compared with the orders to the end; earlier corrections stay."""
 
 
 class WrongState(OrderworksError):
-    """The import is not in a state in which this can be done to it."""
+    """The import's state does not allow the operation."""
 
 
 class ImportFailed(OrderworksError):
-    """An accepted import, or a chunk of one, cannot be loaded, and trying again would not help."""
+    """An accepted import, or a chunk of one, cannot be loaded, and a retry would not help."""
 
 
 class DataMissing(OrderworksError):
@@ -165,4 +164,4 @@ class DataMissing(OrderworksError):
 
 
 class WaitTimeout(OrderworksError):
-    """Waiting gave up before the end of the job, or before the verdict; the work itself goes on."""
+    """`wait()` timed out before the job ended or the verdict was given; the work itself continues."""

@@ -1,4 +1,4 @@
-"""PostgreSQL advisory locks: their numbers in one place, so that no two meanings share one."""
+"""PostgreSQL advisory locks: their numbers in one place, so that each has one meaning."""
 
 from enum import IntEnum
 
@@ -8,7 +8,7 @@ from orderworks.core.database import savepoint
 
 
 class Lock(IntEnum):
-    """What an advisory lock guards: the first of its two numbers."""
+    """The first of an advisory lock's two numbers: it names what the lock guards."""
 
     MIGRATE = 7301
     DRAIN = 7302
@@ -19,11 +19,11 @@ class Lock(IntEnum):
 
 
 MAX_IDLE_IN_TRANSACTION = 15
-"""Seconds that a holder may say nothing to PostgreSQL within its transaction. A frozen one is cut off
-then, and its lock is free; longer than the waits for Redis that holders go through."""
+"""Seconds for which the transaction of a holder may be idle. PostgreSQL then ends its session, so that
+even a frozen process releases the lock. Longer than holders wait for Redis."""
 
 TIMED_OUT = "55P03"
-"""The SQLSTATE of who waited for a lock in vain."""
+"""The SQLSTATE of a lock timeout."""
 
 _BOUND_IDLE = sa.func.set_config(
     "idle_in_transaction_session_timeout", f"{MAX_IDLE_IN_TRANSACTION}s", sa.true()
@@ -37,16 +37,16 @@ _WAIT = sa.select(
 
 
 def try_lock(connection: sa.Connection, lock: Lock, key: int = 0) -> bool:
-    """Take the lock until the transaction ends, or say at once that another session holds it."""
-    # The first column: whether it is taken.
+    """Acquire the lock until the transaction ends; return false if another session holds it."""
+    # The first column: whether it was acquired.
     return bool(connection.scalar(_TRY, {"lock": int(lock), "key": key}))
 
 
 def wait_for_lock(connection: sa.Connection, lock: Lock, seconds: float, key: int = 0) -> bool:
-    """Take the lock until the transaction ends, or say after these seconds that others held it.
+    """Acquire the lock until the transaction ends; return false if that takes longer than `seconds`.
 
-    Those who wait have their turn in the order in which they came. So two that take a lock again and
-    again, each for a moment, take it by turns.
+    PostgreSQL grants the lock in the order in which sessions began to wait. So two sessions that acquire
+    it repeatedly, each for a short time, alternate.
     """
     connection.execute(_BOUND_WAIT, {"bound": f"{max(1, seconds * 1000):.0f}ms"})
     try:

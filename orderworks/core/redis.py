@@ -12,16 +12,16 @@ from redis.maint_notifications import MaintNotificationsConfig
 from orderworks.core.errors import ConfigurationError, Unavailable
 
 Redis = redis.Redis
-"""What `make_redis` gives: answers are bytes."""
+"""The client that `make_redis` returns: its replies are bytes."""
 
 MAX_THREAD_CONNECTIONS, MAX_TASK_CONNECTIONS = 10_000, 64
-"""Connections of one client: of threads each has one while it asks, of more tasks some wait for one."""
+"""Connections of one client: each thread has one during a command; more tasks than that wait for one."""
 
 
 def make_redis(url: str, timeout: float) -> Redis:
-    """A client with its own connection pool; connects on first use, never waits longer than `timeout` s.
+    """Return a client with its own connection pool; it connects on first use, and waits `timeout` s.
 
-    Nothing is sent twice by itself: a repeated XADD would be a second update.
+    It never repeats a command on its own: a repeated XADD would be a second update.
 
     Raises:
         ConfigurationError: `url` is not the URL of a Redis server.
@@ -34,7 +34,7 @@ def make_redis(url: str, timeout: float) -> Redis:
 
 
 def make_async_redis(url: str, timeout: float) -> redis.asyncio.Redis:
-    """The same for one event loop. A task waits no longer than `timeout` s for a connection, either.
+    """Return the same for one event loop. A task waits at most `timeout` s for a connection, too.
 
     Raises:
         ConfigurationError: `url` is not the URL of a Redis server.
@@ -52,14 +52,14 @@ def make_async_redis(url: str, timeout: float) -> redis.asyncio.Redis:
 
 
 def _bounded(url: str, timeout: float) -> dict[str, Any]:
-    # A socket of Unix is there or not: the library takes no such options for it.
+    # redis-py accepts these options for TCP only.
     over_network = {"socket_connect_timeout": min(timeout, 3.0), "socket_keepalive": True}
     return {
         **({} if url.startswith("unix:") else over_network),
         "socket_timeout": timeout,
         "health_check_interval": 30,
-        # With them on, as they are by default, a pool of redis-py hands out connections that the server
-        # has closed: each is found out by a command that fails. Only Redis Enterprise sends any.
+        # If they are enabled, as by default, a pool of redis-py may return connections that the server
+        # has closed, and the next command fails. Only Redis Enterprise sends such notifications.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
 
@@ -76,13 +76,13 @@ def _reject_invalid_url() -> Iterator[None]:
 
 
 def pack_command(*command: str | bytes | int) -> bytes:
-    """A command as it is sent, for those who send several in one go."""
-    # The library's own annotation forgets that there may be more than one argument.
+    """Return a command as it is sent, for callers that send several at once."""
+    # The library's own annotation allows one argument only.
     return bytes(hiredis.pack_command(command))  # type: ignore[arg-type]
 
 
 def redis_unavailable(error: redis.RedisError) -> Unavailable:
-    """The error a person gets when Redis cannot be reached; the client says at which address."""
+    """Return the error to show when Redis cannot be reached; redis-py's message has the address."""
     return Unavailable(f"Redis cannot be used: {error}")
 
 
@@ -96,15 +96,15 @@ return 1
 
 
 def publish_if_newer(client: Redis, key: str, fence: int, body: bytes, ttl: int = 0) -> bool:
-    """Replace the document at `key` unless one with a higher fence stands there.
+    """Replace the document at `key` unless it has a higher fence; return whether it was replaced.
 
-    One server-side step, so that a slow writer cannot put an older document over a newer one.
-    `ttl` is in seconds, 0 keeps it. Returns whether it was replaced.
+    This is one server-side step, so that a slow writer cannot replace a newer document by an older one.
+    `ttl` is in seconds; with 0 the document does not expire.
     """
     return bool(client.eval(_SET_IF_NEWER, 1, key, fence, body, ttl))
 
 
 def read_published(client: Redis, key: str) -> bytes | None:
-    """The document that `publish_if_newer` left at `key`."""
+    """Return the document that `publish_if_newer` stored at `key`; None if there is no document."""
     body: Any = client.hget(key, "body")
     return None if body is None else bytes(body)

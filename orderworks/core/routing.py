@@ -1,4 +1,4 @@
-"""Names that Celery's messages carry: queues, tasks, beat's entries, and the numbers beside shards."""
+"""Names in Celery messages: queues, tasks, beat's entries, and the numbers used like shards."""
 
 from enum import StrEnum
 
@@ -6,17 +6,17 @@ REFRESH_ENTRY = "refresh-top-customers"
 """Beat's entry for the refresh of the reports."""
 
 OUTBOX = -1
-"""The number under which the outbox is drained, locked and counted, as if it were a shard."""
+"""The shard number under which the outbox is drained, locked and counted."""
 
 INGEST = -2
-"""Likewise the number under which is counted and kept what came by a Celery message and is no update."""
+"""The shard number under which invalid updates of Celery messages are counted and kept."""
 
 
 class Queue(StrEnum):
-    """Where a message waits. Work of one kind never waits behind another kind's."""
+    """The queue of a message. Work of one kind never waits behind work of another kind."""
 
     UPDATES = "updates"
-    """Nudges to drain a shard of the update stream, and updates of Celery clients: customers wait."""
+    """Nudges to drain a shard of the update stream, and updates of Celery clients; customers wait."""
     IMPORTS = "imports"
     """Planning an import and loading its chunks: seconds each."""
     REPORTS = "reports"
@@ -26,7 +26,7 @@ class Queue(StrEnum):
 
 
 class TaskName(StrEnum):
-    """What a message may ask for. The value is the Celery task's registered name."""
+    """A task that a message may request, by the name under which Celery has it registered."""
 
     DRAIN_UPDATES = "tasks.updates.drain_updates"
     APPLY_UPDATES = "tasks.updates.apply_updates"

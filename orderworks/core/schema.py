@@ -1,6 +1,6 @@
-"""The tables. Migrations build them; a test holds the two together.
+"""The tables. Migrations create them; a test compares the two.
 
-`version` of a row is the number of its newest write: a write applies only if its own is higher.
+`version` of a row is that of its newest write: a write applies only if its own version is higher.
 """
 
 import sqlalchemy as sa
@@ -48,7 +48,7 @@ orders = sa.Table(
     postgresql_with={"fillfactor": 90},
 )
 
-# The ledger of imports: what was accepted, how it was cut, what became of every row.
+# The ledger of imports: what was accepted, its chunks, and the outcome of every row.
 
 imports = sa.Table(
     "imports",
@@ -68,15 +68,15 @@ imports = sa.Table(
     sa.Column("planned_at", Moment, nullable=False, server_default=NOW),
     sa.Column("nudged_at", Moment, nullable=False, server_default=NOW),
     sa.Column("finished_at", Moment),
-    # Why the import failed as a whole; a chunk's own failure stands at the chunk.
+    # Why the import failed as a whole; a chunk's failure is in its own row.
     sa.Column("error", sa.Text),
     sa.Column("format", sa.Text, nullable=False, server_default="csv"),
     sa.Column("strict", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("max_rejects", sa.BigInteger),
     sa.Column("create_customers", sa.Boolean, nullable=False, server_default=sa.false()),
-    # The import whose rejects this one mends. It may be past its retention.
+    # The import whose rejects this one corrects. It may be past its retention.
     sa.Column("parent", sa.Text, index=True),
-    # Counts what was published of the import, so that no older word replaces a newer one.
+    # Counts the published summaries of the import, so that no older one replaces a newer one.
     sa.Column("steps", sa.BigInteger, nullable=False, server_default=ZERO),
     sa.CheckConstraint("kind IN ('customers', 'orders')", name="kind"),
     sa.CheckConstraint(
@@ -102,16 +102,16 @@ import_chunks = sa.Table(
     sa.Column("rejected", sa.Integer, nullable=False, server_default=ZERO),
     sa.Column("error", sa.Text),
     sa.Column("finished_at", Moment),
-    # From what id to what id its rows are; the transaction that wrote some of them; and, if it left
-    # equal rows as they were, what it could see then. See `claims.reopen_overtaken`.
+    # The range of its rows' ids; the transaction that wrote some of them; and, if that left equal rows
+    # unchanged, its snapshot. See `chunk_claims.reopen_overtaken`.
     sa.Column("ids", INT8RANGE),
     sa.Column("writer", sa.BigInteger),
     sa.Column("snapshot", sa.Text),
     sa.CheckConstraint("status IN ('pending', 'done', 'quarantined')", name="status"),
 )
 
-# A row for each (sub)transaction that wrote rows of a file which brings versions of its own: its `xmin`
-# is theirs too. `first_line` is the place of the chunk in the file. See `loading.writers`.
+# A row for each (sub)transaction that wrote rows of a file with its own versions: its `xmin` is theirs
+# too. `first_line` is the first line of the chunk in the file. See `loading.chunk_writers`.
 import_writers = sa.Table(
     "import_writers",
     metadata,
@@ -129,11 +129,11 @@ import_rejects = sa.Table(
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("raw", sa.Text, nullable=False),
-    # The import that brought the row again, mended.
+    # The import that loaded the corrected row.
     sa.Column("mended_by", sa.Text),
 )
 
-# The ledger of updates: how far each shard is applied, what waits, what was given up.
+# The ledger of updates: how far each shard is applied, the parked and the dead updates.
 
 update_shards = sa.Table(
     "update_shards",
@@ -178,7 +178,7 @@ dead_updates = sa.Table(
     sa.UniqueConstraint("shard", "entry"),
 )
 
-# Verdicts that somebody may wait for: given in the transaction that applied, told from here after it.
+# Verdicts of tracked updates: stored in the transaction that applied them, published after it.
 tracked_verdicts = sa.Table(
     "tracked_verdicts",
     metadata,
@@ -189,8 +189,8 @@ tracked_verdicts = sa.Table(
     sa.Column("given_at", Moment, nullable=False, server_default=NOW, index=True),
 )
 
-# Updates that apps enqueue within transactions of their own. What an update may say is checked here,
-# so that plain SQL in any language gets its error at once.
+# Updates that apps enqueue within transactions of their own. The table checks the values, so that plain
+# SQL in any language gets its error at once.
 update_outbox = sa.Table(
     "update_outbox",
     metadata,
@@ -200,7 +200,7 @@ update_outbox = sa.Table(
     sa.Column("status", sa.Text),
     sa.Column("total", Money),
     sa.Column("version", sa.BigInteger),
-    # The place in the order of acceptance. Not now(), which is when the transaction began.
+    # The position in the order of acceptance. Not now(), which is when the transaction began.
     sa.Column("enqueued_at", Moment, nullable=False, server_default=sa.text("clock_timestamp()")),
     sa.CheckConstraint("order_id >= 1", name="order_id"),
     sa.CheckConstraint("customer_id >= 1", name="customer_id"),
@@ -212,12 +212,12 @@ update_outbox = sa.Table(
 
 # The change log, written by triggers in the writer's own transaction, and what is folded from it.
 
-# A row a statement, and of large statements some: arrays, with an entry for each row of orders that came
-# (1 order, and its total) or went (-1); 0 and 0 if its status is not counted.
+# One row for each statement, several for a large one: arrays, with an entry for each row of orders that
+# was added (1 order, and its total) or removed (-1); 0 and 0 if its status is not counted.
 change_log = sa.Table(
     "change_log",
     metadata,
-    # The writer's transaction. A worker finds the customers that it touched by it.
+    # The writer's transaction, by which a worker finds the customers that it changed.
     sa.Column(
         "xact",
         sa.BigInteger,
@@ -225,7 +225,7 @@ change_log = sa.Table(
         index=True,
         server_default=sa.text("(pg_current_xact_id()::text)::bigint"),
     ),
-    # When it was written, if the writer does not make the customers' cached reads disappear himself.
+    # When it was written, unless the writer invalidates the customers' cached reads itself.
     sa.Column(
         "stale_since",
         Moment,
@@ -247,7 +247,7 @@ change_log = sa.Table(
     ),
 )
 
-# A view: the log with a row an entry.
+# A view of the log with a row for each entry.
 customer_changes = sa.table(
     "customer_changes",
     sa.column("xact", sa.BigInteger),
@@ -258,8 +258,8 @@ customer_changes = sa.table(
     sa.column("stale_since", Moment),
 )
 
-# Only of the days that a window may need: from `report_windows.first_day` of 0 days on. Rows of days
-# before are left over from before they were forgotten.
+# Only of the days that a window may need: from `report_windows.first_day` of 0 days on. Rows of earlier
+# days are not deleted yet.
 customer_daily = sa.Table(
     "customer_daily",
     metadata,
@@ -271,8 +271,9 @@ customer_daily = sa.Table(
     postgresql_with={"fillfactor": 80},
 )
 
-# `ranked` is the total once more, for customers that may come to be among the first (`rollups.FLOOR`),
-# and null for all others. Only it is indexed, so that most changes of a total touch no index.
+# `ranked` is a copy of the total for customers that may come to be among the first
+# (`report_windows.floor`), and null for all others. Only it is indexed, so that most changes of a total
+# change no index.
 customer_totals = sa.Table(
     "customer_totals",
     metadata,
@@ -309,8 +310,8 @@ customer_windows = sa.Table(
 )
 
 # Where each window begins: it is the sum of all of `customer_daily` from this day and customer on.
-# Whoever has at least `floor` is ranked in it; everybody, if that is null. 0 days stands for no bound:
-# that window is all of `customer_totals`, and its first day the one that `customer_daily` begins with.
+# Customers with at least `floor` are ranked in it; all customers, if that is null. 0 days means no
+# bound: that window is all of `customer_totals`, and its first day is the first of `customer_daily`.
 report_windows = sa.Table(
     "report_windows",
     metadata,
@@ -326,27 +327,27 @@ uncounted_statuses = sa.Table(
     sa.Column("status", sa.Text, primary_key=True),
 )
 
-# Comparisons of the rollups with the orders table, and how far each has come.
+# Comparisons of the rollups with the orders table, and the progress of each.
 rollup_checks = sa.Table(
     "rollup_checks",
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
-    # For which statuses, after a change of those that no report counts. What differs then is no drift.
+    # The new excluded statuses, if they were changed. Differences are then expected, and are no drift.
     sa.Column("statuses", ARRAY(sa.Text)),
     sa.Column("started_at", Moment, nullable=False, server_default=NOW),
     sa.Column("moved_at", Moment, nullable=False, server_default=NOW),
     sa.Column("finished_at", Moment),
-    # The first customer who is not compared; null at the end.
+    # The first customer that is not compared yet; null at the end.
     sa.Column("next_customer", sa.BigInteger),
     sa.Column("orders", sa.BigInteger, nullable=False, server_default=ZERO),
     sa.Column("customers", sa.BigInteger, nullable=False, server_default=ZERO),
-    # How many rows of each rollup were not what they had to be.
+    # The number of wrong rows of each rollup.
     sa.Column("customer_daily", sa.BigInteger, nullable=False, server_default=ZERO),
     sa.Column("customer_totals", sa.BigInteger, nullable=False, server_default=ZERO),
     sa.Column("customer_windows", sa.BigInteger, nullable=False, server_default=ZERO),
 )
 
-# Who may use the gateway. Of the token itself there is a hash only.
+# The tokens of the gateway. Of each only a hash is stored.
 api_tokens = sa.Table(
     "api_tokens",
     metadata,
@@ -354,28 +355,28 @@ api_tokens = sa.Table(
     sa.Column("name", sa.Text, nullable=False, unique=True),
     sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("scopes", ARRAY(sa.Text), nullable=False),
-    # Requests a second; null stands for what the gateway has as default.
+    # Requests a second; null means the gateway's default.
     sa.Column("rate", sa.Float),
     sa.Column("created_at", Moment, nullable=False, server_default=NOW),
     sa.Column("revoked_at", Moment),
     sa.CheckConstraint("rate > 0", name="rate"),
 )
 
-# What beat asks for, an entry a row: its task and its period, the slot that was run last, and what
-# became of that. Beat writes the first, whoever steers it the second, workers the rest.
+# The entries of beat: task and period, a changed period, the slot that was run last, and its outcome.
+# Beat writes the first, commands and the gateway write the second, workers the rest.
 beat_runs = sa.Table(
     "beat_runs",
     metadata,
     sa.Column("entry", sa.Text, primary_key=True),
     sa.Column("task", sa.Text, nullable=False),
     sa.Column("configured", sa.Interval, nullable=False),
-    # In place of what is configured, if somebody changed it.
+    # Used instead of `configured` if it was changed.
     sa.Column("every", sa.Interval),
     sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.false()),
-    # Since when it is due in its present period: nobody can have missed it before.
+    # Since when it has its present period: no earlier slot can be missed.
     sa.Column("since", Moment, nullable=False, server_default=NOW),
     sa.Column("slot_at", Moment),
-    # The message that has the slot, by its id.
+    # The id of the message that claimed the slot.
     sa.Column("claimed_by", sa.Text),
     sa.Column("started_at", Moment),
     sa.Column("succeeded_at", Moment),

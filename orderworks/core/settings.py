@@ -1,4 +1,4 @@
-"""Every setting, typed, from the environment.
+"""Every setting, with its type, from the environment.
 
 A setting is the environment variable of the same name in capitals (`db_pool_size` is `DB_POOL_SIZE`).
 `NAME_FILE` names a file that holds the value, for secrets. Addresses that are not set are those of the
@@ -27,11 +27,11 @@ STATE_FILE = "state.json"
 
 
 MAX_LIFETIME = 365 * 24 * 3600
-"""Seconds that a cached value may be fresh, or stale. Much longer lives are refused by the server."""
+"""Seconds that a cached value may be fresh, or stale. The server refuses much longer times."""
 
 
 class Settings(BaseSettings):
-    """The settings of one process. `Settings.load()` reads them; fields are never changed after."""
+    """The settings of a process. `Settings.load()` reads them; they are immutable."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -84,20 +84,16 @@ class Settings(BaseSettings):
         3600, ge=1, description="seconds that the verdict of a tracked update can be asked for"
     )
 
-    import_chunk_rows: int = Field(
-        50_000, ge=1, description="rows a chunk holds at the most, about"
-    )
-    import_chunk_bytes: int = Field(
-        8 << 20, ge=1 << 10, description="bytes a chunk holds at the most"
-    )
+    import_chunk_rows: int = Field(50_000, ge=1, description="rows a chunk holds at most, about")
+    import_chunk_bytes: int = Field(8 << 20, ge=1 << 10, description="bytes a chunk holds at most")
     import_yield_lag: float = Field(
-        2, gt=0, description="seconds an update may wait before chunks of imports let it go first"
+        2, gt=0, description="seconds an update may wait before chunks of imports yield to it"
     )
     import_presets: Path = Field(
         Path("imports.toml"), description="file of presets for imports, in TOML"
     )
     import_max_bytes: int = Field(
-        20 << 30, ge=1, description="bytes of an import file as it is handed over, packed or not"
+        20 << 30, ge=1, description="bytes of an import file as it is sent, compressed or not"
     )
     import_max_unpacked_bytes: int = Field(
         100 << 30, ge=1, description="bytes of text that it may hold"
@@ -109,7 +105,7 @@ class Settings(BaseSettings):
     chunk_attempts: int = Field(5, ge=1, description="starts of a chunk before it is quarantined")
 
     cache_ttl: int = Field(
-        300, ge=1, le=MAX_LIFETIME, description="seconds until a cached read is computed anew"
+        300, ge=1, le=MAX_LIFETIME, description="seconds until a cached read is computed again"
     )
     cache_timeout: float = Field(
         0.5, gt=0, description="seconds a cached read waits for an answer of the cache"
@@ -152,7 +148,7 @@ class Settings(BaseSettings):
     @field_validator("gateway_hosts", mode="before")
     @classmethod
     def _names(cls, value: object) -> object:
-        """The names as they are compared: in small letters, without spaces."""
+        """Return the names as they are compared: in lower case, without spaces."""
         if not isinstance(value, str):
             return value
         return tuple(name.strip().lower() for name in value.split(",") if name.strip())
@@ -160,7 +156,7 @@ class Settings(BaseSettings):
     @field_validator("uncounted_statuses", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """The statuses in order, each once."""
+        """Return the statuses in order, each once."""
         if not isinstance(value, str):
             return value
         found = sorted({status.strip() for status in value.split(",")} if value.strip() else ())
@@ -195,7 +191,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then the environment, then secret files, then the embedded stack."""
+        """Return the sources: arguments, then the environment, secret files, the embedded stack."""
         return (
             init_settings,
             EmptyListSource(settings_cls),
@@ -240,25 +236,25 @@ class Settings(BaseSettings):
 
 
 class EmptyListSource(PydanticBaseSettingsSource):
-    """Reads `UNCOUNTED_STATUSES=`: a list that is set and empty, where other settings are not set."""
+    """Reads `UNCOUNTED_STATUSES=` as an empty list; an empty variable of another setting is unset."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        """Nothing, as text, if the variable is set and empty."""
+        """Return an empty text if the variable is set and empty."""
         is_empty = os.environ.get(field_name.upper()) == ""
         return ("" if is_empty else None), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The one setting that may be empty."""
+        """Return the only setting that may be empty."""
         name = "uncounted_statuses"
         value, _name, _complex = self.get_field_value(self.settings_cls.model_fields[name], name)
         return {} if value is None else {name: value}
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """Reads `DATABASE_URL_FILE` and its like: the setting's value is the named file's content."""
+    """Reads `DATABASE_URL_FILE` and the like: the setting's value is the content of that file."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        """The content of the file that `<NAME>_FILE` names, if that is set."""
+        """Return the content of the file that `<NAME>_FILE` names, if that is set."""
         path = os.environ.get(f"{field_name.upper()}_FILE")
         if path is None:
             return None, field_name, False
@@ -270,7 +266,7 @@ class SecretFiles(PydanticBaseSettingsSource):
             ) from None
 
     def __call__(self) -> dict[str, Any]:
-        """All settings whose file is named."""
+        """Return all settings that have a file."""
         values = {
             name: self.get_field_value(field, name)[0]
             for name, field in self.settings_cls.model_fields.items()
@@ -286,7 +282,7 @@ class EmbeddedStack(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The addresses in the state file; nothing if there is none."""
+        """Return the addresses in the state file; nothing if there is no such file."""
         home = self.current_state.get("orderworks_home", ".orderworks")
         try:
             state = json.loads((Path(home) / STATE_FILE).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Parts of SQL that several flows need: queries for two drivers, row addresses, transaction numbers."""
+"""SQL that several flows need: queries for two drivers, row addresses, transaction numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,21 +7,21 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import asyncpg
 
 ctid: sa.ColumnElement[object] = sa.literal_column("ctid")
-"""A row's physical address, which stands for a key in tables without one. An UPDATE changes it."""
+"""The physical address of a row, used as a key in tables without one. An UPDATE changes it."""
 
 THIS_TRANSACTION = sa.text("(pg_current_xact_id()::text)::bigint")
-"""The number of this transaction, which gets one if it has none."""
+"""The number of this transaction; assigns one if it has none."""
 
 THIS_TRANSACTION_IF_WRITTEN = sa.text("(pg_current_xact_id_if_assigned()::text)::bigint")
 """The number of this transaction; null if it has written nothing yet."""
 
 
 class Statement:
-    """One query, as SQLAlchemy executes it and, compiled once, as asyncpg does.
+    """A query for both SQLAlchemy and asyncpg, compiled once.
 
     Attributes:
-        query: with named parameters.
-        text: with numbered ones, whose values `arguments` gives.
+        query: for SQLAlchemy, with named parameters.
+        text: for asyncpg, with numbered parameters, whose values `arguments` returns.
     """
 
     def __init__(self, query: sa.Select[*tuple[Any, ...]]) -> None:
@@ -31,6 +31,6 @@ class Statement:
         self.text = str(self._compiled)
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """The values in the order of their numbers."""
+        """Return the values of the parameters in the order of their numbers."""
         named = self._compiled.construct_params(values)
         return [named[name] for name in self._compiled.positiontup or ()]

@@ -1,7 +1,7 @@
 """Versions in the order of acceptance: `(milliseconds << 20) + sequence` of a stream entry's id.
 
-An update without a version of its own has that of its stream entry, an import that of the moment when
-the whole file was there. Both stand on one scale, so the later one counts.
+An update without its own version has that of its stream entry; an import has that of the moment at which
+its file was complete. Both are on one scale, so the later write wins.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -13,26 +13,26 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def version_of(entry_id: bytes) -> int:
-    """The version of the stream entry with this id, `milliseconds-sequence`."""
+    """Return the version of the stream entry with this id, `milliseconds-sequence`."""
     milliseconds, _, sequence = entry_id.partition(b"-")
     return (int(milliseconds) << SEQUENCE_BITS) + int(sequence)
 
 
 def entry_id(version: int) -> str:
-    """The id of the stream entry that has this version."""
+    """Return the id of the stream entry that has this version."""
     return f"{milliseconds_of(version)}-{version & ((1 << SEQUENCE_BITS) - 1)}"
 
 
 def version_at(moment: datetime) -> int:
-    """The lowest version of what is accepted in the millisecond of that moment."""
+    """Return the lowest version of writes that are accepted in the millisecond of this moment."""
     return (moment - EPOCH) // timedelta(milliseconds=1) << SEQUENCE_BITS
 
 
 def milliseconds_of(version: int) -> int:
-    """Milliseconds from 1970 to the acceptance of what has this version."""
+    """Return the time at which the write with this version was accepted, in Unix milliseconds."""
     return version >> SEQUENCE_BITS
 
 
 def moment_of(version: int) -> datetime:
-    """The moment at which what has this version was accepted, in UTC."""
+    """Return the time at which the write with this version was accepted, in UTC."""
     return datetime.fromtimestamp(milliseconds_of(version) / 1000, UTC)
