@@ -210,7 +210,7 @@ def test_a_server_without_a_file_is_a_wrong_set_up_for_durable_updates(
 ) -> None:
     stream.config_set("appendonly", "no")
     try:
-        with pytest.raises(ConfigurationError, match="give it `appendonly yes`"):
+        with pytest.raises(ConfigurationError, match="set `appendonly yes`"):
             door.update(OrderUpdate(order_id=2, total=1), durable=True)
         with pytest.raises(ConfigurationError):
             door.update_many(some(1, 4), durable=True)
