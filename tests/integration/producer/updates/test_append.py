@@ -183,7 +183,9 @@ def test_a_server_that_never_syncs_leaves_updates_accepted_and_not_durable(
 ) -> None:
     stream.config_set("appendfsync", "no")
     try:
-        with pytest.raises(NotDurable, match="1 updates are accepted, but not on disk") as unsaved:
+        with pytest.raises(
+            NotDurable, match="1 updates are accepted, but may not be on disk"
+        ) as unsaved:
             impatient.update(OrderUpdate(order_id=2, total=1), durable=True)
         with pytest.raises(PartlyAccepted) as stopped:
             impatient.update_many(some(3, 4), durable=True)
