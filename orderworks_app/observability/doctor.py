@@ -14,9 +14,7 @@ from orderworks.core.settings import Settings
 from orderworks.reports import excluded_statuses
 from orderworks.reports.excluded_statuses import format_statuses
 from orderworks.updates.shard_layout import ShardLayout, read_layout
-
-MAX_CLOCK_SKEW = 5.0
-"""Seconds that servers' clocks may differ; beyond, ages and redeliveries mislead."""
+from orderworks_app.observability.snapshot import MAX_CLOCK_SKEW
 
 PROCESSES_A_HOST = 4
 """Children of the two worker services that `up` and the compose file start."""

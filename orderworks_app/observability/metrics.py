@@ -8,6 +8,7 @@ Needs `prometheus_client`, which the extra `worker` brings.
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple, Self
 
@@ -16,37 +17,32 @@ import sqlalchemy as sa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from orderworks.cache import READS, cache_counts, invalidation
+from orderworks.cache import READS, invalidation
 from orderworks.core.database import error_summary, make_engine
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import Queue
-from orderworks.core.schema import (
-    change_log,
-    dead_updates,
-    import_chunks,
-    imports,
-    parked_updates,
-    update_outbox,
-    update_shards,
-)
 from orderworks.core.settings import Settings
-from orderworks.imports.ledger import count_by_status
-from orderworks.reports import reconcile_runs
-from orderworks.reports.top_customers import published_report
+from orderworks.reports.reconcile_runs import ReconcileRun
 from orderworks.reports.windows import Window
-from orderworks.updates.messages import Verdict
 from orderworks.updates.stream import UpdateStream
-from worker.beat.entries import read_entries
+from orderworks_app.observability.snapshot import (
+    VERDICTS,
+    DatabaseDetails,
+    DatabaseSnapshot,
+    consistent,
+    read_cache,
+    read_database,
+    read_details,
+)
+from worker.beat.entries import BeatEntry
 
 log = logging.getLogger(__name__)
 
 DATABASE_SECONDS = 5
 """That all questions to PostgreSQL may take together. A scrape is usually given ten."""
 
-VERDICTS = tuple(each.value for each in Verdict if each is not Verdict.PARKED)
 IMPORT_STATUSES = ("running", "paused", "done", "failed", "cancelled")
 CHUNK_STATUSES = ("pending", "done", "quarantined")
-OUTCOMES = ("applied", "unchanged", "stale", "superseded", "rejected")
 
 DOCUMENTED = {
     "orderworks_up": "Whether the server answered; if not, what it knows is missing here.",
@@ -141,19 +137,16 @@ class Metrics(Collector):
 
     def _database(self) -> list[MetricSample]:
         """What PostgreSQL knows, in one snapshot, so that the numbers fit together."""
-        with self._engine.connect() as connection:
-            snapshot = connection.execution_options(isolation_level="REPEATABLE READ")
-            snapshot.execute(sa.text(f"SET LOCAL transaction_timeout = '{DATABASE_SECONDS}s'"))
-            return [
-                *_verdicts(snapshot, self._stream.shards),
-                *_waiting(snapshot),
-                *_dead(snapshot),
-                *_imports(snapshot),
-                *_chunks(snapshot),
-                MetricSample("orderworks_change_log_rows", _log_entries(snapshot), {}),
-                *_beat(snapshot),
-                *_rollups(snapshot),
-            ]
+        with consistent(self._engine) as connection:
+            connection.execute(sa.text(f"SET LOCAL transaction_timeout = '{DATABASE_SECONDS}s'"))
+            database, details = read_database(connection), read_details(connection)
+        return [
+            *_verdicts(details.shards, self._stream.shards),
+            *_waiting(database, details),
+            *_imports(database, details),
+            *_beat(database.beat),
+            *_rollups(details.last_check),
+        ]
 
     def _streams(self) -> list[MetricSample]:
         samples = [MetricSample("orderworks_stream_limit_entries", self._limit, {})]
@@ -164,19 +157,13 @@ class Metrics(Collector):
         return samples + _memory(self._client, "stream")
 
     def _cached(self) -> list[MetricSample]:
-        samples = [
+        cache = read_cache(self._cache, tuple(Window))
+        return [
             *_memory(self._cache, "cache"),
-            *_reads(cache_counts(self._cache)),
+            *_reads(cache.reads),
             *_delays(invalidation.read_delays(self._cache)),
+            *_reports(cache.as_of),
         ]
-        for window in Window:
-            report = published_report(self._cache, window, limit=1)
-            if report:
-                as_of, label = report.as_of.timestamp(), {"window": window.value}
-                samples.append(
-                    MetricSample("orderworks_report_as_of_timestamp_seconds", as_of, label)
-                )
-        return samples
 
 
 def _read_or_down(server: str, read: Callable[[], list[MetricSample]]) -> list[MetricSample]:
@@ -201,67 +188,45 @@ def _families(samples: Sequence[MetricSample]) -> Iterator[Metric]:
             yield family
 
 
-def _verdicts(connection: sa.Connection, shards: int) -> Iterator[MetricSample]:
-    """The accounts of the shards; zeros for those that have none yet, so that a first one is a rise."""
-    query = sa.select(*update_shards.c["shard", "accepted", *VERDICTS])
-    counted = {row.shard: row[1:] for row in connection.execute(query)}
+def _verdicts(counted: Mapping[int, Mapping[str, int]], shards: int) -> Iterator[MetricSample]:
+    """The counters of the shards; zeros for a shard without any, so that its first one is a rise."""
     for shard in sorted({*range(shards), *counted}):
-        label = {"shard": str(shard)}
-        accepted, *given = counted.get(shard, (0,) * (1 + len(VERDICTS)))
+        label, counts = {"shard": str(shard)}, counted.get(shard, {})
+        accepted = counts.get("accepted", 0)
         yield MetricSample("orderworks_updates_accepted_total", accepted, label)
-        for verdict, count in zip(VERDICTS, given, strict=True):
+        for verdict in VERDICTS:
+            count = counts.get(verdict, 0)
             yield MetricSample("orderworks_updates_total", count, {**label, "verdict": verdict})
 
 
-def _waiting(connection: sa.Connection) -> Iterator[MetricSample]:
-    """What is parked, and what apps left in the outbox."""
-    for metric, age, since in (
-        ("parked_updates", "parked_overdue_seconds", parked_updates.c.next_attempt_at),
-        ("outbox_updates", "outbox_lag_seconds", update_outbox.c.enqueued_at),
+def _waiting(database: DatabaseSnapshot, details: DatabaseDetails) -> Iterator[MetricSample]:
+    """Updates that are parked, in the outbox or dead, and changes that no refresh has folded."""
+    for metric, value in (
+        ("parked_updates", database.totals["parked"]),
+        ("parked_overdue_seconds", details.parked_overdue),
+        ("outbox_updates", database.totals["outbox"]),
+        ("outbox_lag_seconds", details.outbox_lag),
+        ("change_log_rows", details.change_log),
     ):
-        count, oldest = connection.execute(sa.select(sa.func.count(), _age(since))).one()
-        yield MetricSample(f"orderworks_{metric}", count, {})
-        yield MetricSample(f"orderworks_{age}", oldest, {})
+        yield MetricSample(f"orderworks_{metric}", value, {})
+    for replayed, count in (("false", database.unreplayed), ("true", details.replayed)):
+        yield MetricSample("orderworks_dead_updates", count, {"replayed": replayed})
 
 
-def _dead(connection: sa.Connection) -> Iterator[MetricSample]:
-    is_replayed = dead_updates.c.replayed_at.is_not(None)
-    query = sa.select(is_replayed, sa.func.count()).group_by(is_replayed)
-    counted = dict(iter(connection.execute(query)))
-    for replayed in (False, True):
-        label = {"replayed": str(replayed).lower()}
-        yield MetricSample("orderworks_dead_updates", counted.get(replayed, 0), label)
-
-
-def _imports(connection: sa.Connection) -> Iterator[MetricSample]:
-    counted = count_by_status(connection)
+def _imports(database: DatabaseSnapshot, details: DatabaseDetails) -> Iterator[MetricSample]:
     for status in IMPORT_STATUSES:
-        yield MetricSample("orderworks_imports", counted.get(status, 0), {"status": status})
-    running = sa.select(_age(imports.c.accepted_at)).where(imports.c.status == "running")
-    oldest = connection.execute(running).scalar_one()
-    yield MetricSample("orderworks_import_oldest_seconds", oldest, {})
-
-
-def _chunks(connection: sa.Connection) -> Iterator[MetricSample]:
-    status = import_chunks.c.status
-    sums = [sa.func.sum(import_chunks.c[outcome]) for outcome in OUTCOMES]
-    query = sa.select(status, sa.func.count(), *sums).group_by(status)
-    counted = {row[0]: row[1:] for row in connection.execute(query)}
-    for each in CHUNK_STATUSES:
-        count = counted[each][0] if each in counted else 0
-        yield MetricSample("orderworks_import_chunks", count, {"status": each})
-    for column, outcome in enumerate(OUTCOMES, 1):
-        rows = sum(int(row[column]) for row in counted.values())
+        count = database.imports.get(status, 0)
+        yield MetricSample("orderworks_imports", count, {"status": status})
+    yield MetricSample("orderworks_import_oldest_seconds", details.oldest_import, {})
+    for status in CHUNK_STATUSES:
+        count = details.chunks.get(status, 0)
+        yield MetricSample("orderworks_import_chunks", count, {"status": status})
+    for outcome, rows in details.rows.items():
         yield MetricSample("orderworks_import_rows", rows, {"outcome": outcome})
 
 
-def _log_entries(connection: sa.Connection) -> int:
-    return int(connection.scalar(sa.select(sa.func.sum(change_log.c.entries))) or 0)
-
-
-def _rollups(connection: sa.Connection) -> Iterator[MetricSample]:
-    """What the last check found; nothing before the first one."""
-    last = reconcile_runs.last_finished_run(connection)
+def _rollups(last: ReconcileRun | None) -> Iterator[MetricSample]:
+    """Differences that the last check found; nothing before the first one."""
     if last:
         for table, rows in last.counted.by_table.items():
             yield MetricSample("orderworks_rollup_drift_rows", rows, {"table": table})
@@ -269,10 +234,11 @@ def _rollups(connection: sa.Connection) -> Iterator[MetricSample]:
         yield MetricSample("orderworks_last_rollup_check_timestamp_seconds", ended, {})
 
 
-def _age(moment: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
-    """Seconds since the earliest of these moments; 0 if it is to come, or there is none."""
-    seconds = sa.extract("epoch", sa.func.now() - sa.func.min(moment))
-    return sa.cast(sa.func.greatest(seconds, 0), sa.Float)
+def _reports(as_of: Mapping[Window, datetime]) -> Iterator[MetricSample]:
+    for window, moment in as_of.items():
+        label = {"window": window.value}
+        metric = "orderworks_report_as_of_timestamp_seconds"
+        yield MetricSample(metric, moment.timestamp(), label)
 
 
 def _queues(broker: Redis) -> list[MetricSample]:
@@ -306,8 +272,8 @@ def _memory(client: Redis, server: str) -> list[MetricSample]:
     ]
 
 
-def _beat(connection: sa.Connection) -> Iterator[MetricSample]:
-    for each in read_entries(connection):
+def _beat(entries: Sequence[BeatEntry]) -> Iterator[MetricSample]:
+    for each in entries:
         label, alive_at = {"entry": each.entry}, each.alive_at.timestamp()
         yield MetricSample("orderworks_beat_last_success_timestamp_seconds", alive_at, label)
         if not each.paused:

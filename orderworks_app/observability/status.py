@@ -10,29 +10,23 @@ import redis
 import sqlalchemy as sa
 
 from migrations import runner
-from orderworks.cache import cache_counts, hit_rate
 from orderworks.cache import invalidation as delays
 from orderworks.core.database import database_unavailable, make_engine
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis, make_redis, redis_unavailable
 from orderworks.core.routing import Queue, TaskName
 from orderworks.core.settings import Settings
-from orderworks.imports.ledger import count_by_status
 from orderworks.reports import excluded_statuses, reconcile_runs
 from orderworks.reports.excluded_statuses import format_statuses
 from orderworks.reports.reconcile_runs import ReconcileRun
-from orderworks.reports.top_customers import published_report
 from orderworks.reports.windows import Window
-from orderworks.updates.counters import read_totals
 from orderworks.updates.stream import UpdateStream
+from orderworks_app.observability.snapshot import MAX_CLOCK_SKEW, Snapshot, read_snapshot
 from orderworks_app.operations.timespans import format_span
-from worker.beat.entries import BeatEntry, read_entries
+from worker.beat.entries import BeatEntry
 from worker.celery import app
 
 Name = TypeVar("Name", bound=str)
-
-MAX_CLOCK_SKEW = 5
-"""Seconds that the clocks of two hosts may differ without anybody saying so."""
 
 WORKER_TIMEOUT = 1.0
 """Seconds that workers have to answer a ping."""
@@ -89,15 +83,16 @@ class StatusReader:
         self._cache.close()
 
     def status(self) -> Status:
-        """Look at everything."""
+        """Read the servers and the workers now."""
+        snapshot = read_snapshot(self._engine, self._stream, self._cache)
         parts = [
             self._check("postgresql", self._database),
             self._check("schema", self._schema),
             self._check("stream", lambda: _ping(self._redis)),
             self._check("cache", lambda: _ping(self._cache)),
             *self._queues(),
-            *self._beat(),
-            self._check("report", self._report),
+            *self._beat(snapshot),
+            self._check("report", lambda: self._report(snapshot)),
             self._check("rollups", self._rollups),
         ]
         if self._settings.flower_url:
@@ -107,9 +102,9 @@ class StatusReader:
         return Status(
             healthy=all(part.healthy for part in parts),
             parts=parts,
-            updates=_or_empty(self._updates),
-            imports=_or_empty(self._imports),
-            cache=_or_empty(self._cached_reads),
+            updates=_or_empty(lambda: _updates(snapshot)),
+            imports=_or_empty(lambda: {**snapshot.database.result().imports}),
+            cache=_or_empty(lambda: _cached_reads(snapshot)),
             invalidation=_or_empty(lambda: delays.read_delays(self._cache)),
         )
 
@@ -156,14 +151,13 @@ class StatusReader:
         for name, found in workers.items():
             yield Part(f"queue {name}", bool(found), ", ".join(sorted(found)) or problem)
 
-    def _beat(self) -> Iterable[Part]:
+    def _beat(self, snapshot: Snapshot) -> Iterable[Part]:
         """Whether each entry of beat succeeds: that needs beat, its queue's workers and what it uses."""
         try:
-            with self._engine.connect() as connection:
-                entries = read_entries(connection)
+            entries = snapshot.database.result().beat
         except sa.exc.DBAPIError as error:
-            away = str(database_unavailable(error, self._settings.database))
-            return [Part("beat", healthy=False, detail=away)]
+            unavailable = str(database_unavailable(error, self._settings.database))
+            return [Part("beat", healthy=False, detail=unavailable)]
         if not entries:
             nothing = "it never asked for anything: is `celery -A worker beat` running?"
             return [Part("beat", healthy=False, detail=nothing)]
@@ -171,28 +165,27 @@ class StatusReader:
             Part(f"beat {each.entry}", not each.is_overdue, _entry_detail(each)) for each in entries
         ]
 
-    def _report(self) -> str:
+    def _report(self, snapshot: Snapshot) -> str:
         """A report is stale when two refreshes in a row did not publish it."""
-        report = published_report(self._cache, Window.ALL, limit=1)
-        if report is None:
+        as_of = snapshot.cache.result().as_of.get(Window.ALL)
+        if as_of is None:
             raise OrderworksError(
                 "none is published yet: the first refresh comes within "
                 f"{self._settings.report_interval:.0f} s of beat's start"
             )
-        old = (datetime.now(UTC) - report.as_of).total_seconds()
+        old = (datetime.now(UTC) - as_of).total_seconds()
         if old < -MAX_CLOCK_SKEW:
             raise OrderworksError(
                 f"as of {format_span(-old)} from now: the clock of PostgreSQL is not that of this host"
             )
-        if old > 30 + 2 * self._refresh_period():
+        if old > 30 + 2 * self._refresh_period(snapshot):
             raise OrderworksError(f"as of {old:.0f} s ago")
         return f"as of {old:.0f} s ago"
 
-    def _refresh_period(self) -> float:
-        """Seconds between two refreshes as beat has them; as configured if the database is away."""
+    def _refresh_period(self, snapshot: Snapshot) -> float:
+        """Seconds between two refreshes by beat's entry; as configured without PostgreSQL."""
         try:
-            with self._engine.connect() as connection:
-                entries = read_entries(connection)
+            entries = snapshot.database.result().beat
         except sa.exc.DBAPIError:
             entries = []
         of_refresh = (each.every for each in entries if each.task == TaskName.REFRESH_TOP_CUSTOMERS)
@@ -229,19 +222,16 @@ class StatusReader:
             answer.read()
         return f"answers at {self._settings.gateway_url}"
 
-    def _updates(self) -> dict[str, float]:
-        backlog = self._stream.backlog()
-        waiting = {"waiting": backlog.waiting, "lag_seconds": round(backlog.lag, 3)}
-        with self._engine.connect() as connection:
-            return waiting | read_totals(connection)
 
-    def _imports(self) -> dict[str, int]:
-        with self._engine.connect() as connection:
-            return count_by_status(connection)
+def _updates(snapshot: Snapshot) -> dict[str, float]:
+    backlog = snapshot.backlog.result()
+    waiting = {"waiting": backlog.waiting, "lag_seconds": round(backlog.lag, 3)}
+    return {**waiting, **snapshot.database.result().totals}
 
-    def _cached_reads(self) -> dict[str, float]:
-        counts = cache_counts(self._cache)
-        return {**counts, "hit_rate": hit_rate(counts) or 0.0}
+
+def _cached_reads(snapshot: Snapshot) -> dict[str, float]:
+    cache = snapshot.cache.result()
+    return {**cache.reads, "hit_rate": cache.hit_rate or 0.0}
 
 
 def _entry_detail(entry: BeatEntry) -> str:

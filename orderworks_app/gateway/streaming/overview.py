@@ -5,24 +5,21 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
-from orderworks.cache import cache_counts, hit_rate
 from orderworks.core.redis import Redis
-from orderworks.imports.ledger import count_by_status, list_active
+from orderworks.imports.ledger import list_active
 from orderworks.imports.progress import Summary
-from orderworks.reports.top_customers import published_report
 from orderworks.reports.windows import Window
-from orderworks.updates.counters import read_totals
-from orderworks.updates.dead_letters import count_unreplayed
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.gateway.backends.threads import BlockingServices
 from orderworks_app.gateway.streaming.polling import BackgroundPoll
 from orderworks_app.gateway.streaming.sse import encode_event
-from worker.beat.entries import BeatEntry, read_entries
+from orderworks_app.observability.snapshot import consistent, read_cache, read_database
+from worker.beat.entries import BeatEntry
 
 INTERVAL = 1.0
 """Seconds from one event to the next."""
@@ -176,16 +173,16 @@ def _updates_per_second(before: DatabaseFigures | None, now: DatabaseFigures) ->
 
 
 def _database_figures(engine: sa.Engine) -> DatabaseFigures:
-    with engine.connect() as connection:
-        snapshot = connection.execution_options(isolation_level="REPEATABLE READ")
-        at = snapshot.execute(sa.select(sa.extract("epoch", sa.func.now()))).scalar_one()
-        return DatabaseFigures(
-            at=float(at),
-            totals=read_totals(snapshot),
-            imports=ImportsNow(count_by_status(snapshot), list_active(snapshot, MAX_IMPORTS)),
-            beat=[_beat(each) for each in read_entries(snapshot)],
-            dead=Dead(count_unreplayed(snapshot)),
-        )
+    with consistent(engine) as connection:
+        database = read_database(connection)
+        active = list_active(connection, MAX_IMPORTS)
+    return DatabaseFigures(
+        at=database.at,
+        totals=database.totals,
+        imports=ImportsNow({**database.imports}, active),
+        beat=[_beat(each) for each in database.beat],
+        dead=Dead(database.unreplayed),
+    )
 
 
 def _beat(entry: BeatEntry) -> Beat:
@@ -207,10 +204,10 @@ def _waiting(updates: UpdateStream) -> Waiting:
 
 
 def _cache_figures(client: Redis) -> CacheFigures:
-    counts: dict[str, Any] = cache_counts(client)
-    report = published_report(client, Window.ALL, limit=1)
-    reads = Reads(hit_rate=hit_rate(counts), **counts)
-    return CacheFigures(reads, _freshness(report.as_of) if report else None)
+    cache = read_cache(client)
+    as_of = cache.as_of.get(Window.ALL)
+    reads = Reads(hit_rate=cache.hit_rate, **cache.reads)
+    return CacheFigures(reads, _freshness(as_of) if as_of else None)
 
 
 def _freshness(as_of: datetime) -> Freshness:
