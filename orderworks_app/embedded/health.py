@@ -1,4 +1,4 @@
-"""Whether a part works: asked from outside, the way its clients will, in at most about a second."""
+"""Health checks of services, made as their clients connect, in at most about a second."""
 
 from collections.abc import Callable
 from http.client import HTTPException
@@ -10,13 +10,13 @@ import redis
 from orderworks.core.redis import make_redis
 
 TIMEOUT = 1
-"""Seconds that one question may take."""
+"""Seconds that one check may take."""
 
 HealthCheck = Callable[[str], bool]
 
 
 def accepts_login(url: str) -> HealthCheck:
-    """Healthy once PostgreSQL lets this user in, with its password, to its database."""
+    """Healthy once PostgreSQL accepts this user, with its password, in its database."""
 
     def check(_log: str) -> bool:
         try:
@@ -44,7 +44,7 @@ def answers_ping(url: str) -> HealthCheck:
 
 
 def logs_phrase(phrase: str) -> HealthCheck:
-    """Healthy once the part has logged `phrase`: that costs no process and no message."""
+    """Healthy once the service has logged `phrase`: that costs no process and no message."""
 
     def check(log: str) -> bool:
         return phrase in log
@@ -57,7 +57,7 @@ def serves(url: str) -> HealthCheck:
 
     def check(_log: str) -> bool:
         try:
-            with urlopen(url, timeout=TIMEOUT) as response:  # noqa: S310 - the address is ours
+            with urlopen(url, timeout=TIMEOUT) as response:  # noqa: S310 - an address of this stack
                 return bool(response.status == 200)  # noqa: PLR2004 - HTTP's own number
         except (OSError, HTTPException):
             return False
@@ -66,5 +66,5 @@ def serves(url: str) -> HealthCheck:
 
 
 def never(_log: str) -> bool:
-    """The check of a one-shot: it is not healthy, it ends."""
+    """The check of a one-shot, which exits and is never healthy."""
     return False

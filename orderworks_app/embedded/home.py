@@ -1,4 +1,4 @@
-"""The folder of one embedded stack: its paths, who may enter, and the lock that one stack holds."""
+"""The folder of one embedded stack: its paths, its permissions, and the lock of the running stack."""
 
 import fcntl
 import json
@@ -28,28 +28,28 @@ class Home:
 
     @property
     def state_file(self) -> Path:
-        """Addresses and processes of the stack, there only while it runs."""
+        """Addresses and processes of the stack; it exists only while the stack runs."""
         return self.folder / STATE_FILE
 
     @property
     def logs(self) -> Path:
-        """One file for each part."""
+        """The folder with one log file for each service."""
         return self.folder / "logs"
 
     @property
     def lock_file(self) -> Path:
-        """Locked by the supervisor; holds its pid for whoever comes second."""
+        """Locked by the supervisor; holds its pid, for the error message of a second one."""
         return self.folder / "lock"
 
 
 def open_home(folder: Path) -> Home:
-    """The home at `folder`, made if it is not there.
+    """The home at `folder`, which is created if it does not exist.
 
-    Nobody else can look into a home that is made here. Only root's may be passed through (never
-    listed): PostgreSQL does not run as root, and its account has to get to its own data.
+    A home created here is private to its user. Only root's can be traversed (never listed):
+    PostgreSQL does not run as root, and its account has to reach its own data.
 
     Raises:
-        ConfigurationError: it cannot be made or written, or belongs to someone else.
+        ConfigurationError: it cannot be created or written, or belongs to another user.
     """
     home = Home(Path(os.path.realpath(folder)))
     try:
@@ -64,7 +64,7 @@ def open_home(folder: Path) -> Home:
 
 
 def make_folder(folder: Path, *, passable: bool = False) -> None:
-    """Make a private folder unless there is one. The modes of folders that exist are left alone."""
+    """Create a private folder unless it exists. The modes of existing folders do not change."""
     try:
         folder.mkdir(mode=0o700, parents=True)
     except FileExistsError:
@@ -83,7 +83,7 @@ def _refuse_foreign(folder: Path) -> None:
         )
     if status.st_mode & 0o002:
         raise ConfigurationError(
-            f"ORDERWORKS_HOME: everyone can write to {folder}: take that away with `chmod o-w`"
+            f"ORDERWORKS_HOME: every user can write to {folder}: run `chmod o-w` on it"
         )
 
 
@@ -97,10 +97,10 @@ def _name_of(uid: int) -> str:
 
 @contextmanager
 def home_lock(home: Home) -> Iterator[None]:
-    """Hold the home's lock. The kernel lets it go when the holder dies, however it dies.
+    """Hold the home's lock. The kernel releases it when the holder exits, for any reason.
 
     Raises:
-        AlreadyRunning: someone else holds it; says who.
+        AlreadyRunning: another process holds it; the message names that process.
     """
     descriptor = _open_lock(home)
     try:
@@ -124,14 +124,14 @@ def _lock(descriptor: int, home: Home) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         holder = os.read(descriptor, 200).decode().strip() or "another process"
-        raise AlreadyRunning(f"the stack under {home.folder} is already run by {holder}") from None
-    with suppress(OSError):  # On a full disk the lock still counts; only its holder has no name.
+        raise AlreadyRunning(f"the stack in {home.folder} is already run by {holder}") from None
+    with suppress(OSError):  # On a full disk the lock works as well; only its holder is not named.
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{psutil.Process().username()}, pid {os.getpid()}\n".encode())
 
 
 def write_private(path: Path, text: str) -> None:
-    """Put `text` at `path` in one step, readable by its owner only."""
+    """Write `text` to `path` atomically, readable by its owner only."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -144,7 +144,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def load_values(home: Home, name: str) -> dict[str, str]:
-    """What `remember` kept under `name`; nothing if there is none.
+    """The values that `save_values` stored as `name`; empty without that file.
 
     Raises:
         ConfigurationError: the file is damaged.
@@ -159,5 +159,5 @@ def load_values(home: Home, name: str) -> dict[str, str]:
 
 
 def save_values(home: Home, name: str, values: dict[str, str]) -> None:
-    """Keep `values` between runs, readable by their owner only."""
+    """Store `values` for later runs, readable by their owner only."""
     write_private(home.folder / name, json.dumps(values, indent=1) + "\n")

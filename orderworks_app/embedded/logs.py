@@ -1,4 +1,4 @@
-"""The log file of a part: kept small, and read back for health checks and error messages."""
+"""The log file of a service: limited in size, and read for health checks and error messages."""
 
 import shutil
 from contextlib import suppress
@@ -6,27 +6,27 @@ from pathlib import Path
 from typing import BinaryIO
 
 MAX_LOG_BYTES = 10 << 20
-"""Bytes a log may hold; then it becomes `NAME.log.1`, and the one before that is gone."""
+"""Bytes a log may hold; then it becomes `NAME.log.1` and replaces the one before."""
 
 ERROR_LINES = 5
 
 
 class LogFile:
-    """A part's log, from one start of the part on."""
+    """The log of a service since one start of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._start = 0
 
     def open(self) -> BinaryIO:
-        """The file, open for appending: what `since_start` gives begins here."""
+        """The file, open for appending; the text that `since_start` returns begins here."""
         rotate_if_large(self.path)
         file = self.path.open("ab")
         self._start = file.tell()
         return file
 
     def since_start(self) -> str:
-        """What was written since `open`, if that is not more than the last 64 KiB."""
+        """The text written since `open`, at most its last 64 KiB."""
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, 2)
@@ -43,10 +43,10 @@ class LogFile:
 
 
 def rotate_if_large(path: Path) -> None:
-    """Move what the log holds to `NAME.log.1` once it is over the limit.
+    """Move the content of the log to `NAME.log.1` once it is over the limit.
 
-    Copied and emptied, not renamed, so that it works under running processes too: they hold the
-    file open for appending. A line that is written at that very moment may be lost.
+    It is copied and truncated, not renamed, because running processes have the file open for
+    appending. A line that is written at that very moment may be lost.
     """
     with suppress(FileNotFoundError):
         if path.stat().st_size > MAX_LOG_BYTES:

@@ -1,4 +1,4 @@
-"""The passwords of the embedded servers: random, made once, kept in a private file of the home."""
+"""The passwords of the embedded servers: random, created once, in a private file of the home."""
 
 import secrets
 from dataclasses import asdict, dataclass
@@ -10,10 +10,10 @@ PASSWORDS_FILE = "passwords.json"
 
 @dataclass(frozen=True)
 class Passwords:
-    """All of them are safe in URLs, configuration files and SQL literals as they stand."""
+    """Passwords that need no quoting in URLs, configuration files and SQL literals."""
 
     home_id: str
-    """Not secret: tells this home from an earlier one at the same path."""
+    """Not secret: distinguishes this home from an earlier one at the same path."""
     postgresql: str
     postgresql_admin: str
     valkey: str
@@ -21,16 +21,16 @@ class Passwords:
     flower: str
 
     def __repr__(self) -> str:
-        """Never shows one."""
+        """A text without any password."""
         return "Passwords(...)"
 
 
 def passwords_of(home: Home) -> Passwords:
-    """The home's passwords. Those that are not there yet are made and kept."""
-    known = load_values(home, PASSWORDS_FILE)
+    """The home's passwords. Missing ones are created and stored."""
+    stored = load_values(home, PASSWORDS_FILE)
     names = list(Passwords.__dataclass_fields__)
-    passwords = Passwords(**{name: known.get(name) or _new_password(name) for name in names})
-    if asdict(passwords) != known:
+    passwords = Passwords(**{name: stored.get(name) or _new_password(name) for name in names})
+    if asdict(passwords) != stored:
         save_values(home, PASSWORDS_FILE, asdict(passwords))
     return passwords
 

@@ -1,4 +1,4 @@
-"""Which parts a stack has: those whose address the user did not give."""
+"""The services that a stack runs: those whose address the user did not set."""
 
 import os
 from collections.abc import Collection
@@ -13,12 +13,12 @@ from orderworks_app.embedded.service import Service
 from orderworks_app.embedded.unix_user import DataLocation
 
 SERVERS = frozenset({postgresql.NAME, valkey.VALKEY, valkey.CACHE})
-"""The names of the parts that are servers: the `only` of whoever needs nothing else."""
+"""The names of the servers among the services; the value of `only` for a stack without others."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The parts of one stack, and the addresses at which it is reached."""
+    """The services of one stack, and the addresses at which it is reached."""
 
     services: list[Service]
     environment: dict[str, str] = field(repr=False)
@@ -28,29 +28,29 @@ class Plan:
 def make_plan(
     home: Home, location: DataLocation, passwords: Passwords, only: Collection[str] | None = None
 ) -> Plan:
-    """The parts to run, with only those named in `only` if that is given.
+    """The services to run, only those named in `only` if that is given.
 
-    Read after leftovers are cleared: a state file would pass for addresses that the user gave.
-    Makes PostgreSQL's cluster if it is part of the plan and not there.
+    Call it after orphans are ended: the addresses in their state file would be taken for the user's.
+    It creates PostgreSQL's cluster if that is planned and does not exist.
     """
     settings = Settings.load(orderworks_home=home.folder)
-    given = _external_addresses(settings)
-    wanted = {name for name in _embedded(given) if only is None or name in only}
-    ports = {name: port_of(home, name) for name in sorted(wanted)}
-    # The spool is named too: an app that runs in another folder has to use the same one.
-    environment = {**_addresses(ports, passwords), **given, "SPOOL_URL": settings.spool}
-    parts = _servers(home, location, passwords, ports)
-    parts += services.own_services(home, environment, ports)
+    external = _external_addresses(settings)
+    listening = {name for name in _embedded(external) if only is None or name in only}
+    ports = {name: port_of(home, name) for name in sorted(listening)}
+    # The spool is set too: an app that runs in another folder has to use the same one.
+    environment = {**_addresses(ports, passwords), **external, "SPOOL_URL": settings.spool}
+    planned = _servers(home, location, passwords, ports)
+    planned += services.own_services(home, environment, ports)
     admin = postgresql.NAME in ports
     return Plan(
-        [part for part in parts if only is None or part.name in only],
+        [service for service in planned if only is None or service.name in only],
         environment,
         postgresql.admin_url(ports[postgresql.NAME], passwords) if admin else None,
     )
 
 
 def _external_addresses(settings: Settings) -> dict[str, str]:
-    """The addresses that the user gave, by environment or secret file."""
+    """The addresses that the user set, by environment or secret file."""
     values = {
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": settings.redis_url,
@@ -64,15 +64,15 @@ def _external_addresses(settings: Settings) -> dict[str, str]:
 
 
 def _embedded(external: Collection[str]) -> set[str]:
-    """The listening parts that are ours to run."""
-    ours = {
+    """The listening services that the stack has to run."""
+    embedded = {
         postgresql.NAME: "DATABASE_URL" not in external,
         valkey.VALKEY: "REDIS_URL" not in external,
         valkey.CACHE: not {"REDIS_URL", "CACHE_REDIS_URL"} & set(external),
         services.FLOWER: "FLOWER_URL" not in external,
         services.GATEWAY: "GATEWAY_URL" not in external,
     }
-    return {name for name, is_ours in ours.items() if is_ours}
+    return {name for name, is_embedded in embedded.items() if is_embedded}
 
 
 def _addresses(ports: dict[str, int], passwords: Passwords) -> dict[str, str]:
@@ -96,11 +96,11 @@ def _addresses(ports: dict[str, int], passwords: Passwords) -> dict[str, str]:
 def _servers(
     home: Home, location: DataLocation, passwords: Passwords, ports: dict[str, int]
 ) -> list[Service]:
-    parts = []
+    servers = []
     if port := ports.get(postgresql.NAME):
-        parts.append(postgresql.postgresql_service(location, port, passwords))
+        servers.append(postgresql.postgresql_service(location, port, passwords))
     if port := ports.get(valkey.VALKEY):
-        parts.append(valkey.valkey_service(home, port, passwords.valkey))
+        servers.append(valkey.valkey_service(home, port, passwords.valkey))
     if port := ports.get(valkey.CACHE):
-        parts.append(valkey.cache_service(home, port, passwords.cache))
-    return parts
+        servers.append(valkey.cache_service(home, port, passwords.cache))
+    return servers

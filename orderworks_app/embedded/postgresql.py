@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: data made whole or not at all, a server as durable as in production."""
+"""The embedded PostgreSQL: a cluster that is created completely or not at all, with durable commits."""
 
 import os
 import shutil
@@ -25,11 +25,11 @@ MAJOR_VERSION = "18"
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only its size is read
 
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-"""A server's whole environment: nothing of the user's, such as PGPORT or a proxy, may reach it."""
+"""The server's whole environment, without the user's variables such as PGPORT or a proxy."""
 
 
 def database_url(port: int, passwords: Passwords) -> str:
-    """The address that everything of ours uses: the role that owns the database, no superuser."""
+    """The address for the services: of the role that owns the database, which is no superuser."""
     return f"postgresql://{ROLE}:{passwords.postgresql}@{LOOPBACK}:{port}/{DATABASE}"
 
 
@@ -39,10 +39,10 @@ def admin_url(port: int, passwords: Passwords) -> str:
 
 
 def postgresql_service(location: DataLocation, port: int, passwords: Passwords) -> Service:
-    """The part that runs the server in `place`. Makes the cluster first if there is none.
+    """The service that runs the server at `location`. Creates a missing cluster first.
 
     Raises:
-        ConfigurationError: the cluster cannot be made, or is of another version.
+        ConfigurationError: the cluster cannot be created, or is of another version.
     """
     binaries = postgresql_binaries(location.user)
     data = location.folder / NAME
@@ -57,7 +57,7 @@ def postgresql_service(location: DataLocation, port: int, passwords: Passwords) 
         is_healthy=health.accepts_login(database_url(port, passwords)),
         environment=ENVIRONMENT,
         folder=data,
-        keeps_folder=True,
+        owns_folder=True,
         user=location.user,
         deadline=120,
         stop_signal=signal.SIGINT,
@@ -67,9 +67,9 @@ def postgresql_service(location: DataLocation, port: int, passwords: Passwords) 
 
 
 def _options(port: int) -> list[str]:
-    """Settings as arguments: root's data folder is another account's, and not ours to write in.
+    """Settings as arguments: root must not write into the data folder, which another account owns.
 
-    Errors are left to the clients that made them: their texts can hold values of rows.
+    Failed statements are not logged: their texts can contain values of rows.
     """
     settings = {
         "port": port,
@@ -93,12 +93,12 @@ def _options(port: int) -> list[str]:
 
 
 def _shared_buffers() -> int:
-    """A quarter of the memory, as PostgreSQL's documentation advises; it is taken as data fill it."""
+    """A quarter of the memory, as PostgreSQL's documentation advises; pages are allocated on use."""
     return min(int(psutil.virtual_memory().total) // 4, 4 << 30)
 
 
 def _shared_memory_type() -> str:
-    """Files where /dev/shm is the 64 MB that containers get: parallel queries need more."""
+    """`mmap` if /dev/shm has only the 64 MB of a container: parallel queries need more."""
     try:
         return "mmap" if shutil.disk_usage(SHARED_MEMORY).total < 256 << 20 else "posix"
     except OSError:
@@ -106,7 +106,7 @@ def _shared_memory_type() -> str:
 
 
 def make_cluster(binaries: Path, location: DataLocation, passwords: Passwords) -> None:
-    """Make the cluster with its roles and its database; it gets its name when it is whole."""
+    """Create the cluster with its roles and its database; it gets its name when it is complete."""
     fresh = location.folder / f"{NAME}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     try:
@@ -117,31 +117,29 @@ def make_cluster(binaries: Path, location: DataLocation, passwords: Passwords) -
         _make_database(binaries, fresh, location.user, passwords)
         fresh.rename(location.folder / NAME)
     except OSError as error:
-        raise ConfigurationError(f"cannot make {fresh}: {error.strerror or error}") from None
+        raise ConfigurationError(f"cannot create {fresh}: {error.strerror or error}") from None
 
 
-def _initdb(binaries: Path, data: Path, account: UnixUser | None, passwords: Passwords) -> None:
-    """Passwords are asked for on every way in. C.UTF-8 is PostgreSQL's own, not the system's."""
+def _initdb(binaries: Path, data: Path, user: UnixUser | None, passwords: Passwords) -> None:
+    """Run initdb: every connection needs a password; C.UTF-8 is PostgreSQL's own, not the system's."""
     password_file = data.with_name(f".{NAME}-admin")
     password_file.unlink(missing_ok=True)
     descriptor = os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(descriptor, f"{passwords.postgresql_admin}\n".encode())
-        if account:
-            os.fchown(descriptor, account.uid, account.gid)
+        if user:
+            os.fchown(descriptor, user.uid, user.gid)
         command = [str(binaries / "initdb"), "-D", str(data), "-U", ADMIN, "--encoding=UTF8"]
         command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         command += ["--auth=scram-sha-256", f"--pwfile={password_file}"]
-        _run(command, account, data)
+        _run(command, user, data)
     finally:
         os.close(descriptor)
         password_file.unlink(missing_ok=True)
 
 
-def _make_database(
-    binaries: Path, data: Path, account: UnixUser | None, passwords: Passwords
-) -> None:
-    """Add the role and its database in single-user mode: nobody else can be there yet."""
+def _make_database(binaries: Path, data: Path, user: UnixUser | None, passwords: Passwords) -> None:
+    """Create the role and its database in single-user mode, which excludes other connections."""
     statements = (
         f"CREATE ROLE {ROLE} LOGIN PASSWORD '{passwords.postgresql}'",
         f"CREATE DATABASE {DATABASE} OWNER {ROLE}",
@@ -149,11 +147,11 @@ def _make_database(
     )
     command = [str(binaries / "postgres"), "--single", "-j", "-D", str(data), "-c"]
     command += ["log_checkpoints=off", ADMIN]
-    _run(command, account, data, "".join(f"{statement};\n\n" for statement in statements))
+    _run(command, user, data, "".join(f"{statement};\n\n" for statement in statements))
 
 
-def _run(command: list[str], account: UnixUser | None, data: Path, text: str = "") -> None:
-    result = subprocess.run(  # noqa: S603 - the wheel's own program, and no shell is between
+def _run(command: list[str], user: UnixUser | None, data: Path, text: str = "") -> None:
+    result = subprocess.run(  # noqa: S603 - a program of the wheel, without a shell
         command,
         input=text.encode(),
         stdout=subprocess.PIPE,
@@ -162,25 +160,27 @@ def _run(command: list[str], account: UnixUser | None, data: Path, text: str = "
         cwd=data,
         env=ENVIRONMENT,
         umask=0o077,
-        start_new_session=True,  # Ctrl-C ends us when it is done, not it half way.
-        **(account.popen_arguments() if account else {}),
+        start_new_session=True,  # Ctrl-C must not interrupt it half way.
+        **(user.popen_arguments() if user else {}),
     )
     output = result.stdout.decode("utf-8", "replace")
-    complaints = [line for line in output.splitlines() if "error:" in line or "ERROR:" in line]
-    complaints += [line for line in output.splitlines() if "FATAL:" in line or "PANIC:" in line]
-    if result.returncode != 0 or complaints:
-        reason = complaints[0] if complaints else f"exit status {result.returncode}"
+    errors = [line for line in output.splitlines() if "error:" in line or "ERROR:" in line]
+    errors += [line for line in output.splitlines() if "FATAL:" in line or "PANIC:" in line]
+    if result.returncode != 0 or errors:
+        reason = errors[0] if errors else f"exit status {result.returncode}"
         name = Path(command[0]).name
-        raise ConfigurationError(f"PostgreSQL's data could not be made in {data}: {name}: {reason}")
+        raise ConfigurationError(
+            f"PostgreSQL's data could not be created in {data}: {name}: {reason}"
+        )
 
 
 def _refuse_other_version(data: Path) -> None:
     try:
-        found = (data / "PG_VERSION").read_text(encoding="ascii").strip()
+        written = (data / "PG_VERSION").read_text(encoding="ascii").strip()
     except OSError as error:
-        raise ConfigurationError(f"{data} holds no PostgreSQL data: {error.strerror}") from None
-    if found != MAJOR_VERSION:
+        raise ConfigurationError(f"{data} contains no PostgreSQL data: {error.strerror}") from None
+    if written != MAJOR_VERSION:
         raise ConfigurationError(
-            f"{data} was written by PostgreSQL {found}, and this is {MAJOR_VERSION}: move the data "
-            "with pg_dump and pg_restore, or name another ORDERWORKS_HOME"
+            f"{data} was written by PostgreSQL {written}, and this is {MAJOR_VERSION}: move the data "
+            "with pg_dump and pg_restore, or set ORDERWORKS_HOME to another folder"
         )

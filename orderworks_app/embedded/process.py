@@ -1,4 +1,4 @@
-"""One running process of a part, with everything it spawned: start, see it die, end, sweep up."""
+"""One running process of a service, with all its descendants: start it, detect its exit, end it."""
 
 import os
 import signal
@@ -15,35 +15,35 @@ import psutil
 from orderworks_app.embedded.logs import LogFile
 from orderworks_app.embedded.service import Service
 
-HOME_VARIABLE, PART_VARIABLE = "ORDERWORKS_HOME", "ORDERWORKS_PART"
+HOME_VARIABLE, SERVICE_VARIABLE = "ORDERWORKS_HOME", "ORDERWORKS_PART"
 
 # The kernel counts a process's start in ticks since boot, and the time of boot in whole seconds.
 CREATE_TIME_TOLERANCE = 2.0
 
 KILL_TIMEOUT = 5.0
-"""Seconds that a killed process may take to be gone."""
+"""Seconds that a killed process may take to exit."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Tells a process from a later one with the same pid."""
+    """The pid of a process, and what distinguishes it from a later process with the same pid."""
 
     pid: int
     create_time: float
     mark: str
 
     def process(self) -> psutil.Process | None:
-        """The process, if it is still the same one and alive."""
+        """The process, if it is still the same one and running."""
         try:
             process = psutil.Process(self.pid)
-            ours = any(self.mark in word for word in process.cmdline())
+            is_marked = any(self.mark in word for word in process.cmdline())
         except psutil.Error:
             return None
-        return process if ours and is_same_process(self.pid, self.create_time) else None
+        return process if is_marked and is_same_process(self.pid, self.create_time) else None
 
 
 def is_same_process(pid: int, create_time: float) -> bool:
-    """Whether the process that had this pid at this time is still alive."""
+    """Return whether the process that was created with this pid at this time is still running."""
     try:
         process = psutil.Process(pid)
         difference = abs(process.create_time() - create_time)
@@ -53,7 +53,7 @@ def is_same_process(pid: int, create_time: float) -> bool:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether it still runs. A zombie does not: it only waits to be noticed."""
+    """Return whether it still runs. A zombie does not: it has exited and was not reaped yet."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -61,30 +61,30 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 class ServiceProcess:
-    """One process of a part, leader of a session and process group of its own.
+    """One process of a service, leader of a session and process group of its own.
 
-    So a terminal's Ctrl-C reaches the supervisor only, and what the process leaves behind when it
-    is killed can be ended as a group.
+    So a terminal's Ctrl-C reaches the supervisor only, and the descendants that remain after it is
+    killed can be ended as a group.
     """
 
     def __init__(self, service: Service, process: subprocess.Popen[bytes], log: LogFile) -> None:
         self.service = service
         self.log = log
         self._process = process
-        self._seen = psutil.Process(process.pid)
-        self.identity = Identity(process.pid, self._seen.create_time(), service.command_mark)
+        self._observed = psutil.Process(process.pid)
+        self.identity = Identity(process.pid, self._observed.create_time(), service.command_mark)
 
     @classmethod
     def start(cls, service: Service, logs: Path) -> Self:
-        """Run the part's command; its output goes to its log file.
+        """Run the service's command; its output goes to its log file.
 
         Raises:
             OSError: it cannot be run, or its log cannot be written.
         """
         log = LogFile(logs / f"{service.name}.log")
-        account = service.user.popen_arguments() if service.user else {}
+        user = service.user.popen_arguments() if service.user else {}
         with log.open() as output:
-            process = subprocess.Popen(  # noqa: S603 - parts are ours, and no shell is between
+            process = subprocess.Popen(  # noqa: S603 - the commands are this project's, without a shell
                 service.command,
                 cwd=service.folder,
                 env=dict(service.environment),
@@ -93,7 +93,7 @@ class ServiceProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 umask=0o077,
-                **account,
+                **user,
             )
         return cls(service, process, log)
 
@@ -103,24 +103,24 @@ class ServiceProcess:
         return self._process.pid
 
     def has_exited(self) -> bool:
-        """Whether the leader is dead. It stays unreaped, so that its pid still names its group."""
-        return self._process.returncode is not None or not is_alive(self._seen)
+        """Return whether the leader exited. It is not reaped, so its pid still names its group."""
+        return self._process.returncode is not None or not is_alive(self._observed)
 
     def is_healthy(self) -> bool:
-        """Whether the part works, by its own check."""
+        """Return whether the service works, by its own check."""
         return self.service.is_healthy(self.log.since_start())
 
     def ask_to_stop(self) -> None:
-        """Send the part's stop signal to the leader alone: it knows best how to end the others."""
+        """Send the service's stop signal to the leader alone: it ends its descendants in order."""
         with suppress(ProcessLookupError):
             self._process.send_signal(self.service.stop_signal)
 
     def reap(self) -> int:
-        """Kill whatever is left of the group, then collect the leader. Gives its exit status."""
+        """Kill the rest of the group, reap the leader and return its exit status."""
         if self._process.returncode is None:
             kill_group(self.pid)
             self._process.wait()
-        if self.service.keeps_folder:
+        if self.service.owns_folder:
             terminate(
                 processes_in(self.service.folder, Path(self.service.command[0]).name),
                 signal.SIGKILL,
@@ -130,7 +130,7 @@ class ServiceProcess:
 
 
 def kill_group(pid: int) -> None:
-    """Kill every process of the group that `pid` leads. A dead leader must not be reaped yet."""
+    """Kill every process of the group that `pid` leads. The leader must not be reaped yet."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
@@ -138,8 +138,8 @@ def kill_group(pid: int) -> None:
 def processes_in(folder: Path, name: str) -> list[psutil.Process]:
     """The processes called `name` that work in `folder`.
 
-    PostgreSQL's processes lead groups of their own. Those that outlive a killed postmaster hold its
-    shared memory, and keep a new one from starting.
+    PostgreSQL's processes lead groups of their own. Those that remain after a killed postmaster hold
+    its shared memory and prevent a new one from starting.
     """
     return [process for process in psutil.process_iter() if _works_in(process, folder, name)]
 
@@ -152,7 +152,7 @@ def _works_in(process: psutil.Process, folder: Path, name: str) -> bool:
 
 
 def terminate(processes: Sequence[psutil.Process], first: signal.Signals, timeout: float) -> None:
-    """Send `first` to all, and kill those that still run after `patience` seconds."""
+    """Send `first` to all, and kill those that still run after `timeout` seconds."""
     for process in processes:
         with suppress(psutil.Error):
             process.send_signal(first)
@@ -163,10 +163,10 @@ def terminate(processes: Sequence[psutil.Process], first: signal.Signals, timeou
 
 
 def wait_for_exit(processes: Sequence[psutil.Process], timeout: float) -> list[psutil.Process]:
-    """Those that still run after at most `patience` seconds.
+    """The processes that still run after at most `timeout` seconds.
 
-    Not `psutil.wait_procs`: in a container whose first process collects no orphans, a dead process
-    stays a zombie, and that function goes on waiting for it.
+    Not `psutil.wait_procs`: in a container whose first process reaps no orphans, a process that
+    exited stays a zombie, and that function continues to wait for it.
     """
     deadline = time.monotonic() + timeout
     while (alive := [p for p in processes if is_alive(p)]) and time.monotonic() < deadline:
@@ -175,7 +175,7 @@ def wait_for_exit(processes: Sequence[psutil.Process], timeout: float) -> list[p
 
 
 def marked_processes(home: Path) -> list[psutil.Process]:
-    """Live processes that a supervisor of this home started, or that descend from those."""
+    """Running processes that a supervisor of this home started, and their descendants."""
     own = os.getpid()
     return [p for p in psutil.process_iter() if p.pid != own and _is_marked(p, home)]
 
@@ -185,4 +185,4 @@ def _is_marked(process: psutil.Process, home: Path) -> bool:
         environment = process.environ()
     except (psutil.Error, OSError):
         return False
-    return environment.get(HOME_VARIABLE) == str(home) and PART_VARIABLE in environment
+    return environment.get(HOME_VARIABLE) == str(home) and SERVICE_VARIABLE in environment

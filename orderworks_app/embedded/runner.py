@@ -1,4 +1,4 @@
-"""The life of one part under supervision: started, healthy, dead, started again, stopped."""
+"""The states of one supervised service: started, ready, exited, restarted, stopped."""
 
 import time
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from orderworks_app.embedded.process import Identity, ServiceProcess
 from orderworks_app.embedded.service import Service
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
-"""Seconds before a dead part is started again; each death in a row doubles them."""
+"""Seconds before a service that exited is restarted; each further exit doubles them."""
 
 STABLE_AFTER = 30.0
-"""Seconds of health after which earlier deaths are forgotten."""
+"""Seconds that a service must be ready before its next restart is delayed by the least again."""
 
 
 class StartFailed(OrderworksError):
-    """A part did not come up, so nothing did."""
+    """A service did not start, so the stack did not."""
 
 
 class ServiceState(StrEnum):
-    """Where a part stands, in the words that people see."""
+    """States of a service, in the words that users see."""
 
     WAITING = "waiting"
     STARTING = "starting"
@@ -33,13 +33,11 @@ class ServiceState(StrEnum):
 
 
 class ServiceRunner:
-    """Keeps one part running. `look` moves it on; nothing happens between two looks.
+    """Keeps one service running. Its state changes only in its methods: call `poll` regularly.
 
     Attributes:
-        part: what is run.
-        state: where it stands.
-        reason: why it is not ready, for people.
-        restarts: how often it was started again.
+        reason: why it is not ready, for users.
+        restarts: how often it was restarted.
         since: the monotonic time of its last change to ready.
     """
 
@@ -65,28 +63,28 @@ class ServiceRunner:
 
     @property
     def settled(self) -> bool:
-        """Whether the next stage need not wait for it."""
+        """True when the next stage may start: it is done, or was ready once."""
         return self.state is ServiceState.DONE or self._was_ready
 
     def start(self) -> None:
         """Start the process.
 
         Raises:
-            StartFailed: it cannot be run at all, and it is its first start.
+            StartFailed: its command cannot be run, and it is its first start.
         """
         self._due = time.monotonic() + self.service.deadline
         try:
             self._child = ServiceProcess.start(self.service, self._logs)
         except OSError as error:
-            self._failed(f"it cannot be run: {error.strerror or error}")
+            self._failed(f"its command cannot be run: {error.strerror or error}")
             return
         self._change(ServiceState.STARTING)
 
     def poll(self) -> None:
-        """See what became of the process, and act on it.
+        """Check the process, and restart it if it exited.
 
         Raises:
-            StartFailed: it did not come up at its first start.
+            StartFailed: it did not become ready at its first start.
         """
         if self.state is ServiceState.STARTING:
             self._poll_starting()
@@ -97,21 +95,21 @@ class ServiceRunner:
             self.start()
 
     def ask_to_stop(self) -> None:
-        """Begin its end."""
+        """Send the stop signal. It has `stop_timeout` seconds from now on."""
         if self._child:
             self._due = time.monotonic() + self.service.stop_timeout
             self._change(ServiceState.STOPPING)
             self._child.ask_to_stop()
 
     def has_stopped(self) -> bool:
-        """Whether it ended in time, or its time is over and it was killed. Nothing is left then."""
+        """Return whether it stopped. It is killed, with its descendants, once its time is over."""
         if self._child and not self._child.has_exited() and time.monotonic() < self._due:
             return False
         self.kill()
         return True
 
     def kill(self) -> None:
-        """End the process and all it spawned, at once."""
+        """Kill the process and its descendants at once."""
         child, self._child = self._child, None
         if child:
             child.reap()
@@ -137,7 +135,7 @@ class ServiceRunner:
             self._delay = FIRST_DELAY
 
     def _running(self) -> ServiceProcess:
-        if self._child is None:  # A start that failed leaves no process, and another state.
+        if self._child is None:  # After a failed start there is no process, but the state differs.
             raise AssertionError(self.service.name)
         return self._child
 
@@ -147,17 +145,17 @@ class ServiceRunner:
             self._child = None
             self._change(ServiceState.DONE)
         else:
-            how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-            self._failed(f"it ended: {how}")
+            killed, exited = f"was killed by signal {-status}", f"exited with status {status}"
+            self._failed(f"it {killed if status < 0 else exited}")
 
     def _failed(self, reason: str) -> None:
-        """Try again later. What never worked is not tried again: someone has to mend it."""
+        """Restart it later. A service that was never ready is not restarted: its cause must be fixed."""
         child, self._child, self.since = self._child, None, None
         self.reason = reason
         if not self._was_ready:
             lines = child.log.last_lines() if child else ""
-            said = f"; the last it said, in {child.log.path}:\n{lines}" if child and lines else ""
-            raise StartFailed(f"{self.service.name} did not start: {reason}{said}")
+            output = f"; last lines of {child.log.path}:\n{lines}" if child and lines else ""
+            raise StartFailed(f"{self.service.name} did not start: {reason}{output}")
         self._due = time.monotonic() + self._delay
         self._delay = min(self._delay * 2, LONGEST_DELAY)
         self._change(ServiceState.RESTARTING)

@@ -1,4 +1,4 @@
-"""What a stack is made of: one `Part` is a command, how to see that it works, and how to end it."""
+"""Supervised services: the command of each, its health check, and how it is stopped."""
 
 import signal
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from orderworks_app.embedded.unix_user import UnixUser
 
 
 class StartStage(IntEnum):
-    """Parts of one stage start side by side, once those of the stage before are ready."""
+    """Services of one stage start together, once those of the stage before are ready."""
 
     SERVERS = 0
     MIGRATIONS = 1
@@ -19,24 +19,24 @@ class StartStage(IntEnum):
 
 @dataclass(frozen=True)
 class Service:
-    """One thing that `up` runs.
+    """A command that `up` runs and supervises.
 
     Attributes:
-        name: what people, the log file and the state file call it.
+        name: its name in output, log files and the state file.
         stage: when it starts.
-        command: what is run; a restart runs the same again.
-        mark: a word that stands in its command line as long as it runs.
-        is_healthy: asked, with what the part logged since its start, until it says yes. It never
+        command: its command line; a restart runs the same again.
+        command_mark: a word that is in its command line as long as it runs.
+        is_healthy: called with the service's log since its start, until it returns true. It never
             blocks for more than about a second, and an exception of it is a bug.
-        environment: all of it; nothing else is handed down.
-        folder: where it runs.
-        keeps_folder: whether only this part's processes ever work in `folder`.
-        account: whom it runs as; None is whoever runs the supervisor.
+        environment: all of it; no other variable is inherited.
+        folder: its working directory.
+        owns_folder: whether only this service's processes ever work in `folder`.
+        user: the account that it runs as; None is that of the supervisor.
         deadline: seconds until it must be healthy, or for a one-shot: done.
-        stop_signal: asks it to end in good order.
+        stop_signal: requests an orderly shutdown.
         stop_timeout: seconds it has for that before it is killed.
-        one_shot: it ends by itself, once, before the next stage starts.
-        address: where it listens, for people.
+        one_shot: it exits after its work, before the next stage starts.
+        address: where it listens, as shown to users.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Service:
     is_healthy: Callable[[str], bool]
     environment: Mapping[str, str] = field(repr=False)
     folder: Path
-    keeps_folder: bool = False
+    owns_folder: bool = False
     user: UnixUser | None = None
     deadline: float = 60.0
     stop_signal: signal.Signals = signal.SIGTERM

@@ -1,4 +1,4 @@
-"""What runs beside the servers, as a user would type it: migrations, workers, beat, Flower, gateway."""
+"""Services that run the project's own commands: migrations, workers, beat, Flower, gateway."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from orderworks.core.settings import Settings
 from orderworks_app.embedded import health
 from orderworks_app.embedded.home import Home, make_folder
 from orderworks_app.embedded.ports import LOOPBACK
-from orderworks_app.embedded.process import HOME_VARIABLE, PART_VARIABLE
+from orderworks_app.embedded.process import HOME_VARIABLE, SERVICE_VARIABLE
 from orderworks_app.embedded.service import Service, StartStage
 
 MIGRATIONS, BEAT, FLOWER, GATEWAY = "migrations", "beat", "flower", "gateway"
@@ -22,21 +22,21 @@ WORKERS = {
 """Two of them, so that an update never waits behind a chunk of an import."""
 
 CELERY = (sys.executable, "-m", "celery", "--app", "worker")
-INFO = "--loglevel=INFO"  # Below it, neither worker nor beat would say that they are ready.
+INFO = "--loglevel=INFO"  # At a higher level, neither worker nor beat logs that it is ready.
 
 
 def own_services(
     home: Home, addresses: Mapping[str, str], ports: Mapping[str, int]
 ) -> list[Service]:
-    """The parts that run the project's own code against `addresses`.
+    """The services that run the project's own code against `addresses`.
 
     Flower and the gateway are among them if they have a port.
     """
-    parts = [_migrations(home, addresses)]
-    parts += [_worker(home, addresses, name, queues) for name, queues in WORKERS.items()]
-    parts += [_beat(home, addresses)]
+    services = [_migrations(home, addresses)]
+    services += [_worker(home, addresses, name, queues) for name, queues in WORKERS.items()]
+    services += [_beat(home, addresses)]
     listening = {FLOWER: _flower, GATEWAY: _gateway}
-    return parts + [
+    return services + [
         make(home, addresses, ports[name]) for name, make in listening.items() if name in ports
     ]
 
@@ -59,16 +59,16 @@ def _migrations(home: Home, addresses: Mapping[str, str]) -> Service:
 def _worker(
     home: Home, addresses: Mapping[str, str], name: str, queues: tuple[Queue, ...]
 ) -> Service:
-    """A worker that gives its unfinished messages back when it is stopped, instead of waiting."""
+    """A worker that returns its unfinished messages when it is stopped, instead of finishing them."""
     arguments = ("worker", "-Q", ",".join(queues), "-n", f"{name}@%h", "--concurrency", "2", INFO)
-    part = f"worker-{name}"
+    service = f"worker-{name}"
     return Service(
-        name=part,
+        name=service,
         stage=StartStage.SERVICES,
         command=(*CELERY, *arguments),
         command_mark="celery",
         is_healthy=health.logs_phrase(" ready."),
-        environment={**_environment(home, addresses, part), "REMAP_SIGTERM": "SIGQUIT"},
+        environment={**_environment(home, addresses, service), "REMAP_SIGTERM": "SIGQUIT"},
         folder=_folder(home),
         stop_timeout=14,
     )
@@ -87,7 +87,7 @@ def _beat(home: Home, addresses: Mapping[str, str]) -> Service:
 
 
 def _flower(home: Home, addresses: Mapping[str, str], port: int) -> Service:
-    """Flower for looking only: whoever wants its buttons sets FLOWER_READ_ONLY=false."""
+    """Flower in read-only mode, unless the user sets FLOWER_READ_ONLY=false."""
     environment = {"FLOWER_READ_ONLY": "true", **_environment(home, addresses, FLOWER)}
     return Service(
         name=FLOWER,
@@ -115,26 +115,26 @@ def _gateway(home: Home, addresses: Mapping[str, str], port: int) -> Service:
     )
 
 
-def _environment(home: Home, addresses: Mapping[str, str], part: str) -> dict[str, str]:
+def _environment(home: Home, addresses: Mapping[str, str], service: str) -> dict[str, str]:
     """The user's environment with the stack's addresses.
 
-    The project's own modules come first on the path: the user's folder may have a `tasks.py` too.
+    The project's own modules come first on PYTHONPATH: the user's folder may have a `tasks.py` too.
     """
     root = str(Path(orderworks.__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    own = {HOME_VARIABLE: str(home.folder), PART_VARIABLE: part}
+    own = {HOME_VARIABLE: str(home.folder), SERVICE_VARIABLE: service}
     run = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     return {**os.environ, **_absolute_secret_files(), **addresses, **own, **run}
 
 
 def _absolute_secret_files() -> dict[str, str]:
-    """`DATABASE_URL_FILE` and its like: the services run in another folder than the user."""
+    """Absolute paths of `DATABASE_URL_FILE` and its like: the services run in another folder."""
     names = (f"{name.upper()}_FILE" for name in Settings.model_fields)
     return {name: str(Path(os.environ[name]).absolute()) for name in names if name in os.environ}
 
 
 def _folder(home: Home) -> Path:
-    """An empty folder: Celery imports from where it runs, and any folder is a package to Python."""
+    """An empty folder: Celery imports from its working directory, where any folder is a package."""
     folder = home.folder / "run"
     make_folder(folder)
     return folder

@@ -1,4 +1,4 @@
-"""The stack as other code uses it: up when a block begins, gone when it ends."""
+"""Context managers for a stack: it runs when the block begins and is stopped when it ends."""
 
 import os
 import shutil
@@ -29,14 +29,15 @@ __all__ = ["SERVERS", "Stack", "discard", "prepared", "running_stack", "temporar
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack that runs.
+    """A running stack.
 
     Attributes:
         home: its folder.
-        environment: the variables that lead to it: DATABASE_URL, REDIS_URL, CELERY_BROKER_URL,
+        environment: the variables with its addresses: DATABASE_URL, REDIS_URL, CELERY_BROKER_URL,
             CACHE_REDIS_URL, SPOOL_URL, with Flower FLOWER_URL and FLOWER_BASIC_AUTH, with the gateway
             GATEWAY_URL.
-        admin_url: PostgreSQL's superuser, who may make databases; None if that server is not ours.
+        admin_url: address of PostgreSQL's superuser, which can create databases; None if PostgreSQL is
+            not one of the stack's services.
     """
 
     home: Path
@@ -45,24 +46,24 @@ class Stack:
 
 
 class NullWatcher:
-    """A watcher for stacks in the background: it says nothing."""
+    """A watcher that prints nothing, for stacks in the background."""
 
     def changed(self, _runner: ServiceRunner, /) -> None:
-        """Nobody asks."""
+        """Do nothing."""
 
     def tick(self, _runners: Sequence[ServiceRunner], /) -> None:
-        """Nobody asks."""
+        """Do nothing."""
 
 
 @contextmanager
 def running_stack(home: Path, only: Collection[str] | None = None) -> Iterator[Stack]:
-    """A stack in the background of this process, up when the block begins, gone when it ends.
+    """A stack in the background of this process, from the beginning of the block to its end.
 
-    Its data stay in `home` for the next time. `only` names the parts to run, `SERVERS` for
-    instance. A thread starts dead parts again.
+    Its data stay in `home` for the next time. `only` names the services to run, `SERVERS` for
+    instance. A thread restarts services that exit.
 
     Raises:
-        OrderworksError: it cannot run; says why in a sentence.
+        OrderworksError: it cannot run; the message states the reason in one sentence.
     """
     request = StopRequest()
     with prepared(home, only) as ready:
@@ -79,7 +80,7 @@ def temporary_stack(only: Collection[str] | None = None) -> Iterator[Stack]:
     home = folder / "home"
     try:
         if os.geteuid() == 0:
-            folder.chmod(0o711)  # Ours, and PostgreSQL's account has to pass through.
+            folder.chmod(0o711)  # PostgreSQL's account has to traverse it.
         make_folder(home, passable=os.geteuid() == 0)
         with running_stack(home, only) as stack:
             yield stack
@@ -89,7 +90,7 @@ def temporary_stack(only: Collection[str] | None = None) -> Iterator[Stack]:
 
 
 def discard(home: Path) -> None:
-    """Remove a home that no stack runs in, with all its data, wherever they lie."""
+    """Remove a home in which no stack runs, with all its data, also those outside of it."""
     opened = open_home(home)
     with home_lock(opened):
         home_id = passwords_of(opened).home_id
@@ -100,7 +101,7 @@ def discard(home: Path) -> None:
 
 @dataclass(frozen=True)
 class PreparedHome:
-    """A home that is ours alone, what to run in it, and the pids of leftovers that were ended."""
+    """A locked home, the plan of its services, and the pids of orphans that were ended."""
 
     home: Home
     plan: Plan
@@ -109,10 +110,10 @@ class PreparedHome:
 
 @contextmanager
 def prepared(folder: Path, only: Collection[str] | None = None) -> Iterator[PreparedHome]:
-    """A home under lock, cleared of leftovers, with the plan of what to run in it.
+    """A locked home whose orphans were ended, with the plan of its services.
 
     Raises:
-        OrderworksError: another stack runs in it, or something that is needed is missing.
+        OrderworksError: another stack runs in it, or a requirement is missing.
     """
     home = open_home(folder)
     with home_lock(home):
@@ -123,25 +124,25 @@ def _prepare(home: Home, only: Collection[str] | None) -> PreparedHome:
     try:
         remove_orphaned_data()
         passwords = passwords_of(home)
-        place = data_location(home, passwords.home_id)
-        leftovers = end_orphans(home, place.folder / POSTGRESQL)
-        return PreparedHome(home, make_plan(home, place, passwords, only), leftovers)
+        location = data_location(home, passwords.home_id)
+        orphans = end_orphans(home, location.folder / POSTGRESQL)
+        return PreparedHome(home, make_plan(home, location, passwords, only), orphans)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         raise ConfigurationError(
-            f"the stack under {home.folder} cannot be prepared: {error.strerror or error}{where}"
+            f"the stack in {home.folder} cannot be prepared: {error.strerror or error}{where}"
         ) from None
 
 
 @contextmanager
 def _in_background(supervisor: Supervisor, request: StopRequest) -> Iterator[None]:
-    """Run the supervisor in a thread while the block lasts, and hand on what it raises."""
+    """Run the supervisor in a thread while the block lasts, and re-raise its exception."""
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
             supervisor.run()
-        except BaseException as error:  # noqa: BLE001 - handed on to the thread that waits
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             errors.append(error)
 
     thread = threading.Thread(target=run, name="orderworks-supervisor")
@@ -153,7 +154,7 @@ def _in_background(supervisor: Supervisor, request: StopRequest) -> Iterator[Non
             raise errors.pop()
         yield
     finally:
-        request.asked = True
+        request.requested = True
         thread.join()
     if errors:
         raise errors[0]

@@ -18,7 +18,7 @@ from orderworks_app.embedded.service import Service
 
 @dataclass(frozen=True)
 class RecordedProcess:
-    """A process that a supervisor wrote down, with how to end it."""
+    """A process from the state file, and how to end it."""
 
     identity: Identity
     stage: int
@@ -27,7 +27,7 @@ class RecordedProcess:
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> Self:
-        """The process that an entry of the state file stands for."""
+        """The process that an entry of the state file describes."""
         identity = Identity(int(entry["pid"]), float(entry["create_time"]), str(entry["mark"]))
         return cls(
             identity,
@@ -40,10 +40,10 @@ class RecordedProcess:
 def write_state(
     home: Home, environment: Mapping[str, str], running: Iterable[tuple[Service, Identity]]
 ) -> None:
-    """Replace the state file in one step: a reader sees the one before or this one, whole."""
+    """Replace the state file atomically: a reader sees the old one or the new one, never a part."""
     supervisor = {"pid": os.getpid(), "create_time": psutil.Process().create_time()}
-    parts = {part.name: _entry(part, identity) for part, identity in running}
-    state = {"environment": dict(environment), "supervisor": supervisor, "parts": parts}
+    services = {service.name: _entry(service, identity) for service, identity in running}
+    state = {"environment": dict(environment), "supervisor": supervisor, "parts": services}
     write_private(home.state_file, json.dumps(state, indent=1) + "\n")
 
 
@@ -60,9 +60,9 @@ def _entry(service: Service, identity: Identity) -> dict[str, Any]:
 
 
 def running_environment(home: Path) -> dict[str, str] | None:
-    """The addresses of the stack that runs in this folder; None if none does.
+    """The addresses of the stack that runs in this folder; None without one.
 
-    What a killed supervisor left does not count: nobody looks after it.
+    Processes that a killed supervisor left running do not count: nothing supervises them.
     """
     try:
         state = json.loads((home / STATE_FILE).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Runs the parts of a stack: up in order, up again when they die, down in reverse order."""
+"""The supervisor of a stack: starts services in order, restarts those that exit, stops in reverse."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,28 +13,28 @@ from orderworks_app.embedded.service import Service, StartStage
 from orderworks_app.embedded.state import write_state
 
 START_INTERVAL, WATCH_INTERVAL, LOG_INTERVAL = 0.03, 0.2, 10.0
-"""Seconds between two looks: while starting and stopping, while running, and at the logs."""
+"""Seconds between two polls: while starting and stopping, while running, and of the logs' sizes."""
 
 
 class Watcher(Protocol):
-    """Someone who follows what happens to the parts."""
+    """An observer of the services' states."""
 
     def changed(self, runner: ServiceRunner, /) -> None:
-        """A part has a new state."""
+        """Called after a service changed its state."""
 
     def tick(self, runners: Sequence[ServiceRunner], /) -> None:
-        """Some time has passed."""
+        """Called at each poll."""
 
 
 @dataclass
 class StopRequest:
-    """Word left for a supervisor, by another thread or a signal handler: neither may do more."""
+    """A request to stop, set by another thread or a signal handler, which may do no more than that."""
 
-    asked: bool = False
+    requested: bool = False
 
 
 class Supervisor:
-    """Runs parts until it is asked to stop. `run` does all of it, in the thread that calls it."""
+    """Runs services until it is asked to stop. `run` does all of it, in the thread that calls it."""
 
     def __init__(
         self,
@@ -47,38 +47,38 @@ class Supervisor:
         self._home = home
         self._environment = environment
         self._watcher = watcher
-        self._runners = [ServiceRunner(part, home.logs, self._changed) for part in services]
+        self._runners = [ServiceRunner(each, home.logs, self._changed) for each in services]
         self._request = request
         self._is_up = False
         self._logs_due = 0.0
 
     @property
     def is_up(self) -> bool:
-        """Whether all parts came up. It stays true when one dies later, and is started again."""
+        """True once all services have started. It stays true when one exits later and is restarted."""
         return self._is_up
 
     def run(self) -> None:
-        """Start the parts, keep them running until asked to stop, end them. Leaves nothing behind.
+        """Start the services, keep them running until asked to stop, then stop all of them.
 
         Raises:
-            StartFailed: a part did not come up; those before it were ended again.
+            StartFailed: a service did not start; those before it were stopped.
         """
         try:
             self._start()
-            while not self._request.asked:
+            while not self._request.requested:
                 self._poll(self._runners, WATCH_INTERVAL)
                 self._keep_logs_small()
         finally:
-            self._end()
+            self._stop()
 
     def _start(self) -> None:
         for stage in StartStage:
             runners = [runner for runner in self._runners if runner.service.stage is stage]
             for runner in runners:
                 runner.start()
-            while not self._request.asked and not all(runner.settled for runner in runners):
+            while not self._request.requested and not all(runner.settled for runner in runners):
                 self._poll(self._runners, START_INTERVAL)
-            if self._request.asked:
+            if self._request.requested:
                 return
         self._is_up = True
 
@@ -88,17 +88,17 @@ class Supervisor:
         self._watcher.tick(self._runners)
         time.sleep(interval)
 
-    def _end(self) -> None:
-        """Stop the parts, last stage first. Whatever goes wrong, none is left running."""
+    def _stop(self) -> None:
+        """Stop the services, last stage first. After any error, the remaining ones are killed."""
         try:
             for stage in reversed(StartStage):
-                self._end_stage([r for r in self._runners if r.service.stage is stage])
+                self._stop_stage([r for r in self._runners if r.service.stage is stage])
         finally:
             for runner in self._runners:
                 runner.kill()
             self._home.state_file.unlink(missing_ok=True)
 
-    def _end_stage(self, runners: Sequence[ServiceRunner]) -> None:
+    def _stop_stage(self, runners: Sequence[ServiceRunner]) -> None:
         for runner in runners:
             runner.ask_to_stop()
         while not all([runner.has_stopped() for runner in runners]):  # noqa: C419 - ask every one
@@ -106,9 +106,10 @@ class Supervisor:
             time.sleep(START_INTERVAL)
 
     def _changed(self, runner: ServiceRunner) -> None:
-        """Write down the processes before anything else can happen, then tell the watcher.
+        """Record the processes in the state file at once, then notify the watcher.
 
-        A full disk must not end what runs: a process that is not written down is found by its mark.
+        A full disk must not stop the services: a process that is not recorded is found by its
+        environment.
         """
         if runner.state in (ServiceState.STARTING, ServiceState.RESTARTING):
             running = [(r.service, r.identity) for r in self._runners if r.identity]

@@ -1,7 +1,8 @@
-"""Who runs PostgreSQL, and where its data and binaries lie so that this account can reach them.
+"""The account that runs PostgreSQL, and folders for its data and binaries that it can reach.
 
-PostgreSQL refuses to run as root, so root's embedded server runs as a system account. No folder
-that was there before is ever opened for it: what the account cannot reach is put where it can.
+PostgreSQL refuses to run as root, so root's embedded server runs as a system account. The
+permissions of existing folders are never changed for it: files that the account cannot reach are
+put into a folder that it can.
 """
 
 import os
@@ -18,69 +19,69 @@ from orderworks.core.errors import ConfigurationError
 from orderworks_app.embedded.home import Home, make_folder
 
 SYSTEM_DATA_FOLDER = Path("/var/lib/orderworks")
-"""Where root's data and binaries go if the server's account cannot reach the home or the wheel."""
+"""Folder of root's data and binaries if the server's account cannot reach the home or the wheel."""
 
 SYSTEM_USERS = ("postgres", "nobody")
 
 
 @dataclass(frozen=True)
 class UnixUser:
-    """A system account that a child process is started as; `None` stands for our own."""
+    """A system account that a child process runs as; `None` stands for the current one."""
 
     name: str
     uid: int
     gid: int
 
     def popen_arguments(self) -> dict[str, Any]:
-        """What `subprocess` needs to start a process as this account, without groups of ours."""
+        """Arguments of `subprocess.Popen` that start a process as this account, without our groups."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
 @dataclass(frozen=True)
 class DataLocation:
-    """Where PostgreSQL's data lie and who runs it. `account` is None for an ordinary user's own."""
+    """Folder of PostgreSQL's data, and the account that runs it; without `user`, the current one."""
 
     folder: Path
     user: UnixUser | None
 
 
 def data_location(home: Home, home_id: str) -> DataLocation:
-    """The place of this home's PostgreSQL data.
+    """The location of this home's PostgreSQL data.
 
     Raises:
-        ConfigurationError: no system account, or no place that it can reach.
+        ConfigurationError: there is no system account, or no folder that it can reach.
     """
     if os.geteuid() != 0:
         return DataLocation(home.folder, None)
-    outside = SYSTEM_DATA_FOLDER / home_id
-    folder = _folder_for_root(home, outside)
+    system_folder = SYSTEM_DATA_FOLDER / home_id
+    folder = _folder_for_root(home, system_folder)
     return DataLocation(folder, _owner(folder / "postgresql") or system_user())
 
 
-def _folder_for_root(home: Home, outside: Path) -> Path:
+def _folder_for_root(home: Home, system_folder: Path) -> Path:
     """Data stay where they are once they exist; new ones go into the home if it can be reached."""
-    if (outside / "postgresql").exists():
-        return outside
+    if (system_folder / "postgresql").exists():
+        return system_folder
     if can_reach(_owner(home.folder / "postgresql") or system_user(), home.folder):
         return home.folder
     if (home.folder / "postgresql").exists():
         raise ConfigurationError(
             f"the account that runs PostgreSQL can no longer reach its data in {home.folder}: "
-            "give it back the right to pass through the folders above"
+            "give it the permission to enter (`chmod o+x`) each folder above"
         )
-    _make_outside(outside, home)
-    return outside
+    _make_system_folder(system_folder, home)
+    return system_folder
 
 
-def _make_outside(outside: Path, home: Home) -> None:
+def _make_system_folder(folder: Path, home: Home) -> None:
     try:
         make_folder(SYSTEM_DATA_FOLDER, passable=True)
-        make_folder(outside, passable=True)
-        (outside / "home").write_text(f"{home.folder}\n", encoding="utf-8")
+        make_folder(folder, passable=True)
+        (folder / "home").write_text(f"{home.folder}\n", encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(
-            f"PostgreSQL cannot run as root, its account cannot reach {home.folder}, and {outside} "
-            f"cannot be made ({error.strerror}): set ORDERWORKS_HOME to a folder that it can reach"
+            f"PostgreSQL cannot run as root, its account cannot reach {home.folder}, and {folder} "
+            f"cannot be created ({error.strerror}): set ORDERWORKS_HOME to a folder that it can reach"
         ) from None
 
 
@@ -88,7 +89,7 @@ def system_user() -> UnixUser:
     """The account that runs PostgreSQL for root.
 
     Raises:
-        ConfigurationError: the system has neither of them.
+        ConfigurationError: the system has none of `SYSTEM_USERS`.
     """
     for name in SYSTEM_USERS:
         try:
@@ -103,7 +104,7 @@ def system_user() -> UnixUser:
 
 
 def _owner(folder: Path) -> UnixUser | None:
-    """The account that existing data belong to: a `postgres` account may have come later."""
+    """The account that existing data belong to: a `postgres` account may have been added later."""
     try:
         status = folder.stat()
     except OSError:
@@ -117,27 +118,27 @@ def _owner(folder: Path) -> UnixUser | None:
     return UnixUser(name, status.st_uid, status.st_gid)
 
 
-def can_reach(account: UnixUser, path: Path) -> bool:
-    """Whether `account` can run `path`, or enter it. The kernel is asked: access lists count."""
-    test = subprocess.run(  # noqa: S603 - the command is ours
+def can_reach(user: UnixUser, path: Path) -> bool:
+    """Return whether the user can run or enter `path`. The kernel decides, so access lists count."""
+    test = subprocess.run(  # noqa: S603 - a fixed command
         ["/bin/sh", "-c", 'test -x "$0"', str(path)],
         check=False,
         cwd="/",
-        **account.popen_arguments(),
+        **user.popen_arguments(),
     )
     return test.returncode == 0
 
 
 def remove_system_data(home_id: str) -> None:
-    """Remove what a home has outside of itself, PostgreSQL's data included."""
+    """Remove a home's files outside of it, PostgreSQL's data included."""
     if os.geteuid() == 0:
         rmtree(SYSTEM_DATA_FOLDER / home_id, ignore_errors=True)
 
 
 def remove_orphaned_data() -> None:
-    """Remove data outside of homes that lay in the system's temporary folder and are gone.
+    """Remove data of homes that were in the system's temporary folder and no longer exist.
 
-    Other homes may only be out of sight, on a disk that is not mounted now: theirs are kept.
+    The data of other missing homes are kept: those may be on a disk that is not mounted now.
     """
     if os.geteuid() != 0:
         return

@@ -1,4 +1,4 @@
-"""The embedded Valkey servers: `valkey` must lose nothing, `cache` may lose all."""
+"""The embedded Valkey servers: `valkey` must not lose data, `cache` may."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ appendfsync everysec
 save ""
 maxmemory-policy noeviction
 """
-"""The broker and the update stream: a full server refuses what it cannot hold, it never evicts."""
+"""The broker and the update stream: a full server refuses writes, it never evicts."""
 
 VOLATILE = """\
 appendonly no
@@ -27,10 +27,10 @@ maxmemory 256mb
 maxmemory-policy allkeys-lfu
 hash-max-listpack-value 2048
 """
-"""Cached reads: the least used ones go when it is full; all are gone after a restart.
+"""Cached reads: a full server evicts the least used ones; a restart deletes all.
 
-A hash with values of more than 64 bytes, which cached reads are, is no piece of memory but many, by
-default: dropping it takes four times as long, and a third more memory.
+By default a hash with values of more than 64 bytes, which cached reads are, is stored in many pieces
+of memory: deleting it takes four times as long, and it needs a third more memory.
 """
 
 
@@ -40,45 +40,45 @@ def redis_url(port: int, password: str, number: int = 0) -> str:
 
 
 def valkey_service(home: Home, port: int, password: str) -> Service:
-    """The part that holds broker and update stream."""
+    """The service with broker and update stream."""
     return _service(home, VALKEY, port, password, DURABLE)
 
 
 def cache_service(home: Home, port: int, password: str) -> Service:
-    """The part that holds cached reads."""
+    """The service with cached reads."""
     return _service(home, CACHE, port, password, VOLATILE)
 
 
-def _service(home: Home, name: str, port: int, password: str, keeping: str) -> Service:
+def _service(home: Home, name: str, port: int, password: str, persistence: str) -> Service:
     folder = home.folder / name
     make_folder(folder)
     return Service(
         name=name,
         stage=StartStage.SERVERS,
-        command=(str(valkey_binary()), str(_configuration(folder, port, password, keeping))),
+        command=(str(valkey_binary()), str(_configuration(folder, port, password, persistence))),
         command_mark="valkey-server",
         is_healthy=health.answers_ping(redis_url(port, password)),
         environment={"PATH": os.defpath},
         folder=folder,
-        keeps_folder=True,
+        owns_folder=True,
         deadline=120,
         address=f"{LOOPBACK}:{port}",
     )
 
 
-def _configuration(folder: Path, port: int, password: str, keeping: str) -> Path:
-    """The server's configuration, in a private file: on a command line everyone sees a password."""
+def _configuration(folder: Path, port: int, password: str, persistence: str) -> Path:
+    """The server's configuration, in a private file: every user can read a command line."""
     path = folder / "valkey.conf"
     write_private(
         path,
         f"bind {LOOPBACK}\nport {port}\nprotected-mode yes\nrequirepass {password}\n"
         f"dir {_quoted(folder)}\npidfile {_quoted(folder / 'valkey.pid')}\n"
-        f'daemonize no\nlogfile ""\n{keeping}',
+        f'daemonize no\nlogfile ""\n{persistence}',
     )
     return path
 
 
 def _quoted(path: Path) -> str:
-    """A path as Valkey's configuration wants it: spaces and quotes would end the word."""
+    """The path quoted for Valkey's configuration, where a space or a quote would end it."""
     text = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'

@@ -264,7 +264,7 @@ def test_what_is_wrong_is_said_in_a_sentence_and_nothing_stays_running(home: Pat
     manifest.write_text("this is no manifest\n")
     with up(home) as stack:
         assert stack.process.wait(timeout=30) == 1
-        assert "valkey did not start: it ended: exit status 1" in stack.said()
+        assert "valkey did not start: it exited with status 1" in stack.said()
         assert "Invalid AOF manifest file format" in stack.said(), (
             "the log's last lines are missing"
         )

@@ -36,7 +36,7 @@ def test_a_killed_part_is_back_within_30_seconds(everything: StackProcess, part:
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     said = everything.said().count(f"{part} ready")
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: f"{part} restarting: it ended: killed by signal 9" in everything.said(), 5)
+    wait_until(lambda: f"{part} restarting: it was killed by signal 9" in everything.said(), 5)
     wait_until(lambda: everything.said().count(f"{part} ready") > said, 30)
     assert everything.pid(part) != pid
     wait_until(lambda: not any(is_alive(process) for process in family), 1)

@@ -84,7 +84,7 @@ def supervised(home: Home, *parts: Service) -> Iterator[Record]:
         wait_until(lambda: supervisor.is_up or not thread.is_alive(), 10)
         yield record
     finally:
-        request.asked = True
+        request.requested = True
         thread.join(timeout=30)
     assert not thread.is_alive()
 
@@ -121,7 +121,7 @@ def test_a_one_shot_ends_before_the_next_stage_starts(home: Home) -> None:
 def test_a_failed_one_shot_says_what_it_said_and_ends_the_rest(home: Home) -> None:
     once = part(home, "once", "echo because; exit 3", StartStage.MIGRATIONS, one_shot=True)
     server = part(home, "server", READY_FOR_EVER)
-    with pytest.raises(StartFailed, match=r"(?s)once did not start: .*exit status 3.*because"):
+    with pytest.raises(StartFailed, match=r"(?s)once did not start: .*exited with status 3.*because"):
         run_to_its_end(home, server, once)
     assert not home.state_file.exists()
 
@@ -136,7 +136,9 @@ def test_a_part_that_cannot_be_run_is_named(home: Home) -> None:
         environment={},
         folder=home.folder,
     )
-    with pytest.raises(StartFailed, match="absent did not start: it cannot be run: No such file"):
+    with pytest.raises(
+        StartFailed, match="absent did not start: its command cannot be run: No such"
+    ):
         run_to_its_end(home, absent)
 
 
@@ -184,7 +186,7 @@ def test_stopping_while_a_part_starts_does_not_wait_for_it(home: Home) -> None:
     thread = threading.Thread(target=Supervisor(home, [silent], {}, record, request).run)
     thread.start()
     wait_until(lambda: bool(record.times("silent", ServiceState.STARTING)), 5)
-    request.asked = True
+    request.requested = True
     thread.join(timeout=5)
     assert not thread.is_alive()
     assert record.order(ServiceState.STOPPED) == ["silent"]

@@ -1,4 +1,4 @@
-"""What a person sees of `up`: a table that stays in place on a terminal, plain lines elsewhere."""
+"""The output of `up`: a table that is updated in place on a terminal, plain lines elsewhere."""
 
 import os
 import sys
@@ -27,10 +27,10 @@ COLOURS = {
 
 
 class PlainView:
-    """A line for each thing that happens, with its time: for log files and pipes."""
+    """A line with its time for each change of state: for log files and pipes."""
 
     def __enter__(self) -> Self:
-        """Nothing to prepare."""
+        """Return the view; lines need no preparation."""
         return self
 
     def __exit__(
@@ -39,27 +39,27 @@ class PlainView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing to clear away."""
+        """Do nothing: lines need no clean-up."""
 
     def print_line(self, text: str) -> None:
-        """Print one line at once. A reader that went away must not end what runs."""
+        """Print one line at once. A closed pipe must not stop the services."""
         try:
             print(f"{datetime.now().astimezone():%H:%M:%S} {text}", flush=True)  # noqa: T201 - its purpose
         except OSError:
             _discard_output()
 
     def changed(self, runner: ServiceRunner, /) -> None:
-        """Print what happened to the part, unless it is only on its way."""
+        """Print the new state of the service, unless it is a transition such as `starting`."""
         line = _line(runner)
         if line:
             self.print_line(f"{runner.service.name} {line}")
 
     def tick(self, _runners: Sequence[ServiceRunner], /) -> None:
-        """Nothing changes by itself in lines that are printed."""
+        """Do nothing: printed lines do not change."""
 
 
 class TableView:
-    """A table of the parts that is drawn again in place: for terminals."""
+    """A table of the services that is redrawn in place: for terminals."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -67,7 +67,7 @@ class TableView:
         self._due = 0.0
 
     def __enter__(self) -> Self:
-        """Take the place on the terminal."""
+        """Start to display the table."""
         self._live.start()
         return self
 
@@ -95,7 +95,7 @@ class TableView:
         self._due = 0.0
 
     def tick(self, runners: Sequence[ServiceRunner], /) -> None:
-        """Draw the table, if something changed or the last one is old. The terminal may be gone."""
+        """Draw the table if a state changed or the last one is old. The terminal may be closed."""
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + REFRESH
@@ -129,9 +129,9 @@ def _line(runner: ServiceRunner) -> str | None:
 
 def _table(runners: Sequence[ServiceRunner]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("part", "state", "pid", "uptime", "restarts", "address"):
+    for column in ("service", "state", "pid", "uptime", "restarts", "address"):
         right = column in ("pid", "uptime", "restarts")
-        table.add_column(column, justify="right" if right else "left", no_wrap=column == "part")
+        table.add_column(column, justify="right" if right else "left", no_wrap=column == "service")
     for runner in runners:
         table.add_row(*_row(runner))
     return table
@@ -154,5 +154,5 @@ def _span(seconds: float) -> str:
 
 
 def _discard_output() -> None:
-    """Nobody reads standard output any more; what is still said goes nowhere, and does not fail."""
+    """Redirect standard output to the null device after its reader has closed it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
