@@ -8,7 +8,7 @@ OWN = ("celeryconfig", "migrations", "orderworks", "orderworks_app", "producer",
 def main() -> None:
     """Run the command that the arguments name, and exit with its status."""
     try:
-        from orderworks_app.cli.app import run  # noqa: PLC0415 - says what is missing, where it is
+        from orderworks_app.cli.app import run  # noqa: PLC0415 - reports a missing package
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in OWN:
             raise

@@ -29,8 +29,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Background jobs for an orders database: updates and imports in bulk, certain cache "
-    "invalidation, reports kept ready. Servers are those that the environment names "
+    help="Background jobs for an orders database: bulk updates and imports, guaranteed cache "
+    "invalidation, precomputed reports. The commands use the servers that the environment names "
     "(DATABASE_URL, REDIS_URL, …), else the embedded ones that `orderworks up` starts.",
 )
 app.command()(demo)

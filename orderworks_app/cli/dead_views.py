@@ -1,4 +1,4 @@
-"""How dead updates are shown to people: a list, some by name, and what a replay did."""
+"""Dead updates as text: a table, one in full, and the result of a replay."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +16,9 @@ PAYLOAD_CHARS = 60
 
 
 def print_list(letters: Sequence[Letter]) -> None:
-    """A line for each dead update."""
+    """Print a table row for each dead update."""
     lines = table(
-        "id", "order", "died", "tries", "reason", "update", right=("id", "order", "tries")
+        "id", "order", "since", "attempts", "reason", "update", right=("id", "order", "attempts")
     )
     for each in letters:
         lines.add_row(
@@ -33,32 +33,34 @@ def print_list(letters: Sequence[Letter]) -> None:
 
 
 def print_letter(letter: Letter) -> None:
-    """All that is known of one."""
+    """Print all fields of one dead update."""
     print_sentence(
         f"Dead update {letter.id} of order {_order(letter)}, accepted "
-        f"{letter.accepted_at:%Y-%m-%d %H:%M:%S} UTC as {letter.entry}, died {_when(letter)} "
+        f"{letter.accepted_at:%Y-%m-%d %H:%M:%S} UTC as {letter.entry}, dead-lettered {_when(letter)} "
         f"after {letter.attempts:,} attempts."
     )
-    print_sentence(f"Why: {escaped(letter.reason)}")
-    print_sentence(f"The update: {escaped(letter.payload)}")
+    print_sentence(f"Reason: {escaped(letter.reason)}")
+    print_sentence(f"Update: {escaped(letter.payload)}")
     if letter.version is not None:
-        print_sentence(f"Its version: {letter.version}")
+        print_sentence(f"Version: {letter.version}")
 
 
 def print_replayed(replayed: int, left: int, unreadable: Sequence[Unreadable]) -> None:
-    """What a replay did, and what it could not."""
-    rest = f"; {left:,} are left" if left else ""
+    """Print how many were replayed, and which could not be."""
+    rest = f"; {left:,} remain" if left else ""
     print_sentence(f"Replayed {replayed:,} updates{rest}.")
     for each in unreadable:
         reason = escaped(each.reason)
-        print_sentence(f"[red]Dead update {each.id} stays: it cannot be read: {reason}[/]")
+        print_sentence(
+            f"[red]Dead update {each.id} was not replayed: it cannot be read: {reason}[/]"
+        )
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar that moves with every count of the done, of how many, that the function is given.
+    """A progress bar; the function takes the number of replayed updates and of all to replay.
 
-    None where there is no terminal to show it.
+    Without a terminal, nothing is shown.
     """
     if not console.is_terminal:
         yield lambda _done, _planned: None

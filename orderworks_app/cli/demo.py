@@ -1,4 +1,4 @@
-"""`orderworks demo`: everything at once, and the proof that it is right."""
+"""`orderworks demo`: all functions on generated data, with a check of the results."""
 
 import os
 import sys
@@ -22,33 +22,35 @@ from orderworks_app.embedded.stack import running_stack
 from orderworks_app.terminal import print_sentence
 
 REPORT_INTERVAL = "5"
-"""Seconds between refreshes in the demo, so that nobody waits half a minute for beat."""
+"""Seconds between refreshes in the demo: with the default it would wait 30 s for beat."""
 
 
 def demo(
     orders: Annotated[int, typer.Option(min=1000, help="Orders to generate.")] = 150_000,
     *,
-    keep: Annotated[bool, typer.Option(help="Leave everything running until Ctrl-C.")] = False,
+    keep: Annotated[bool, typer.Option(help="Keep the stack running until Ctrl-C.")] = False,
 ) -> None:
-    """Show it all: real servers, generated orders, imports, updates, cached reads, a report.
+    """Run imports, updates, cached reads and a report on real servers, with generated orders.
 
-    In the end it proves itself: the tables, counts, cached reads and reports are compared with what
-    was computed another way. Exit status 0 only if all agree. It uses the stack that `orderworks up`
-    runs, or starts one for its own time; the data stay in ORDERWORKS_HOME.
+    At the end it compares the tables, counts, cached reads and reports with results that are computed
+    independently. Exit status 0 only if all agree. It uses the stack that `orderworks up` runs, or
+    starts one until it ends; the data stay in ORDERWORKS_HOME.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     signals_as_interrupt()
     with _stack(Settings.load().orderworks_home):
         settings = Settings.load()
-        print_sentence(f"[green]✓[/] all parts are up after {time.monotonic() - began:.1f} s")
+        print_sentence(
+            f"[green]✓[/] all services are ready after {time.monotonic() - started:.1f} s"
+        )
         with tempfile.TemporaryDirectory(prefix="orderworks-demo-") as folder:
-            proven = Demo(settings, Path(folder), print_report).run(orders)
-        for check in proven:
+            proofs = Demo(settings, Path(folder), print_report).run(orders)
+        for check in proofs:
             sign = "[green]✓[/]" if check.holds else "[red]✗[/]"
             print_sentence(f"{sign} {check.statement}: {check.figures}")
-        holds = all(check.holds for check in proven)
-        verdict = "All checks hold" if holds else "[red]Not all checks hold[/]"
-        print_sentence(f"\n{verdict}, after {time.monotonic() - began:.0f} s in all.")
+        holds = all(check.holds for check in proofs)
+        verdict = "All checks passed" if holds else "[red]Some checks failed[/]"
+        print_sentence(f"\n{verdict}; the demo took {time.monotonic() - started:.0f} s.")
         _print_addresses(settings, keep=keep)
     if not holds:
         raise typer.Exit(FAILED)
@@ -56,16 +58,16 @@ def demo(
 
 @contextmanager
 def _stack(home: Path) -> Iterator[None]:
-    """The running stack of this home, or one for the time of the block."""
+    """The running stack of this home, or a new one until the block ends."""
     print_sentence(
-        "PostgreSQL, Valkey, Celery workers, beat and Flower, "
-        f"for real, on this machine; data under {home}\n"
+        "PostgreSQL, Valkey, Celery workers, beat and Flower run on this machine; "
+        f"the data are in {home}\n"
     )
     os.environ.setdefault("REPORT_INTERVAL", REPORT_INTERVAL)
     try:
         with running_stack(home):
             yield
-            print_sentence("Stopping all of it; the data are kept.")
+            print_sentence("Stopping all services; the data are kept.")
     except AlreadyRunning:
         yield
 
@@ -74,11 +76,11 @@ def _print_addresses(settings: Settings, *, keep: bool) -> None:
     command = sys.argv[0] if Path(sys.argv[0]).name == "orderworks" else "orderworks"
     if keep:
         print_sentence(
-            f"Flower: {settings.flower_url} (password: `{command} env`). Ctrl-C ends it all."
+            f"Flower: {settings.flower_url} (password: `{command} env`). Ctrl-C stops all services."
         )
         threading.Event().wait()
     print_sentence(
-        f"Flower showed the tasks at {settings.flower_url}. To have it all running, type "
+        f"Flower showed the tasks at {settings.flower_url}. To run all services, type "
         f"`{command} up`, and in another terminal\n`{command} status`, "
         f"`{command} report top-customers` or `{command} imports`."
     )

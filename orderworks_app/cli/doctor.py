@@ -1,4 +1,4 @@
-"""`orderworks doctor`: settings that are known to lose data or to stop the work, before they do."""
+"""`orderworks doctor`: finds settings that can lose data or stop the work, before they do."""
 
 import typer
 
@@ -8,12 +8,15 @@ from orderworks_app.terminal import console, table
 
 
 def doctor() -> None:
-    """Look for set-ups that are known to go wrong, and say what to do about each."""
-    # It reads Celery's table, which has to know the broker as soon as it is imported.
-    from orderworks_app.observability.doctor import run_checks  # noqa: PLC0415 - as said
+    """Check the servers' settings and this configuration, with a remedy for each problem found.
+
+    Exit status: 0 no problem; 1 some check failed, or a server is unavailable; 2 wrong configuration.
+    """
+    # It imports celeryconfig, which needs the broker's address at its import.
+    from orderworks_app.observability.doctor import run_checks  # noqa: PLC0415 - see above
 
     findings = run_checks(Settings.load())
-    lines = table("", "check", "found", "do")
+    lines = table("", "check", "found", "remedy")
     for finding in findings:
         sign = "[green]✓[/]" if finding.ok else "[red]✗[/]"
         lines.add_row(sign, finding.check, finding.observed, "" if finding.ok else finding.remedy)

@@ -1,6 +1,6 @@
-"""How a command ends when it cannot do its work: one clear line, and an exit status that says why.
+"""Errors of commands: one line on standard error, and an exit status for the kind of error.
 
-1: the job failed, or a server is away. 2: wrong usage or configuration.
+1: the job failed, or a server is unavailable. 2: wrong usage or configuration.
 """
 
 import sys
@@ -40,7 +40,7 @@ _UNDEFINED_TABLE = "42P01"
 
 @contextmanager
 def report_failures() -> Iterator[None]:
-    """Turn the errors that a person can do something about into a line and an exit status."""
+    """Turn errors that the user can remedy into a line and an exit status."""
     try:
         yield
     except _USER_ERRORS as error:

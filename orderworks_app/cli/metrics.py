@@ -1,4 +1,4 @@
-"""`orderworks metrics`: all numbers, for a metrics system."""
+"""`orderworks metrics`: all metrics, for Prometheus or a system that reads its format."""
 
 import sys
 
@@ -11,8 +11,8 @@ from orderworks_app.observability.metrics import Metrics
 def metrics() -> None:
     """Print the metrics in Prometheus' text format.
 
-    They come from the ledgers, the streams and the queues, so they are the same from any host. Of a
-    server that is away, orderworks_up is 0 and the rest of what it knows is missing; the exit status is
-    0 all the same, so that this is told too.
+    They are read from the servers, so they are the same from any host. If a server is unavailable, its
+    orderworks_up is 0 and its other metrics are missing; the exit status is still 0, so that this is
+    reported too.
     """
     sys.stdout.write(generate_latest(Metrics.from_settings(Settings.load())).decode())

@@ -1,4 +1,4 @@
-"""`orderworks rebuild`: compare what reports are read from with the orders table, and mend it."""
+"""`orderworks rebuild`: compares the rollups of reports with the orders table and corrects them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,29 +26,29 @@ from orderworks_app.terminal import escaped, print_json, print_sentence
 def rebuild(
     *,
     check: Annotated[
-        bool, typer.Option("--check", help="Only look; exit status 1 if something differs.")
+        bool, typer.Option("--check", help="Only compare; exit status 1 if something differs.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare what reports are read from with the orders table, and mend what drifted.
+    """Compare the rollups of reports with the orders table, and correct rows that differ.
 
-    Writers and refreshes go on meanwhile. It also puts another UNCOUNTED_STATUSES in force, and recounts
-    for that. Interrupted, do it again.
+    Writers and refreshes continue meanwhile. It also applies a changed UNCOUNTED_STATUSES, and recounts
+    the rollups for it. If it is interrupted, run it again.
 
-    Exit status: 0 all is right now; 1 something stays as it was, or --check found a difference; 2 wrong
-    usage.
+    Exit status: 0 the rollups are correct now; 1 some were not corrected, or --check found a difference;
+    2 wrong usage.
     """
     settings = Settings.load()
     engine = make_engine(settings, "orderworks-cli")
     with progress() as on_step:
-        work = Rebuild(engine, _fold_log(engine, settings), on_step)
-        wanted = settings.uncounted_statuses
-        found = work.check(wanted) if check else work.run(wanted)
+        rebuilding = Rebuild(engine, _fold_log(engine, settings), on_step)
+        excluded = settings.uncounted_statuses
+        result = rebuilding.check(excluded) if check else rebuilding.run(excluded)
     if as_json:
-        print_json(_document(found))
+        print_json(_document(result))
     else:
-        _print(found, _what_to_do if check else _what_was_done)
-    if check and (found.has_drifted or found.in_force != found.excluded):
+        _print(result, _remedies if check else _outcome)
+    if check and (result.has_drifted or result.in_force != result.excluded):
         raise typer.Exit(FAILED)
 
 
@@ -60,15 +60,15 @@ def _fold_log(engine: sa.Engine, settings: Settings) -> Callable[[], object]:
 
 @contextmanager
 def progress() -> Iterator[OnStep]:
-    """Shows on standard error how far it is, where that is a terminal."""
+    """Show the progress on standard error if that is a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda _what, _counted: None
+        yield lambda _label, _counted: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as shown:
-        bar = shown.add_task("", total=None)
-        yield lambda what, counted: shown.update(bar, description=f"{what} {_amount(counted)}")
+    with Progress(*columns, console=console, transient=True) as display:
+        bar = display.add_task("", total=None)
+        yield lambda label, counted: display.update(bar, description=f"{label} {_amount(counted)}")
 
 
 def _amount(counted: ReconcileCounts) -> str:
@@ -90,8 +90,8 @@ def _document(result: RebuildResult) -> dict[str, object]:
 
 def _print(result: RebuildResult, conclude: Callable[[RebuildResult], Iterator[str]]) -> None:
     if result.drift:
-        what = f"{_rows(result.drift)} had drifted" if result.has_drifted else "no drift"
-        print_sentence(f"Compared {_amount(result.drift)}: {what}.")
+        drift = f"{_rows(result.drift)} had drifted" if result.has_drifted else "no drift"
+        print_sentence(f"Compared {_amount(result.drift)}: {drift}.")
     if result.recounted:
         print_sentence(
             f"Recounted {_amount(result.recounted)} for "
@@ -107,16 +107,16 @@ def _rows(counted: ReconcileCounts) -> str:
     return ", ".join(rows) or "no row changed"
 
 
-def _what_to_do(result: RebuildResult) -> Iterator[str]:
+def _remedies(result: RebuildResult) -> Iterator[str]:
     if result.has_drifted:
-        yield "Nothing is changed: `orderworks rebuild` mends it."
+        yield "Nothing was changed: run `orderworks rebuild` to correct these rows."
     if result.in_force != result.excluded:
         yield (
-            f"Reports leave out {escaped(format_statuses(result.in_force))}; UNCOUNTED_STATUSES is "
-            f"{escaped(format_statuses(result.excluded))}: `orderworks rebuild` puts it in force."
+            f"Reports exclude {escaped(format_statuses(result.in_force))}; UNCOUNTED_STATUSES is "
+            f"{escaped(format_statuses(result.excluded))}: run `orderworks rebuild` to apply it."
         )
 
 
-def _what_was_done(result: RebuildResult) -> Iterator[str]:
+def _outcome(result: RebuildResult) -> Iterator[str]:
     if result.has_drifted or result.recounted:
-        yield "All is right now; the next refresh publishes it."
+        yield "The rollups are correct now; the next refresh publishes them."

@@ -1,6 +1,6 @@
-"""The top-customers report as one HTML page that needs nothing else: no script, no other file.
+"""The top-customers report as one self-contained HTML page: no script, no other file.
 
-It may be mailed, opened from a disk or put on any server. Its policy forbids it to load anything.
+It can be mailed, opened from a disk or served by any server. Its policy forbids it to load anything.
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ _NO_CUSTOMERS = "<p>No customer has counted orders in this window.</p>"
 
 
 def render(report: Report, written: datetime) -> str:
-    """The page; `written` is the moment that the report's age is told for."""
+    """The page; the report's age is that at the time `written`."""
     return _PAGE.substitute(
         title=_covered(report.window),
         as_of=_time(report.as_of),

@@ -1,4 +1,4 @@
-"""`orderworks report`: the reports that beat keeps ready."""
+"""`orderworks report`: the published reports, which workers refresh periodically."""
 
 import sys
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from orderworks_app.terminal import console, escaped, print_json, print_sentence
 commands = typer.Typer(rich_markup_mode="markdown")
 
 BAR_WIDTH = 24
-"""Characters of the longest bar, where they fit."""
+"""Characters of the longest bar, if they fit."""
 
 DEFAULT_LIMIT = 10
 
@@ -27,7 +27,7 @@ STANDARD_OUTPUT = Path("-")
 
 @commands.callback(invoke_without_command=True)
 def report(context: typer.Context) -> None:
-    """Read the reports that are kept ready; by itself, the top customers of all time."""
+    """Show the published reports; without a subcommand, the top customers of all time."""
     if context.invoked_subcommand is None:
         print_report(_read(Window.ALL))
 
@@ -36,24 +36,26 @@ def report(context: typer.Context) -> None:
 def top_customers(
     window: Annotated[Window, typer.Option(help="Days, today included, in UTC.")] = Window.ALL,
     limit: Annotated[int, typer.Option(min=1, help="Customers to list.")] = DEFAULT_LIMIT,
-    min_orders: Annotated[int, typer.Option(min=1, help="Leave out those with fewer.")] = 1,
+    min_orders: Annotated[
+        int, typer.Option(min=1, help="Exclude customers with fewer orders.")
+    ] = 1,
     html: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a page that needs nothing else; `-` prints it."),
+        typer.Option(metavar="FILE", help="Write a self-contained HTML page; `-` prints it."),
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List the customers with the highest order totals, and how fresh the list is."""
+    """List the customers with the highest order totals, and the age of the report."""
     if as_json and html:
-        raise typer.BadParameter("give either --json or --html")
-    found = _read(window, limit, min_orders)
+        raise typer.BadParameter("give either --json or --html, not both")
+    top = _read(window, limit, min_orders)
     if as_json:
-        print_json(found.shown())
+        print_json(top.shown())
     elif html:
-        _write_page(found, html)
+        _write_page(top, html)
     else:
-        print_report(found)
+        print_report(top)
 
 
 def _read(window: Window, limit: int = DEFAULT_LIMIT, min_orders: int = 1) -> Report:
@@ -73,12 +75,12 @@ def _write_page(top: Report, file: Path) -> None:
 
 
 def print_report(top: Report) -> None:
-    """The report as a table with bars."""
+    """Print the report as a table with bars."""
     lines = table("customer", "name", "orders", "total", "", right=("customer", "orders", "total"))
     lines.columns[-1].max_width = BAR_WIDTH
     highest = float(max((row.total for row in top.rows), default=0)) or 1.0
     for row in top.rows:
-        # Drawn as wide as there is room: a bar that is cut off compares with no other one.
+        # Scaled to the width that is available: a bar that is cut off could not be compared.
         bar = Bar(highest, 0, max(float(row.total), highest / BAR_WIDTH), color="cyan")
         lines.add_row(
             str(row.customer_id),

@@ -1,4 +1,4 @@
-"""`orderworks reshard`: spread the updates over another number of shards."""
+"""`orderworks reshard`: changes the number of shards of the update stream."""
 
 from typing import Annotated
 
@@ -12,27 +12,25 @@ from orderworks_app.terminal import print_sentence
 
 
 def reshard(
-    shards: Annotated[int, typer.Argument(min=1, max=1024, help="How many there are to be.")],
+    shards: Annotated[int, typer.Argument(min=1, max=1024, help="New number of shards.")],
     timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait until all that waits is applied.")
+        float, typer.Option(min=0, help="Seconds to wait until all waiting updates are applied.")
     ] = 60,
 ) -> None:
-    """Spread the updates over another number of shards, while the system runs.
+    """Change the number of shards of the update stream, while the system runs.
 
-    Workers have to be running, to apply what waits. Producers get Backpressure meanwhile, and a
-    configuration error from then on, until they are started with the new UPDATE_SHARDS. Interrupted, do
-    it again; or undo it, with the old number.
+    Workers must be running, to apply the waiting updates. Producers get Backpressure meanwhile, and
+    afterwards a configuration error until they are restarted with the new UPDATE_SHARDS. If it is
+    interrupted, run it again, or with the old number to undo it.
 
-    Exit status: 0 done; 1 nothing is changed; 2 wrong usage.
+    Exit status: 0 done; 1 nothing was changed; 2 wrong usage.
     """
     settings = Settings.load()
     with make_redis(settings.stream, settings.redis_timeout) as client:
         resharding = Resharding(make_engine(settings, "orderworks-cli"), client, settings)
         before = resharding.run(shards, timeout)
     if before.shards == shards:
-        print_sentence(f"The updates are spread over {shards} shards, as they were.")
+        print_sentence(f"The update stream already has {shards} shards: nothing was changed.")
         return
-    print_sentence(
-        f"The updates are spread over {shards} shards, not over {before.shards} any more."
-    )
-    print_sentence(f"Set UPDATE_SHARDS={shards} everywhere, and start workers and producers again.")
+    print_sentence(f"The update stream has {shards} shards now; it had {before.shards}.")
+    print_sentence(f"Set UPDATE_SHARDS={shards} on every host, and restart workers and producers.")

@@ -1,4 +1,4 @@
-"""`orderworks up` runs everything on this machine; `orderworks env` tells where it is."""
+"""`orderworks up` runs all services on this machine; `orderworks env` prints their addresses."""
 
 import shlex
 import signal
@@ -17,12 +17,13 @@ from orderworks_app.embedded.views import PlainView, TableView, make_view
 
 
 def up() -> None:
-    """Run everything here until Ctrl-C: servers, migrations, workers, beat, Flower, gateway.
+    """Run all services on this machine until Ctrl-C: servers, workers, beat, Flower, gateway.
 
     PostgreSQL and Valkey are real servers from Python packages, on loopback ports, with passwords;
-    their data stay in ORDERWORKS_HOME (default .orderworks) for the next time. A part whose address
-    you give (DATABASE_URL, REDIS_URL, CACHE_REDIS_URL) is not started: yours is used. A part that
-    dies is started again. Ctrl-C or SIGTERM stops all of it, within 30 seconds and without a loss.
+    their data stay in ORDERWORKS_HOME (default .orderworks) for the next time. A server whose address
+    you set (DATABASE_URL, REDIS_URL, CACHE_REDIS_URL) is not started: yours is used. The schema is
+    upgraded first. A service that exits is restarted. Ctrl-C or SIGTERM stops all services within 30
+    seconds; no data are lost.
     """
     run_until_stopped(Settings.load().orderworks_home)
 
@@ -35,15 +36,13 @@ def env() -> None:
     home = Settings.load().orderworks_home.absolute()
     environment = running_environment(home)
     if environment is None:
-        raise ConfigurationError(
-            f"no embedded stack runs under {home}: start it with `orderworks up`"
-        )
+        raise ConfigurationError(f"no embedded stack runs in {home}: start it with `orderworks up`")
     for name, value in environment.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 def run_until_stopped(home: Path, only: Collection[str] | None = None) -> None:
-    """Run the stack of `home` until a signal ends it, or only the parts that `only` names."""
+    """Run the stack of `home` until a signal stops it; with `only`, only the services it names."""
     with stop_on_signals() as request, prepared(home, only) as stack, make_view() as screen:
         _print_addresses(screen, stack)
         environment = stack.plan.environment
@@ -53,16 +52,18 @@ def run_until_stopped(home: Path, only: Collection[str] | None = None) -> None:
 
 def _print_addresses(screen: TableView | PlainView, stack: PreparedHome) -> None:
     if stack.orphans:
-        screen.print_line(f"Ended {len(stack.orphans)} processes that a killed stack had left.")
+        screen.print_line(
+            f"Ended {len(stack.orphans)} processes of an earlier stack that was killed."
+        )
     screen.print_line(
         f"Data and logs are in {stack.home.folder}. `orderworks env` prints the addresses."
     )
 
 
 def signals_as_interrupt() -> None:
-    """Let a termination and a hangup interrupt what runs, so that it takes its servers along.
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, so that context managers stop the servers.
 
-    A hangup that is ignored stays so.
+    An ignored SIGHUP stays ignored.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -71,19 +72,19 @@ def signals_as_interrupt() -> None:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn the signals that mean "end" into a request to stop, which no code is interrupted by.
+    """Turn SIGINT, SIGTERM and SIGHUP into a request to stop, without interrupting running code.
 
-    A hangup that is ignored stays so: that is how `nohup` says that the stack is to go on.
+    An ignored SIGHUP stays ignored: `nohup` ignores it so that the stack runs after a logout.
     """
     request = StopRequest()
 
-    def ask(_signal: int, _frame: object) -> None:
+    def request_stop(_signal: int, _frame: object) -> None:
         request.requested = True
 
     signals = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signals.append(signal.SIGHUP)
-    before = {number: signal.signal(number, ask) for number in signals}
+    before = {number: signal.signal(number, request_stop) for number in signals}
     try:
         yield request
     finally:

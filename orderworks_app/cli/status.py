@@ -1,4 +1,4 @@
-"""`orderworks status`: is everything up, and does anything wait?"""
+"""`orderworks status`: the health of every part, and the work that waits."""
 
 import typer
 
@@ -11,7 +11,7 @@ from orderworks_app.terminal import console, escaped, print_json, print_sentence
 
 PATH_LABELS = {
     Path.WORKER: "after a worker's commit",
-    Path.LOG: "after a change past the workers",
+    Path.LOG: "after a change by another writer",
 }
 
 
@@ -19,13 +19,13 @@ def status(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show every part and the work that waits. Exit status 0 only when all parts are well."""
-    found = StatusReader(Settings.load()).status()
+    """Show the health of every part, and the work that waits. Exit status 0 only if all are healthy."""
+    current = StatusReader(Settings.load()).status()
     if as_json:
-        print_json(found)
+        print_json(current)
     else:
-        _print(found)
-    if not found.healthy:
+        _print(current)
+    if not current.healthy:
         raise typer.Exit(FAILED)
 
 
@@ -49,5 +49,5 @@ def _print(snapshot: Status) -> None:
             for name, seconds in (("p50", last.p50), ("p99", last.p99), ("max", last.longest))
         )
         print_sentence(
-            f"cached reads gone {PATH_LABELS[path]}: {', '.join(times)} (last {last.count:,})"
+            f"cached reads invalidated {PATH_LABELS[path]}: {', '.join(times)} (last {last.count:,})"
         )

@@ -1,4 +1,4 @@
-"""`orderworks update`: hand over order updates."""
+"""`orderworks update`: submit order updates."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from producer import OrderUpdate, Producer, Receipt, Verdict
 
 
 def update(  # noqa: PLR0913 - the options of a command
-    order_id: Annotated[int | None, typer.Argument(help="The order to change.")] = None,
+    order_id: Annotated[int | None, typer.Argument(help="Id of the order.")] = None,
     *,
     total: Annotated[str | None, typer.Option(help="New total, such as 19.99.")] = None,
     status: Annotated[str | None, typer.Option(help="New status.")] = None,
@@ -27,50 +27,50 @@ def update(  # noqa: PLR0913 - the options of a command
     file: Annotated[
         Path | None,
         typer.Option(
-            help='JSON Lines, an update each: {"order_id": 1, "total": "9.99"}; - reads stdin.'
+            help='JSON Lines, one update a line: {"order_id": 1, "total": "9.99"}; - reads stdin.'
         ),
     ] = None,
     track: Annotated[
-        bool, typer.Option("--track", help="Wait for the verdict; status 1 if the update is dead.")
+        bool, typer.Option("--track", help="Wait for the verdict; exit status 1 if it is dead.")
     ] = False,
     timeout: Annotated[
         float | None,
-        typer.Option(min=0, help="With --track: seconds to wait. Default: until there is one."),
+        typer.Option(min=0, help="With --track: seconds to wait. Default: without limit."),
     ] = None,
     durable: Annotated[
-        bool, typer.Option("--durable", help="Return only when Redis has it on disk.")
+        bool, typer.Option("--durable", help="Return only after Redis wrote it to disk.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change an order: the workers apply it within moments, in bulk with others.
+    """Submit an update of an order, or a file of updates. Workers apply updates in bulk.
 
     An order that does not exist is created if --customer and --total are given.
     """
     if (order_id is None) == (file is None):
-        raise typer.BadParameter("give either ORDER_ID with what is to change, or --file")
+        raise typer.BadParameter("give either ORDER_ID with its new values, or --file")
     if file is not None and (total, status, customer, version) != (None,) * 4:
-        raise typer.BadParameter("--file brings its own values; leave the other options out")
+        raise typer.BadParameter("--file contains the values; omit the options for one order")
     if track and file is not None:
-        raise typer.BadParameter("--track is for one order; leave it out with --file")
+        raise typer.BadParameter("--track works for one order only; omit it with --file")
     if timeout is not None and not track:
-        raise typer.BadParameter("--timeout says how long --track waits; give both")
+        raise typer.BadParameter("--timeout needs --track: it limits the wait for the verdict")
     with Producer.from_settings() as producer:
         if file is not None:
             accepted = producer.update_many(_read(file), durable=durable)
             _print_result({"accepted": accepted}, f"Accepted {accepted:,} updates.", as_json)
         elif order_id is not None:
-            changed = OrderUpdate(
+            change = OrderUpdate(
                 order_id=order_id, total=total, status=status, customer_id=customer, version=version
             )
             if track:
-                _follow(producer.update(changed, durable=durable, track=True), timeout, as_json)
+                _follow(producer.update(change, durable=durable, track=True), timeout, as_json)
             else:
-                entry = producer.update(changed, durable=durable)
+                entry = producer.update(change, durable=durable)
                 _print_result({"accepted": 1, "entry": entry}, f"Accepted as {entry}.", as_json)
 
 
 def _follow(receipt: Receipt, timeout: float | None, as_json: bool) -> None:  # noqa: FBT001
-    """Print the verdict when there is one, and end with a status that tells a dead update."""
+    """Wait for the verdict and print it; exit with status 1 if the update is dead."""
     verdict, entry = receipt.wait(timeout), receipt.entry
     document = {"accepted": 1, "entry": entry, "verdict": verdict, "reason": receipt.reason}
     because = f" ({escaped(receipt.reason)})" if receipt.reason else ""

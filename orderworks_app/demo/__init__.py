@@ -1,1 +1,1 @@
-"""The whole job once, on generated data, with its own proof. `orderworks demo` runs it."""
+"""One run of all functions on generated data, with a check of the results: `orderworks demo`."""

@@ -1,4 +1,4 @@
-"""The proof: four checks, each against something that was computed another way."""
+"""The checks of the demo, each against a result that is computed independently."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ FINAL = tuple(str(verdict) for verdict in Verdict if verdict is not Verdict.PARK
 
 @dataclass(frozen=True)
 class Proof:
-    """One claim, whether it holds, and the figures behind it."""
+    """One statement, whether it holds, and its figures."""
 
     statement: str
     holds: bool
@@ -27,15 +27,15 @@ class Proof:
 
 
 def table_equals_oracle(engine: sa.Engine, oracle: ExpectedOrders) -> Proof:
-    """The orders table is exactly what the files and updates make, computed apart."""
-    found = read_orders(engine)
+    """Compare the orders table with an oracle that applied the same files and updates in memory."""
+    stored = read_orders(engine)
     wrong = [
-        key for key in found.keys() | oracle.orders if found.get(key) != oracle.orders.get(key)
+        key for key in stored.keys() | oracle.orders if stored.get(key) != oracle.orders.get(key)
     ]
     return Proof(
-        "the orders table equals an oracle computed apart",
+        "the orders table equals an independently computed oracle",
         not wrong,
-        f"{len(found):,} orders, {len(wrong):,} differ",
+        f"{len(stored):,} orders, {len(wrong):,} differ",
     )
 
 
@@ -50,32 +50,32 @@ def read_orders(engine: sa.Engine) -> dict[int, OrderFields]:
 
 
 def updates_add_up(sent: int, verdicts: Mapping[str, int]) -> Proof:
-    """Every accepted update has got one verdict."""
+    """Check that every accepted update has one final verdict."""
     settled = sum(verdicts[name] for name in FINAL)
-    told = ", ".join(f"{verdicts[name]:,} {name}" for name in FINAL if verdicts[name])
+    sums = ", ".join(f"{verdicts[name]:,} {name}" for name in FINAL if verdicts[name])
     return Proof(
         "accepted = applied + superseded + stale + duplicate + dead",
         sent == verdicts["accepted"] == settled,
-        f"{sent:,} accepted = {told}",
+        f"{sent:,} accepted = {sums}",
     )
 
 
 def rows_add_up(summary: Mapping[str, Any], rows: int) -> Proof:
-    """Every row of a file is accounted for."""
+    """Check that every row of a file has one outcome."""
     names = ("applied", "unchanged", "stale", "superseded", "rejected")
     settled = sum(summary[name] for name in names)
-    told = ", ".join(f"{summary[name]:,} {name}" for name in names if summary[name])
+    sums = ", ".join(f"{summary[name]:,} {name}" for name in names if summary[name])
     return Proof(
-        f"each row of the {summary['kind']} file is accounted for",
+        f"each row of the {summary['kind']} file has one outcome",
         rows == summary["rows"] == settled,
-        f"{rows:,} rows = {told}",
+        f"{rows:,} rows = {sums}",
     )
 
 
 def cached_reads_equal_database(
     engine: sa.Engine, reads: CustomerReads, customer_ids: list[int]
 ) -> Proof:
-    """What the cache says of each customer is what the database says."""
+    """Compare the cached read of each customer with the database."""
     actual = _summaries(engine)
     nothing = CustomerSummary(0, 0, 0, None)  # type: ignore[arg-type]  # zero is zero
     wrong = 0
@@ -104,7 +104,7 @@ def _summaries(engine: sa.Engine) -> dict[int, CustomerSummary]:
 
 
 def reports_equal_sql(engine: sa.Engine, cache: Redis, depth: int) -> Proof:
-    """The published report of every window is what SQL over the orders table says."""
+    """Compare the published report of every window with SQL over the orders table."""
     wrong = []
     for window in Window:
         published = top_customers.published_report(cache, window)

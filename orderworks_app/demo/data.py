@@ -1,4 +1,4 @@
-"""What the demo imports: TPC-H customers and orders, dated so that the last order is of today."""
+"""The files that the demo imports: TPC-H customers and orders, whose last order is dated today."""
 
 import shutil
 import subprocess
@@ -50,10 +50,10 @@ def _run_generator(folder: Path, count: int) -> None:
         raise ConfigurationError(
             "the generator of the demo's data is not installed: pip install 'orderworks[embedded]'"
         )
-    # A little more than asked for: the generator rounds.
+    # A little more than requested: the generator rounds.
     scale = f"{max(count, 1000) * 1.001 / ORDERS_A_SCALE:.6f}"
     tables = ("--tables", "orders,customer", "--output-dir", str(folder), "--overwrite")
-    subprocess.run(  # noqa: S603 - its path and its arguments are ours
+    subprocess.run(  # noqa: S603 - a fixed program and arguments
         [generator, "parquet", "--scale-factor", scale, *tables], check=True, capture_output=True
     )
 

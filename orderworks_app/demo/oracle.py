@@ -1,6 +1,6 @@
-"""What the orders table must be in the end, computed apart: no SQL, nothing of the drain or the load.
+"""The expected orders table, computed without SQL or any code of the drain and the import.
 
-A plain dictionary: a file's row replaces the order, an update changes it if its version is higher.
+It is a plain dictionary: a file's row replaces the order, an update changes it if its version is higher.
 """
 
 import random
@@ -13,11 +13,11 @@ import polars as pl
 from orderworks.updates.messages import OrderUpdate
 
 STALE_VERSION = 1
-"""Older than any import, whose versions are moments in time."""
+"""A version older than those of any import, which are derived from the time."""
 
 
 class OrderFields(NamedTuple):
-    """What the demo compares of an order."""
+    """The columns of an order that the demo compares."""
 
     customer_id: int
     status: str
@@ -32,12 +32,12 @@ class ExpectedOrders:
     versions: dict[int, int] = field(default_factory=dict)
 
     def add_file(self, rows: pl.DataFrame) -> None:
-        """Every row of the file is newer than what was there."""
+        """Replace the orders that the file names: its rows are newer than any before."""
         for order_id, customer_id, total, status, _created_at in rows.iter_rows():
             self.orders[order_id] = OrderFields(customer_id, status, total)
 
     def apply_update(self, update: OrderUpdate) -> None:
-        """Change the order unless the update's version is not higher than the last one."""
+        """Change the order if the update has no version or a higher one than the last."""
         version = update.version
         if version is not None and version <= self.versions.get(update.order_id, STALE_VERSION):
             return
@@ -52,11 +52,11 @@ class ExpectedOrders:
 
 
 def make_updates(order_ids: list[int], count: int, newest: int) -> list[OrderUpdate]:
-    """Updates as a shop sends them: most are plain; some are doubled, late, or pile up on an order.
+    """Updates as a shop sends them: most without a version; some twice, late, or many of one order.
 
-    `newest` is a version above those in the table. Orders that get explicit versions get no others.
+    `newest` is a version above those in the table. Orders get either explicit versions only, or none.
     """
-    dice = random.Random(count)  # noqa: S311 - the same demo every time
+    dice = random.Random(count)  # noqa: S311 - repeatable, not secret
     versioned, plain = order_ids[: len(order_ids) // 4], order_ids[len(order_ids) // 4 :]
     hot = dice.sample(plain, min(50, len(plain)))
     updates: list[OrderUpdate] = []
@@ -68,8 +68,8 @@ def make_updates(order_ids: list[int], count: int, newest: int) -> list[OrderUpd
         elif kind < 0.2:  # noqa: PLR2004 - a tenth arrives late
             updates.append(_update(dice, dice.choice(versioned), STALE_VERSION))
         else:
-            pile_up = kind < 0.3  # noqa: PLR2004 - a tenth is for a few orders that everybody wants
-            updates.append(_update(dice, dice.choice(hot if pile_up else plain), None))
+            is_hot = kind < 0.3  # noqa: PLR2004 - a tenth is for a few popular orders
+            updates.append(_update(dice, dice.choice(hot if is_hot else plain), None))
     return updates[:count]
 
 

@@ -1,4 +1,4 @@
-"""Readers that go on while updates are applied, through the cache, as a shop's pages do."""
+"""Cached reads in a thread while updates are applied, as the pages of a shop make them."""
 
 import random
 import threading
@@ -12,8 +12,8 @@ class Readers:
     """Reads summaries of customers from a thread until the block ends.
 
     Attributes:
-        done: how many reads were made.
-        seen: the customers that were read, whose reads are cached unless something changed.
+        done: number of reads.
+        seen: the customers that were read; their reads are cached unless they changed since.
     """
 
     def __init__(self, reads: CustomerReads, customer_ids: list[int]) -> None:
@@ -38,7 +38,7 @@ class Readers:
         self._thread.join()
 
     def _run(self) -> None:
-        dice = random.Random(1)  # noqa: S311 - the same demo every time
+        dice = random.Random(1)  # noqa: S311 - repeatable, not secret
         while not self._stop.is_set():
             customer_id = dice.choice(self._customer_ids)
             self._reads.customer_summary(customer_id)

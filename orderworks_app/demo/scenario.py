@@ -1,4 +1,4 @@
-"""The demo's story, step by step: import, update while people read, report, prove."""
+"""The steps of the demo: import, update during cached reads, report, check."""
 
 import time
 from collections.abc import Callable
@@ -30,11 +30,11 @@ from producer import Producer
 UPDATES = 20_000
 UNREAD_CUSTOMERS_CHECKED = 2_000
 TIMEOUT = 300.0
-"""Seconds that any one step may take."""
+"""Seconds that each step may take."""
 
 
 class Demo:
-    """One run against servers and workers that are up."""
+    """One run against running servers and workers."""
 
     def __init__(
         self, settings: Settings, folder: Path, print_report: Callable[[Report], None]
@@ -51,7 +51,7 @@ class Demo:
         self._seen: set[int] = set()
 
     def run(self, order_count: int) -> list[Proof]:
-        """Do everything, print what happens, and give the checks."""
+        """Run all steps, print their results, and return the checks."""
         self._refuse_foreign_data()
         oracle = ExpectedOrders(checks.read_orders(self._engine))
         sample = generate(self._folder, order_count)
@@ -74,21 +74,22 @@ class Demo:
         ]
 
     def _refuse_foreign_data(self) -> None:
-        """The demo writes over orders by id, so it keeps off a database that somebody uses."""
+        """Refuse a database with other data: the demo overwrites orders by id."""
         foreign = sa.select(customers.c.id).where(customers.c.name.not_like("Customer#%")).limit(1)
         with self._engine.connect() as connection:
             if connection.scalar(foreign) is not None:
                 raise OrderworksError(
-                    "this database holds customers that the demo did not make: give the demo a "
-                    "folder of its own, ORDERWORKS_HOME=demo-home orderworks demo"
+                    "this database contains customers that the demo did not create: run it with a "
+                    "database of its own: ORDERWORKS_HOME=demo-home orderworks demo"
                 )
 
     def _import(self, producer: Producer, file: Path, kind: str) -> dict[str, Any]:
-        began = time.monotonic()
+        started = time.monotonic()
         summary = producer.import_file(file, kind=kind, again=True).wait(timeout=TIMEOUT)
-        took = time.monotonic() - began
+        seconds = time.monotonic() - started
+        rate = summary["rows"] / seconds
         _print_done(
-            f"imported {summary['rows']:,} {kind} in {took:.1f} s, {summary['rows'] / took:,.0f} "
+            f"imported {summary['rows']:,} {kind} in {seconds:.1f} s, {rate:,.0f} "
             f"rows/s: {summary['applied']:,} applied, {summary['unchanged']:,} unchanged"
         )
         return summary
@@ -101,7 +102,7 @@ class Demo:
         before = self._verdicts()
         readers = sample.orders["customer_id"].unique().to_list()
         with Readers(self._reads, readers) as reading:
-            began = time.monotonic()
+            started = time.monotonic()
             producer.update_many(updates)
             accepted = time.monotonic()
             self._await_drained()
@@ -109,8 +110,8 @@ class Demo:
         for update in updates:
             oracle.apply_update(update)
         _print_done(
-            f"{UPDATES:,} updates accepted in {accepted - began:.1f} s, all applied after "
-            f"{applied - began:.1f} s, {UPDATES / (applied - began):,.0f}/s; "
+            f"{UPDATES:,} updates accepted in {accepted - started:.1f} s, all applied after "
+            f"{applied - started:.1f} s, {UPDATES / (applied - started):,.0f}/s; "
             f"{reading.done:,} cached reads meanwhile"
         )
         self._seen = reading.seen
@@ -118,7 +119,7 @@ class Demo:
         return {name: after[name] - before[name] for name in after}
 
     def _customers_to_check(self, sample: GeneratedFiles) -> list[int]:
-        """Everybody whose reads were cached while the updates ran, and some others."""
+        """The customers whose reads were cached while the updates ran, and some others."""
         others = sample.orders["customer_id"].unique().head(UNREAD_CUSTOMERS_CHECKED).to_list()
         return sorted(self._seen.union(others))
 
@@ -135,17 +136,17 @@ class Demo:
         _wait_until("the updates to be applied", lambda: not any(map(self._stream.length, shards)))
 
     def _await_report(self) -> None:
-        """Wait for beat: the next report that is as of later than now."""
-        quiet = datetime.now(UTC)
-        began = time.monotonic()
+        """Wait until beat's next refresh published a report as of a later time than now."""
+        settled_at = datetime.now(UTC)
+        started = time.monotonic()
 
         def refreshed() -> bool:
             report = published_report(self._cache, Window.ALL)
-            return report is not None and report.as_of > quiet
+            return report is not None and report.as_of > settled_at
 
         _wait_until("beat to refresh the report", refreshed)
         _print_done(
-            f"beat refreshed the top-customers report after {time.monotonic() - began:.1f} s"
+            f"beat refreshed the top-customers report after {time.monotonic() - started:.1f} s"
         )
         report = published_report(self._cache, Window.ALL)
         top = report and report.sliced(10, 1)
@@ -159,7 +160,7 @@ def _wait_until(label: str, condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + TIMEOUT
     while not condition():
         if time.monotonic() > deadline:
-            raise WaitTimeout(f"gave up after {TIMEOUT:.0f} s waiting for {label}: see the logs")
+            raise WaitTimeout(f"timed out after {TIMEOUT:.0f} s waiting for {label}: see the logs")
         time.sleep(0.02)
 
 

@@ -1,1 +1,1 @@
-"""Whether all is well, as people and metrics systems read it."""
+"""Health and figures of the system: status, doctor and metrics."""

@@ -1,4 +1,4 @@
-"""Checks of a set-up, each with its remedy. `orderworks doctor` prints them."""
+"""Checks of the configuration, each with a remedy. `orderworks doctor` prints them."""
 
 import time
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ LISTENERS_A_HOST = 1
 """Workers that listen to the outbox, with a connection each."""
 
 GATEWAYS_A_HOST = 1
-"""Gateway processes, each with a pool for what is awaited beside the usual one."""
+"""Gateway processes, each with an asyncpg pool in addition to the usual one."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: what was found, whether that is well, and what to do if not."""
+    """One check: what was observed, whether that is right, and the remedy if not."""
 
     check: str
     ok: bool
@@ -37,17 +37,17 @@ class Finding:
 
 
 def run_checks(settings: Settings) -> list[Finding]:
-    """Look at the servers and at Celery's table.
+    """Check the servers' settings and Celery's configuration.
 
     Raises:
-        sa.exc.DBAPIError, redis.RedisError: a server is away; `orderworks status` says which.
+        sa.exc.DBAPIError, redis.RedisError: a server is unavailable; `orderworks status` shows which.
     """
     engine = make_engine(settings, "orderworks-doctor")
     with engine.connect() as connection:
         return [
             *_stream(make_redis(settings.stream, settings.redis_timeout), settings),
             *_broker(make_redis(settings.broker, settings.redis_timeout)),
-            _cache_apart(settings),
+            _cache_is_separate(settings),
             _schema(connection),
             _statuses(connection, settings.uncounted_statuses),
             _pool_budget(connection, settings),
@@ -57,53 +57,53 @@ def run_checks(settings: Settings) -> list[Finding]:
 
 
 def _stream(client: Redis, settings: Settings) -> Iterator[Finding]:
-    yield _evicts_nothing("update stream", client)
-    yield _durable("update stream", client)
+    yield _never_evicts("update stream", client)
+    yield _is_durable("update stream", client)
     yield _layout(client, settings.update_shards)
 
 
 def _broker(client: Redis) -> Iterator[Finding]:
-    yield _evicts_nothing("broker", client)
-    yield _durable("broker", client)
+    yield _never_evicts("broker", client)
+    yield _is_durable("broker", client)
 
 
-def _evicts_nothing(name: str, client: Redis) -> Finding:
+def _never_evicts(name: str, client: Redis) -> Finding:
     policy = client.config_get("maxmemory-policy")["maxmemory-policy"]
     return Finding(
-        f"the {name} evicts nothing",
+        f"the {name} never evicts data",
         policy == "noeviction",
         f"maxmemory-policy is {policy}",
-        "set maxmemory-policy noeviction: eviction deletes work that was accepted",
+        "set maxmemory-policy noeviction: eviction deletes accepted work",
     )
 
 
-def _durable(name: str, client: Redis) -> Finding:
+def _is_durable(name: str, client: Redis) -> Finding:
     aof = client.config_get("appendonly")["appendonly"]
     return Finding(
-        f"the {name} outlives a restart",
+        f"the {name} survives a restart",
         aof == "yes",
         f"appendonly is {aof}",
-        "set appendonly yes: without it a restart forgets what was accepted",
+        "set appendonly yes: without it a restart loses accepted work",
     )
 
 
 def _layout(client: Redis, shards: int) -> Finding:
     layout = read_layout(client) or ShardLayout(shards)
-    changes = "" if layout.goal is None else f", being changed to {layout.goal}"
+    change = "" if layout.goal is None else f", being changed to {layout.goal}"
     return Finding(
-        "updates are spread over as many shards as UPDATE_SHARDS says",
+        "the update stream has UPDATE_SHARDS shards",
         layout == ShardLayout(shards),
-        f"over {layout.shards}{changes}; UPDATE_SHARDS is {shards}",
-        "set UPDATE_SHARDS everywhere to what they are spread over, or run `orderworks reshard`",
+        f"it has {layout.shards}{change}; UPDATE_SHARDS is {shards}",
+        f"set UPDATE_SHARDS={layout.shards} on every host, or run `orderworks reshard {shards}`",
     )
 
 
-def _cache_apart(settings: Settings) -> Finding:
-    apart = settings.cache != settings.stream
+def _cache_is_separate(settings: Settings) -> Finding:
+    is_separate = settings.cache != settings.stream
     return Finding(
-        "the cache has a place of its own",
-        apart,
-        "CACHE_REDIS_URL is set" if apart else "cached reads share REDIS_URL",
+        "the cache has a server of its own",
+        is_separate,
+        "CACHE_REDIS_URL is set" if is_separate else "cached reads are in REDIS_URL",
         "set CACHE_REDIS_URL to a server that may evict: cached reads could fill the stream's memory",
     )
 
@@ -111,17 +111,20 @@ def _cache_apart(settings: Settings) -> Finding:
 def _schema(connection: sa.Connection) -> Finding:
     at, head = runner.current(connection), runner.head()
     return Finding(
-        "the schema is the newest", at == head, f"at {at}", "run `orderworks db upgrade`"
+        "the schema is at the newest revision",
+        at == head,
+        f"at {at}",
+        "run `orderworks db upgrade`",
     )
 
 
 def _statuses(connection: sa.Connection, excluded: tuple[str, ...]) -> Finding:
     in_force = excluded_statuses.read_excluded(connection)
     return Finding(
-        "reports leave out the orders that UNCOUNTED_STATUSES says",
+        "reports exclude the orders with UNCOUNTED_STATUSES",
         in_force == excluded,
-        f"they leave out {format_statuses(in_force)}; it says {format_statuses(excluded)}",
-        "set UNCOUNTED_STATUSES everywhere to what they leave out, or run `orderworks rebuild`",
+        f"they exclude {format_statuses(in_force)}; the setting is {format_statuses(excluded)}",
+        "set UNCOUNTED_STATUSES on every host to the excluded ones, or run `orderworks rebuild`",
     )
 
 
@@ -131,9 +134,9 @@ def _pool_budget(connection: sa.Connection, settings: Settings) -> Finding:
     pools = processes * (settings.db_pool_size + settings.db_max_overflow)
     need = pools + LISTENERS_A_HOST + GATEWAYS_A_HOST * settings.gateway_pool_size
     return Finding(
-        "a host's processes fit into max_connections",
+        "the connections of a host's processes fit into max_connections",
         need <= 0.8 * limit,
-        f"{processes} processes may open {need} of {limit}",
+        f"{processes} processes may open {need} of {limit} connections",
         "lower DB_POOL_SIZE, DB_MAX_OVERFLOW and GATEWAY_POOL_SIZE, or raise max_connections",
     )
 
@@ -158,8 +161,8 @@ def _time_limits() -> Finding:
     limit = celeryconfig.task_time_limit
     timeout = int(celeryconfig.broker_transport_options["visibility_timeout"])
     return Finding(
-        "no task outlives its message's visibility timeout",
+        "tasks end before the visibility timeout of their messages",
         limit < timeout,
         f"task_time_limit {limit} s, visibility_timeout {timeout} s",
-        "in celeryconfig.py keep task_time_limit below visibility_timeout",
+        "in celeryconfig.py set task_time_limit below visibility_timeout",
     )

@@ -1,8 +1,8 @@
-"""Numbers for a metrics system, read where they are kept: in PostgreSQL, the streams, the broker.
+"""Metrics in Prometheus' format, read from PostgreSQL, the streams, the cache and the broker.
 
-No process counts anything for them, so they are right whatever is restarted and however many workers
-there are. Cached reads are the exception: processes count them, and tell the cache's server each second.
-Needs `prometheus_client`, which the extra `worker` brings.
+No process counts them, so they stay correct through restarts and with any number of workers. Cached
+reads are the exception: processes count them, and add the counts in the cache's server each second.
+Needs `prometheus_client`, which the extra `worker` installs.
 """
 
 import logging
@@ -39,47 +39,47 @@ from worker.beat.entries import BeatEntry
 log = logging.getLogger(__name__)
 
 DATABASE_SECONDS = 5
-"""That all questions to PostgreSQL may take together. A scrape is usually given ten."""
+"""Seconds for all queries to PostgreSQL together. The usual timeout of a scrape is ten."""
 
 IMPORT_STATUSES = ("running", "paused", "done", "failed", "cancelled")
 CHUNK_STATUSES = ("pending", "done", "quarantined")
 
 DOCUMENTED = {
-    "orderworks_up": "Whether the server answered; if not, what it knows is missing here.",
-    "orderworks_updates_accepted_total": "Updates that drains have taken from the stream.",
+    "orderworks_up": "1 if the server answered; if 0, the metrics read from it are missing.",
+    "orderworks_updates_accepted_total": "Updates that drains have read from the stream.",
     "orderworks_updates_total": "Updates by their final verdict. Accepted = these + parked.",
     "orderworks_parked_updates": "Updates that wait for their order or customer to appear.",
-    "orderworks_parked_overdue_seconds": "How long the next attempt of a parked update is overdue.",
-    "orderworks_dead_updates": "Updates that were given up and are kept, by whether replayed.",
-    "orderworks_outbox_updates": "Updates in the outbox that are not applied.",
-    "orderworks_outbox_lag_seconds": "Age of the oldest of these; 0 if there is none.",
+    "orderworks_parked_overdue_seconds": "Seconds that the next attempt of a parked update is overdue.",
+    "orderworks_dead_updates": "Dead updates by whether they were replayed.",
+    "orderworks_outbox_updates": "Updates in the outbox that are not applied yet.",
+    "orderworks_outbox_lag_seconds": "Age of the oldest update in the outbox; 0 without any.",
     "orderworks_stream_entries": "Accepted updates that wait in the stream of the shard.",
-    "orderworks_stream_lag_seconds": "Age of the oldest of these; 0 if there is none.",
-    "orderworks_stream_limit_entries": "Entries of a shard from which on producers are refused.",
+    "orderworks_stream_lag_seconds": "Age of the oldest waiting update of the shard; 0 without any.",
+    "orderworks_stream_limit_entries": "Entries of a shard at which producers get Backpressure.",
     "orderworks_imports": "Imports in the ledger by status.",
     "orderworks_import_chunks": "Chunks of the imports in the ledger by status.",
-    "orderworks_import_rows": "Rows of the imports in the ledger by what became of them.",
-    "orderworks_import_oldest_seconds": "Age of the oldest running import; 0 if none runs.",
-    "orderworks_change_log_rows": "Entries of the change log that no refresh has folded, two an update.",
+    "orderworks_import_rows": "Rows of the imports in the ledger by outcome.",
+    "orderworks_import_oldest_seconds": "Age of the oldest running import; 0 without any.",
+    "orderworks_change_log_rows": "Entries of the change log not folded by a refresh; two per update.",
     "orderworks_cache_reads_total": "Cached reads by how they were answered.",
-    "orderworks_invalidation_seconds": "How long cached reads outlived a change, of the last ones: "
-    "by workers after their commits, and by the change log after those of all others.",
-    "orderworks_cache_refused_stores_total": "Computed values that were not stored, or could not be.",
-    "orderworks_rollup_drift_rows": "Rows that the last check of the rollups found wrong, and mended.",
-    "orderworks_last_rollup_check_timestamp_seconds": "When the last check of the rollups ended.",
-    "orderworks_report_as_of_timestamp_seconds": "What was committed until then is in the report.",
-    "orderworks_beat_last_success_timestamp_seconds": "When the entry of beat last ended well; if "
-    "later, since when it is due in its present period.",
-    "orderworks_beat_period_seconds": "How often it is due. None for one that is paused.",
-    "orderworks_queue_messages": "Messages in the broker that no worker has taken.",
+    "orderworks_invalidation_seconds": "Seconds from a change to the invalidation of cached reads, "
+    "of the last changes: by workers after their commits, by the change log after all others.",
+    "orderworks_cache_refused_stores_total": "Computed values that were not stored.",
+    "orderworks_rollup_drift_rows": "Rows of the rollups that the last check found wrong and corrected.",
+    "orderworks_last_rollup_check_timestamp_seconds": "Time of the end of the last check of rollups.",
+    "orderworks_report_as_of_timestamp_seconds": "Time up to which commits are in the report.",
+    "orderworks_beat_last_success_timestamp_seconds": "Time of the last success of the entry of "
+    "beat; or since when it is due in its present period, if that is later.",
+    "orderworks_beat_period_seconds": "Seconds between its runs; missing for a paused entry.",
+    "orderworks_queue_messages": "Messages in the broker that no worker has received.",
     "orderworks_redis_memory_bytes": "Memory that the server uses for its data.",
-    "orderworks_redis_memory_limit_bytes": "Memory that it may use; 0 is without a limit.",
+    "orderworks_redis_memory_limit_bytes": "Memory that the server may use; 0 without a limit.",
 }
-"""Every metric with its help, in the order in which they are told. Counters end in `_total`."""
+"""Every metric with its help, in the order of the output. Counters end in `_total`."""
 
 
 class MetricSample(NamedTuple):
-    """One number. All samples of a metric have the same labels."""
+    """One value. All samples of a metric have the same label names."""
 
     metric: str
     value: float
@@ -87,10 +87,10 @@ class MetricSample(NamedTuple):
 
 
 class Metrics(Collector):
-    """All numbers at this moment, for as often as they are collected. Threads may share it.
+    """A collector that reads all metrics at each collection. Threads may share it.
 
-    The servers are asked at the same time, so one that is away delays the others' numbers by its own
-    timeout only: `DB_CONNECT_TIMEOUT` or `REDIS_TIMEOUT`.
+    The servers are read at the same time, so one that is unavailable delays the others' metrics by its
+    own timeout only: `DB_CONNECT_TIMEOUT` or `REDIS_TIMEOUT`.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Metrics(Collector):
         broker: Redis | None,
         settings: Settings,
     ) -> None:
-        """`client` is the server of the streams; `broker` is None if it is no Redis."""
+        """`client` is the server of the streams; without `broker`, the broker is not a Redis."""
         self._engine = engine
         self._client = client
         self._cache = cache
@@ -111,7 +111,7 @@ class Metrics(Collector):
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """The numbers of the servers that the settings name, over connections of their own."""
+        """A collector for the servers that the settings name, with connections of its own."""
         timeout = settings.redis_timeout
         is_redis = settings.broker.startswith(("redis://", "rediss://", "unix://"))
         return cls(
@@ -123,7 +123,7 @@ class Metrics(Collector):
         )
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics. Those of a server that is away are missing, and `orderworks_up` says so."""
+        """The metrics. Those of an unavailable server are missing, and its `orderworks_up` is 0."""
         servers: dict[str, Callable[[], list[MetricSample]]] = {
             "postgresql": self._database,
             "stream": self._streams,
@@ -132,11 +132,11 @@ class Metrics(Collector):
         if self._broker:
             servers["broker"] = partial(_queues, self._broker)
         with ThreadPoolExecutor(len(servers)) as pool:
-            found = [*pool.map(_read_or_down, servers, servers.values())]
-        yield from _families([sample for samples in found for sample in samples])
+            by_server = [*pool.map(_read_or_down, servers, servers.values())]
+        yield from _families([sample for samples in by_server for sample in samples])
 
     def _database(self) -> list[MetricSample]:
-        """What PostgreSQL knows, in one snapshot, so that the numbers fit together."""
+        """The metrics from PostgreSQL, of one snapshot, so that they add up."""
         with consistent(self._engine) as connection:
             connection.execute(sa.text(f"SET LOCAL transaction_timeout = '{DATABASE_SECONDS}s'"))
             database, details = read_database(connection), read_details(connection)
@@ -167,13 +167,13 @@ class Metrics(Collector):
 
 
 def _read_or_down(server: str, read: Callable[[], list[MetricSample]]) -> list[MetricSample]:
-    """What a server knows, and that it is up; of one that fails, only that it is not."""
+    """The samples of a server with `orderworks_up` 1; only `orderworks_up` 0 if it fails."""
     label = {"server": server}
     try:
         return [*read(), MetricSample("orderworks_up", 1, label)]
     except (sa.exc.SQLAlchemyError, redis.RedisError) as error:
-        said = error_summary(error) if isinstance(error, sa.exc.DBAPIError) else str(error)
-        log.warning("metrics_missing server=%s error=%s", server, said)
+        reason = error_summary(error) if isinstance(error, sa.exc.DBAPIError) else str(error)
+        log.warning("metrics_missing server=%s error=%s", server, reason)
         return [MetricSample("orderworks_up", 0, label)]
 
 

@@ -180,7 +180,7 @@ def _chunks(connection: sa.Connection) -> tuple[dict[str, int], dict[str, int]]:
 def _age(
     connection: sa.Connection, moment: sa.ColumnElement[Any], *conditions: sa.ColumnElement[bool]
 ) -> float:
-    """Seconds since the earliest of these moments; 0 if it is to come, or there is none."""
+    """Seconds since the earliest of these times; 0 if that is in the future, or there are no rows."""
     seconds = sa.extract("epoch", sa.func.now() - sa.func.min(moment))
     age = sa.cast(sa.func.greatest(seconds, 0), sa.Float)
     return float(connection.execute(sa.select(age).where(*conditions)).scalar_one())

@@ -1,4 +1,4 @@
-"""How the whole is doing: each part, and the work that waits. `orderworks status` shows it."""
+"""The health of every part, and the work that waits. `orderworks status` shows it."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -32,11 +32,11 @@ WORKER_TIMEOUT = 1.0
 """Seconds that workers have to answer a ping."""
 
 MAX_CHECK_AGE = 2.5 * 86_400
-"""Seconds that the newest check of the rollups may be old."""
+"""Age in seconds at which the newest check of the rollups is unhealthy: beat asks once a day."""
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One part: whether it is well, and a few words on it."""
+    """One part: its name, whether it is healthy, and a detail."""
 
     name: str
     healthy: bool
@@ -44,18 +44,16 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The parts, and the work as the ledgers have it.
+    """The health of all parts, and the counts of work.
 
     Attributes:
-        updates: waiting entries, lag in seconds, the sums of verdicts given, and the parked ones:
-            accepted = applied + superseded + stale + duplicate + dead + parked. What waits in the
-            outbox comes on top.
-        imports: how many imports there are of each status.
-        cache: cached reads by how they went, refused stores, and the share of reads that needed no
-            query.
-        invalidation: how long cached reads outlived the change that made them old, in seconds, of the
-            last ones that workers made disappear after their commits, and the fold of the change log
-            after changes of all others.
+        updates: waiting entries, lag in seconds, the sums of verdicts, and the parked updates:
+            accepted = applied + superseded + stale + duplicate + dead + parked. Updates in the
+            outbox are not counted in these.
+        imports: number of imports by status.
+        cache: cached reads by result, refused stores, and the share of reads that needed no query.
+        invalidation: seconds from a change to the invalidation of cached reads, of the last changes:
+            by workers after their commits, and by the fold of the change log after all others.
     """
 
     healthy: bool
@@ -67,7 +65,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class StatusReader:
-    """One look at all parts. A part that is away never hides the others."""
+    """Reads the health of all parts. An unavailable part never hides the others."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -137,10 +135,10 @@ class StatusReader:
         return f"at {at}"
 
     def _queues(self) -> Iterable[Part]:
-        """Whether each queue has a worker."""
+        """The health of each queue: healthy if a worker consumes it."""
         try:
             consumed = app.control.inspect(timeout=WORKER_TIMEOUT).active_queues() or {}
-        except Exception as error:  # noqa: BLE001 - kombu raises whatever its transport does
+        except Exception as error:  # noqa: BLE001 - kombu raises any error of its transport
             consumed, problem = {}, str(error)
         else:
             problem = "no worker answers"
@@ -148,19 +146,19 @@ class StatusReader:
         for worker, queues in consumed.items():
             for queue in queues:
                 workers.setdefault(queue["name"], []).append(worker)
-        for name, found in workers.items():
-            yield Part(f"queue {name}", bool(found), ", ".join(sorted(found)) or problem)
+        for name, consumers in workers.items():
+            yield Part(f"queue {name}", bool(consumers), ", ".join(sorted(consumers)) or problem)
 
     def _beat(self, snapshot: Snapshot) -> Iterable[Part]:
-        """Whether each entry of beat succeeds: that needs beat, its queue's workers and what it uses."""
+        """The health of each entry of beat, which needs beat, its queue's worker and its servers."""
         try:
             entries = snapshot.database.result().beat
         except sa.exc.DBAPIError as error:
             unavailable = str(database_unavailable(error, self._settings.database))
             return [Part("beat", healthy=False, detail=unavailable)]
         if not entries:
-            nothing = "it never asked for anything: is `celery -A worker beat` running?"
-            return [Part("beat", healthy=False, detail=nothing)]
+            missing = "it has no entries: start `celery -A worker beat`"
+            return [Part("beat", healthy=False, detail=missing)]
         return [
             Part(f"beat {each.entry}", not each.is_overdue, _entry_detail(each)) for each in entries
         ]
@@ -170,17 +168,17 @@ class StatusReader:
         as_of = snapshot.cache.result().as_of.get(Window.ALL)
         if as_of is None:
             raise OrderworksError(
-                "none is published yet: the first refresh comes within "
+                "none is published yet: the first refresh runs within "
                 f"{self._settings.report_interval:.0f} s of beat's start"
             )
-        old = (datetime.now(UTC) - as_of).total_seconds()
-        if old < -MAX_CLOCK_SKEW:
+        age = (datetime.now(UTC) - as_of).total_seconds()
+        if age < -MAX_CLOCK_SKEW:
             raise OrderworksError(
-                f"as of {format_span(-old)} from now: the clock of PostgreSQL is not that of this host"
+                f"as of {format_span(-age)} from now: the clocks of PostgreSQL and of this host differ"
             )
-        if old > 30 + 2 * self._refresh_period(snapshot):
-            raise OrderworksError(f"as of {old:.0f} s ago")
-        return f"as of {old:.0f} s ago"
+        if age > 30 + 2 * self._refresh_period(snapshot):
+            raise OrderworksError(f"as of {age:.0f} s ago")
+        return f"as of {age:.0f} s ago"
 
     def _refresh_period(self, snapshot: Snapshot) -> float:
         """Seconds between two refreshes by beat's entry; as configured without PostgreSQL."""
@@ -192,21 +190,21 @@ class StatusReader:
         return next(of_refresh, self._settings.report_interval)
 
     def _rollups(self) -> str:
-        """They leave out what the setting says, and were compared with the orders lately."""
+        """Check that the rollups exclude the configured statuses and were compared recently."""
         with self._engine.connect() as connection:
             in_force = excluded_statuses.read_excluded(connection)
             unfinished = reconcile_runs.unfinished_change(connection)
             last = reconcile_runs.last_finished_run(connection)
-        wanted = self._settings.uncounted_statuses
-        if in_force != wanted:
+        configured = self._settings.uncounted_statuses
+        if in_force != configured:
             raise OrderworksError(
-                f"reports leave out {format_statuses(in_force)}; UNCOUNTED_STATUSES is "
-                f"{format_statuses(wanted)}: run `orderworks rebuild`"
+                f"reports exclude {format_statuses(in_force)}; UNCOUNTED_STATUSES is "
+                f"{format_statuses(configured)}: run `orderworks rebuild`"
             )
         if unfinished:
             raise OrderworksError(
-                f"a recount for {format_statuses(sorted(unfinished))} has not ended: if no "
-                "`orderworks rebuild` is at work, run it"
+                f"a recount for {format_statuses(sorted(unfinished))} was not finished: if no "
+                "`orderworks rebuild` is running, run it"
             )
         return _check_detail(last)
 
@@ -244,23 +242,27 @@ def _entry_detail(entry: BeatEntry) -> str:
 
 
 def _check_detail(last: ReconcileRun | None) -> str:
-    """The newest check; two that did not come are one too many."""
+    """The result of the newest check.
+
+    Raises:
+        OrderworksError: it is older than two daily checks that did not run.
+    """
     if last is None:
-        return "not compared with the orders yet; beat asks for that once a day"
-    old = (datetime.now(UTC) - last.finished_at).total_seconds()
-    if old > MAX_CHECK_AGE:
+        return "not compared with the orders yet; beat starts that once a day"
+    age = (datetime.now(UTC) - last.finished_at).total_seconds()
+    if age > MAX_CHECK_AGE:
         raise OrderworksError(
-            f"compared with the orders {format_span(old)} ago; beat asks once a day"
+            f"compared with the orders {format_span(age)} ago; beat starts that once a day"
         )
     drift = last.counted.total_differences
-    what = f"{drift:,} rows had drifted and were mended" if drift else "no drift"
-    return f"compared with the orders {format_span(old)} ago, {what}"
+    result = f"{drift:,} rows had drifted and were corrected" if drift else "no drift"
+    return f"compared with the orders {format_span(age)} ago, {result}"
 
 
 def _ping(client: Redis) -> str:
     client.ping()
     server = client.info("server")
-    # Valkey gives the version of Redis that it is compatible with beside its own.
+    # Valkey reports the version of Redis that it is compatible with as well as its own.
     return f"answers, version {server.get('valkey_version', server['redis_version'])}"
 
 

@@ -1,1 +1,1 @@
-"""What people do to imports, and how they name times."""
+"""Actions on imports, and times as users write them."""

@@ -190,7 +190,7 @@ def test_a_password_with_slashes_is_not_shown(run: RunCommand) -> None:
 def test_status_is_1_and_names_what_is_missing_without_workers(run: RunCommand) -> None:
     done = run("status")
     assert done.status == 1
-    for said in ("queue updates", "no worker answers", "it never asked for anything"):
+    for said in ("queue updates", "no worker answers", "it has no entries"):
         assert said in done.out
 
 

@@ -129,9 +129,9 @@ def test_a_replay_takes_those_that_are_named_or_left_by_the_filters(
         (("99",), "no dead update has the id 99"),
         (("--replay", "1", "99"), "no dead update has the id 99"),
         (("five",), "integer"),
-        (("--replay",), "--replay needs the ids"),
-        (("--replay-all", "1"), "--replay-all replays all"),
-        (("--replay-all", "--replayed"), "--replay-all leaves out"),
+        (("--replay",), "--replay needs ids"),
+        (("--replay-all", "1"), "--replay-all takes no ids"),
+        (("--replay-all", "--replayed"), "--replay-all excludes"),
         (("1", "--order", "42"), "either ids or filters"),
         (("--since", "yesterday"), "neither a time"),
         (("--replay-all", "--rate", "0"), "--rate"),
@@ -155,7 +155,7 @@ def test_what_cannot_be_read_is_reported_and_the_others_are_replayed(
     done = run("dead", "--replay-all")
     assert done.status == 1
     assert "Replayed 1 updates" in done.out
-    assert "Dead update 1 stays: it cannot be read" in done.out
+    assert "Dead update 1 was not replayed: it cannot be read" in done.out
     told = run("dead", "--replay", "1", "--json")
     assert told.status == 1
     assert [each["id"] for each in json.loads(told.out)["unreadable"]] == [1]

@@ -77,7 +77,7 @@ def test_it_counts_what_drifted_and_mends_it(
         found = run("rebuild", "--check")
         assert found.status == 1
         assert "2 rows of customer_daily had drifted" in found.out
-        assert "Nothing is changed: `orderworks rebuild` mends it." in found.out
+        assert "Nothing was changed: run `orderworks rebuild` to correct these rows." in found.out
     assert json.loads(run("rebuild", "--check", "--json").out)["drift"]["customer_daily"] == 2
     done = run("rebuild", "--json")
     document = json.loads(done.out)
@@ -94,7 +94,7 @@ def test_it_counts_what_drifted_and_mends_it(
     assert run("rebuild", "--check").status == 0
     told = part(run, "rollups")
     assert told["healthy"]
-    assert "2 rows had drifted and were mended" in told["detail"]
+    assert "2 rows had drifted and were corrected" in told["detail"]
 
 
 def test_other_statuses_are_told_and_put_in_force_by_a_rebuild(
@@ -104,13 +104,13 @@ def test_other_statuses_are_told_and_put_in_force_by_a_rebuild(
     told = part(run, "rollups", **other)
     assert not told["healthy"]
     assert told["detail"] == (
-        "reports leave out cancelled; UNCOUNTED_STATUSES is cancelled, refunded: "
+        "reports exclude cancelled; UNCOUNTED_STATUSES is cancelled, refunded: "
         "run `orderworks rebuild`"
     )
     assert run("doctor", **other).status == 1
     checked = run("rebuild", "--check", **other)
     assert checked.status == 1
-    assert "`orderworks rebuild` puts it in force" in checked.out
+    assert "run `orderworks rebuild` to apply it" in checked.out
     done = run("rebuild", **other)
     assert done.status == 0
     assert "no drift" in done.out

@@ -25,8 +25,8 @@ def test_a_running_system_is_spread_over_more_shards_and_fewer(
     assert run("update", "3", "--total", "2").status == 0
     done = run("reshard", "4")
     assert (done.status, done.err) == (0, "")
-    assert "over 4 shards, not over 2 any more" in done.out
-    assert "Set UPDATE_SHARDS=4 everywhere" in done.out
+    assert "has 4 shards now; it had 2" in done.out
+    assert "Set UPDATE_SHARDS=4 on every host" in done.out
     refused = run("update", "3", "--total", "3")
     assert (refused.status, "set UPDATE_SHARDS=4" in refused.err) == (2, True)
     assert run("doctor").status == 1

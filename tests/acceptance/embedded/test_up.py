@@ -123,7 +123,7 @@ def test_up_after_a_killed_supervisor_ends_what_that_one_left(home: Path) -> Non
     assert run(home, "env").returncode == 2
     with up(home) as second:
         second.wait_until_up(SERVERS)
-        assert "processes that a killed stack had left" in second.said()
+        assert "processes of an earlier stack that was killed" in second.said()
         assert not left & {int(line.split()[0]) for line in processes_of(home)}
         assert one_value(second.environment()["DATABASE_URL"], "SELECT number FROM kept") == 7
         assert second.stop() == 0

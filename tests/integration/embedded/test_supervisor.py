@@ -121,7 +121,9 @@ def test_a_one_shot_ends_before_the_next_stage_starts(home: Home) -> None:
 def test_a_failed_one_shot_says_what_it_said_and_ends_the_rest(home: Home) -> None:
     once = part(home, "once", "echo because; exit 3", StartStage.MIGRATIONS, one_shot=True)
     server = part(home, "server", READY_FOR_EVER)
-    with pytest.raises(StartFailed, match=r"(?s)once did not start: .*exited with status 3.*because"):
+    with pytest.raises(
+        StartFailed, match=r"(?s)once did not start: .*exited with status 3.*because"
+    ):
         run_to_its_end(home, server, once)
     assert not home.state_file.exists()
 
