@@ -17,7 +17,7 @@ ENTRIES = {
 TAKEN_BY_COMPOSE = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", FILE.read_text(encoding="utf-8")))
 
 
-def test_every_setting_stands_there_with_its_meaning_and_default() -> None:
+def test_every_setting_is_listed_with_description_and_default() -> None:
     for name, field in Settings.model_fields.items():
         default = "" if field.default is None else said(field.default)
         assert ENTRIES[name.upper()] == (field.description, default)
@@ -28,12 +28,12 @@ def said(default: object) -> str:
     return ",".join(default) if isinstance(default, tuple) else str(default)
 
 
-def test_every_variable_of_the_compose_file_stands_there_with_its_default() -> None:
+def test_every_compose_variable_is_listed_with_its_default() -> None:
     for name, default in TAKEN_BY_COMPOSE.items():
         assert ENTRIES[name][0]
         assert name == "SPOOL_URL" or ENTRIES[name][1] == default
 
 
-def test_nothing_stands_there_that_nobody_reads() -> None:
+def test_only_known_variables_are_listed() -> None:
     settings = {name.upper() for name in Settings.model_fields}
     assert set(ENTRIES) == settings | set(TAKEN_BY_COMPOSE) | {heartbeat.VARIABLE}

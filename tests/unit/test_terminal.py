@@ -27,13 +27,13 @@ from orderworks_app.terminal import escaped
         ("\ud800", r"\ud800"),
     ],
 )
-def test_text_from_outside_neither_styles_nor_steers(text: str, shown: str) -> None:
+def test_external_text_contains_no_markup_or_control_codes(text: str, shown: str) -> None:
     found = Text.from_markup(escaped(text))
     assert found.plain == shown
     assert not found.spans
 
 
-def test_a_name_stays_in_its_line_of_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+def test_multiline_name_stays_in_one_report_line(capsys: pytest.CaptureFixture[str]) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=20)
     row = TopCustomer(7, "\x1b[2J[bold]Eve\n", 1, Decimal("2.00"))
     print_report(Report(Window.ALL, soon, "1:1:", 0.1, [row], complete=True))
@@ -43,7 +43,7 @@ def test_a_name_stays_in_its_line_of_the_report(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("width", [40, 60, 200])
-def test_bars_compare_however_narrow_the_terminal(
+def test_bars_are_proportional_at_any_terminal_width(
     width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orderworks_app.cli.reports.console", Console(highlight=False, width=width))

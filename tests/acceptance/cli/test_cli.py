@@ -32,7 +32,7 @@ def accepted(stream: Redis) -> Callable[[], int]:
     return lambda: sum(1 for _ in stream.scan_iter("orders:*"))
 
 
-def test_it_starts_as_a_command_and_as_a_module() -> None:
+def test_orderworks_runs_as_command_and_as_module() -> None:
     beside_python = str(Path(sys.executable).parent / "orderworks")
     for command in ([beside_python], [sys.executable, "-m", "orderworks_app"]):
         done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
@@ -55,7 +55,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
-def test_a_file_that_cannot_be_imported_is_one_line_and_status_2(
+def test_unimportable_file_prints_one_line_and_exits_2(
     run: RunCommand, tmp_path: Path, accepted: Callable[[], int], case: str
 ) -> None:
     content, said = BAD_FILES[case]
@@ -71,7 +71,7 @@ def test_a_file_that_cannot_be_imported_is_one_line_and_status_2(
     assert not [*tmp_path.glob("home/spool/**/*.*")]
 
 
-def test_a_folder_is_no_file(run: RunCommand, tmp_path: Path) -> None:
+def test_folder_is_rejected_as_file(run: RunCommand, tmp_path: Path) -> None:
     done = run("import", str(tmp_path))
     assert done.status == 2
     assert "is a folder" in done.err
@@ -94,7 +94,7 @@ def test_a_folder_is_no_file(run: RunCommand, tmp_path: Path) -> None:
         (("report", "top-customers", "--window", "2d"), "2d"),
     ],
 )
-def test_wrong_usage_says_what_is_wrong_and_ends_with_2(
+def test_usage_error_names_the_problem_and_exits_2(
     run: RunCommand, arguments: tuple[str, ...], said: str
 ) -> None:
     done = run(*arguments)
@@ -103,7 +103,7 @@ def test_wrong_usage_says_what_is_wrong_and_ends_with_2(
     assert "Traceback" not in done.err
 
 
-def test_servers_that_are_away_are_named_without_their_password(run: RunCommand) -> None:
+def test_unavailable_server_is_named_without_its_password(run: RunCommand) -> None:
     redis = run("update", "1", "--total", "1", REDIS_URL="redis://:hunter2@127.0.0.1:1/0")
     assert (redis.status, "127.0.0.1:1." in redis.err) == (1, True)
     url = "postgresql://me:hunter2@127.0.0.1:1/orders"
@@ -114,7 +114,7 @@ def test_servers_that_are_away_are_named_without_their_password(run: RunCommand)
         assert len(done.err.splitlines()) == 1
 
 
-def test_without_addresses_it_says_what_to_set_or_start(run: RunCommand) -> None:
+def test_missing_addresses_error_names_variable_and_up_command(run: RunCommand) -> None:
     nothing = dict.fromkeys(
         ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "CACHE_REDIS_URL"), ""
     )
@@ -125,7 +125,7 @@ def test_without_addresses_it_says_what_to_set_or_start(run: RunCommand) -> None
     assert run("env").status == 2
 
 
-def test_a_database_without_schema_says_what_to_run(run: RunCommand) -> None:
+def test_missing_schema_error_names_the_upgrade_command(run: RunCommand) -> None:
     assert run("db", "downgrade", "base").status == 0
     done = run("imports")
     assert done.status == 1
@@ -135,7 +135,7 @@ def test_a_database_without_schema_says_what_to_run(run: RunCommand) -> None:
     assert run("db", "current").out == f"{runner.head()} (newest: {runner.head()})\n"
 
 
-def test_json_is_one_document_and_nothing_else(run: RunCommand) -> None:
+def test_json_output_is_a_single_document(run: RunCommand) -> None:
     assert json.loads(run("imports", "--json").out) == []
     assert json.loads(run("update", "5", "--total", "1", "--json").out)["accepted"] == 1
     report = json.loads(run("report", "top-customers", "--json").out)
@@ -148,7 +148,9 @@ def test_json_is_one_document_and_nothing_else(run: RunCommand) -> None:
     assert status["invalidation"] == {}
 
 
-def test_a_name_is_printed_as_it_is(run: RunCommand, engine: sa.Engine, cache: Redis) -> None:
+def test_customer_name_is_printed_without_markup(
+    run: RunCommand, engine: sa.Engine, cache: Redis
+) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("INSERT INTO customers (id, name) VALUES (1, '[/x] [red] Ltd')"))
         connection.execute(sa.text("INSERT INTO orders (id, customer_id, total) VALUES (1, 1, 1)"))
@@ -156,9 +158,7 @@ def test_a_name_is_printed_as_it_is(run: RunCommand, engine: sa.Engine, cache: R
     assert "[/x] [red] Ltd" in run("report", "top-customers").out
 
 
-def test_a_report_is_a_page_in_a_file_or_on_standard_output(
-    run: RunCommand, tmp_path: Path
-) -> None:
+def test_html_report_goes_to_file_or_standard_output(run: RunCommand, tmp_path: Path) -> None:
     done = run("report", "top-customers", "--window", "30d", "--html", "page.html")
     assert (done.status, "page.html" in done.out) == (0, True)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -169,14 +169,14 @@ def test_a_report_is_a_page_in_a_file_or_on_standard_output(
 
 
 @pytest.mark.parametrize("arguments", [("--html", "no/such/folder/x"), ("--html", "-", "--json")])
-def test_a_page_that_cannot_be_written_is_wrong_usage(
+def test_unwritable_html_report_is_a_usage_error(
     run: RunCommand, arguments: tuple[str, ...]
 ) -> None:
     done = run("report", "top-customers", *arguments)
     assert (done.status, done.out) == (2, "")
 
 
-def test_report_by_itself_lists_the_top_customers_of_all_time(run: RunCommand) -> None:
+def test_report_without_arguments_lists_top_customers_of_all_time(run: RunCommand) -> None:
     done = run("report")
     assert (done.status, "window all, as of" in done.out) == (0, True)
 
@@ -187,14 +187,14 @@ def test_a_password_with_slashes_is_not_shown(run: RunCommand) -> None:
     assert "127.0.0.1:1/db" in done.err
 
 
-def test_status_is_1_and_names_what_is_missing_without_workers(run: RunCommand) -> None:
+def test_status_without_workers_exits_1_and_names_missing_services(run: RunCommand) -> None:
     done = run("status")
     assert done.status == 1
     for said in ("queue updates", "no worker answers", "it has no entries"):
         assert said in done.out
 
 
-def test_updates_come_from_json_lines_too(run: RunCommand, tmp_path: Path) -> None:
+def test_updates_are_read_from_json_lines(run: RunCommand, tmp_path: Path) -> None:
     file = tmp_path / "updates.jsonl"
     file.write_text('{"order_id": 1, "total": "2"}\n\n{"order_id": 2, "status": "paid"}\n')
     assert run("update", "--file", str(file)).out == "Accepted 2 updates.\n"
@@ -212,7 +212,7 @@ def test_updates_come_from_json_lines_too(run: RunCommand, tmp_path: Path) -> No
         (UpdateOutcome(Verdict.DEAD, "[/x] no customer"), 1, ": dead ([/x] no customer).\n"),
     ],
 )
-def test_a_tracked_update_prints_its_verdict_and_tells_a_dead_one_by_its_status(
+def test_tracked_update_prints_verdict_and_exit_status_marks_dead_one(
     run: RunCommand, stream: Redis, outcome: UpdateOutcome, status: int, said: str
 ) -> None:
     for form in ((), ("--json",)):
@@ -235,7 +235,7 @@ def give_verdict(stream: Redis, outcome: UpdateOutcome) -> None:
     stream.set(keys.update_verdict(0, entry), outcome.encode(), ex=60)
 
 
-def test_a_verdict_that_does_not_come_is_status_1(run: RunCommand) -> None:
+def test_missing_verdict_exits_1(run: RunCommand) -> None:
     done = run("update", "8", "--total", "1", "--track", "--timeout", "0.1")
     assert (done.status, done.out) == (1, "")
     assert "has no verdict after 0.1 s" in done.err
@@ -250,7 +250,7 @@ def test_durable_updates_are_accepted_from_the_command_line(
     assert done.out == "Accepted 1 updates.\n"
 
 
-def test_doctor_finds_a_stream_that_may_be_evicted(run: RunCommand, stream: Redis) -> None:
+def test_doctor_reports_stream_server_with_eviction_enabled(run: RunCommand, stream: Redis) -> None:
     assert run("doctor").status == 0
     stream.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -261,7 +261,7 @@ def test_doctor_finds_a_stream_that_may_be_evicted(run: RunCommand, stream: Redi
     assert "set maxmemory-policy noeviction" in done.out
 
 
-def test_metrics_are_told_also_of_a_server_that_is_away(run: RunCommand) -> None:
+def test_metrics_are_printed_when_a_server_is_unavailable(run: RunCommand) -> None:
     done = run("metrics")
     assert (done.status, done.err) == (0, "")
     assert '\norderworks_up{server="postgresql"} 1.0\n' in done.out

@@ -41,7 +41,7 @@ def document(done: Done) -> Any:  # noqa: ANN401 - JSON
     return json.loads(done.out)
 
 
-def test_a_dead_update_is_shown_with_all_that_mending_it_needs(
+def test_dead_update_is_shown_with_payload_reason_and_version(
     run: RunCommand, engine: sa.Engine
 ) -> None:
     bury(engine, {}, {"payload": b"\xff[red]\x1b[2J", "reason": "cannot be read: [/x]"})
@@ -63,7 +63,7 @@ def test_a_dead_update_is_shown_with_all_that_mending_it_needs(
     assert r"\xff[red]\x1b[2J" in strange
 
 
-def test_filters_narrow_the_list_and_what_is_left_out_is_counted(
+def test_filters_narrow_the_list_and_omitted_updates_are_counted(
     run: RunCommand, engine: sa.Engine
 ) -> None:
     bury(
@@ -103,7 +103,7 @@ def test_filters_narrow_the_list_and_what_is_left_out_is_counted(
         (("--replay-all", "--limit", "1"), {1}),
     ],
 )
-def test_a_replay_takes_those_that_are_named_or_left_by_the_filters(
+def test_replay_takes_updates_by_id_or_by_filter(
     run: RunCommand,
     engine: sa.Engine,
     stream: Redis,
@@ -137,7 +137,7 @@ def test_a_replay_takes_those_that_are_named_or_left_by_the_filters(
         (("--replay-all", "--rate", "0"), "--rate"),
     ],
 )
-def test_what_cannot_be_meant_replays_nothing_and_ends_with_2(
+def test_ambiguous_replay_arguments_replay_nothing_and_exit_2(
     run: RunCommand, engine: sa.Engine, arguments: tuple[str, ...], said: str
 ) -> None:
     bury(engine, {})
@@ -148,7 +148,7 @@ def test_what_cannot_be_meant_replays_nothing_and_ends_with_2(
     assert document(run("dead", "--json", "--replayed"))["total"] == 0
 
 
-def test_what_cannot_be_read_is_reported_and_the_others_are_replayed(
+def test_unreadable_updates_are_reported_and_the_others_are_replayed(
     run: RunCommand, engine: sa.Engine
 ) -> None:
     bury(engine, {"payload": b"garbage"}, {})
@@ -161,7 +161,7 @@ def test_what_cannot_be_read_is_reported_and_the_others_are_replayed(
     assert [each["id"] for each in json.loads(told.out)["unreadable"]] == [1]
 
 
-def test_a_replay_that_a_server_ends_says_how_far_it_came(
+def test_replay_stopped_by_server_error_reports_progress(
     run: RunCommand, engine: sa.Engine, stream: Redis
 ) -> None:
     bury(engine, {}, {"payload": b'{"order_id":7,"status":"paid"}'})

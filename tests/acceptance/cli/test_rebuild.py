@@ -62,14 +62,14 @@ def part(run: RunCommand, name: str, **environment: str) -> dict[str, Any]:
     return found
 
 
-def test_it_says_that_nothing_drifted(run: RunCommand, right: None) -> None:
+def test_rebuild_reports_no_drift(run: RunCommand, right: None) -> None:
     done = run("rebuild")
     assert (done.status, done.err) == (0, "")
     assert "Compared 60 orders of 7 customers: no drift." in done.out
     assert "no drift" in part(run, "rollups")["detail"]
 
 
-def test_it_counts_what_drifted_and_mends_it(
+def test_rebuild_counts_and_corrects_drifted_rows(
     run: RunCommand, right: None, engine: sa.Engine
 ) -> None:
     run_sql(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id < 3")
@@ -97,7 +97,7 @@ def test_it_counts_what_drifted_and_mends_it(
     assert "2 rows had drifted and were corrected" in told["detail"]
 
 
-def test_other_statuses_are_told_and_put_in_force_by_a_rebuild(
+def test_changed_excluded_statuses_are_reported_and_applied_by_rebuild(
     run: RunCommand, right: None, engine: sa.Engine
 ) -> None:
     other = {"UNCOUNTED_STATUSES": "cancelled,refunded"}
@@ -121,13 +121,13 @@ def test_other_statuses_are_told_and_put_in_force_by_a_rebuild(
     assert json.loads(everything.out)["orders"] == len(ROWS)
 
 
-def test_a_status_that_no_order_can_have_is_a_wrong_setting(run: RunCommand) -> None:
+def test_impossible_excluded_status_is_a_configuration_error(run: RunCommand) -> None:
     done = run("rebuild", UNCOUNTED_STATUSES="cancelled,,refunded")
     assert done.status == 2
     assert done.err.startswith("orderworks: UNCOUNTED_STATUSES: give statuses of 1 to 64")
 
 
-def test_what_beat_asks_for_is_done_once_and_told(
+def test_scheduled_check_runs_once_and_records_its_result(
     right: None,
     settings: Settings,
     engine: sa.Engine,

@@ -27,7 +27,7 @@ def impatient(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
             yield service
 
 
-def test_what_died_of_an_unknown_customer_is_replayed_and_overwrites_nothing_newer(
+def test_update_dead_lettered_for_unknown_customer_is_replayed_without_overwriting_newer(
     engine: sa.Engine, settings: Settings, run: RunCommand
 ) -> None:
     def dead(*filters: str) -> int:

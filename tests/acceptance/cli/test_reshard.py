@@ -17,7 +17,7 @@ def _at_work(worker_with_beat: CeleryProcess) -> None:
     """A worker and beat, with the number of shards that is the default."""
 
 
-def test_a_running_system_is_spread_over_more_shards_and_fewer(
+def test_running_system_is_resharded_up_and_down(
     run: RunCommand, engine: sa.Engine, settings: Settings, worker_with_beat: CeleryProcess
 ) -> None:
     write_orders(engine, {key: (1, "new", Decimal(1), 0) for key in range(1, 9)})
@@ -39,7 +39,7 @@ def test_a_running_system_is_spread_over_more_shards_and_fewer(
     eventually(lambda: read_orders(engine)[3][2] == 5, 20)
 
 
-def test_what_cannot_be_resharded_says_why(run: RunCommand, engine: sa.Engine) -> None:
+def test_impossible_reshard_prints_its_reason(run: RunCommand, engine: sa.Engine) -> None:
     with engine.begin() as other:
         assert try_lock(other, Lock.RESHARD)
         done = run("reshard", "3")

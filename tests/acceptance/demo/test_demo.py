@@ -20,7 +20,7 @@ def home() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_demo_that_is_ended_leaves_no_process(home: Path, how: signal.Signals) -> None:
+def test_interrupted_demo_leaves_no_process(home: Path, how: signal.Signals) -> None:
     demo = subprocess.Popen(
         [sys.executable, "-m", "orderworks_app", "demo", "--orders", "1000", "--keep"],
         env=bare_environment(home),

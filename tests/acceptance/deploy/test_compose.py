@@ -114,7 +114,7 @@ def client(composition: Composition, secret: str) -> Redis:
         ("cache", "cache_redis_url", "allkeys-lfu", False),
     ],
 )
-def test_a_valkey_keeps_what_it_must_lets_in_whom_it_must_and_shows_when_it_hangs(
+def test_valkey_persists_requires_password_and_turns_unhealthy_when_frozen(
     composition: Composition,
     name: str,
     secret: str,
@@ -138,7 +138,7 @@ def test_a_valkey_keeps_what_it_must_lets_in_whom_it_must_and_shows_when_it_hang
         assert app.exists("kept") == keeps
 
 
-def test_the_services_turn_healthy_do_their_work_and_end_in_time(
+def test_services_become_healthy_work_and_stop_in_time(
     composition: Composition, valkeys: dict[str, ServiceProcessHandle], migrated: sa.Engine
 ) -> None:
     assert valkeys
@@ -154,7 +154,7 @@ def test_the_services_turn_healthy_do_their_work_and_end_in_time(
     assert not [path for name in SERVICES for path in composition.left_behind(name)]
 
 
-def test_the_gateway_turns_healthy_takes_an_update_and_ends_in_time(
+def test_gateway_becomes_healthy_accepts_update_and_stops_in_time(
     composition: Composition, valkeys: dict[str, ServiceProcessHandle], migrated: sa.Engine
 ) -> None:
     with migrated.begin() as connection:
@@ -234,7 +234,7 @@ def refusals(composition: Composition) -> list[str]:
     return [line for line in lines if "no permissions" in line]
 
 
-def test_health_checks_see_frozen_services_and_a_frozen_broker(
+def test_health_checks_detect_frozen_services_and_frozen_broker(
     composition: Composition, valkeys: dict[str, ServiceProcessHandle], migrated: sa.Engine
 ) -> None:
     composition.add(THREADS, "worker-imports", "--pool=threads", "--hostname=threads@%h")

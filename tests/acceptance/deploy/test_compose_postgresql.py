@@ -49,7 +49,7 @@ def data(composition: Composition) -> Path:
     return data
 
 
-def test_it_gives_the_app_a_database_of_its_own_and_shows_when_it_hangs(
+def test_postgresql_creates_app_database_and_turns_unhealthy_when_frozen(
     composition: Composition, data: Path
 ) -> None:
     with composition.running("postgres", "-D", str(data)) as server:

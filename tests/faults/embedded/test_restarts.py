@@ -31,7 +31,7 @@ def everything() -> Iterator[StackProcess]:
 
 @pytest.mark.xdist_group("up")
 @pytest.mark.parametrize("part", [*sorted(SERVERS), *SERVICES])
-def test_a_killed_part_is_back_within_30_seconds(everything: StackProcess, part: str) -> None:
+def test_killed_service_is_restarted_within_30_seconds(everything: StackProcess, part: str) -> None:
     pid = everything.pid(part)
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     said = everything.said().count(f"{part} ready")
@@ -43,14 +43,14 @@ def test_a_killed_part_is_back_within_30_seconds(everything: StackProcess, part:
 
 
 @pytest.mark.xdist_group("up")
-def test_workers_answer_again_after_their_broker_died(everything: StackProcess) -> None:
+def test_workers_reconnect_after_broker_kill(everything: StackProcess) -> None:
     os.kill(everything.pid("valkey"), signal.SIGKILL)
     with Celery(broker=everything.environment()["CELERY_BROKER_URL"]) as app:
         wait_until(lambda: answers(app) >= 2, 30)
 
 
 @pytest.mark.xdist_group("up")
-def test_its_gateway_takes_updates_and_is_seen_by_status(everything: StackProcess) -> None:
+def test_gateway_of_up_accepts_updates_and_appears_in_status(everything: StackProcess) -> None:
     address = everything.environment()["GATEWAY_URL"]
     accepted = httpx.post(f"{address}/v1/orders/1", json={"total": "5.00", "customer_id": 1})
     assert accepted.status_code == 202

@@ -96,7 +96,7 @@ def run_to_its_end(home: Home, *parts: Service) -> Record:
     return record
 
 
-def test_a_stage_starts_when_the_one_before_is_ready_and_stops_before_it(home: Home) -> None:
+def test_stage_starts_after_the_previous_is_ready_and_stops_before_it(home: Home) -> None:
     slow = part(home, "slow", "sleep 0.3; " + READY_FOR_EVER)
     with supervised(home, slow, part(home, "late", READY_FOR_EVER, StartStage.SERVICES)) as record:
         assert (
@@ -118,7 +118,7 @@ def test_a_one_shot_ends_before_the_next_stage_starts(home: Home) -> None:
     assert record.order(ServiceState.STARTING).count("once") == 1
 
 
-def test_a_failed_one_shot_says_what_it_said_and_ends_the_rest(home: Home) -> None:
+def test_failed_one_shot_reports_output_and_stops_others(home: Home) -> None:
     once = part(home, "once", "echo because; exit 3", StartStage.MIGRATIONS, one_shot=True)
     server = part(home, "server", READY_FOR_EVER)
     with pytest.raises(
@@ -128,7 +128,7 @@ def test_a_failed_one_shot_says_what_it_said_and_ends_the_rest(home: Home) -> No
     assert not home.state_file.exists()
 
 
-def test_a_part_that_cannot_be_run_is_named(home: Home) -> None:
+def test_service_that_cannot_be_started_is_named(home: Home) -> None:
     absent = Service(
         name="absent",
         stage=StartStage.SERVERS,
@@ -144,13 +144,13 @@ def test_a_part_that_cannot_be_run_is_named(home: Home) -> None:
         run_to_its_end(home, absent)
 
 
-def test_a_part_that_is_never_ready_is_given_up_after_its_deadline(home: Home) -> None:
+def test_service_never_ready_fails_after_its_deadline(home: Home) -> None:
     silent = part(home, "silent", "echo hm; exec sleep 600", deadline=0.3)
     with pytest.raises(StartFailed, match=r"silent did not start: it was not ready within 0\.3 s"):
         run_to_its_end(home, silent)
 
 
-def test_a_killed_part_is_started_again_and_what_it_spawned_is_gone(home: Home) -> None:
+def test_killed_service_is_restarted_and_its_children_are_killed(home: Home) -> None:
     with supervised(home, part(home, "parent", "sleep 600 & echo ready; wait")) as record:
         leader = psutil.Process(record.pids["parent"])
         wait_until(lambda: len(leader.children()) == 1, 5)
@@ -161,7 +161,7 @@ def test_a_killed_part_is_started_again_and_what_it_spawned_is_gone(home: Home) 
         assert record.pids["parent"] != leader.pid
 
 
-def test_restarts_wait_longer_each_time(home: Home) -> None:
+def test_restart_delay_grows(home: Home) -> None:
     with supervised(home, part(home, "dying", "echo ready; sleep 0.3; exit 1")) as record:
         wait_until(lambda: len(record.times("dying", ServiceState.STARTING)) == 4, 20)
     ends = record.times("dying", ServiceState.RESTARTING)
@@ -171,7 +171,7 @@ def test_restarts_wait_longer_each_time(home: Home) -> None:
     assert runner.LONGEST_DELAY == 10
 
 
-def test_what_does_not_go_when_asked_is_killed_with_all_it_spawned(home: Home) -> None:
+def test_service_ignoring_sigterm_is_killed_with_its_children(home: Home) -> None:
     script = "trap '' TERM; sleep 600 & echo ready; while :; do sleep 600; done"
     with supervised(home, part(home, "stubborn", script, stop_timeout=0.3)) as record:
         leader = psutil.Process(record.pids["stubborn"])
@@ -182,7 +182,7 @@ def test_what_does_not_go_when_asked_is_killed_with_all_it_spawned(home: Home) -
     wait_until(lambda: not any(is_alive(process) for process in family), 1)
 
 
-def test_stopping_while_a_part_starts_does_not_wait_for_it(home: Home) -> None:
+def test_stop_does_not_wait_for_a_starting_service(home: Home) -> None:
     record, request = Record(), StopRequest()
     silent = part(home, "silent", "exec sleep 600")
     thread = threading.Thread(target=Supervisor(home, [silent], {}, record, request).run)
@@ -194,9 +194,7 @@ def test_stopping_while_a_part_starts_does_not_wait_for_it(home: Home) -> None:
     assert record.order(ServiceState.STOPPED) == ["silent"]
 
 
-def test_a_child_gets_no_environment_but_its_own(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_service_gets_only_its_own_environment(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPORT", "1")
     with supervised(home, part(home, "server", "env; " + READY_FOR_EVER)):
         assert "PGPORT" not in (home.logs / "server.log").read_text("utf-8")

@@ -63,7 +63,7 @@ def of(metric: str, **labels: str) -> str:
     return metric + (json.dumps(labels) if labels else "")
 
 
-def test_verdicts_are_those_that_drains_gave(
+def test_verdict_counters_equal_drain_results(
     seed: Callable[[OrderRows], None],
     accept: Callable[[Sequence[OrderUpdate]], list[str]],
     drain: Callable[..., list[DrainResult]],
@@ -96,7 +96,7 @@ def test_verdicts_are_those_that_drains_gave(
     assert accepted == verdicts + found["orderworks_parked_updates"]
 
 
-def test_what_waits_is_told_with_its_age(
+def test_pending_work_is_reported_with_its_age(
     engine: sa.Engine,
     stream: Redis,
     updates: UpdateStream,
@@ -136,9 +136,7 @@ def test_what_waits_is_told_with_its_age(
     assert found["orderworks_stream_limit_entries"] == settings.stream_limit
 
 
-def test_a_next_attempt_that_is_to_come_is_not_overdue(
-    engine: sa.Engine, told: Callable[..., Told]
-) -> None:
+def test_future_attempt_is_not_overdue(engine: sa.Engine, told: Callable[..., Told]) -> None:
     to_come = sa.func.now() + timedelta(hours=1)
     parked = {"shard": 0, "order_id": 2, "payload": b"{}", "reason": "", "next_attempt_at": to_come}
     with engine.begin() as connection:
@@ -146,7 +144,7 @@ def test_a_next_attempt_that_is_to_come_is_not_overdue(
     assert told()["orderworks_parked_overdue_seconds"] == 0
 
 
-def test_dead_updates_are_told_by_whether_they_were_replayed(
+def test_dead_updates_are_counted_by_replay_state(
     engine: sa.Engine, told: Callable[..., Told]
 ) -> None:
     letter = {"shard": 0, "payload": b"", "reason": "", "first_seen": sa.func.now(), "attempts": 1}
@@ -161,7 +159,7 @@ def test_dead_updates_are_told_by_whether_they_were_replayed(
     assert found[of("orderworks_dead_updates", replayed="false")] == 3
 
 
-def test_imports_are_told_by_status_and_their_rows_by_outcome(
+def test_imports_are_counted_by_status_and_rows_by_outcome(
     engine: sa.Engine,
     stream: Redis,
     cache: Redis,
@@ -202,7 +200,7 @@ def test_imports_are_told_by_status_and_their_rows_by_outcome(
     assert found["orderworks_change_log_rows"] == 2
 
 
-def test_reports_are_told_by_when_they_were_made(
+def test_report_timestamps_are_exported(
     engine: sa.Engine, cache: Redis, told: Callable[..., Told]
 ) -> None:
     assert not [name for name in told() if "timestamp" in name], "there is none yet"
@@ -214,7 +212,7 @@ def test_reports_are_told_by_when_they_were_made(
         assert as_of == refreshed.as_of.timestamp()
 
 
-def test_entries_of_beat_are_told_by_their_last_success_and_their_period(
+def test_beat_entries_export_last_success_and_period(
     engine: sa.Engine, told: Callable[..., Told]
 ) -> None:
     planned = [
@@ -239,9 +237,7 @@ def test_entries_of_beat_are_told_by_their_last_success_and_their_period(
     )
 
 
-def test_cached_reads_are_told_by_how_they_were_answered(
-    settings: Settings, told: Callable[..., Told]
-) -> None:
+def test_cached_reads_are_counted_by_result(settings: Settings, told: Callable[..., Told]) -> None:
     reads = Cache.from_settings(settings)
     read = reads.per_customer(ttl=60)(len_of)
     for _read in range(3):
@@ -257,7 +253,7 @@ def len_of(customer_id: int, text: str) -> int:
     return len(text)
 
 
-def test_drift_is_that_of_the_last_check(
+def test_drift_is_exported_from_the_last_check(
     seed: Callable[[OrderRows], None],
     engine: sa.Engine,
     cache: Redis,
@@ -277,7 +273,7 @@ def test_drift_is_that_of_the_last_check(
     assert time.time() - 60 < ended < time.time() + 60
 
 
-def test_delays_of_invalidation_are_told_by_path_and_quantile(
+def test_invalidation_latency_is_exported_by_path_and_quantile(
     cache: Redis, told: Callable[..., Told]
 ) -> None:
     record(cache, Path.LOG, [number / 100 for number in range(1, 101)])
@@ -288,7 +284,7 @@ def test_delays_of_invalidation_are_told_by_path_and_quantile(
     assert of(metric, path="worker", quantile="1") not in found, "there was none"
 
 
-def test_every_metric_is_documented_and_told(
+def test_every_metric_is_documented_and_exported(
     engine: sa.Engine, cache: Redis, settings: Settings
 ) -> None:
     refresh(engine, cache, lambda _ids: None, depth=10)
@@ -318,7 +314,7 @@ KNOWN_BY = {
 
 
 @pytest.mark.parametrize("away", SERVERS)
-def test_a_server_that_is_away_is_told_and_hides_no_other(
+def test_unavailable_server_is_reported_and_hides_no_other_metrics(
     told: Callable[..., Told], caplog: pytest.LogCaptureFixture, away: str
 ) -> None:
     found = told(**SERVERS[away])
@@ -329,13 +325,13 @@ def test_a_server_that_is_away_is_told_and_hides_no_other(
     assert "hunter2" not in caplog.text
 
 
-def test_a_broker_that_is_no_redis_is_not_asked(told: Callable[..., Told]) -> None:
+def test_non_redis_broker_is_not_queried(told: Callable[..., Told]) -> None:
     found = told(celery_broker_url="amqp://guest@127.0.0.1:1//")
     assert of("orderworks_up", server="broker") not in found
     assert found[of("orderworks_up", server="postgresql")] == 1
 
 
-def test_questions_to_the_database_end_in_time(
+def test_database_queries_time_out(
     engine: sa.Engine, told: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orderworks_app.observability.metrics.DATABASE_SECONDS", 1)

@@ -69,7 +69,7 @@ def page(window: Window = Window.MONTH, rows: list[TopCustomer] = ROWS) -> str:
     return render(report, AS_OF + timedelta(seconds=42))
 
 
-def test_the_table_has_every_customer_as_it_is() -> None:
+def test_table_lists_every_customer_unchanged() -> None:
     read = Reader(page())
     assert read.cells == [
         ["#", "Customer", "Orders", "Total"],
@@ -79,7 +79,7 @@ def test_the_table_has_every_customer_as_it_is() -> None:
     ]
 
 
-def test_a_hostile_name_makes_no_element() -> None:
+def test_hostile_name_is_escaped() -> None:
     read = Reader(page())
     assert read.title == "Top customers: Orders of the last 30 days, today included, in UTC"
     assert not read.of("script")
@@ -87,7 +87,7 @@ def test_a_hostile_name_makes_no_element() -> None:
     assert len(read.of("bdi")) == len(ROWS), "and turns nothing else round"
 
 
-def test_it_loads_nothing() -> None:
+def test_page_loads_no_external_resource() -> None:
     text = page()
     read = Reader(text)
     loading = {"src", "href", "srcset", "action", "data", "poster", "background"}
@@ -98,7 +98,7 @@ def test_it_loads_nothing() -> None:
     assert policy["content"] == "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def test_bars_are_relative_to_the_highest_and_are_told_in_words() -> None:
+def test_bars_are_relative_to_the_highest_and_labelled() -> None:
     bars = [each for each in Reader(page()).of("span") if each["class"] == "bar"]
     assert [each["style"] for each in bars] == ["width:100.0%", "width:50.0%", "width:0.0%"]
     assert [each["aria-label"] for each in bars][1] == "50.0 % of the highest"
@@ -112,14 +112,14 @@ def test_bars_are_relative_to_the_highest_and_are_told_in_words() -> None:
         (Window.DAY, "Orders of today"),
     ],
 )
-def test_it_says_what_it_covers_and_how_old_it_is(window: Window, said: str) -> None:
+def test_page_states_its_window_and_age(window: Window, said: str) -> None:
     text = page(window)
     assert said in text
     assert "2026-11-26 14:03:30 UTC" in text
     assert "42 s old when this page was written" in text
 
 
-def test_it_suits_dark_screens_and_small_ones() -> None:
+def test_page_supports_dark_mode_and_small_screens() -> None:
     text = page()
     assert "prefers-color-scheme: dark" in text
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in Reader(
@@ -149,7 +149,7 @@ def test_contrast_is_sufficient(scheme: int) -> None:
         assert (lighter + 0.05) / (darker + 0.05) >= least, name
 
 
-def test_a_report_without_customers_says_so() -> None:
+def test_empty_report_states_that_it_is_empty() -> None:
     text = page(rows=[])
     assert "No customer has counted orders" in text
     assert not Reader(text).of("table")

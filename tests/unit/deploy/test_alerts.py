@@ -12,21 +12,21 @@ FILE = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8
 RULES: list[dict[str, Any]] = [rule for group in FILE["groups"] for rule in group["rules"]]
 
 
-def test_every_rule_asks_for_metrics_that_are_told() -> None:
+def test_every_rule_uses_exported_metrics() -> None:
     for rule in RULES:
         asked = set(re.findall(r"orderworks_\w+", rule["expr"]))
         assert asked, rule["alert"]
         assert asked <= set(DOCUMENTED), rule["alert"]
 
 
-def test_every_rule_says_how_bad_it_is_and_what_it_means() -> None:
+def test_every_rule_has_severity_and_summary() -> None:
     for rule in RULES:
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert rule["annotations"]["summary"]
     assert len({rule["alert"] for rule in RULES}) == len(RULES)
 
 
-def test_the_documentation_says_what_to_do_about_every_rule() -> None:
+def test_documentation_covers_every_rule() -> None:
     operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     for rule in RULES:
         assert f"| `{rule['alert']}` |" in operations

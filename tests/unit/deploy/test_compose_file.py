@@ -23,18 +23,18 @@ SERVERS = ["postgres", "valkey", "cache"]
 every_service = pytest.mark.parametrize("name", SERVICES)
 
 
-def test_it_is_a_valid_compose_file() -> None:
+def test_compose_file_is_valid() -> None:
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run([*check, FILE], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
-def test_it_has_the_servers_and_everything_of_ours() -> None:
+def test_compose_file_has_all_servers_and_services() -> None:
     assert sorted(SERVICES) == sorted(SERVERS + OURS)
 
 
 @every_service
-def test_a_service_can_do_no_more_than_it_needs(name: str) -> None:
+def test_service_has_minimal_privileges(name: str) -> None:
     service = SERVICES[name]
     assert int(service["user"].partition(":")[0]) > 0
     assert service["read_only"] is True
@@ -48,24 +48,24 @@ def test_a_service_can_do_no_more_than_it_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_own_run_as_10001(name: str) -> None:
+def test_own_services_run_as_user_10001(name: str) -> None:
     assert SERVICES[name]["user"] == "10001:10001"
 
 
 @every_service
-def test_what_dies_starts_again_except_the_migration(name: str) -> None:
+def test_services_restart_except_the_migration(name: str) -> None:
     assert SERVICES[name]["restart"] == ("no" if name == "migrate" else "unless-stopped")
 
 
 @every_service
-def test_a_service_waits_until_what_it_needs_is_healthy(name: str) -> None:
+def test_service_waits_for_healthy_dependencies(name: str) -> None:
     for other, how in SERVICES[name].get("depends_on", {}).items():
         wanted = "service_completed_successfully" if other == "migrate" else "service_healthy"
         assert how["condition"] == wanted
         assert other == "migrate" or SERVICES[other]["healthcheck"]["test"][0] == "CMD"
 
 
-def test_nothing_works_on_an_old_schema() -> None:
+def test_services_wait_for_the_migration() -> None:
     for name in ("worker-updates", "worker-imports", "beat", "gateway"):
         assert "migrate" in SERVICES[name]["depends_on"]
 
@@ -77,12 +77,12 @@ def test_the_workers_consume_every_queue_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["worker-updates", "worker-imports"])
-def test_a_worker_has_time_to_hand_its_messages_back(name: str) -> None:
+def test_worker_has_time_to_requeue_its_messages(name: str) -> None:
     assert SERVICES[name]["environment"]["REMAP_SIGTERM"] == "SIGQUIT"
     assert SERVICES[name]["stop_grace_period"] == "45s"
 
 
-def test_only_what_people_use_is_published_and_only_to_this_host() -> None:
+def test_only_flower_and_gateway_are_published_and_only_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published == {
         "flower": ["127.0.0.1:5555:5555"],
@@ -91,14 +91,14 @@ def test_only_what_people_use_is_published_and_only_to_this_host() -> None:
     assert "--read_only" in SERVICES["flower"]["command"]
 
 
-def test_data_cannot_be_reached_from_outside() -> None:
+def test_database_and_broker_networks_are_internal() -> None:
     assert all(COMPOSE["networks"][name]["internal"] for name in ("database", "broker"))
     reachable = [name for name in SERVICES if "front" in SERVICES[name]["networks"]]
     assert reachable == ["flower", "gateway"]
     assert "database" not in SERVICES["flower"]["networks"]
 
 
-def test_no_password_stands_in_it() -> None:
+def test_compose_file_contains_no_password() -> None:
     assert not re.findall(r"://[^/\s]*:[^/\s]*@", TEXT)
     for service in SERVICES.values():
         for variable, value in service.get("environment", {}).items():
@@ -115,7 +115,7 @@ def test_a_service_gets_the_secrets_that_it_names(name: str) -> None:
     assert named == set(service.get("secrets", []))
 
 
-def test_every_secret_is_a_file_that_make_secrets_makes(tmp_path: Path) -> None:
+def test_make_secrets_creates_every_secret(tmp_path: Path) -> None:
     make_secrets(tmp_path)
     for name, secret in COMPOSE["secrets"].items():
         assert secret == {"file": f"./secrets/{name}"}
@@ -134,18 +134,18 @@ def test_secrets_are_private_here_and_readable_in_containers(tmp_path: Path) -> 
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o444}
 
 
-def test_making_secrets_again_changes_none_and_mends_what_is_missing(tmp_path: Path) -> None:
+def test_make_secrets_keeps_existing_and_restores_missing_secrets(tmp_path: Path) -> None:
     first = make_secrets(tmp_path)
     (tmp_path / "redis_url").unlink()
     assert make_secrets(tmp_path) == first
 
 
-def test_no_two_installations_share_a_password(tmp_path: Path) -> None:
+def test_two_installations_have_different_passwords(tmp_path: Path) -> None:
     one, other = make_secrets(tmp_path / "one"), make_secrets(tmp_path / "other")
     assert not {name for name in one if one[name] == other[name]}
 
 
-def test_images_are_of_the_versions_that_the_tests_run() -> None:
+def test_compose_images_match_the_tested_versions() -> None:
     assert (
         SERVICES["postgres"]["image"]
         == f"postgres:{version(postgresql_binaries(None) / 'postgres')}"

@@ -19,14 +19,14 @@ COPIED = [
 IGNORE = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
 
 
-def test_everything_of_the_wheel_is_copied_into_the_build() -> None:
+def test_all_wheel_packages_are_copied_into_the_build() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert {*wheel["only-include"], "pyproject.toml"} <= set(COPIED)
 
 
 @pytest.mark.parametrize("source", COPIED)
-def test_what_is_copied_exists_and_reaches_the_builder(source: str) -> None:
+def test_copied_paths_exist_and_reach_the_builder(source: str) -> None:
     assert (ROOT / source).exists()
     assert f"!{source}" in IGNORE
 
@@ -42,7 +42,7 @@ def test_every_download_is_hashed_and_prebuilt() -> None:
         assert hashed or "--no-deps" in command
 
 
-def test_the_image_has_no_build_tools_and_runs_as_nobody_special() -> None:
+def test_image_has_no_build_tools_and_runs_unprivileged() -> None:
     assert not re.search(r"\bpip\b|apt-get|\bgcc\b", FINAL)
     assert re.findall(r"^USER (\S+)$", FINAL, re.MULTILINE) == [services()["migrate"]["user"]]
     assert "HEALTHCHECK" not in TEXT

@@ -27,7 +27,7 @@ def home(tmp_path: Path) -> Home:
     return open_home(tmp_path / "a home")
 
 
-def test_passwords_are_made_once_and_kept_private(home: Home) -> None:
+def test_passwords_are_generated_once_and_kept_private(home: Home) -> None:
     first = passwords_of(home)
     assert passwords_of(home) == first
     assert stat.S_IMODE((home.folder / "passwords.json").stat().st_mode) == 0o600
@@ -41,7 +41,7 @@ def test_a_damaged_password_file_is_named(home: Home) -> None:
         passwords_of(home)
 
 
-def test_a_port_is_the_same_next_time_unless_it_is_taken(home: Home) -> None:
+def test_port_is_reused_unless_occupied(home: Home) -> None:
     port = port_of(home, "valkey")
     assert port_of(home, "valkey") == port
     assert port_of(home, "cache") != port
@@ -50,14 +50,14 @@ def test_a_port_is_the_same_next_time_unless_it_is_taken(home: Home) -> None:
         assert port_of(home, "valkey") != port
 
 
-def test_a_home_is_held_by_one_at_a_time(home: Home) -> None:
+def test_home_is_locked_by_one_process_at_a_time(home: Home) -> None:
     with home_lock(home), pytest.raises(AlreadyRunning, match="pid "), home_lock(home):
         pass
     with home_lock(home):
         pass
 
 
-def test_a_private_file_is_replaced_whole(home: Home) -> None:
+def test_private_file_is_replaced_atomically(home: Home) -> None:
     path = home.folder / "file"
     path.write_text("old")
     path.chmod(0o644)
@@ -67,7 +67,7 @@ def test_a_private_file_is_replaced_whole(home: Home) -> None:
     assert [file.name for file in home.folder.iterdir() if file.is_file()] == ["file"]
 
 
-def test_a_log_over_the_limit_moves_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_over_the_limit_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "MAX_LOG_BYTES", 10)
     path = tmp_path / "part.log"
     path.write_text("short")
@@ -82,7 +82,7 @@ def test_a_log_over_the_limit_moves_aside(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "part.log.1").read_text() == "short and now long"
 
 
-def test_a_log_is_read_from_this_start_on(tmp_path: Path) -> None:
+def test_log_is_read_from_the_current_start(tmp_path: Path) -> None:
     path = tmp_path / "part.log"
     path.write_text("ready, last time\n")
     log = LogFile(path)
@@ -92,7 +92,7 @@ def test_a_log_is_read_from_this_start_on(tmp_path: Path) -> None:
     assert log.last_lines() == "    one\n    two"
 
 
-def test_a_recorded_process_is_taken_for_ours_only_by_start_time_and_command() -> None:
+def test_recorded_process_is_identified_by_start_time_and_command() -> None:
 
     started = psutil.Process().create_time()
     assert Identity(os.getpid(), started, "py").process()

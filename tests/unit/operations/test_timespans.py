@@ -16,7 +16,7 @@ from orderworks_app.operations.timespans import parse_moment
         (" 2026-11-22T19:30:05+02:00 ", datetime(2026, 11, 22, 17, 30, 5, tzinfo=UTC)),
     ],
 )
-def test_a_time_is_taken_in_its_zone_else_in_utc(text: str, meant: datetime) -> None:
+def test_time_is_read_in_its_zone_or_utc(text: str, meant: datetime) -> None:
     assert parse_moment(text) == meant
 
 
@@ -31,12 +31,12 @@ def test_a_time_is_taken_in_its_zone_else_in_utc(text: str, meant: datetime) -> 
         ("1w", timedelta(days=7)),
     ],
 )
-def test_an_age_is_so_long_ago(text: str, span: timedelta) -> None:
+def test_age_is_subtracted_from_now(text: str, span: timedelta) -> None:
     before = datetime.now(UTC)
     assert before - span <= parse_moment(text) <= datetime.now(UTC) - span
 
 
 @pytest.mark.parametrize("text", ["", "2", "h", "-2h", "2 years", "2026-13-01", "999999999w"])
-def test_what_is_neither_is_refused(text: str) -> None:
+def test_text_that_is_neither_time_nor_age_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="neither a time"):
         parse_moment(text)
