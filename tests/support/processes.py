@@ -84,6 +84,19 @@ def has_loaded(pid: int, library: str) -> bool:
 
 
 @contextmanager
+def default_hangup() -> Iterator[None]:
+    """Make SIGHUP end processes that are started in the block, also if the tests run under `nohup`.
+
+    Children inherit an ignored signal, while a handled one gets its default action when they start.
+    """
+    before = signal.signal(signal.SIGHUP, lambda _signal, _frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@contextmanager
 def frozen(pid: int) -> Iterator[None]:
     """Stop a process for as long as the block lasts; afterwards it goes on as if nothing were."""
     os.kill(pid, signal.SIGSTOP)

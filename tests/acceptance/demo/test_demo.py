@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orderworks.core.settings import STATE_FILE
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, default_hangup
 from tests.support.stack_process import bare_environment, new_home, processes_of, wait_until
 
 
@@ -21,12 +21,13 @@ def home() -> Iterator[Path]:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_demo_leaves_no_process(home: Path, how: signal.Signals) -> None:
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "orderworks_app", "demo", "--orders", "1000", "--keep"],
-        env=bare_environment(home),
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-    )
+    with default_hangup():
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "orderworks_app", "demo", "--orders", "1000", "--keep"],
+            env=bare_environment(home),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
     try:
         wait_until((home / STATE_FILE).exists, 60)
         demo.send_signal(how)

@@ -23,7 +23,7 @@ from orderworks_app.embedded.passwords import passwords_of
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.stack import SERVERS, discard, running_stack
 from orderworks_app.embedded.unix_user import SYSTEM_DATA_FOLDER, UnixUser, can_reach
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, default_hangup
 from tests.support.stack_process import bare_environment, new_home, processes_of, up, wait_until
 
 NOBODY = 65534
@@ -60,7 +60,7 @@ def one_value(url: str, statement: str) -> object:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_up_serves_and_leaves_no_process_after_stop(home: Path, how: signal.Signals) -> None:
-    with up(home) as stack:
+    with default_hangup(), up(home) as stack:
         stack.wait_until_up(SERVERS)
         environment = stack.environment()
         assert one_value(environment["DATABASE_URL"], "SELECT 1") == 1
@@ -87,7 +87,7 @@ def test_data_and_addresses_survive_a_restart(home: Path) -> None:
 def test_a_terminal_shows_one_table(home: Path) -> None:
     ours, theirs = os.openpty()
     environment = {**bare_environment(home), "TERM": "xterm", "COLUMNS": "120"}
-    with up(home, env=environment, terminal=theirs) as stack:
+    with default_hangup(), up(home, env=environment, terminal=theirs) as stack:
         wait_until((home / "state.json").exists, 20)
         shown = b""
         while b"postgresql" not in shown or shown.count(b"ready") < len(SERVERS):
