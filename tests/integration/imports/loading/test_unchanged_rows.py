@@ -216,7 +216,7 @@ def test_older_write_that_comes_between_comparison_and_renewal_is_replaced(
     load(file)
     [version] = versions(engine)
     accept(FILE)  # An older import that waits: equal rows are renewed.
-    meanwhile(monkeypatch, "renew", lambda: set_total(engine, 20, version + 1))
+    meanwhile(monkeypatch, "renew_versions", lambda: set_total(engine, 20, version + 1))
     load(file)
     assert totals(engine) == {1: 10}
 
