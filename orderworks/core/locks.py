@@ -1,5 +1,7 @@
 """PostgreSQL advisory locks: their numbers in one place, so that each has one meaning."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 
 import sqlalchemy as sa
@@ -61,3 +63,33 @@ def wait_for_lock(connection: sa.Connection, lock: Lock, seconds: float, key: in
 
 
 _BOUND_WAIT = sa.select(sa.func.set_config("lock_timeout", sa.bindparam("bound"), sa.true()))
+
+
+@contextmanager
+def session_lock(engine: sa.Engine, name: str) -> Iterator[sa.Connection | None]:
+    """A connection whose session holds the lock of this name; None if another session holds it.
+
+    Unlike the numbered locks it outlasts transactions. Its key is one number, theirs are two: the
+    two kinds never meet.
+    """
+    key = sa.func.hashtextextended(name, 0)
+    with engine.connect() as connection:
+        acquired = connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key)))
+        connection.commit()
+        try:
+            yield connection if acquired else None
+        finally:
+            if acquired and not connection.invalidated:
+                _release(connection, key)
+
+
+def _release(connection: sa.Connection, key: sa.ColumnElement[int]) -> None:
+    """Release the lock, or invalidate the connection, so that the pool cannot reuse it with the lock."""
+    released = False
+    try:
+        with suppress(sa.exc.SQLAlchemyError):
+            released = bool(connection.scalar(sa.select(sa.func.pg_advisory_unlock(key))))
+            connection.commit()
+    finally:
+        if not released:
+            connection.invalidate()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from orderworks.core.settings import Settings
 from orderworks.imports.csv_records import RecordForm, RecordRun, split_run_at
 
 
@@ -24,6 +25,11 @@ class ChunkLimits(NamedTuple):
 
     lines: int
     size: int
+
+
+def chunk_limits(settings: Settings) -> ChunkLimits:
+    """What a chunk may hold by the settings."""
+    return ChunkLimits(settings.import_chunk_rows, settings.import_chunk_bytes)
 
 
 def plan_chunks(

@@ -1,6 +1,6 @@
 """The ledger of imports: what was accepted, how it was cut, and what became of it.
 
-Which chunk is whose to work on is in `claims`.
+Claims of chunks are in `chunk_attempt`.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.errors import ImportFailed, ImportNotFound
 from orderworks.core.schema import import_chunks, import_rejects, imports
-from orderworks.imports.chunk_claims import reopen_overtaken
 from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.manifest import Manifest
+from orderworks.imports.pending_chunks import reopen_overtaken
 from orderworks.imports.progress import COUNTS, Summary
 
 ImportCursor = tuple[datetime, str]

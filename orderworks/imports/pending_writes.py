@@ -11,7 +11,7 @@ import redis
 import sqlalchemy as sa
 
 from orderworks.core.schema import import_chunks, imports, parked_updates
-from orderworks.imports.chunk_claims import ChunkWork
+from orderworks.imports.chunk_attempt import ChunkWork
 from orderworks.imports.spool import Spool
 from orderworks.updates.outbox import PLACE
 from orderworks.updates.stream import UpdateStream

@@ -18,9 +18,10 @@ from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis
 from orderworks.core.routing import OUTBOX
 from orderworks.core.schema import update_shards
-from orderworks.imports.chunk_claims import abandoned_chunks
-from orderworks.imports.importer import PLAN_SECONDS, Importer
+from orderworks.imports.importer import Importer
 from orderworks.imports.ledger import unfinished_complete_imports
+from orderworks.imports.pending_chunks import abandoned_chunks
+from orderworks.imports.planner import PLAN_SECONDS
 from orderworks.updates import outbox, parking, verdicts
 from orderworks.updates.stream import UpdateStream
 

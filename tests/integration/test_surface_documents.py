@@ -20,7 +20,7 @@ from orderworks.core.keys import update_stream, update_verdict
 from orderworks.core.redis import Redis
 from orderworks.core.schema import dead_updates
 from orderworks.core.settings import Settings
-from orderworks.imports import chunk_claims
+from orderworks.imports import chunk_attempt
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks.reports.refresh import refresh
@@ -128,7 +128,7 @@ def test_documents_of_imports_are_unchanged(
     documents.print("pause ID", import_id)
     documents.print("resume ID", import_id)
     with engine.begin() as connection:
-        chunk_claims.quarantine_chunk(connection, import_id, 1, "the disk was full")
+        chunk_attempt.quarantine_chunk(connection, import_id, 1, "the disk was full")
     documents.print("imports ID", import_id)
     documents.print("retry ID", import_id)
     documents.print("cancel ID", import_id)

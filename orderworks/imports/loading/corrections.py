@@ -10,7 +10,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from orderworks.core.schema import import_rejects
-from orderworks.imports.chunk_claims import ChunkWork
+from orderworks.imports.chunk_attempt import ChunkWork
 from orderworks.imports.columns import PARENT_LINE, PARENT_LINE_COLUMN
 from orderworks.imports.loading.copy import as_array
 from orderworks.imports.loading.validate import reject

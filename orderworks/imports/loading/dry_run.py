@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.schema import customers, imports, orders
-from orderworks.imports.chunk_claims import ChunkWork
+from orderworks.imports.chunk_attempt import ChunkWork
 from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.loading.copy import as_array
 from orderworks.imports.loading.load_chunk import validate_chunk, write_valid_rows

@@ -8,7 +8,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from orderworks.core.errors import ImportFailed
-from orderworks.imports.chunk_claims import ChunkResult, ChunkWork
+from orderworks.imports.chunk_attempt import ChunkResult, ChunkWork
 from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.columns import CUSTOMER_NAME, locate_fields
 from orderworks.imports.loading import corrections

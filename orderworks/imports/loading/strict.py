@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import polars as pl
 import sqlalchemy as sa
 
-from orderworks.imports.chunk_claims import ChunkResult, ChunkWork
+from orderworks.imports.chunk_attempt import ChunkResult, ChunkWork
 from orderworks.imports.chunk_plan import ChunkLimits, FileChunk, plan_chunks
 from orderworks.imports.csv_records import splitter
 from orderworks.imports.loading import corrections

@@ -19,7 +19,7 @@ from orderworks.core.redis import Redis
 from orderworks.core.routing import Queue
 from orderworks.core.schema import import_rejects, imports
 from orderworks.core.settings import Settings
-from orderworks.imports import chunk_claims
+from orderworks.imports import chunk_attempt
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import dry_run_summary, publish_progress, read_progress
 from orderworks.imports.spool import Spool
@@ -102,7 +102,7 @@ def test_what_was_given_up_is_tried_again(
     run: RunCommand, planned: str, engine: sa.Engine, settings: Settings
 ) -> None:
     with engine.begin() as connection:
-        chunk_claims.quarantine_chunk(connection, planned, 1, "the disk was full")
+        chunk_attempt.quarantine_chunk(connection, planned, 1, "the disk was full")
     shown = run("imports", planned).out
     assert "the disk was full" in shown
     assert f"1 of 3 chunks were given up; `orderworks retry {planned}`" in shown

@@ -12,7 +12,7 @@ from orderworks.core.errors import ImportNotFound, WrongState
 from orderworks.core.keys import import_uncounted_starts
 from orderworks.core.redis import make_redis
 from orderworks.core.schema import import_chunks, imports
-from orderworks.imports import chunk_claims, control, ledger
+from orderworks.imports import chunk_attempt, control, ledger
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary, read_progress
 from producer.imports.job import ImportJob
@@ -46,7 +46,7 @@ def set_chunk(importer: Importer, number: int, **values: Any) -> None:  # noqa: 
 
 def give_up(importer: Importer, import_id: str, number: int) -> None:
     with importer.engine.begin() as connection:
-        chunk_claims.quarantine_chunk(connection, import_id, number, "it would not load")
+        chunk_attempt.quarantine_chunk(connection, import_id, number, "it would not load")
 
 
 def test_a_paused_import_starts_no_chunk_and_goes_on_when_resumed(

@@ -28,8 +28,8 @@ from orderworks.core.errors import (
 )
 from orderworks.core.redis import make_redis
 from orderworks.core.schema import customers, import_chunks, imports
-from orderworks.imports import chunk_claims, ledger
-from orderworks.imports import importer as flow
+from orderworks.imports import chunk_attempt, ledger, pending_chunks, plan_attempt, planner
+from orderworks.imports.chunk_loader import ChunkLoader
 from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary, read_progress
@@ -68,7 +68,7 @@ def spool_folder(importer: Importer) -> Path:
 def worked_on(importer: Importer, import_id: str, number: int) -> Iterator[None]:
     """Another worker is at work on the chunk."""
     with importer.engine.connect() as connection:
-        assert chunk_claims.claim_chunk(connection, import_id, number)
+        assert chunk_attempt.claim_chunk(connection, import_id, number)
         yield
         connection.rollback()
 
@@ -154,7 +154,7 @@ def test_chunk_whose_workers_die_is_given_up_and_the_others_go_on(
 ) -> None:
     for _start in range(importer.settings.chunk_attempts):
         with importer.engine.begin() as connection:
-            assert chunk_claims.count_start(
+            assert chunk_attempt.count_start(
                 connection, planned, 1, importer.settings.chunk_attempts
             )
     for number in range(3):
@@ -185,13 +185,13 @@ class Outage:
         self.away = False
         self._admin = admin
         self._database = importer.engine.url.database
-        self._claim = chunk_claims.claim_chunk
-        patch.setattr(chunk_claims, "claim_chunk", self._claim_and_lose)
+        self._claim = chunk_attempt.claim_chunk
+        patch.setattr(chunk_attempt, "claim_chunk", self._claim_and_lose)
         sa.event.listen(importer.engine, "do_connect", self._connect)
 
     def _claim_and_lose(
         self, connection: sa.Connection, import_id: str, number: int
-    ) -> chunk_claims.ChunkWork | None:
+    ) -> chunk_attempt.ChunkWork | None:
         work = self._claim(connection, import_id, number)
         self.met, self.away = self.met + 1, True
         sessions = sa.text(
@@ -235,7 +235,7 @@ def test_lost_workers_count_beside_outages(
         outage.end()
     for _start in range(importer.settings.chunk_attempts):
         with importer.engine.begin() as connection:
-            assert chunk_claims.count_start(connection, planned, 0, 99)
+            assert chunk_attempt.count_start(connection, planned, 0, 99)
     assert importer.load_chunk(planned, 0) is None
     assert summary_of(importer, planned)["quarantined"] == 1
 
@@ -243,7 +243,7 @@ def test_lost_workers_count_beside_outages(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Units of work are not tried again: an outage outlasts that anyhow."""
-    retrying = Importer._load_counted.retry  # noqa: SLF001 - tenacity's
+    retrying = ChunkLoader._load.retry  # noqa: SLF001 - tenacity's
     monkeypatch.setattr(retrying, "stop", stop_after_attempt(1))
 
 
@@ -252,20 +252,20 @@ def test_second_message_between_the_last_start_and_its_lock_gives_nothing_up(
 ) -> None:
     for _start in range(importer.settings.chunk_attempts - 1):
         with importer.engine.begin() as connection:
-            assert chunk_claims.count_start(
+            assert chunk_attempt.count_start(
                 connection, planned, 0, importer.settings.chunk_attempts
             )
-    claim, came = chunk_claims.claim_chunk, list[int]()
+    claim, came = chunk_attempt.claim_chunk, list[int]()
 
     def claim_later(
         connection: sa.Connection, import_id: str, number: int
-    ) -> chunk_claims.ChunkWork | None:
+    ) -> chunk_attempt.ChunkWork | None:
         if not came:
             came.append(number)
             assert importer.load_chunk(import_id, number) is None
         return claim(connection, import_id, number)
 
-    monkeypatch.setattr(chunk_claims, "claim_chunk", claim_later)
+    monkeypatch.setattr(chunk_attempt, "claim_chunk", claim_later)
     step = importer.load_chunk(planned, 0)
     assert came
     assert step
@@ -275,9 +275,9 @@ def test_second_message_between_the_last_start_and_its_lock_gives_nothing_up(
 def test_reservation_ends_with_the_work(importer: Importer, planned: str) -> None:
     for _time in range(2):
         with (
-            chunk_claims.chunk_lock(importer.engine, planned, 0) as mine,
-            chunk_claims.chunk_lock(importer.engine, planned, 0) as second,
-            chunk_claims.chunk_lock(importer.engine, planned, 1) as other,
+            chunk_attempt.chunk_lock(importer.engine, planned, 0) as mine,
+            chunk_attempt.chunk_lock(importer.engine, planned, 0) as second,
+            chunk_attempt.chunk_lock(importer.engine, planned, 1) as other,
         ):
             assert (bool(mine), bool(second), bool(other)) == (True, False, True)
 
@@ -373,9 +373,9 @@ def test_plan_that_fails_each_time_fails_the_import(
     reason: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(flow, "planned_chunks", Mock(side_effect=ends_with))
+    monkeypatch.setattr(planner, "planned_chunks", Mock(side_effect=ends_with))
     import_id = accept(SEVEN, "customers")
-    for _start in range(flow.PLAN_ATTEMPTS):
+    for _start in range(plan_attempt.PLAN_ATTEMPTS):
         with pytest.raises(type(ends_with)):
             importer.plan(import_id)
     assert importer.spool.list_waiting() == [import_id]
@@ -392,8 +392,8 @@ def test_plan_that_a_failing_server_ended_does_not_count(
 ) -> None:
     import_id = accept(SEVEN, "customers")
     with monkeypatch.context() as patch:
-        patch.setattr(flow, "planned_chunks", Mock(side_effect=Unavailable("the spool")))
-        for _start in range(flow.PLAN_ATTEMPTS + 1):
+        patch.setattr(planner, "planned_chunks", Mock(side_effect=Unavailable("the spool")))
+        for _start in range(plan_attempt.PLAN_ATTEMPTS + 1):
             with pytest.raises(Unavailable):
                 importer.plan(import_id)
     assert importer.plan(import_id) == [0, 1, 2]
@@ -403,13 +403,13 @@ def test_file_that_is_being_planned_is_left_to_its_planner(
     importer: Importer, accept: Accept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import_id = accept(SEVEN, "customers")
-    planned_chunks, second = flow.planned_chunks, list[list[int]]()
+    planned_chunks, second = planner.planned_chunks, list[list[int]]()
 
     def meanwhile(*how: Any) -> list[FileChunk]:  # noqa: ANN401 - passed on
         second.append(importer.plan(import_id))
         return planned_chunks(*how)
 
-    monkeypatch.setattr(flow, "planned_chunks", meanwhile)
+    monkeypatch.setattr(planner, "planned_chunks", meanwhile)
     assert importer.plan(import_id) == [0, 1, 2]
     assert second == [[]]
     assert importer.stream.exists(keys.import_nudge(import_id)), "a sign of life"
@@ -457,7 +457,7 @@ def test_import_ends_only_when_its_end_is_mirrored(importer: Importer, planned: 
 def test_sweep_finds_chunks_that_nobody_works_on(importer: Importer, planned: str) -> None:
     def abandoned(quiet: float) -> list[tuple[str, int]]:
         with importer.engine.begin() as connection:
-            return chunk_claims.abandoned_chunks(connection, timedelta(seconds=quiet), limit=100)
+            return pending_chunks.abandoned_chunks(connection, timedelta(seconds=quiet), limit=100)
 
     assert abandoned(60) == []
     with importer.engine.begin() as connection:

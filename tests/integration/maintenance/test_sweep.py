@@ -11,7 +11,7 @@ from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis
 from orderworks.core.schema import import_chunks, imports, parked_updates
 from orderworks.core.settings import Settings
-from orderworks.imports.chunk_claims import claim_chunk
+from orderworks.imports.chunk_attempt import claim_chunk
 from orderworks.imports.importer import Importer
 from orderworks.imports.ledger import import_summary
 from orderworks.imports.spool import Spool

@@ -1,0 +1,100 @@
+"""Loads the chunks of planned imports, in a pool's child."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import redis
+import sqlalchemy as sa
+
+from orderworks import changelog
+from orderworks.cache.invalidation import invalidate_and_record
+from orderworks.core.database import retry_transient
+from orderworks.core.errors import ImportFailed
+from orderworks.core.redis import Redis
+from orderworks.core.settings import Settings
+from orderworks.imports import pending_writes
+from orderworks.imports.chunk_attempt import ChunkAttempt, ChunkAttempts
+from orderworks.imports.chunk_plan import chunk_limits
+from orderworks.imports.finisher import Finisher, ImportStep
+from orderworks.imports.spool import Spool
+from orderworks.updates.stream import UpdateStream
+
+
+@dataclass(frozen=True)
+class ChunkLoader:
+    """Loads one chunk at a time, each in one transaction."""
+
+    engine: sa.Engine
+    spool: Spool
+    stream: Redis
+    cache: Redis
+    settings: Settings
+
+    def load(self, import_id: str, number: int) -> ImportStep | None:
+        """Load a chunk and invalidate the cached reads of its customers; the import's progress.
+
+        None if there was nothing to do: the chunk is done, being loaded or given up, or its import is
+        paused or has ended.
+
+        Raises:
+            ImportFailed: it can never be loaded; it is quarantined with the reason.
+            ImportNotFound: there is no such import.
+            Unavailable: the spool cannot be reached; the chunk waits.
+            sqlalchemy.exc.DBAPIError: PostgreSQL cannot be reached; the chunk waits.
+        """
+        finisher = Finisher(self.engine, self.stream)
+        try:
+            customer_ids = self._load(import_id, number)
+        except ImportFailed:
+            finisher.finish(import_id)
+            raise
+        if customer_ids is None:
+            finisher.finish_if_running(import_id)
+            return None
+        # The fast path. Where the cache is unavailable, the fold of the change log invalidates.
+        with suppress(redis.RedisError):
+            invalidate_and_record(self.cache, customer_ids)
+        return finisher.finish(import_id)
+
+    def must_yield(self) -> bool:
+        """Whether updates wait for so long that chunks should let them go first.
+
+        Not while Redis is unavailable: then no update is drained either.
+        """
+        with suppress(redis.RedisError):
+            return self._updates.backlog().lag > self.settings.import_yield_lag
+        return False
+
+    @retry_transient
+    def _load(self, import_id: str, number: int) -> list[int] | None:
+        """Make one attempt; the ids of the customers it touched, or None if there was nothing to do."""
+        attempts = ChunkAttempts(self.engine, self.stream, self.settings.chunk_attempts)
+        with attempts.start(import_id, number) as attempt:
+            if attempt is None:
+                return None
+            # A deferred constraint would refuse the chunk as a whole, at the commit.
+            attempt.connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
+            self._write(attempt)
+            return changelog.touched_customers(attempt.connection)
+
+    def _write(self, attempt: ChunkAttempt) -> None:
+        """Write the chunk's rows and record what became of them."""
+        # polars starts threads when it is imported, and a fork inherits none of them. So it is imported
+        # here, in the pool's child, and never by a module that the parent process imports.
+        from orderworks.imports.loading import load_chunk, strict  # noqa: PLC0415 - as said
+
+        connection, work = attempt.connection, attempt.work
+        if work.is_recheck:
+            attempt.finish_recheck(load_chunk.recheck_chunk(connection, self.spool, work))
+            return
+        renew = pending_writes.older_write_pending(connection, self._updates, self.spool, work)
+        if work.strict:
+            limits = chunk_limits(self.settings)
+            result = strict.load_all_or_nothing(connection, self.spool, work, limits, renew=renew)
+        else:
+            result = load_chunk.load_chunk(connection, self.spool, work, renew=renew)
+        attempt.finish(result)
+
+    @property
+    def _updates(self) -> UpdateStream:
+        return UpdateStream(self.stream, self.settings.update_shards, self.settings.stream_limit)

@@ -1,0 +1,23 @@
+"""Which failed starts of a plan or of a chunk count, and what is recorded of them."""
+
+from datetime import timedelta
+
+import redis
+import sqlalchemy as sa
+
+from orderworks.core.database import error_summary, is_transient
+from orderworks.core.errors import Unavailable
+
+STARTS_TTL = timedelta(days=7)
+"""Time that Redis keeps counts of starts: as long as a file stays in the spool by default."""
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether an unavailable server ended the start, which then does not count."""
+    return isinstance(error, Unavailable | redis.RedisError) or is_transient(error)
+
+
+def failure_reason(error: Exception) -> str:
+    """The type and the first line of an error, for the ledger."""
+    text = error_summary(error) if isinstance(error, sa.exc.DBAPIError) else str(error)
+    return f"{type(error).__name__}: {text}".partition("\n")[0]
