@@ -133,6 +133,8 @@ class ChunkAttempts:
             try:
                 with connection.begin():
                     work = claim_chunk(connection, import_id, number)
+                    if work is None:
+                        _uncount_start(connection, import_id, number)
                     yield ChunkAttempt(connection, work) if work else None
             except Exception as error:
                 self._record_failure(import_id, number, error)
@@ -191,7 +193,8 @@ def count_start(connection: sa.Connection, import_id: str, number: int, max_star
     times already, in which case it is quarantined by this call.
     """
     chunk = import_chunks.c
-    started = connection.scalar(_pending(import_id, number).with_only_columns(chunk.attempts))
+    unlocked = _pending(import_id, number).with_for_update(skip_locked=True, of=import_chunks)
+    started = connection.scalar(unlocked.with_only_columns(chunk.attempts))
     if started is None:
         return False
     if started >= max_starts:
@@ -204,7 +207,11 @@ def count_start(connection: sa.Connection, import_id: str, number: int, max_star
 
 
 def claim_chunk(connection: sa.Connection, import_id: str, number: int) -> ChunkWork | None:
-    """Lock a pending chunk until the transaction ends; None if it is done or locked by another."""
+    """Lock a pending chunk until the transaction ends; None if it, or its import, is pending no more.
+
+    Waits for another lock of the row. With the lock of the session, which an attempt holds, that is
+    the sweep's, for a moment: to skip the row would waste a start that is counted already.
+    """
     columns = (
         import_chunks.c.import_id,
         *imports.c["kind", "mapping", "format", "delimiter", "header", "bytes", "version"],
@@ -214,7 +221,7 @@ def claim_chunk(connection: sa.Connection, import_id: str, number: int) -> Chunk
         *import_chunks.c[FileChunk._fields],
     )
     query = _pending(import_id, number).join(imports).with_only_columns(*columns)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(query.with_for_update(of=import_chunks)).one_or_none()
     if row is None:
         return None
     of_chunk = len(FileChunk._fields)
@@ -246,14 +253,13 @@ def _record_error(connection: sa.Connection, import_id: str, number: int, error:
 
 
 def _pending(import_id: str, number: int) -> sa.Select[Any]:
-    """The chunk's row, locked; no row unless it is pending, unlocked, and its import running."""
+    """The chunk's row, if the chunk is pending and its import running."""
     chunk = import_chunks.c
     running = sa.exists().where(imports.c.id == chunk.import_id, imports.c.status == "running")
     return (
         sa.select(import_chunks)
         .where(chunk.import_id == import_id, chunk.number == number, chunk.status == "pending")
         .where(running.correlate(import_chunks))
-        .with_for_update(skip_locked=True, of=import_chunks)
     )
 
 

@@ -28,13 +28,15 @@ from orderworks.core.errors import (
 )
 from orderworks.core.redis import make_redis
 from orderworks.core.schema import customers, import_chunks, imports
-from orderworks.imports import chunk_attempt, ledger, pending_chunks, plan_attempt, planner
+from orderworks.imports import chunk_attempt, control, ledger, pending_chunks, plan_attempt, planner
 from orderworks.imports.chunk_loader import ChunkLoader
 from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary, read_progress
 from orderworks.imports.spool import Spool
 from producer.imports.job import ImportJob
+from tests.support.chunk_locks import attempts
+from tests.support.processes import eventually
 
 Accept = Callable[..., str]
 
@@ -270,6 +272,61 @@ def test_second_message_between_the_last_start_and_its_lock_gives_nothing_up(
     assert came
     assert step
     assert (step.summary["quarantined"], step.summary["applied"]) == (0, 3)
+
+
+def test_sweep_between_a_start_and_its_claim_costs_no_start(
+    importer: Importer, planned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, sweep = chunk_attempt.claim_chunk, importer.engine.connect()
+    importer_waits = threading.Event()
+
+    def end_sweep() -> None:
+        assert importer_waits.wait(timeout=10)
+        eventually(lambda: lock_waits(importer.engine) == 1, 10, "the claim does not wait")
+        sweep.rollback()
+
+    def claim_later(
+        connection: sa.Connection, import_id: str, number: int
+    ) -> chunk_attempt.ChunkWork | None:
+        quiet = timedelta(seconds=-1)
+        assert (import_id, number) in pending_chunks.abandoned_chunks(sweep, quiet, limit=9)
+        importer_waits.set()
+        return claim(connection, import_id, number)
+
+    monkeypatch.setattr(chunk_attempt, "claim_chunk", claim_later)
+    ends = threading.Thread(target=end_sweep)
+    ends.start()
+    step = importer.load_chunk(planned, 0)
+    ends.join(timeout=10)
+    sweep.close()
+    assert step
+    assert step.summary["applied"] == 3
+
+
+def test_start_of_a_chunk_whose_import_is_paused_before_the_claim_does_not_count(
+    importer: Importer, planned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = chunk_attempt.claim_chunk
+
+    def claim_later(
+        connection: sa.Connection, import_id: str, number: int
+    ) -> chunk_attempt.ChunkWork | None:
+        control.apply_action(importer.engine, importer.stream, control.pause, import_id)
+        return claim(connection, import_id, number)
+
+    monkeypatch.setattr(chunk_attempt, "claim_chunk", claim_later)
+    assert importer.load_chunk(planned, 0) is None
+    assert attempts(importer.engine, planned) == [0, 0, 0]
+
+
+def lock_waits(engine: sa.Engine) -> int:
+    """The number of sessions of this database that wait for a lock."""
+    query = sa.text(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with engine.connect() as connection:
+        return int(connection.scalar(query) or 0)
 
 
 def test_reservation_ends_with_the_work(importer: Importer, planned: str) -> None:
