@@ -78,6 +78,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.engine, self.stranger, self.cache, self.load = engine, stranger, cache, load
         self.open: sa.Connection | None = None
+        self.renumbered = 0
         self.next_id = 1001
         self.cache.flushdb()
         people = [{"id": each, "name": f"Customer {each}"} for each in PEOPLE]
@@ -136,7 +137,6 @@ class Histories(RuleBasedStateMachine):
         statement=st.sampled_from(
             [
                 "UPDATE orders SET total = total * 2",
-                "UPDATE orders SET customer_id = customer_id % 9 + 1, id = id + 100 WHERE id < 30",
                 "UPDATE orders SET created_at = created_at - interval '1 day'",
                 "UPDATE orders SET status = 'paid'",
                 "DELETE FROM orders WHERE customer_id < 5",
@@ -146,9 +146,23 @@ class Histories(RuleBasedStateMachine):
     )
     def by_another_session(self, statement: str) -> None:
         """Plain SQL by an application that knows nothing of us."""
+        self.write_as_stranger(statement, {})
+
+    @rule()
+    def renumber_by_another_session(self) -> None:
+        """Orders get other customers and other keys, each time keys that no order has had."""
+        self.renumbered += len(ORDERS)
+        self.write_as_stranger(
+            "UPDATE orders SET customer_id = customer_id % 9 + 1, id = id + :shift "
+            "WHERE id < :limit",
+            {"shift": self.renumbered, "limit": ORDERS[-1]},
+        )
+
+    def write_as_stranger(self, statement: str, values: dict[str, Any]) -> None:
+        """One transaction of an application that knows nothing of us."""
         self.settle()
         with self.stranger.begin() as connection:
-            connection.execute(sa.text(statement))
+            connection.execute(sa.text(statement), values)
 
     @rule(rows=st.lists(st.tuples(ids, people, money, statuses), min_size=1, max_size=8))
     def bring(self, rows: list[tuple[int, int, Decimal, str]]) -> None:
