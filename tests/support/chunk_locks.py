@@ -27,6 +27,19 @@ def held_by(engine: sa.Engine, statement: str) -> Iterator[sa.Connection]:
             connection.rollback()
 
 
+def blocked_workers(holder: sa.Connection) -> dict[int, int]:
+    """The worker processes that wait for a lock of this connection, each with its session's process.
+
+    What any worker waits for is no measure: another task may wait for a moment for a lock of a third.
+    """
+    query = sa.text(
+        "SELECT split_part(application_name, ':', 2)::int, pid FROM pg_stat_activity "
+        "WHERE application_name LIKE 'orderworks-worker:%' "
+        "AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    )
+    return dict(iter(holder.execute(query)))
+
+
 def orders_taken(*order_ids: int) -> str:
     """Makes workers wait that insert one of these orders; customer 1 must exist."""
     rows = ", ".join(f"({order_id}, 1, 0)" for order_id in order_ids)

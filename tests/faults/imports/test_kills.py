@@ -15,9 +15,9 @@ from producer.imports.job import ImportJob
 from tests.faults.conftest import ORDERS
 from tests.support.celery_inspection import waiting
 from tests.support.chunk_locks import (
-    AT_A_ROW,
     AT_THE_TABLE,
     attempts,
+    blocked_workers,
     chunks_at_work,
     chunks_left,
     held_by,
@@ -70,9 +70,9 @@ def test_a_child_killed_at_the_last_row_of_a_strict_import_leaves_nothing_and_it
     engine: sa.Engine, producer: Producer, folder: Path
 ) -> None:
     with worker_and_beat(folder, "--concurrency=2") as worker:
-        with held_by(engine, orders_taken(LAST)):
+        with held_by(engine, orders_taken(LAST)) as holder:
             job = producer.import_file(FILE, strict=True)
-            kill_child(at_the_last_row(engine, job), worker)
+            kill_child(at_the_last_row(engine, job, holder), worker)
             assert visible(engine) == 0
         summary = ended(job, engine, AS_A_WHOLE)
     check_complete(summary, engine)
@@ -83,9 +83,9 @@ def test_a_worker_killed_whole_in_a_strict_import_leaves_nothing_and_the_next_on
     engine: sa.Engine, producer: Producer, folder: Path
 ) -> None:
     with worker_and_beat(folder, "--concurrency=2") as worker:
-        with held_by(engine, orders_taken(LAST)):
+        with held_by(engine, orders_taken(LAST)) as holder:
             job = producer.import_file(FILE, strict=True)
-            at_the_last_row(engine, job)
+            at_the_last_row(engine, job, holder)
             worker.kill_all()
         assert visible(engine) == 0
         with running_worker(folder, "--concurrency=2"):
@@ -103,10 +103,10 @@ def test_a_child_killed_in_an_import_of_mended_rows_mends_each_of_them_once(
     with worker_and_beat(folder, "--concurrency=2") as worker:
         parent = producer.import_file(b"\n".join([header, *spoilt]))
         assert parent.wait(timeout=30)["rejected"] == len(mended)
-        with held_by(engine, orders_taken(LAST)):
+        with held_by(engine, orders_taken(LAST)) as holder:
             sheet = b"\n".join([header + b",line", *mended])
             child = producer.import_file(sheet, parent=parent.id)
-            kill_child(at_the_last_row(engine, child), worker)
+            kill_child(at_the_last_row(engine, child, holder), worker)
         summary = child.wait(timeout=30)
         eventually(lambda: (parent.progress() or {})["mended"] == len(mended), 10)
     assert (summary["status"], summary["applied"]) == ("done", len(mended))
@@ -126,7 +126,7 @@ def test_an_import_ends_by_itself_after_its_session_in_postgresql_was_killed(
 ) -> None:
     with worker_and_beat(folder, "--concurrency=2"):
         job = producer.import_file(FILE, strict=how == "strict")
-        crash(engine, admin, job, lambda: kill(session_at_a_row(engine)))
+        crash(engine, admin, job, lambda holder: kill(*blocked_workers(holder).values()))
         summary = ended(job, engine, may_be_seen)
     check_complete(summary, engine)
 
@@ -137,7 +137,7 @@ def test_a_strict_import_ends_by_itself_after_postgresql_was_killed_whole(
     server = server_of(stack)
     with worker_and_beat(folder, "--concurrency=2"):
         job = producer.import_file(FILE, strict=True)
-        crash(engine, admin, job, lambda: kill(server))
+        crash(engine, admin, job, lambda _holder: kill(server))
         summary = ended(job, engine, AS_A_WHOLE)
     assert server_of(stack) != server
     check_complete(summary, engine)
@@ -178,16 +178,15 @@ def check_orders(engine: sa.Engine) -> None:
     assert counted_orders(engine) == ORDERS + ROWS
 
 
-def at_the_last_row(engine: sa.Engine, job: ImportJob) -> int:
-    """The worker process that stands before the last row, with the only chunk that is not done."""
+def at_the_last_row(engine: sa.Engine, job: ImportJob, holder: sa.Connection) -> int:
+    """The worker process that waits for the last row, with the only chunk that is not done."""
 
     def standing() -> list[int]:
         pending = chunks_left(engine, job.id)
-        held = waiting(engine, AT_A_ROW) if len(pending) == 1 else []
-        # Asked last: while it is asked, no worker can take the chunk.
-        return held if held and chunks_at_work(engine, job.id) == pending else []
+        blocked = list(blocked_workers(holder)) if len(pending) == 1 else []
+        return blocked if blocked and chunks_at_work(engine, job.id) == pending else []
 
-    (worker,) = eventually(standing, 20, "nobody is at the row")
+    (worker,) = eventually(standing, 20, "no worker waits for the row")
     return worker
 
 
@@ -197,11 +196,13 @@ def kill_child(child: int, worker: CeleryProcess) -> None:
     eventually(lambda: f"pid:{child} {BY_SIGKILL}" in worker.said(), 10, "it lives on")
 
 
-def crash(engine: sa.Engine, admin: sa.Engine, job: ImportJob, kill_it: Callable[[], None]) -> None:
+def crash(
+    engine: sa.Engine, admin: sa.Engine, job: ImportJob, kill_it: Callable[[sa.Connection], None]
+) -> None:
     """Kill PostgreSQL, or a part of it, when all but the last row is written."""
     with held_by(engine, orders_taken(LAST)) as holder:
-        at_the_last_row(engine, job)
-        kill_it()
+        at_the_last_row(engine, job, holder)
+        kill_it(holder)
         eventually(lambda: is_lost(holder), 10, "PostgreSQL lives on")
     for each in (engine, admin):
         each.dispose()
@@ -214,13 +215,6 @@ def is_lost(connection: sa.Connection) -> bool:
     except sa.exc.OperationalError:
         return True
     return False
-
-
-def session_at_a_row(engine: sa.Engine) -> int:
-    """PostgreSQL's process that waits for a row on behalf of a worker."""
-    query = sa.text("SELECT pid FROM pg_stat_activity WHERE wait_event = :event")
-    with engine.connect() as connection:
-        return int(connection.execute(query, {"event": AT_A_ROW}).scalar_one())
 
 
 def writers(engine: sa.Engine) -> dict[int, str]:
