@@ -137,14 +137,14 @@ class AsyncProducer:
 
     @_typed_as(Producer.import_file)
     async def import_file(self, source: ImportSource, **options: Any) -> ImportJob:  # noqa: ANN401
-        """Accept a file, in a thread; the job. As `Producer.import_file`, errors included.
+        """Accept a file, in a thread; return the job. As `Producer.import_file`, errors included.
 
-        `await asyncio.to_thread(job.wait)` waits for it.
+        `await asyncio.to_thread(job.wait)` waits for its end.
         """
         return await asyncio.to_thread(partial(self._importer.import_file, source, **options))
 
     async def import_tried(self, import_id: str, *, again: bool = False) -> ImportJob:
-        """Import the file that a dry run has kept, in a thread; as `Producer.import_kept_file`."""
+        """Import the file that a dry run kept, in a thread. As `Producer.import_tried`."""
         return await asyncio.to_thread(self._importer.import_tried, import_id, again=again)
 
     async def _run(self, steps: ProducerSteps[T]) -> T:

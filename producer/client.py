@@ -165,7 +165,7 @@ class Producer:
             accepted = self._run(self._appender.append_chunk(chunk, accepted, wanted))
         return accepted
 
-    def import_file(  # noqa: PLR0913 - all that can be said of a file, each by its name
+    def import_file(  # noqa: PLR0913 - each option has a name in the public signature
         self,
         source: ImportSource,
         *,
@@ -181,32 +181,33 @@ class Producer:
         dry_run: bool = False,
         keep: bool = False,
     ) -> ImportJob:
-        """Accept a file of orders or customers; the job to wait for.
+        """Accept a file of orders or customers; return the job, which can be waited for.
 
         Args:
-            source: a path, a file object that gives bytes, the content itself (bytes, bytearray or
-                memoryview), a table of polars, pandas or pyarrow, or any iterable of mappings, each
-                one a row. Files are CSV, JSON Lines or Parquet, plain or packed by gzip or zstd.
-                Read once, in constant memory.
-            kind: `orders` or `customers`; orders unless preset or parent say otherwise.
+            source: a path, a file object opened for reading bytes, the content itself (bytes,
+                bytearray or memoryview), a table of polars, pandas or pyarrow, or any iterable of
+                mappings, one for each row. Files are CSV, JSON Lines or Parquet, uncompressed or
+                compressed by gzip or zstd. Read once, in constant memory.
+            kind: `orders` or `customers`; default: that of the preset or the parent, or orders.
             mapping: names of the file's columns by names of ours: `{"total": "o_totalprice"}`.
-            delimiter: one character; found out if it is not given.
-            preset: the name of a table of the file `IMPORT_PRESETS`. It fills what is not given here.
-            strict: all rows or none.
-            max_rejects: with more rejected rows than this, what is not loaded yet is not.
-            create_customers: customers that orders name and nobody knows are made.
-            parent: the import whose rejects this file brings, mended, as
-                `orderworks rejects ID --format csv` wrote them. Kind, mapping and create_customers
-                are those of its; a week after its last word, kind and mapping have to be given.
-            again: import it although the same content was imported in the same way before. Otherwise
-                the answer is the job of that import, and its `repeated` is true.
-            dry_run: say what would be, and change nothing.
-            keep: keep the file of the dry run for six hours. `import_kept_file` imports it.
+            delimiter: one character; detected by default.
+            preset: name of a table of the file `IMPORT_PRESETS`, with values for options that are not
+                given here.
+            strict: apply all rows, or none if one is rejected.
+            max_rejects: load no further chunk after more rejected rows than this.
+            create_customers: create customers that orders refer to and that do not exist.
+            parent: id of the import whose rejected rows this file has, corrected, in the format of
+                `orderworks rejects ID --format csv`. Kind, mapping and create_customers are the
+                parent's by default; a week after its end, kind and mapping have to be given.
+            again: import the file although the same content was imported with the same options
+                before. Otherwise the job of that import is returned, and its `repeated` is true.
+            dry_run: report what the import would do, and change nothing.
+            keep: keep the file of the dry run for six hours, for `import_tried`.
 
         Raises:
-            InvalidInput: two of these contradict each other.
+            InvalidInput: an option is invalid, or two of them contradict each other.
             InvalidFile: the file as a whole cannot be accepted. Nothing is imported.
-            ConfigurationError: there is no such preset, or it is wrong.
+            ConfigurationError: there is no such preset, or it is invalid.
             Unavailable: the spool or Redis did not answer. Nothing is imported.
         """
         options = complete_options(select_options(locals()), self._settings, self._redis)
@@ -220,12 +221,13 @@ class Producer:
         return self._nudge(job)
 
     def import_tried(self, import_id: str, *, again: bool = False) -> ImportJob:
-        """Import the file that a dry run has kept, as it was tried; the job, under the same id.
+        """Import the file that a dry run kept, with the dry run's options and id; return the job.
 
-        Its place in the order of all writes is that of now. `again` is as for `import_file`.
+        Its version, its place in the order of all writes, is the current time. `again` is as for
+        `import_file`.
 
         Raises:
-            WrongState: no file of such a dry run is kept: it is not done, was imported, or is too old.
+            WrongState: no file of that dry run is kept: it is not done, was imported, or is too old.
             Unavailable: the spool or Redis did not answer. Nothing is imported.
         """
         job = accept_kept_file(

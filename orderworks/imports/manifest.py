@@ -9,15 +9,15 @@ from orderworks.imports.file_format import FileFormat, FormatName
 
 
 class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of an import that its workers follow: the caller states them, the manifest keeps them.
+    """Options of an import that are stored in its manifest, for its workers.
 
     Attributes:
-        strict: all rows or none.
-        max_rejects: with more rejected rows than this, what is not loaded yet is not.
-        create_customers: customers that orders name and nobody knows are made.
-        parent: the import whose rejects this file brings, mended.
-        dry_run: say what would be, and change nothing.
-        keep: keep the file of the dry run, to be imported as it is.
+        strict: apply all rows, or none if one is rejected.
+        max_rejects: start no further chunk after more rejected rows than this; None: no limit.
+        create_customers: create customers that orders refer to and that do not exist.
+        parent: id of the import whose rejected rows this file has, corrected.
+        dry_run: report what the import would do, and change nothing.
+        keep: keep the file of the dry run, so that it can be imported later.
     """
 
     strict: bool = False
@@ -29,15 +29,15 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(LoadOptions, frozen=True):
-    """What a producer accepted. A manifest of an older producer lacks members that have defaults here.
+    """The description of an accepted file. Older producers leave out members that have a default here.
 
     Attributes:
-        source: the file's base name, for people.
+        source: the file's base name, for display.
         mapping: target column to source column, for every column that is used.
-        format, delimiter, header: as in `Layout`.
-        data_start: the byte that the first record begins at.
-        data_line: the physical line that it begins on.
-        version: the version of rows that bring none is this plus their line.
+        format, delimiter, header: as in `FileFormat`.
+        data_start: offset of the first record, in bytes.
+        data_line: physical line on which it begins, from 1.
+        version: a row without a version has this plus its line.
     """
 
     id: str
@@ -56,5 +56,5 @@ class Manifest(LoadOptions, frozen=True):
 
     @property
     def file_format(self) -> FileFormat:
-        """How the data are to be read."""
+        """The format of the data."""
         return FileFormat(self.format, self.delimiter, self.header)

@@ -1,4 +1,4 @@
-"""How far an import is, mirrored in Redis for producers that cannot reach the database."""
+"""The progress of an import, mirrored in Redis for producers that cannot reach the database."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,28 +12,29 @@ from orderworks.imports.manifest import Manifest
 PROGRESS_TTL = int(timedelta(days=7).total_seconds())
 
 Summary = dict[str, Any]
-"""What is known of an import. Times are ISO 8601 texts or None.
+"""The state of an import, by name. Times are ISO 8601 texts or None.
 
-`id`, `kind`, `source`, `mapping` (target to source column), `strict`, `max_rejects`,
-`create_customers`, `dry_run`, `parent` (the import whose rejects it brings, mended, or None) and
-`bytes` are what was accepted.
-`status` is accepted, running, paused, done, failed or cancelled; `error` says why it failed.
-`rows` is None until they are counted; `applied`, `unchanged`, `stale`, `superseded` and `rejected` say
-what became of those that are done, `rows_left` is the rest; `mended` of the rejected ones came again.
-`bytes_done`, `chunks`, `chunks_done` and `quarantined` say how far it is; `rows_per_second` and
-`eta_seconds` are None where there is nothing to tell from.
-`accepted_at` and `finished_at` are times. `steps` grows with everything that is told of it.
-A dry run that is done also has `would`: what would have become of the rows. One that failed has none.
+From its manifest: `id`, `kind`, `source`, `mapping` (target to source column), `strict`, `max_rejects`,
+`create_customers`, `dry_run`, `parent` (the import whose rejected rows it has, corrected, or None) and
+`bytes`.
+`status` is accepted, running, paused, done, failed or cancelled; `error` is the reason of a failure.
+`rows` is a number once the rows are counted, and None before. `applied`, `unchanged`, `stale`,
+`superseded` and `rejected` count the rows that are done, `rows_left` the others; `mended` counts
+rejected rows that were corrected and imported since.
+`bytes_done`, `chunks`, `chunks_done` and `quarantined` are its progress; `rows_per_second` and
+`eta_seconds` are numbers while a rate is known, else None.
+`accepted_at` and `finished_at` are times. `steps` increases with every published summary.
+A dry run that is done also has `would`: the results that the import would have.
 """
 
 ENDED = ("done", "failed", "cancelled")
-"""The statuses that an import keeps."""
+"""Statuses after which an import does not change, unless it is retried."""
 
 COUNTS = ("applied", "unchanged", "stale", "superseded", "rejected")
 
 
 def accepted_summary(manifest: Manifest) -> Summary:
-    """The summary of an import that nobody has planned yet."""
+    """Return the summary of an import that is not planned yet."""
     return {
         "id": manifest.id,
         "kind": manifest.kind,
@@ -66,9 +67,9 @@ def accepted_summary(manifest: Manifest) -> Summary:
 def dry_run_summary(
     manifest: Manifest, report: dict[str, Any] | None, error: str | None = None, rows: int = 0
 ) -> Summary:
-    """The summary of a dry run that ended: with what the import would do, or with why it cannot.
+    """Return the summary of a dry run that ended, with its report, or with the error if it failed.
 
-    `rows` is how many the file has.
+    `rows` is the number of rows in the file.
     """
     counts = {} if report is None else {name: report[name] for name in COUNTS if name in report}
     applied = 0 if report is None else report["insert"] + report["change"]
@@ -87,10 +88,10 @@ def dry_run_summary(
 
 
 def publish_progress(stream: Redis, summary: Summary) -> None:
-    """Publish the summary unless the one there is as far or farther.
+    """Publish the summary unless the published one has the same or more steps.
 
     Raises:
-        redis.RedisError: the mirror may be behind.
+        redis.RedisError: the summary may not be published.
     """
     body = msgspec.json.encode(summary)
     publish_if_newer(
@@ -99,7 +100,7 @@ def publish_progress(stream: Redis, summary: Summary) -> None:
 
 
 def read_progress(stream: Redis, import_id: str) -> Summary | None:
-    """The mirrored summary; None if there is none, or it is older than a week.
+    """Return the published summary, or None; it is published for a week.
 
     Raises:
         redis.RedisError: Redis cannot be reached.

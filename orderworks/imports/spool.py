@@ -1,12 +1,13 @@
-"""Where accepted files wait: a folder or an object store, addressed by URL.
+"""The spool: accepted files until their import has ended, in a folder or an object store, by URL.
 
-A file's manifest is written after its data, and last: what has a manifest is complete and accepted.
-It is deleted once the import is in the ledger, so the manifests there are name what is not planned.
+A file's manifest is written after its data: a file with a manifest is complete and accepted. The
+manifest is deleted once the import is in the ledger, so those that exist are of imports not planned yet.
 
 A killed producer leaves files in a folder, which `list_stored_before` finds and `delete_data` deletes;
-in an object store, a multipart upload that nobody sees. The bucket's rule has to end those.
+in an object store, it leaves an incomplete multipart upload, which is not listed. A lifecycle rule of
+the bucket has to delete those.
 
-The object store's client runs threads, which a fork does not take along: a process that forks
+The object store's client runs threads, which do not exist in forked processes: a process that forks
 workers must not use a spool before; its children may.
 """
 
@@ -39,27 +40,27 @@ from orderworks.imports.manifest import Manifest
 STREAM_BLOCK = 1 << 20
 
 STREAM_REQUEST = 8 << 20
-"""Bytes of a stream that are asked for at a time: enough to make little of a store's latency."""
+"""Bytes of a stream that are requested at a time: enough that a store's latency matters little."""
 
 REQUEST_SECONDS = 30
-"""The longest that a request to an object store may take, with its repetitions and its answer."""
+"""Longest time of a request to an object store, including its retries and its response."""
 
 UPLOAD_PARTS = 4
-"""Parts of 5 MiB that an upload has on their way at a time, and in memory. 12, the client's default,
-are no faster where the line is the limit, and then each has a twelfth of it until its time is up."""
+"""Parts of 5 MiB that an upload sends, and holds in memory, at a time. 12, the client's default, are no
+faster where bandwidth is the limit; each would have a twelfth of it until its timeout."""
 
 _ID = "[A-Za-z0-9-]{1,64}"
 _DATA = re.compile(rf"data/({_ID})")
 _MANIFEST = re.compile(rf"manifests/({_ID})\.json")
 _PART = re.compile(rf"(?:data/|manifests/)({_ID})(?:\.json)?#[0-9]+")
-"""What a file of a local spool is called until all of it is there."""
+"""Names of files in a local spool while they are written."""
 
 
 class Spool:
-    """A spool at a URL. Connects, and makes a local folder, on first use.
+    """A spool at a URL. Connects, or creates the local folder, on first use.
 
     Every method raises `Unavailable`, naming the spool, if it cannot be reached; and `ImportNotFound`
-    for an id that cannot be one of ours, so that no message can name a file outside of the spool.
+    for an id of another form than ours, so that no message can name a file outside of the spool.
     """
 
     def __init__(self, url: str) -> None:
@@ -72,9 +73,9 @@ class Spool:
         return cls(settings.spool)
 
     def upload(self, import_id: str, blocks: Iterable[bytes]) -> tuple[int, str]:
-        """Store the data of an import; its size in bytes and SHA-256.
+        """Store the data of an import; return their size in bytes and their SHA-256.
 
-        If the blocks raise, nothing is left behind.
+        If the iteration over the blocks raises, nothing is stored.
         """
         digest, size = hashlib.sha256(), 0
 
@@ -91,32 +92,32 @@ class Spool:
         return size, digest.hexdigest()
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Write the manifest: from here on the import is accepted."""
+        """Write the manifest: then the import is accepted."""
         with self._reachable_store() as store:
             obstore.put(store, _manifest(manifest.id), msgspec.json.encode(manifest))
             self._make_durable(_manifest(manifest.id))
 
     def list_waiting(self) -> list[str]:
-        """The ids of imports that are accepted and not planned, oldest first."""
+        """List the ids of imports that are accepted and not planned, oldest first."""
         with self._reachable_store() as store:
             objects = [meta for batch in obstore.list(store, "manifests") for meta in batch]
-        # Object stores may tell the time in seconds; ids begin with theirs.
+        # Object stores may have times of whole seconds; ids begin with their time.
         objects.sort(key=lambda meta: (meta["last_modified"], meta["path"]))
-        return [found[1] for meta in objects if (found := _MANIFEST.fullmatch(meta["path"]))]
+        return [match[1] for meta in objects if (match := _MANIFEST.fullmatch(meta["path"]))]
 
     def list_stored_before(self, moment: datetime) -> list[str]:
-        """The ids of imports of which data were stored before `moment`, also by a killed producer."""
+        """List the ids of imports whose data, complete or not, were stored before `moment`."""
         with self._reachable_store() as store:
             objects = [meta for batch in obstore.list(store, "data") for meta in batch]
             parts = {import_id for import_id, file in self._parts() if _is_older(file, moment)}
         old = [meta["path"] for meta in objects if meta["last_modified"] < moment]
-        return sorted(parts | {found[1] for path in old if (found := _DATA.fullmatch(path))})
+        return sorted(parts | {match[1] for path in old if (match := _DATA.fullmatch(path))})
 
     def manifest(self, import_id: str) -> Manifest | None:
-        """The manifest, or None if the import was never accepted or is planned already.
+        """Return the manifest, or None if the import was never accepted or is planned already.
 
         Raises:
-            ImportFailed: it is there and cannot be understood; it is put aside.
+            ImportFailed: it cannot be decoded; it is moved to `damaged/`.
         """
         with self._reachable_store() as store:
             try:
@@ -130,11 +131,11 @@ class Spool:
             raise ImportFailed(f"the manifest of import {import_id} is damaged: {error}") from None
 
     def withdraw_manifest(self, import_id: str) -> None:
-        """Delete the manifest, if it is still there."""
+        """Delete the manifest, if it exists."""
         self._delete(_manifest(import_id))
 
     def delete_data(self, import_id: str) -> None:
-        """Delete the data, and parts of them, if they are still there."""
+        """Delete the data, complete or not, if they exist."""
         self._delete(_data(import_id))
         with self._reachable_store():
             for owner, file in self._parts():
@@ -142,38 +143,38 @@ class Spool:
                     file.unlink(missing_ok=True)
 
     def size(self, import_id: str) -> int:
-        """The size of the data in bytes.
+        """Return the size of the data in bytes.
 
         Raises:
-            DataMissing: it is not there.
+            DataMissing: the data do not exist.
         """
         with self._data_of(import_id) as store:
             return obstore.head(store, _data(import_id))["size"]
 
     def read(self, import_id: str, start: int, end: int) -> bytes:
-        """The data from byte `start` up to, without, byte `end`.
+        """Return the data from byte `start` up to, without, byte `end`.
 
         Raises:
-            DataMissing: it is not there.
+            DataMissing: the data do not exist.
         """
         with self._data_of(import_id) as store:
             return obstore.get_range(store, _data(import_id), start=start, end=end).to_bytes()
 
     def stream(self, import_id: str) -> Iterator[bytes]:
-        """All of the data, in blocks.
+        """Yield all of the data, in blocks.
 
         Raises:
-            DataMissing: it is not there.
+            DataMissing: the data do not exist.
         """
         size = self.size(import_id)
-        # One request for all would end when its time is up, while its reader still works.
+        # One request for all would reach its timeout while the reader still processes blocks.
         for start in range(0, size, STREAM_REQUEST):
             content = self.read(import_id, start, min(start + STREAM_REQUEST, size))
             for block in range(0, len(content), STREAM_BLOCK):
                 yield content[block : block + STREAM_BLOCK]
 
     def _quarantine_manifest(self, import_id: str) -> None:
-        """Keep a damaged manifest for a person to see, where no sweep finds it again."""
+        """Move a damaged manifest to where an operator can read it and no sweep finds it again."""
         with self._reachable_store() as store:
             obstore.rename(store, _manifest(import_id), f"damaged/{import_id}.json")
 
@@ -186,7 +187,7 @@ class Spool:
 
     @contextmanager
     def _data_of(self, import_id: str) -> Iterator[ObjectStore]:
-        """The store, for reading data that must be there."""
+        """The store, for reading data that must exist: a missing file becomes `DataMissing`."""
         with self._reachable_store() as store:
             try:
                 yield store
@@ -213,31 +214,31 @@ class Spool:
 
     @property
     def address(self) -> str:
-        """The URL without a password."""
-        return _shown(self._url)
+        """The URL without its password."""
+        return _redacted(self._url)
 
     def _make_durable(self, path: str) -> None:
-        """See that a file in a local spool survives a power cut; object stores do by themselves."""
+        """Flush a file of a local spool to disk; object stores have no need of it."""
         if folder := self._folder():
-            for each in (folder / path, (folder / path).parent):
-                descriptor = os.open(each, os.O_RDONLY)
+            for target in (folder / path, (folder / path).parent):
+                descriptor = os.open(target, os.O_RDONLY)
                 try:
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
 
     def _parts(self) -> Iterator[tuple[str, Path]]:
-        """Files of a local spool that are not whole, with their import's id.
+        """Yield incomplete files of a local spool, with the id of their import.
 
         The store's client writes them, and neither lists nor deletes them.
         """
         if folder := self._folder():
             for file in folder.glob("*/*#*"):
-                if found := _PART.fullmatch(file.relative_to(folder).as_posix()):
-                    yield found[1], file
+                if match := _PART.fullmatch(file.relative_to(folder).as_posix()):
+                    yield match[1], file
 
     def _folder(self) -> Path | None:
-        """Where a local spool is."""
+        """The folder of a local spool; None for an object store."""
         if isinstance(self._store, LocalStore):
             return Path(unquote(urlsplit(self._url).path))
         return None
@@ -247,7 +248,7 @@ _first_user: list[int] = []
 
 
 def _refuse_after_fork() -> None:
-    """Raise where the client would wait for ever for its threads, which stayed in the parent."""
+    """Raise where the client would wait without a limit for threads that exist in the parent only."""
     _first_user[:] = _first_user or [os.getpid()]
     if _first_user != [os.getpid()]:
         raise ConfigurationError(
@@ -255,12 +256,12 @@ def _refuse_after_fork() -> None:
         )
 
 
-def _shown(url: str) -> str:
-    """The URL without what may be secret in it."""
-    # Where there is no `://`, all of it may be what follows that.
+def _redacted(url: str) -> str:
+    """Return the URL without parts that may be secret."""
+    # Without `://`, the whole text may be what should follow it.
     scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
     if ":" in rest.partition("@")[0]:
-        # A password that should have been escaped may hold what ends a host: so no parser helps.
+        # An unescaped password may contain the characters that end a host, so no URL parser is used.
         rest = rest.rpartition("@")[2]
     return scheme + separator + re.split("[?#]", rest, maxsplit=1)[0]
 
@@ -271,7 +272,7 @@ def _open_store(url: str) -> ObjectStore:
     try:
         return from_url(
             url,
-            # Plain HTTP is used only where the endpoint's own address says so.
+            # Plain HTTP is used only for an endpoint whose address begins with http.
             client_options={
                 "connect_timeout": "5s",
                 "timeout": f"{REQUEST_SECONDS}s",
@@ -283,30 +284,30 @@ def _open_store(url: str) -> ObjectStore:
             },
         )
     except (BaseError, ValueError) as error:
-        shown, reason = _shown(url), str(error).strip().partition("\n")[0]
-        if shown != url:
-            # The reason may name the URL, whole or in part.
+        address, reason = _redacted(url), str(error).strip().partition("\n")[0]
+        if address != url:
+            # The reason may contain the URL or a part of it.
             reason = "is its scheme right, and its password escaped?"
-        raise ConfigurationError(f"SPOOL_URL: {shown} cannot be used: {reason}") from None
+        raise ConfigurationError(f"SPOOL_URL: {address} cannot be used: {reason}") from None
 
 
 def _is_older(file: Path, moment: datetime) -> bool:
     try:
         return datetime.fromtimestamp(file.stat().st_mtime, UTC) < moment
     except FileNotFoundError:
-        # It became whole meanwhile.
+        # It was completed meanwhile.
         return False
 
 
 def _data(import_id: str) -> str:
-    return f"data/{_checked(import_id)}"
+    return f"data/{_require_id(import_id)}"
 
 
 def _manifest(import_id: str) -> str:
-    return f"manifests/{_checked(import_id)}.json"
+    return f"manifests/{_require_id(import_id)}.json"
 
 
-def _checked(import_id: str) -> str:
+def _require_id(import_id: str) -> str:
     if not re.fullmatch(_ID, import_id):
         raise ImportNotFound(f"there is no import {import_id!r}")
     return import_id

@@ -1,4 +1,4 @@
-"""`orderworks pause`, `resume`, `cancel` and `retry`: what can be done to an import under way."""
+"""`orderworks pause`, `resume`, `cancel` and `retry`: control of an import."""
 
 from typing import Annotated
 
@@ -10,41 +10,42 @@ from orderworks_app.operations.imports import Imports, Steer
 from orderworks_app.terminal import print_json
 
 ImportIdArgument = Annotated[
-    str, typer.Argument(help="The import, by its id in `orderworks imports`.")
+    str, typer.Argument(help="Id of the import, as in `orderworks imports`.")
 ]
 
 
 def pause(import_id: ImportIdArgument, *, as_json: AsJson = False) -> None:
-    """Let workers start no further chunk of a running import.
+    """Pause a running import: workers start no further chunk of it.
 
-    Chunks that are being loaded are loaded to their end. `orderworks resume` goes on with the rest, and
-    the file is kept until then.
+    Chunks that are being loaded are finished. The file is kept; `orderworks resume` continues with the
+    rest.
     """
     _apply_action(import_id, Steer.PAUSE, as_json)
 
 
 def resume(import_id: ImportIdArgument, *, as_json: AsJson = False) -> None:
-    """Let a paused import go on."""
+    """Resume a paused import."""
     _apply_action(import_id, Steer.RESUME, as_json)
 
 
 def cancel(import_id: ImportIdArgument, *, as_json: AsJson = False) -> None:
-    """End a running or paused import before its time; it cannot be resumed.
+    """Cancel a running or paused import; it cannot be resumed.
 
-    What is loaded stays loaded. Chunks that are being loaded are loaded to their end.
+    Rows that are applied stay applied. Chunks that are being loaded are finished.
     """
     _apply_action(import_id, Steer.CANCEL, as_json)
 
 
 def retry(import_id: ImportIdArgument, *, as_json: AsJson = False) -> None:
-    """Start those chunks of an import again that were given up.
+    """Start the quarantined chunks of an import again.
 
-    For when what was in their way is mended: a constraint of the database, a host without the spool.
+    First remove the cause of their failure, such as a constraint of the database or a host without the
+    spool.
     """
     _apply_action(import_id, Steer.RETRY, as_json)
 
 
-def _apply_action(import_id: str, steer: Steer, as_json: bool) -> None:  # noqa: FBT001 - how to show it
+def _apply_action(import_id: str, steer: Steer, as_json: bool) -> None:  # noqa: FBT001 - the output format
     with Imports.from_environment() as imports:
         summary = imports.steer(import_id, steer)
     if as_json:

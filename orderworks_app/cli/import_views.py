@@ -1,4 +1,4 @@
-"""How imports are shown to people: a list, one import, its way, and what a dry run found."""
+"""Views of imports in the terminal: a list, one import, its progress, and the report of a dry run."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,16 +14,17 @@ DRY_RUN_COUNTS = ("insert", "change", "unchanged", "stale", "superseded", "rejec
 
 
 def print_list(summaries: Sequence[Summary]) -> None:
-    """A line for each import."""
+    """Print a line for each import."""
     lines = table("id", "kind", "source", "status", "rows", *COUNTS, right=("rows", *COUNTS))
-    for each in summaries:
-        counts = [f"{each[name]:,}" for name in ("rows", *COUNTS)]
-        lines.add_row(each["id"], each["kind"], escaped(each["source"]), each["status"], *counts)
+    for summary in summaries:
+        counts = [f"{summary[name]:,}" for name in ("rows", *COUNTS)]
+        source = escaped(summary["source"])
+        lines.add_row(summary["id"], summary["kind"], source, summary["status"], *counts)
     console.print(lines)
 
 
 def print_summary(summary: Summary) -> None:
-    """What became of an import, or how far it is; of a dry run, what would become of it."""
+    """Print the results of an import, or its progress; of a dry run, the results it would have."""
     if summary.get("would"):
         _print_dry_run(summary)
         return
@@ -40,28 +41,28 @@ def print_summary(summary: Summary) -> None:
 
 
 def would_exceed_rejects(summary: Summary) -> bool:
-    """Whether the import of a dry run would have more rejects than it may have."""
-    would, most = summary.get("would"), summary.get("max_rejects")
-    if not would or most is None:
+    """Return whether the import of a dry run would exceed its `max_rejects`."""
+    would, limit = summary.get("would"), summary.get("max_rejects")
+    if not would or limit is None:
         return False
-    return bool(would["rejected"] > most)
+    return bool(would["rejected"] > limit)
 
 
 def _print_next_step(summary: Summary) -> None:
-    """Say what can be done about it."""
+    """Print which commands help with its rejects and its quarantined chunks."""
     if summary["mended"]:
-        print_sentence(f"{summary['mended']:,} of the rejected rows came again, mended.")
+        print_sentence(f"{summary['mended']:,} of the rejected rows were corrected and imported.")
     if summary["rejected"] > summary["mended"]:
-        print_sentence(f"See why with `orderworks rejects {summary['id']}`.")
+        print_sentence(f"`orderworks rejects {summary['id']}` shows the reasons.")
     if summary["quarantined"]:
         print_sentence(
-            f"{summary['quarantined']:,} of {summary['chunks']:,} chunks were given up; "
+            f"{summary['quarantined']:,} of {summary['chunks']:,} chunks are quarantined; "
             f"`orderworks retry {summary['id']}` starts them again."
         )
 
 
 def progress_line(summary: Summary) -> str:
-    """How far an import is: rows, bytes, chunks, how fast, and how long it will take."""
+    """Return the progress of an import: rows, bytes, chunks, speed and time left."""
     done = sum(summary[name] for name in COUNTS)
     rows = "?" if summary["rows"] is None else f"{summary['rows']:,}"
     ended = summary["chunks_done"] + summary["quarantined"]
@@ -79,20 +80,20 @@ def progress_line(summary: Summary) -> str:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[Summary], None]]:
-    """A bar that moves with every summary that is given to the function."""
+    """A progress bar; the function that is yielded updates it with a summary."""
     columns = (
         TextColumn("import {task.fields[id]} {task.fields[status]}"),
         BarColumn(),
-        TextColumn("{task.fields[way]}"),
+        TextColumn("{task.fields[progress]}"),
     )
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("import", total=None, id="", status="", way="")
+        bar = progress.add_task("import", total=None, id="", status="", progress="")
 
         def show(summary: Summary) -> None:
             fields = {
                 "id": summary["id"],
                 "status": summary["status"],
-                "way": progress_line(summary),
+                "progress": progress_line(summary),
             }
             done, total = summary["bytes_done"], summary["bytes"]
             progress.update(bar, completed=done, total=total, **fields)
@@ -107,7 +108,7 @@ def _print_dry_run(summary: Summary) -> None:
         f"Dry run of {escaped(summary['source'])}, nothing was changed. "
         f"It has {summary['rows']:,} rows: {counts or 'none'}."
     )
-    print_sentence(f"Customers whose cached reads would be dropped: {would['customers']:,}.")
+    print_sentence(f"Customers whose cached reads would be invalidated: {would['customers']:,}.")
     print_sentence(f"Reports that would change: {', '.join(would['reports']) or 'none'}.")
     print_sentence(f"The import would take about {format_span(would['seconds'])}.")
     if summary["strict"] and would["rejected"]:
@@ -116,12 +117,12 @@ def _print_dry_run(summary: Summary) -> None:
         print_sentence(
             f"The import would stop: more than {summary['max_rejects']:,} rows would be rejected."
         )
-    _print_rows("The first differences:", would["differences"])
-    _print_rows("The first rejected rows:", would["rejects"])
+    _print_rows("First differences:", would["differences"])
+    _print_rows("First rejected rows:", would["rejects"])
 
 
 def _print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Rows of a kind as a table; nothing where there are none."""
+    """Print rows as a table, with a title, if there are any."""
     if not rows:
         return
     print_sentence(title)

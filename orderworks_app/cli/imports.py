@@ -28,97 +28,97 @@ from producer import ImportJob, Producer
 from producer.imports.options import select_options
 
 POLL_INTERVAL = 0.5
-"""Seconds between two looks at the ledger."""
+"""Seconds between two reads of the ledger."""
 
 PAGE_SIZE = 50
-"""Imports that the list has at the most."""
+"""Maximum number of imports in the list."""
 
 
-def import_file(  # noqa: PLR0913 - all that can be said of a file
+def import_file(  # noqa: PLR0913 - each parameter is an option of the command
     file: Annotated[
         str,
         typer.Argument(
-            help="CSV with a header line, JSON Lines or Parquet, plain or packed by gzip or zstd; "
-            "- reads it from standard input."
+            help="CSV with a header line, JSON Lines or Parquet, uncompressed or compressed by gzip "
+            "or zstd; - reads standard input."
         ),
     ],
     *,
     kind: Annotated[
         FileKind | None,
-        typer.Option(help="What the file holds: orders, unless --preset or --parent say else."),
+        typer.Option(help="Kind of the rows. Default: that of --preset or --parent, or orders."),
     ] = None,
     map_: Annotated[
         list[str] | None,
         typer.Option(
             "--map",
             metavar="TARGET=COLUMN",
-            help="For a file that names its columns otherwise. May be given several times.",
+            help="Name of a column in the file, where it differs. May be given several times.",
         ),
     ] = None,
     delimiter: Annotated[
-        str | None, typer.Option(help="What parts the fields of CSV; found out if not given.")
+        str | None, typer.Option(help="Delimiter of CSV; detected by default.")
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="A table of the file IMPORT_PRESETS; it says what is not given here."),
+        typer.Option(help="Table of the file IMPORT_PRESETS with values for options not given."),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Wait, say what would be, and change nothing."),
+        typer.Option("--dry-run", help="Report what the import would do, and change nothing."),
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Import all rows, or none if one is rejected.")
+        bool, typer.Option("--strict", help="Apply all rows, or none if one is rejected.")
     ] = False,
     max_rejects: Annotated[
         int | None,
-        typer.Option(help="Stop when more rows than this are rejected; what is loaded stays."),
+        typer.Option(help="Stop after more rejected rows than this; rows already applied stay."),
     ] = None,
     create_customers: Annotated[
         bool,
         typer.Option(
             "--create-customers",
-            help="Make customers that orders name and nobody knows, with the names in the file's "
-            "column customer_name, if it has one.",
+            help="Create customers that orders refer to and that do not exist, with the names in the "
+            "file's column customer_name, if it has one.",
         ),
     ] = False,
     parent: Annotated[
         str | None,
         typer.Option(
             metavar="ID",
-            help="The import whose rejects this file brings, mended: what "
-            "`orderworks rejects ID --format csv` wrote. Kind, mapping and --create-customers are "
-            "that import's.",
+            help="The import whose rejected rows this file has, corrected, in the format of "
+            "`orderworks rejects ID --format csv`. Default of kind, mapping and --create-customers: "
+            "those of that import.",
         ),
     ] = None,
     again: Annotated[
         bool,
-        typer.Option("--again", help="Import it although the same content was imported before."),
+        typer.Option("--again", help="Import the file although its content was imported before."),
     ] = False,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Show progress and wait for the end.")
+        bool, typer.Option("--follow", help="Show the progress until the import has ended.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Import a file of orders or customers: the workers load it in bulk.
 
     Orders need the columns id, customer_id and total; status, created_at, updated_at and version are
-    optional. Customers need id and name; email, phone and version are optional. Good rows are applied;
-    bad ones are kept with line, column and reason: see `orderworks rejects`.
+    optional. Customers need id and name; email, phone and version are optional. Valid rows are applied;
+    invalid ones are kept with line, column and reason: see `orderworks rejects`.
 
-    Exit status: 0 done, or accepted; 1 the import failed, or rows were rejected under --strict (seen
-    with --follow or --dry-run), or more than --max-rejects would be (seen with --dry-run); 2 the file
-    or an option cannot be accepted.
+    Exit status: 0 done, or accepted; 1 the import failed, or rows were rejected under --strict (known
+    with --follow or --dry-run), or more than --max-rejects would be (known with --dry-run); 2 the file
+    or an option is invalid.
     """
     mapping = parse_mapping(map_) if map_ else None
     options = msgspec.structs.asdict(select_options(locals()))
     if parent and not (kind and mapping):
-        with Imports.from_environment() as known:
-            known.republish_parent(parent)
+        with Imports.from_environment() as store:
+            store.republish_parent(parent)
     with Producer.from_settings() as producer:
         job = producer.import_file(_standard_input() if file == "-" else file, **options)
         if job.repeated and not as_json:
             print_sentence(
-                f"This content was imported before as {job.id}; --again imports it anew."
+                f"This content was imported before, as {job.id}; --again imports it again."
             )
         if follow or dry_run:
             _print_end(_wait_for(job, as_json), job, as_json)
@@ -127,29 +127,31 @@ def import_file(  # noqa: PLR0913 - all that can be said of a file
 
 
 def imports(
-    import_id: Annotated[str | None, typer.Argument(help="One import; all without it.")] = None,
+    import_id: Annotated[
+        str | None, typer.Argument(help="Id of an import; default: list all.")
+    ] = None,
     *,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Show the progress of one import until it ended.")
+        bool, typer.Option("--follow", help="Show the progress of one import until it has ended.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the newest 50 imports, newest first, or show one: status, rows, what became of them.
+    """List the newest 50 imports, newest first, or show one: its status, and its rows by result.
 
-    Of one that is running also: rows, bytes and chunks done, rows a second, the time left, and whether
-    it is kept back because order updates wait.
+    A running import also has: rows, bytes and chunks done, rows per second, the time left, and whether
+    it waits for order updates to be applied first.
 
     Exit status: with --follow that of `orderworks import --follow`.
     """
     if import_id is None and follow:
-        raise InvalidInput("--follow shows one import: give its id")
-    with Imports.from_environment() as known:
+        raise InvalidInput("--follow needs the id of an import")
+    with Imports.from_environment() as store:
         if import_id is None:
-            _list(known, as_json)
+            _list(store, as_json)
             return
         if follow:
-            _follow(known, import_id, as_json)
-        summary = known.find_with_wait_state(import_id)
+            _follow(store, import_id, as_json)
+        summary = store.find_with_wait_state(import_id)
         _show(summary, as_json)
         if follow:
             _exit_with_status(summary)
@@ -162,53 +164,53 @@ def rejects(
         Format,
         typer.Option(
             "--format",
-            help="csv: the file's columns and what was wrong, to be mended and imported with "
-            "--parent; jsonl: an object a line.",
+            help="csv: the file's columns and the reasons, to be corrected and imported with "
+            "--parent; jsonl: one object per line.",
         ),
     ] = Format.CSV,
     all_: Annotated[
-        bool, typer.Option("--all", help="Also those that were mended and imported since.")
+        bool, typer.Option("--all", help="Include rows that were corrected and imported since.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the rejected rows of an import: line, column, code, reason and the raw text.
 
-    To mend them: `orderworks rejects ID > bad.csv`, correct the cells in bad.csv and leave the column
+    To correct them: `orderworks rejects ID > bad.csv`, correct the cells in bad.csv and leave the column
     line as it is, then `orderworks import bad.csv --parent ID`. A cell that begins like a formula has
-    a ' before it, for spreadsheets; the import takes it away.
+    a ' before it, because of spreadsheets; the import removes it.
     """
-    with Imports.from_environment() as known:
-        layout = known.file_format(import_id)
-        with known.ledger.connect() as connection:
-            found = (iter_rejects if all_ else iter_uncorrected)(connection, import_id)
+    with Imports.from_environment() as store:
+        file_format = store.file_format(import_id)
+        with store.ledger.connect() as connection:
+            rows = (iter_rejects if all_ else iter_uncorrected)(connection, import_id)
             if as_json:
-                print_json([each._asdict() for each in found])
+                print_json([row._asdict() for row in rows])
             elif format_ is Format.JSONL:
-                sys.stdout.writelines(_json_lines(found))
+                sys.stdout.writelines(_json_lines(rows))
             else:
-                sys.stdout.writelines(as_csv(found, layout))
+                sys.stdout.writelines(as_csv(rows, file_format))
 
 
 def _standard_input() -> BinaryIO:
     if sys.stdin is None:
-        raise InvalidInput("standard input is closed: nothing can be read from it")
+        raise InvalidInput("standard input is closed")
     if not sys.stdin.isatty():
         return sys.stdin.buffer
-    sys.stderr.write("orderworks: the file is read from standard input, until Ctrl-D\n")
-    # A buffer would take the first Ctrl-D for the end of a block only.
+    sys.stderr.write("orderworks: reading the file from standard input; end it with Ctrl-D\n")
+    # A buffered file would continue to read after the first Ctrl-D.
     return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
 
 
-def _list(store: Imports, as_json: bool) -> None:  # noqa: FBT001 - how it is shown
+def _list(store: Imports, as_json: bool) -> None:  # noqa: FBT001 - the output format
     with store.ledger.connect() as connection:
-        found = list_imports(connection, PAGE_SIZE + 1)
-    shown = found[:PAGE_SIZE]
+        summaries = list_imports(connection, PAGE_SIZE + 1)
+    shown = summaries[:PAGE_SIZE]
     print_json(shown) if as_json else print_list(shown)
-    if len(found) > PAGE_SIZE:
+    if len(summaries) > PAGE_SIZE:
         sys.stderr.write(f"orderworks: only the newest {PAGE_SIZE} imports are shown\n")
 
 
-def _wait_for(job: ImportJob, as_json: bool) -> Summary:  # noqa: FBT001 - how it is shown
+def _wait_for(job: ImportJob, as_json: bool) -> Summary:  # noqa: FBT001 - the output format
     if as_json:
         return job.wait()
     with progress_bar() as show:
@@ -216,7 +218,7 @@ def _wait_for(job: ImportJob, as_json: bool) -> Summary:  # noqa: FBT001 - how i
 
 
 def _print_end(summary: Summary, job: ImportJob, as_json: bool) -> None:  # noqa: FBT001
-    """Print how the import ended, and end likewise."""
+    """Print the last summary of an import, and exit with its status."""
     if as_json:
         print_json({**summary, "repeated": job.repeated})
     else:
@@ -225,17 +227,17 @@ def _print_end(summary: Summary, job: ImportJob, as_json: bool) -> None:  # noqa
 
 
 def _exit_with_status(summary: Summary) -> None:
-    """End with the status that tells how the import ended."""
+    """Exit with 1 unless the import is done and within the limits of its options."""
     rejected = (summary.get("would") or summary)["rejected"]
-    impure = summary["strict"] and rejected
-    if summary["status"] != "done" or impure or would_exceed_rejects(summary):
+    refused = summary["strict"] and rejected
+    if summary["status"] != "done" or refused or would_exceed_rejects(summary):
         raise typer.Exit(FAILED)
 
 
 def _print_accepted(job: ImportJob, as_json: bool) -> None:  # noqa: FBT001
     if as_json:
         summary: Summary = {"id": job.id, "status": "accepted"}
-        # It is accepted whether or not that can be seen.
+        # It is accepted even if its progress cannot be read.
         with suppress(Unavailable):
             summary = job.progress() or summary
         print_json({**summary, "repeated": job.repeated})
@@ -251,11 +253,11 @@ def _show(summary: Summary, as_json: bool) -> None:  # noqa: FBT001
         return
     print_summary(summary)
     if summary["waits_for_updates"]:
-        print_sentence("It is kept back until the order updates that wait are applied.")
+        print_sentence("It waits until the pending order updates are applied.")
 
 
 def _follow(store: Imports, import_id: str, as_json: bool) -> None:  # noqa: FBT001
-    """Wait until an import ended, and show how far it is."""
+    """Show the progress of an import until it has ended."""
     if as_json:
         _poll(store, import_id, lambda _summary: None)
         return
@@ -273,4 +275,4 @@ def _poll(store: Imports, import_id: str, show: Callable[[Summary], None]) -> No
 
 
 def _json_lines(rejected: Iterable[RejectedRow]) -> Iterable[str]:
-    return (msgspec.json.encode(each._asdict()).decode() + "\n" for each in rejected)
+    return (msgspec.json.encode(row._asdict()).decode() + "\n" for row in rejected)

@@ -1,1 +1,1 @@
-"""Files that are handed over: read as text, written to the spool, announced."""
+"""Files that are submitted for import: accepted, checked, and put into the spool."""

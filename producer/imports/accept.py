@@ -1,4 +1,4 @@
-"""Import files: accept one, and wait for what becomes of it."""
+"""Acceptance of a file: upload it into the spool, write its manifest, publish its progress."""
 
 import secrets
 import time
@@ -44,14 +44,14 @@ KEPT_FILE_WAIT = 1.0
 
 def accept_import(
     source: ImportSource, options: ImportOptions, *, spool: Spool, stream: Redis, settings: Settings
-) -> "ImportJob":
-    """Put a file into the spool, complete and checked; its import.
+) -> ImportJob:
+    """Upload a file into the spool and check it; return its import.
 
-    The import's place in the order of all writes is Redis' clock when the whole file is there. If
-    the same content was imported in the same way before, that import is the answer.
+    The import's version, its place in the order of all writes, is the time of Redis when the upload has
+    ended. If the same content was imported with the same options before, that import is returned.
 
     Raises:
-        InvalidInput: the file as a whole, or what is asked, cannot be accepted.
+        InvalidInput: the file as a whole, or an option, cannot be accepted.
         Unavailable: the spool or Redis did not answer. Nothing is imported.
     """
     check_options(options)
@@ -62,25 +62,25 @@ def accept_import(
     try:
         accepted = AcceptedImport(import_id, options, mapping, _server_time(stream))
         manifest = make_manifest(accepted, opened, uploaded)
-        first = _publish_manifest(manifest, again=options.again, spool=spool, stream=stream)
+        earlier = _publish_manifest(manifest, again=options.again, spool=spool, stream=stream)
     except BaseException:
         with suppress(OrderworksError):
-            # First: a manifest without data would be an import that can only fail.
+            # The manifest first: without data it would be an import that can only fail.
             spool.withdraw_manifest(import_id)
             spool.delete_data(import_id)
         raise
-    if first:
+    if earlier:
         spool.delete_data(import_id)
-        return ImportJob(first, stream, repeated=True)
-    # It is accepted; that it cannot be seen yet is no reason to say otherwise.
+        return ImportJob(earlier, stream, repeated=True)
+    # It is accepted even if its progress cannot be published yet.
     with suppress(redis.RedisError):
         publish_progress(stream, accepted_summary(manifest))
         ContentClaim(stream, manifest).extend()
     return ImportJob(import_id, stream)
 
 
-def accept_kept_file(import_id: str, *, again: bool, spool: Spool, stream: Redis) -> "ImportJob":
-    """The import of a file that a dry run has kept; as it was tried, but accepted now.
+def accept_kept_file(import_id: str, *, again: bool, spool: Spool, stream: Redis) -> ImportJob:
+    """Import the file that a dry run has kept, with the options of the dry run, accepted now.
 
     Raises:
         WrongState: no file of such a dry run is kept.
@@ -90,29 +90,29 @@ def accept_kept_file(import_id: str, *, again: bool, spool: Spool, stream: Redis
     manifest = msgspec.structs.replace(
         kept, dry_run=False, keep=False, accepted_at=now, version=version_at(now)
     )
-    first = _publish_manifest(manifest, again=again, spool=spool, stream=stream)
-    if first:
-        return ImportJob(first, stream, repeated=True)
+    earlier = _publish_manifest(manifest, again=again, spool=spool, stream=stream)
+    if earlier:
+        return ImportJob(earlier, stream, repeated=True)
     with suppress(redis.RedisError):
         kept_files.delete(stream, import_id)
-        # One step as the dry run's end, whose place it takes.
+        # One step, as the summary of the dry run that it replaces.
         publish_progress(stream, {**accepted_summary(manifest), "steps": 1})
         ContentClaim(stream, manifest).extend()
     return ImportJob(import_id, stream)
 
 
 def _await_kept_manifest(import_id: str, stream: Redis) -> Manifest:
-    """The manifest of a dry run. It is there some moments after the word that the dry run ended."""
+    """Return the manifest that a dry run kept. It is stored shortly after the dry run's summary."""
     try:
         for pause in pauses(KEPT_FILE_WAIT):
-            if found := kept_files.find(stream, import_id):
-                return found
+            if manifest := kept_files.find(stream, import_id):
+                return manifest
             if not _is_finished_dry_run(read_progress(stream, import_id)):
                 break
             time.sleep(pause)
     except redis.RedisError as error:
         raise redis_unavailable(error) from error
-    raise WrongState(f"no file of a dry run {import_id} is kept: let the file come again")
+    raise WrongState(f"no file of a dry run {import_id} is kept: submit the file again")
 
 
 def _is_finished_dry_run(summary: Summary | None) -> bool:
@@ -120,7 +120,7 @@ def _is_finished_dry_run(summary: Summary | None) -> bool:
 
 
 class AcceptedImport(NamedTuple):
-    """What is decided about an import when it is accepted."""
+    """The id, options, mapping and time of an import that is being accepted."""
 
     id: str
     options: ImportOptions
@@ -129,7 +129,7 @@ class AcceptedImport(NamedTuple):
 
 
 def matched_columns(opened: OpenSource, options: ImportOptions) -> dict[str, str]:
-    """Target to source column, with the columns that only some imports have.
+    """Return target to source column, including the columns that only some options need.
 
     Raises:
         InvalidFile: a needed or mapped column is missing.
@@ -144,18 +144,19 @@ def matched_columns(opened: OpenSource, options: ImportOptions) -> dict[str, str
 
 
 def _name_column(opened: OpenSource, mapped: str | None) -> dict[str, str]:
-    """Which column has the names of customers that are to be made, if the file has one."""
-    found = opened.header.count(mapped or CUSTOMER_NAME)
-    if found > 1 or (mapped and not found):
-        much = "more than one" if found else "no"
-        raise InvalidFile(f"{opened.name}: has {much} column '{mapped or CUSTOMER_NAME}'")
-    return {CUSTOMER_NAME: mapped or CUSTOMER_NAME} if found else {}
+    """Return the mapping of the column with names of customers to create, if the file has one."""
+    column = mapped or CUSTOMER_NAME
+    count = opened.header.count(column)
+    if count > 1 or (mapped and not count):
+        quantity = "more than one" if count else "no"
+        raise InvalidFile(f"{opened.name}: has {quantity} column '{column}'")
+    return {CUSTOMER_NAME: column} if count else {}
 
 
 def make_manifest(
     accepted: AcceptedImport, opened: OpenSource, uploaded: tuple[int, str]
 ) -> Manifest:
-    """The manifest of what was uploaded, of which `uploaded` is the size and the SHA-256."""
+    """Return the manifest; `uploaded` is the size and the SHA-256 of the data in the spool."""
     size, sha256 = uploaded
     options = accepted.options
     return Manifest(
@@ -178,16 +179,16 @@ def make_manifest(
 
 @contextmanager
 def _open(source: ImportSource, options: ImportOptions, settings: Settings) -> Iterator[OpenSource]:
-    """The source as `open_source` gives it; of mended rejects, with the columns' first names.
+    """Open the source; the header of corrected rejects has the column names of the parent's file.
 
-    The header of JSON Lines also has the keys that may come later than in the first records.
+    The header of JSON Lines also has the optional keys that its first records may lack.
     """
     with open_source(source, options.delimiter, limits_of(settings)) as opened:
         header = opened.header
         if options.parent is not None:
             header = _original_columns(opened)
         if opened.format == "jsonl":
-            # Now, while the header is what the file has: that is what the error lists.
+            # Before keys are added: the error lists the header of the file.
             require_columns(opened.name, options.resolved_kind, header, options.resolved_mapping)
             header = tuple(dict.fromkeys([*header, *_optional_keys(options)]))
             reject_unstorable_names(opened.name, header)
@@ -195,23 +196,23 @@ def _open(source: ImportSource, options: ImportOptions, settings: Settings) -> I
 
 
 def _original_columns(opened: OpenSource) -> tuple[str, ...]:
-    """The columns of mended rejects as the first file calls them.
+    """Return the columns of corrected rejects by their names in the parent's file.
 
     Raises:
-        InvalidFile: they are keys of JSON Lines, which a worker finds only as they are written.
+        InvalidFile: a key of JSON Lines has another name there; workers do not translate keys.
     """
     names = tuple(unguard_formula(name) for name in opened.header)
     for key, name in zip(opened.header, names, strict=True):
         if opened.format == "jsonl" and key != name:
             raise InvalidFile(
-                f"{opened.name}: the key {key!r} is {name!r} in the first file: call it so, or hand "
-                "the mended rejects in as CSV"
+                f"{opened.name}: the key {key!r} is {name!r} in the parent's file: rename it, or "
+                "submit the corrected rejects as CSV"
             )
     return names
 
 
 def _optional_keys(options: ImportOptions) -> list[str]:
-    """The keys of JSON Lines that no record has to have."""
+    """Return the keys of JSON Lines that records may lack."""
     targets = [column.name for column in COLUMNS[options.resolved_kind] if not column.required]
     if options.create_customers:
         targets.append(CUSTOMER_NAME)
@@ -221,31 +222,31 @@ def _optional_keys(options: ImportOptions) -> list[str]:
 def _publish_manifest(
     manifest: Manifest, *, again: bool, spool: Spool, stream: Redis
 ) -> str | None:
-    """Make the import known to the workers, unless another one brought its content: that one's id.
+    """Write the manifest, unless another import has claimed the content: return that one's id.
 
     Raises:
         Unavailable: the spool or Redis did not answer. Nothing is imported.
     """
-    content = ContentClaim(stream, manifest)
+    claim = ContentClaim(stream, manifest)
     try:
         if again and not manifest.dry_run:
-            content.take_over()
-        first = None if again or manifest.dry_run else content.claim()
-        if first is None:
+            claim.take_over()
+        earlier = None if again or manifest.dry_run else claim.claim()
+        if earlier is None:
             spool.write_manifest(manifest)
     except BaseException:
-        content.release()
+        claim.release()
         raise
-    return first
+    return earlier
 
 
 def _new_id(now: datetime) -> str:
-    """Sorts by time, and can be typed."""
+    """Return an id that sorts by time and is short enough to type."""
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 def _server_time(stream: Redis) -> datetime:
-    """The time by the clock that also orders updates."""
+    """Return the time of Redis, which also orders updates."""
     try:
         seconds, microseconds = stream.time()
     except redis.RedisError as error:

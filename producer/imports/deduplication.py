@@ -1,6 +1,6 @@
-"""Which import brought a content first, so that the same file is not imported twice by mistake.
+"""The first import of a content, so that the same file is not imported twice by mistake.
 
-A help, no guarantee: with Redis' memory gone, the same content is imported again, which changes no row.
+It is no guarantee: if Redis loses its data, the same content is imported again, which changes no row.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ from orderworks.imports.manifest import Manifest
 from orderworks.imports.progress import PROGRESS_TTL, read_progress
 
 CLAIM_TTL = 10
-"""Seconds that a claim holds while its import is being announced."""
+"""Seconds that a claim is valid while its import is being accepted."""
 
 POLL_INTERVAL = 0.05
-"""Seconds between two looks at another one's claim."""
+"""Seconds between two reads of another import's claim."""
 
 FAILED_STATUSES = ("failed", "cancelled")
 
 
 class ContentClaim:
-    """The content of one import, as it was asked for."""
+    """The claim of one import to its content with its options."""
 
     def __init__(self, stream: Redis, manifest: Manifest) -> None:
         self._stream = stream
@@ -34,24 +34,24 @@ class ContentClaim:
         self._key = import_content(fingerprint(manifest))
 
     def claim(self) -> str | None:
-        """None if this import is the first to bring the content, else the id of the one that was.
+        """Claim the content; return None, or the id of the import that has claimed it before.
 
-        One that failed or was cancelled, or of which nothing is known any more, does not count.
+        An import that failed, was cancelled or is no longer known does not count.
 
         Raises:
             Unavailable: Redis did not answer.
         """
         try:
             while not self._stream.set(self._key, self._id, nx=True, ex=CLAIM_TTL):
-                first = self._counted_claimer()
-                if first:
-                    return first
+                claimer = self._counted_claimer()
+                if claimer:
+                    return claimer
         except redis.RedisError as error:
             raise redis_unavailable(error) from error
         return None
 
     def take_over(self) -> None:
-        """Be the import that counts as the first from now on.
+        """Claim the content whether or not another import has claimed it.
 
         Raises:
             Unavailable: Redis did not answer.
@@ -62,44 +62,44 @@ class ContentClaim:
             raise redis_unavailable(error) from error
 
     def extend(self) -> None:
-        """Keep a claim of this import as long as its progress is known.
+        """Extend the claim to the time for which the import's progress is known.
 
         Raises:
-            redis.RedisError: Redis did not answer; the claim ends soon.
+            redis.RedisError: Redis did not answer; the claim expires after `CLAIM_TTL`.
         """
         if self._claimer() == self._id:
             self._stream.expire(self._key, PROGRESS_TTL)
 
     def release(self) -> None:
-        """Give a claim up: the import is none. If that fails, the claim ends soon by itself."""
+        """Release the claim of an import that is not accepted; if that fails, it expires."""
         with suppress(redis.RedisError):
             if self._claimer() == self._id:
                 self._stream.delete(self._key)
 
     def _counted_claimer(self) -> str | None:
-        """The import that has the claim, if it counts; else the claim is gone, or worth another look."""
-        # Asked first: an import that was kept before is announced, so it has a summary by now.
-        left = self._stream.ttl(self._key)
-        first = self._claimer()
-        summary = None if first is None else read_progress(self._stream, first)
+        """Return the import with the claim, if it counts; else delete the claim, or wait a moment."""
+        # The TTL is read first: if it is long already, the summary was published before.
+        ttl = self._stream.ttl(self._key)
+        claimer = self._claimer()
+        summary = None if claimer is None else read_progress(self._stream, claimer)
         if summary is not None and summary["status"] not in FAILED_STATUSES:
-            return first
-        if summary is None and 0 < left <= CLAIM_TTL:
-            # Its producer is about to announce it.
+            return claimer
+        if summary is None and 0 < ttl <= CLAIM_TTL:
+            # Its producer is about to publish the summary.
             time.sleep(POLL_INTERVAL)
         else:
             self._stream.delete(self._key)
         return None
 
     def _claimer(self) -> str | None:
-        # Answers are bytes, which the client's types do not tell.
+        # The reply is bytes; the client's types do not state that.
         claimed: Any = self._stream.get(self._key)
         return None if claimed is None else bytes(claimed).decode()
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """The same for the same content, asked for in the same way."""
-    asked = [
+    """Return a digest that is equal for equal content imported with equal options."""
+    identity = [
         manifest.sha256,
         manifest.kind,
         sorted(manifest.mapping.items()),
@@ -109,4 +109,4 @@ def fingerprint(manifest: Manifest) -> str:
         manifest.create_customers,
         manifest.parent,
     ]
-    return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(identity)).hexdigest()

@@ -1,4 +1,4 @@
-"""Options that the caller did not state: their values come from a preset, or from the parent import."""
+"""Values for options that the caller did not state, from a preset or from the parent import."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,17 +19,17 @@ Values = Mapping[str, Any]
 
 
 def complete_options(options: ImportOptions, settings: Settings, stream: Redis) -> ImportOptions:
-    """Return the options with the values of their preset and parent where they state none.
+    """Return the options with values of their preset and their parent for those that are not stated.
 
     Raises:
-        ConfigurationError: there is no such preset, or it is wrong.
-        InvalidInput: the parent is unknown, and options that it would have given are not stated.
+        ConfigurationError: there is no such preset, or it is invalid.
+        InvalidInput: the parent is not known, and an option that depends on it is not stated.
         Unavailable: Redis did not answer.
     """
     preset = read_preset(settings.import_presets, options.preset) if options.preset else {}
     if options.parent is None:
         return with_defaults(options, preset, {})
-    # The sheet has commas, or what a spreadsheet made of them, whatever the preset's files have.
+    # Corrected rejects have the delimiter that `rejects` or a spreadsheet wrote, not the preset's.
     preset = {name: value for name, value in preset.items() if name != "delimiter"}
     parent = ImportJob(options.parent, stream).progress()
     if parent is None:
@@ -39,10 +39,10 @@ def complete_options(options: ImportOptions, settings: Settings, stream: Redis) 
 
 
 def with_defaults(options: ImportOptions, preset: Values, parent: Values) -> ImportOptions:
-    """Return the options, with the preset's values, then the parent's, where they state none."""
+    """Return the options; those not stated have the preset's values, else the parent's."""
     stated = stated_values(options)
     if options.strict or options.max_rejects is not None:
-        # They exclude each other: the caller's one replaces the preset's, whichever that is.
+        # The two exclude each other, so the stated one also replaces the other one of a preset.
         preset = {name: preset[name] for name in preset.keys() - {"strict", "max_rejects"}}
     mapping: dict[str, str] = {}
     for values in (parent, preset, stated):
@@ -51,7 +51,7 @@ def with_defaults(options: ImportOptions, preset: Values, parent: Values) -> Imp
 
 
 def _values_of_parent(parent: Summary) -> Values:
-    """How the parent's file was read: corrected rejects are read in the same way."""
+    """Return the parent's options for reading its file: they also fit its corrected rejects."""
     mapping = {name: source for name, source in parent["mapping"].items() if name != PARENT_LINE}
     return {
         "kind": require_kind(parent["kind"]),
@@ -61,9 +61,9 @@ def _values_of_parent(parent: Summary) -> Values:
 
 
 def _require_reading_options(options: ImportOptions, preset: Values) -> None:
-    """Raise InvalidInput if nothing tells how rejects of a parent that is not known are to be read."""
+    """Raise InvalidInput unless kind and mapping are stated: an unknown parent cannot supply them."""
     if not {"kind", "mapping"} <= {**preset, **stated_values(options)}.keys():
         raise InvalidInput(
-            f"parent: how import {options.parent} was read is not known here any more; give its kind "
-            "and its mapping ({} if it had none)"
+            f"parent: the kind and mapping of import {options.parent} are no longer known here; give "
+            "both (an empty mapping if it had none)"
         )

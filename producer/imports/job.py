@@ -1,4 +1,4 @@
-"""An accepted import, as its producer follows it."""
+"""An accepted import, for its producer to follow."""
 
 import time
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from producer.effects import pauses
 
 
 class ImportJob:
-    """An accepted import. It goes on whether or not anybody waits for it.
+    """An accepted import. It does not depend on a caller that waits for it.
 
     Attributes:
-        id: the import's.
-        repeated: whether this is an import from before, which brought the same content.
+        id: the import's id.
+        repeated: whether this is an earlier import of the same content.
     """
 
     def __init__(self, import_id: str, stream: Redis, *, repeated: bool = False) -> None:
@@ -32,7 +32,7 @@ class ImportJob:
         return f"ImportJob({self.id!r})"
 
     def progress(self) -> Summary | None:
-        """How far it is: `status`, `rows`, `applied` and so on; None if nothing is known of it.
+        """Return the import's progress: `status`, `rows`, `applied` and so on; None if it is not known.
 
         Raises:
             Unavailable: Redis did not answer.
@@ -45,13 +45,13 @@ class ImportJob:
     def wait(
         self, timeout: float | None = None, on_progress: Callable[[Summary], None] | None = None
     ) -> Summary:
-        """Wait until it ended; its last summary, of which `status` is one of `ENDED`.
+        """Wait for the import to end; return its last summary, whose `status` is one of `ENDED`.
 
         `timeout` is in seconds; `on_progress` is called with every summary that differs from the
-        one before. While Redis does not answer, it waits on.
+        one before. While Redis does not answer, it continues to wait.
 
         Raises:
-            WaitTimeout: it has not ended in that time; it goes on.
+            WaitTimeout: it has not ended within `timeout`; the import continues.
         """
         waits = pauses(timeout)
         last: Summary | None = None
@@ -65,5 +65,7 @@ class ImportJob:
                 return last
             pause = next(waits, None)
             if pause is None:
-                raise WaitTimeout(f"import {self.id} has not ended in {timeout:g} s; it goes on")
+                raise WaitTimeout(
+                    f"import {self.id} has not ended within {timeout:g} s; it continues"
+                )
             time.sleep(pause)

@@ -1,4 +1,4 @@
-"""The options of an import: one struct, from the caller to the manifest, and what is wrong with it."""
+"""The options of an import, as one struct from the caller to the manifest, and their checks."""
 
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -10,20 +10,20 @@ from orderworks.imports.columns import ImportKind
 from orderworks.imports.manifest import LoadOptions
 
 REJECTS_BOUND = 2**63
-"""First number that a column of the ledger cannot hold."""
+"""Lowest number that is too large for the ledger's column."""
 
 
 class ImportOptions(LoadOptions, frozen=True):
-    """How a file is to be imported. The names and defaults are those of `Producer.import_file`.
+    """Options of the import of a file: the parameters of `Producer.import_file`, with its defaults.
 
-    A field that has its default was not stated: `producer/imports/defaults.py` completes it. The fields
-    of `LoadOptions` go into the manifest as they are.
+    A field with its default value is not stated: `complete_options` takes it from the preset or the
+    parent. The fields of `LoadOptions` are stored in the manifest.
 
     Attributes:
-        kind: what the rows are; None: orders, unless a preset or the parent says otherwise.
-        mapping: names of the file's columns by names of the table's.
-        delimiter: one ASCII character; None detects it.
-        preset: name of the preset whose values count where none is stated.
+        kind: kind of the rows; None: that of the preset or the parent, or orders.
+        mapping: names of the file's columns by names of the table's columns.
+        delimiter: one ASCII character; None: it is detected.
+        preset: name of the preset that has values for options that are not stated.
         again: import the file although the same content was imported before.
     """
 
@@ -45,11 +45,11 @@ class ImportOptions(LoadOptions, frozen=True):
 
 
 UNSTATED = ImportOptions()
-"""Options of which the caller stated none."""
+"""Every option with its default: the caller stated none."""
 
 
 def select_options(arguments: Mapping[str, Any]) -> ImportOptions:
-    """Return the options among a function's arguments: those that have the name of a field.
+    """Return the options among the arguments of a function, which have the names of the fields.
 
     Raises:
         InvalidInput: there is no such kind.
@@ -60,7 +60,7 @@ def select_options(arguments: Mapping[str, Any]) -> ImportOptions:
 
 
 def stated_values(options: ImportOptions) -> dict[str, Any]:
-    """The fields that do not have their default."""
+    """Return the fields whose values differ from their defaults, by name."""
     values = msgspec.structs.asdict(options)
     return {name: value for name, value in values.items() if value != getattr(UNSTATED, name)}
 
@@ -75,11 +75,11 @@ def require_kind(kind: str) -> ImportKind:
     for known in kinds:
         if kind == known:
             return known
-    raise InvalidInput(f"'{kind}' is nothing to import: there are {' and '.join(kinds)}")
+    raise InvalidInput(f"'{kind}' cannot be imported: the kinds are {' and '.join(kinds)}")
 
 
 def check_options(options: ImportOptions) -> None:
-    """Raise InvalidInput where two options contradict each other, or one makes no sense."""
+    """Raise InvalidInput where two options contradict each other, or one is out of range."""
     require_kind(options.resolved_kind)
     limit = options.max_rejects
     if limit is not None and not 0 <= limit < REJECTS_BOUND:
@@ -87,19 +87,19 @@ def check_options(options: ImportOptions) -> None:
     if options.parent is not None and not (
         options.parent.isascii() and options.parent.isprintable()
     ):
-        raise InvalidInput(f"parent: {options.parent!r} is the id of no import")
+        raise InvalidInput(f"parent: {options.parent!r} is not the id of an import")
     contradictions = {
         "keep: only a dry run's file can be kept": options.keep and not options.dry_run,
         "strict and max_rejects: strict already allows no reject": (
             options.strict and limit is not None
         ),
-        "create_customers: only orders name customers that could be made": (
+        "create_customers: only orders refer to customers that could be created": (
             options.create_customers and options.resolved_kind != "orders"
         ),
-        "parent and dry_run: whether mended rows are good is seen when they are imported": (
+        "parent and dry_run: corrected rows are checked only when they are imported": (
             options.parent is not None and options.dry_run
         ),
     }
-    for sentence, holds in contradictions.items():
+    for message, holds in contradictions.items():
         if holds:
-            raise InvalidInput(sentence)
+            raise InvalidInput(message)

@@ -1,6 +1,6 @@
-"""What is always the same about the files of one source, kept under a name in a TOML file.
+"""Presets: named options for the files of one source, in a TOML file.
 
-It looks like this:
+An example of a table:
 
 [erp]
 kind = "orders"
@@ -20,31 +20,31 @@ import msgspec
 from orderworks.core.errors import ConfigurationError
 from producer.imports.options import ImportOptions
 
-OF_ONE_FILE = {"preset", "parent", "again", "dry_run", "keep"}
-"""Options that no preset has: they are not the same for all files of a source."""
+PER_IMPORT = {"preset", "parent", "again", "dry_run", "keep"}
+"""Options that a preset cannot have: they differ between files of one source."""
 
 FIELDS = {
-    # TOML has the table [NAME.map] for it.
+    # The mapping is the table [NAME.map].
     "map" if field.name == "mapping" else field.name: field
     for field in msgspec.structs.fields(ImportOptions)
-    if field.name not in OF_ONE_FILE
+    if field.name not in PER_IMPORT
 }
 """The fields of `ImportOptions` by the keys of a preset."""
 
 
 def read_preset(file: Path, name: str) -> dict[str, Any]:
-    """Values of fields of `ImportOptions`: those that the preset of that name has.
+    """Return the values of the preset of that name, by field of `ImportOptions`.
 
     Raises:
-        ConfigurationError: the file cannot be read, or has no such table, or the table has a key that
-            is unknown or a value of the wrong type; says which, and what there is.
+        ConfigurationError: the file cannot be read or has no such table, or the table has an unknown
+            key or a value of the wrong type; the message names it, and what would be valid.
     """
     tables = _tables(file)
     if name not in tables:
         known = ", ".join(tables) or "none"
         raise ConfigurationError(f"{file}: has no preset '{name}'; its presets: {known}")
     if not isinstance(tables[name], dict):
-        raise ConfigurationError(f"{file}: {name} is no table: a preset begins with [{name}]")
+        raise ConfigurationError(f"{file}: {name} is not a table: a preset begins with [{name}]")
     values = tables[name].items()
     return dict(_option(f"{file}: [{name}]", key, value) for key, value in values)
 
@@ -61,7 +61,7 @@ def _tables(file: Path) -> dict[str, Any]:
 
 
 def _option(table: str, key: str, value: object) -> tuple[str, Any]:
-    """The field that the key stands for, and its value, of the field's type."""
+    """Return the name of the key's field, and the value converted to the field's type."""
     if key not in FIELDS:
         raise ConfigurationError(f"{table} has no key '{key}'; there are {', '.join(FIELDS)}")
     try:

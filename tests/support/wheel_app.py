@@ -49,7 +49,7 @@ def enqueue(update: OrderUpdate) -> None:
 
 
 def read_around_invalidation() -> list[int]:
-    """How often a cached function had run after its first call, its second, and an invalidation."""
+    """Return the runs of a cached function until its first call, its second, and after invalidation."""
     settings = Settings.load()
     cache = Cache.from_settings(settings)
     runs: list[int] = []

@@ -1,4 +1,4 @@
-"""Files that are handed over, read as they come into the spool; and those that a dry run has kept."""
+"""Uploads of files, streamed into the spool, and imports of files that a dry run kept."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1", tags=["imports"])
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The receipt for a file; `repeated`: the same content was imported before, as the import `id`."""
+    """The response to an accepted file; `repeated`: its content was imported before, as import `id`."""
 
     id: str
     repeated: bool
@@ -40,8 +40,8 @@ UPLOAD = {
     "parameters": [IDEMPOTENCY_KEY],
     "requestBody": {
         "required": True,
-        "description": "The file: CSV with a header line, JSON Lines or Parquet, plain or packed by "
-        "gzip or zstd.",
+        "description": "The file: CSV with a header line, JSON Lines or Parquet, uncompressed or "
+        "compressed by gzip or zstd.",
         "content": {
             "text/csv": {
                 "schema": {"type": "string"},
@@ -58,15 +58,15 @@ def mapping_of(
         list[str] | None,
         Query(
             alias="map",
-            description="target:column, for a file that names its columns otherwise. May be given "
-            "several times.",
+            description="target:column, the name of a column in the file where it differs. May be "
+            "given several times.",
         ),
     ] = None,
 ) -> dict[str, str] | None:
-    """Target to source column: a dependency of routes.
+    """Return target to source column: a dependency of routes.
 
     Raises:
-        Problem: a pair is none, or a target is there twice.
+        Problem: a pair is invalid, or a target occurs twice.
     """
     mapping: dict[str, str] = {}
     for pair in pairs or ():
@@ -80,42 +80,46 @@ def mapping_of(
 
 @dataclass(frozen=True)
 class ImportQuery:
-    """The options of an import as parameters of a query; the names are those of `ImportOptions`."""
+    """The options of an import as query parameters, by the names of `ImportOptions`."""
 
     mapping: Annotated[dict[str, str] | None, Depends(mapping_of)]
     kind: Annotated[
         FileKind | None,
-        Query(description="What it holds: orders, unless preset or parent say else."),
+        Query(description="Kind of the rows. Default: that of preset or parent, or orders."),
     ] = None
     delimiter: Annotated[
         str | None,
         Query(
             pattern="^[\\x01-\\x7f]$",
-            description="What parts the fields of CSV; found out if not given.",
+            description="Delimiter of CSV; detected by default.",
         ),
     ] = None
     preset: Annotated[
-        str | None, Query(description="A preset of the gateway's file IMPORT_PRESETS.")
+        str | None, Query(description="Name of a preset in the gateway's file IMPORT_PRESETS.")
     ] = None
-    strict: Annotated[bool, Query(description="Import all rows, or none.")] = False
+    strict: Annotated[bool, Query(description="Apply all rows, or none.")] = False
     max_rejects: Annotated[
-        int | None, Query(ge=0, lt=2**63, description="Stop when more rows than this are rejected.")
+        int | None, Query(ge=0, lt=2**63, description="Stop after more rejected rows than this.")
     ] = None
     create_customers: Annotated[
-        bool, Query(description="Make customers that orders name and nobody knows.")
+        bool, Query(description="Create customers that orders refer to and that do not exist.")
     ] = False
     parent: Annotated[
         str | None,
-        Query(pattern=ID, description="The import whose rejects this file brings, mended."),
+        Query(pattern=ID, description="The import whose rejected rows this file has, corrected."),
     ] = None
-    again: Annotated[bool, Query(description="Although the same content was imported before.")] = (
-        False
-    )
+    again: Annotated[
+        bool, Query(description="Import the file although its content was imported before.")
+    ] = False
     dry_run: Annotated[
-        bool, Query(description="Change nothing: its events end with what would be.")
+        bool,
+        Query(
+            description="Change nothing; the last event has the results that the import would have."
+        ),
     ] = False
     keep: Annotated[
-        bool, Query(description="Keep the file of a dry run for six hours, to be imported.")
+        bool,
+        Query(description="Keep the file of a dry run for six hours, so that it can be imported."),
     ] = False
 
 
@@ -135,10 +139,15 @@ async def import_file(
     query: Annotated[ImportQuery, Depends()],
     filename: Annotated[
         str,
-        Query(min_length=1, max_length=255, pattern=NO_NUL, description="Its name, for people."),
+        Query(
+            min_length=1,
+            max_length=255,
+            pattern=NO_NUL,
+            description="Name of the file, for display.",
+        ),
     ] = "upload",
 ) -> Response:
-    """Hand over a file, which is read as it comes: the workers load it in bulk.
+    """Submit a file; it is stored while it is received, and workers load it in bulk.
 
     Orders need the columns id, customer_id and total; customers id and name.
     """
@@ -149,11 +158,11 @@ async def import_file(
         await state.in_thread(state.blocking.imports.republish_parent, options.parent)
     body = RequestBody(request, state.settings.import_max_bytes)
 
-    async def hand_over() -> Response:
+    async def submit() -> Response:
         job = await state.uploads.accept(Upload(body, filename), options)
         return _receipt(job)
 
-    return await run_once(request, state, body, hand_over)
+    return await run_once(request, state, body, submit)
 
 
 def _receipt(job: ImportJob) -> Response:
@@ -175,20 +184,20 @@ async def import_tried(
     request: Request,
     state: ResourcesDep,
     again: Annotated[  # noqa: FBT002
-        bool, Query(description="Although the same content was imported before.")
+        bool, Query(description="Import the file although its content was imported before.")
     ] = False,
 ) -> Response:
-    """Import the file that a dry run has kept (`keep`), as it was tried, under the same id."""
+    """Import the file that a dry run kept (`keep`), with the dry run's options, under the same id."""
     body = RequestBody(request, state.settings.gateway_max_body)
 
-    async def hand_over() -> Response:
+    async def submit() -> Response:
         return _receipt(await state.producer.import_tried(import_id, again=again))
 
-    return await run_once(request, state, body, hand_over)
+    return await run_once(request, state, body, submit)
 
 
 def _check_preset(settings: Settings, name: str) -> None:
-    """Say that it is the client's mistake, if there is no such preset."""
+    """Raise Problem, as an error of the client, if there is no such preset."""
     try:
         read_preset(settings.import_presets, name)
     except ConfigurationError as error:

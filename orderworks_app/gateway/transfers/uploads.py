@@ -1,4 +1,4 @@
-"""Files that come as the body of a request, handed on as they come: never on disk or in memory here."""
+"""Files in the body of a request, passed to the producer as they are received: never stored here."""
 
 import asyncio
 
@@ -10,26 +10,26 @@ from producer import AsyncProducer, ImportJob
 from producer.imports.options import ImportOptions
 
 MAX_UPLOADS = 4
-"""Uploads that a process takes at a time. Each has a thread of the event loop's own few, which have to
-suffice for everything else that the producer does in one."""
+"""Maximum number of uploads of a process at a time. Each occupies one of the event loop's few threads,
+which the producer also needs for other calls."""
 
 BUSY_WAIT = 5.0
-"""Seconds after which to come again when there are too many."""
+"""Seconds after which a client may retry when there are too many uploads."""
 
 
 class Upload:
     """The body of a request, as a file for the thread that reads it.
 
-    The next piece of the body is asked for when it is needed, and only then does the server take more
-    from the client.
+    A piece of the body is requested only when the reader needs it; until then the server receives no
+    more from the client.
 
     Attributes:
-        name: what the file is called.
-        failure: why it could not be read to its end, if so.
+        name: the file's name.
+        failure: the error that ended the reading early, or None.
     """
 
     def __init__(self, body: RequestBody, name: str) -> None:
-        """For the event loop that calls it."""
+        """Create the file in the event loop that receives the body."""
         self.name = name
         self.failure: BaseException | None = None
         self._loop = asyncio.get_running_loop()
@@ -37,15 +37,15 @@ class Upload:
         self._rest = b""
 
     def read(self, size: int, /) -> bytes:
-        """Some bytes, or none at the end. Not in the event loop's thread.
+        """Return some bytes, or none at the end. Must not be called in the event loop's thread.
 
         Raises:
-            Problem, ClientDisconnect: as `Body`.
+            Problem, ClientDisconnect: as `RequestBody`.
         """
         if not self._rest:
             self._rest = self._next()
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return taken
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return piece
 
     def _next(self) -> bytes:
         try:
@@ -63,26 +63,26 @@ class Uploads:
 
     def __init__(self, producer: AsyncProducer) -> None:
         self._producer = producer
-        self._under_way = 0
+        self._running = 0
 
     async def accept(self, upload: Upload, options: ImportOptions) -> ImportJob:
-        """Import a file while it comes. Of one that does not come whole nothing is left.
+        """Import a file while it is received. Nothing remains of an upload that is not complete.
 
         Raises:
-            Problem: there are too many uploads just now, or this one is too large, or too slow.
+            Problem: too many uploads are running, or this one is too large or too slow.
             InvalidInput, Unavailable: as `AsyncProducer.import_file`.
         """
-        if self._under_way >= MAX_UPLOADS:
+        if self._running >= MAX_UPLOADS:
             raise retry_later(
-                ProblemKind.TOO_MANY, f"{MAX_UPLOADS} uploads are under way already", BUSY_WAIT
+                ProblemKind.TOO_MANY, f"{MAX_UPLOADS} uploads are running already", BUSY_WAIT
             )
-        self._under_way += 1
+        self._running += 1
         try:
             return await self._producer.import_file(upload, **msgspec.structs.asdict(options))
         except Exception:
-            # The spool's client may have made another error of it.
+            # The spool's client may have wrapped it in an error of its own.
             if upload.failure:
                 raise upload.failure from None
             raise
         finally:
-            self._under_way -= 1
+            self._running -= 1

@@ -1,4 +1,4 @@
-"""Rejects on their way through a person's hands, with a worker at each end."""
+"""Rejected rows, corrected by hand and imported again, with a worker for both imports."""
 
 import json
 from pathlib import Path
@@ -19,14 +19,16 @@ def test_rejects_are_written_mended_and_imported_until_none_is_left(
     (tmp_path / "all.csv").write_text(FILE, encoding="utf-8")
     first = json.loads(run("import", "all.csv", "--kind", "customers", "--follow", "--json").out)
     assert (first["applied"], first["rejected"]) == (2, 2)
-    for mended, (bad, good) in enumerate((("2,,'=y", "2,Zoe,'=y"), ("4,,w", "4,Eve,w")), start=1):
+    for corrected, (bad, good) in enumerate(
+        (("2,,'=y", "2,Zoe,'=y"), ("4,,w", "4,Eve,w")), start=1
+    ):
         written = run("rejects", first["id"]).out
         assert bad in written
         sheet.write_text(written.replace(bad, good), encoding="utf-8")
         done = run("import", "bad.csv", "--parent", first["id"], "--follow")
         assert (done.status, "1 applied" in done.out) == (0, True)
         parent = json.loads(run("imports", first["id"], "--json").out)
-        assert (parent["rejected"], parent["mended"]) == (2, mended)
+        assert (parent["rejected"], parent["mended"]) == (2, corrected)
     assert len(run("rejects", first["id"]).out.splitlines()) == 1, "only the header is left"
     with engine.connect() as connection:
         names = connection.scalars(sa.select(customers.c.name).order_by(customers.c.id)).all()

@@ -1,4 +1,4 @@
-"""The commands for imports, as people type them. No worker runs: what one does is done by the tests."""
+"""The commands for imports, called as in a shell. No worker runs: the tests do what one would."""
 
 import csv
 import io
@@ -44,7 +44,7 @@ WOULD = {
 
 @pytest.fixture
 def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
-    """What a worker plans with; a chunk has three lines."""
+    """An importer as a worker has one; a chunk has three lines."""
     small = settings.model_copy(update={"import_chunk_rows": 3})
     return Importer(engine, Spool(settings.spool), stream, cache, small)
 
@@ -59,7 +59,7 @@ def content(tmp_path: Path) -> str:
 
 @pytest.fixture
 def accepted(run: RunCommand, content: str) -> str:
-    """The id of an accepted import that nobody planned."""
+    """The id of an accepted import that is not planned."""
     done = run("import", content, "--kind", "customers", "--json")
     answer = json.loads(done.out)
     assert (done.status, answer["status"], answer["repeated"]) == (0, "accepted", False)
@@ -75,7 +75,7 @@ def planned(importer: Importer, accepted: str) -> str:
 
 @contextmanager
 def started(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The command at work, its output to be read."""
+    """A running command, with its output to be read."""
     command = [sys.executable, "-m", "orderworks_app", *arguments]
     with subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -105,7 +105,7 @@ def test_what_was_given_up_is_tried_again(
         chunk_attempt.quarantine_chunk(connection, planned, 1, "the disk was full")
     shown = run("imports", planned).out
     assert "the disk was full" in shown
-    assert f"1 of 3 chunks were given up; `orderworks retry {planned}`" in shown
+    assert f"1 of 3 chunks are quarantined; `orderworks retry {planned}`" in shown
     nudged = messages(settings, Queue.IMPORTS)
     assert json.loads(run("retry", planned, "--json").out)["quarantined"] == 0
     assert messages(settings, Queue.IMPORTS) == nudged + 1
@@ -139,11 +139,11 @@ def test_the_same_content_is_answered_by_its_first_import(
 ) -> None:
     done = run("import", content, "--kind", "customers")
     assert done.out == (
-        f"This content was imported before as {accepted}; --again imports it anew.\n"
+        f"This content was imported before, as {accepted}; --again imports it again.\n"
     )
     answer = json.loads(run("import", content, "--kind", "customers", "--json").out)
-    told = ("id", "kind", "source", "status", "rows", "repeated")
-    assert [answer[name] for name in told] == [
+    names = ("id", "kind", "source", "status", "rows", "repeated")
+    assert [answer[name] for name in names] == [
         accepted,
         "customers",
         content,
@@ -182,7 +182,7 @@ def test_the_list_says_that_it_is_not_all(run: RunCommand, engine: sa.Engine) ->
 def test_following_no_import_is_wrong_usage(run: RunCommand) -> None:
     done = run("imports", "--follow")
     assert (done.status, done.out) == (2, "")
-    assert done.err == "orderworks: --follow shows one import: give its id\n"
+    assert done.err == "orderworks: --follow needs the id of an import\n"
 
 
 def test_a_parent_that_redis_forgot_is_found_in_the_ledger(
@@ -213,7 +213,7 @@ def test_a_terminal_is_told_that_it_is_read(run: RunCommand, folder: Path) -> No
         os.close(theirs)
     assert (process.returncode, err) == (
         0,
-        "orderworks: the file is read from standard input, until Ctrl-D\n",
+        "orderworks: reading the file from standard input; end it with Ctrl-D\n",
     )
 
 
@@ -241,7 +241,7 @@ def test_no_standard_input_is_wrong_usage(run: RunCommand) -> None:
     command = f"exec {sys.executable} -m orderworks_app import - <&-"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "orderworks: standard input is closed: nothing can be read from it\n"
+    assert done.stderr == "orderworks: standard input is closed\n"
 
 
 def test_a_preset_says_what_is_not_given(
@@ -305,11 +305,9 @@ def test_a_running_import_says_how_far_it_is_and_what_holds_it_up(
 ) -> None:
     done = run("imports", planned)
     assert "So far 0 of 7 rows, 0.0 of 0.0 MB, 0 of 3 chunks." in done.out
-    assert "kept back" not in done.out
+    assert "It waits" not in done.out
     stream.xadd(keys.update_stream(0), {"update": b""}, id="1-1")
-    assert "It is kept back until the order updates that wait are applied." in (
-        run("imports", planned).out
-    )
+    assert "It waits until the pending order updates are applied." in (run("imports", planned).out)
     assert json.loads(run("imports", planned, "--json").out)["waits_for_updates"]
     stream.delete(keys.update_stream(0))
 
@@ -324,7 +322,7 @@ def test_following_an_import_ends_with_it(run: RunCommand, planned: str, folder:
 
 @pytest.fixture
 def end_dry_run(stream: Redis) -> Callable[[], str]:
-    """End the dry run that is waited for as a worker does; its id."""
+    """End the dry run that a command waits for, as a worker does; its id."""
 
     def waiting() -> dict[str, object] | None:
         for key in stream.scan_iter(keys.import_progress("2*")):
@@ -354,7 +352,7 @@ def test_a_dry_run_waits_and_prints_what_would_be(
     for said in (
         "Dry run of customers.csv, nothing was changed.",
         "4 rows: 2 insert, 1 change, 1 rejected.",
-        "Customers whose cached reads would be dropped: 3.",
+        "Customers whose cached reads would be invalidated: 3.",
         "Reports that would change: all, 30d.",
         "about 4 s",
         "[2.00]",

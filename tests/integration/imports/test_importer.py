@@ -540,7 +540,7 @@ def test_file_that_is_refused_leaves_nothing_in_the_spool(
     for content in (b"id\n1\n", b"\xff\xfei\0d\0", b""):
         with pytest.raises(InvalidFile):
             accept(content, "customers")
-    with pytest.raises(InvalidInput, match="'people' is nothing to import"):
+    with pytest.raises(InvalidInput, match="'people' cannot be imported"):
         accept(SEVEN, "people")
     left = [path for path in spool_folder(importer).rglob("*") if path.is_file()]
     assert left == []
@@ -557,7 +557,7 @@ def test_import_is_refused_while_redis_is_away(importer: Importer, accept: Accep
 def test_waiting_ends_in_time_and_tells_of_progress(importer: Importer, planned: str) -> None:
     importer.load_chunk(planned, 0)
     seen: list[Summary] = []
-    with pytest.raises(WaitTimeout, match="has not ended in 0.3 s; it goes on"):
+    with pytest.raises(WaitTimeout, match="has not ended within 0.3 s; it continues"):
         ImportJob(planned, importer.stream).wait(timeout=0.3, on_progress=seen.append)
     assert [each["chunks_done"] for each in seen] == [1]
 

@@ -304,10 +304,10 @@ def test_what_a_producer_asks_is_in_the_manifest(producer: Producer, settings: S
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"kind": "people"}, "'people' is nothing to import"),
+        ({"kind": "people"}, "'people' cannot be imported"),
         ({"max_rejects": -1}, "max_rejects: -1"),
         ({"max_rejects": 2**63}, "max_rejects: 9223372036854775808"),
-        ({"parent": "a\0b", "kind": "orders", "mapping": {}}, "parent: 'a.x00b' is the id of no"),
+        ({"parent": "a\0b", "kind": "orders", "mapping": {}}, "parent: 'a.x00b' is not the id"),
         ({"strict": True, "max_rejects": 1}, "strict and max_rejects"),
         ({"kind": "customers", "create_customers": True}, "create_customers"),
         ({"parent": "x", "kind": "orders", "mapping": {}, "dry_run": True}, "parent and dry_run"),
@@ -353,9 +353,9 @@ def test_a_parent_that_is_forgotten_needs_its_kind_and_mapping(
 ) -> None:
     sheet = b"id,c_name,line\n1,Ada,2\n"
     parent, mapping = "20261122-000000-00000000", {"name": "c_name"}
-    for told in ({}, {"kind": "customers"}, {"mapping": mapping}):
-        with pytest.raises(InvalidInput, match=f"how import {parent} was read is not known here"):
-            producer.import_file(sheet, parent=parent, **told)
+    for stated in ({}, {"kind": "customers"}, {"mapping": mapping}):
+        with pytest.raises(InvalidInput, match=f"mapping of import {parent} are no longer known"):
+            producer.import_file(sheet, parent=parent, **stated)
     job = producer.import_file(sheet, parent=parent, kind="customers", mapping=mapping)
     assert manifest(settings, job).mapping["name"] == "c_name"
     preset = "[erp]\nkind = 'customers'\ndelimiter = ';'\n[erp.map]\nname = 'c_name'\n"

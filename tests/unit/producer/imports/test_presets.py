@@ -49,7 +49,7 @@ def test_a_preset_says_what_stands_in_its_table_and_nothing_else(tmp_path: Path)
             "presets: other, shop",
         ),
         ("", "has no preset 'erp'; its presets: none"),
-        ("erp = 1", "erp is no table"),
+        ("erp = 1", "erp is not a table"),
         ("[erp]\nfile = 1", "[erp] has no key 'file'; there are kind, map, delimiter, "),
         ("[erp]\nkind = 'order'", "[erp] kind: "),
         ("[erp]\nstrict = 'yes'", "[erp] strict: Expected `bool"),
