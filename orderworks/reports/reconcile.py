@@ -27,6 +27,7 @@ from orderworks.core.schema import (
     report_windows,
     uncounted_statuses,
 )
+from orderworks.reports.sums import ALL_DAYS, FIRST_KEPT, add_sums, summed, summed_by_window
 
 RANGE_ROWS = 50_000
 """Orders in a range, about; a third of a second. Folds wait for as long as a range takes."""
@@ -152,15 +153,6 @@ def _log(connection: sa.Connection, customers: set[int]) -> None:
         connection.execute(sa.insert(change_log).values(entries=len(ids), customer_ids=ids))
 
 
-ALL_DAYS: sa.ColumnElement[int] = sa.literal_column("0", sa.SmallInteger)
-"""The window of 0 days has no bound: it is that of `customer_totals`."""
-
-FIRST_KEPT = (
-    sa.select(report_windows.c.first_day).where(report_windows.c.days == ALL_DAYS).scalar_subquery()
-)
-"""The day that `customer_daily` begins with. What is left of days before it is read by nobody."""
-
-
 def _nth(table: sa.Table, first: int) -> sa.ScalarSelect[int]:
     """Whose is the row after the first `RANGE_ROWS`, by customer. Read from an index alone."""
     customer_id = table.c.customer_id
@@ -180,21 +172,14 @@ def _corrected_from_orders(span: CustomerRange) -> sa.Select[Any]:
         sa.func.coalesce(sa.func.sum(counted.c.orders), 0),
         sa.func.count(counted.c.customer_id.distinct()),
     )
-    by_customer = _summed(expected, ALL_DAYS)
+    by_customer = summed(expected, "customer_id").add_columns(ALL_DAYS.label("days"))
     totals = _corrected_sums(customer_totals, by_customer, span)
     return _with_corrections(_with_corrections(what, _corrected_days(expected, within)), totals)
 
 
 def _corrected_windows(span: CustomerRange) -> sa.Select[Any]:
     """Make those rows right that are not the sum of their window's days."""
-    begin = sa.tuple_(report_windows.c.first_day, report_windows.c.first_customer)
-    within = sa.tuple_(customer_daily.c.day, customer_daily.c.customer_id) >= begin
-    days = report_windows.c.days
-    by_window = (
-        _summed(customer_daily, days)
-        .select_from(customer_daily.join(report_windows, within & (days > ALL_DAYS)))
-        .where(span.contains(customer_daily.c.customer_id))
-    )
+    by_window = summed_by_window(customer_daily).where(span.contains(customer_daily.c.customer_id))
     return _with_corrections(sa.select(), _corrected_sums(customer_windows, by_window, span))
 
 
@@ -224,38 +209,13 @@ def _corrected_days(expected: sa.CTE, within: Within) -> ReturningInsert[Any]:
     """Add to `customer_daily` what is missing in it; negative where there is too much."""
     found = _negated(customer_daily, within)
     parts = sa.union_all(sa.select(expected), found).subquery("parts")
-    count, total = sa.func.sum(parts.c.orders), sa.func.sum(parts.c.total)
-    differing = (
-        sa.select(parts.c.customer_id, parts.c.day, count, total)
-        .where(parts.c.day >= FIRST_KEPT)
-        .group_by(parts.c.customer_id, parts.c.day)
-        .having((count != 0) | (total != 0))
-        .order_by(parts.c.customer_id, parts.c.day)
-    )
-    statement = insert(customer_daily).from_select(
-        ["customer_id", "day", "orders", "total"], differing
-    )
-    corrected = {
-        name: customer_daily.c[name] + statement.excluded[name] for name in ("orders", "total")
-    }
-    return statement.on_conflict_do_update(
-        index_elements=["customer_id", "day"], set_=corrected
-    ).returning(customer_daily.c.customer_id)
+    differing = summed(parts, "customer_id", "day").where(parts.c.day >= FIRST_KEPT)
+    return add_sums(customer_daily, differing).returning(customer_daily.c.customer_id)
 
 
 def _negated(table: sa.FromClause, within: Within) -> sa.Select[Any]:
     rows = sa.select(table.c.customer_id, table.c.day, -table.c.orders, -table.c.total)
     return rows.where(within(table.c.customer_id, table.c.day))
-
-
-def _summed(rows: sa.FromClause, days: sa.ColumnElement[int]) -> sa.Select[Any]:
-    """The rows' sums by window and customer."""
-    return sa.select(
-        days.label("days"),
-        rows.c.customer_id,
-        sa.func.sum(rows.c.orders).label("orders"),
-        sa.func.sum(rows.c.total).label("total"),
-    ).group_by(sa.text("1"), rows.c.customer_id)
 
 
 def _corrected_sums(

@@ -6,15 +6,15 @@ over out of the windows. Writers of orders never wait for it.
 """
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import Insert, insert
 
 from orderworks.core.schema import customer_daily, customer_totals, customer_windows, report_windows
 from orderworks.core.sql import ctid
-from orderworks.reports.ranking import rank_of, rerank_all
-from orderworks.reports.reconcile import ALL_DAYS, FIRST_KEPT, backfill_days
+from orderworks.reports.ranking import rerank_all
+from orderworks.reports.reconcile import backfill_days
+from orderworks.reports.sums import FIRST_KEPT, add_sums, summed, summed_by_window
 from orderworks.reports.windows import BOUNDED, Window
 
 MAX_MOVED_ROWS = 50_000
@@ -37,56 +37,14 @@ class WindowStart(NamedTuple):
 def upsert_statements(entries: sa.CTE) -> list[sa.CTE]:
     """Statements that add rows taken from the change log to all rollups, in key order."""
     counted = entries.c.day.is_not(None)
-    by_customer = _summed(entries, "customer_id").where(counted)
+    by_customer = summed(entries, "customer_id").where(counted)
     # Most rows are too old for any window, whose days are all kept.
-    by_day = _summed(entries, "customer_id", "day").where(entries.c.day >= FIRST_KEPT).cte("by_day")
-    within = sa.tuple_(by_day.c.day, by_day.c.customer_id) >= sa.tuple_(
-        report_windows.c.first_day, report_windows.c.first_customer
-    )
-    by_window = (
-        _summed(by_day, report_windows.c.days, "customer_id")
-        .select_from(by_day.join(report_windows, within))
-        .where(report_windows.c.days > 0)
-    )
+    by_day = summed(entries, "customer_id", "day").where(entries.c.day >= FIRST_KEPT).cte("by_day")
     return [
-        _upserted(customer_daily, sa.select(by_day)).cte("daily"),
-        _upserted(customer_totals, by_customer).cte("totals"),
-        _upserted(customer_windows, by_window).cte("windows"),
+        add_sums(customer_daily, sa.select(by_day)).cte("daily"),
+        add_sums(customer_totals, by_customer).cte("totals"),
+        add_sums(customer_windows, summed_by_window(by_day)).cte("windows"),
     ]
-
-
-def _summed(rows: sa.FromClause, *keys: str | sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """Orders and totals of the rows, summed by a key; without those that come to nothing."""
-    group = [rows.c[key] if isinstance(key, str) else key for key in keys]
-    count, total = sa.func.sum(rows.c.orders), sa.func.sum(rows.c.total)
-    return (
-        sa.select(*group, count.label("orders"), total.label("total"))
-        .group_by(*group)
-        .having((count != 0) | (total != 0))
-    )
-
-
-def _upserted(rollup: sa.Table, sums: sa.Select[Any]) -> Insert:
-    """Add sums to a rollup in key order, and rank who has to be."""
-    rows = sums.subquery()
-    keys = [column.name for column in rollup.primary_key]
-    values: dict[str, sa.ColumnElement[Any]] = {
-        name: rows.c[name] for name in (*keys, "orders", "total")
-    }
-    if rollup is not customer_daily:
-        days = rows.c.days if "days" in keys else ALL_DAYS
-        values["ranked"] = rank_of(days, rows.c.orders, rows.c.total)
-    ordered = sa.select(*values.values()).order_by(*(rows.c[key] for key in keys))
-    statement = insert(rollup).from_select([*values], ordered)
-    changed = {
-        "orders": rollup.c.orders + statement.excluded.orders,
-        "total": rollup.c.total + statement.excluded.total,
-    }
-    if "ranked" in values:
-        # Spelled out: SQLAlchemy would take the column for one more table of the subquery.
-        days = sa.literal_column(f"{rollup.name}.days") if "days" in keys else ALL_DAYS
-        changed["ranked"] = rank_of(days, changed["orders"], changed["total"])
-    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 def move_windows(connection: sa.Connection, as_of: datetime, depth: int) -> bool:
@@ -180,7 +138,7 @@ def _shift(
         (sign * customer_daily.c.total).label("total"),
     ).where(where)
     rows = moved.subquery()
-    connection.execute(_upserted(customer_windows, _summed(rows, "days", "customer_id")))
+    connection.execute(add_sums(customer_windows, summed(rows, "days", "customer_id")))
     empty = sa.delete(customer_windows).where(
         customer_windows.c.days == window.days,
         customer_windows.c.orders == 0,
