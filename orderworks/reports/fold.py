@@ -1,4 +1,7 @@
-"""The fold: entries of the change log are taken out and added to the rollups."""
+"""The fold: moves entries of the change log into the rollups, in one statement.
+
+How the rollups add entries up is in `rollups`; what follows a fold, in `refresh`.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,27 +14,28 @@ from orderworks.core.sql import ctid
 from orderworks.reports import rollups
 
 MAX_FOLD_ENTRIES = 50_000
-"""Entries of the log folded in one transaction, with the rest of the last row's: so no fold holds row
-locks for longer than a moment."""
+"""Entries of the log after which a pass takes no further row: so each transaction is short, and holds
+its row locks only for a moment."""
 
 
 _ARRAYS = ("customer_ids", "days", "orders", "totals")
-
+"""The columns of a row of the log, one array element for each entry."""
 
 _ENTRY = ("customer_id", "day", "orders", "total")
+"""The columns of an entry."""
 
 
 @dataclass(frozen=True)
 class FoldPass:
-    """What one pass took from the log.
+    """The result of one pass of the fold.
 
     Attributes:
-        entries: entries of the log, now part of the rollups.
-        customers: whose they were.
-        stale_since: for each of them whom nobody has made disappear from the cache yet, since when.
-        as_of: the pass saw whatever was committed before this moment,
-        watermark: and of the transactions, exactly those that this snapshot shows (`pg_snapshot`).
-        number: higher than that of every pass before, whatever clocks do.
+        entries: number of entries moved from the log into the rollups.
+        customers: ids of the customers of these entries.
+        stale_since: time of the change, for each customer whose cached reads no writer invalidated.
+        as_of: all transactions committed before this moment were visible to the pass.
+        watermark: the pass's snapshot (`pg_snapshot`), which states exactly what was visible.
+        number: higher than that of every earlier pass, independently of clocks.
     """
 
     entries: int
@@ -43,24 +47,24 @@ class FoldPass:
 
     @property
     def is_last(self) -> bool:
-        """Whether it took all that it could see."""
+        """Return whether the pass took all entries that it could see."""
         return self.entries < MAX_FOLD_ENTRIES
 
 
 def fold_batch(connection: sa.Connection) -> FoldPass:
-    """Take the oldest rows, some `MAX_FOLD_ENTRIES`, out of the log and add them to the rollups.
+    """Move the oldest rows, of about `MAX_FOLD_ENTRIES` entries, from the log into the rollups.
 
-    The caller holds `Lock.FOLD`, and commits only after the customers' cached reads are gone: then with
-    the cache away the log stays, and a later fold catches up.
+    The caller holds `Lock.FOLD` and commits only after it has invalidated the customers' cached reads:
+    so while the cache is unavailable the log keeps the entries, and a later fold takes them.
     """
-    return FoldPass(*connection.execute(_FOLD_PASS, {"most": MAX_FOLD_ENTRIES}).one())
+    return FoldPass(*connection.execute(_FOLD_PASS, {"limit": MAX_FOLD_ENTRIES}).one())
 
 
 def _fold_pass() -> sa.Select[Any]:
-    """One statement, hence one snapshot: take rows out, add them up, say whose they were.
+    """Return one statement, hence one snapshot: delete rows, add their entries, return a `FoldPass`.
 
-    The log has no key; its rows are found by their place (ctid), which nobody else changes: only a
-    fold, one at a time, takes rows out.
+    The log has no key; its rows are addressed by ctid, which cannot change meanwhile: no statement
+    updates rows, and only one fold at a time deletes them.
     """
     taken = _taken_entries()
     stale = (
@@ -70,18 +74,18 @@ def _fold_pass() -> sa.Select[Any]:
     )
     return sa.select(
         sa.select(sa.func.count()).select_from(taken).scalar_subquery(),
-        # An array, because a row a customer takes the client longer than the server.
+        # An array: a row per customer would take the client longer than the server.
         sa.func.array(sa.select(taken.c.customer_id).distinct().scalar_subquery()),
         sa.func.array(stale.scalar_subquery()),
         sa.func.statement_timestamp(),
         sa.cast(sa.func.pg_current_snapshot(), sa.Text),
-        # Given under the lock, so passes have rising ones.
+        # Assigned while `Lock.FOLD` is held, so the numbers of passes ascend.
         sa.cast(sa.cast(sa.func.pg_current_xact_id(), sa.Text), sa.BigInteger),
     ).add_cte(*rollups.upsert_statements(taken))
 
 
 def _taken_entries() -> sa.CTE:
-    """The entries of the oldest rows, which are taken out of the log."""
+    """Return the CTE that deletes the oldest rows from the log and has their entries as rows."""
     packed = (
         sa.delete(change_log)
         .where(ctid == sa.func.any(sa.func.array(_oldest_rows().scalar_subquery())))
@@ -98,13 +102,16 @@ def _taken_entries() -> sa.CTE:
 
 
 def _oldest_rows() -> sa.Select[Any]:
-    """Where the oldest rows are: as many as it takes for so many entries. Each row has one at least."""
-    oldest = sa.select(ctid.label("place"), change_log.c.xact, change_log.c.entries)
-    ordered = oldest.order_by(change_log.c.xact).limit(sa.bindparam("most")).subquery("oldest")
-    entries, order = ordered.c.entries, (ordered.c.xact, ordered.c.place)
+    """Return the ctids of the oldest rows, up to the one that reaches `limit` entries.
+
+    Each row has one entry at least, so `limit` rows suffice.
+    """
+    oldest = sa.select(ctid.label("row_address"), change_log.c.xact, change_log.c.entries)
+    ordered = oldest.order_by(change_log.c.xact).limit(sa.bindparam("limit")).subquery("oldest")
+    entries, order = ordered.c.entries, (ordered.c.xact, ordered.c.row_address)
     before = sa.func.sum(entries).over(order_by=order, rows=(None, 0)) - entries
-    counted = sa.select(ordered.c.place, before.label("before")).subquery("counted")
-    return sa.select(counted.c.place).where(counted.c.before < sa.bindparam("most"))
+    counted = sa.select(ordered.c.row_address, before.label("before")).subquery("counted")
+    return sa.select(counted.c.row_address).where(counted.c.before < sa.bindparam("limit"))
 
 
 _FOLD_PASS = _fold_pass()

@@ -1,4 +1,4 @@
-"""What a change of orders that is not made would do to the reports."""
+"""Predicted effect of a dry run on the reports: the windows whose lists would change."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from orderworks.reports.windows import BOUNDED, Window
 def changed_windows(
     connection: sa.Connection, difference: sa.FromClause, depth: int
 ) -> list[Window]:
-    """The windows whose list, as deep as `depth`, would change with a difference in the orders.
+    """Return the windows whose list of `depth` lines would change with a difference in the orders.
 
     `difference` has signed rows: customer_id, created_at, status, total, and a sign of 1 or -1.
     """
@@ -43,7 +43,7 @@ def changed_windows(
 def windows_with_customers(
     connection: sa.Connection, customer_ids: sa.Select[int], depth: int
 ) -> list[Window]:
-    """The windows whose list, as deep as `depth`, has one of these customers on it."""
+    """Return the windows whose list of `depth` lines includes one of these customers."""
     ids = set(connection.scalars(customer_ids))
     return [
         window
@@ -53,29 +53,29 @@ def windows_with_customers(
 
 
 def _would_change(connection: sa.Connection, window: Window, depth: int, sums: sa.Subquery) -> bool:
-    """Whether the list, as deep as `depth`, would be another with these sums added to the rollup.
+    """Return whether the list of `depth` lines would change with these sums added to the rollup.
 
-    `sums` has a row a customer: customer_id, orders, total. It changes if one of them is on it, or
-    comes to be.
+    `sums` has a row per customer: customer_id, orders, total. The list changes if one of them is on it
+    before or after.
     """
     rollup, belongs = rows_of(window)
     listed = read_top(connection, window, depth)
     last = listed[-1] if len(listed) == depth else None
-    now = sums.outerjoin(rollup, (rollup.c.customer_id == sums.c.customer_id) & belongs)
+    with_rollup = sums.outerjoin(rollup, (rollup.c.customer_id == sums.c.customer_id) & belongs)
     count, total = sa.func.coalesce(rollup.c.orders, 0), sa.func.coalesce(rollup.c.total, 0)
     reaches = [
         (orders > 0) & _makes_the_list(last, amount, sums.c.customer_id)
         for orders, amount in ((count, total), (count + sums.c.orders, total + sums.c.total))
     ]
     changed = (sums.c.orders != 0) | (sums.c.total != 0)
-    some = sa.select(sa.literal(1)).select_from(now).where(changed, sa.or_(*reaches))
-    return bool(connection.scalar(sa.select(some.exists())))
+    listed_rows = sa.select(sa.literal(1)).select_from(with_rollup).where(changed, sa.or_(*reaches))
+    return bool(connection.scalar(sa.select(listed_rows.exists())))
 
 
 def _makes_the_list(
     last: TopCustomer | None, total: sa.ColumnElement[Any], customer_id: sa.ColumnElement[int]
 ) -> sa.ColumnElement[bool]:
-    """Whether a customer with this total stands on a list with this last place."""
+    """Return the condition that a customer with this total is on a list with this last line."""
     if last is None:
         return sa.true()
     is_first = customer_id <= last.customer_id

@@ -1,4 +1,7 @@
-"""Puts reports where readers find them: one hash a window, replaced in one step."""
+"""Publication of reports in Redis: one hash per window, replaced in one step.
+
+What is read back, and the fields for that, are in `top_customers`.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,8 +16,8 @@ from orderworks.reports.top_customers import PAGE_SIZES, Head, Report, page_fiel
 
 log = structlog.get_logger()
 
-# Nothing is put over what a later pass gave. Where the lines are those that are there, only the head is
-# replaced; where they are others and do not come along, nothing is. What the release before left goes.
+# Keeps a report of a later pass. Replaces only the head if the lines are the published ones; if they
+# differ and are not among the arguments, replaces nothing. Deletes fields of the previous release.
 _PUBLISH = """
 local known = redis.call('HGET', KEYS[1], 'pass')
 if known and tonumber(known) > tonumber(ARGV[1]) then return 'newer' end
@@ -29,25 +32,24 @@ return 'published'
 
 
 def publish(client: Redis, reports: Sequence[Report], number: int) -> int:
-    """Publish reports unless those of a later pass are there; how many of them brought other lines.
+    """Publish reports unless those of a later pass are published; return how many had new lines.
 
-    `number` is that of the pass. A report whose lines are those already published costs its new head
-    only.
+    `number` is that of the pass. Of a report with the lines already published only the head is sent.
     """
-    stamped = [(report, _header_arguments(report, number)) for report in reports]
-    said = _send(client, stamped)
-    if b"newer" in said:
-        log.warning("reports_overtaken", number=number)
-    whole = [
-        (report, [*stamp, *_page_arguments(report)])
-        for (report, stamp), answer in zip(stamped, said, strict=True)
-        if answer == b"differs"
+    with_headers = [(report, _header_arguments(report, number)) for report in reports]
+    replies = _send(client, with_headers)
+    if b"newer" in replies:
+        log.warning("report_publish_superseded", number=number)
+    full = [
+        (report, [*header, *_page_arguments(report)])
+        for (report, header), reply in zip(with_headers, replies, strict=True)
+        if reply == b"differs"
     ]
-    return _send(client, whole).count(b"published")
+    return _send(client, full).count(b"published")
 
 
 def _send(client: Redis, calls: Sequence[tuple[Report, list[Any]]]) -> list[bytes]:
-    """The script's answers for reports with these arguments, in one round trip."""
+    """Run the script for reports with these arguments in one round trip; return its replies."""
     if not calls:
         return []
     script = client.register_script(_PUBLISH)
@@ -58,16 +60,16 @@ def _send(client: Redis, calls: Sequence[tuple[Report, list[Any]]]) -> list[byte
 
 
 def _header_arguments(report: Report, number: int) -> list[Any]:
-    """The pass, the head and the digest."""
+    """Return the number of the pass, the head and the digest of the lines."""
     head = Head(report.as_of, report.watermark, report.seconds, len(report.rows), report.complete)
     digest = hashlib.blake2b(_lines(report), digest_size=16).hexdigest()
     return [number, msgspec.json.encode(head), digest]
 
 
 def _page_arguments(report: Report) -> list[Any]:
-    """Field after field: all lines, and the first ones once more."""
+    """Return field, value, field, …: all lines, and each number of first lines."""
     return [
-        part for most in (None, *PAGE_SIZES) for part in (page_field(most), _lines(report, most))
+        part for limit in (None, *PAGE_SIZES) for part in (page_field(limit), _lines(report, limit))
     ]
 
 

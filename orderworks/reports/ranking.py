@@ -1,7 +1,8 @@
-"""Who is among the first of a window.
+"""The ranking: the customers with the highest totals of a window, read from the rollups.
 
-Only customers with a total of at least the window's floor are ranked, that is, have their total in the
-index. So most changes of a total touch no index, and the list is read from its beginning.
+Only customers with a total of at least the window's floor are ranked, that is, have a value in the
+indexed column `ranked`. So most changes of a total touch no index, and a list is read from the
+beginning of the index.
 """
 
 from collections.abc import Sequence
@@ -15,101 +16,94 @@ from orderworks.reports.top_customers import TopCustomer
 from orderworks.reports.windows import Window
 
 RANKED_FACTOR = 4
-"""Times the length of a report: with so many customers ranked, few refreshes find too few of them."""
-
+"""Customers ranked per line of a report: with that many, few refreshes find too few of them."""
 
 MAX_RANKED_FACTOR = 4
-"""Times the contenders: with so many ranked, most changes of a total change the index too."""
+"""Multiple of these above which too many are ranked: most changes of a total then change the index."""
 
 EMPTY_WINDOW_FLOOR = sa.literal_column("'Infinity'::numeric", sa.Numeric)
 
 
-def rank_of(
-    days: sa.ColumnElement[int], count: sa.ColumnElement[Any], total: sa.ColumnElement[Any]
-) -> sa.ColumnElement[Any]:
-    """What stands in `ranked` of a window's row with so many orders: its total, or null if too low."""
-    floor = _floor(days).scalar_subquery()
-    return sa.case(((count > 0) & (total >= sa.func.coalesce(floor, total)), total))
-
-
 def top(connection: sa.Connection, window: Window, depth: int) -> list[TopCustomer]:
-    """The customers with the highest totals, ties by id: as many as there are, `depth` at the most.
+    """Return up to `depth` customers with the highest totals, ties by id.
 
-    Ranks more of them first if those that are ranked do not suffice: for who holds `Lock.FOLD`.
+    Ranks more customers first if those that are ranked do not suffice; the caller holds `Lock.FOLD`.
     """
-    found = _ranked(connection, window, depth)
-    if found is None:
+    ranked_rows = _ranked(connection, window, depth)
+    if ranked_rows is None:
         rank(connection, window, depth)
-        found = _ranked(connection, window, depth)
-    return found or []
+        ranked_rows = _ranked(connection, window, depth)
+    return ranked_rows or []
 
 
 def read_top(connection: sa.Connection, window: Window, depth: int) -> list[TopCustomer]:
-    """The same list, read only: from all customers if those that are ranked do not suffice."""
-    found = _ranked(connection, window, depth)
-    if found is None:
-        rollup, belongs = rows_of(window)
-        order = (rollup.c.total.desc(), rollup.c.customer_id)
-        found = _first(connection, rollup, belongs & (rollup.c.orders > 0), order, depth)
-    return found
-
-
-def rerank_all(connection: sa.Connection, depth: int) -> None:
-    """Rank the customers of every window anew."""
-    for window in Window:
-        rank(connection, window, depth)
-
-
-def rerank_overfull(connection: sa.Connection, depth: int) -> None:
-    """Rank anew where the floor lets in far more customers than a list comes to need."""
-    for window in Window:
-        if _is_overfull(connection, window, depth):
-            rank(connection, window, depth)
-
-
-def _is_overfull(connection: sa.Connection, window: Window, depth: int) -> bool:
+    """Return the same list without writing: from all customers if those ranked do not suffice."""
+    ranked_rows = _ranked(connection, window, depth)
+    if ranked_rows is not None:
+        return ranked_rows
     rollup, belongs = rows_of(window)
-    ranked = sa.select(rollup.c.ranked).where(belongs, rollup.c.ranked.is_not(None))
-    crowd = (
-        ranked.order_by(rollup.c.ranked.desc())
-        .offset(MAX_RANKED_FACTOR * RANKED_FACTOR * depth)
-        .limit(1)
-    )
-    floor = _floor(sa.literal(window.days)).scalar_subquery()
-    last = crowd.scalar_subquery()
-    return bool(connection.scalar(sa.select(last >= sa.func.coalesce(floor, last))))
+    order = (rollup.c.total.desc(), rollup.c.customer_id)
+    return _first(connection, rollup, belongs & (rollup.c.orders > 0), order, depth)
 
 
 def rank(connection: sa.Connection, window: Window, depth: int) -> None:
-    """Find anew from what total on customers are ranked, for reports of so many; and rank those.
+    """Compute the window's floor for reports of `depth` lines, and rank the customers above it.
 
-    Reads all customers of the window: for when too few are ranked, and once in a while. Some below the
-    floor may stay ranked until they change; that does no harm.
+    Reads all customers of the window: for when too few are ranked, and once a day. Some below the floor
+    may stay ranked until they change, which does no harm.
     """
     rollup, belongs = rows_of(window)
     counted = belongs & (rollup.c.orders > 0)
     by_total = sa.select(rollup.c.total).where(counted).order_by(rollup.c.total.desc())
     floor = by_total.offset(RANKED_FACTOR * depth).limit(1).scalar_subquery()
-    anybody = sa.exists().where(counted)
+    has_customers = sa.exists().where(counted)
     connection.execute(
         sa.update(report_windows)
         .where(report_windows.c.days == window.days)
-        # In an empty window nobody is ranked before its list is read: a shop's first import may come.
-        .values(floor=sa.case((anybody, floor), else_=EMPTY_WINDOW_FLOOR))
+        # In an empty window no customer is ranked until its list is read: a first import may follow.
+        .values(floor=sa.case((has_customers, floor), else_=EMPTY_WINDOW_FLOOR))
     )
-    right = rank_of(sa.literal(window.days), rollup.c.orders, rollup.c.total)
-    left_out = counted & rollup.c.ranked.is_(None) & right.is_not(None)
-    connection.execute(sa.update(rollup).where(left_out).values(ranked=rollup.c.total))
+    new_rank = rank_of(sa.literal(window.days), rollup.c.orders, rollup.c.total)
+    unranked = counted & rollup.c.ranked.is_(None) & new_rank.is_not(None)
+    connection.execute(sa.update(rollup).where(unranked).values(ranked=rollup.c.total))
+
+
+def rerank_all(connection: sa.Connection, depth: int) -> None:
+    """Rank the customers of every window again."""
+    for window in Window:
+        rank(connection, window, depth)
+
+
+def rerank_overfull(connection: sa.Connection, depth: int) -> None:
+    """Rank again in windows whose floor admits far more customers than a list needs."""
+    for window in Window:
+        if _is_overfull(connection, window, depth):
+            rank(connection, window, depth)
+
+
+def rank_of(
+    days: sa.ColumnElement[int], count: sa.ColumnElement[Any], total: sa.ColumnElement[Any]
+) -> sa.ColumnElement[Any]:
+    """Return the value of `ranked` for a row of the window of `days`: its total, or null if too low."""
+    floor = _floor(days).scalar_subquery()
+    return sa.case(((count > 0) & (total >= sa.func.coalesce(floor, total)), total))
+
+
+def rows_of(window: Window) -> tuple[sa.Table, sa.ColumnElement[bool]]:
+    """Return the rollup of a window, and the condition of its rows there."""
+    if window is Window.ALL:
+        return customer_totals, sa.true()
+    return customer_windows, customer_windows.c.days == window.days
 
 
 def _ranked(connection: sa.Connection, window: Window, depth: int) -> list[TopCustomer] | None:
-    """The list from the index; None if it may lack somebody, because too few are ranked."""
+    """Return the list from the index; None if it may be incomplete, because too few are ranked."""
     rollup, belongs = rows_of(window)
     order = (rollup.c.ranked.desc(), rollup.c.customer_id)
-    found = _first(connection, rollup, belongs & rollup.c.ranked.is_not(None), order, depth)
+    rows = _first(connection, rollup, belongs & rollup.c.ranked.is_not(None), order, depth)
     floor = connection.scalar(_floor(sa.literal(window.days)))
-    suffices = floor is None or (len(found) == depth and found[-1].total >= floor)
-    return found if suffices else None
+    suffices = floor is None or (len(rows) == depth and rows[-1].total >= floor)
+    return rows if suffices else None
 
 
 def _first(
@@ -129,11 +123,13 @@ def _first(
     return [TopCustomer(*row) for row in connection.execute(query).all()]
 
 
-def rows_of(window: Window) -> tuple[sa.Table, sa.ColumnElement[bool]]:
-    """The rollup of a window, and which of its rows belong to it."""
-    if window is Window.ALL:
-        return customer_totals, sa.true()
-    return customer_windows, customer_windows.c.days == window.days
+def _is_overfull(connection: sa.Connection, window: Window, depth: int) -> bool:
+    rollup, belongs = rows_of(window)
+    ranked = sa.select(rollup.c.ranked).where(belongs, rollup.c.ranked.is_not(None))
+    limit = MAX_RANKED_FACTOR * RANKED_FACTOR * depth
+    beyond = ranked.order_by(rollup.c.ranked.desc()).offset(limit).limit(1).scalar_subquery()
+    floor = _floor(sa.literal(window.days)).scalar_subquery()
+    return bool(connection.scalar(sa.select(beyond >= sa.func.coalesce(floor, beyond))))
 
 
 def _floor(days: sa.ColumnElement[int]) -> sa.Select[Decimal]:

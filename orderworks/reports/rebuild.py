@@ -1,4 +1,4 @@
-"""Comparing all rollups with the orders table at once, while others work: `orderworks rebuild`."""
+"""The command `orderworks rebuild`: reconciles all rollups while writers and workers continue."""
 
 import time
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from orderworks.reports.reconcile_runs import FoldLog, ReconcilePosition
 
 
 class RebuildResult(msgspec.Struct, frozen=True):
-    """What was counted and found.
+    """The result of a rebuild.
 
     Attributes:
-        drift: what was counted, and the rows that had drifted. None where that cannot be told, because
-            an earlier recount was broken off.
-        recounted_for: statuses whose orders count now and did not, or the reverse.
-        recounted: what was counted then, and the rows that changed by it; None if that was not needed.
-        in_force: statuses that no report counts in the end.
-        wanted: those that the setting names.
+        drift: what was counted, and the rows that had drifted. None if an earlier recount was
+            interrupted: then drift cannot be distinguished from its remaining changes.
+        recounted_for: statuses that began or ceased to count.
+        recounted: what was counted for these, and the rows that changed; None without a recount.
+        in_force: statuses that no report counts at the end.
+        excluded: statuses that the setting names.
     """
 
     drift: ReconcileCounts | None
@@ -33,16 +33,16 @@ class RebuildResult(msgspec.Struct, frozen=True):
 
     @property
     def has_drifted(self) -> bool:
-        """Whether anything had."""
+        """Return whether any row had drifted."""
         return self.drift is not None and self.drift.total_differences > 0
 
 
 OnStep = Callable[[str, ReconcileCounts], None]
-"""Is told after each range what the rows were counted for, and how far that is."""
+"""Called after each range with "compared" or "recounted" and the counts so far."""
 
 
 class Rebuild:
-    """Makes the rollups what the orders table says."""
+    """Makes the rollups equal to the sums of the orders."""
 
     def __init__(self, engine: sa.Engine, fold_log: FoldLog, on_step: OnStep) -> None:
         self._engine = engine
@@ -50,43 +50,43 @@ class Rebuild:
         self._on_step = on_step
 
     def run(self, excluded: tuple[str, ...]) -> RebuildResult:
-        """Mend what drifted. Then, if other statuses are wanted than are in force, recount for those.
+        """Correct drift. Then, if `excluded` differs from the statuses in force, recount for these.
 
-        What drifted is looked for first, by the old statuses: afterwards it could not be told apart.
+        Drift is corrected first, by the old statuses: afterwards it could not be distinguished.
 
         Raises:
-            RebuildStopped: another one recounts, or others do not let it through. What was mended
-                until then stays so; it can be done again.
+            RebuildStopped: another rebuild recounts, or folds or writers block this one. Corrections
+                made until then stay; it can be repeated.
         """
-        began = time.monotonic()
+        started = time.monotonic()
         with self._engine.begin() as connection:
             is_mixed = bool(reconcile_runs.unfinished_change(connection))
-            place = None if is_mixed else reconcile_runs.start_run(connection)
-        drift = self._run_to_end(place, "compared") if place else None
+            position = None if is_mixed else reconcile_runs.start_run(connection)
+        drift = self._run_to_end(position, "compared") if position else None
         changed, recounted = self._change(excluded)
-        return RebuildResult(drift, changed, recounted, excluded, excluded, _since(began))
+        return RebuildResult(drift, changed, recounted, excluded, excluded, _since(started))
 
     def check(self, excluded: tuple[str, ...]) -> RebuildResult:
-        """What has drifted, by the statuses in force. Nothing is changed."""
-        began = time.monotonic()
+        """Return the drift by the statuses in force, without changing anything."""
+        started = time.monotonic()
         with self._engine.connect() as connection:
-            force = excluded_statuses.read_excluded(connection)
+            in_force = excluded_statuses.read_excluded(connection)
         total = ReconcileCounts()
         customer: int | None = MIN_ID
         while customer is not None:
             customer, counted = reconcile_runs.dry_run_range(self._engine, customer)
             total += counted
             self._on_step("compared", total)
-        return RebuildResult(total, (), None, force, excluded, _since(began))
+        return RebuildResult(total, (), None, in_force, excluded, _since(started))
 
     def _change(self, excluded: tuple[str, ...]) -> tuple[tuple[str, ...], ReconcileCounts | None]:
-        """Recount for statuses that are not in force; for which, and what that found."""
-        place = excluded_statuses.retry_block(self._start_change, excluded)
-        if place is None:
+        """Recount if the statuses are not in force; return the changed ones and what was counted."""
+        position = excluded_statuses.retry_block(self._start_change, excluded)
+        if position is None:
             return (), None
         with self._engine.connect() as connection:
             changed = tuple(sorted(reconcile_runs.unfinished_change(connection)))
-        return changed, self._run_to_end(place, "recounted")
+        return changed, self._run_to_end(position, "recounted")
 
     def _start_change(self, excluded: tuple[str, ...]) -> ReconcilePosition | None:
         with self._engine.begin() as connection:
@@ -95,14 +95,16 @@ class Rebuild:
     def _run_to_end(self, position: ReconcilePosition, label: str) -> ReconcileCounts:
         total = ReconcileCounts()
         while position.customer is not None:
-            stepped = reconcile_runs.reconcile_next_range(self._engine, self._fold_log, position)
-            if stepped is None:
-                raise RebuildStopped("another `orderworks rebuild` recounts; wait until it ended")
-            position, counted = stepped
+            result = reconcile_runs.reconcile_next_range(self._engine, self._fold_log, position)
+            if result is None:
+                raise RebuildStopped(
+                    "another `orderworks rebuild` recounts; wait until it has ended"
+                )
+            position, counted = result
             total += counted
             self._on_step(label, total)
         return total
 
 
-def _since(began: float) -> float:
-    return round(time.monotonic() - began, 3)
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)

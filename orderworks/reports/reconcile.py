@@ -1,10 +1,10 @@
-"""Comparing the rollups with the orders table, a range of customers at a time, and mending them.
+"""Reconciliation: comparison of the rollups with the orders, by range of customers, and correction.
 
-At any one snapshot, orders by customer and day = `customer_daily` + what waits in the log, from the day
-on that `customer_daily` begins with; and by customer alone, = `customer_totals` + the log. Triggers keep
-that so, whoever writes; folds do too, and whoever recounts keeps folds out. So a range is compared in
-one statement while others write, and what differs is drift. Which run compares which range when is in
-`rollup_checks`.
+In every snapshot, the orders by customer and day equal `customer_daily` plus the entries of the change
+log, from the first day of `customer_daily` on; the orders by customer equal `customer_totals` plus the
+log. Triggers keep this true for all writers, and so do folds; a reconciliation excludes folds by their
+lock. So a range is compared in one statement while others write, and every difference is drift. Runs
+over all ranges are in `reconcile_runs`.
 """
 
 from collections.abc import Callable
@@ -30,41 +30,39 @@ from orderworks.core.schema import (
 from orderworks.reports.sums import ALL_DAYS, FIRST_KEPT, add_sums, summed, summed_by_window
 
 RANGE_ROWS = 50_000
-"""Orders in a range, about; a third of a second. Folds wait for as long as a range takes."""
+"""Approximate rows of a range; a third of a second. Folds wait for as long as a range takes."""
 
 FOLD_LOCK_WAIT = 30
-"""Seconds to wait for folds. A pass of theirs takes one or two; a frozen one is cut off after 15."""
+"""Seconds to wait for folds. A pass takes one or two; a frozen one is disconnected after 15."""
 
 MIN_ID, MAX_ID = -(2**63), 2**63 - 1
-"""The least and the greatest id. Ranges cover all, for what is left of customers that are gone."""
+"""The lowest and the highest id. Ranges cover all ids, also those of deleted customers."""
 
+ROLLUPS = ("customer_daily", "customer_totals", "customer_windows")
 
 Condition = sa.ColumnElement[bool]
 Within = Callable[[sa.ColumnElement[int], sa.ColumnElement[date]], Condition]
-"""Whether a row of this customer and day is among those that are compared."""
+"""Returns the condition for rows, by customer and day, to be compared."""
 
 
 class CustomerRange(NamedTuple):
-    """Customers from an id to an id, both of them included."""
+    """Customers from an id to an id, both included."""
 
     first: int
     last: int
 
     def contains(self, customer_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-        """Whether the customer is in it."""
+        """Return the condition that the customer is in the range."""
         return customer_id.between(self.first, self.last)
 
 
-ROLLUPS = ("customer_daily", "customer_totals", "customer_windows")
-
-
 class ReconcileCounts(msgspec.Struct, frozen=True):
-    """What was counted, and what of each rollup was not as it had to be.
+    """The orders that a reconciliation counted, and the rows of each rollup that differed.
 
     Attributes:
-        orders: those that count in reports.
-        customers: those who have such orders.
-        customer_daily, customer_totals, customer_windows: rows that differed.
+        orders: number of orders that count in reports.
+        customers: number of customers with such orders.
+        customer_daily, customer_totals, customer_windows: number of rows that differed.
     """
 
     orders: int = 0
@@ -74,33 +72,33 @@ class ReconcileCounts(msgspec.Struct, frozen=True):
     customer_windows: int = 0
 
     def __add__(self, other: "ReconcileCounts") -> "ReconcileCounts":
-        """Both together."""
+        """Return the sums of both."""
         pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
-        return ReconcileCounts(*(mine + theirs for mine, theirs in pairs))
+        return ReconcileCounts(*map(sum, pairs))
 
     @property
     def by_table(self) -> dict[str, int]:
-        """Rows that differed, by rollup."""
+        """Return the rows that differed, by rollup."""
         return {table: getattr(self, table) for table in ROLLUPS}
 
     @property
     def total_differences(self) -> int:
-        """Rows that differed, of all rollups."""
+        """Return the rows that differed, in all rollups."""
         return sum(self.by_table.values())
 
 
 def lock_out_folds(connection: sa.Connection) -> bool:
-    """Keep the rollups from being changed by others until the transaction ends.
+    """Exclude folds, hence changes of the rollups, until the transaction ends.
 
-    False if folds were at it all the time.
+    Returns false if folds held their lock for all of `FOLD_LOCK_WAIT`.
     """
     return wait_for_lock(connection, Lock.FOLD, FOLD_LOCK_WAIT)
 
 
 def next_range(connection: sa.Connection, first: int) -> CustomerRange:
-    """A range from this customer on, with about `RANGE_ROWS` rows at the most in each table.
+    """Return a range from this customer on, with at most about `RANGE_ROWS` rows of each table.
 
-    All orders of a customer are in one range, however many.
+    All orders of a customer are in one range, so one customer may exceed that.
     """
     cuts = [_nth(table, first) for table in (orders, customer_daily, customer_totals)]
     cut = connection.scalar(sa.select(sa.func.least(*cuts)))
@@ -108,27 +106,26 @@ def next_range(connection: sa.Connection, first: int) -> CustomerRange:
 
 
 def reconcile_range(connection: sa.Connection, span: CustomerRange) -> ReconcileCounts:
-    """Compare the rollups of these customers with their orders, and make them right.
+    """Compare the rollups of these customers with their orders, and correct them.
 
-    Nobody else may change the rollups meanwhile (`lock_out_folds`). Whoever differed is put into the
-    log, so that the next refresh looks at him again.
+    The caller has called `lock_out_folds`. Corrected customers are logged, so that a refresh follows.
     """
     row = connection.execute(_corrected_from_orders(span)).one()
     counted, owners, days, of_days, totals, of_totals = row
     windows, of_windows = connection.execute(_corrected_windows(span)).one()
     for table in (customer_daily, customer_totals, customer_windows):
-        connection.execute(_without_orders(table, span))
+        connection.execute(_delete_zeros(table, span))
     for table in (customer_totals, customer_windows):
-        connection.execute(_without_rank(table, span))
-    mended = {customer for ids in (of_days, of_totals, of_windows) for customer in ids or ()}
-    _log(connection, mended)
+        connection.execute(_unrank_below_floor(table, span))
+    corrected = {customer for ids in (of_days, of_totals, of_windows) for customer in ids or ()}
+    _log(connection, corrected)
     return ReconcileCounts(int(counted), owners, days, totals, windows)
 
 
 def backfill_days(connection: sa.Connection, first: date, until: date) -> None:
-    """Give `customer_daily` the days from the first one until another, which it has: from all orders.
+    """Fill the days from `first` until `until` of `customer_daily` from all orders.
 
-    What is left there of days that were forgotten is corrected. For who holds `Lock.FOLD`.
+    Rows left there of deleted days are corrected. The caller holds `Lock.FOLD`.
     """
 
     def between(_customer_id: sa.ColumnElement[int], day: sa.ColumnElement[date]) -> Condition:
@@ -139,7 +136,7 @@ def backfill_days(connection: sa.Connection, first: date, until: date) -> None:
 
 
 def log_customers_with(connection: sa.Connection, span: CustomerRange, statuses: list[str]) -> None:
-    """Put those who have orders of these statuses into the log: their cached reads may be others now."""
+    """Log the customers with orders of these statuses, so that their cached reads are invalidated."""
     owners = sa.select(orders.c.customer_id).where(
         span.contains(orders.c.customer_id), orders.c.status.in_(statuses)
     )
@@ -147,44 +144,44 @@ def log_customers_with(connection: sa.Connection, span: CustomerRange, statuses:
 
 
 def _log(connection: sa.Connection, customers: set[int]) -> None:
-    """Let the next fold look at these customers. An insert without rows would call for it as well."""
+    """Log the customers, without any orders. An insert of no rows would also notify of a change."""
     if customers:
         ids = sorted(customers)
         connection.execute(sa.insert(change_log).values(entries=len(ids), customer_ids=ids))
 
 
 def _nth(table: sa.Table, first: int) -> sa.ScalarSelect[int]:
-    """Whose is the row after the first `RANGE_ROWS`, by customer. Read from an index alone."""
+    """Return the customer of the row after the first `RANGE_ROWS`, by an index-only scan."""
     customer_id = table.c.customer_id
     rows = sa.select(customer_id).where(customer_id >= first).order_by(customer_id)
     return rows.offset(RANGE_ROWS).limit(1).scalar_subquery()
 
 
 def _corrected_from_orders(span: CustomerRange) -> sa.Select[Any]:
-    """One statement, so one snapshot: compare, correct by the difference, say how much there was."""
+    """Return one statement, hence one snapshot: compare, correct by the difference, and count."""
 
     def within(customer_id: sa.ColumnElement[int], _day: sa.ColumnElement[date]) -> Condition:
         return span.contains(customer_id)
 
     counted = _counted(within).cte("counted")
     expected = _without_log(counted, within).cte("expected")
-    what = sa.select(
+    counts = sa.select(
         sa.func.coalesce(sa.func.sum(counted.c.orders), 0),
         sa.func.count(counted.c.customer_id.distinct()),
     )
     by_customer = summed(expected, "customer_id").add_columns(ALL_DAYS.label("days"))
     totals = _corrected_sums(customer_totals, by_customer, span)
-    return _with_corrections(_with_corrections(what, _corrected_days(expected, within)), totals)
+    return _with_corrections(_with_corrections(counts, _corrected_days(expected, within)), totals)
 
 
 def _corrected_windows(span: CustomerRange) -> sa.Select[Any]:
-    """Make those rows right that are not the sum of their window's days."""
+    """Return the statement that corrects rows that differ from the sum of their window's days."""
     by_window = summed_by_window(customer_daily).where(span.contains(customer_daily.c.customer_id))
     return _with_corrections(sa.select(), _corrected_sums(customer_windows, by_window, span))
 
 
 def _counted(within: Within) -> sa.Select[Any]:
-    """The orders by customer and day, as the log counts them."""
+    """Return the orders by customer and day, as the change log counts them."""
     day = sa.cast(sa.func.timezone("UTC", orders.c.created_at), sa.Date)
     return (
         sa.select(
@@ -200,15 +197,15 @@ def _counted(within: Within) -> sa.Select[Any]:
 
 
 def _without_log(counted: sa.CTE, within: Within) -> sa.CompoundSelect[Any]:
-    """What the rollups have to add up to: the orders, and with the opposite sign what waits."""
-    waiting = _negated(customer_changes, within).where(customer_changes.c.day.is_not(None))
-    return sa.union_all(sa.select(counted), waiting)
+    """Return the rows that the rollups must add up to: the orders minus the entries of the log."""
+    pending = _negated(customer_changes, within).where(customer_changes.c.day.is_not(None))
+    return sa.union_all(sa.select(counted), pending)
 
 
 def _corrected_days(expected: sa.CTE, within: Within) -> ReturningInsert[Any]:
-    """Add to `customer_daily` what is missing in it; negative where there is too much."""
-    found = _negated(customer_daily, within)
-    parts = sa.union_all(sa.select(expected), found).subquery("parts")
+    """Return the statement that adds the difference, of either sign, to `customer_daily`."""
+    stored = _negated(customer_daily, within)
+    parts = sa.union_all(sa.select(expected), stored).subquery("parts")
     differing = summed(parts, "customer_id", "day").where(parts.c.day >= FIRST_KEPT)
     return add_sums(customer_daily, differing).returning(customer_daily.c.customer_id)
 
@@ -219,45 +216,47 @@ def _negated(table: sa.FromClause, within: Within) -> sa.Select[Any]:
 
 
 def _corrected_sums(
-    table: sa.Table, right: sa.Select[Any], span: CustomerRange
+    table: sa.Table, expected: sa.Select[Any], span: CustomerRange
 ) -> ReturningInsert[Any]:
-    """Make those rows of a rollup right that are not these sums."""
-    compared = _compared(table, right.subquery("right"), span).subquery("compared")
+    """Return the statement that corrects rows of a rollup that differ from the expected sums."""
+    compared = _compared(table, expected.subquery("expected_sums"), span).subquery("compared")
     key = [column.name for column in table.primary_key]
     due = sa.case((compared.c.is_due, compared.c.total)).label("ranked")
-    wrong = (
+    differing = (
         sa.select(*compared.c[(*key, "orders", "total")], due)
         .where(_differs(compared))
         .order_by(*compared.c[tuple(key)])
     )
     values = ("orders", "total", "ranked")
-    statement = insert(table).from_select([*key, *values], wrong)
+    statement = insert(table).from_select([*key, *values], differing)
     return statement.on_conflict_do_update(
         index_elements=key, set_={name: statement.excluded[name] for name in values}
     ).returning(table.c.customer_id)
 
 
-def _compared(table: sa.Table, right: sa.Subquery, span: CustomerRange) -> sa.Select[Any]:
-    """Each customer's sums beside those that the rollup has, zeros where one is missing.
+def _compared(table: sa.Table, expected: sa.Subquery, span: CustomerRange) -> sa.Select[Any]:
+    """Return each customer's expected and stored sums, with zeros where one is missing.
 
-    `is_due` says whether the customer has to be ranked.
+    `is_due`: the customer must be ranked.
     """
-    found = _stored_sums(table, span).subquery("found")
-    same = (right.c.days == found.c.days) & (right.c.customer_id == found.c.customer_id)
-    days = sa.func.coalesce(right.c.days, found.c.days)
-    count, total = (sa.func.coalesce(right.c[name], 0) for name in ("orders", "total"))
+    stored = _stored_sums(table, span).subquery("stored")
+    same = (expected.c.days == stored.c.days) & (expected.c.customer_id == stored.c.customer_id)
+    days = sa.func.coalesce(expected.c.days, stored.c.days)
+    count, total = (sa.func.coalesce(expected.c[name], 0) for name in ("orders", "total"))
     floor = report_windows.c.floor
     return sa.select(
         days.label("days"),
-        sa.func.coalesce(right.c.customer_id, found.c.customer_id).label("customer_id"),
+        sa.func.coalesce(expected.c.customer_id, stored.c.customer_id).label("customer_id"),
         count.label("orders"),
         total.label("total"),
         ((count > 0) & (floor.is_(None) | (total >= floor))).label("is_due"),
-        sa.func.coalesce(found.c.orders, 0).label("found_orders"),
-        sa.func.coalesce(found.c.total, 0).label("found_total"),
-        found.c.ranked,
+        sa.func.coalesce(stored.c.orders, 0).label("stored_orders"),
+        sa.func.coalesce(stored.c.total, 0).label("stored_total"),
+        stored.c.ranked,
     ).select_from(
-        right.join(found, same, full=True).outerjoin(report_windows, report_windows.c.days == days)
+        expected.join(stored, same, full=True).outerjoin(
+            report_windows, report_windows.c.days == days
+        )
     )
 
 
@@ -268,35 +267,38 @@ def _stored_sums(table: sa.Table, span: CustomerRange) -> sa.Select[Any]:
 
 
 def _differs(compared: sa.Subquery) -> sa.ColumnElement[bool]:
-    """Whether a row is wrong. Who need not be ranked may be, with the right total, if he has orders."""
+    """Return the condition that a row is wrong.
+
+    Customers with orders that need not be ranked may be ranked, with the right total.
+    """
     wrongly_ranked = sa.case(
         (compared.c.ranked.is_(None), compared.c.is_due),
         else_=(compared.c.orders <= 0) | (compared.c.ranked != compared.c.total),
     )
     return (
-        (compared.c.found_orders != compared.c.orders)
-        | (compared.c.found_total != compared.c.total)
+        (compared.c.stored_orders != compared.c.orders)
+        | (compared.c.stored_total != compared.c.total)
         | wrongly_ranked
     )
 
 
-def _with_corrections(what: sa.Select[Any], mended: ReturningInsert[Any]) -> sa.Select[Any]:
-    """Mend, and select besides how many rows it were, and whose; None if nobody's."""
-    rows = mended.cte()
+def _with_corrections(query: sa.Select[Any], correction: ReturningInsert[Any]) -> sa.Select[Any]:
+    """Add a correction to a query, and as columns its number of rows and its customers, or null."""
+    rows = correction.cte()
     aggregates = sa.func.count(), sa.func.array_agg(rows.c.customer_id.distinct())
-    return what.add_columns(
+    return query.add_columns(
         *(sa.select(each).select_from(rows).scalar_subquery() for each in aggregates)
     )
 
 
-def _without_rank(table: sa.Table, span: CustomerRange) -> sa.Update:
-    """Who came to be below the floor since it was ranked; that is no drift."""
+def _unrank_below_floor(table: sa.Table, span: CustomerRange) -> sa.Update:
+    """Return the update of customers that fell below the floor since ranking; not counted as drift."""
     days = table.c.get("days", ALL_DAYS)
     below = (report_windows.c.days == days) & (table.c.ranked < report_windows.c.floor)
     return sa.update(table).where(span.contains(table.c.customer_id), below).values(ranked=None)
 
 
-def _without_orders(table: sa.Table, span: CustomerRange) -> sa.Delete:
-    """What says no more than a row that is missing."""
-    nothing = (table.c.orders == 0) & (table.c.total == 0)
-    return sa.delete(table).where(span.contains(table.c.customer_id), nothing)
+def _delete_zeros(table: sa.Table, span: CustomerRange) -> sa.Delete:
+    """Return the deletion of rows with zeros, which mean the same as no row; not counted as drift."""
+    is_zero = (table.c.orders == 0) & (table.c.total == 0)
+    return sa.delete(table).where(span.contains(table.c.customer_id), is_zero)

@@ -1,9 +1,9 @@
-"""Runs that compare all rollups with the orders table: where each has come to, and what it found.
+"""Recorded runs of the reconciliation over all customers: their position, and what they counted.
 
-A run goes from customer to customer by steps, a range each in a transaction of its own. A step says
-from which customer it goes on, and is done only if the run has come to just there: so one that is asked
-for twice is done once. A run that recounts for a change of statuses keeps all others away: what differs
-until it ends is no drift.
+A run proceeds by steps, each for one range of customers in a transaction of its own. A step names the
+customer at which it starts, and is executed only if the run's position is just there: so a step that is
+requested twice is executed once. A run that recounts for a change of statuses excludes all others:
+until it ends, differences are no drift.
 """
 
 import time
@@ -21,6 +21,7 @@ from orderworks.reports import excluded_statuses
 from orderworks.reports.reconcile import (
     MAX_ID,
     MIN_ID,
+    CustomerRange,
     ReconcileCounts,
     lock_out_folds,
     log_customers_with,
@@ -32,47 +33,47 @@ MAX_LOG_ENTRIES = 500_000
 """A log of more than these is folded before a range is compared, as each range reads all of it."""
 
 RESUME_WITHIN = timedelta(hours=1)
-"""A check that moved as lately is at work, if it did not end."""
+"""Age of the last step up to which an unfinished check is continued."""
 
 RETENTION = timedelta(days=90)
 
 COUNT_COLUMNS = ReconcileCounts.__struct_fields__
 
 FoldLog = Callable[[], object]
-"""Folds the change log."""
+"""Folds the change log: runs a refresh."""
 
 
 class ReconcilePosition(NamedTuple):
-    """Where a run has come to: the next customer; None at its end."""
+    """A run and the next customer to reconcile; None at its end."""
 
     run: int
     customer: int | None
 
 
 class ReconcileRun(msgspec.Struct, frozen=True):
-    """A run that ended."""
+    """A finished run."""
 
     finished_at: datetime
     counted: ReconcileCounts
 
 
 def start_run(connection: sa.Connection, for_statuses: set[str] | None = None) -> ReconcilePosition:
-    """A new run. With statuses, one that recounts for their change."""
-    old = rollup_checks.c.moved_at < sa.func.now() - RETENTION
-    connection.execute(sa.delete(rollup_checks).where(old))
+    """Start a run; with statuses, one that recounts for their change. Delete expired runs."""
+    expired = rollup_checks.c.moved_at < sa.func.now() - RETENTION
+    connection.execute(sa.delete(rollup_checks).where(expired))
     values = {"statuses": sorted(for_statuses) if for_statuses else None, "next_customer": MIN_ID}
-    started = sa.insert(rollup_checks).values(values).returning(rollup_checks.c.id)
-    return ReconcilePosition(connection.execute(started).scalar_one(), MIN_ID)
+    new_run = sa.insert(rollup_checks).values(values).returning(rollup_checks.c.id)
+    return ReconcilePosition(connection.execute(new_run).scalar_one(), MIN_ID)
 
 
 def start_run_if_due(
     connection: sa.Connection, ended_within: timedelta
 ) -> ReconcilePosition | None:
-    """A new run, unless one ended as lately, or statuses were changed and not recounted yet.
+    """Start a run; return None if one ended within this time, or a change of statuses is unfinished.
 
-    One that moved lately and did not end is gone on with: the message that began it may have been
-    delivered again, as its child was killed. If its own messages are under way after all, each step is
-    done once all the same.
+    An unfinished run with a recent step is continued: the message that started it may have been
+    redelivered, because its pool child was killed. If the run's own messages are still being processed,
+    each step is executed once nevertheless.
     """
     if unfinished_change(connection):
         return None
@@ -88,21 +89,19 @@ def start_run_if_due(
 def start_status_change(
     connection: sa.Connection, excluded: tuple[str, ...]
 ) -> ReconcilePosition | None:
-    """Put statuses in force, and begin the recount for that; None if they are, and it has ended.
+    """Put statuses in force and start the recount for them; return None if none is needed.
 
-    What an earlier recount left undone is done by this one.
+    The recount includes the statuses of an earlier unfinished one, which it replaces.
 
     Raises:
-        RebuildStopped, sa.exc.DBAPIError: see `statuses.block_writers`.
+        RebuildStopped, sa.exc.DBAPIError: see `excluded_statuses.block_writers`.
     """
-    if excluded == excluded_statuses.read_excluded(connection) and not unfinished_change(
-        connection
-    ):
+    is_in_force = excluded == excluded_statuses.read_excluded(connection)
+    if is_in_force and not unfinished_change(connection):
         return None
     excluded_statuses.block_writers(connection)
-    changed = excluded_statuses.replace_excluded(connection, excluded) | unfinished_change(
-        connection
-    )
+    changed = excluded_statuses.replace_excluded(connection, excluded)
+    changed |= unfinished_change(connection)
     connection.execute(sa.delete(rollup_checks).where(_IS_UNFINISHED_CHANGE))
     return start_run(connection, changed) if changed else None
 
@@ -111,36 +110,37 @@ def start_status_change(
 def reconcile_next_range(
     engine: sa.Engine, fold_log: FoldLog, position: ReconcilePosition
 ) -> tuple[ReconcilePosition, ReconcileCounts] | None:
-    """Compare the next range and mend it; where the run is then, and what was counted.
+    """Reconcile the run's next range; return the new position and what was counted.
 
-    None, and nothing is done, if the run is not there, or has to make way for a recount.
+    Returns None without doing anything if the run is not at `position`, or another run recounts.
 
     Raises:
-        RebuildStopped: folds were at work all the time.
+        RebuildStopped: folds held their lock for longer than the wait for it, or the change log stays
+            long.
     """
     _fold_long_log(engine, fold_log)
     with engine.begin() as connection:
         if not lock_out_folds(connection):
-            raise RebuildStopped("Folds of the change log are at work all the time")
-        found = connection.execute(_STATE, {"run": position.run}).one_or_none()
-        if found is None or found.next_customer != position.customer or found.makes_way:
+            raise RebuildStopped("Folds of the change log are running all the time")
+        state = connection.execute(_STATE, {"run": position.run}).one_or_none()
+        if state is None or state.next_customer != position.customer or state.makes_way:
             return None
-        span = next_range(connection, found.next_customer)
+        span = next_range(connection, state.next_customer)
         counted = reconcile_range(connection, span)
-        if found.statuses:
-            log_customers_with(connection, span, found.statuses)
-        following = None if span.last == MAX_ID else span.last + 1
-        connection.execute(_advance(position.run, following, counted))
-    return ReconcilePosition(position.run, following), counted
+        if state.statuses:
+            log_customers_with(connection, span, state.statuses)
+        next_customer = _next_customer(span)
+        connection.execute(_advance(position.run, next_customer, counted))
+    return ReconcilePosition(position.run, next_customer), counted
 
 
 def reconcile_for(
     engine: sa.Engine, fold_log: FoldLog, position: ReconcilePosition, seconds: float
 ) -> tuple[ReconcilePosition, ReconcileCounts] | None:
-    """Step after step for some seconds; None if the first one is not to be done."""
+    """Execute steps for some seconds; return None if a step is refused (see `reconcile_next_range`)."""
     deadline, total = time.monotonic() + seconds, ReconcileCounts()
-    while stepped := reconcile_next_range(engine, fold_log, position):
-        position, counted = stepped
+    while result := reconcile_next_range(engine, fold_log, position):
+        position, counted = result
         total += counted
         if position.customer is None or time.monotonic() > deadline:
             return position, total
@@ -149,29 +149,32 @@ def reconcile_for(
 
 @retry_transient
 def dry_run_range(engine: sa.Engine, customer: int) -> tuple[int | None, ReconcileCounts]:
-    """What a step from this customer on would find, and from which customer it would go on.
+    """Return the next customer, and what a step from this customer on would count.
 
-    All that it mends is rolled back.
+    Its corrections are rolled back.
+
+    Raises:
+        RebuildStopped: as `reconcile_next_range`.
     """
     with engine.connect() as connection, connection.begin() as transaction:
         if _log_is_long(connection):
             raise RebuildStopped("The change log is too long to be compared: wait for a refresh")
         if not lock_out_folds(connection):
-            raise RebuildStopped("Folds of the change log are at work all the time")
+            raise RebuildStopped("Folds of the change log are running all the time")
         span = next_range(connection, customer)
         counted = reconcile_range(connection, span)
         transaction.rollback()
-    return (None if span.last == MAX_ID else span.last + 1), counted
+    return _next_customer(span), counted
 
 
 def counts_of_run(connection: sa.Connection, run: int) -> ReconcileCounts:
-    """What the run has counted so far."""
+    """Return what the run has counted so far."""
     query = sa.select(*rollup_checks.c[COUNT_COLUMNS]).where(rollup_checks.c.id == run)
     return ReconcileCounts(*connection.execute(query).one())
 
 
 def last_finished_run(connection: sa.Connection) -> ReconcileRun | None:
-    """The newest check that ended; recounts are none."""
+    """Return the newest finished check; runs for a change of statuses do not count."""
     query = (
         sa.select(*rollup_checks.c[("finished_at", *COUNT_COLUMNS)])
         .where(rollup_checks.c.finished_at.is_not(None), rollup_checks.c.statuses.is_(None))
@@ -183,7 +186,7 @@ def last_finished_run(connection: sa.Connection) -> ReconcileRun | None:
 
 
 def unfinished_change(connection: sa.Connection) -> set[str]:
-    """The statuses that were changed, and are not recounted to the end."""
+    """Return the changed statuses for which the recount is not finished."""
     query = sa.select(rollup_checks.c.statuses).where(_IS_UNFINISHED_CHANGE)
     return {status for each in connection.scalars(query) for status in each or ()}
 
@@ -193,8 +196,23 @@ _IS_UNFINISHED_CHANGE = rollup_checks.c.statuses.is_not(None) & rollup_checks.c.
 )
 
 
+def _fold_long_log(engine: sa.Engine, fold_log: FoldLog) -> None:
+    """Fold the log if it is long; raise RebuildStopped if it stays long, as when a refresh runs."""
+    for wait in (0, 2, 10):
+        with engine.connect() as connection:
+            if not _log_is_long(connection):
+                return
+        time.sleep(wait)
+        fold_log()
+    raise RebuildStopped("The change log is too long: refreshes are folding it. Try again later")
+
+
+def _log_is_long(connection: sa.Connection) -> bool:
+    return bool(connection.scalar(sa.select(sa.func.sum(change_log.c.entries) > MAX_LOG_ENTRIES)))
+
+
 def _state() -> sa.Select[Any]:
-    """A run's place and statuses, and whether another one recounts, which it has to make way for."""
+    """Return the query for a run's position and statuses; `makes_way`: another run recounts."""
     other = rollup_checks.alias("other")
     recounts = sa.exists().where(
         other.c.statuses.is_not(None),
@@ -210,26 +228,15 @@ def _state() -> sa.Select[Any]:
 _STATE = _state()
 
 
-def _advance(run: int, following: int | None, counted: ReconcileCounts) -> sa.Update:
+def _next_customer(span: CustomerRange) -> int | None:
+    return None if span.last == MAX_ID else span.last + 1
+
+
+def _advance(run: int, next_customer: int | None, counted: ReconcileCounts) -> sa.Update:
     counts = {name: rollup_checks.c[name] + getattr(counted, name) for name in COUNT_COLUMNS}
-    finished = None if following is not None else sa.func.now()
+    finished = None if next_customer is not None else sa.func.now()
     return (
         sa.update(rollup_checks)
         .where(rollup_checks.c.id == run)
-        .values(next_customer=following, moved_at=sa.func.now(), finished_at=finished, **counts)
+        .values(next_customer=next_customer, moved_at=sa.func.now(), finished_at=finished, **counts)
     )
-
-
-def _fold_long_log(engine: sa.Engine, fold_log: FoldLog) -> None:
-    """Fold the log if it is long; raise if it stays so, because others fold it at this time."""
-    for wait in (0, 2, 10):
-        with engine.connect() as connection:
-            if not _log_is_long(connection):
-                return
-        time.sleep(wait)
-        fold_log()
-    raise RebuildStopped("The change log is too long: refreshes are folding it. Try again later")
-
-
-def _log_is_long(connection: sa.Connection) -> bool:
-    return bool(connection.scalar(sa.select(sa.func.sum(change_log.c.entries) > MAX_LOG_ENTRIES)))

@@ -1,6 +1,6 @@
-"""Refreshing the reports: fold the change log, move the windows, publish what follows.
+"""The refresh of the reports: fold the change log, move the windows, publish the lists.
 
-It costs in proportion to what changed, not to what there is.
+Its cost is proportional to the number of changes, not of orders.
 """
 
 import time
@@ -21,20 +21,23 @@ from orderworks.reports.top_customers import Report, TopCustomer
 from orderworks.reports.windows import Window
 
 TIME_SLICE = 30
-"""Seconds after which a refresh that has still more to fold lets others go on; it is to be called
-again."""
+"""Seconds after which a refresh with more to fold returns, so that the worker can do other tasks; it has
+to be called again."""
 
 FOLD_LOCK_WAIT = 5.0
-"""Seconds to wait for a range of customers that is recounted; a third of one is usual."""
+"""Seconds to wait while a range of customers is reconciled; a third of a second is usual."""
 
 Invalidate = Callable[[Collection[int]], None]
 
 
 class RefreshResult(msgspec.Struct, frozen=True):
-    """What a refresh did: entries of the log folded, windows with other lines, and how fresh they are.
+    """The result of a refresh.
 
     Attributes:
-        more: the time slice was over before the log was folded, so nothing is published.
+        folded: number of folded entries of the change log.
+        published: number of windows whose lines changed.
+        as_of: the moment up to which the reports include all commits.
+        more: the time slice ended before the log was folded, so nothing was published.
     """
 
     folded: int
@@ -44,7 +47,7 @@ class RefreshResult(msgspec.Struct, frozen=True):
 
 
 class _RefreshPass(NamedTuple):
-    """A pass over the log; and after the last one every window's list, as deep as asked for."""
+    """A pass of the fold, and the list of every window if it was the last one; else none."""
 
     fold_pass: FoldPass
     lists: dict[Window, list[TopCustomer]]
@@ -53,18 +56,20 @@ class _RefreshPass(NamedTuple):
 def refresh(
     engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int
 ) -> RefreshResult | None:
-    """Fold the change log, then publish every window; None if another refresh is at it, or came to be.
+    """Fold the change log, then publish every window; return None if another refresh runs.
+
+    Another one may also start between two passes of this one.
 
     Running it twice publishes the same; an older refresh that ends late overwrites nothing.
 
     Raises:
-        redis.RedisError: the cache is away. What is not folded stays in the log.
+        redis.RedisError: the cache is unavailable. Entries that are not folded stay in the log.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     folded = 0
     while step := _next_pass(engine, client, invalidate, depth, is_first=not folded):
         folded += step.fold_pass.entries
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started
         if step.lists or seconds > TIME_SLICE:
             published = publish(client, _reports(step, seconds, depth), step.fold_pass.number)
             return RefreshResult(folded, published, step.fold_pass.as_of, more=not step.lists)
@@ -74,13 +79,13 @@ def refresh(
 def _next_pass(
     engine: sa.Engine, client: Redis, invalidate: Invalidate, depth: int, *, is_first: bool
 ) -> _RefreshPass | None:
-    """One pass in one transaction; None if another refresh, or a recount, does not let it.
+    """Run one pass in one transaction; return None if another refresh or a reconciliation blocks it.
 
-    A second refresh is sent away and not waited for: it would fold by turns with this one, and keep one
-    more worker busy with the same log.
+    A second refresh does not wait for the first: the two would fold in turns, and keep one more worker
+    busy with the same log.
     """
     with engine.begin() as connection:
-        # What a crash takes back of it stands in the log still.
+        # If a crash undoes this commit, the entries are still in the log.
         connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
         if not try_lock(connection, Lock.REFRESH):
             return None
@@ -92,6 +97,26 @@ def _next_pass(
     return step
 
 
+def _fold(
+    connection: sa.Connection, invalidate: Invalidate, depth: int, *, is_first: bool
+) -> _RefreshPass:
+    """Fold a part of the log, and read the lists in the same transaction if the log is then folded.
+
+    Invalidation comes before the commit: if it fails, nothing is folded.
+    """
+    fold_pass = fold_batch(connection)
+    invalidate(fold_pass.customers)
+    is_done = fold_pass.is_last and rollups.move_windows(connection, fold_pass.as_of, depth)
+    if not is_done:
+        return _RefreshPass(fold_pass, {})
+    if not is_first:
+        # After many changes, as of an import, far too many customers may be ranked. Each change of
+        # their totals would change the index too, until the next day.
+        ranking.rerank_overfull(connection, depth)
+    lists = {window: ranking.top(connection, window, depth) for window in Window}
+    return _RefreshPass(fold_pass, lists)
+
+
 def _seconds_since(connection: sa.Connection, moments: Sequence[datetime]) -> list[float]:
     """Return the seconds from each moment to now, by the database's clock."""
     if not moments:
@@ -100,31 +125,11 @@ def _seconds_since(connection: sa.Connection, moments: Sequence[datetime]) -> li
     return [(now - each).total_seconds() for each in moments]
 
 
-def _fold(
-    connection: sa.Connection, invalidate: Invalidate, depth: int, *, is_first: bool
-) -> _RefreshPass:
-    """Fold some of the log, and read the lists from the same state if that was all.
-
-    Whatever fails, nothing is folded: the cached reads are gone before the commit.
-    """
-    taken = fold_batch(connection)
-    invalidate(taken.customers)
-    is_done = taken.is_last and rollups.move_windows(connection, taken.as_of, depth)
-    if is_done and not is_first:
-        # After so many changes, an import's for one, far too many may be ranked. Then each change of
-        # theirs would change the index too, until the next day.
-        ranking.rerank_overfull(connection, depth)
-    lists = _lists(connection, depth) if is_done else {}
-    return _RefreshPass(taken, lists)
-
-
-def _lists(connection: sa.Connection, depth: int) -> dict[Window, list[TopCustomer]]:
-    return {window: ranking.top(connection, window, depth) for window in Window}
-
-
 def _reports(step: _RefreshPass, seconds: float, depth: int) -> list[Report]:
-    taken = step.fold_pass
+    fold_pass = step.fold_pass
     return [
-        Report(window, taken.as_of, taken.watermark, seconds, rows, complete=len(rows) < depth)
+        Report(
+            window, fold_pass.as_of, fold_pass.watermark, seconds, rows, complete=len(rows) < depth
+        )
         for window, rows in step.lists.items()
     ]

@@ -1,8 +1,8 @@
-"""The rollups: sums of the counted orders a customer and day, a customer, and a customer and window.
+"""The rollups: sums of the counted orders by customer and day, by customer, and by customer and window.
 
-Days are kept for as long as a window may need them; sums of all time need none. Whoever holds
-`Lock.FOLD` writes them, nobody else: a fold adds what the change log holds, and takes the days that are
-over out of the windows. Writers of orders never wait for it.
+Days are kept for as long as a window may need them; sums of all time need none. Only the holder of
+`Lock.FOLD` writes rollups: a fold adds entries of the change log, and moves the windows past the days
+that are over. Writers of orders never wait for it.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -18,27 +18,27 @@ from orderworks.reports.sums import FIRST_KEPT, add_sums, summed, summed_by_wind
 from orderworks.reports.windows import BOUNDED, Window
 
 MAX_MOVED_ROWS = 50_000
-"""Rows of a customer and day that one transaction takes out of a window, or forgets."""
+"""Rows by customer and day that one transaction subtracts from a window, and that it deletes."""
 
 KEPT_DAYS = 400
-"""Days that `customer_daily` has: the 365 of the longest window, and five weeks, by which a clock may be
-set back without a look at the orders."""
+"""Days in `customer_daily`: the 365 of the longest window, and five weeks, by which a clock may be set
+back without a query of the orders."""
 
 FIRST_ID = -(1 << 63)
 
 
 class WindowStart(NamedTuple):
-    """Where a window begins: it has all rows of `customer_daily` from this one on."""
+    """The key in `customer_daily` at which a window starts: it includes all rows from there on."""
 
     day: date
     customer_id: int
 
 
 def upsert_statements(entries: sa.CTE) -> list[sa.CTE]:
-    """Statements that add rows taken from the change log to all rollups, in key order."""
+    """Return the statements that add entries of the change log to all rollups, in key order."""
     counted = entries.c.day.is_not(None)
     by_customer = summed(entries, "customer_id").where(counted)
-    # Most rows are too old for any window, whose days are all kept.
+    # Most entries are older than every window; the days of all windows are kept.
     by_day = summed(entries, "customer_id", "day").where(entries.c.day >= FIRST_KEPT).cte("by_day")
     return [
         add_sums(customer_daily, sa.select(by_day)).cte("daily"),
@@ -48,16 +48,17 @@ def upsert_statements(entries: sa.CTE) -> list[sa.CTE]:
 
 
 def move_windows(connection: sa.Connection, as_of: datetime, depth: int) -> bool:
-    """Take days that are over out of the windows, and forget those that none needs: some rows at a time.
+    """Move the windows' starts towards those at `as_of`, and delete days that no window needs.
 
-    If the clock was set back, days come into the windows again. When all begin where they should, seen
-    from `as_of`, which is once a day, customers are ranked anew for lists as deep as `depth`. Returns
-    whether they do.
+    One call moves a limited number of rows. If the clock was set back, days are added to the windows
+    again. When all starts are reached, which is once a day, customers are ranked again for lists of
+    `depth` lines. Returns whether they are reached.
     """
     rows = connection.execute(sa.select(report_windows)).all()
     starts = {row.days: WindowStart(row.first_day, row.first_customer) for row in rows}
     goals = {window: WindowStart(window.first_day(as_of), FIRST_ID) for window in BOUNDED}
-    kept, first = starts[Window.ALL.days].day, _first_to_keep(as_of)
+    kept = starts[Window.ALL.days].day
+    first = as_of.astimezone(UTC).date() - timedelta(days=KEPT_DAYS)
     if min(goals.values()).day < kept:
         _set_first_day(connection, first)
         backfill_days(connection, first, kept)
@@ -72,35 +73,14 @@ def move_windows(connection: sa.Connection, as_of: datetime, depth: int) -> bool
     return True
 
 
-def _first_to_keep(as_of: datetime) -> date:
-    return as_of.astimezone(UTC).date() - timedelta(days=KEPT_DAYS)
-
-
 def _set_first_day(connection: sa.Connection, first: date) -> None:
-    """Let `customer_daily` begin with this day. No window begins before it."""
+    """Set the first day of `customer_daily`. No window starts before it."""
     begins = sa.update(report_windows).where(report_windows.c.days == Window.ALL.days)
     connection.execute(begins.values(first_day=first))
 
 
-def _delete_old_days(connection: sa.Connection) -> None:
-    """Delete rows of days before those that are kept, the oldest first.
-
-    They are in use by nobody, so what is left of them may stay for other transactions. Without any,
-    it is a look at the beginning of the index.
-    """
-    old = (
-        sa.select(ctid)
-        .select_from(customer_daily)
-        .where(customer_daily.c.day < FIRST_KEPT)
-        .order_by(customer_daily.c.day, customer_daily.c.customer_id)
-        .limit(MAX_MOVED_ROWS)
-    )
-    places = sa.func.any(sa.func.array(old.scalar_subquery()))
-    connection.execute(sa.delete(customer_daily).where(ctid == places))
-
-
 def _move(connection: sa.Connection, window: Window, start: WindowStart, goal: WindowStart) -> bool:
-    """Let the window begin elsewhere; whether it has come to its goal."""
+    """Move the window's start towards `goal`; return whether it is reached."""
     stop = _next_stop(connection, start, goal)
     first, last = sorted((start, stop))
     _shift(connection, window, _between(first, last), -1 if start < stop else 1)
@@ -113,24 +93,24 @@ def _move(connection: sa.Connection, window: Window, start: WindowStart, goal: W
 
 
 def _next_stop(connection: sa.Connection, start: WindowStart, goal: WindowStart) -> WindowStart:
-    """How far to go: to the goal, unless more rows than one transaction takes lie between."""
-    place = (customer_daily.c.day, customer_daily.c.customer_id)
-    order = place if start < goal else [column.desc() for column in place]
-    way = _between(*sorted((start, goal)))
-    query = sa.select(*place).where(way).order_by(*order).offset(MAX_MOVED_ROWS).limit(1)
+    """Return the goal, or a start before it if more than `MAX_MOVED_ROWS` rows are between."""
+    key = (customer_daily.c.day, customer_daily.c.customer_id)
+    order = key if start < goal else [column.desc() for column in key]
+    between = _between(*sorted((start, goal)))
+    query = sa.select(*key).where(between).order_by(*order).offset(MAX_MOVED_ROWS).limit(1)
     row = connection.execute(query).one_or_none()
     return goal if row is None else WindowStart(*row)
 
 
 def _between(first: WindowStart, last: WindowStart) -> sa.ColumnElement[bool]:
-    place = sa.tuple_(customer_daily.c.day, customer_daily.c.customer_id)
-    return (place >= sa.tuple_(*first)) & (place < sa.tuple_(*last))
+    key = sa.tuple_(customer_daily.c.day, customer_daily.c.customer_id)
+    return (key >= sa.tuple_(*first)) & (key < sa.tuple_(*last))
 
 
 def _shift(
     connection: sa.Connection, window: Window, where: sa.ColumnElement[bool], sign: int
 ) -> None:
-    """Add rows of days to a window, or take them out; forget whom nothing is left of."""
+    """Add rows by day to a window (`sign` 1) or subtract them (-1); delete customers without orders."""
     moved = sa.select(
         sa.literal(window.days, sa.SmallInteger).label("days"),
         customer_daily.c.customer_id,
@@ -145,3 +125,20 @@ def _shift(
         customer_windows.c.customer_id.in_(sa.select(rows.c.customer_id)),
     )
     connection.execute(empty)
+
+
+def _delete_old_days(connection: sa.Connection) -> None:
+    """Delete rows of days before the first kept one, up to `MAX_MOVED_ROWS`, the oldest first.
+
+    Nothing reads these rows, so the remaining ones may stay for other transactions. Without such rows
+    this reads one entry of an index.
+    """
+    old = (
+        sa.select(ctid)
+        .select_from(customer_daily)
+        .where(customer_daily.c.day < FIRST_KEPT)
+        .order_by(customer_daily.c.day, customer_daily.c.customer_id)
+        .limit(MAX_MOVED_ROWS)
+    )
+    addresses = sa.func.any(sa.func.array(old.scalar_subquery()))
+    connection.execute(sa.delete(customer_daily).where(ctid == addresses))

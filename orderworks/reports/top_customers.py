@@ -1,6 +1,6 @@
-"""The top-customers report: what it is, and how it is read. `reports.refresh` keeps it published.
+"""The top-customers report: its content and its reads, from Redis or computed. `refresh` publishes it.
 
-Orders whose status stands in `uncounted_statuses` count in no report.
+Orders with a status in `uncounted_statuses` count in no report.
 """
 
 import time
@@ -21,10 +21,10 @@ from orderworks.core.settings import Settings
 from orderworks.reports.windows import Window
 
 COMPUTED_TTL = 30.0
-"""Seconds that a report is given which had to be computed, if no order changes before."""
+"""Seconds for which a computed report is cached, unless an order changes."""
 
 PAGE_SIZES = (10, 100)
-"""So many of the first lines are published once more apart: few readers want them all."""
+"""Numbers of first lines that have a field of their own, because few readers need all lines."""
 
 
 class TopCustomer(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class TopCustomer(msgspec.Struct, frozen=True):
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """A report as a JSON document; its attributes are those of `Report`, to the millisecond."""
+    """A report as a JSON document: attributes of `Report`, its seconds rounded to milliseconds."""
 
     window: Window
     as_of: datetime
@@ -50,12 +50,12 @@ class Report(msgspec.Struct, frozen=True):
     """A report, published or computed.
 
     Attributes:
-        as_of: whatever was committed before this moment is in it.
-        watermark: it has the transactions that this snapshot shows, and no other one; ask PostgreSQL's
-            `pg_visible_in_snapshot` whether yours is among them.
-        seconds: what it cost to compute, or to refresh with those of all other windows.
+        as_of: all transactions committed before this moment are included.
+        watermark: the snapshot (`pg_snapshot`) that states exactly which transactions are included;
+            PostgreSQL's `pg_visible_in_snapshot` checks one.
+        seconds: time it took to compute, or to refresh the reports of all windows.
         rows: highest total first, ties by customer id.
-        complete: whether every customer with orders is listed, not only the highest.
+        complete: all customers with orders are listed, not only the highest.
     """
 
     window: Window
@@ -66,22 +66,22 @@ class Report(msgspec.Struct, frozen=True):
     complete: bool
 
     def sliced(self, limit: int, min_orders: int) -> "Report | None":
-        """The first `limit` customers of at least `min_orders` orders; None if some are not listed."""
-        found = self.cut(limit, min_orders)
-        return found if len(found.rows) == limit or self.complete else None
+        """Return the first `limit` customers with `min_orders` orders; None if some are not listed."""
+        report = self.cut(limit, min_orders)
+        return report if len(report.rows) == limit or self.complete else None
 
     def cut(self, limit: int, min_orders: int) -> "Report":
-        """The first `limit` of those that are listed and have at least `min_orders` orders."""
+        """Return the first `limit` listed customers with `min_orders` orders, or those there are."""
         rows = [row for row in self.rows if row.orders >= min_orders][:limit]
         return msgspec.structs.replace(self, rows=rows, complete=False)
 
     def shown(self) -> Shown:
-        """What a program is shown of it."""
+        """Return the report as it is encoded for commands and the gateway."""
         return Shown(self.window, self.as_of, self.watermark, round(self.seconds, 3), self.rows)
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What is published beside the lines, and moves on where they stay the same."""
+    """The part of a published report without the lines; replaced even if these stay the same."""
 
     as_of: datetime
     watermark: str
@@ -95,41 +95,41 @@ _HEAD = msgspec.json.Decoder(Head)
 
 
 class TopCustomers:
-    """Reads of the report. Make one per process and share it among threads."""
+    """Reads of the report. Create one per process and share it among threads."""
 
     def __init__(self, engine: sa.Engine, client: Redis, cache: Cache) -> None:
-        """`client` is for what is published, `cache` for what has to be computed."""
+        """`client`: reads published reports. `cache`: caches computed ones."""
         self._engine = engine
         self._client = client
         self._computed = cache.shared(ttl=COMPUTED_TTL, name="top_customers")(self._compute)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Self:
-        """Reads over connections of its own, addressed by the environment."""
+        """Return reads with connections of their own to the servers that the environment names."""
         settings = settings or Settings.load()
         engine = make_engine(settings, "orderworks-reads")
         client = make_redis(settings.cache, settings.cache_timeout)
         return cls(engine, client, Cache.from_settings(settings))
 
     def read(self, window: Window, limit: int = 10, min_orders: int = 1) -> Report:
-        """The first `limit` customers of at least `min_orders` orders.
+        """Return the first `limit` customers of at least `min_orders` orders.
 
-        They are those of the published report, however old it is. What it cannot answer is computed from
-        the orders, by one reader for all; while PostgreSQL is away, or all connections are taken, it is
-        what the published one has. A server that is frozen is waited for: what bounds a query is the
-        server's own `statement_timeout`, and its host goes on to acknowledge what is sent.
+        They are from the published report, however old it is. If that lists too few, they are computed
+        from the orders, once for concurrent readers; while PostgreSQL is unavailable or has no free
+        connection, the published ones are returned. This waits for a frozen server: a query is bounded
+        by the server's own `statement_timeout`, and its host still acknowledges TCP packets.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: nothing is published, and PostgreSQL is away or has no
-                connection to give.
+            sqlalchemy.exc.SQLAlchemyError: no report is published, and PostgreSQL is unavailable or has
+                no free connection.
         """
         published = self._published(window, limit)
-        found = published and published.sliced(limit, min_orders)
-        if published and not found:
+        report = published and published.sliced(limit, min_orders)
+        if published and not report:
             published = self._published(window)
-            found = published and published.sliced(limit, min_orders)
-        if found:
-            return found
+            report = published and published.sliced(limit, min_orders)
+        if report:
+            return report
         try:
             return self._computed(window.value, limit, min_orders)
         except sa.exc.SQLAlchemyError:
@@ -148,45 +148,45 @@ class TopCustomers:
 
 
 def published_report(client: Redis, window: Window, limit: int | None = None) -> Report | None:
-    """The report that the last refresh left, as deep as `REPORT_DEPTH`.
+    """Return the report of the last refresh, with at most `REPORT_DEPTH` lines; None without one.
 
-    With `most`, only its first lines, that many or some more.
+    With `limit`, only its first lines: that number or more.
     """
     key = keys.top_customers_report(window)
-    head, lines = client.hmget(key, "head", page_field(limit))
-    if head is None or lines is None:
+    encoded_head, lines = client.hmget(key, "head", page_field(limit))
+    if encoded_head is None or lines is None:
         return None
-    known, rows = _HEAD.decode(head), _LINES.decode(lines)
-    complete = known.complete and len(rows) == known.lines
-    return Report(window, known.as_of, known.watermark, known.seconds, rows, complete)
+    head, rows = _HEAD.decode(encoded_head), _LINES.decode(lines)
+    complete = head.complete and len(rows) == head.lines
+    return Report(window, head.as_of, head.watermark, head.seconds, rows, complete)
 
 
 def page_field(limit: int | None) -> str:
-    """The field of the published report that has so many lines; all of them for None."""
-    fits = [page for page in PAGE_SIZES if limit is not None and limit <= page]
-    return f"lines:{fits[0]}" if fits else "lines"
+    """Return the field of a published report with `limit` lines at least; with all lines for None."""
+    fitting = [page for page in PAGE_SIZES if limit is not None and limit <= page]
+    return f"lines:{fitting[0]}" if fitting else "lines"
 
 
 def compute(engine: sa.Engine, window: Window, limit: int, min_orders: int = 1) -> Report:
-    """The report straight from the orders table: slow, and what every published one must equal."""
-    began = time.perf_counter()
+    """Compute the report from the orders table: slow, and equal to a published one of that moment."""
+    started = time.perf_counter()
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
     with snapshot.connect() as connection:
         as_of, watermark = connection.execute(MOMENT).one()
         query = top_customers_query(window, as_of, limit, min_orders)
         rows = [TopCustomer(*row) for row in connection.execute(query)]
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     return Report(window, as_of, watermark, seconds, rows, complete=False)
 
 
 MOMENT = sa.select(sa.func.now(), sa.cast(sa.func.pg_current_snapshot(), sa.Text))
-"""The transaction's time, and what is visible now."""
+"""The transaction's time, and the snapshot of what is visible."""
 
 
 def top_customers_query(
     window: Window, as_of: datetime, limit: int, min_orders: int = 1
 ) -> sa.Select[int, str, int, Decimal]:
-    """The oracle: customers joined to their orders, summed, the highest totals first."""
+    """Return the query that defines the report: customers with their orders' sums, highest first."""
     count, total = sa.func.count(), sa.func.sum(orders.c.total)
     query = (
         sa.select(customers.c.id, customers.c.name, count, total)

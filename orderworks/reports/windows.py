@@ -1,6 +1,6 @@
-"""The spans of days that reports cover.
+"""The windows of days that reports cover.
 
-A window is a number of whole days in UTC, today included, by the day an order was created; `all` is
+A window is a number of whole days in UTC, today included, by the day an order was created; `all` covers
 every order.
 """
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Window(StrEnum):
-    """What span of days a report covers."""
+    """The days that a report covers."""
 
     ALL = "all"
     YEAR = "365d"
@@ -20,15 +20,15 @@ class Window(StrEnum):
 
     @property
     def days(self) -> int:
-        """How many days, today included; 0 without a bound."""
+        """Return the number of days, today included; 0 without a bound."""
         return 0 if self is Window.ALL else int(self.value.removesuffix("d"))
 
     def first_day(self, as_of: datetime) -> date:
-        """The day on which the window begins, seen from a moment."""
+        """Return the first day of the window at a moment."""
         return date.min if self is Window.ALL else self.first_moment(as_of).date()
 
     def first_moment(self, as_of: datetime) -> datetime:
-        """Midnight in UTC at which a bounded window begins."""
+        """Return the midnight in UTC at which a bounded window begins."""
         today = as_of.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         return today - timedelta(days=self.days - 1)
 
