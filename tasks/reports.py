@@ -1,4 +1,4 @@
-"""Reports: fold the change log and publish what follows from it."""
+"""Reports: the task that folds the change log and publishes the reports."""
 
 from contextlib import suppress
 from typing import Any
@@ -15,29 +15,29 @@ from worker.lifecycle import current
 
 @task(TaskName.REFRESH_TOP_CUSTOMERS)
 def refresh_top_customers() -> dict[str, Any] | None:
-    """Publish the top-customers report of every window; nothing if another refresh is at it.
+    """Publish the top-customers report of every window; return None if another refresh runs.
 
-    Nothing either if there is more to fold than a slice of time allows: then it sends itself again.
-    Failing half way: the log that is not folded stays for the next refresh; readers keep the last
-    published report with its age.
+    Returns None also if there is more to fold than a time slice allows: then it sends itself again.
+    Idempotent. After a failure, entries that are not folded stay in the log for the next refresh;
+    readers get the last published report with its age.
     """
-    process = current()
+    resources = current()
     with suppress(redis.RedisError):
-        # What is changed from now on has to be asked for anew.
-        process.redis.delete(refresh_nudge())
-    depth = process.settings.report_depth
-    refreshed = refresh(process.engine, process.cache, process.invalidate, depth)
+        # Changes from now on need a new nudge.
+        resources.redis.delete(refresh_nudge())
+    depth = resources.settings.report_depth
+    refreshed = refresh(resources.engine, resources.cache, resources.invalidate, depth)
     if refreshed is None:
         return None
     if refreshed.more:
         refresh_top_customers.delay()
         return None
-    # Whoever asked for it: that is what beat's entry is for.
+    # Also for a refresh that beat did not send: it does the work of beat's entry.
     record_success(REFRESH_ENTRY)
     return summary(refreshed)
 
 
 @worker_ready.connect
 def refresh_at_start(**_: object) -> None:
-    """Do not let readers wait for beat's first round: refresh when a worker comes up."""
+    """Refresh when a worker starts, so that readers need not wait for beat."""
     refresh_top_customers.delay()

@@ -16,52 +16,52 @@ from worker.lifecycle import current
 log = structlog.get_logger()
 
 RECENT_ENOUGH = timedelta(hours=1)
-"""How lately a check has ended for a message that nothing guards to begin no other one."""
+"""Age of the last finished check up to which a message without a beat slot starts no new one."""
 
 SLICE_SECONDS = 3.0
-"""Seconds of comparing until others have the worker."""
+"""Seconds after which a check sends itself again, so that the worker can do other tasks."""
 
 
 @task(TaskName.CHECK_ROLLUPS)
 def check_rollups(run: int | None = None, customer: int | None = None) -> dict[str, Any] | None:
-    """Compare the rollups with the orders, and mend them; what this slice found, or nothing.
+    """Compare the rollups with the orders and correct them; return the counts of this slice, or None.
 
-    Beat's message begins a run, as one a slot does; any other one only if none ended within the hour.
-    Each slice sends the next one, with the customer that the run has come to. Twice: the run is
-    elsewhere by then, so it does nothing.
-    Killed: the range it was at never was; a message that is lost ends the run, and the next night
-    begins another.
+    Beat's message starts a run, once per slot; any other message only if none ended within the hour.
+    Each slice sends the next one, with the run's position. Executed twice: the position has changed by
+    then, so it does nothing. Killed: the transaction of its range is rolled back; if a message is lost
+    the run ends, and the next night starts another.
     """
     engine = current().engine
-    if run is None:
-        with engine.begin() as connection:
-            is_guarded = slot_of(check_rollups.request.headers) is not None
-            place = reconcile_runs.start_run_if_due(
-                connection, timedelta() if is_guarded else RECENT_ENOUGH
-            )
-    else:
-        place = ReconcilePosition(run, customer)
-    worked = (
-        reconcile_runs.reconcile_for(engine, _fold_log, place, SLICE_SECONDS) if place else None
-    )
-    if worked is None:
+    position = _start_run() if run is None else ReconcilePosition(run, customer)
+    if position is None:
         return None
-    following, counted = worked
-    if following.customer is None:
-        _log_result(following.run)
+    result = reconcile_runs.reconcile_for(engine, _fold_log, position, SLICE_SECONDS)
+    if result is None:
+        return None
+    next_position, counted = result
+    if next_position.customer is None:
+        _log_result(next_position.run)
     else:
-        check_rollups.delay(*following)
+        check_rollups.delay(*next_position)
     return summary(counted)
 
 
+def _start_run() -> ReconcilePosition | None:
+    has_slot = slot_of(check_rollups.request.headers) is not None
+    with current().engine.begin() as connection:
+        return reconcile_runs.start_run_if_due(
+            connection, timedelta() if has_slot else RECENT_ENOUGH
+        )
+
+
 def _fold_log() -> None:
-    process = current()
-    depth = process.settings.report_depth
-    refresh(process.engine, process.cache, process.invalidate, depth)
+    resources = current()
+    depth = resources.settings.report_depth
+    refresh(resources.engine, resources.cache, resources.invalidate, depth)
 
 
 def _log_result(run: int) -> None:
     with current().engine.connect() as connection:
-        found = reconcile_runs.counts_of_run(connection, run)
-    tell = log.warning if found.total_differences else log.info
-    tell("rollups_checked", **summary(found), drift=found.total_differences)
+        counts = reconcile_runs.counts_of_run(connection, run)
+    write = log.warning if counts.total_differences else log.info
+    write("rollups_checked", **summary(counts), drift=counts.total_differences)

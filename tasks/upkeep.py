@@ -1,4 +1,4 @@
-"""Upkeep: the sweep that beat asks for every few seconds, and the purge, once a day."""
+"""Upkeep: the sweep, which beat sends every few seconds, and the daily deletion of expired data."""
 
 from typing import Any
 
@@ -14,25 +14,25 @@ from worker.lifecycle import current
 
 @task(TaskName.SWEEP)
 def sweep() -> dict[str, Any] | None:
-    """Nudge whatever waits without a message. Twice or failing: the next sweep finds the rest."""
-    process = current()
+    """Nudge all work that has no message. Idempotent; after a failure the next sweep finds the rest."""
+    resources = current()
     room = max(0, MAX_WAITING - count_messages(Queue.IMPORTS))
-    forgotten = find_lost_work(process.engine, process.stream, process.importer, room)
-    if forgotten is None:
+    lost_work = find_lost_work(resources.engine, resources.stream, resources.importer, room)
+    if lost_work is None:
         return None
-    for shard in forgotten.shards:
+    for shard in lost_work.shards:
         drain_updates.delay(shard)
-    for import_id in forgotten.unplanned:
+    for import_id in lost_work.unplanned:
         plan_import.delay(import_id)
-    for import_id, number in forgotten.chunks:
+    for import_id, number in lost_work.chunks:
         load_chunk.delay(import_id, number)
-    return summary(forgotten)
+    return summary(lost_work)
 
 
 @task(TaskName.PURGE_EXPIRED)
 def purge_expired() -> dict[str, Any]:
-    """Delete files, ledgers and dead letters past their retention. Twice: the second finds nothing."""
-    process = current()
+    """Delete files, ledger rows and dead letters past their retention. Idempotent."""
+    resources = current()
     return summary(
-        retention.purge_expired(process.engine, process.importer.spool, process.settings)
+        retention.purge_expired(resources.engine, resources.importer.spool, resources.settings)
     )

@@ -1,1 +1,1 @@
-"""What beat asks for so that nothing is forgotten and nothing is kept for ever."""
+"""Periodic upkeep: the sweep for lost messages, and the deletion of expired data."""

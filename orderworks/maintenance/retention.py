@@ -1,4 +1,4 @@
-"""What is kept for how long: imported files, ledgers of ended imports, dead letters."""
+"""Retention: deletion of imported files, ledger rows of ended imports, and dead letters once expired."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ from orderworks.imports.spool import Spool
 
 
 class PurgeResult(msgspec.Struct, frozen=True):
-    """How much was deleted."""
+    """Numbers of deleted files, imports in the ledger, and dead letters."""
 
     files: int
     imports: int
@@ -25,7 +25,7 @@ class PurgeResult(msgspec.Struct, frozen=True):
 
 
 def purge_expired(engine: sa.Engine, spool: Spool, settings: Settings) -> PurgeResult:
-    """Delete what is past its retention. Nothing of an import that has not ended is touched."""
+    """Delete what is past its retention. Files and rows of imports that have not ended are kept."""
     now = datetime.now(UTC)
     oldest_file = now - timedelta(days=settings.spool_retention_days)
     oldest_entry = now - timedelta(days=settings.ledger_retention_days)
@@ -37,12 +37,12 @@ def purge_expired(engine: sa.Engine, spool: Spool, settings: Settings) -> PurgeR
 
 
 def _purge_files(engine: sa.Engine, spool: Spool, before: datetime) -> int:
-    """Delete old data, also what an upload that never ended has left."""
-    # What is planned moves from there to the ledger: so that is asked last.
-    waiting = spool.list_waiting()
+    """Delete files stored before this moment, also those of interrupted uploads; return their number."""
+    # The ledger second: planning moves an import from the spool's list to the ledger.
+    unplanned = spool.list_waiting()
     with engine.connect() as connection:
-        unended = imports.c.status.in_(("running", "paused"))
-        kept = {*connection.scalars(sa.select(imports.c.id).where(unended)), *waiting}
+        not_ended = imports.c.status.in_(("running", "paused"))
+        kept = {*connection.scalars(sa.select(imports.c.id).where(not_ended)), *unplanned}
     expired = [each for each in spool.list_stored_before(before) if each not in kept]
     for import_id in expired:
         spool.delete_data(import_id)

@@ -1,7 +1,7 @@
-"""The sweep: finds work whose message was lost. Where nothing was lost it finds nothing.
+"""The sweep: finds work whose message was lost. If no message was lost, it finds nothing.
 
-Messages are nudges; the work lies in the update streams, the spool and the ledgers. So whatever becomes
-of a message, the work is found here.
+Messages are nudges; the work itself is in the update streams, the spool and the ledgers. So work is
+found here even if all of its messages are lost.
 """
 
 from datetime import timedelta
@@ -28,17 +28,16 @@ from orderworks.updates.stream import UpdateStream
 log = structlog.get_logger()
 
 QUIET_SWEEPS = 3
-"""Without a sign of life for so many sweeps, the pending chunks of an import are nudged again."""
-
+"""Number of sweep intervals without progress after which an import's pending chunks are nudged again."""
 
 MAX_WAITING = 100
-"""With so many messages in the queue of imports, the sweep adds none: what waits there may be of the
-very work that seems forgotten, because its turn has not come or its workers are down. Lost messages
-are not in the queue, so it drains, and then they are replaced."""
+"""Number of messages in the queue of imports from which the sweep adds none. Work that seems lost may
+have its message in the queue, because the queue is long or its workers are down. Lost messages are not
+in the queue: so it becomes shorter, and then the sweep replaces them."""
 
 
 class LostWork(msgspec.Struct, frozen=True):
-    """Work that nobody seems to be coming for: shards, imports to plan, chunks to load."""
+    """Work that seems to have no message: shards to drain, imports to plan, chunks to load."""
 
     shards: list[int]
     unplanned: list[str]
@@ -48,9 +47,9 @@ class LostWork(msgspec.Struct, frozen=True):
 def find_lost_work(
     engine: sa.Engine, stream: UpdateStream, importer: Importer, room: int = MAX_WAITING
 ) -> LostWork | None:
-    """What to nudge; None if another sweep is at it. Imports that are complete are finished here.
+    """Return what to nudge; None if another sweep runs. Finish imports whose chunks are all settled.
 
-    Of imports and of chunks, `room` at the most, which is what the queue of imports can take.
+    Returns at most `room` imports and `room` chunks, which is what the queue of imports can take.
     """
     _ensure_layout(stream)
     quiet = timedelta(seconds=QUIET_SWEEPS * importer.settings.sweep_interval)
@@ -63,49 +62,49 @@ def find_lost_work(
         complete = unfinished_complete_imports(connection)
     for import_id in complete:
         chunks += _finish(importer, import_id)
-    silent = (each for each in _waiting(importer) if _acquire_plan_nudge(importer.stream, each))
-    unplanned = list(islice(silent, room))
+    to_nudge = (each for each in _unplanned(importer) if _acquire_plan_nudge(importer.stream, each))
+    unplanned = list(islice(to_nudge, room))
     shards = [shard for shard in sorted(known | due) if _is_unattended(stream, shard, due)]
     return LostWork(shards, unplanned, chunks)
 
 
 def _ensure_layout(stream: UpdateStream) -> None:
-    """Let a new system have as many shards as its workers say; tell if an old one has others."""
+    """Set the number of shards in a new system; log if it has another one than this worker."""
     try:
         stream.ensure_layout()
     except ConfigurationError as error:
-        log.error("update_shards_differ", error=str(error))  # noqa: TRY400 - the message says it all
-    except Backpressure as changing:
-        log.warning("updates_are_resharded", error=str(changing))
+        log.error("shard_count_mismatch", error=str(error))  # noqa: TRY400 - no traceback needed
+    except Backpressure as error:
+        log.warning("resharding_in_progress", error=str(error))
     except redis.exceptions.OutOfMemoryError as error:
-        log.warning("redis_is_full", error=str(error))  # What drains make room with comes next.
+        log.warning("redis_out_of_memory", error=str(error))  # Drains free memory: continue.
 
 
 def _shards_with_due(connection: sa.Connection) -> set[int]:
-    """Where the database knows of something to be done now."""
+    """Return the shards with work recorded in the database that is due now."""
     due = parking.shards_with_due(connection) | verdicts.shards_with_overdue(connection)
     return due | {OUTBOX} if outbox.waits(connection) else due
 
 
 def _known_shards(connection: sa.Connection) -> set[int]:
-    """Shards that were ever drained: with fewer of them now, an old one may still hold something."""
+    """Return all shards ever drained: after resharding to fewer, an old one may still have entries."""
     return set(connection.scalars(sa.select(update_shards.c.shard)))
 
 
 def _finish(importer: Importer, import_id: str) -> list[tuple[str, int]]:
-    """Finish an import; the chunks of it that have to be looked at again.
+    """Finish an import; return its chunks that have to be nudged.
 
-    One that cannot be finished holds nothing else up.
+    An error is logged, so that it does not block the rest of the sweep.
     """
     try:
         return [(import_id, number) for number in importer.finish(import_id).chunks_to_nudge]
     except (OrderworksError, sa.exc.SQLAlchemyError) as error:
-        log.warning("import_not_finished", import_id=import_id, error=str(error))
+        log.warning("import_finish_failed", import_id=import_id, error=str(error))
         return []
 
 
-def _waiting(importer: Importer) -> list[str]:
-    """Imports that nobody planned; none while the spool is away, which holds nothing else up."""
+def _unplanned(importer: Importer) -> list[str]:
+    """Return the imports without a plan; none while the spool is unavailable, which is logged."""
     try:
         return importer.spool.list_waiting()
     except Unavailable as error:
@@ -114,10 +113,10 @@ def _waiting(importer: Importer) -> list[str]:
 
 
 def _is_unattended(stream: UpdateStream, shard: int, due: set[int]) -> bool:
-    """Whether something waits in the shard, and no nudge or drain is under way."""
+    """Return whether the shard has work and neither a nudge nor a running drain."""
     return (shard in due or stream.length(shard) > 0) and stream.acquire_nudge(shard)
 
 
 def _acquire_plan_nudge(client: Redis, import_id: str) -> bool:
-    """A plan may take longer than the time between two sweeps: nudge it once in a while only."""
+    """Return whether to nudge the plan: not within `PLAN_SECONDS`, as planning may outlast a sweep."""
     return bool(client.set(keys.import_nudge(import_id), b"1", nx=True, ex=PLAN_SECONDS))
