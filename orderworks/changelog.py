@@ -1,7 +1,7 @@
-"""The change log that triggers write: which customers a transaction touched, and what came of it.
+"""Reads of the change log. Triggers write there which customers a transaction changed, and the sums.
 
-The log is the guarantee behind two promises. Cached reads: whoever changed an order, psql included,
-the fold makes the customer's reads disappear. Reports: the rollups are the sum of the log.
+Two guarantees depend on the log. Cached reads: the fold invalidates the reads of a customer changed by
+any writer, psql included. Reports: the rollups are the sum of the log. The fold is in `reports/fold.py`.
 """
 
 import sqlalchemy as sa
@@ -15,12 +15,12 @@ _TOUCHED = sa.select(change_log.c.customer_ids).where(
 
 
 def touched_customers(connection: sa.Connection) -> list[int]:
-    """The ids of all customers whose row or orders this transaction has changed so far."""
+    """Return the ids of all customers whose row or orders this transaction has changed so far."""
     return list(set().union(*connection.scalars(_TOUCHED)))
 
 
 def has_uninvalidated(connection: sa.Connection) -> bool:
-    """Whether somebody changed orders or customers who does not make cached reads disappear himself."""
+    """Return whether the log holds changes whose writer did not invalidate the cache."""
     return bool(connection.scalar(_STALE))
 
 

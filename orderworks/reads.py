@@ -1,7 +1,7 @@
-"""Reads of customers, cached until anything about the customer changes: for threads and event loops.
+"""Cached reads of customers and their orders, for threads and for event loops.
 
-Both kinds cache the same values under the same names, so what one has computed the other finds.
-Needs SQLAlchemy, which the extra `worker` brings.
+A value is cached until the customer or one of its orders changes. Both kinds use the same keys, so that
+each finds what the other has computed. Needs SQLAlchemy, which the extra `worker` installs.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,20 +21,20 @@ from orderworks.core.sql import Statement
 __all__ = ["AsyncCustomerReads", "Customer", "CustomerReads", "CustomerSummary", "Order"]
 
 STALE = 60.0
-"""Seconds for which a value past its time is served, unless the customer changed, while one computes."""
+"""Seconds after its TTL for which a value is served while one reader computes it again."""
 
 NEGATIVE_TTL = 60.0
-"""Seconds until it is looked again whether a customer is there. One that is made is found at once."""
+"""Seconds for which a missing customer is cached. Creating the customer invalidates that at once."""
 
-MOST_ORDERS = 1000
+MAX_ORDERS = 1000
 """Orders of one page, which is cached as a whole."""
 
 Cursor = tuple[datetime, int]
-"""The place of an order among those of its customer: `created_at` and id."""
+"""The position of an order among those of its customer: `created_at` and id."""
 
 
 class Customer(msgspec.Struct, frozen=True):
-    """A customer as reads give it."""
+    """A customer as returned by reads."""
 
     id: int
     name: str
@@ -43,7 +43,7 @@ class Customer(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """An order as reads give it; `total` is money with two decimals."""
+    """An order as returned by reads; `total` is money with two decimals."""
 
     id: int
     status: str
@@ -53,7 +53,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class CustomerSummary(msgspec.Struct, frozen=True):
-    """How much a customer has ordered; `last_order_at` is None without an order."""
+    """Sums of the customer's orders that count in reports; `last_order_at`: None without one."""
 
     customer_id: int
     orders: int
@@ -62,7 +62,7 @@ class CustomerSummary(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """A customer and how much they have ordered, as a lookup of many gives them."""
+    """A customer with the sums of `CustomerSummary`, as returned by a lookup of many."""
 
     id: int
     name: str
@@ -74,33 +74,33 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class CustomerReads:
-    """Reads for threads. Make one per process and share it."""
+    """Reads for threads. Create one per process and share it."""
 
     def __init__(self, engine: sa.Engine, cache: Cache, ttl: float) -> None:
-        """`ttl` is the seconds until a value is computed anew."""
+        """`ttl`: seconds until a value is computed again."""
         self._engine = engine
-        lives = _lives(ttl)
-        self._customer = cache.per_customer(name="customer", **lives)(self._load_customer)
-        self._orders = cache.per_customer(name="customer_orders", **lives)(self._load_orders)
-        self._summary = cache.per_customer(name="customer_summary", **lives)(self._load_summary)
+        lifetimes = _lifetimes(ttl)
+        self._customer = cache.per_customer(name="customer", **lifetimes)(self._load_customer)
+        self._orders = cache.per_customer(name="customer_orders", **lifetimes)(self._load_orders)
+        self._summary = cache.per_customer(name="customer_summary", **lifetimes)(self._load_summary)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Self:
-        """Reads over connections of its own, addressed by the environment."""
+        """Return reads with connections of their own to the servers that the environment names."""
         settings = settings or Settings.load()
         engine = make_engine(settings, "orderworks-reads")
         return cls(engine, Cache.from_settings(settings), settings.cache_ttl)
 
     def customer(self, customer_id: int) -> Customer | None:
-        """The customer, or None if there is none with that id."""
+        """Return the customer; None if no customer has that id."""
         return self._customer(customer_id)
 
     def customer_orders(
         self, customer_id: int, limit: int = 20, before: Cursor | None = None
     ) -> list[Order]:
-        """The customer's orders, newest first, those of one moment by id; at most `limit`.
+        """Return at most `limit` of the customer's orders, newest first, those of equal time by id.
 
-        `before` is `(created_at, id)` of the last order of the page before.
+        `before` is `(created_at, id)` of the last order of the previous page.
 
         Raises:
             ValueError: `limit` is below 1 or above 1,000.
@@ -108,7 +108,7 @@ class CustomerReads:
         return self._orders(customer_id, _bounded(limit), before)
 
     def customer_summary(self, customer_id: int) -> CustomerSummary:
-        """Number, sum and latest date of the customer's orders that count in reports."""
+        """Return number, sum and latest date of the customer's orders that count in reports."""
         return self._summary(customer_id)
 
     def _load_customer(self, customer_id: int) -> Customer | None:
@@ -128,36 +128,36 @@ class CustomerReads:
 
 
 class Pool(Protocol):
-    """What is needed of a pool of asyncpg."""
+    """The part of a pool of asyncpg that reads use."""
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Sequence[Any]]:  # noqa: ANN401
-        """All rows of a query."""
+        """Return all rows of a query."""
 
 
 class AsyncCustomerReads:
-    """The same for an event loop, over a pool of asyncpg, which stays its owner's.
+    """The same reads for an event loop, over a pool of asyncpg, which its owner closes.
 
-    A connection is held for as long as a query takes; a hit needs none.
+    A connection is in use only while a query runs; a hit needs none.
     """
 
     def __init__(self, pool: Pool, cache: Cache, ttl: float) -> None:
-        """`ttl` is the seconds until a value is computed anew."""
+        """`ttl`: seconds until a value is computed again."""
         self._pool = pool
-        lives = _lives(ttl)
-        self._customer = cache.per_customer(name="customer", **lives)(self._load_customer)
-        self._orders = cache.per_customer(name="customer_orders", **lives)(self._load_orders)
-        self._summary = cache.per_customer(name="customer_summary", **lives)(self._load_summary)
+        lifetimes = _lifetimes(ttl)
+        self._customer = cache.per_customer(name="customer", **lifetimes)(self._load_customer)
+        self._orders = cache.per_customer(name="customer_orders", **lifetimes)(self._load_orders)
+        self._summary = cache.per_customer(name="customer_summary", **lifetimes)(self._load_summary)
 
     async def customer(self, customer_id: int) -> Customer | None:
-        """The customer, or None if there is none with that id."""
+        """Return the customer; None if no customer has that id."""
         return await self._customer(customer_id)
 
     async def customer_orders(
         self, customer_id: int, limit: int = 20, before: Cursor | None = None
     ) -> list[Order]:
-        """The customer's orders, newest first, those of one moment by id; at most `limit`.
+        """Return at most `limit` of the customer's orders, newest first, those of equal time by id.
 
-        `before` is `(created_at, id)` of the last order of the page before.
+        `before` is `(created_at, id)` of the last order of the previous page.
 
         Raises:
             ValueError: `limit` is below 1 or above 1,000.
@@ -165,14 +165,14 @@ class AsyncCustomerReads:
         return await self._orders(customer_id, _bounded(limit), before)
 
     async def customer_summary(self, customer_id: int) -> CustomerSummary:
-        """Number, sum and latest date of the customer's orders that count in reports."""
+        """Return number, sum and latest date of the customer's orders that count in reports."""
         return await self._summary(customer_id)
 
     async def lookup(self, customer_ids: Collection[int]) -> list[Known]:
-        """Those of these customers that there are, by id: straight from the database, by one query.
+        """Return those of these customers that exist, by id, from the database by one query.
 
-        Not cached: 1,000 customers of ten orders each take 8 to 34 ms so, nearly all of it for their
-        orders' pages, where 2,000 concurrent reads take 45 to 260 ms if all are in the cache.
+        Not cached: 1,000 customers of ten orders each take 8 to 34 ms this way, nearly all of it for
+        the pages of their orders, while 2,000 concurrent reads take 45 to 260 ms if all are hits.
         """
         return [
             Known(*row) for row in await self._fetch(_LOOKUP, {"customer_ids": [*customer_ids]})
@@ -197,25 +197,25 @@ class AsyncCustomerReads:
         return await self._pool.fetch(statement.text, *statement.arguments(values))
 
 
-def _lives(ttl: float) -> dict[str, float]:
+def _lifetimes(ttl: float) -> dict[str, float]:
     return {"ttl": ttl, "stale": min(ttl, STALE), "negative_ttl": min(ttl, NEGATIVE_TTL)}
 
 
 def _bounded(limit: int) -> int:
-    if not 1 <= limit <= MOST_ORDERS:
-        raise ValueError(f"limit: a page has from 1 to {MOST_ORDERS:,} orders, not {limit:,}")
+    if not 1 <= limit <= MAX_ORDERS:
+        raise ValueError(f"limit: a page has from 1 to {MAX_ORDERS:,} orders, not {limit:,}")
     return limit
 
 
 def _page(
     customer_id: int, limit: int, before: Cursor | None
 ) -> tuple[Statement, dict[str, object]]:
-    """The statement for a page of orders, and its values."""
-    values: dict[str, object] = {"customer_id": customer_id, "most": limit}
+    """Return the statement for a page of orders, and its values."""
+    values: dict[str, object] = {"customer_id": customer_id, "limit": limit}
     if before is None:
         return _FIRST_PAGE, values
-    moment, order_id = before
-    return _NEXT_PAGE, values | {"before": moment, "before_id": order_id}
+    created_at, order_id = before
+    return _NEXT_PAGE, values | {"before": created_at, "before_id": order_id}
 
 
 _ID = sa.bindparam("customer_id", type_=sa.BigInteger)
@@ -228,7 +228,7 @@ _PAGE = (
     sa.select(*orders.c["id", "status", "total", "created_at", "updated_at"])
     .where(orders.c.customer_id == _ID)
     .order_by(orders.c.created_at.desc(), orders.c.id.desc())
-    .limit(sa.bindparam("most", type_=sa.BigInteger))
+    .limit(sa.bindparam("limit", type_=sa.BigInteger))
 )
 
 _FIRST_PAGE = Statement(_PAGE)
@@ -249,7 +249,7 @@ _SUMMARY = Statement(sa.select(*_SUMS).where(orders.c.customer_id == _ID, _COUNT
 
 _OF_EACH = sa.select(*_SUMS).where(orders.c.customer_id == customers.c.id, _COUNTED).lateral()
 
-# The sums customer by customer, from the index: a hash of them would read all orders there are.
+# LATERAL: the sums of each customer from the index. Grouped sums of all customers would scan all orders.
 _LOOKUP = Statement(
     sa.select(*customers.c["id", "name", "email", "phone"], *_OF_EACH.c)
     .join(_OF_EACH, sa.true())
