@@ -1,62 +1,60 @@
-"""Real servers for every test that wants them: one stack a session, a fresh database a test."""
+"""Real servers for every test that wants them: one stack a session, a clean database a test."""
 
-import itertools
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import hypothesis
 import pytest
 import sqlalchemy as sa
 
-from migrations import runner
-from orderworks.core.database import database_address, make_engine
+from orderworks.core.database import make_engine
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
-from orderworks_app.embedded.stack import SERVERS, Stack, temporary_stack
+from orderworks_app.embedded.stack import Stack
+from tests.support.databases import Databases, running_databases
 
-TEMPLATE = "template_orders"
-
-# How long an example takes says how busy the machine is.
+# A slow example shows a busy machine. Every run tries the same examples;
+# `--hypothesis-profile=explore` tries others.
 hypothesis.settings.register_profile(
-    "orderworks", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "explore", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile(
+    "orderworks", hypothesis.settings.get_profile("explore"), derandomize=True, database=None
 )
 hypothesis.settings.load_profile("orderworks")
 
-_numbers = itertools.count(1)
-
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def databases() -> Iterator[Databases]:
     """PostgreSQL and both Valkeys, in a folder that goes with the session."""
-    with temporary_stack(SERVERS) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def admin(stack: Stack) -> Iterator[sa.Engine]:
-    """PostgreSQL's superuser, who makes databases."""
-    assert stack.admin_url
-    engine = sa.create_engine(database_address(stack.admin_url), isolation_level="AUTOCOMMIT")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture(scope="session")
-def template(stack: Stack, admin: sa.Engine) -> str:
-    """A database with the newest schema and no rows, to be cloned."""
-    url = make_database(stack, admin, TEMPLATE, "template1")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DATABASE_URL", url)
-        runner.upgrade()
-    return TEMPLATE
+    with running_databases(durable=False) as made:
+        yield made
 
 
 @pytest.fixture
-def settings(stack: Stack, admin: sa.Engine, template: str, tmp_path: Path) -> Iterator[Settings]:
-    """The settings of a fresh database, empty Valkeys and an empty spool, also in the environment."""
-    with fresh_settings(stack, admin, template, tmp_path / "home") as made:
+def stack(databases: Databases) -> Stack:
+    """The servers of the session."""
+    return databases.stack
+
+
+@pytest.fixture
+def admin(databases: Databases) -> sa.Engine:
+    """PostgreSQL's superuser, outside of transactions."""
+    return databases.admin
+
+
+@pytest.fixture(scope="session")
+def environment() -> Mapping[str, str]:
+    """Variables that the tests of a folder or a module need in addition."""
+    return {}
+
+
+@pytest.fixture
+def settings(
+    databases: Databases, environment: Mapping[str, str], tmp_path: Path
+) -> Iterator[Settings]:
+    """The settings of a clean database, empty Valkeys and an empty spool, also in the environment."""
+    with databases.fresh_settings(tmp_path / "home", **environment) as made:
         yield made
 
 
@@ -80,36 +78,3 @@ def cache(settings: Settings) -> Iterator[Redis]:
     """The Valkey of cached reads."""
     with make_redis(settings.cache, timeout=5) as client:
         yield client
-
-
-@contextmanager
-def fresh_settings(
-    stack: Stack, admin: sa.Engine, template: str, home: Path, **environment: str
-) -> Iterator[Settings]:
-    """What the fixture `settings` gives, with more of the environment."""
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    addresses = {
-        **stack.environment,
-        "DATABASE_URL": make_database(stack, admin, name, template),
-        "SPOOL_URL": "",  # the home's own
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for variable, value in {**addresses, "ORDERWORKS_HOME": str(home), **environment}.items():
-            patch.setenv(variable, value)
-        made = Settings.load()
-        for url in (made.broker, made.stream, made.cache):
-            with make_redis(url, timeout=5) as client:
-                client.flushdb()
-        yield made
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-def make_database(stack: Stack, admin: sa.Engine, name: str, template: str) -> str:
-    """A database copied from a template; its URL for the role that applications use."""
-    url = sa.make_url(stack.environment["DATABASE_URL"])
-    with admin.connect() as connection:
-        connection.execute(
-            sa.text(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {url.username}")
-        )
-    return url.set(database=name).render_as_string(hide_password=False)

@@ -1,32 +1,36 @@
 """Real processes start slowly, so the tests of a module share one database and what runs on it."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from orderworks.core.settings import Settings
 from orderworks_app.cli.app import run as run_command
-from orderworks_app.embedded.stack import Stack
-from tests.conftest import fresh_settings
 from tests.support.commands import Done, RunCommand
-from tests.support.processes import CeleryProcess, running_worker, worker_and_beat
-
-OFTEN = {"SWEEP_INTERVAL": "1", "REPORT_INTERVAL": "1"}
+from tests.support.databases import Databases
+from tests.support.processes import BEAT_OFTEN, CeleryProcess, running_worker, worker_and_beat
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where processes run; their logs lie beside it."""
+    """The folder of processes; their logs are in its parent."""
     return tmp_path_factory.mktemp("celery") / "run"
 
 
 @pytest.fixture(scope="module")
-def settings(stack: Stack, admin: sa.Engine, template: str, folder: Path) -> Iterator[Settings]:
-    """A fresh database, empty Valkeys and an empty spool for the module; beat is in a hurry."""
-    with fresh_settings(stack, admin, template, folder.with_name("home"), **OFTEN) as made:
+def environment() -> Mapping[str, str]:
+    """Variables of the module's processes and tests."""
+    return BEAT_OFTEN
+
+
+@pytest.fixture(scope="module")
+def settings(
+    databases: Databases, environment: Mapping[str, str], folder: Path
+) -> Iterator[Settings]:
+    """A clean database, empty Valkeys and an empty spool for the module."""
+    with databases.fresh_settings(folder.with_name("home"), **environment) as made:
         yield made
 
 

@@ -1,19 +1,19 @@
-"""What fault tests start from: a database with orders, and beat in a hurry."""
+"""Fixtures of fault tests: durable servers, a database with orders, and a beat of short intervals."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from orderworks.core.settings import Settings
-from orderworks_app.embedded.stack import Stack
 from producer import Producer
-from tests.conftest import fresh_settings
+from tests.support.databases import Databases, running_databases
 from tests.support.oracle import Oracle, make_rows, write_orders
+from tests.support.processes import BEAT_OFTEN
 from tests.support.ten_chunk_file import CHUNK
 
-OFTEN = {"SWEEP_INTERVAL": "1", "REPORT_INTERVAL": "1", "UPDATE_BATCH": "500"}
+SMALL_BATCHES = {"UPDATE_BATCH": "500"}
 """Small batches, so that a fault meets the middle of the work and not its end."""
 
 ORDERS = 20_000
@@ -21,20 +21,26 @@ ORDERS = 20_000
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where processes run and leave their logs."""
+    """The folder of processes; their logs are in its parent."""
     return tmp_path / "run"
 
 
-@pytest.fixture
-def settings(stack: Stack, admin: sa.Engine, template: str, tmp_path: Path) -> Iterator[Settings]:
-    """A fresh database, empty Valkeys and an empty spool."""
-    with fresh_settings(stack, admin, template, tmp_path / "home", **OFTEN) as made:
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """Servers of the faults' own, as durable as those of users."""
+    with running_databases(durable=True) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def environment() -> Mapping[str, str]:
+    """Variables of processes and tests."""
+    return {**BEAT_OFTEN, **SMALL_BATCHES}
 
 
 @pytest.fixture
 def oracle(engine: sa.Engine) -> Oracle:
-    """Orders in the database, and who knows what must become of them."""
+    """Orders in the database, and what the updates must make of them."""
     rows = make_rows(ORDERS)
     write_orders(engine, rows)
     return Oracle(rows)

@@ -1,6 +1,7 @@
 """The schema: every revision goes up and down, and the code's tables are what the revisions build."""
 
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,22 +16,20 @@ from orderworks.reports.refresh import refresh
 from orderworks.reports.top_customers import compute, published_report
 from orderworks.reports.windows import Window
 from orderworks_app.embedded.binaries import postgresql_binaries
-from orderworks_app.embedded.stack import Stack
-from tests.conftest import make_database
 from tests.support.celery_inspection import run
+from tests.support.databases import Databases
 from tests.support.processes import eventually
 
 PG_DUMP = postgresql_binaries(None) / "pg_dump"
 
 
 @pytest.fixture
-def empty(stack: Stack, admin: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> str:
+def empty(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A database without a schema, as the one that DATABASE_URL names."""
-    with admin.connect() as connection:
-        connection.execute(sa.text("DROP DATABASE IF EXISTS empty WITH (FORCE)"))
-    url = make_database(stack, admin, "empty", "template1")
+    url = databases.make("empty")
     monkeypatch.setenv("DATABASE_URL", url)
-    return url
+    yield url
+    databases.drop("empty")
 
 
 def dump(url: str) -> str:

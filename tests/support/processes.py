@@ -21,13 +21,22 @@ SHOWN = 6000
 """Characters of a log's end that a failing test shows."""
 
 
-def eventually(condition: Callable[[], T], within: float, else_say: str = "") -> T:
-    """Wait until the condition holds, and give what it gave; fail if it does not `within` seconds."""
+def eventually(
+    condition: Callable[[], T], within: float, else_say: str = "", every: float = 0.02
+) -> T:
+    """Wait until the condition holds, and return what it returned; fail if it takes too many seconds."""
     deadline = time.monotonic() + within
     while not (result := condition()):
         assert time.monotonic() < deadline, f"not within {within} s: {else_say}"
-        time.sleep(0.02)
+        time.sleep(every)
     return result
+
+
+BEAT_OFTEN = {"SWEEP_INTERVAL": "1", "REPORT_INTERVAL": "1"}
+"""Variables with which beat sends its tasks every second."""
+
+BEAT_NEVER = {"SWEEP_INTERVAL": "86400", "REPORT_INTERVAL": "86400"}
+"""Variables with which beat sends nothing: what happens, happens because of a notification."""
 
 
 @dataclass

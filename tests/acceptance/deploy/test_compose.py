@@ -26,11 +26,10 @@ from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import orders
 from orderworks.updates.messages import OrderUpdate
 from orderworks_app.embedded.ports import LOOPBACK
-from orderworks_app.embedded.stack import Stack
 from orderworks_app.gateway.auth.token_store import Scope, create_token
 from producer import Producer
-from tests.conftest import make_database
 from tests.support.compose_processes import Composition, free_ports
+from tests.support.databases import Databases
 from tests.support.stack_process import wait_until
 from worker import broker_heartbeat, heartbeat
 from worker.beat import entries as schedule
@@ -60,15 +59,14 @@ def valkeys(composition: Composition) -> Iterator[dict[str, ServiceProcessHandle
 
 
 @pytest.fixture
-def database(stack: Stack, admin: sa.Engine, composition: Composition) -> Iterator[sa.Engine]:
+def database(databases: Databases, composition: Composition) -> Iterator[sa.Engine]:
     """A database without a schema, in the place of the file's own."""
     name = f"composed_{os.getpid()}"
-    url = make_database(stack, admin, name, "template1")
+    url = databases.make(name)
     composition.set_secret("database_url", url)
     engine = sa.create_engine(database_address(url), poolclass=sa.NullPool)
     yield engine
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    databases.drop(name)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The page in a real browser, over a real gateway, workers and beat: what an operator does with it."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,15 +14,13 @@ from orderworks.core.settings import Settings
 from orderworks.reports.top_customers import compute
 from orderworks.reports.windows import Window
 from orderworks.updates.messages import OrderUpdate
-from orderworks_app.embedded.stack import Stack
 from orderworks_app.gateway.auth.token_store import Scope, create_token, revoke_token
 from producer import Producer
-from tests.conftest import fresh_settings
 from tests.support.browser import PHONE, Browser, Installed, find_browser, running_browser
 from tests.support.celery_inspection import run as run_sql
 from tests.support.gateways import running_gateway
 from tests.support.oracle import read_orders
-from tests.support.processes import CeleryProcess, eventually
+from tests.support.processes import BEAT_OFTEN, CeleryProcess, eventually
 from tests.support.tcp_proxy import link_to
 
 CHUNK = 500
@@ -52,13 +50,9 @@ def installed() -> Installed:
 
 
 @pytest.fixture(scope="module")
-def settings(
-    installed: Installed, stack: Stack, admin: sa.Engine, template: str, folder: Path
-) -> Iterator[Settings]:
-    """As for all tests here, with chunks so small that an import has several."""
-    often = {"SWEEP_INTERVAL": "1", "REPORT_INTERVAL": "1", "IMPORT_CHUNK_ROWS": str(CHUNK)}
-    with fresh_settings(stack, admin, template, folder.with_name("home"), **often) as made:
-        yield made
+def environment(installed: Installed) -> Mapping[str, str]:
+    """Variables of processes; chunks are so small that an import has several."""
+    return {**BEAT_OFTEN, "IMPORT_CHUNK_ROWS": str(CHUNK)}
 
 
 @pytest.fixture(scope="module")

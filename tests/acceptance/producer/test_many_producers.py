@@ -7,7 +7,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,8 +15,6 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.core.settings import Settings
-from orderworks_app.embedded.stack import Stack
-from tests.conftest import fresh_settings
 from tests.support.celery_inspection import is_drained
 from tests.support.oracle import (
     Rows,
@@ -36,11 +34,9 @@ VERSION_BEFORE = 5
 
 
 @pytest.fixture(scope="module")
-def settings(stack: Stack, admin: sa.Engine, template: str, folder: Path) -> Iterator[Settings]:
-    """A fresh database and four shards."""
-    home = folder.with_name("home")
-    with fresh_settings(stack, admin, template, home, UPDATE_SHARDS="4") as made:
-        yield made
+def environment() -> Mapping[str, str]:
+    """Four shards."""
+    return {"UPDATE_SHARDS": "4"}
 
 
 @pytest.fixture(scope="module")

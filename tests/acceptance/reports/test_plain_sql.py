@@ -1,6 +1,6 @@
 """Orders changed past the workers: cached reads and reports follow at once, not when beat comes."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,14 +14,9 @@ from orderworks.core.settings import Settings
 from orderworks.reads import CustomerReads
 from orderworks.reports.top_customers import published_report
 from orderworks.reports.windows import Window
-from orderworks_app.embedded.stack import Stack
-from tests.conftest import fresh_settings
 from tests.support.celery_inspection import run
 from tests.support.oracle import make_rows, write_orders
-from tests.support.processes import eventually, running_worker
-
-NEVER = {"SWEEP_INTERVAL": "86400", "REPORT_INTERVAL": "86400"}
-"""Beat asks for nothing: what happens, happens because it was heard."""
+from tests.support.processes import BEAT_NEVER, eventually, running_worker
 
 ORDER, CUSTOMER = 1, 2
 """The only order of a customer, as `make_rows` deals them out."""
@@ -32,11 +27,10 @@ LISTENING = (
 )
 
 
-@pytest.fixture
-def settings(stack: Stack, admin: sa.Engine, template: str, folder: Path) -> Iterator[Settings]:
-    """A fresh database that nobody sweeps or refreshes by the clock."""
-    with fresh_settings(stack, admin, template, folder.with_name("home"), **NEVER) as made:
-        yield made
+@pytest.fixture(scope="module")
+def environment() -> Mapping[str, str]:
+    """No sweep and no refresh by the clock."""
+    return BEAT_NEVER
 
 
 def test_plain_sql_change_reaches_cache_and_reports_without_beat(

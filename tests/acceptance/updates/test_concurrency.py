@@ -1,6 +1,6 @@
 """Many producers and many workers at once: order is kept, and nothing is lost or done twice."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,9 +10,7 @@ import sqlalchemy as sa
 
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
-from orderworks_app.embedded.stack import Stack
 from producer import Producer
-from tests.conftest import fresh_settings
 from tests.support.celery_inspection import is_drained
 from tests.support.oracle import (
     Oracle,
@@ -33,10 +31,9 @@ SMALL = {"UPDATE_SHARDS": str(SHARDS), "UPDATE_BATCH": "50", "UPDATE_TIME_SLICE"
 
 
 @pytest.fixture(scope="module")
-def settings(stack: Stack, admin: sa.Engine, template: str, folder: Path) -> Iterator[Settings]:
-    """A fresh database, four shards and hasty drains."""
-    with fresh_settings(stack, admin, template, folder.with_name("home"), **SMALL) as made:
-        yield made
+def environment() -> Mapping[str, str]:
+    """Four shards and drains that take turns all the time."""
+    return SMALL
 
 
 def test_order_of_acceptance_is_kept_under_four_workers(

@@ -1,6 +1,6 @@
 """The outbox with real workers: heard at once, found after silence, and not lost with Redis."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,16 +11,17 @@ from orderworks.core.schema import orders
 from orderworks.core.settings import Settings
 from orderworks.updates import outbox
 from orderworks.updates.messages import OrderUpdate
-from orderworks_app.embedded.stack import Stack
 from producer import Producer
-from tests.conftest import fresh_settings
 from tests.support.celery_inspection import run
 from tests.support.oracle import make_rows, write_orders
-from tests.support.processes import CeleryProcess, eventually, running_worker, worker_and_beat
+from tests.support.processes import (
+    BEAT_NEVER,
+    CeleryProcess,
+    eventually,
+    running_worker,
+    worker_and_beat,
+)
 from tests.support.servers import running_valkey
-
-NEVER = {"SWEEP_INTERVAL": "86400", "REPORT_INTERVAL": "86400"}
-"""Nothing is found by the sweep: what happens, happens because it was heard."""
 
 LISTENERS = (
     "datname = current_database() AND application_name LIKE 'orderworks-listener:%' "
@@ -29,10 +30,9 @@ LISTENERS = (
 
 
 @pytest.fixture(scope="module")
-def settings(stack: Stack, admin: sa.Engine, template: str, folder: Path) -> Iterator[Settings]:
-    """A fresh database whose sweep never comes."""
-    with fresh_settings(stack, admin, template, folder.with_name("home"), **NEVER) as made:
-        yield made
+def environment() -> Mapping[str, str]:
+    """Nothing is found by the sweep."""
+    return BEAT_NEVER
 
 
 @pytest.fixture(autouse=True)

@@ -21,9 +21,8 @@ from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary
 from orderworks.imports.spool import Spool
 from orderworks_app.demo.data import GeneratedFiles, generate
-from orderworks_app.embedded.stack import Stack
 from producer.imports.sources.open_source import ImportSource
-from tests.conftest import fresh_settings
+from tests.support.databases import Databases
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -112,13 +111,11 @@ TABLES: dict[str, Callable[[pl.DataFrame], ImportSource]] = {
 
 
 @pytest.fixture(scope="module")
-def importer(
-    stack: Stack, admin: sa.Engine, template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Importer]:
+def importer(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Importer]:
     """One for all sources, with a few chunks for each."""
     home = tmp_path_factory.mktemp("every-format") / "home"
     with (
-        fresh_settings(stack, admin, template, home, IMPORT_CHUNK_ROWS=str(CHUNK)) as settings,
+        databases.fresh_settings(home, IMPORT_CHUNK_ROWS=str(CHUNK)) as settings,
         make_redis(settings.stream, timeout=5) as stream,
         make_redis(settings.cache, timeout=5) as cache,
     ):
