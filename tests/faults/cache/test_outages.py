@@ -16,6 +16,7 @@ from celery import Celery
 
 from orderworks.cache import Cache
 from orderworks.core import keys
+from orderworks.core.locks import Lock, wait_for_lock
 from orderworks.core.redis import Redis
 from orderworks.core.routing import QUEUE_OF, TaskName
 from orderworks.core.schema import customer_changes
@@ -64,8 +65,10 @@ def test_cache_is_correct_after_outage_and_one_refresh(
         eventually(a_refresh_raised(worker), 10, "no refresh misses the cache")
         eventually(lambda: all_have_ended(worker), 10, "one is under way still")
         assert waits_to_be_folded(engine), "a refresh that cannot invalidate takes nothing"
-        cache_server.start()
-        assert summaries(reads) == old, "the cache has come back with what it held"
+        with engine.begin() as connection:  # Without this lock no refresh can invalidate yet.
+            assert wait_for_lock(connection, Lock.FOLD, 10)
+            cache_server.start()
+            assert summaries(reads) == old, "the cache has come back with what it held"
         eventually(sent(TaskName.REFRESH_TOP_CUSTOMERS, worker, "succeeded"), 10)
         # Another one may have been at it.
         eventually(lambda: not waits_to_be_folded(engine), 10)
