@@ -1,10 +1,12 @@
 """Loads the chunks of planned imports, in a pool's child."""
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 
 import redis
 import sqlalchemy as sa
+import structlog
 
 from orderworks import changelog
 from orderworks.cache.invalidation import invalidate_and_record
@@ -18,6 +20,8 @@ from orderworks.imports.chunk_plan import chunk_limits
 from orderworks.imports.finisher import Finisher, ImportStep
 from orderworks.imports.spool import Spool
 from orderworks.updates.stream import UpdateStream
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -68,17 +72,27 @@ class ChunkLoader:
     @retry_transient
     def _load(self, import_id: str, number: int) -> list[int] | None:
         """Make one attempt; the ids of the customers it touched, or None if there was nothing to do."""
+        began = time.monotonic()
         attempts = ChunkAttempts(self.engine, self.stream, self.settings.chunk_attempts)
         with attempts.start(import_id, number) as attempt:
             if attempt is None:
                 return None
             # A deferred constraint would refuse the chunk as a whole, at the commit.
             attempt.connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
-            self._write(attempt)
-            return changelog.touched_customers(attempt.connection)
+            rejected = self._write(attempt)
+            customer_ids = changelog.touched_customers(attempt.connection)
+        log.info(
+            "chunk_loaded",
+            import_id=import_id,
+            chunk=number,
+            rows=attempt.work.chunk.rows,
+            rejected=rejected,
+            ms=round(1000 * (time.monotonic() - began)),
+        )
+        return customer_ids
 
-    def _write(self, attempt: ChunkAttempt) -> None:
-        """Write the chunk's rows and record what became of them."""
+    def _write(self, attempt: ChunkAttempt) -> int:
+        """Write the chunk's rows and record what became of them; the number of rejected ones."""
         # polars starts threads when it is imported, and a fork inherits none of them. So it is imported
         # here, in the pool's child, and never by a module that the parent process imports.
         from orderworks.imports.loading import load_chunk, strict  # noqa: PLC0415 - as said
@@ -86,7 +100,7 @@ class ChunkLoader:
         connection, work = attempt.connection, attempt.work
         if work.is_recheck:
             attempt.finish_recheck(load_chunk.recheck_chunk(connection, self.spool, work))
-            return
+            return 0
         renew = pending_writes.older_write_pending(connection, self._updates, self.spool, work)
         if work.strict:
             limits = chunk_limits(self.settings)
@@ -94,6 +108,7 @@ class ChunkLoader:
         else:
             result = load_chunk.load_chunk(connection, self.spool, work, renew=renew)
         attempt.finish(result)
+        return result.counts["rejected"]
 
     @property
     def _updates(self) -> UpdateStream:

@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 import redis
 import sqlalchemy as sa
+import structlog
 
 from orderworks.core.database import retry_transient
 from orderworks.core.errors import ImportNotFound
 from orderworks.core.redis import Redis
 from orderworks.imports import ledger
-from orderworks.imports.progress import ENDED, Summary, publish_progress
+from orderworks.imports.progress import COUNTS, ENDED, Summary, publish_progress
+
+log = structlog.get_logger()
 
 
 class ImportStep(NamedTuple):
@@ -40,15 +43,17 @@ class Finisher:
         """
         try:
             with self.engine.begin() as connection:
-                overtaken = ledger.advance(connection, import_id)
+                advance = ledger.advance(connection, import_id)
                 summary = ledger.next_summary(connection, import_id)
                 publish_progress(self.stream, summary)
         except redis.RedisError:
             with self.engine.begin() as connection:
                 return ImportStep(ledger.import_summary(connection, import_id), [])
+        if advance.ended:
+            log_finished(summary)
         if summary["parent"] and summary["status"] in ENDED:
             self._publish_parent(summary["parent"])
-        return ImportStep(summary, overtaken)
+        return ImportStep(summary, list(advance.overtaken))
 
     def finish_if_running(self, import_id: str) -> None:
         """Finish an import whose last worker was killed after its chunk and before this step."""
@@ -61,3 +66,9 @@ class Finisher:
         """Publish how many rejects of the parent are corrected by now."""
         with suppress(redis.RedisError, ImportNotFound), self.engine.begin() as connection:
             publish_progress(self.stream, ledger.next_summary(connection, import_id))
+
+
+def log_finished(summary: Summary) -> None:
+    """Log the end of an import, once its transaction is committed."""
+    counts = {name: summary[name] for name in ("rows", *COUNTS)}
+    log.info("import_finished", import_id=summary["id"], status=summary["status"], **counts)

@@ -6,7 +6,7 @@ Claims of chunks are in `chunk_attempt`.
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -21,6 +21,18 @@ from orderworks.imports.progress import COUNTS, Summary
 
 ImportCursor = tuple[datetime, str]
 """The place of an import among all: `accepted_at` and id."""
+
+
+class Advance(NamedTuple):
+    """How far an import was taken.
+
+    Attributes:
+        ended: whether it ended by this call.
+        overtaken: its chunks that are pending again, to be rechecked.
+    """
+
+    ended: bool
+    overtaken: Sequence[int] = ()
 
 
 def with_parent_version(connection: sa.Connection, manifest: Manifest) -> Manifest:
@@ -79,25 +91,27 @@ def record_failure(connection: sa.Connection, manifest: Manifest, error: str) ->
     connection.execute(insert(imports).values(values).on_conflict_do_nothing())
 
 
-def advance(connection: sa.Connection, import_id: str) -> list[int]:
-    """Take a running import as far as its chunks allow; the chunks that have to be looked at again.
+def advance(connection: sa.Connection, import_id: str) -> Advance:
+    """Take a running import as far as its chunks allow.
 
     It is stopped when too many rows are rejected, and finished when no chunk is pending: done, or failed
-    if a chunk was given up, or its file had to be good as a whole and was not. The import's row is
-    locked first, in a transaction after the chunk's: so of two last chunks, the later one sees both.
+    if a chunk was given up, or if it is strict and a row was rejected. The import's row is locked first,
+    in a transaction after the chunk's: so of two last chunks, the later one sees both.
     """
     connection.execute(sa.select(imports.c.id).where(imports.c.id == import_id).with_for_update())
-    _stop_if_over(connection, import_id)
+    if _stop_if_over(connection, import_id):
+        return Advance(ended=True)
     chunk = import_chunks.c
     of_import = sa.select(chunk.number).where(chunk.import_id == imports.c.id)
     pending = of_import.where(chunk.status == "pending").exists()
     complete = (imports.c.id == import_id, imports.c.status == "running", ~pending)
     if connection.scalar(sa.select(imports.c.id).where(*complete)) is None:
-        return []
+        return Advance(ended=False)
     overtaken = reopen_overtaken(connection, import_id)
-    if not overtaken:
-        connection.execute(_finish().where(*complete))
-    return overtaken
+    if overtaken:
+        return Advance(ended=False, overtaken=overtaken)
+    connection.execute(_finish().where(*complete))
+    return Advance(ended=True)
 
 
 def _finish() -> sa.Update:
@@ -116,18 +130,19 @@ def _finish() -> sa.Update:
     )
 
 
-def _stop_if_over(connection: sa.Connection, import_id: str) -> None:
-    """End an import that has more rejects than it may have; what is loaded stays."""
+def _stop_if_over(connection: sa.Connection, import_id: str) -> bool:
+    """End an import that has more rejects than it may have; whether it had. What is loaded stays."""
     rejected = _total("rejected")
     # How many they are in the end, the chunks say that are at work just now.
     most = imports.c.max_rejects
     reason = sa.func.concat("more than ", most, " rows were rejected: the rest was not loaded")
-    connection.execute(
+    statement = (
         sa.update(imports)
         .where(imports.c.id == import_id, imports.c.status == "running")
         .where(rejected > imports.c.max_rejects)
         .values(status="failed", error=reason, finished_at=sa.func.now())
     )
+    return bool(connection.execute(statement).rowcount)
 
 
 def _total(count: str) -> sa.ScalarSelect[int]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 import redis
 import sqlalchemy as sa
+import structlog
 
 from orderworks.core.database import retry_transient
 from orderworks.core.errors import ImportFailed
@@ -19,11 +21,14 @@ from orderworks.core.settings import Settings
 from orderworks.imports import kept_files, ledger
 from orderworks.imports.chunk_plan import ChunkLimits, FileChunk, chunk_limits, plan_chunks
 from orderworks.imports.csv_records import splitter
+from orderworks.imports.finisher import log_finished
 from orderworks.imports.manifest import Manifest
 from orderworks.imports.pending_chunks import list_pending
 from orderworks.imports.plan_attempt import plan_attempt
 from orderworks.imports.progress import dry_run_summary, publish_progress
 from orderworks.imports.spool import Spool
+
+log = structlog.get_logger()
 
 PLAN_SECONDS = 10
 """Time since a plan's last sign of life after which the sweep nudges for another one."""
@@ -72,21 +77,37 @@ class Planner:
 
     def _record_plan(self, manifest: Manifest) -> None:
         """Make the ledger's entry, with the chunks or with the reason that there can be none."""
+        began = time.monotonic()
         try:
             with plan_attempt(self.stream, manifest.id):
                 chunks = planned_chunks(self.spool, manifest, self.settings, self._hold_nudge)
                 with self.engine.begin() as connection:
                     entry = ledger.with_parent_version(connection, manifest)
                     ledger.record_plan(connection, entry, chunks)
-                    publish_progress(self.stream, ledger.next_summary(connection, manifest.id))
+                    summary = ledger.next_summary(connection, manifest.id)
+                    publish_progress(self.stream, summary)
         except ImportFailed as error:
-            with self.engine.begin() as connection:
-                ledger.record_failure(connection, manifest, str(error))
-                publish_progress(self.stream, ledger.next_summary(connection, manifest.id))
-            self.spool.withdraw_manifest(manifest.id)
+            self._record_failure(manifest, str(error))
             raise
         # Last: the plan of a worker that is killed before this is found by its manifest and repeated.
         self.spool.withdraw_manifest(manifest.id)
+        log.info(
+            "import_planned",
+            import_id=manifest.id,
+            rows=summary["rows"],
+            chunks=summary["chunks"],
+            ms=round(1000 * (time.monotonic() - began)),
+        )
+        if not chunks:
+            log_finished(summary)
+
+    def _record_failure(self, manifest: Manifest, error: str) -> None:
+        with self.engine.begin() as connection:
+            ledger.record_failure(connection, manifest, error)
+            summary = ledger.next_summary(connection, manifest.id)
+            publish_progress(self.stream, summary)
+        self.spool.withdraw_manifest(manifest.id)
+        log_finished(summary)
 
     def _dry_run(self, connection: sa.Connection, manifest: Manifest) -> None:
         """Publish what the import would do. The ledger has no entry of it, and the file is deleted.

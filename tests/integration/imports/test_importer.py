@@ -28,7 +28,16 @@ from orderworks.core.errors import (
 )
 from orderworks.core.redis import make_redis
 from orderworks.core.schema import customers, import_chunks, imports
-from orderworks.imports import chunk_attempt, control, ledger, pending_chunks, plan_attempt, planner
+from orderworks.imports import (
+    chunk_attempt,
+    chunk_loader,
+    control,
+    finisher,
+    ledger,
+    pending_chunks,
+    plan_attempt,
+    planner,
+)
 from orderworks.imports.chunk_loader import ChunkLoader
 from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.importer import Importer
@@ -477,6 +486,42 @@ def test_file_without_rows_is_done_when_it_is_planned(importer: Importer, accept
     assert importer.plan(import_id) == []
     summary = ImportJob(import_id, importer.stream).wait(timeout=1)
     assert (summary["status"], summary["rows"]) == ("done", 0)
+
+
+def test_each_step_of_an_import_is_logged_in_one_line(
+    importer: Importer, accept: Accept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Mock()
+    for module in (planner, chunk_loader, finisher):
+        monkeypatch.setattr(module, "log", log)
+    import_id = accept(b"id,name\n1,Ann\n2,Bob\nx,Cid\n4,Dan\n", "customers")
+    for number in (*importer.plan(import_id), 0):
+        importer.load_chunk(import_id, number)
+    assert [
+        (call.args, {name: value for name, value in call.kwargs.items() if name != "ms"})
+        for call in log.info.call_args_list
+    ] == [
+        (("import_planned",), {"import_id": import_id, "rows": 4, "chunks": 2}),
+        (("chunk_loaded",), {"import_id": import_id, "chunk": 0, "rows": 3, "rejected": 1}),
+        (("chunk_loaded",), {"import_id": import_id, "chunk": 1, "rows": 1, "rejected": 0}),
+        (
+            ("import_finished",),
+            {"import_id": import_id, "status": "done", "rows": 4, "applied": 3, "rejected": 1}
+            | dict.fromkeys(("unchanged", "stale", "superseded"), 0),
+        ),
+    ]
+
+
+def test_import_that_cannot_be_planned_is_logged_as_finished(
+    importer: Importer, accept: Accept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Mock()
+    monkeypatch.setattr(finisher, "log", log)
+    import_id = accept(b"id,name,line\n1,Ann,2\n", "customers", parent="unknown")
+    with pytest.raises(ImportFailed):
+        importer.plan(import_id)
+    (call,) = log.info.call_args_list
+    assert (call.kwargs["import_id"], call.kwargs["status"]) == (import_id, "failed")
 
 
 def test_unknown_import_is_an_error_of_its_own(importer: Importer) -> None:
