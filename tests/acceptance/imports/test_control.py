@@ -138,7 +138,7 @@ def both_at_work(engine: sa.Engine, import_id: str) -> bool:
     return len(set(waiting(engine, AT_A_ROW))) == 2 and chunks_at_work(engine, import_id) == [0, 1]
 
 
-def test_a_paused_import_ends_the_chunks_at_work_starts_no_other_and_is_whole_when_resumed(
+def test_paused_import_finishes_running_chunks_only_and_completes_after_resume(
     run: RunCommand, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
 ) -> None:
     with held_by(engine, orders_taken(file.chunk(0)[-1], file.chunk(1)[-1])):
@@ -162,7 +162,7 @@ def test_a_paused_import_ends_the_chunks_at_work_starts_no_other_and_is_whole_wh
     assert found(engine, file) == list(file.ids)
 
 
-def test_a_cancelled_import_ends_the_chunks_at_work_loads_no_other_and_nobody_waits_for_it(
+def test_cancelled_import_finishes_running_chunks_only_and_releases_waiters(
     run: RunCommand, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
 ) -> None:
     with ThreadPoolExecutor(1) as pool, Producer.from_settings() as producer, ExitStack() as held:
@@ -190,7 +190,7 @@ def shown_before(summary: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in summary.items() if name != "waits_for_updates"}
 
 
-def test_a_chunk_that_the_database_refused_is_loaded_by_a_retry_when_the_cause_is_gone(
+def test_retry_loads_chunk_refused_by_database_after_cause_is_fixed(
     run: RunCommand, send: Import, shown: Shown, engine: sa.Engine, file: File
 ) -> None:
     refused = file.chunk(2)
@@ -212,7 +212,7 @@ def test_a_chunk_that_the_database_refused_is_loaded_by_a_retry_when_the_cause_i
     assert found(engine, file) == list(file.ids)
 
 
-def test_chunks_whose_data_were_away_are_loaded_by_a_retry_when_they_are_back(
+def test_retry_loads_chunks_whose_spool_data_were_missing(
     run: RunCommand, send: Import, shown: Shown, engine: sa.Engine, file: File, settings: Settings
 ) -> None:
     with held_by(engine, orders_taken(file.chunk(0)[0], file.chunk(1)[0])):
@@ -230,7 +230,7 @@ def test_chunks_whose_data_were_away_are_loaded_by_a_retry_when_they_are_back(
     assert (mended["status"], mended["applied"]) == ("done", ROWS)
 
 
-def test_what_has_ended_can_neither_be_paused_resumed_cancelled_nor_retried(
+def test_finished_import_rejects_pause_resume_cancel_and_retry(
     run: RunCommand, send: Import, shown: Shown, file: File
 ) -> None:
     import_id = send(file.text())
@@ -242,7 +242,7 @@ def test_what_has_ended_can_neither_be_paused_resumed_cancelled_nor_retried(
         assert done.err.startswith(f"orderworks: import {import_id} is done; only ")
 
 
-def test_more_rejects_than_allowed_stop_the_import_and_it_says_what_was_applied(
+def test_exceeding_max_rejects_stops_the_import_and_reports_applied_rows(
     run: RunCommand, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
 ) -> None:
     bad = 5
@@ -266,14 +266,16 @@ def test_more_rejects_than_allowed_stop_the_import_and_it_says_what_was_applied(
     assert len(run("rejects", import_id).out.splitlines()) == 1 + bad
 
 
-def test_as_many_rejects_as_allowed_stop_nothing(send: Import, shown: Shown, file: File) -> None:
+def test_exactly_max_rejects_does_not_stop_the_import(
+    send: Import, shown: Shown, file: File
+) -> None:
     import_id = send(file.text(lambda place: "x" if place < 5 else 5), "--max-rejects", "5")
     summary = shown(import_id, "--follow")
     assert (summary["status"], summary["rejected"]) == ("done", 5)
     assert summary["applied"] == ROWS - 5
 
 
-def test_customers_that_orders_name_are_made_where_that_is_asked_for(
+def test_create_customers_inserts_customers_referenced_by_orders(
     send: Import, shown: Shown, engine: sa.Engine, file: File
 ) -> None:
     text = "id,customer_id,total,customer_name\n" + "".join(
@@ -290,7 +292,7 @@ def test_customers_that_orders_name_are_made_where_that_is_asked_for(
     assert people == {7001: "A", 7002: "B"}
 
 
-def test_a_strict_file_is_imported_as_a_whole_once_its_last_bad_row_is_mended(
+def test_strict_file_is_imported_whole_after_its_bad_row_is_corrected(
     run: RunCommand, engine: sa.Engine, file: File, worker: CeleryProcess, tmp_path: Path
 ) -> None:
     command = ("import", "strict.csv", "--strict", "--follow", "--json")
@@ -305,7 +307,7 @@ def test_a_strict_file_is_imported_as_a_whole_once_its_last_bad_row_is_mended(
     assert found(engine, file) == list(file.ids)
 
 
-def test_chunks_wait_while_updates_wait_and_load_once_they_are_applied(
+def test_chunks_wait_for_pending_updates_and_then_load(
     send: Import,
     shown: Shown,
     all_looked_at: Wait,

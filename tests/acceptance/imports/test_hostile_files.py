@@ -219,7 +219,7 @@ def test_a_decompression_bomb_is_refused_in_bounded_memory(
     assert "unpacks to more than 200 times its size (the setting IMPORT_MAX_RATIO)" in line
 
 
-def test_a_bomb_within_a_bomb_and_a_frame_that_asks_for_a_gigabyte_are_refused(
+def test_nested_bomb_and_gigabyte_zstd_window_are_refused(
     refused: Callable[..., str], tmp_path: Path
 ) -> None:
     (tmp_path / "nested.csv.gz").write_bytes(gzip.compress(gzip.compress(HEADER + ROW)))
@@ -238,9 +238,7 @@ def test_a_field_of_100_mb_is_refused_while_it_streams(
     assert "line 2 is longer than 1048576 bytes" in line
 
 
-def test_a_quote_that_is_never_closed_costs_its_lines_and_no_other(
-    bring: Import, run: RunCommand
-) -> None:
+def test_unclosed_quote_rejects_only_its_own_lines(bring: Import, run: RunCommand) -> None:
     short = b"x" * 999 + b"\n"
     summary = bring("open.csv", HEADER + ROW + b'2,"' + short * 3000, *KIND)
     assert (summary["status"], summary["rejected"]) == ("done", 3000)
@@ -262,7 +260,7 @@ def test_ten_thousand_columns_are_refused(
     assert "has more than 1000 columns (the setting IMPORT_MAX_COLUMNS)" in refused(name)
 
 
-def test_as_many_columns_and_rows_as_fit_a_chunk_are_loaded_in_bounded_memory(
+def test_widest_file_is_loaded_in_bounded_memory(
     bring: Import,
 ) -> None:
     columns = b"id,name," + b",".join(b"c%d" % each for each in range(998)) + b"\n"
@@ -272,9 +270,7 @@ def test_as_many_columns_and_rows_as_fit_a_chunk_are_loaded_in_bounded_memory(
     assert summary["applied"] + summary["unchanged"] == 8_000
 
 
-def test_cells_that_are_no_totals_are_rejects_with_their_reason(
-    bring: Import, run: RunCommand
-) -> None:
+def test_invalid_totals_are_rejected_with_their_reason(bring: Import, run: RunCommand) -> None:
     rows = "".join(f"{key},1,{total}\n" for key, total in enumerate(TOTALS, 11))
     content = f"id,customer_id,total\n{rows}10,1,5\n".encode()
     summary = bring("totals.csv", content)
@@ -282,7 +278,7 @@ def test_cells_that_are_no_totals_are_rejects_with_their_reason(
     assert codes_in_order(run, summary) == list(TOTALS.values())
 
 
-def test_json_that_no_cell_can_hold_is_a_reject_with_its_reason(
+def test_unsupported_json_values_are_rejected_with_their_reason(
     bring: Import, run: RunCommand
 ) -> None:
     rows = "".join(
@@ -295,14 +291,14 @@ def test_json_that_no_cell_can_hold_is_a_reject_with_its_reason(
     assert codes_in_order(run, summary) == list(JSON_TOTALS.values())
 
 
-def test_bytes_that_are_no_text_are_rejects(bring: Import, run: RunCommand) -> None:
+def test_rows_with_invalid_utf8_or_nul_are_rejected(bring: Import, run: RunCommand) -> None:
     content = HEADER + b"51,\xff\xfe\n52,A\0B\n53,\xed\xa0\x80\n54,Eve\n"
     summary = bring("bytes.csv", content, *KIND)
     assert (summary["applied"], summary["rejected"]) == (1, 3)
     assert codes_in_order(run, summary) == ["bad_encoding", "nul_byte", "bad_encoding"]
 
 
-def test_objects_nested_as_deep_as_a_worker_can_read_are_written_as_rejects(
+def test_deepest_readable_json_objects_are_written_as_rejects(
     bring: Import, run: RunCommand
 ) -> None:
     rows = [
@@ -314,7 +310,7 @@ def test_objects_nested_as_deep_as_a_worker_can_read_are_written_as_rejects(
     assert set(codes(run, summary)) == {"bad_number", "bad_json"}, "some could be read"
 
 
-def test_no_cell_of_a_sheet_of_rejects_is_a_formula(bring: Import, run: RunCommand) -> None:
+def test_reject_sheet_contains_no_formula(bring: Import, run: RunCommand) -> None:
     formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0", "'=1"]
     text = io.StringIO()
     csv.writer(text).writerows([["id", "name", "=1+2"], *(["x", each, each] for each in formulas)])
@@ -325,7 +321,7 @@ def test_no_cell_of_a_sheet_of_rejects_is_a_formula(bring: Import, run: RunComma
     assert not any(cell.startswith(("=", "+", "-", "@", "\t")) for row in sheet for cell in row)
 
 
-def test_what_is_no_file_is_refused_and_never_waited_for(
+def test_non_regular_files_are_refused_without_blocking(
     refused: Callable[..., str], tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
@@ -344,7 +340,7 @@ def test_what_is_no_file_is_refused_and_never_waited_for(
         assert problem in refused(path)
 
 
-def test_of_a_path_that_climbs_only_the_name_is_kept(
+def test_only_the_file_name_of_a_traversing_path_is_kept(
     bring: Import, run: RunCommand, settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "inner").mkdir()
@@ -355,7 +351,7 @@ def test_of_a_path_that_climbs_only_the_name_is_kept(
 
 
 @pytest.mark.parametrize("command", ["imports", "rejects", "pause", "resume", "cancel", "retry"])
-def test_a_command_takes_no_path_for_an_import(run: RunCommand, command: str) -> None:
+def test_path_is_not_accepted_as_import_id(run: RunCommand, command: str) -> None:
     for import_id in (
         "../../etc/passwd",
         "data/x",
@@ -367,7 +363,7 @@ def test_a_command_takes_no_path_for_an_import(run: RunCommand, command: str) ->
 
 
 @pytest.mark.parametrize("task", [TaskName.PLAN_IMPORT, TaskName.LOAD_CHUNK])
-def test_a_message_names_no_file_outside_of_the_spool(
+def test_message_cannot_address_a_file_outside_the_spool(
     task: TaskName, worker: CeleryProcess, settings: Settings
 ) -> None:
     home = Path(settings.orderworks_home)
@@ -383,7 +379,7 @@ def test_a_message_names_no_file_outside_of_the_spool(
     assert {str(each) for each in home.rglob("*")} == before
 
 
-def test_a_message_for_a_chunk_that_cannot_be_changes_nothing(
+def test_message_for_invalid_chunk_number_changes_nothing(
     bring: Import, worker: CeleryProcess, settings: Settings, run: RunCommand
 ) -> None:
     import_id = bring("one.csv", HEADER + b"71,Ada\n", *KIND)["id"]

@@ -45,7 +45,7 @@ BAD = 5
 pytestmark = pytest.mark.usefixtures("oracle", "small_chunks")
 
 
-def test_a_child_killed_in_an_import_that_changes_nothing_writes_nothing_either(
+def test_child_killed_while_importing_unchanged_rows_writes_nothing(
     engine: sa.Engine, producer: Producer, folder: Path
 ) -> None:
     # Without versions of their own, so that equal rows are left as they are.
@@ -66,7 +66,7 @@ def test_a_child_killed_in_an_import_that_changes_nothing_writes_nothing_either(
     assert counted_orders(engine) == ORDERS + ROWS
 
 
-def test_a_child_killed_at_the_last_row_of_a_strict_import_leaves_nothing_and_it_starts_anew(
+def test_child_killed_at_last_row_of_strict_import_leaves_nothing_and_it_restarts(
     engine: sa.Engine, producer: Producer, folder: Path
 ) -> None:
     with worker_and_beat(folder, "--concurrency=2") as worker:
@@ -79,7 +79,7 @@ def test_a_child_killed_at_the_last_row_of_a_strict_import_leaves_nothing_and_it
     assert attempts(engine, job.id) == [2]
 
 
-def test_a_worker_killed_whole_in_a_strict_import_leaves_nothing_and_the_next_one_ends_it(
+def test_worker_killed_in_strict_import_leaves_nothing_and_the_next_completes_it(
     engine: sa.Engine, producer: Producer, folder: Path
 ) -> None:
     with worker_and_beat(folder, "--concurrency=2") as worker:
@@ -94,7 +94,7 @@ def test_a_worker_killed_whole_in_a_strict_import_leaves_nothing_and_the_next_on
     assert attempts(engine, job.id) == [2]
 
 
-def test_a_child_killed_in_an_import_of_mended_rows_mends_each_of_them_once(
+def test_child_killed_while_importing_corrections_marks_each_reject_corrected_once(
     engine: sa.Engine, producer: Producer, folder: Path
 ) -> None:
     header, *lines = FILE.splitlines()
@@ -116,7 +116,7 @@ def test_a_child_killed_in_an_import_of_mended_rows_mends_each_of_them_once(
 
 
 @pytest.mark.parametrize(("how", "may_be_seen"), [("strict", AS_A_WHOLE), ("by chunks", BY_CHUNKS)])
-def test_an_import_ends_by_itself_after_its_session_in_postgresql_was_killed(
+def test_import_completes_after_its_postgresql_session_was_killed(
     how: str,
     may_be_seen: Collection[int],
     engine: sa.Engine,
@@ -131,7 +131,7 @@ def test_an_import_ends_by_itself_after_its_session_in_postgresql_was_killed(
     check_complete(summary, engine)
 
 
-def test_a_strict_import_ends_by_itself_after_postgresql_was_killed_whole(
+def test_strict_import_completes_after_kill_of_postgresql(
     stack: Stack, engine: sa.Engine, admin: sa.Engine, producer: Producer, folder: Path
 ) -> None:
     server = server_of(stack)

@@ -31,7 +31,7 @@ def in_bucket(bucket: Bucket) -> list[str]:
     return [each["path"] for each in obstore.list(store).collect()]
 
 
-def test_import_over_a_bucket_puts_every_row_into_its_table(
+def test_import_through_a_bucket_loads_every_row(
     importer: Importer, bucket: Bucket, load: Callable[..., Summary]
 ) -> None:
     assert load(PEOPLE, "customers")["rows"] == 7
@@ -41,7 +41,7 @@ def test_import_over_a_bucket_puts_every_row_into_its_table(
     assert in_bucket(bucket) == [f"spool/data/{import_id}"]
 
 
-def test_import_over_a_bucket_waits_for_its_plan(
+def test_import_through_a_bucket_waits_to_be_planned(
     importer: Importer, bucket: Bucket, accept: Callable[..., str]
 ) -> None:
     import_id = accept(PEOPLE, "customers")
@@ -51,7 +51,7 @@ def test_import_over_a_bucket_waits_for_its_plan(
     assert importer.plan(import_id) == [0, 1, 2]
 
 
-def test_data_that_a_bucket_lost_are_missed_and_others_in_their_place_refused(
+def test_missing_or_replaced_bucket_data_fail_the_import(
     importer: Importer, accept: Callable[..., str]
 ) -> None:
     lost, changed = accept(PEOPLE, "customers"), accept(PEOPLE, "customers")
@@ -64,15 +64,13 @@ def test_data_that_a_bucket_lost_are_missed_and_others_in_their_place_refused(
 
 
 @pytest.mark.parametrize("no_id", ["", "../../etc/passwd", "a/b", "a\n", "one#1"])
-def test_message_with_an_id_of_none_of_ours_is_an_unknown_import(
-    importer: Importer, no_id: str
-) -> None:
+def test_message_with_malformed_id_is_an_unknown_import(importer: Importer, no_id: str) -> None:
     with pytest.raises(ImportNotFound, match="there is no import"):
         importer.plan(no_id)
     with pytest.raises(ImportNotFound, match="there is no import"):
         importer.load_chunk(no_id, 0)
 
 
-def test_message_with_an_id_that_no_path_can_hold_is_an_unknown_import(importer: Importer) -> None:
+def test_message_with_id_invalid_as_path_is_an_unknown_import(importer: Importer) -> None:
     with pytest.raises(ImportNotFound, match="there is no import"):
         importer.plan("a\0b")

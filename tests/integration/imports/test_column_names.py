@@ -10,7 +10,7 @@ from tests.integration.imports.conftest import Accept
 
 
 @pytest.mark.parametrize("changed", [{"source": "a\0b"}, {"header": ["id", "name", "x\0y"]}])
-def test_import_whose_names_have_a_nul_fails_at_once_and_says_so(
+def test_column_name_with_nul_fails_the_import_at_once(
     accept: Accept, importer: Importer, changed: dict[str, object]
 ) -> None:
     import_id = accept(b"id,name,x\n1,Ada,\n", "customers")
@@ -26,7 +26,7 @@ def test_import_whose_names_have_a_nul_fails_at_once_and_says_so(
     assert import_id not in importer.spool.list_waiting()
 
 
-def test_json_lines_without_a_needed_key_are_refused_with_the_keys_that_they_have(
+def test_json_lines_without_a_required_key_are_refused_listing_their_keys(
     accept: Accept,
 ) -> None:
     said = r"has no column 'customer_id'; its columns are id, cust, total\. Map one"

@@ -49,7 +49,7 @@ def give_up(importer: Importer, import_id: str, number: int) -> None:
         chunk_attempt.quarantine_chunk(connection, import_id, number, "it would not load")
 
 
-def test_a_paused_import_starts_no_chunk_and_goes_on_when_resumed(
+def test_paused_import_starts_no_chunk_until_resumed(
     importer: Importer, planned: str, do: Do
 ) -> None:
     assert do(control.pause)["status"] == "paused"
@@ -58,7 +58,7 @@ def test_a_paused_import_starts_no_chunk_and_goes_on_when_resumed(
     assert importer.plan(planned) == [0, 1, 2]
 
 
-def test_every_change_is_seen_by_the_producer_at_once(
+def test_every_state_change_is_visible_to_the_producer_at_once(
     importer: Importer, planned: str, do: Do
 ) -> None:
     for change, status in (
@@ -92,7 +92,7 @@ def test_a_cancelled_import_starts_no_chunk_and_stays_cancelled(
         ("cancelled", [control.pause, control.resume, control.cancel, control.retry]),
     ],
 )
-def test_what_the_state_does_not_allow_changes_nothing_and_says_why(
+def test_disallowed_transition_changes_nothing_and_names_allowed_states(
     importer: Importer, planned: str, do: Do, status: str, impossible: list[control.ControlAction]
 ) -> None:
     with importer.engine.begin() as connection:
@@ -105,7 +105,7 @@ def test_what_the_state_does_not_allow_changes_nothing_and_says_why(
     assert (summary["status"], summary["steps"]) == (status, 1)
 
 
-def test_an_import_that_nobody_planned_is_not_found(importer: Importer, accept: Accept) -> None:
+def test_unplanned_import_is_not_found(importer: Importer, accept: Accept) -> None:
     import_id = accept(SEVEN, "customers")
     for change in (control.pause, control.resume, control.cancel, control.retry):
         with pytest.raises(ImportNotFound):
@@ -120,7 +120,7 @@ def test_without_redis_nothing_is_changed(importer: Importer, planned: str) -> N
 
 
 @pytest.mark.parametrize("status", ["running", "failed"])
-def test_retry_starts_chunks_afresh_that_were_given_up(
+def test_retry_restarts_quarantined_chunks(
     importer: Importer, planned: str, do: Do, status: str
 ) -> None:
     set_chunk(importer, 0, status="done", applied=3)
@@ -133,15 +133,13 @@ def test_retry_starts_chunks_afresh_that_were_given_up(
     assert importer.plan(planned) == [1, 2]
 
 
-def test_retry_forgets_starts_that_were_forgiven(importer: Importer, planned: str) -> None:
+def test_retry_resets_uncounted_starts(importer: Importer, planned: str) -> None:
     importer.stream.hset(import_uncounted_starts(planned), "1", "7")
     control.reset_uncounted_starts(importer.stream, planned)
     assert not importer.stream.exists(import_uncounted_starts(planned))
 
 
-def test_the_summary_says_how_far_an_import_is_and_how_fast(
-    importer: Importer, planned: str, do: Do
-) -> None:
+def test_summary_reports_progress_and_speed(importer: Importer, planned: str, do: Do) -> None:
     with importer.engine.connect() as connection:
         fresh = ledger.import_summary(connection, planned)
     assert (fresh["bytes_done"], fresh["rows_left"]) == (0, 7)
@@ -162,7 +160,7 @@ def test_the_summary_says_how_far_an_import_is_and_how_fast(
     assert do(control.cancel)["bytes_done"] == len(SEVEN)
 
 
-def test_the_summary_counts_mended_rejects(importer: Importer, accept: Accept) -> None:
+def test_summary_counts_corrected_rejects(importer: Importer, accept: Accept) -> None:
     parent = accept(b"id,name\n1,\n2,\n", "customers")
     importer.plan(parent)
     columns = 'import_id, line, "column", code, reason, raw, mended_by'

@@ -161,7 +161,7 @@ def arrived_whole(sample: GeneratedFiles, importer: Importer, summary: Summary) 
 
 @pytest.mark.parametrize("packing", PACKED)
 @pytest.mark.parametrize("name", FILES)
-def test_file_of_every_format_and_packing_gives_the_same_table(
+def test_file_of_every_format_and_compression_gives_the_same_table(
     importer: Importer, sample: GeneratedFiles, load: Load, tmp_path: Path, name: str, packing: str
 ) -> None:
     path = tmp_path / f"{name}{packing}"
@@ -171,7 +171,7 @@ def test_file_of_every_format_and_packing_gives_the_same_table(
 
 @pytest.mark.parametrize("handed_over", HANDED_OVER)
 @pytest.mark.parametrize("name", ["semicolon.csv.gz", "lines.jsonl", "table.parquet"])
-def test_file_gives_the_same_table_however_it_is_handed_over(
+def test_every_source_type_gives_the_same_table(
     importer: Importer,
     sample: GeneratedFiles,
     load: Load,

@@ -84,7 +84,7 @@ def worked_on(importer: Importer, import_id: str, number: int) -> Iterator[None]
         connection.rollback()
 
 
-def test_accepted_import_is_seen_at_once_and_planned_once(
+def test_accepted_import_is_visible_at_once_and_planned_once(
     importer: Importer, accept: Accept
 ) -> None:
     import_id = accept(SEVEN, "customers")
@@ -97,7 +97,7 @@ def test_accepted_import_is_seen_at_once_and_planned_once(
     assert summary_of(importer, import_id)["rows"] == 7
 
 
-def test_plan_that_died_before_it_withdrew_the_manifest_is_made_again(
+def test_plan_interrupted_before_manifest_withdrawal_is_resumed(
     importer: Importer, accept: Accept
 ) -> None:
     import_id = accept(SEVEN, "customers")
@@ -110,7 +110,7 @@ def test_plan_that_died_before_it_withdrew_the_manifest_is_made_again(
     assert summary_of(importer, import_id)["chunks"] == 3
 
 
-def test_summary_and_mirror_say_the_same_all_the_way(importer: Importer, planned: str) -> None:
+def test_ledger_summary_and_redis_mirror_always_agree(importer: Importer, planned: str) -> None:
     for number in (2, 0, 1):
         step = importer.load_chunk(planned, number)
         assert step
@@ -137,14 +137,14 @@ def test_chunk_is_loaded_once(importer: Importer, planned: str) -> None:
     assert summary_of(importer, planned)["applied"] == 3
 
 
-def test_chunk_that_is_worked_on_is_left_to_its_worker(importer: Importer, planned: str) -> None:
+def test_locked_chunk_is_left_to_its_worker(importer: Importer, planned: str) -> None:
     with worked_on(importer, planned, 0):
         assert importer.load_chunk(planned, 0) is None
     assert names_in_table(importer) == 0
     assert importer.load_chunk(planned, 0)
 
 
-def test_two_last_chunks_at_once_finish_the_import(importer: Importer, planned: str) -> None:
+def test_concurrent_last_chunks_finish_the_import(importer: Importer, planned: str) -> None:
     both_ready = threading.Barrier(3)
 
     def work(number: int) -> None:
@@ -160,7 +160,7 @@ def test_two_last_chunks_at_once_finish_the_import(importer: Importer, planned: 
     assert names_in_table(importer) == 7
 
 
-def test_chunk_whose_workers_die_is_given_up_and_the_others_go_on(
+def test_chunk_with_lost_workers_is_quarantined_and_others_continue(
     importer: Importer, planned: str
 ) -> None:
     for _start in range(importer.settings.chunk_attempts):
@@ -176,7 +176,7 @@ def test_chunk_whose_workers_die_is_given_up_and_the_others_go_on(
     assert ImportJob(planned, importer.stream).wait(timeout=1) == summary
 
 
-def test_start_that_a_failing_server_ended_does_not_count(
+def test_start_ended_by_server_failure_is_not_counted(
     importer: Importer, planned: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
@@ -222,7 +222,7 @@ class Outage:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_outages_of_postgresql_do_not_count_as_starts(
+def test_postgresql_outages_are_not_counted_as_starts(
     importer: Importer, planned: str, admin: sa.Engine
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -236,7 +236,7 @@ def test_outages_of_postgresql_do_not_count_as_starts(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_lost_workers_count_beside_outages(
+def test_lost_workers_are_counted_despite_outages(
     importer: Importer, planned: str, admin: sa.Engine
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -258,7 +258,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "stop", stop_after_attempt(1))
 
 
-def test_second_message_between_the_last_start_and_its_lock_gives_nothing_up(
+def test_duplicate_message_before_lock_of_last_start_quarantines_nothing(
     importer: Importer, planned: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _start in range(importer.settings.chunk_attempts - 1):
@@ -338,7 +338,7 @@ def lock_waits(engine: sa.Engine) -> int:
         return int(connection.scalar(query) or 0)
 
 
-def test_reservation_ends_with_the_work(importer: Importer, planned: str) -> None:
+def test_chunk_lock_is_released_with_the_work(importer: Importer, planned: str) -> None:
     for _time in range(2):
         with (
             chunk_attempt.chunk_lock(importer.engine, planned, 0) as mine,
@@ -348,7 +348,7 @@ def test_reservation_ends_with_the_work(importer: Importer, planned: str) -> Non
             assert (bool(mine), bool(second), bool(other)) == (True, False, True)
 
 
-def test_sums_are_made_once_a_chunk(
+def test_summary_is_computed_once_per_chunk(
     importer: Importer, planned: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -364,9 +364,7 @@ def test_sums_are_made_once_a_chunk(
     assert asked == [planned, planned]
 
 
-def test_reason_of_the_last_failure_is_kept_with_a_chunk_that_is_given_up(
-    importer: Importer, planned: str
-) -> None:
+def test_quarantined_chunk_keeps_its_last_error(importer: Importer, planned: str) -> None:
     with importer.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE customers RENAME COLUMN name TO label"))
     for _start in range(importer.settings.chunk_attempts):
@@ -394,7 +392,7 @@ def test_spooled_data_of_another_size_fails_the_chunk_at_once(
     assert "the spool holds" in summary["error"]
 
 
-def test_worker_that_does_not_see_the_spooled_data_leaves_them_to_the_others(
+def test_worker_without_access_to_spool_leaves_chunks_to_others(
     importer: Importer, planned: str, tmp_path: Path
 ) -> None:
     elsewhere = Spool((tmp_path / "elsewhere").as_uri())
@@ -411,7 +409,7 @@ def test_worker_that_does_not_see_the_spooled_data_leaves_them_to_the_others(
     assert socket.gethostname() in error
 
 
-def test_spooled_data_that_was_changed_is_never_planned(importer: Importer, accept: Accept) -> None:
+def test_modified_spool_data_are_never_planned(importer: Importer, accept: Accept) -> None:
     import_id = accept(SEVEN, "customers")
     path = spool_folder(importer) / "data" / import_id
     path.write_bytes(path.read_bytes().replace(b"Customer 3", b"Customer X"))
@@ -453,7 +451,7 @@ def test_plan_that_fails_each_time_fails_the_import(
     assert importer.spool.list_waiting() == []
 
 
-def test_plan_that_a_failing_server_ended_does_not_count(
+def test_plan_ended_by_server_failure_is_not_counted(
     importer: Importer, accept: Accept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import_id = accept(SEVEN, "customers")
@@ -465,7 +463,7 @@ def test_plan_that_a_failing_server_ended_does_not_count(
     assert importer.plan(import_id) == [0, 1, 2]
 
 
-def test_file_that_is_being_planned_is_left_to_its_planner(
+def test_import_being_planned_is_left_to_its_planner(
     importer: Importer, accept: Accept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import_id = accept(SEVEN, "customers")
@@ -481,7 +479,7 @@ def test_file_that_is_being_planned_is_left_to_its_planner(
     assert importer.stream.exists(keys.import_nudge(import_id)), "a sign of life"
 
 
-def test_file_without_rows_is_done_when_it_is_planned(importer: Importer, accept: Accept) -> None:
+def test_file_without_rows_is_done_after_planning(importer: Importer, accept: Accept) -> None:
     import_id = accept(b"id,name\n\n", "customers")
     assert importer.plan(import_id) == []
     summary = ImportJob(import_id, importer.stream).wait(timeout=1)
@@ -524,13 +522,13 @@ def test_import_that_cannot_be_planned_is_logged_as_finished(
     assert (call.kwargs["import_id"], call.kwargs["status"]) == (import_id, "failed")
 
 
-def test_unknown_import_is_an_error_of_its_own(importer: Importer) -> None:
+def test_unknown_import_raises_import_not_found(importer: Importer) -> None:
     for call in (importer.plan, importer.finish, lambda name: importer.load_chunk(name, 0)):
         with pytest.raises(ImportNotFound, match="there is no import nonsense"):
             call("nonsense")
 
 
-def test_loaded_customers_are_no_longer_cached(importer: Importer, planned: str) -> None:
+def test_loading_customers_invalidates_their_cache(importer: Importer, planned: str) -> None:
     for customer in (1, 7):
         importer.cache.hset(keys.customer_cache(customer), "token", "x")
     importer.load_chunk(planned, 0)
@@ -538,13 +536,15 @@ def test_loaded_customers_are_no_longer_cached(importer: Importer, planned: str)
     assert left == [0, 1]
 
 
-def test_cache_that_is_away_does_not_stop_an_import(importer: Importer, planned: str) -> None:
+def test_unavailable_cache_does_not_stop_an_import(importer: Importer, planned: str) -> None:
     away = make_redis("redis://127.0.0.1:1/0", timeout=0.2)
     without = Importer(importer.engine, importer.spool, importer.stream, away, importer.settings)
     assert without.load_chunk(planned, 0)
 
 
-def test_import_ends_only_when_its_end_is_mirrored(importer: Importer, planned: str) -> None:
+def test_import_ends_only_after_its_end_is_mirrored_to_redis(
+    importer: Importer, planned: str
+) -> None:
     away = make_redis("redis://127.0.0.1:1/0", timeout=0.2)
     without = Importer(importer.engine, importer.spool, away, importer.cache, importer.settings)
     for number in range(3):
@@ -556,7 +556,9 @@ def test_import_ends_only_when_its_end_is_mirrored(importer: Importer, planned: 
     assert ImportJob(planned, importer.stream).wait(timeout=1)["applied"] == 7
 
 
-def test_sweep_finds_chunks_that_nobody_works_on(importer: Importer, planned: str) -> None:
+def test_abandoned_chunks_are_found_and_locked_ones_are_not(
+    importer: Importer, planned: str
+) -> None:
     def abandoned(quiet: float) -> list[tuple[str, int]]:
         with importer.engine.begin() as connection:
             return pending_chunks.abandoned_chunks(connection, timedelta(seconds=quiet), limit=100)
@@ -591,7 +593,7 @@ def test_file_that_is_refused_leaves_nothing_in_the_spool(
     assert left == []
 
 
-def test_import_is_refused_while_redis_is_away(importer: Importer, accept: Accept) -> None:
+def test_import_is_refused_while_redis_is_unavailable(importer: Importer, accept: Accept) -> None:
     importer.stream.connection_pool.connection_kwargs["port"] = 1
     importer.stream.connection_pool.disconnect()
     with pytest.raises(Unavailable, match="Redis cannot be used: .*127.0.0.1:1"):
@@ -599,7 +601,7 @@ def test_import_is_refused_while_redis_is_away(importer: Importer, accept: Accep
     assert not list(spool_folder(importer).glob("data/*"))
 
 
-def test_waiting_ends_in_time_and_tells_of_progress(importer: Importer, planned: str) -> None:
+def test_wait_times_out_and_reports_progress(importer: Importer, planned: str) -> None:
     importer.load_chunk(planned, 0)
     seen: list[Summary] = []
     with pytest.raises(WaitTimeout, match="has not ended within 0.3 s; it continues"):
@@ -607,14 +609,14 @@ def test_waiting_ends_in_time_and_tells_of_progress(importer: Importer, planned:
     assert [each["chunks_done"] for each in seen] == [1]
 
 
-def test_job_says_when_redis_cannot_be_asked() -> None:
+def test_progress_raises_unavailable_without_redis() -> None:
     job = ImportJob("x", make_redis("redis://127.0.0.1:1/0", timeout=0.2))
     with pytest.raises(Unavailable) as raised:
         job.progress()
     assert isinstance(raised.value.__cause__, redis.RedisError)
 
 
-def test_backend_that_is_killed_in_the_middle_is_a_new_try(
+def test_chunk_is_retried_when_its_postgresql_backend_is_killed(
     importer: Importer, planned: str
 ) -> None:
     """A trigger kills the session that writes, once."""

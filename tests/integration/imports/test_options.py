@@ -42,7 +42,7 @@ def counts(summary: Summary) -> dict[str, Any]:
     return {"status": summary["status"], **found}
 
 
-def test_strict_file_that_is_good_is_imported_as_a_whole(
+def test_valid_strict_file_is_imported_whole(
     engine: sa.Engine, importer: Importer, accept: Accept
 ) -> None:
     import_id = accept(GOOD, strict=True)
@@ -51,7 +51,9 @@ def test_strict_file_that_is_good_is_imported_as_a_whole(
     assert count_of(engine, orders) == 8
 
 
-def test_strict_file_counts_as_in_parts_would(importer: Importer, accept: Accept) -> None:
+def test_strict_file_has_the_same_counts_as_a_chunked_one(
+    importer: Importer, accept: Accept
+) -> None:
     run(importer, accept(GOOD))
     file = GOOD.replace(b"8,1,8", b"8,1,9") + b"9,1,1\n9,1,2\n"
     summary = run(importer, accept(file, strict=True))
@@ -59,7 +61,7 @@ def test_strict_file_counts_as_in_parts_would(importer: Importer, accept: Accept
 
 
 @pytest.mark.parametrize("bad", [b"9,1,x\n", b"9,777,1\n", b"9,1\n"])
-def test_strict_file_with_a_bad_row_leaves_no_trace_but_its_rejects(
+def test_strict_file_with_a_bad_row_leaves_only_its_rejects(
     engine: sa.Engine, importer: Importer, accept: Accept, bad: bytes
 ) -> None:
     summary = run(importer, accept(GOOD + bad, strict=True))
@@ -70,7 +72,7 @@ def test_strict_file_with_a_bad_row_leaves_no_trace_but_its_rejects(
     assert count_of(engine, import_rejects) == 1
 
 
-def test_strict_file_of_which_the_database_refuses_a_row_leaves_no_trace(
+def test_strict_file_with_a_row_refused_by_the_database_leaves_nothing(
     engine: sa.Engine, importer: Importer, accept: Accept
 ) -> None:
     with engine.begin() as connection:
@@ -81,7 +83,7 @@ def test_strict_file_of_which_the_database_refuses_a_row_leaves_no_trace(
     assert count_of(engine, customer_changes) == 9
 
 
-def test_more_rejects_than_allowed_stop_an_import(
+def test_exceeding_max_rejects_stops_the_import(
     engine: sa.Engine, importer: Importer, accept: Accept
 ) -> None:
     file = GOOD.replace(b"1,1,1\n", b"1,1,x\n").replace(b"5,1,5\n", b"5,1,x\n")
@@ -92,12 +94,12 @@ def test_more_rejects_than_allowed_stop_an_import(
     assert count_of(engine, orders) == 4
 
 
-def test_as_many_rejects_as_allowed_do_not(importer: Importer, accept: Accept) -> None:
+def test_exactly_max_rejects_does_not_stop_the_import(importer: Importer, accept: Accept) -> None:
     summary = run(importer, accept(GOOD.replace(b"1,1,1\n", b"1,1,x\n"), max_rejects=1))
     assert counts(summary) == {"status": "done", "applied": 7, "rejected": 1}
 
 
-def test_unknown_customers_are_made_where_the_import_may(
+def test_create_customers_inserts_unknown_customers(
     engine: sa.Engine, importer: Importer, accept: Accept
 ) -> None:
     file = b"id,customer_id,total,customer_name\n1,50,1,\n2,50,1,Ada\n3,51,1,\n4,1,1,Nobody\n"
@@ -109,7 +111,7 @@ def test_unknown_customers_are_made_where_the_import_may(
     assert (known[50], known[51], known[1]) == ("Ada", "Customer 51", "Customer 1")
 
 
-def test_customers_that_were_made_are_as_old_as_can_be(
+def test_created_customers_have_the_lowest_version(
     engine: sa.Engine, importer: Importer, accept: Accept
 ) -> None:
     older = accept(b"id,name\n50,Grace\n", "customers")

@@ -120,7 +120,7 @@ def assert_imported(importer: Importer, import_id: str, file: TableFile, cut: Cu
     seed=seeds,
     cut=cuts,
 )
-def test_account_of_any_csv_closes_and_no_good_row_is_lost(
+def test_counts_of_any_csv_add_up_and_no_good_row_is_lost(
     importer: Importer,
     accept: Accept,
     rows: Sequence[Row],
@@ -136,7 +136,7 @@ def test_account_of_any_csv_closes_and_no_good_row_is_lost(
 
 @any_table(20)
 @given(rows=tables("bad_json", "bad_encoding", "wrong_type"), seed=seeds, cut=cuts)
-def test_account_of_any_json_lines_closes_and_no_good_row_is_lost(
+def test_counts_of_any_json_lines_add_up_and_no_good_row_is_lost(
     importer: Importer, accept: Accept, tmp_path: Path, rows: Sequence[Row], seed: int, cut: Cut
 ) -> None:
     file = as_jsonl(rows, seed)
@@ -148,7 +148,7 @@ def test_account_of_any_json_lines_closes_and_no_good_row_is_lost(
 
 @any_table(20)
 @given(rows=tables(), seed=seeds, cut=cuts)
-def test_account_of_any_parquet_file_closes_and_no_good_row_is_lost(
+def test_counts_of_any_parquet_file_add_up_and_no_good_row_is_lost(
     importer: Importer, accept: Accept, rows: Sequence[Row], seed: int, cut: Cut
 ) -> None:
     file = as_parquet(rows, seed)
@@ -250,7 +250,7 @@ def mended(importer: Importer, import_id: str, clean: dict[int, Row], bad: Table
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_file_with_bad_rows_of_all_codes_loses_no_good_row_and_mending_closes_its_account(
+def test_file_with_every_reject_code_loses_no_good_row_and_corrections_complete_it(
     importer: Importer, accept: Accept, name: str
 ) -> None:
     write, broken = FORMATS[name]

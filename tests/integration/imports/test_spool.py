@@ -184,7 +184,7 @@ def run(code: str, *arguments: str) -> str:
     ).stdout
 
 
-def test_what_is_uploaded_is_measured_and_can_be_read(spool: Spool) -> None:
+def test_upload_returns_size_and_hash_and_can_be_read(spool: Spool) -> None:
     content = os.urandom(20_000_000)
     blocks = [content[start : start + 99_999] for start in range(0, len(content), 99_999)]
     assert spool.upload("one", blocks) == (len(content), hashlib.sha256(content).hexdigest())
@@ -194,20 +194,20 @@ def test_what_is_uploaded_is_measured_and_can_be_read(spool: Spool) -> None:
     assert max(len(block) for block in spool.stream("one")) == spools.STREAM_BLOCK
 
 
-def test_empty_data_are_data_too(spool: Spool) -> None:
+def test_empty_data_are_stored(spool: Spool) -> None:
     assert spool.upload("one", []) == (0, hashlib.sha256(b"").hexdigest())
     assert spool.size("one") == 0
     assert list(spool.stream("one")) == []
 
 
-def test_upload_holds_a_few_parts_in_memory_however_large_it_is(place: Place) -> None:
+def test_upload_of_any_size_uses_bounded_memory(place: Place) -> None:
     grown, size, sha256 = run(UPLOAD_AND_MEASURE, place.url).split()
     assert int(size) == 160 * MIB
     assert sha256 == hashlib.sha256(b"".join(bytes([n]) * MIB for n in range(160))).hexdigest()
     assert int(grown) < 45 * MIB
 
 
-def test_upload_waits_for_a_store_that_does_not_keep_up(bucket: Bucket) -> None:
+def test_upload_waits_for_a_slow_store(bucket: Bucket) -> None:
     taken = 0
 
     def blocks() -> Iterator[bytes]:
@@ -238,7 +238,7 @@ def test_upload_that_fails_leaves_nothing_behind(spool: Spool, place: Place) -> 
     assert place.unfinished() == []
 
 
-def test_killed_upload_is_no_data(spool: Spool, place: Place) -> None:
+def test_killed_upload_stores_no_data(spool: Spool, place: Place) -> None:
     kill_an_upload(place.url)
     assert place.unfinished()
     assert place.objects == []
@@ -247,7 +247,7 @@ def test_killed_upload_is_no_data(spool: Spool, place: Place) -> None:
         spool.size("one")
 
 
-def test_part_of_a_killed_upload_goes_when_files_of_its_age_go(
+def test_partial_file_of_killed_upload_expires_with_its_age(
     folder: Path, engine: sa.Engine, settings: Settings
 ) -> None:
     spool = Spool(folder.as_uri())
@@ -260,7 +260,7 @@ def test_part_of_a_killed_upload_goes_when_files_of_its_age_go(
     assert parts(folder) == []
 
 
-def test_stream_outlives_the_time_that_a_request_may_take(
+def test_stream_may_take_longer_than_the_request_timeout(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spools, "REQUEST_SECONDS", 1)
@@ -273,7 +273,7 @@ def test_stream_outlives_the_time_that_a_request_may_take(
     assert read + sum(len(block) for block in blocks) == 40 * MIB
 
 
-def test_manifests_wait_until_they_are_withdrawn(spool: Spool) -> None:
+def test_manifests_are_listed_until_withdrawn(spool: Spool) -> None:
     assert spool.list_waiting() == []
     assert spool.manifest("one") is None
     spool.write_manifest(manifest())
@@ -284,14 +284,14 @@ def test_manifests_wait_until_they_are_withdrawn(spool: Spool) -> None:
     assert spool.list_waiting() == []
 
 
-def test_imports_wait_in_the_order_of_their_acceptance(spool: Spool) -> None:
+def test_waiting_imports_are_listed_in_acceptance_order(spool: Spool) -> None:
     ids = [f"20260102-03040{n}-00000000" for n in range(4)]
     for each in ids:
         spool.write_manifest(manifest(each))
     assert spool.list_waiting() == ids
 
 
-def test_import_accepted_first_waits_first_whatever_its_id(folder: Path) -> None:
+def test_waiting_order_does_not_depend_on_the_id(folder: Path) -> None:
     spool = Spool(folder.as_uri())
     for each in ("a", "b"):
         spool.write_manifest(manifest(each))
@@ -299,7 +299,7 @@ def test_import_accepted_first_waits_first_whatever_its_id(folder: Path) -> None
     assert spool.list_waiting() == ["b", "a"]
 
 
-def test_what_is_not_ours_neither_waits_nor_expires(spool: Spool, place: Place) -> None:
+def test_foreign_objects_are_neither_listed_nor_expired(spool: Spool, place: Place) -> None:
     strange = [
         "data/a b",
         "data/x/one",
@@ -313,7 +313,7 @@ def test_what_is_not_ours_neither_waits_nor_expires(spool: Spool, place: Place) 
     assert spool.list_stored_before(datetime.now(UTC) + timedelta(days=1)) == []
 
 
-def test_data_are_stored_before_a_later_moment_only(spool: Spool) -> None:
+def test_stored_before_lists_only_older_data(spool: Spool) -> None:
     now = datetime.now(UTC)
     for each in ("one", "two"):
         spool.upload(each, [b"x"])
@@ -321,7 +321,7 @@ def test_data_are_stored_before_a_later_moment_only(spool: Spool) -> None:
     assert spool.list_stored_before(now - timedelta(minutes=1)) == []
 
 
-def test_damaged_manifest_is_put_aside(spool: Spool, place: Place) -> None:
+def test_damaged_manifest_is_moved_aside(spool: Spool, place: Place) -> None:
     spool.write_manifest(manifest())
     obstore.put(place.store, "manifests/one.json", b"{")
     with pytest.raises(ImportFailed, match="the manifest of import one is damaged"):
@@ -330,7 +330,7 @@ def test_damaged_manifest_is_put_aside(spool: Spool, place: Place) -> None:
     assert place.objects == ["damaged/one.json"]
 
 
-def test_data_that_is_gone_is_missed_at_this_place_by_this_host(spool: Spool) -> None:
+def test_missing_data_error_names_spool_and_host(spool: Spool) -> None:
     spool.upload("one", [b"x"])
     spool.delete_data("one")
     spool.delete_data("one")
@@ -345,9 +345,7 @@ def test_data_that_is_gone_is_missed_at_this_place_by_this_host(spool: Spool) ->
 
 
 @pytest.mark.parametrize("no_id", NO_IDS)
-def test_id_that_is_none_of_ours_is_an_import_that_is_not_there(
-    spool: Spool, place: Place, no_id: str
-) -> None:
+def test_malformed_id_raises_import_not_found(spool: Spool, place: Place, no_id: str) -> None:
     uses: list[Callable[[], object]] = [
         lambda: spool.upload(no_id, [b"x"]),
         lambda: spool.write_manifest(manifest(no_id)),
@@ -364,13 +362,13 @@ def test_id_that_is_none_of_ours_is_an_import_that_is_not_there(
     assert place.objects == []
 
 
-def test_folder_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+def test_unreachable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(Unavailable, match=r"The spool at file://.*/file/spool cannot be used"):
         Spool((tmp_path / "file" / "spool").as_uri()).list_waiting()
 
 
-def test_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:
+def test_missing_bucket_is_named(bucket: Bucket) -> None:
     for use in (
         Spool("s3://nobody/x").list_waiting,
         lambda: Spool("s3://nobody/x").upload("one", [b"x"]),
@@ -379,7 +377,7 @@ def test_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:
             use()
 
 
-def test_object_store_that_does_not_answer_is_named_soon(
+def test_unresponsive_object_store_is_named_in_time(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spools, "REQUEST_SECONDS", 1)
@@ -392,7 +390,7 @@ def test_object_store_that_does_not_answer_is_named_soon(
         assert time.monotonic() - start < 8
 
 
-def test_object_store_that_is_down_is_named_without_its_password(
+def test_unavailable_object_store_is_named_without_its_password(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
@@ -411,7 +409,7 @@ def test_object_store_that_is_down_is_named_without_its_password(
         assert "something secret" not in str(raised.value)
 
 
-def test_spool_that_is_no_address_is_a_wrong_setting() -> None:
+def test_invalid_spool_url_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="SPOOL_URL"):
         Spool("nonsense").list_waiting()
 
@@ -437,14 +435,14 @@ def test_password_of_a_spool_is_not_shown(url: str, address: str) -> None:
     "url",
     ["s4://key:secret@bucket", "s3:/key:secret@bucket", "key:secret@x"],
 )
-def test_password_of_a_wrong_spool_is_not_shown(url: str) -> None:
+def test_password_in_invalid_spool_url_is_not_shown(url: str) -> None:
     with pytest.raises(ConfigurationError, match="SPOOL_URL") as raised:
         Spool(url).list_waiting()
     assert "secret" not in str(raised.value)
     assert "secret" not in repr(Settings.load(spool_url=url))
 
 
-def test_spool_used_before_a_fork_says_so_instead_of_hanging(spool: Spool) -> None:
+def test_spool_used_before_a_fork_raises_instead_of_hanging(spool: Spool) -> None:
     spool.list_waiting()
     child = os.fork()
     if child == 0:

@@ -6,7 +6,7 @@ from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 
 
-def test_chunks_wait_while_the_oldest_update_has_waited_too_long(
+def test_chunks_wait_while_the_oldest_update_exceeds_the_lag_limit(
     importer: Importer, stream: Redis, updates: UpdateStream
 ) -> None:
     assert not importer.must_yield()

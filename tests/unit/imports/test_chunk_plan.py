@@ -8,15 +8,15 @@ def cut(content: bytes, lines: int, size: int = 1000) -> list[FileChunk]:
     return list(plan_chunks(Splitter(",").runs([content]), ChunkLimits(lines, size), 0, 1))
 
 
-def test_chunks_follow_each_other_without_a_gap() -> None:
+def test_chunks_are_contiguous() -> None:
     assert cut(b"a\nbb\nccc\n", 2) == [FileChunk(0, 0, 5, 1, 2), FileChunk(1, 5, 9, 3, 1)]
 
 
-def test_bytes_limit_a_chunk_too() -> None:
+def test_chunks_are_limited_by_bytes() -> None:
     assert [chunk.end_byte for chunk in cut(b"aaaa\n" * 4, 100, size=11)] == [10, 20]
 
 
-def test_record_beyond_the_limit_is_a_chunk_by_itself() -> None:
+def test_record_beyond_the_limit_is_its_own_chunk() -> None:
     content = b'a\n"' + b"x\n" * 50 + b'"\nb\n'
     assert [chunk.rows for chunk in cut(content, 100, size=20)] == [1, 1, 1]
 

@@ -13,7 +13,7 @@ def test_optional_columns_may_be_missing_and_others_are_ignored() -> None:
     assert matched == {name: name for name in (*ORDERS, "status")}
 
 
-def test_mapped_column_takes_the_place_of_the_one_of_that_name() -> None:
+def test_mapped_column_replaces_the_column_of_that_name() -> None:
     header = [*ORDERS, "amount"]
     matched = match_columns("f.csv", "orders", header, {"total": "amount"})
     assert matched["total"] == "amount"
@@ -36,7 +36,7 @@ def test_mapped_column_takes_the_place_of_the_one_of_that_name() -> None:
         ("customers", ["id", "Name"], {}, "f.csv: has no column 'name'; its columns are id, Name"),
     ],
 )
-def test_header_that_does_not_do_is_refused(
+def test_unusable_header_is_refused(
     kind: ImportKind, header: list[str], mapping: dict[str, str], problem: str
 ) -> None:
     with pytest.raises(InvalidFile) as raised:
@@ -44,7 +44,7 @@ def test_header_that_does_not_do_is_refused(
     assert str(raised.value).startswith(problem)
 
 
-def test_column_that_is_there_twice_does_no_harm_if_it_is_not_used() -> None:
+def test_unused_duplicate_column_is_accepted() -> None:
     assert match_columns("f.csv", "orders", ["x", *ORDERS, "x"], {})
 
 
@@ -53,6 +53,6 @@ def test_mappings_are_read_from_text() -> None:
 
 
 @pytest.mark.parametrize("pairs", [["total"], ["=x"], ["total="], ["total=a", "total=b"]])
-def test_mapping_that_says_nothing_clear_is_refused(pairs: list[str]) -> None:
+def test_ambiguous_mapping_is_refused(pairs: list[str]) -> None:
     with pytest.raises(InvalidInput):
         parse_mapping(pairs)

@@ -87,7 +87,7 @@ def of_width(records: list[Record], width: int) -> list[Record]:
 
 
 @given(tables(), sizes, sizes, sizes)
-def test_chunks_of_any_size_hold_the_records_that_csv_reads(
+def test_chunks_of_any_size_contain_the_records_of_csv_module(
     content: bytes, lines: int, size: int, block: int
 ) -> None:
     expected = records_of_csv(content)
@@ -97,7 +97,7 @@ def test_chunks_of_any_size_hold_the_records_that_csv_reads(
 
 
 @given(texts, sizes, sizes, sizes)
-def test_stray_quotes_mean_what_they_mean_to_csv(
+def test_stray_quotes_are_read_as_by_csv_module(
     text: str, lines: int, size: int, block: int
 ) -> None:
     content = text.encode()
@@ -129,7 +129,7 @@ def test_records_do_not_depend_on_blocks(text: str, longest: int, block: int) ->
 
 
 @given(texts, sizes, sizes, st.integers(8, 20))
-def test_a_chunk_by_itself_splits_as_it_did_in_the_file(
+def test_chunk_alone_splits_as_within_the_file(
     text: str, lines: int, size: int, longest: int
 ) -> None:
     content = text.encode()
@@ -142,7 +142,7 @@ def test_a_chunk_by_itself_splits_as_it_did_in_the_file(
     assert [record for record in alone if record[0] != b"\n"] == written
 
 
-def test_unclosed_quote_costs_its_own_line_only() -> None:
+def test_unclosed_quote_rejects_its_own_line_only() -> None:
     content = b'1,a\n2,"b\n3,c\n' + b"4,d\n" * 100
     table = records_of(content, 1, 2, ",")
     broken = table.filter(pl.col("code") == "unclosed_quote")
@@ -170,7 +170,7 @@ def test_unclosed_quotes_take_linear_time() -> None:
 @given(
     st.lists(st.sampled_from((b"1,a\n", b'2,"b"\n', b"\n", b"\r\n", b'3,"c\nd"\n')), max_size=40)
 )
-def test_lines_with_and_without_quotes_in_turn_are_the_same_records(lines: list[bytes]) -> None:
+def test_alternating_quoted_and_plain_lines_give_the_same_records(lines: list[bytes]) -> None:
     content = b"".join(lines)
     runs = list(Splitter(",").runs([content]))
     assert b"".join(run.data for run in runs) == content
@@ -180,14 +180,14 @@ def test_lines_with_and_without_quotes_in_turn_are_the_same_records(lines: list[
     assert records_of_chunks(content, chunks, 2) == records_of_csv(content)
 
 
-def test_lines_with_and_without_quotes_in_turn_are_one_run() -> None:
+def test_alternating_quoted_and_plain_lines_are_one_run() -> None:
     for quoted in (b'2,"b"\n', b'2,"b""c"\n'):
         runs = list(Splitter(",").runs([b"1,a\n" + (quoted + b"1,a\n\n") * 1000]))
         assert [run.form for run in runs[:2]] == [RecordForm.PLAIN, RecordForm.QUOTED]
         assert len(runs) <= 3
 
 
-def test_line_without_an_end_is_refused_before_it_fills_the_memory() -> None:
+def test_unterminated_line_is_refused_in_bounded_memory() -> None:
     with pytest.raises(ImportFailed, match="a line is longer than 100 bytes"):
         list(Splitter(",", max_bytes=100).runs([b"x" * 60, b"x" * 60]))
 
@@ -198,7 +198,7 @@ def test_lone_cr_is_data_with_and_without_quotes() -> None:
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|", "^", "]", "\\", "-", "."])
-def test_any_delimiter_parts_fields(delimiter: str) -> None:
+def test_any_delimiter_separates_fields(delimiter: str) -> None:
     content = f'1{delimiter}"x{delimiter}y"\n2{delimiter}z\n'.encode()
     table = records_of(content, 1, 2, delimiter)
     assert table["field_1"].to_list() == [f"x{delimiter}y", "z"]

@@ -20,7 +20,7 @@ import pytest
         ),
     ],
 )
-def test_import_stays_light(modules: str, heavy: str) -> None:
+def test_module_import_loads_no_heavy_library(modules: str, heavy: str) -> None:
     """Of polars: it starts threads, which a fork of the worker's parent would not take along."""
     program = f"import sys, {modules}; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -38,7 +38,7 @@ def as_record(row: list[str], delimiter: str) -> str:
 
 
 @given(row=rows, delimiter=st.sampled_from(",;|\t'="))
-def test_csv_cells_come_back_as_they_were(row: list[str], delimiter: str) -> None:
+def test_csv_cells_round_trip(row: list[str], delimiter: str) -> None:
     header = [f"column {place}" for place in range(len(row))]
     reject = bad(as_record(row, delimiter))
     _names, written = read([reject], FileFormat("csv", delimiter, header))
@@ -47,7 +47,7 @@ def test_csv_cells_come_back_as_they_were(row: list[str], delimiter: str) -> Non
 
 
 @given(row=rows)
-def test_json_texts_come_back_as_they_were(row: list[str]) -> None:
+def test_json_texts_round_trip(row: list[str]) -> None:
     header = [f"key {place}" for place in range(len(row))]
     raw = msgspec.json.encode(dict(zip(header, row, strict=True))).decode()
     _names, written = read([bad(raw)], FileFormat("jsonl", "", header))
@@ -60,7 +60,7 @@ def test_no_cell_begins_like_a_formula(cell: str) -> None:
     assert unguard_formula(guard_formula(cell)) == cell
 
 
-def test_json_numbers_stay_as_they_are_written_and_null_is_nothing() -> None:
+def test_json_numbers_keep_their_spelling_and_null_is_empty() -> None:
     raw = '{"total": 1.10000000000000000001, "id": null, "note": [1]}'
     layout = FileFormat("jsonl", "", ["id", "customer_id", "total", "note"])
     _names, written = read([bad(raw)], layout)
@@ -68,13 +68,13 @@ def test_json_numbers_stay_as_they_are_written_and_null_is_nothing() -> None:
 
 
 @pytest.mark.parametrize("code", UNREADABLE)
-def test_what_cannot_be_split_is_there_as_raw_text(code: str) -> None:
+def test_unsplittable_record_is_written_as_raw_text(code: str) -> None:
     _names, written = read([bad("=1,2,x", code)], FileFormat("csv", ",", ORDERS))
     assert written[:3] == ["", "", ""]
     assert written[-1] == "'=1,2,x"
 
 
-def test_a_json_object_with_a_key_that_is_no_column_is_there_as_raw_text_too() -> None:
+def test_json_object_with_unknown_key_is_also_written_as_raw_text() -> None:
     raw = '{"id": 1, "other": 2}'
     _names, written = read([bad(raw)], FileFormat("jsonl", "", ORDERS))
     assert written[:3] == ["1", "", ""]
@@ -90,7 +90,7 @@ def test_a_json_object_with_a_key_that_is_no_column_is_there_as_raw_text_too() -
         (["line", "reject_line"], ["reject_reject_line", *COLUMNS[1:]]),
     ],
 )
-def test_own_columns_never_take_a_name_of_the_file(header: list[str], names: list[str]) -> None:
+def test_sheet_columns_never_reuse_a_name_of_the_file(header: list[str], names: list[str]) -> None:
     assert [own_column(name, header) for name in COLUMNS] == names
     written = read([], FileFormat("csv", ";", header))[0]
     assert written == [*header, *names]
@@ -104,5 +104,5 @@ def test_a_sheet_without_the_line_is_refused() -> None:
         line_column("bad.csv", ["line", "line"])
 
 
-def test_headers_are_guarded_too() -> None:
+def test_headers_are_escaped_against_formulas() -> None:
     assert read([], FileFormat("csv", ",", ["=id", "b"]))[0][:2] == ["'=id", "b"]

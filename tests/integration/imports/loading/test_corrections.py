@@ -76,7 +76,7 @@ def mended(rows: Rows) -> Rows:
     return [{**row, **right[row["line"]]} for row in rows]
 
 
-def test_mended_rejects_close_the_account(
+def test_corrected_rejects_complete_the_parent(
     engine: sa.Engine, importer: Importer, accept: Accept, parent: str
 ) -> None:
     rows = sheet(engine, parent)
@@ -100,7 +100,7 @@ def test_mended_rejects_close_the_account(
     assert (told["rejected"], told["mended"]) == (4, 4)
 
 
-def test_row_that_is_still_bad_stays_a_reject_of_both(
+def test_row_still_invalid_is_a_reject_of_parent_and_child(
     engine: sa.Engine, importer: Importer, accept: Accept, parent: str
 ) -> None:
     rows = mended(sheet(engine, parent))
@@ -110,7 +110,7 @@ def test_row_that_is_still_bad_stays_a_reject_of_both(
     assert [row["line"] for row in sheet(engine, parent)] == ["2"]
 
 
-def test_mended_row_keeps_its_place_and_overwrites_nothing_newer(
+def test_corrected_row_keeps_its_version_and_overwrites_nothing_newer(
     engine: sa.Engine, importer: Importer, accept: Accept, load: Load, parent: str
 ) -> None:
     load(b"id,customer_id,total\n1,1,100\n")
@@ -119,7 +119,7 @@ def test_mended_row_keeps_its_place_and_overwrites_nothing_newer(
     assert table(engine)[1][1] == Decimal(100)
 
 
-def test_row_that_waits_for_no_mending_is_rejected(
+def test_already_corrected_row_is_rejected(
     engine: sa.Engine, importer: Importer, accept: Accept, parent: str
 ) -> None:
     rows = mended(sheet(engine, parent))
@@ -139,7 +139,7 @@ def test_row_that_waits_for_no_mending_is_rejected(
         ("parent_line", "bad_number", "line: 'parent_line' is not a"),
     ],
 )
-def test_row_without_its_line_is_told_so_by_the_name_that_it_has_in_the_sheet(
+def test_row_without_line_is_rejected_naming_the_line_column(
     engine: sa.Engine,
     importer: Importer,
     accept: Accept,
@@ -156,7 +156,7 @@ def test_row_without_its_line_is_told_so_by_the_name_that_it_has_in_the_sheet(
     assert reject.reason.startswith(reason)
 
 
-def test_child_of_nobody_fails_with_the_reason(
+def test_child_of_unknown_parent_fails_with_the_reason(
     importer: Importer, accept: Accept, parent: str, engine: sa.Engine
 ) -> None:
     content = as_file(mended(sheet(engine, parent)))
@@ -168,7 +168,7 @@ def test_child_of_nobody_fails_with_the_reason(
     assert told["status"] == "failed"
 
 
-def test_rejects_of_mended_rows_are_mended_in_the_first_file(
+def test_rejects_of_corrections_must_be_corrected_via_the_first_import(
     engine: sa.Engine, importer: Importer, accept: Accept, parent: str
 ) -> None:
     rows = mended(sheet(engine, parent))
@@ -178,7 +178,7 @@ def test_rejects_of_mended_rows_are_mended_in_the_first_file(
         load_child(importer, accept, as_file(rows), child["id"])
 
 
-def test_json_lines_with_names_from_the_sheet_lose_no_column(
+def test_json_lines_with_sheet_column_names_lose_no_column(
     load: Load, accept: Accept, importer: Importer, engine: sa.Engine
 ) -> None:
     mapping = {"status": "@status"}
@@ -193,7 +193,7 @@ def test_json_lines_with_names_from_the_sheet_lose_no_column(
     assert table(engine)[1] == (1, Decimal(1), "paid")
 
 
-def test_strict_file_of_mended_rows_closes_the_account_too(
+def test_strict_corrections_complete_the_parent(
     engine: sa.Engine, importer: Importer, accept: Accept, parent: str
 ) -> None:
     content = as_file(mended(sheet(engine, parent)))
@@ -203,7 +203,7 @@ def test_strict_file_of_mended_rows_closes_the_account_too(
     assert sheet(engine, parent) == []
 
 
-def test_blank_cell_of_a_mended_row_takes_what_the_row_before_it_gave(
+def test_blank_cell_of_corrected_row_takes_value_of_earlier_row(
     engine: sa.Engine, importer: Importer, accept: Accept, load: Load
 ) -> None:
     file = b"Nr,customer_id,total,status\n8,1,x,paid\n8,1,y,\n"

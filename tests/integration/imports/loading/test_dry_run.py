@@ -69,7 +69,7 @@ def contents(engine: sa.Engine) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-def test_dry_run_changes_nothing_and_leaves_nothing(
+def test_dry_run_changes_no_table_and_leaves_no_file(
     engine: sa.Engine, load: Load, accept: Accept, importer: Importer
 ) -> None:
     load(KNOWN)
@@ -82,7 +82,7 @@ def test_dry_run_changes_nothing_and_leaves_nothing(
     assert importer.spool.manifest(import_id) is None
 
 
-def test_counts_and_differences_are_those_of_the_import(
+def test_dry_run_counts_and_differences_equal_those_of_the_import(
     engine: sa.Engine, load: Load, accept: Accept, importer: Importer
 ) -> None:
     load(KNOWN)
@@ -107,7 +107,7 @@ def test_counts_and_differences_are_those_of_the_import(
     assert all(done[name] == would[name] for name in COUNTS[1:])
 
 
-def test_report_would_change_only_where_it_does(
+def test_dry_run_lists_exactly_the_reports_that_change(
     engine: sa.Engine, load: Load, accept: Accept, importer: Importer
 ) -> None:
     load(KNOWN)
@@ -122,14 +122,14 @@ def test_report_would_change_only_where_it_does(
     assert rehearse(importer, accept(cancelled, dry_run=True))["would"]["reports"] == []
 
 
-def test_customers_can_be_rehearsed_too(accept: Accept, importer: Importer) -> None:
+def test_dry_run_supports_customer_files(accept: Accept, importer: Importer) -> None:
     file = b"id,name\n1,Ada\n2,Customer 2\n50,Grace\n"
     would = rehearse(importer, accept(file, "customers", dry_run=True))["would"]
     assert (would["insert"], would["change"], would["unchanged"]) == (1, 1, 1)
     assert would["customers"] == 2
 
 
-def test_customers_that_would_be_made_are_no_rejects(
+def test_dry_run_does_not_reject_customers_to_be_created(
     engine: sa.Engine, accept: Accept, importer: Importer
 ) -> None:
     file = b"id,customer_id,total\n1,50,1\n"
@@ -149,7 +149,7 @@ lines = st.lists(
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(st.dictionaries(keys, st.integers(1, 3)), lines)
-def test_any_import_does_what_its_dry_run_said(
+def test_any_import_equals_its_dry_run(
     engine: sa.Engine,
     importer: Importer,
     accept: Accept,
@@ -169,7 +169,7 @@ def test_any_import_does_what_its_dry_run_said(
     assert [done[name] for name in COUNTS[1:]] == [would[name] for name in COUNTS[1:]]
 
 
-def test_strict_file_with_a_bad_row_would_do_nothing(
+def test_dry_run_of_strict_file_with_a_bad_row_predicts_no_change(
     engine: sa.Engine, load: Load, accept: Accept, importer: Importer
 ) -> None:
     load(KNOWN)
@@ -185,7 +185,7 @@ def test_strict_file_with_a_bad_row_would_do_nothing(
     assert counted == {"insert": 0, "change": 0, "unchanged": 0, "rejected": 2}
 
 
-def test_new_name_of_a_listed_customer_would_change_reports(
+def test_dry_run_reports_renamed_listed_customers(
     engine: sa.Engine, load: Load, accept: Accept, importer: Importer
 ) -> None:
     load(KNOWN)
@@ -196,7 +196,7 @@ def test_new_name_of_a_listed_customer_would_change_reports(
     assert rehearse(importer, unlisted)["would"]["reports"] == []
 
 
-def test_a_file_that_was_tried_and_kept_is_imported_as_it_is_once(
+def test_file_kept_after_dry_run_is_imported_once_unchanged(
     load: Load, accept: Accept, importer: Importer, confirm: Confirm
 ) -> None:
     """In the order of all writes it comes after what was written meanwhile."""
@@ -218,7 +218,7 @@ def test_a_file_that_was_tried_and_kept_is_imported_as_it_is_once(
         confirm(import_id)
 
 
-def test_the_same_content_is_imported_once_however_often_it_was_tried(
+def test_same_content_is_imported_once_after_any_number_of_dry_runs(
     accept: Accept, importer: Importer, confirm: Confirm
 ) -> None:
     first, second = (accept(KNOWN, dry_run=True, keep=True) for _ in range(2))
@@ -232,7 +232,7 @@ def test_the_same_content_is_imported_once_however_often_it_was_tried(
     )
 
 
-def test_what_is_not_to_be_kept_is_not(
+def test_file_without_keep_is_deleted_after_dry_run(
     accept: Accept, importer: Importer, confirm: Confirm
 ) -> None:
     import_id = accept(KNOWN, dry_run=True)
@@ -243,7 +243,7 @@ def test_what_is_not_to_be_kept_is_not(
         importer.spool.size(import_id)
 
 
-def test_a_worker_killed_after_a_dry_run_keeps_its_file_when_it_is_played_again(
+def test_dry_run_repeated_after_worker_kill_keeps_its_file(
     accept: Accept, importer: Importer, confirm: Confirm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import_id = accept(KNOWN, dry_run=True, keep=True)

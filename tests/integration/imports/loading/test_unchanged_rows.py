@@ -65,7 +65,7 @@ def test_same_file_again_writes_nothing(engine: sa.Engine, load: Load) -> None:
         assert not connection.execute(sa.select(customer_changes)).all()
 
 
-def test_equal_own_version_is_unchanged_and_a_higher_one_is_kept(
+def test_equal_file_version_is_unchanged_and_a_higher_one_is_stored(
     engine: sa.Engine, load: Load
 ) -> None:
     first = b"id,customer_id,total,version\n1,1,5,10\n"
@@ -77,7 +77,7 @@ def test_equal_own_version_is_unchanged_and_a_higher_one_is_kept(
     assert versions(engine) == [30]
 
 
-def test_older_update_that_waits_does_not_overtake_an_equal_row(
+def test_older_pending_update_does_not_overwrite_an_equal_row(
     engine: sa.Engine, load: Load, updates: UpdateStream
 ) -> None:
     load(FILE)
@@ -87,9 +87,7 @@ def test_older_update_that_waits_does_not_overtake_an_equal_row(
     assert all(new > old for new, old in zip(versions(engine), before, strict=True))
 
 
-def test_older_update_that_is_parked_does_not_overtake_an_equal_row(
-    engine: sa.Engine, load: Load
-) -> None:
+def test_older_parked_update_does_not_overwrite_an_equal_row(engine: sa.Engine, load: Load) -> None:
     load(FILE)
     before = versions(engine)
     with engine.begin() as connection:
@@ -101,9 +99,7 @@ def test_older_update_that_is_parked_does_not_overtake_an_equal_row(
     assert versions(engine)[0] > before[0]
 
 
-def test_older_update_in_the_outbox_does_not_overtake_an_equal_row(
-    engine: sa.Engine, load: Load
-) -> None:
+def test_older_outbox_update_does_not_overwrite_an_equal_row(engine: sa.Engine, load: Load) -> None:
     load(FILE)
     before = versions(engine)
     with engine.begin() as connection:
@@ -112,7 +108,7 @@ def test_older_update_in_the_outbox_does_not_overtake_an_equal_row(
     assert all(new > old for new, old in zip(versions(engine), before, strict=True))
 
 
-def test_older_import_that_has_not_ended_does_not_overtake_an_equal_row(
+def test_older_unfinished_import_does_not_overwrite_an_equal_row(
     engine: sa.Engine, load: Load, accept: Accept, importer: Importer
 ) -> None:
     load(FILE)
@@ -130,7 +126,7 @@ def test_older_import_that_has_not_ended_does_not_overtake_an_equal_row(
         assert set(connection.scalars(sa.select(orders.c.status))) == {"paid"}
 
 
-def test_line_that_was_found_in_place_wins_over_an_earlier_one_that_comes_late(
+def test_unchanged_later_line_wins_over_an_earlier_line_loaded_after_it(
     engine: sa.Engine, load: Load, accept: Accept, importer: Importer
 ) -> None:
     load(b"id,customer_id,total\n1,1,10\n2,1,10\n3,1,10\n")
@@ -152,7 +148,7 @@ def test_line_that_was_found_in_place_wins_over_an_earlier_one_that_comes_late(
     assert counted == {"status": "done", "applied": 5, "unchanged": 0, "stale": 1}
 
 
-def test_chunks_in_order_of_ids_are_looked_at_once(
+def test_chunks_without_shared_ids_are_not_rechecked(
     load: Load, accept: Accept, importer: Importer
 ) -> None:
     load(FILE)
@@ -173,7 +169,7 @@ amounts = st.integers(1, 3)
     st.lists(st.tuples(ids, amounts), min_size=1, max_size=12),
     st.randoms(use_true_random=False),
 )
-def test_last_line_wins_in_any_order_of_chunks_and_whatever_was_there(
+def test_last_line_wins_in_any_chunk_order_and_over_any_existing_rows(
     engine: sa.Engine,
     load: Load,
     known: dict[int, int],
@@ -209,7 +205,7 @@ def set_total(engine: sa.Engine, total: int, version: int) -> None:
         connection.execute(sa.update(orders).values(total=total, version=version))
 
 
-def test_older_write_that_comes_between_comparison_and_renewal_is_replaced(
+def test_older_write_between_comparison_and_renewal_is_overwritten(
     engine: sa.Engine, load: Load, accept: Accept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = b"id,customer_id,total\n1,1,10\n"
@@ -221,7 +217,7 @@ def test_older_write_that_comes_between_comparison_and_renewal_is_replaced(
     assert totals(engine) == {1: 10}
 
 
-def test_row_that_an_older_write_made_equal_meanwhile_has_the_newer_version(
+def test_row_made_equal_by_a_concurrent_older_write_gets_the_newer_version(
     engine: sa.Engine, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(b"id,customer_id,total\n1,1,5\n")
@@ -232,7 +228,7 @@ def test_row_that_an_older_write_made_equal_meanwhile_has_the_newer_version(
     assert versions(engine)[0] > version + 1
 
 
-def test_import_cancelled_with_a_chunk_at_work_does_not_overtake_the_next_one(
+def test_cancelled_import_does_not_overwrite_the_next_one(
     engine: sa.Engine, load: Load, accept: Accept, importer: Importer
 ) -> None:
     load(FILE)
@@ -244,7 +240,7 @@ def test_import_cancelled_with_a_chunk_at_work_does_not_overtake_the_next_one(
     assert all(new > old for new, old in zip(versions(engine), before, strict=True))
 
 
-def test_largest_id_is_an_id_as_any_other(engine: sa.Engine, load: Load) -> None:
+def test_largest_id_is_handled_like_any_other(engine: sa.Engine, load: Load) -> None:
     load(b"id,customer_id,total\n%d,1,1\n" % (2**63 - 1))
     assert totals(engine) == {2**63 - 1: 1}
 
@@ -265,7 +261,7 @@ TIED = b"id,customer_id,total,version\n" + b"".join(
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("before", [None, 4, 5, 6])
-def test_of_rows_with_one_version_the_last_in_the_file_wins_in_any_order_of_chunks(
+def test_last_row_of_equal_versions_wins_in_any_chunk_order(
     order: Sequence[int], before: int | None, engine: sa.Engine, load: Load
 ) -> None:
     if before is not None:
@@ -276,15 +272,13 @@ def test_of_rows_with_one_version_the_last_in_the_file_wins_in_any_order_of_chun
     assert versions(engine)[0] == (before if before == 6 else 5)
 
 
-def test_of_rows_with_one_version_the_last_wins_in_a_strict_file(
-    engine: sa.Engine, load: Load
-) -> None:
+def test_last_row_of_equal_versions_wins_in_a_strict_file(engine: sa.Engine, load: Load) -> None:
     load(TIED, strict=True)
     assert totals(engine)[1] == 3
 
 
 @pytest.mark.parametrize("numbers", [(0, 2), (2, 0)])
-def test_of_rows_with_one_version_the_last_wins_over_one_that_is_written_at_the_same_time(
+def test_last_row_of_equal_versions_wins_over_a_concurrent_write(
     numbers: tuple[int, int], settings: Settings, load: Load, accept: Accept, importer: Importer
 ) -> None:
     load(b"id,customer_id,total,version\n1,1,9,4\n")

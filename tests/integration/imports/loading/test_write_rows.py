@@ -48,7 +48,7 @@ def rejects(engine: sa.Engine, summary: Summary) -> Rows:
         return [(each.line, each.column, each.code) for each in found]
 
 
-def test_rows_arrive_with_every_value(engine: sa.Engine, load: Load) -> None:
+def test_all_column_values_are_loaded(engine: sa.Engine, load: Load) -> None:
     content = (
         b"\xef\xbb\xbfid;customer_id;total;status;created_at;updated_at;version;other\r\n"
         b'1;2; 12.30 ;"a ""b"";\r\nc";2024-02-29T01:00:00+02:00;2024-03-01;77;x\r\n'
@@ -66,9 +66,7 @@ def test_rows_arrive_with_every_value(engine: sa.Engine, load: Load) -> None:
     )
 
 
-def test_last_line_of_a_file_wins_whatever_the_order_of_chunks(
-    engine: sa.Engine, load: Load
-) -> None:
+def test_last_line_wins_in_any_chunk_order(engine: sa.Engine, load: Load) -> None:
     source = random.Random(5)
     lines = [(source.randint(1, 20), source.randint(1, 999)) for _ in range(100)]
     content = "id,customer_id,total\n" + "".join(f"{key},1,{total}\n" for key, total in lines)
@@ -82,7 +80,7 @@ def test_last_line_of_a_file_wins_whatever_the_order_of_chunks(
     assert summary["applied"] + summary["unchanged"] >= len(dict(lines))
 
 
-def test_own_versions_decide_where_a_file_has_them(engine: sa.Engine, load: Load) -> None:
+def test_versions_in_the_file_decide(engine: sa.Engine, load: Load) -> None:
     content = b"id,customer_id,total,version\n1,1,9,9\n1,1,5,5\n2,1,3,3\n2,1,4,4\n2,1,5,5\n"
     assert counts(load(content)) == {"applied": 3, "superseded": 2}
     assert table(engine, "id", "total", "version") == [(1, 9, 9), (2, 5, 5)]
@@ -96,14 +94,16 @@ def test_older_rows_are_stale(engine: sa.Engine, load: Load) -> None:
     assert table(engine, "total") == [(9,)]
 
 
-def test_write_that_is_older_than_an_unchanged_row_is_stale(engine: sa.Engine, load: Load) -> None:
+def test_write_older_than_an_unchanged_row_is_stale(engine: sa.Engine, load: Load) -> None:
     load(b"id,customer_id,total,version\n1,1,9,10\n")
     load(b"id,customer_id,total,version\n1,1,9,30\n")
     assert counts(load(b"id,customer_id,total,version\n1,1,5,20\n")) == {"stale": 1}
     assert table(engine, "total") == [(9,)]
 
 
-def test_missing_columns_and_empty_cells_keep_what_a_row_has(engine: sa.Engine, load: Load) -> None:
+def test_missing_columns_and_empty_cells_keep_existing_values(
+    engine: sa.Engine, load: Load
+) -> None:
     load(b"id,customer_id,total,status,created_at\n1,1,1,paid,2020-01-01\n2,1,1,paid,2020-01-02\n")
     without = load(b"id,customer_id,total\n1,1,2\n")
     empty = load(b"id,customer_id,total,status,created_at\n2,1,2,,\n1,1,2,,\n3,1,2,sent,\n")
@@ -117,7 +117,7 @@ def test_missing_columns_and_empty_cells_keep_what_a_row_has(engine: sa.Engine, 
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 2, 10])
-def test_empty_cells_keep_what_rows_before_gave_wherever_chunks_are_cut(
+def test_empty_cells_keep_values_of_earlier_rows_at_any_chunk_boundary(
     engine: sa.Engine, importer: Importer, accept: Callable[..., str], chunk_rows: int
 ) -> None:
     content = (
@@ -131,7 +131,7 @@ def test_empty_cells_keep_what_rows_before_gave_wherever_chunks_are_cut(
     assert table(engine, "id", "total", "status") == [(1, 4, "sent"), (2, 2, "new")]
 
 
-def test_empty_cells_never_take_what_the_table_has_replaced(engine: sa.Engine, load: Load) -> None:
+def test_empty_cells_never_restore_replaced_values(engine: sa.Engine, load: Load) -> None:
     load(b"id,customer_id,total,status,version\n1,1,1,sent,5\n")
     load(b"id,customer_id,total,status,version\n1,1,1,paid,4\n2,1,1,,9\n1,1,2,,6\n")
     assert table(engine, "total", "status") == [(2, "sent"), (1, "new")]
@@ -146,7 +146,7 @@ def test_new_rows_take_the_defaults_of_the_table(engine: sa.Engine, load: Load) 
         assert created_at == updated_at
 
 
-def test_update_says_when_unless_the_file_does(engine: sa.Engine, load: Load) -> None:
+def test_updated_at_is_now_unless_the_file_gives_it(engine: sa.Engine, load: Load) -> None:
     header = b"id,customer_id,total,updated_at\n"
     load(header + b"1,1,1,2020-01-01\n2,1,1,2020-01-01\n3,1,1,2020-01-01\n")
     assert counts(load(header + b"1,1,2,2021-01-01\n2,1,2,\n3,1,1,\n"))["unchanged"] == 1
@@ -156,7 +156,7 @@ def test_update_says_when_unless_the_file_does(engine: sa.Engine, load: Load) ->
     assert third == datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def test_customers_are_loaded_and_keep_what_is_not_given(engine: sa.Engine, load: Load) -> None:
+def test_customers_keep_values_missing_in_the_file(engine: sa.Engine, load: Load) -> None:
     header = b"id,name,email,phone\n"
     load(header + b'20,"Ann, ""A""",a@b,\n21,Bob,,1\n', kind="customers")
     assert counts(load(header + b"20,Ann,,2\n21,Bob,,\n", kind="customers")) == {
@@ -169,7 +169,9 @@ def test_customers_are_loaded_and_keep_what_is_not_given(engine: sa.Engine, load
     ]
 
 
-def test_bad_rows_are_kept_and_good_ones_applied(engine: sa.Engine, load: Load) -> None:
+def test_bad_rows_are_recorded_as_rejects_and_good_ones_applied(
+    engine: sa.Engine, load: Load
+) -> None:
     content = b'id,customer_id,total\n1,1,x\n2,99,1\n3,1,1\n4,1\n5,1,"\n6,1,1\n7,1,\x00\n'
     summary = load(content)
     assert counts(summary) == {"applied": 2, "rejected": 5}
@@ -189,7 +191,9 @@ def test_row_of_an_unknown_customer_does_not_replace_an_earlier_one(
     assert table(engine, "customer_id", "total") == [(1, 1)]
 
 
-def test_rows_that_the_database_refuses_are_rejected_alone(engine: sa.Engine, load: Load) -> None:
+def test_rows_refused_by_the_database_are_rejected_individually(
+    engine: sa.Engine, load: Load
+) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE orders ADD CHECK (total <> 13)"))
     lines = "".join(f"{key},1,{13 if key in (3, 4, 40) else 7}\n" for key in range(1, 50))
@@ -200,7 +204,7 @@ def test_rows_that_the_database_refuses_are_rejected_alone(engine: sa.Engine, lo
     assert table(engine, "id", "total")[2] == (3, 12)
 
 
-def test_refused_row_in_the_same_chunk_makes_way_for_the_one_before(
+def test_previous_row_of_same_id_is_applied_when_the_last_is_refused(
     engine: sa.Engine, load: Load
 ) -> None:
     with engine.begin() as connection:
@@ -210,7 +214,7 @@ def test_refused_row_in_the_same_chunk_makes_way_for_the_one_before(
     assert table(engine, "total") == [(6,)]
 
 
-def test_rule_that_refuses_everything_gives_the_chunk_up(
+def test_constraint_refusing_too_many_rows_quarantines_the_chunk(
     engine: sa.Engine, importer: Importer, accept: Callable[..., str]
 ) -> None:
     with engine.begin() as connection:
@@ -226,7 +230,7 @@ def test_rule_that_refuses_everything_gives_the_chunk_up(
         assert ledger.import_summary(connection, import_id)["status"] == "failed"
 
 
-def test_table_of_the_same_name_as_the_staging_table_is_left_alone(
+def test_existing_table_named_like_the_staging_table_is_untouched(
     engine: sa.Engine, load: Load
 ) -> None:
     with engine.begin() as connection:
@@ -254,7 +258,7 @@ texts = st.text(alphabet=st.characters(codec="utf-8"), max_size=8) | st.sampled_
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.lists(st.tuples(numbers, moments, texts), min_size=1, max_size=20))
-def test_database_takes_whatever_was_validated(
+def test_database_accepts_every_validated_value(
     importer: Importer, cells: list[tuple[str, str, str]]
 ) -> None:
     header = ["id", "customer_id", "total", "created_at", "status"]

@@ -30,7 +30,7 @@ def faults(parsed: ParsedChunk) -> list[tuple[int, str, str]]:
     return parsed.with_raw(broken).select("line", "code", "raw").rows()
 
 
-def test_bytes_that_are_not_utf8_cost_their_own_record_only() -> None:
+def test_invalid_utf8_rejects_its_own_record_only() -> None:
     parsed = read(b"1,a,b\n2," + LATIN + b',b\n3,"x\n' + LATIN + b'",b\n4,"\xc3\xa9",b\n')
     assert good_lines(parsed) == [5, 9]
     assert faults(parsed) == [
@@ -39,7 +39,7 @@ def test_bytes_that_are_not_utf8_cost_their_own_record_only() -> None:
     ]
 
 
-def test_reason_says_where_a_record_is_not_utf8() -> None:
+def test_reason_gives_position_of_invalid_utf8() -> None:
     reason = "byte 3 of the record, 0xe9, is not UTF-8"
     assert read(b"1," + LATIN + b",b\n").cells["reason"].to_list() == [reason]
 
@@ -70,9 +70,7 @@ def read_alone(line: bytes, width: int) -> tuple[str | None, ...]:
 
 @example([b",,\0", b"\xe9"], b"", 2)
 @given(st.lists(plain | with_quotes, max_size=12), st.sampled_from((b"", b"\n")), st.integers(1, 4))
-def test_records_read_in_bulk_are_those_that_csv_reads_one_by_one(
-    lines: list[bytes], end: bytes, width: int
-) -> None:
+def test_bulk_parsing_equals_csv_module(lines: list[bytes], end: bytes, width: int) -> None:
     parsed = read(b"\n".join(lines) + end, width)
     expected = [
         (number, *read_alone(line, width))
@@ -83,7 +81,7 @@ def test_records_read_in_bulk_are_those_that_csv_reads_one_by_one(
     assert cells.rows() == expected
 
 
-def test_file_may_have_a_thousand_columns_that_nobody_asked_for() -> None:
+def test_file_may_have_a_thousand_unmapped_columns() -> None:
     row = b",".join(b"%d" % place for place in range(1000)) + b"\n"
     parsed = read(row * 3 + row.replace(b",999", b""), 1000, (7, 998))
     cells = parsed.cells.drop_nulls("field_7")
@@ -94,7 +92,7 @@ def test_file_may_have_a_thousand_columns_that_nobody_asked_for() -> None:
 @pytest.mark.parametrize(
     "beginning", [b"x\x01", b"x\x9c", b"x^", b"\x1f\x8b", b"\xef\xbb\xbf", b"#"]
 )
-def test_no_beginning_of_a_chunk_means_anything(beginning: bytes) -> None:
+def test_chunk_start_bytes_have_no_special_meaning(beginning: bytes) -> None:
     parsed = read(beginning + b",a,b\n2,c,d\n")
     assert parsed.cells.height == 2
     assert good_lines(parsed)[-1] == 6

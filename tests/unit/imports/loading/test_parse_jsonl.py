@@ -37,7 +37,7 @@ def faults(data: bytes) -> list[tuple[int, str, str]]:
     "number",
     ["0", "-0", "-0.0", "12345678901.10", "1e5", "1E+400", "9223372036854775808", "9" * 60, "-7"],
 )
-def test_number_stays_as_it_was_written(number: str) -> None:
+def test_number_keeps_its_spelling(number: str) -> None:
     text = f'{{"total": {number}, "id": {number}}}\n{{"id":"-0","total":{number} }}'
     assert rows(read(text.encode())) == [(1, number, number), (2, "-0", number)]
 
@@ -51,12 +51,12 @@ def test_keys_count_by_name_and_the_last_of_a_name_wins() -> None:
     ("text", "lone"),
     [(b"\\ud800", "\\ud800"), (b"a\\uDBffb", "\\uDBff"), (b"\\ud83d\\ude00\\ude01", "\\ude01")],
 )
-def test_half_a_character_is_called_a_lone_surrogate(text: bytes, lone: str) -> None:
+def test_lone_surrogate_is_named_in_the_reason(text: bytes, lone: str) -> None:
     (reason,) = read(b'{"id":"%b"}\n' % text).cells["reason"]
     assert reason.endswith(f": {lone} is a lone surrogate")
 
 
-def test_text_is_taken_as_it_is() -> None:
+def test_text_is_kept_unchanged() -> None:
     data = '{"id": " a\\u0000\\n\\"é", "total": "\\ud83d\\ude00"}\n{"id":"", "total":"\\u2028"}\n'
     assert rows(read(data.encode())) == [(1, ' a\0\n"é', "😀"), (2, "", "\u2028")]
 
@@ -86,7 +86,7 @@ def test_text_is_taken_as_it_is() -> None:
         *(b'{"x":' + b"[" * 100_000 + b"}", b'{"id":' + b"1" * 5000 + b"}", b'{"id":01}'),
     ],
 )
-def test_line_that_is_no_object_is_refused_alone(line: bytes) -> None:
+def test_non_object_line_is_rejected_alone(line: bytes) -> None:
     data = b'{"id":1}\n' + line + b'\n{"id":3}'
     assert faults(data) == [(2, "", "bad_json")]
     assert rows(read(data)) == [(1, "1", None), (3, "3", None)]
@@ -97,13 +97,13 @@ def test_object_over_two_lines_is_two_bad_lines() -> None:
 
 
 @pytest.mark.parametrize("value", ["true", "false", "{}", "[1]"])
-def test_value_that_is_no_cell_is_refused_only_where_it_is_needed(value: str) -> None:
+def test_nested_value_is_rejected_only_in_mapped_columns(value: str) -> None:
     data = f'{{"note":{value}}}\n{{"id":1,"total":{value}}}\n{{"total":{value},"id":{value}}}\n'
     assert faults(data.encode()) == [(2, "total", "wrong_type"), (3, "id", "wrong_type")]
     assert rows(read(data.encode())) == [(1, None, None)]
 
 
-def test_line_that_is_not_utf8_is_refused_wherever_that_is() -> None:
+def test_line_with_invalid_utf8_anywhere_is_rejected() -> None:
     data = b'{"id":1,"x":"\xe9"}\n{"id":2}\n{"id":"\xed\xa0\x80"}\n'
     assert faults(data) == [(1, "", "bad_encoding"), (3, "", "bad_encoding")]
     parsed = read(data)
@@ -118,7 +118,7 @@ values = st.none() | st.text(max_size=5) | st.integers() | st.sampled_from(["-0"
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(LAYOUT.header), values), max_size=9))
-def test_cells_are_what_json_reads(records: list[dict[str, str | int | None]]) -> None:
+def test_cells_equal_json_decoding(records: list[dict[str, str | int | None]]) -> None:
     data = "".join(json.dumps(record) + "\n" for record in records)
     expected = [
         (
@@ -131,7 +131,7 @@ def test_cells_are_what_json_reads(records: list[dict[str, str | int | None]]) -
 
 
 @given(st.lists(st.sampled_from((b'{"a":"', b'"', b"\n", b"\r\n", b"\xff")), max_size=30))
-def test_each_line_is_a_record_whatever_quotes_it_has(parts: list[bytes]) -> None:
+def test_each_line_is_a_record_regardless_of_quotes(parts: list[bytes]) -> None:
     content = b"".join(parts)
     whole = [line for line in content.split(b"\n") if line.removesuffix(b"\r")]
     for size in (1, 3, 100):
@@ -141,12 +141,12 @@ def test_each_line_is_a_record_whatever_quotes_it_has(parts: list[bytes]) -> Non
         assert b"".join(run.data for run in splitter(LAYOUT).runs(blocks)) == content
 
 
-def test_line_without_an_end_is_refused_before_it_fills_the_memory() -> None:
+def test_unterminated_line_is_refused_in_bounded_memory() -> None:
     with pytest.raises(ImportFailed, match="a line is longer than 100 bytes"):
         list(LineSplitter(max_bytes=100).runs([b"{}\n", b"x" * 60, b"x" * 60]))
 
 
-def test_key_that_the_decoder_cannot_find_is_said() -> None:
+def test_unmappable_key_fails_the_import() -> None:
     fields = [Field(Column("id", ColumnRule.ID), 0)]
     with pytest.raises(ImportFailed, match="a key cannot be mapped"):
         parse(b"{}", 1, FileFormat("jsonl", "", ['a"b']), fields)

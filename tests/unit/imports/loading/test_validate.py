@@ -62,7 +62,7 @@ def judge_cell(kind: ImportKind, column: str, text: str) -> Validated:
         ("updated_at", "2024-01-01T10:00:00-0800"),
     ],
 )
-def test_value_is_taken(column: str, text: str) -> None:
+def test_valid_value_is_accepted(column: str, text: str) -> None:
     judged = judge_cell("orders", column, text)
     assert judged.rejects.height == 0
     assert judged.good.height == 1
@@ -115,14 +115,14 @@ def test_value_is_taken(column: str, text: str) -> None:
         ("created_at", "2024-01-01\n", "bad_timestamp"),
     ],
 )
-def test_value_is_refused(column: str, text: str, code: str) -> None:
+def test_invalid_value_is_rejected(column: str, text: str, code: str) -> None:
     judged = judge_cell("orders", column, text)
     assert judged.good.height == 0
     assert judged.rejects.select("line", "column", "code").rows() == [(2, column, code)]
 
 
 @pytest.mark.parametrize("column", [column.name for column in COLUMNS["customers"]])
-def test_customers_have_rules_too(column: str) -> None:
+def test_customer_values_are_validated(column: str) -> None:
     assert judge_cell("customers", column, "x" * 1001).rejects["column"].to_list() == [column]
 
 
@@ -131,12 +131,12 @@ def test_optional_cell_may_be_empty() -> None:
     assert judged.good.select("status", "created_at").rows() == [(None, None)]
 
 
-def test_first_column_of_the_file_at_fault_is_the_one_named() -> None:
+def test_first_invalid_column_of_the_file_is_named() -> None:
     judged = judge(b"x,y,z\n", ["total", "id", "customer_id"])
     assert judged.rejects["column"].to_list() == ["total"]
 
 
-def test_reason_quotes_the_value_shortened() -> None:
+def test_reason_quotes_a_shortened_value() -> None:
     judged = judge(b"1,1,12x\n2,1," + b"9" * 50 + b"\n", ["id", "customer_id", "total"])
     assert judged.rejects["reason"].to_list() == [
         "total: '12x' is not a number",
@@ -167,7 +167,7 @@ def test_row_without_a_version_gets_its_line() -> None:
     assert judge(b"1,1,1\n", header[:3]).good["version"].to_list() == [1002]
 
 
-def test_ignored_columns_are_not_judged() -> None:
+def test_ignored_columns_are_not_validated() -> None:
     fields = locate_fields("customers", ["x", "id", "name"], {"id": "id", "name": "name"})
     cells = parse(b"\x00,1,Ann\n", 2, FileFormat("csv", ",", ["x", "id", "name"]), fields).cells
     judged = validate(cells, fields, version=0)
@@ -179,7 +179,7 @@ near = st.sampled_from(("2024-02-28", "1999-11-31T", "0999-01-01", "12", "0.5", 
 
 
 @given(st.lists(st.builds(str.__add__, near | st.just(""), signs | st.just("")), min_size=1))
-def test_what_looks_plain_is_accepted_as_it_stands(texts: list[str]) -> None:
+def test_plain_values_are_accepted_unchanged(texts: list[str]) -> None:
     cells = pl.DataFrame({"cell": texts})
     for column in COLUMNS["orders"]:
         plain = cells.filter(is_storable_unchanged(column, pl.col("cell")) & (pl.col("cell") != ""))
@@ -189,7 +189,7 @@ def test_what_looks_plain_is_accepted_as_it_stands(texts: list[str]) -> None:
         assert judged["kept"].equals(judged["cell"].alias("kept"))
 
 
-def test_rejects_that_stand_far_apart_in_a_large_chunk_have_their_reasons() -> None:
+def test_rejects_in_a_frame_of_several_chunks_keep_their_reasons() -> None:
     """Such a frame comes in parts, and some of them are empty when only the bad rows are left."""
     first, *others = (pl.Series("customer_id", ids) for ids in ([7, 404], [8, 9], [404, 9]))
     for each in others:
