@@ -6,6 +6,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import sqlalchemy as sa
+import structlog
 
 from orderworks.core.database import make_engine
 from orderworks.core.redis import Redis, make_redis
@@ -22,6 +23,9 @@ hypothesis.settings.register_profile(
     "orderworks", hypothesis.settings.get_profile("explore"), derandomize=True, database=None
 )
 hypothesis.settings.load_profile("orderworks")
+
+# Unconfigured, structlog prints to standard output, where tests read what a command prints.
+structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
 
 
 @pytest.fixture(scope="session")
