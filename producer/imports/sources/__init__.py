@@ -1,4 +1,4 @@
-"""The kinds of sources, and how each becomes a stream of plain CSV or JSON Lines.
+"""Sources of imports, each converted to a stream of uncompressed CSV or JSON Lines.
 
-`producer.imports.sources.open_source` tells the story; every module here is one step of it.
+The entry is `open_source`; the other modules are its steps.
 """

@@ -1,4 +1,4 @@
-"""Values as the text of CSV cells, and rows of them as CSV."""
+"""The text of values in CSV cells, and rows of values as CSV."""
 
 import csv
 import io
@@ -12,14 +12,14 @@ from orderworks.core.errors import InvalidFile
 from producer.imports.sources.files import BLOCK
 
 UNCONVERTED_TYPES = {str, int, type(None)}
-"""Types whose values the csv module writes as a worker reads them; most cells have one of them."""
+"""Types whose values the csv module writes in the form that workers read; most cells have one."""
 
 
 def cell_text(value: object) -> str | None:
-    """The value as a worker reads it: numbers without an exponent, whole ones without a point.
+    """Return the text that workers read: numbers without an exponent, integers without a point.
 
     Raises:
-        TypeError: it is bytes, or holds other values: such have no text.
+        TypeError: the value is bytes or a collection; these have no text.
     """
     match value:
         case None:
@@ -38,7 +38,7 @@ def cell_text(value: object) -> str | None:
 
 
 def is_nested_or_bytes(value: object) -> bool:
-    """Whether the value is bytes, a list, a mapping, an array or the like."""
+    """Return whether the value is bytes, a list, a mapping, an array or similar."""
     return not isinstance(value, str) and (hasattr(value, "__len__") or hasattr(value, "__iter__"))
 
 
@@ -48,13 +48,13 @@ def _text_of_other(value: object) -> str:
     if is_nested_or_bytes(value):
         raise TypeError(f"{type(value).__name__} has no text")
     if isinstance(value, numbers.Real) and not isinstance(value, numbers.Rational):
-        # The floats of other libraries, of 32 bits too, are written as they are shown.
+        # Floats of other libraries, also of 32 bits, are written as their own text.
         return _float_text(float(str(value)))
     return str(value)
 
 
 def _float_text(value: float) -> str:
-    # The shortest text that means this number; floats of other libraries have a repr of their own.
+    # The shortest text of this number. Subclasses in other libraries have another repr.
     text = float.__repr__(value)
     plain = format(Decimal(text), "f") if "e" in text else text
     return plain.removesuffix(".0")
@@ -63,11 +63,11 @@ def _float_text(value: float) -> str:
 def csv_blocks(
     name: str, columns: Sequence[Any], rows: Iterable[Sequence[Any]], delimiter: str
 ) -> Iterator[bytes]:
-    """A CSV text with these column names and rows, a block or a row at a time.
+    """Yield a CSV text with these column names and rows, in blocks.
 
     Raises:
-        InvalidFile: a value has no text, or one that is no Unicode; says in which row, the first
-            being 1.
+        InvalidFile: a value has no text, or one that is not valid Unicode; the message has the number
+            of the row, from 1.
     """
     writer = _CsvWriter(name, [str(column) for column in columns], delimiter)
     for row in rows:
@@ -78,12 +78,13 @@ def csv_blocks(
 
 
 class _CsvWriter:
-    """Collects rows as CSV."""
+    """A buffer of rows as CSV."""
 
     def __init__(self, name: str, columns: Sequence[str], delimiter: str) -> None:
         self._name = name
         self._columns = columns
-        self._before = -1
+        # The header is written as a row, and not counted.
+        self._rows_before = -1
         self._ends: list[int] = []
         self._text = io.StringIO()
         # With this line end the writer quotes a lone CR too.
@@ -101,26 +102,26 @@ class _CsvWriter:
         self._ends.append(self._text.tell())
 
     def _first_without_text(self, row: Sequence[Any]) -> str:
-        place = next(place for place, value in enumerate(row) if is_nested_or_bytes(value))
-        number = self._before + len(self._ends) + 1
-        return f"row {number}, column {self._columns[place]!r}"
+        index = next(index for index, value in enumerate(row) if is_nested_or_bytes(value))
+        number = self._rows_before + len(self._ends) + 1
+        return f"row {number}, column {self._columns[index]!r}"
 
     def is_full(self) -> bool:
         return self._text.tell() >= BLOCK
 
     def take_bytes(self) -> bytes:
-        """What is collected, as UTF-8; the writer is empty then."""
+        """Empty the buffer; return its text as UTF-8."""
         text = self._text.getvalue()
         self._text.seek(0)
         self._text.truncate()
         try:
             encoded = text.encode()
         except UnicodeEncodeError as error:
-            row = self._before + bisect_right(self._ends, error.start) + 1
+            row = self._rows_before + bisect_right(self._ends, error.start) + 1
             raise InvalidFile(
                 f"{self._name}: row {row} has the lone surrogate {text[error.start]!r}, "
-                "which no UTF-8 text can have"
+                "which UTF-8 cannot encode"
             ) from None
-        self._before += len(self._ends)
+        self._rows_before += len(self._ends)
         self._ends.clear()
         return encoded

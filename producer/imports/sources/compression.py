@@ -1,6 +1,6 @@
-"""Files packed by gzip or zstd, unpacked while they stream.
+"""Files compressed by gzip or zstd, decompressed while they are read.
 
-What a file is packed by is known by its first bytes, whatever its name says.
+The compression is recognised by the first bytes of a file; its name does not matter.
 """
 
 import gzip
@@ -18,33 +18,33 @@ else:
     from backports import zstd
 
 WINDOW_LOG = 27
-"""Unpacking zstd takes 2^27 bytes at the most, as much as its own command takes unasked."""
+"""Decompression of zstd takes at most 2^27 bytes of memory, the default limit of its command too."""
 
 GZIP_MARK = b"\x1f\x8b"
 ZSTD_MARKS = {b"\x28\xb5\x2f\xfd", *(bytes([kind]) + b"\x2a\x4d\x18" for kind in range(0x50, 0x60))}
-"""A frame of data, or one that readers pass over: parallel packers begin with such."""
+"""First bytes of a frame of data, or of a skippable one: parallel compressors begin with such."""
 
 
 class Compression(NamedTuple):
-    """A way to pack files: its name, and what reads one of them unpacked."""
+    """A compression: its name, and the function that opens a file decompressed."""
 
     name: str
     open_decompressed: Callable[[Readable], Readable]
 
 
 def decompressed(name: str, file: PeekableFile) -> PeekableFile:
-    """The file as it was before it was packed; the same file if it is not.
+    """Return the file decompressed; the same file if it is not compressed.
 
     Raises:
-        InvalidFile: it is packed twice. Reading raises it too, where the file is damaged.
+        InvalidFile: it is compressed twice. Reading raises it too, if the file is damaged.
     """
-    packing = _find_compression(file.peek())
-    if packing is None:
+    outer = _find_compression(file.peek())
+    if outer is None:
         return file
-    inner = PeekableFile(_DecompressedFile(name, packing, file))
-    if again := _find_compression(inner.peek()):
-        raise InvalidFile(f"{name}: is packed twice, by {packing.name} and {again.name}")
-    return inner
+    content = PeekableFile(_DecompressedFile(name, outer, file))
+    if inner := _find_compression(content.peek()):
+        raise InvalidFile(f"{name}: is compressed twice, by {outer.name} and {inner.name}")
+    return content
 
 
 def _find_compression(start: bytes) -> Compression | None:
@@ -56,32 +56,34 @@ def _find_compression(start: bytes) -> Compression | None:
 
 
 def _open_gzip(file: Readable) -> Readable:
-    # Both classes only ever read, although their types ask for whole files.
-    whole: Any = file
-    return gzip.GzipFile(fileobj=whole, mode="rb")
+    # Both classes only read, although their types require more of a file.
+    untyped: Any = file
+    return gzip.GzipFile(fileobj=untyped, mode="rb")
 
 
 def _open_zstd(file: Readable) -> Readable:
-    whole: Any = file
+    untyped: Any = file
     options = {int(zstd.DecompressionParameter.window_log_max): WINDOW_LOG}
-    return zstd.ZstdFile(whole, options=options)
+    return zstd.ZstdFile(untyped, options=options)
 
 
 class _DecompressedFile:
-    """Reads as the content of a packed file."""
+    """Reads the content of a compressed file."""
 
-    def __init__(self, name: str, packing: Compression, file: Readable) -> None:
+    def __init__(self, name: str, compression: Compression, file: Readable) -> None:
         self._name = name
-        self._packing = packing
-        self._file = packing.open_decompressed(file)
+        self._compression = compression
+        self._file = compression.open_decompressed(file)
 
     def read(self, size: int, /) -> bytes:
-        """Some bytes, or none at the end."""
+        """Return some bytes, or none at the end."""
         try:
             return self._file.read(size)
         except EOFError:
-            raise InvalidFile(f"{self._name}: its {self._packing.name} data are cut off") from None
+            raise InvalidFile(
+                f"{self._name}: its {self._compression.name} data are truncated"
+            ) from None
         except (OSError, zlib.error, zstd.ZstdError) as error:
             raise InvalidFile(
-                f"{self._name}: its {self._packing.name} data are damaged: {error}"
+                f"{self._name}: its {self._compression.name} data are damaged: {error}"
             ) from None

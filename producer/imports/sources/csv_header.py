@@ -1,4 +1,4 @@
-"""The front of a CSV text: its delimiter and its column names."""
+"""The header of a CSV text: its delimiter and its column names."""
 
 import codecs
 import csv
@@ -15,11 +15,11 @@ _QUOTED = re.compile(rb'(?<![^,;\t|\r\n])"(?>(?:[^"]++|"")*)"')
 
 
 class SourceHeader(NamedTuple):
-    """What is known of a file before its first record.
+    """The delimiter and header of a file, and the position of its first record.
 
     Attributes:
-        delimiter, header: as in `Layout`.
-        data_start, data_line: where the records begin, as in `OpenSource`.
+        delimiter, header: as in `FileFormat`.
+        data_start, data_line: as in `OpenSource`.
     """
 
     delimiter: str
@@ -29,10 +29,10 @@ class SourceHeader(NamedTuple):
 
 
 def check_delimiter(delimiter: str) -> str:
-    """The delimiter as one character; the two characters that spell a tab are understood.
+    """Return the delimiter as one character; a backslash and a `t` mean a tab.
 
     Raises:
-        InvalidFile: it is not a single ASCII character, or one that CSV needs for itself.
+        InvalidFile: it is not one ASCII character, or is a character that CSV reserves.
     """
     delimiter = "\t" if delimiter == "\\t" else delimiter
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
@@ -41,24 +41,24 @@ def check_delimiter(delimiter: str) -> str:
 
 
 def find_delimiter(start: bytes) -> str:
-    """The one of `, ; tab |` that the header has most of outside quotes; else the comma.
+    """Return the one of `, ; tab |` that is most frequent in the header outside quotes, else the comma.
 
-    `start` is the file's first bytes, with all of the header if that is of a bearable length.
+    `start` is the first bytes of the file: all of the header, if it is shorter than the longest record.
     """
     header = first_line(start)
     counts = [header.count(candidate.encode()) for candidate in CANDIDATES]
-    most = max(counts)
-    return CANDIDATES[counts.index(most)] if counts.count(most) == 1 else ","
+    highest = max(counts)
+    return CANDIDATES[counts.index(highest)] if counts.count(highest) == 1 else ","
 
 
 def first_line(start: bytes) -> bytes:
-    """The header of a file that begins so, without what stands in quotes."""
+    """Return the header line of a file with these first bytes, without its quoted parts."""
     text = _QUOTED.sub(b"", start.removeprefix(codecs.BOM_UTF8)).lstrip(b"\r\n")
     return text.partition(b"\n")[0]
 
 
 def reject_unstorable_names(name: str, header: Iterable[str]) -> None:
-    """Raise InvalidFile if a column has a name that no ledger could keep."""
+    """Raise InvalidFile if the ledger cannot store a column name."""
     for column in header:
         if "\0" in column or column.encode(errors="replace").decode() != column:
             raise InvalidFile(
@@ -69,31 +69,31 @@ def reject_unstorable_names(name: str, header: Iterable[str]) -> None:
 def read_csv_header(
     name: str, blocks: Iterator[bytes], delimiter: str
 ) -> tuple[SourceHeader, list[bytes]]:
-    """The front of a CSV text, and the blocks that were taken to find out.
+    """Return the header of a CSV text, and the blocks that were read for it.
 
     Raises:
-        InvalidFile: there is no header, or none that can be read.
+        InvalidFile: there is no header, or it cannot be read.
     """
-    seen: list[bytes] = []
+    read_ahead: list[bytes] = []
 
     def remembered() -> Iterator[bytes]:
         for block in blocks:
-            seen.append(block)
-            yield block.removeprefix(codecs.BOM_UTF8) if len(seen) == 1 else block
+            read_ahead.append(block)
+            yield block.removeprefix(codecs.BOM_UTF8) if len(read_ahead) == 1 else block
 
     start, line = 0, 1
     for run in Splitter(delimiter).runs(remembered()):
         record, lines = _first_record(run.data, run.form)
         start, line = start + len(record), line + lines
         if record.strip(b"\r\n"):
-            bom = len(codecs.BOM_UTF8) if seen[0].startswith(codecs.BOM_UTF8) else 0
+            bom = len(codecs.BOM_UTF8) if read_ahead[0].startswith(codecs.BOM_UTF8) else 0
             header = _column_names(name, record, run.form, delimiter)
-            return SourceHeader(delimiter, header, start + bom, line), seen
+            return SourceHeader(delimiter, header, start + bom, line), read_ahead
     raise InvalidFile(f"{name}: has no header")
 
 
 def _first_record(data: bytes, form: RecordForm) -> tuple[bytes, int]:
-    """The first record that is not blank, with the blank lines before it, and their line count."""
+    """Return the first record that is not blank with the blank lines before it, and its line count."""
     if form in (RecordForm.SPANNING, RecordForm.UNCLOSED):
         return data, data.removesuffix(b"\n").count(b"\n") + 1
     content = len(data) - len(data.lstrip(b"\r\n"))

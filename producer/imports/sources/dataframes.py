@@ -1,7 +1,7 @@
 """Tables of polars, pandas and pyarrow as a CSV text, slice by slice.
 
-None of them is imported here: who hands over a table has imported its library. Columns that hold
-lists, structs or bytes have no text and are left out.
+The libraries are not imported here: a caller with a table has imported its library. Columns of lists,
+structs or bytes have no text and are left out.
 """
 
 import sys
@@ -11,22 +11,23 @@ from typing import Any, Protocol
 from producer.imports.sources.cell_text import csv_blocks, is_nested_or_bytes
 
 SLICE = 10_000
-"""Rows turned into text at once."""
+"""Rows that are converted to text at once."""
 
 
 class DataFrameLike(Protocol):
-    """What the tables of the three libraries have in common."""
+    """The part that the tables of the three libraries have in common."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many rows and columns it has."""
+        """The numbers of rows and columns."""
 
 
 FrameToCsv = Callable[[str, Any, str], Iterator[bytes]]
+"""Yields a table as CSV, given the name for messages, the table and the delimiter."""
 
 
 def find_frame_writer(source: object) -> FrameToCsv | None:
-    """What writes the source as CSV, given a name, it, and a delimiter; None if it is no table."""
+    """Return the function that writes a table like the source as CSV; None if it is not a table."""
     if _is_a(source, "polars", "DataFrame"):
         return _polars_text
     if _is_a(source, "pandas", "DataFrame"):
@@ -38,8 +39,8 @@ def find_frame_writer(source: object) -> FrameToCsv | None:
 
 def _is_a(source: object, library: str, kind: str) -> bool:
     module = sys.modules.get(library)
-    found = getattr(module, kind, None)
-    return isinstance(found, type) and isinstance(source, found)
+    table_type = getattr(module, kind, None)
+    return isinstance(table_type, type) and isinstance(source, table_type)
 
 
 def _polars_text(name: str, frame: Any, delimiter: str) -> Iterator[bytes]:  # noqa: ANN401 - not imported
@@ -49,22 +50,22 @@ def _polars_text(name: str, frame: Any, delimiter: str) -> Iterator[bytes]:  # n
 
 
 def _pandas_text(name: str, frame: Any, delimiter: str) -> Iterator[bytes]:  # noqa: ANN401 - not imported
-    places = [
-        place for place in range(frame.shape[1]) if not _has_nested_values(frame.iloc[:, place])
+    indexes = [
+        index for index in range(frame.shape[1]) if not _has_nested_values(frame.iloc[:, index])
     ]
-    kept = frame.iloc[:, places]
+    with_text = frame.iloc[:, indexes]
 
     def rows() -> Iterator[tuple[Any, ...]]:
-        for start in range(0, len(kept), SLICE):
-            part = kept.iloc[start : start + SLICE]
-            columns = [_pandas_values(part.iloc[:, place]) for place in range(part.shape[1])]
+        for start in range(0, len(with_text), SLICE):
+            part = with_text.iloc[start : start + SLICE]
+            columns = [_pandas_values(part.iloc[:, index]) for index in range(part.shape[1])]
             yield from zip(*columns, strict=True)
 
-    return csv_blocks(name, list(kept.columns), rows(), delimiter)
+    return csv_blocks(name, list(with_text.columns), rows(), delimiter)
 
 
 def _pandas_values(column: Any) -> list[Any]:  # noqa: ANN401 - not imported
-    """The column's values, None for each that is missing."""
+    """Return the column's values, None for each that is missing."""
     if hasattr(column.dtype, "pyarrow_dtype"):
         return _arrow_values(column.array.__arrow_array__())
     values = column.tolist()
@@ -75,47 +76,47 @@ def _pandas_values(column: Any) -> list[Any]:  # noqa: ANN401 - not imported
 
 
 def _widened(value: object) -> float:
-    """A number of 32 bits by its shortest text: 0.1 is not to become 0.10000000149."""
+    """Return the number with the shortest text of a 32-bit one: 0.1, not 0.10000000149."""
     return float(str(value))
 
 
 def _has_nested_values(column: Any) -> bool:  # noqa: ANN401 - not imported
-    """Whether a value of the column is a list, a dict, an array or bytes."""
+    """Return whether a value of the column is a list, a dict, an array or bytes."""
     if hasattr(column.dtype, "pyarrow_dtype"):
         return not _has_text(column.dtype.pyarrow_dtype)
     return column.dtype == object and any(map(is_nested_or_bytes, column))
 
 
 def _arrow_text(name: str, table: Any, delimiter: str) -> Iterator[bytes]:  # noqa: ANN401 - not imported
-    places = [place for place, field in enumerate(table.schema) if _has_text(field.type)]
-    kept = table.select(places)
+    indexes = [index for index, field in enumerate(table.schema) if _has_text(field.type)]
+    with_text = table.select(indexes)
 
     def rows() -> Iterator[tuple[Any, ...]]:
-        for start in range(0, kept.num_rows, SLICE):
-            part = kept.slice(start, SLICE)
+        for start in range(0, with_text.num_rows, SLICE):
+            part = with_text.slice(start, SLICE)
             columns = [_arrow_values(column) for column in part.columns]
             yield from zip(*columns, strict=True)
 
-    return csv_blocks(name, kept.schema.names, rows(), delimiter)
+    return csv_blocks(name, with_text.schema.names, rows(), delimiter)
 
 
 def _has_text(kind: Any) -> bool:  # noqa: ANN401 - not imported
     types = sys.modules["pyarrow"].types
-    without = (
+    tests = (
         types.is_nested,
         types.is_binary,
         types.is_large_binary,
         types.is_fixed_size_binary,
         types.is_binary_view,
     )
-    return not any(holds(kind) for holds in without)
+    return not any(test(kind) for test in tests)
 
 
 def _arrow_values(column: Any) -> list[Any]:  # noqa: ANN401 - not imported
-    """The column's values. Python has no nanoseconds and only 9999 years: of moments, the texts."""
+    """Return the column's values; times as texts, as Python has no nanoseconds and only 9999 years."""
     types = sys.modules["pyarrow"].types
-    written = (types.is_timestamp, types.is_date, types.is_time, types.is_float32)
-    as_text = any(holds(column.type) for holds in written)
+    tests = (types.is_timestamp, types.is_date, types.is_time, types.is_float32)
+    as_text = any(test(column.type) for test in tests)
     values: list[Any] = (column.cast("string") if as_text else column).to_pylist()
     if types.is_float32(column.type):
         return [None if text is None else _widened(text) for text in values]

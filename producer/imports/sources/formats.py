@@ -1,4 +1,4 @@
-"""Which format a file has: by its name where that tells, else by its first bytes."""
+"""The format of a file: by its extension if that is known, else by its first bytes."""
 
 import codecs
 import re
@@ -20,26 +20,26 @@ BY_EXTENSION: dict[str, Literal["csv", "jsonl", "parquet"]] = {
 }
 
 _OBJECT = re.compile(rb"\s*(?:\[\s*)?\{")
-"""How JSON Lines begin, and an array of objects, of which `read_jsonl_header` says what to do."""
+"""The start of JSON Lines, or of an array of objects, which `read_jsonl_header` refuses."""
 
 
 def extension(name: str) -> str:
-    """What the name ends in, such as `.csv`, when it says how the file is packed after that."""
+    """Return the extension of the name, such as `.csv`, without an extension for compression."""
     path = PurePath(name.lower())
     return (path.with_suffix("") if path.suffix in COMPRESSED_EXTENSIONS else path).suffix
 
 
 def find_format(name: str, start: bytes) -> Literal["csv", "jsonl", "parquet"]:
-    """The format of a file with that name and those first bytes.
+    """Return the format of a file with that name and those first bytes.
 
     Raises:
-        InvalidFile: the name promises Parquet and the content is something else.
+        InvalidFile: the extension is that of Parquet and the content is not.
     """
     if start.startswith(MAGIC):
         return "parquet"
-    named = BY_EXTENSION.get(extension(name))
-    if named == "parquet":
-        raise InvalidFile(f"{name}: is not a Parquet file, although it is called one")
-    if named:
-        return named
+    by_name = BY_EXTENSION.get(extension(name))
+    if by_name == "parquet":
+        raise InvalidFile(f"{name}: is not a Parquet file, in spite of its name")
+    if by_name:
+        return by_name
     return "jsonl" if _OBJECT.match(start.removeprefix(codecs.BOM_UTF8)) else "csv"

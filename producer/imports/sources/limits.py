@@ -1,4 +1,4 @@
-"""How much a producer may hand over."""
+"""Limits on the size of a source."""
 
 from typing import NamedTuple
 
@@ -6,16 +6,16 @@ from orderworks.core.errors import InvalidFile
 from orderworks.core.settings import Settings
 
 MIN_BYTES_FOR_RATIO = 16 << 20
-"""Unpacked bytes from which on the ratio counts: small honest files may be packed very well."""
+"""Bytes of text above which the ratio is checked: small files may well have a high ratio."""
 
 
 class SourceLimits(NamedTuple):
-    """What a source may have at the most.
+    """Upper limits of a source.
 
     Attributes:
-        max_bytes: bytes as they are handed over, packed or not.
-        max_unpacked_bytes: bytes of the text that they hold.
-        max_ratio: bytes of text for each byte handed over.
+        max_bytes: bytes of the source, compressed or not.
+        max_unpacked_bytes: bytes of its text, decompressed and as CSV or JSON Lines.
+        max_ratio: bytes of text per byte of the source.
         max_columns: columns of the header.
     """
 
@@ -26,7 +26,7 @@ class SourceLimits(NamedTuple):
 
 
 def limits_of(settings: Settings) -> SourceLimits:
-    """The limits that the settings set."""
+    """Return the limits of the settings."""
     return SourceLimits(
         settings.import_max_bytes,
         settings.import_max_unpacked_bytes,
@@ -36,32 +36,32 @@ def limits_of(settings: Settings) -> SourceLimits:
 
 
 def check_source_bytes(name: str, source_bytes: int, limits: SourceLimits) -> None:
-    """Raise InvalidFile if more bytes are handed over than may be."""
+    """Raise InvalidFile if the source is larger than the limit."""
     if source_bytes > limits.max_bytes:
-        most = limits.max_bytes
-        raise InvalidFile(f"{name}: is larger than {most} bytes (the setting IMPORT_MAX_BYTES)")
+        limit = limits.max_bytes
+        raise InvalidFile(f"{name}: is larger than {limit} bytes (the setting IMPORT_MAX_BYTES)")
 
 
 def check_text_bytes(
     name: str, text_bytes: int, source_bytes: int | None, limits: SourceLimits
 ) -> None:
-    """Raise InvalidFile if the text is longer than it may be, also for the bytes it came from."""
+    """Raise InvalidFile if the text exceeds its limit, or the limit of its ratio to the source."""
     if text_bytes > limits.max_unpacked_bytes:
-        most = limits.max_unpacked_bytes
+        limit = limits.max_unpacked_bytes
         raise InvalidFile(
-            f"{name}: holds more than {most} bytes of text (the setting IMPORT_MAX_UNPACKED_BYTES)"
+            f"{name}: has more than {limit} bytes of text (the setting IMPORT_MAX_UNPACKED_BYTES)"
         )
     if source_bytes is not None and text_bytes > max(
         MIN_BYTES_FOR_RATIO, limits.max_ratio * source_bytes
     ):
         raise InvalidFile(
-            f"{name}: unpacks to more than {limits.max_ratio:g} times its size "
+            f"{name}: decompresses to more than {limits.max_ratio:g} times its size "
             "(the setting IMPORT_MAX_RATIO)"
         )
 
 
 def check_column_count(name: str, columns: int, limits: SourceLimits) -> None:
-    """Raise InvalidFile if there are more columns than may be."""
+    """Raise InvalidFile if there are more columns than the limit."""
     if columns > limits.max_columns:
-        most = limits.max_columns
-        raise InvalidFile(f"{name}: has more than {most} columns (the setting IMPORT_MAX_COLUMNS)")
+        limit = limits.max_columns
+        raise InvalidFile(f"{name}: has more than {limit} columns (the setting IMPORT_MAX_COLUMNS)")

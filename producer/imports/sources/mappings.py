@@ -8,19 +8,19 @@ from producer.imports.sources.cell_text import csv_blocks
 
 
 def rows_text(name: str, rows: Iterable[Mapping[str, Any]], delimiter: str) -> Iterator[bytes]:
-    """The mappings as CSV; the first one's keys are the columns. A missing key is an empty cell.
+    """Yield the mappings as CSV; the keys of the first are the columns, a missing key is an empty cell.
 
     Raises:
-        InvalidFile: one of them is no mapping, or has a key that the first does not have.
+        InvalidFile: one of them is not a mapping, or has a key that the first does not have.
     """
     if not isinstance(rows, Iterable):
-        raise InvalidFile(f"{name}: {type(rows).__name__} is nothing that can be imported")
+        raise InvalidFile(f"{name}: {type(rows).__name__} cannot be imported")
     if isinstance(rows, Mapping):
-        raise InvalidFile(f"{name}: a mapping is one row: give a list of them")
-    given = iter(rows)
-    for first in given:
-        columns = tuple(_checked(name, first))
-        yield from csv_blocks(name, columns, _cells(name, columns, first, given), delimiter)
+        raise InvalidFile(f"{name}: a mapping is one row: pass a list of mappings")
+    iterator = iter(rows)
+    for first in iterator:
+        columns = tuple(_require_mapping(name, first))
+        yield from csv_blocks(name, columns, _cells(name, columns, first, iterator), delimiter)
 
 
 def _cells(
@@ -32,13 +32,13 @@ def _cells(
     yield [first[column] for column in columns]
     known = set(columns)
     for row in others:
-        unknown = _checked(name, row).keys() - known
+        unknown = _require_mapping(name, row).keys() - known
         if unknown:
             raise InvalidFile(f"{name}: the first row has no key {min(unknown, key=str)!r}")
         yield [row.get(column) for column in columns]
 
 
-def _checked(name: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
+def _require_mapping(name: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(row, Mapping):
-        raise InvalidFile(f"{name}: {type(row).__name__} is not a row: give mappings")
+        raise InvalidFile(f"{name}: {type(row).__name__} is not a row: pass mappings")
     return row

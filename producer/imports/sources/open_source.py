@@ -1,7 +1,7 @@
-"""What a producer hands over to be imported, as a stream of plain CSV or JSON Lines.
+"""A source of an import, opened as a stream of uncompressed CSV or JSON Lines.
 
-A source is read once, in blocks, in constant memory. What no worker could load is refused here,
-while it streams: lines without an end, a header that cannot be read, more than the limits allow.
+A source is read once, in blocks, in constant memory. Content that no worker could load is refused while
+it is read: lines that are too long, a header that cannot be read, more bytes than the limits allow.
 """
 
 import os
@@ -49,19 +49,19 @@ ImportSource = (
     str | os.PathLike[str] | BytesLike | Readable | DataFrameLike | Iterable[Mapping[str, Any]]
 )
 """A path, the content itself, a file opened for reading bytes, a table of polars, pandas or pyarrow,
-or rows as mappings. Files are CSV, JSON Lines or Parquet, plain or packed by gzip or zstd."""
+or rows as mappings. Files are CSV, JSON Lines or Parquet, uncompressed or compressed by gzip or zstd."""
 
 
 class OpenSource(NamedTuple):
     """An open source.
 
     Attributes:
-        name: the file's base name, or what stands for it.
-        format, delimiter: as in `Layout`.
+        name: the file's base name; of other sources, their kind.
+        format, delimiter: as in `FileFormat`.
         header: the column names; of CSV, without surrounding spaces.
-        data_start: where the records begin, in bytes from the start of what `blocks` gives.
-        data_line: the physical line they begin on; the first line is 1.
-        blocks: the whole text, header included; raises InvalidFile where it is not acceptable.
+        data_start: offset of the first record in the text of `blocks`, in bytes.
+        data_line: the physical line on which it begins; the first line is 1.
+        blocks: the whole text, header included; the iteration raises InvalidFile where it is invalid.
     """
 
     name: str
@@ -74,7 +74,7 @@ class OpenSource(NamedTuple):
 
 
 class _Text(NamedTuple):
-    """A source turned into text. A CSV text whose delimiter nobody knows has None."""
+    """A source as text; without a delimiter (None) if that has to be detected."""
 
     format: FormatName
     delimiter: str | None
@@ -85,37 +85,37 @@ class _Text(NamedTuple):
 def open_source(
     source: ImportSource, delimiter: str | None, limits: SourceLimits
 ) -> Iterator[OpenSource]:
-    """Open a source and read its header. Without a delimiter, that is found out.
+    """Open a source and read its header. If no delimiter is given, it is detected.
 
     Raises:
-        InvalidFile: it cannot be read, has no header, or is more than it may be; says why.
+        InvalidFile: it cannot be read, has no header, or exceeds a limit; the message has the reason.
         ConfigurationError: it is a Parquet file and polars is not installed.
-        Unavailable: it is one that has to be copied first, and there is no room for that.
+        Unavailable: it has to be copied to disk first, and there is no room for that.
     """
     name = source_name(source)
-    wanted = None if delimiter is None else check_delimiter(delimiter)
-    with _open_text(name, source, wanted, limits) as text:
+    requested = None if delimiter is None else check_delimiter(delimiter)
+    with _open_text(name, source, requested, limits) as text:
         blocks = checked_lines(name, text.blocks)
-        front, seen = _read_front(name, text, blocks)
-        check_column_count(name, len(front.header), limits)
-        reject_unstorable_names(name, front.header)
-        yield OpenSource(name, text.format, *front, chain(seen, blocks))
+        source_header, read_ahead = _read_header(name, text, blocks)
+        check_column_count(name, len(source_header.header), limits)
+        reject_unstorable_names(name, source_header.header)
+        yield OpenSource(name, text.format, *source_header, chain(read_ahead, blocks))
 
 
 def source_name(source: ImportSource) -> str:
-    """The base name of the file that the source is, else what kind of thing it is."""
+    """Return the base name of the source's file, else the kind of the source."""
     if find_frame_writer(source):
         return "table"
     path = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
     if isinstance(path, str | os.PathLike):
-        return _as_text(Path(path).name or str(path))
+        return _storable(Path(path).name or str(path))
     if isinstance(source, BytesLike):
         return "bytes"
     return "stream" if is_readable(source) else "rows"
 
 
-def _as_text(name: str) -> str:
-    """The name without what the ledger could not keep of it."""
+def _storable(name: str) -> str:
+    """Return the name without characters that the ledger cannot store."""
     return name.encode(errors="replace").decode().replace("\0", "")
 
 
@@ -123,7 +123,7 @@ def _as_text(name: str) -> str:
 def _open_text(
     name: str, source: ImportSource, requested: str | None, limits: SourceLimits
 ) -> Iterator[_Text]:
-    # Tables first: a column may be called `read`, and is then an attribute.
+    # Tables first: a column named `read` is an attribute of some tables.
     if write := find_frame_writer(source):
         blocks = write(name, source, requested or ",")
         yield _Text("csv", requested or ",", bounded(name, blocks, None, limits))
@@ -143,21 +143,21 @@ def _open_file_text(
     requested: str | None,
     limits: SourceLimits,
 ) -> Iterator[_Text]:
-    with open_file(source) as opened:
-        given = CountedFile(name, opened, limits)
-        handed = PeekableFile(given)
-        file = decompressed(name, handed)
-        found = find_format(name, file.peek())
-        if found != "parquet":
+    with open_file(source) as raw:
+        counted = CountedFile(name, raw, limits)
+        peekable = PeekableFile(counted)
+        file = decompressed(name, peekable)
+        file_format = find_format(name, file.peek())
+        if file_format != "parquet":
             reject_other_encodings(name, file.peek())
-            blocks = bounded(name, blocks_of(file), given, limits)
-            yield _Text(found, _delimiter(name, found, requested), blocks)
-        elif file is handed and isinstance(source, str | os.PathLike):
-            given.set_count(Path(source).stat().st_size)
-            yield _parquet(name, Path(source), given, requested, limits)
+            blocks = bounded(name, blocks_of(file), counted, limits)
+            yield _Text(file_format, _known_delimiter(name, file_format, requested), blocks)
+        elif file is peekable and isinstance(source, str | os.PathLike):
+            counted.set_count(Path(source).stat().st_size)
+            yield _parquet(name, Path(source), counted, requested, limits)
         else:
-            with temporary_copy(name, file, given, limits) as path:
-                yield _parquet(name, path, given, requested, limits)
+            with temporary_copy(name, file, counted, limits) as path:
+                yield _parquet(name, path, counted, requested, limits)
 
 
 def _parquet(
@@ -168,30 +168,30 @@ def _parquet(
     return _Text("csv", delimiter, bounded(name, blocks, counted, limits))
 
 
-def _delimiter(name: str, format_name: FormatName, requested: str | None) -> str | None:
-    """The delimiter that the text certainly has; None if it is to be found out."""
-    if format_name == "jsonl":
+def _known_delimiter(name: str, file_format: FormatName, requested: str | None) -> str | None:
+    """Return the delimiter of the text; None if it has to be detected."""
+    if file_format == "jsonl":
         if requested is not None:
-            raise InvalidFile(f"{name}: is JSON Lines, which have no delimiter: give none")
+            raise InvalidFile(f"{name}: is JSON Lines, which has no delimiter: do not give one")
         return ""
     return requested
 
 
-def _read_front(
+def _read_header(
     name: str, text: _Text, blocks: Iterator[bytes]
 ) -> tuple[SourceHeader, Iterable[bytes]]:
-    """What stands before the records, and the blocks that were taken to find out."""
+    """Return the header, and the blocks that were read for it."""
     if text.format == "jsonl":
         return read_jsonl_header(name, blocks)
     start = [] if text.delimiter else first_blocks(blocks, MAX_RECORD_BYTES)
-    delimiter = text.delimiter or _found_delimiter(name, b"".join(start))
+    delimiter = text.delimiter or _detect_delimiter(name, b"".join(start))
     rest = chain(start, blocks)
-    front, seen = read_csv_header(name, rest, delimiter)
-    return front, chain(seen, rest)
+    header, read_ahead = read_csv_header(name, rest, delimiter)
+    return header, chain(read_ahead, rest)
 
 
-def _found_delimiter(name: str, start: bytes) -> str:
-    """What parts the fields: of a file that is called so, tabs, if its header has any."""
+def _detect_delimiter(name: str, start: bytes) -> str:
+    """Return the tab for a .tsv file with a tab in its header, else the delimiter of the header."""
     if extension(name) == ".tsv" and b"\t" in first_line(start):
         return "\t"
     return find_delimiter(start)

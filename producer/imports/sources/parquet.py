@@ -1,4 +1,4 @@
-"""Parquet files, as far as they can be had without polars."""
+"""The parts of reading Parquet files that need no polars."""
 
 import tempfile
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ MAGIC = b"PAR1"
 def temporary_copy(
     name: str, file: PeekableFile, counted: CountedFile, limits: SourceLimits
 ) -> Iterator[Path]:
-    """A temporary copy of a file that may be readable only once: Parquet is read from its end.
+    """Make a temporary copy of a file that may be readable only once: Parquet is read from its end.
 
     Raises:
-        InvalidFile: it is more than it may be.
+        InvalidFile: it exceeds a limit.
         Unavailable: there is no room for a copy.
     """
     with tempfile.TemporaryDirectory(prefix="orderworks-") as folder:
@@ -38,11 +38,11 @@ def _write(path: Path, blocks: Iterator[bytes]) -> None:
 
 
 def parquet_text(name: str, path: Path, limits: SourceLimits, delimiter: str) -> Iterator[bytes]:
-    """A Parquet file as CSV.
+    """Yield a Parquet file as CSV.
 
     Raises:
         ConfigurationError: polars is not installed.
-        InvalidFile: it is damaged, or larger than it may be.
+        InvalidFile: it is damaged or exceeds a limit.
     """
     try:
         from producer.imports.sources import polars_csv  # noqa: PLC0415 - loads polars

@@ -15,28 +15,28 @@ from orderworks.imports.csv_records import MAX_RECORD_BYTES
 from producer.imports.sources.limits import SourceLimits, check_column_count, check_text_bytes
 
 SLICE = 50_000
-"""Rows that are turned into text at once, at the most. Pages outside a slice are not unpacked for it."""
+"""Maximum number of rows in a slice. Pages outside a slice are not decompressed for it."""
 
 FIRST_SLICE, GROWTH = 256, 4
-"""Rows that are looked at to learn how large rows are, and how many times more the next slice has at
-the most: rows may be larger farther on."""
+"""Rows of the first slice, which show how large rows are, and the factor by which the next slice may
+have more: rows may be larger later in the file."""
 
 SLICE_BYTES = 12 << 20
-"""Bytes, about, that a slice of a file takes in memory."""
+"""Approximate bytes of memory for a slice of a file."""
 
 TEXT_AT_ONCE = 8 << 20
-"""Bytes of text, about, that a slice is written in. Equal texts share their memory in a frame, but
-not in CSV."""
+"""Approximate bytes of CSV that are written at once. Equal texts share their memory in a frame, but not
+in CSV."""
 
 SHORTEST = selectors.by_dtype(pl.Float32).cast(pl.String).cast(pl.Float64)
-"""Numbers of 32 bits by their shortest text: 0.1 is not to become 0.10000000149."""
+"""Columns of 32-bit numbers, with their shortest texts: 0.1, not 0.10000000149."""
 
 
 def parquet_text(name: str, path: Path, limits: SourceLimits, delimiter: str) -> Iterator[bytes]:
-    """A Parquet file as CSV.
+    """Yield a Parquet file as CSV.
 
     Raises:
-        InvalidFile: it is damaged, or larger than it may be.
+        InvalidFile: it is damaged or exceeds a limit.
     """
     try:
         frame = pl.scan_parquet(path.absolute(), glob=False)
@@ -44,9 +44,9 @@ def parquet_text(name: str, path: Path, limits: SourceLimits, delimiter: str) ->
         schema = frame.collect_schema()
         check_column_count(name, len(schema), limits)
         columns = _columns_with_text(schema)
-        # What cannot be within the limits is not unpacked at all: a cell is a byte.
+        # A file that must exceed the limit is not read at all: a cell takes at least one byte.
         check_text_bytes(name, height * len(columns), path.stat().st_size, limits)
-        # What has no text must not be unpacked either, only to be left out.
+        # Columns without text are left out here, so that they are not read.
         slices = bounded_slices(frame.select(columns), height)
         yield from _csv_text(name, slices, delimiter)
     except (PolarsError, PanicException, OSError) as error:
@@ -55,36 +55,32 @@ def parquet_text(name: str, path: Path, limits: SourceLimits, delimiter: str) ->
 
 
 def bounded_slices(frame: pl.LazyFrame, height: int) -> Iterator[pl.DataFrame]:
-    """The frame in slices that take about the same memory, however large its rows are.
+    """Yield the frame in slices of about equal memory, also where the size of rows varies.
 
     A frame without rows is one slice, which has the columns.
     """
-    at, rows = 0, FIRST_SLICE
-    while at < max(height, 1):
-        part = frame.slice(at, rows).collect()
+    start, rows = 0, FIRST_SLICE
+    while start < max(height, 1):
+        part = frame.slice(start, rows).collect()
         yield part
-        at += rows
+        start += rows
         row_bytes = max(int(part.estimated_size()) // max(part.height, 1), 1)
         rows = max(min(SLICE_BYTES // row_bytes, rows * GROWTH, SLICE), 1)
 
 
 def frame_text(name: str, frame: pl.DataFrame, delimiter: str) -> Iterator[bytes]:
-    """A frame as CSV.
+    """Yield a frame as CSV.
 
     Raises:
-        InvalidFile: a text is longer than a record may be.
+        InvalidFile: a text is longer than the longest record.
     """
-    slices = (frame.slice(at, SLICE) for at in _starts(frame.height))
+    # A frame without rows is one slice, which has the columns.
+    slices = (frame.slice(start, SLICE) for start in range(0, max(frame.height, 1), SLICE))
     return _csv_text(name, slices, delimiter)
 
 
-def _starts(height: int) -> range:
-    """Where slices begin. A table without rows is one, which has the columns."""
-    return range(0, max(height, 1), SLICE)
-
-
 def _csv_text(name: str, slices: Iterable[pl.DataFrame], delimiter: str) -> Iterator[bytes]:
-    """The slices as one CSV text with one header."""
+    """Yield the slices as one CSV text with one header."""
     for number, frame in enumerate(slices):
         texts = frame.select(_columns_with_text(frame.schema)).with_columns(SHORTEST)
         if number == 0:
@@ -96,26 +92,26 @@ def _csv_text(name: str, slices: Iterable[pl.DataFrame], delimiter: str) -> Iter
 
 
 def _columns_with_text(schema: pl.Schema) -> list[str]:
-    """The columns that CSV can hold; nested ones and bytes are left out."""
-    without = pl.Binary, pl.Object, pl.Duration
+    """Return the names of columns whose values have a text; nested ones and bytes do not."""
+    without_text = pl.Binary, pl.Object, pl.Duration
     return [
         name
         for name, kind in schema.items()
-        if not kind.is_nested() and not isinstance(kind, without)
+        if not kind.is_nested() and not isinstance(kind, without_text)
     ]
 
 
 def _parts(name: str, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """The frame in slices that are no more text than is written at once."""
+    """Split the frame into slices of about `TEXT_AT_ONCE` bytes of text."""
     lengths = [_lengths(column) for column in frame]
-    if any(each.gt(MAX_RECORD_BYTES).any() for each in lengths):
+    if any(column.gt(MAX_RECORD_BYTES).any() for column in lengths):
         raise InvalidFile(f"{name}: a text in it is longer than {MAX_RECORD_BYTES} bytes")
-    total = sum(int(each.sum()) for each in lengths)
+    total = sum(int(column.sum()) for column in lengths)
     return frame.iter_slices(max(frame.height * TEXT_AT_ONCE // max(total, TEXT_AT_ONCE), 1))
 
 
 def _lengths(column: pl.Series) -> pl.Series:
-    """The bytes of each text in the column; of other columns none: their values are short."""
+    """Return the bytes of each text in the column; nothing for other columns, whose values are short."""
     # Categories are not cast to texts: that would give each row a copy of its own.
     if isinstance(column.dtype, pl.Categorical | pl.Enum):
         return column.cat.len_bytes()

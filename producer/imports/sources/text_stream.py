@@ -1,4 +1,4 @@
-"""Text as it streams: no longer than it may be, in lines that a worker can hold."""
+"""A stream of text: its encoding, its size and the length of its lines are checked while it is read."""
 
 import codecs
 from collections.abc import Iterable, Iterator
@@ -16,40 +16,40 @@ OTHER_ENCODINGS = {
     b"PK\x03\x04": "a zip archive or a spreadsheet; save it as CSV",
     b"\xd0\xcf\x11\xe0": "a spreadsheet; save it as CSV",
 }
-"""First bytes of what is often taken for text. UTF-32 is before UTF-16, whose mark it begins with."""
+"""First bytes of files that are not UTF-8. UTF-32 precedes UTF-16, whose mark it begins with."""
 
 
 def reject_other_encodings(name: str, start: bytes) -> None:
-    """Raise InvalidFile if a file that begins so is certainly no UTF-8 text."""
-    for mark, what in OTHER_ENCODINGS.items():
+    """Raise InvalidFile if a file with these first bytes is certainly not UTF-8 text."""
+    for mark, description in OTHER_ENCODINGS.items():
         if start.startswith(mark):
-            raise InvalidFile(f"{name}: is {what}")
+            raise InvalidFile(f"{name}: is {description}")
 
 
 def bounded(
     name: str, blocks: Iterable[bytes], counted: CountedFile | None, limits: SourceLimits
 ) -> Iterator[bytes]:
-    """The same bytes, in blocks of the usual size, as long as they are not too many.
+    """Yield the same bytes in blocks of at most `BLOCK`, and check their number against the limits.
 
-    `given` is the file that they were unpacked from.
+    `counted` is the file that they come from, if any.
 
     Raises:
-        InvalidFile: they are too many.
+        InvalidFile: there are more than a limit allows.
     """
-    unpacked = 0
+    count = 0
     for block in blocks:
         for start in range(0, len(block), BLOCK):
             part = block[start : start + BLOCK]
-            unpacked += len(part)
-            check_text_bytes(name, unpacked, counted.count if counted else None, limits)
+            count += len(part)
+            check_text_bytes(name, count, counted.count if counted else None, limits)
             yield part
 
 
 def checked_lines(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same blocks, as long as their lines are of a bearable length.
+    """Yield the same blocks, and check the length of their lines.
 
     Raises:
-        InvalidFile: they are not, or there is no block; says on which line.
+        InvalidFile: a line is longer than the longest record, or there is no block.
     """
     line, open_line, empty = 1, 0, True
     for block in blocks:
@@ -67,10 +67,10 @@ def checked_lines(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def first_blocks(blocks: Iterator[bytes], size: int) -> list[bytes]:
-    """Blocks from the front, until they are of that size together."""
-    taken: list[bytes] = []
+    """Return the first blocks, up to the one with which they reach that size together."""
+    first: list[bytes] = []
     length = 0
     while length < size and (block := next(blocks, None)):
-        taken.append(block)
+        first.append(block)
         length += len(block)
-    return taken
+    return first

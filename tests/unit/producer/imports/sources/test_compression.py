@@ -83,7 +83,7 @@ def test_frames_that_zstd_skips_are_skipped() -> None:
 @both
 @pytest.mark.parametrize("kept", [12, 1000, -1])
 def test_packed_file_that_is_cut_off_is_refused(pack: Pack, kept: int) -> None:
-    assert refusal(pack(TEXT)[:kept]).endswith(" data are cut off")
+    assert refusal(pack(TEXT)[:kept]).endswith(" data are truncated")
 
 
 @both
@@ -95,8 +95,14 @@ def test_damaged_packed_file_is_refused(pack: Pack) -> None:
 
 
 def test_file_packed_twice_is_refused() -> None:
-    assert refusal(gzip.compress(zstd.compress(TEXT))) == "bytes: is packed twice, by gzip and zstd"
-    assert refusal(zstd.compress(zstd.compress(TEXT))) == "bytes: is packed twice, by zstd and zstd"
+    assert (
+        refusal(gzip.compress(zstd.compress(TEXT)))
+        == "bytes: is compressed twice, by gzip and zstd"
+    )
+    assert (
+        refusal(zstd.compress(zstd.compress(TEXT)))
+        == "bytes: is compressed twice, by zstd and zstd"
+    )
 
 
 def bomb(pack: Pack) -> bytes:

@@ -55,7 +55,7 @@ def test_format_is_that_of_the_name_else_of_the_content(
 def test_file_that_is_called_parquet_and_is_not_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "orders.parquet"
     path.write_bytes(b"id,name\n")
-    assert refusal(path) == "orders.parquet: is not a Parquet file, although it is called one"
+    assert refusal(path) == "orders.parquet: is not a Parquet file, in spite of its name"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,8 @@ def test_delimiter_that_is_given_is_taken(tmp_path: Path) -> None:
 
 def test_json_lines_have_no_delimiter() -> None:
     assert (
-        refusal(b'{"id": 1}\n', ",") == "bytes: is JSON Lines, which have no delimiter: give none"
+        refusal(b'{"id": 1}\n', ",")
+        == "bytes: is JSON Lines, which has no delimiter: do not give one"
     )
 
 
@@ -119,7 +120,7 @@ def test_first_record_is_looked_at_whole() -> None:
 @pytest.mark.parametrize("content", [b"{\n", b"{}\n{}\n", b'{"a"\n"b"}\n', b"{" * 100_000])
 def test_json_lines_without_an_object_are_refused(content: bytes) -> None:
     assert refusal(content) == (
-        "bytes: none of its first lines is a JSON object with keys; write one object a line"
+        "bytes: none of its first lines is a JSON object with keys; write one object per line"
     )
 
 
@@ -129,7 +130,7 @@ def test_json_lines_without_an_object_are_refused(content: bytes) -> None:
 def test_json_array_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "orders.json"
     path.write_bytes(content)
-    said = "is one JSON array; write its objects one a line, without it"
+    said = "is a JSON array; write its objects one per line, without the array"
     assert refusal(path) == f"orders.json: {said}"
     assert refusal(content) == f"bytes: {said}"
 

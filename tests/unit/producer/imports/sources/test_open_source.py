@@ -90,9 +90,9 @@ def test_what_is_not_a_file_is_refused_by_name(tmp_path: Path) -> None:
         f"{tmp_path}/pipe: is not a regular file; give a stream as - on standard input"
     )
     for content in ("id\n1\n", "id\n" + "1\n" * 5000):
-        assert refusal(content) == "a text is taken for a path: give content as bytes"
+        assert refusal(content) == "a text is used as a path: pass content as bytes"
     text = io.StringIO("id\n")
-    assert refusal(text) == "stream: gives text; open it for reading bytes"  # type: ignore[arg-type]
+    assert refusal(text) == "stream: returns text; open it for reading bytes"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,9 @@ def test_rows_of_mappings_keep_every_character() -> None:
 
 def test_rows_with_keys_of_their_own_are_refused() -> None:
     assert refusal([{"a": 1}, {"b": 2}]) == "rows: the first row has no key 'b'"
-    assert refusal([1]) == "rows: int is not a row: give mappings"  # type: ignore[list-item]
+    assert refusal([1]) == "rows: int is not a row: pass mappings"  # type: ignore[list-item]
     assert refusal([]) == "rows: is empty"
-    assert refusal(7) == "rows: int is nothing that can be imported"  # type: ignore[arg-type]
+    assert refusal(7) == "rows: int cannot be imported"  # type: ignore[arg-type]
 
 
 def test_values_of_rows_are_written_as_a_worker_reads_them() -> None:
@@ -202,7 +202,7 @@ def test_values_of_rows_are_written_as_a_worker_reads_them() -> None:
 def test_row_that_no_utf8_can_hold_is_named(number: int) -> None:
     rows = ({"a": "x\n", "b": "\ud800" if each == number else each} for each in range(1, 100_001))
     assert refusal(rows) == (
-        f"rows: row {number} has the lone surrogate '\\ud800', which no UTF-8 text can have"
+        f"rows: row {number} has the lone surrogate '\\ud800', which UTF-8 cannot encode"
     )
 
 
@@ -210,7 +210,7 @@ def test_file_that_has_nothing_yet_is_not_taken_for_ended() -> None:
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     with os.fdopen(reading, "rb", buffering=0) as file, os.fdopen(writing, "wb"):
-        assert "has nothing to read yet" in refusal(file)
+        assert "has no data yet" in refusal(file)
 
 
 def test_pipe_is_read_like_a_file() -> None:
@@ -312,7 +312,7 @@ def test_other_kinds_of_bytes_are_bytes(kind: Callable[[bytes], ImportSource]) -
 
 def test_one_row_alone_is_no_list_of_rows() -> None:
     one: Any = {"id": 1}
-    assert refusal(one) == "rows: a mapping is one row: give a list of them"
+    assert refusal(one) == "rows: a mapping is one row: pass a list of mappings"
 
 
 @pytest.mark.parametrize("value", [b"x", bytearray(b"x"), [1], {"a": 1}, {1}, (1, 2), np.ones(2)])
