@@ -12,7 +12,7 @@ from tests.support.processes import CeleryProcess
 FILE = "id;name;note\n1;Ada;x\n2;;=y\n3;Bob;z\n4;;w\n"
 
 
-def test_rejects_are_written_mended_and_imported_until_none_is_left(
+def test_rejects_are_corrected_and_imported_until_all_rows_are_applied(
     run: RunCommand, worker: CeleryProcess, engine: sa.Engine, tmp_path: Path
 ) -> None:
     sheet = tmp_path / "bad.csv"
@@ -35,7 +35,7 @@ def test_rejects_are_written_mended_and_imported_until_none_is_left(
     assert names == ["Ada", "Zoe", "Bob", "Eve"]
 
 
-def test_a_strict_import_with_a_reject_ends_with_1_and_applies_nothing(
+def test_strict_import_with_a_reject_exits_1_and_applies_nothing(
     run: RunCommand, worker: CeleryProcess, tmp_path: Path
 ) -> None:
     (tmp_path / "strict.csv").write_text("id,name\n8,Ada\n9,\n", encoding="utf-8")
@@ -44,17 +44,17 @@ def test_a_strict_import_with_a_reject_ends_with_1_and_applies_nothing(
     assert "1 of 2 rows were rejected: none was imported" in done.out
 
 
-def test_a_dry_run_says_what_the_import_then_does(
+def test_dry_run_predicts_the_result_of_the_import(
     run: RunCommand, worker: CeleryProcess, engine: sa.Engine, tmp_path: Path
 ) -> None:
     with engine.begin() as connection:
         connection.execute(sa.insert(customers), {"id": 20, "name": "Old [name]"})
     (tmp_path / "dry.csv").write_text("id,name\n20,New\n21,Ada\n22,\n", encoding="utf-8")
     command = ("import", "dry.csv", "--kind", "customers")
-    said = run(*command, "--dry-run")
-    assert said.status == 0
-    assert "3 rows: 1 insert, 1 change, 1 rejected." in said.out
-    assert "Old [name]" in said.out
+    predicted = run(*command, "--dry-run")
+    assert predicted.status == 0
+    assert "3 rows: 1 insert, 1 change, 1 rejected." in predicted.out
+    assert "Old [name]" in predicted.out
     would = json.loads(run(*command, "--dry-run", "--json").out)["would"]
     with engine.connect() as connection:
         query = sa.select(customers.c.name).where(customers.c.id >= 20)

@@ -86,7 +86,7 @@ def started(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_it_is_paused_resumed_and_cancelled(
+def test_import_is_paused_resumed_and_cancelled(
     run: RunCommand, planned: str, settings: Settings
 ) -> None:
     paused = run("pause", planned)
@@ -98,7 +98,7 @@ def test_it_is_paused_resumed_and_cancelled(
     assert (cancelled["id"], cancelled["status"]) == (planned, "cancelled")
 
 
-def test_what_was_given_up_is_tried_again(
+def test_retry_restarts_quarantined_chunks(
     run: RunCommand, planned: str, engine: sa.Engine, settings: Settings
 ) -> None:
     with engine.begin() as connection:
@@ -111,7 +111,7 @@ def test_what_was_given_up_is_tried_again(
     assert messages(settings, Queue.IMPORTS) == nudged + 1
 
 
-def test_what_its_state_does_not_allow_is_one_line_and_status_1(
+def test_command_not_allowed_in_import_state_prints_one_line_and_exits_1(
     run: RunCommand, planned: str
 ) -> None:
     for command, possible in (
@@ -124,7 +124,7 @@ def test_what_its_state_does_not_allow_is_one_line_and_status_1(
 
 
 @pytest.mark.parametrize("command", ["pause", "resume", "cancel", "retry", "rejects"])
-def test_before_it_is_planned_it_says_to_try_again(
+def test_command_on_unplanned_import_says_to_try_again(
     run: RunCommand, accepted: str, command: str
 ) -> None:
     done = run(command, accepted)
@@ -134,7 +134,7 @@ def test_before_it_is_planned_it_says_to_try_again(
     assert (unknown.status, "no import has the id nothing" in unknown.err) == (2, True)
 
 
-def test_the_same_content_is_answered_by_its_first_import(
+def test_same_content_returns_the_first_import(
     run: RunCommand, accepted: str, content: str
 ) -> None:
     done = run("import", content, "--kind", "customers")
@@ -156,7 +156,7 @@ def test_the_same_content_is_answered_by_its_first_import(
     assert (answer["kind"], answer["rows"], answer["bytes"] > 0) == ("customers", None, True)
 
 
-def test_the_list_says_that_it_is_not_all(run: RunCommand, engine: sa.Engine) -> None:
+def test_list_says_when_it_is_truncated(run: RunCommand, engine: sa.Engine) -> None:
     text = dict.fromkeys(("source", "delimiter", "sha256"), "x")
     common = {**text, "kind": "orders", "mapping": {}, "header": [], "bytes": 1, "version": 1}
     rows = [
@@ -179,13 +179,13 @@ def test_the_list_says_that_it_is_not_all(run: RunCommand, engine: sa.Engine) ->
     )
 
 
-def test_following_no_import_is_wrong_usage(run: RunCommand) -> None:
+def test_follow_without_import_id_is_a_usage_error(run: RunCommand) -> None:
     done = run("imports", "--follow")
     assert (done.status, done.out) == (2, "")
     assert done.err == "orderworks: --follow needs the id of an import\n"
 
 
-def test_a_parent_that_redis_forgot_is_found_in_the_ledger(
+def test_parent_missing_in_redis_is_read_from_ledger(
     run: RunCommand, importer: Importer, stream: Redis, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.csv").write_text(f"id,mail\nx,{uuid4()}\n", encoding="utf-8")
@@ -199,7 +199,7 @@ def test_a_parent_that_redis_forgot_is_found_in_the_ledger(
     assert json.loads(done.out)["mapping"] == {"id": "id", "name": "mail", "line": "line"}
 
 
-def test_a_terminal_is_told_that_it_is_read(run: RunCommand, folder: Path) -> None:
+def test_reading_from_terminal_prints_a_notice(run: RunCommand, folder: Path) -> None:
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "orderworks_app", "import", "-", "--kind", "customers"]
     try:
@@ -217,7 +217,7 @@ def test_a_terminal_is_told_that_it_is_read(run: RunCommand, folder: Path) -> No
     )
 
 
-def test_a_file_comes_from_standard_input_too(
+def test_file_is_read_from_standard_input(
     run: RunCommand, settings: Settings, folder: Path
 ) -> None:
     command = [
@@ -237,14 +237,14 @@ def test_a_file_comes_from_standard_input_too(
     assert manifest.bytes == len(text)
 
 
-def test_no_standard_input_is_wrong_usage(run: RunCommand) -> None:
+def test_missing_standard_input_is_a_usage_error(run: RunCommand) -> None:
     command = f"exec {sys.executable} -m orderworks_app import - <&-"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "orderworks: standard input is closed\n"
 
 
-def test_a_preset_says_what_is_not_given(
+def test_preset_supplies_options_that_are_not_given(
     run: RunCommand, content: str, settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "presets.toml").write_text("[crm]\nkind = 'customers'\nstrict = true\n")
@@ -258,7 +258,7 @@ def test_a_preset_says_what_is_not_given(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "expected"),
     [
         (("--strict", "--max-rejects", "1"), "strict and max_rejects"),
         (("--max-rejects", "-1"), "max_rejects: -1"),
@@ -268,15 +268,17 @@ def test_a_preset_says_what_is_not_given(
         (("--kind", "customers", "--parent", "x", "--map", "name=name"), "has no column 'line'"),
     ],
 )
-def test_what_makes_no_sense_is_one_line_and_status_2(
-    run: RunCommand, content: str, options: tuple[str, ...], said: str
+def test_contradictory_options_print_one_line_and_exit_2(
+    run: RunCommand, content: str, options: tuple[str, ...], expected: str
 ) -> None:
     done = run("import", content, *options)
     assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)
-    assert said in done.err
+    assert expected in done.err
 
 
-def test_rejects_are_a_sheet_to_mend(run: RunCommand, planned: str, engine: sa.Engine) -> None:
+def test_rejects_are_written_as_a_correctable_sheet(
+    run: RunCommand, planned: str, engine: sa.Engine
+) -> None:
     rejected = {"import_id": planned, "column": "name", "code": "missing", "reason": "a reason"}
     rows = [
         {"line": 2, "raw": "1,=A", "mended_by": None},
@@ -300,7 +302,7 @@ def test_rejects_are_a_sheet_to_mend(run: RunCommand, planned: str, engine: sa.E
     assert len(json.loads(run("rejects", planned, "--all", "--json").out)) == 2
 
 
-def test_a_running_import_says_how_far_it_is_and_what_holds_it_up(
+def test_running_import_shows_progress_and_what_it_waits_for(
     run: RunCommand, planned: str, stream: Redis
 ) -> None:
     done = run("imports", planned)
@@ -312,7 +314,7 @@ def test_a_running_import_says_how_far_it_is_and_what_holds_it_up(
     stream.delete(keys.update_stream(0))
 
 
-def test_following_an_import_ends_with_it(run: RunCommand, planned: str, folder: Path) -> None:
+def test_follow_ends_when_the_import_ends(run: RunCommand, planned: str, folder: Path) -> None:
     with started("imports", planned, "--follow", "--json", folder=folder.parent) as following:
         assert run("cancel", planned).status == 0
         out, _err = following.communicate(timeout=30)
@@ -341,7 +343,7 @@ def end_dry_run(stream: Redis) -> Callable[[], str]:
     return end
 
 
-def test_a_dry_run_waits_and_prints_what_would_be(
+def test_dry_run_waits_and_prints_predicted_result(
     run: RunCommand, content: str, end_dry_run: Callable[[], str], tmp_path: Path
 ) -> None:
     command = ("import", content, "--kind", "customers", "--dry-run")
@@ -349,7 +351,7 @@ def test_a_dry_run_waits_and_prints_what_would_be(
         import_id = end_dry_run()
         out, _err = waiting.communicate(timeout=30)
     assert waiting.returncode == 0
-    for said in (
+    for expected in (
         "Dry run of customers.csv, nothing was changed.",
         "4 rows: 2 insert, 1 change, 1 rejected.",
         "Customers whose cached reads would be invalidated: 3.",
@@ -358,12 +360,12 @@ def test_a_dry_run_waits_and_prints_what_would_be(
         "[2.00]",
         "total is missing",
     ):
-        assert said in out
+        assert expected in out
     done = run("pause", import_id)
     assert (done.status, "is a dry run" in done.err) == (1, True)
 
 
-def test_a_strict_dry_run_with_rejects_ends_with_1(
+def test_strict_dry_run_with_rejects_exits_1(
     content: str, end_dry_run: Callable[[], str], tmp_path: Path
 ) -> None:
     command = ("import", content, "--kind", "customers", "--dry-run", "--strict")
@@ -374,21 +376,21 @@ def test_a_strict_dry_run_with_rejects_ends_with_1(
     assert "Nothing would be imported: the import is strict." in out
 
 
-@pytest.mark.parametrize(("most", "status"), [("0", 1), ("1", 0)])
-def test_a_dry_run_says_that_the_import_would_stop(
-    content: str, end_dry_run: Callable[[], str], tmp_path: Path, most: str, status: int
+@pytest.mark.parametrize(("limit", "status"), [("0", 1), ("1", 0)])
+def test_dry_run_reports_that_import_would_exceed_max_rejects(
+    content: str, end_dry_run: Callable[[], str], tmp_path: Path, limit: str, status: int
 ) -> None:
-    command = ("import", content, "--kind", "customers", "--dry-run", "--max-rejects", most)
+    command = ("import", content, "--kind", "customers", "--dry-run", "--max-rejects", limit)
     with started(*command, folder=tmp_path) as waiting:
         end_dry_run()
         out, _err = waiting.communicate(timeout=30)
     assert waiting.returncode == status
-    said = "The import would stop: more than 0 rows would be rejected."
-    assert (said in out) == bool(status)
+    expected = "The import would stop: more than 0 rows would be rejected."
+    assert (expected in out) == bool(status)
 
 
 @pytest.mark.parametrize("shown", [(), ("--json",)])
-def test_a_dry_run_that_fails_says_why_and_ends_with_1(
+def test_failed_dry_run_prints_reason_and_exits_1(
     content: str, importer: Importer, tmp_path: Path, shown: tuple[str, ...]
 ) -> None:
     command = ("import", content, "--kind", "customers", "--dry-run", *shown)
@@ -405,7 +407,7 @@ def test_a_dry_run_that_fails_says_why_and_ends_with_1(
         assert "would" not in json.loads(out)
 
 
-def test_an_import_that_is_followed_and_not_done_ends_with_1(
+def test_following_an_import_that_is_not_done_exits_1(
     run: RunCommand, content: str, importer: Importer, tmp_path: Path
 ) -> None:
     command = ("import", content, "--kind", "customers", "--follow", "--json")

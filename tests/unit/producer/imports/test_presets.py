@@ -1,4 +1,4 @@
-"""Presets: what they say is taken, and what is wrong with them is named."""
+"""Presets: their values are returned, and their errors are named."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def preset(folder: Path, text: str, name: str = "erp") -> dict[str, Any]:
     return read_preset(file, name)
 
 
-def test_a_preset_says_what_stands_in_its_table_and_nothing_else(tmp_path: Path) -> None:
+def test_preset_contains_only_the_keys_of_its_table(tmp_path: Path) -> None:
     assert preset(tmp_path, ERP) == {
         "kind": "customers",
         "mapping": {"name": "c_name"},
@@ -42,7 +42,7 @@ def test_a_preset_says_what_stands_in_its_table_and_nothing_else(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         (
             ERP.replace("[erp]", "[other]").replace("[erp.map]", "[other.map]"),
@@ -58,13 +58,13 @@ def test_a_preset_says_what_stands_in_its_table_and_nothing_else(tmp_path: Path)
         ("[erp\n", "is not TOML"),
     ],
 )
-def test_what_is_wrong_is_named_with_file_table_and_key(
-    tmp_path: Path, text: str, said: str
+def test_invalid_preset_error_names_file_table_and_key(
+    tmp_path: Path, text: str, expected: str
 ) -> None:
     with pytest.raises(ConfigurationError) as refused:
         preset(tmp_path, text)
     assert "imports.toml: " in str(refused.value)
-    assert said in str(refused.value)
+    assert expected in str(refused.value)
 
 
 def test_a_missing_file_is_named_with_the_setting(tmp_path: Path) -> None:

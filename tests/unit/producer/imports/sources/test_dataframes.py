@@ -130,7 +130,7 @@ def test_table_keeps_every_value(made: Callable[[], ImportSource], delimiter: st
         assert read == moments
 
 
-def test_whole_numbers_of_pandas_have_no_point() -> None:
+def test_pandas_integers_have_no_decimal_point() -> None:
     frame = pd.DataFrame(
         {
             "id": [1.0, float("nan")],
@@ -157,18 +157,18 @@ def test_numbers_of_32_bits_keep_their_shortest_text() -> None:
         ]
 
 
-def test_floats_of_arrow_in_pandas_are_written_like_any() -> None:
+def test_arrow_floats_in_pandas_are_written_like_other_floats() -> None:
     kinds = {"a": "double[pyarrow]", "b": "float[pyarrow]"}
     frame = pd.DataFrame({"a": [1e16, 0.1, None], "b": [0.1, 3.0, None]}).astype(kinds)
     assert text(frame) == "a,b\r\n10000000000000000,0.1\r\n0.1,3\r\n,\r\n"
 
 
-def test_lists_and_bytes_of_arrow_in_pandas_are_left_out() -> None:
+def test_arrow_lists_and_bytes_in_pandas_are_omitted() -> None:
     whole = arrow().select(["id", "list", "bytes"]).to_pandas(types_mapper=pd.ArrowDtype)
     assert text(whole).splitlines() == ["id", *CELLS["id"]]
 
 
-def test_days_that_python_does_not_have_are_left_to_the_worker() -> None:
+def test_dates_outside_pythons_range_are_left_to_the_worker() -> None:
     days = pa.array([0, 2**31 - 1, -(2**31), None], pa.int32()).cast(pa.date32())
     table = pa.table({"id": [1, 2, 3, 4], "day": days, "other": days.cast(pa.date64())})
     for made in (table, table.to_pandas(types_mapper=pd.ArrowDtype)):
@@ -178,7 +178,7 @@ def test_days_that_python_does_not_have_are_left_to_the_worker() -> None:
         assert rows[4] == "4,,"
 
 
-def test_table_is_named_and_read_although_columns_are_called_so() -> None:
+def test_columns_named_like_attributes_do_not_confuse_table_detection() -> None:
     frame = pd.DataFrame({"name": ["Ann"], "read": [1]})
     with open_source(frame, None, LIMITS) as opened:
         assert (opened.name, opened.header) == ("table", ("name", "read"))
@@ -208,12 +208,12 @@ def forms(tmp_path: Path, content: bytes) -> Iterator[tuple[str, ImportSource]]:
     yield "zstd", zstd.compress(content)
 
 
-def test_parquet_is_read_from_everywhere(tmp_path: Path) -> None:
+def test_parquet_is_read_from_every_source_type(tmp_path: Path) -> None:
     for name, source in forms(tmp_path, parquet()):
         assert cells(text(source))["id"] == CELLS["id"], name
 
 
-def test_parquet_comes_through_a_pipe() -> None:
+def test_parquet_is_read_from_a_pipe() -> None:
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb") as file:
         file.write(parquet())
@@ -221,7 +221,7 @@ def test_parquet_comes_through_a_pipe() -> None:
         assert cells(text(file))["id"] == CELLS["id"]
 
 
-def test_copy_of_parquet_that_finds_no_room_says_so() -> None:
+def test_full_disk_is_reported_when_copying_parquet() -> None:
     kept = resource.getrlimit(resource.RLIMIT_FSIZE)
     # Beyond the limit the system sends a signal, which Python ignores, and refuses the write.
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, kept[1]))
@@ -232,7 +232,7 @@ def test_copy_of_parquet_that_finds_no_room_says_so() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, kept)
 
 
-def test_parquet_of_many_slices_is_whole(tmp_path: Path) -> None:
+def test_parquet_of_many_slices_is_read_completely(tmp_path: Path) -> None:
     path = tmp_path / "orders.parquet"
     pl.DataFrame({"id": range(120_000)}).write_parquet(path, row_group_size=70_000)
     assert cells(text(path))["id"] == [str(number) for number in range(120_000)]
@@ -250,14 +250,14 @@ def test_damaged_parquet_is_refused(cut: int) -> None:
 
 
 @pytest.mark.parametrize("at", [-9, -40, -300, 4, 40])
-def test_parquet_whose_bytes_are_changed_is_refused_or_read(at: int) -> None:
+def test_corrupted_parquet_is_refused_or_read_without_crash(at: int) -> None:
     content = bytearray(parquet())
     content[at] ^= 0xFF
     with suppress(InvalidFile):
         assert text(bytes(content))
 
 
-def test_parquet_that_unpacks_to_too_much_is_refused_early() -> None:
+def test_parquet_with_too_large_content_is_refused_early() -> None:
     file = io.BytesIO()
     pl.select(a=pl.repeat("x" * 99, MIN_BYTES_FOR_RATIO)).write_parquet(file)
     assert "IMPORT_MAX_RATIO" in refusal(file.getvalue())
@@ -276,7 +276,7 @@ def test_equal_long_texts_are_written_in_parts(tmp_path: Path, kept: bool) -> No
         assert sum(len(next(opened.blocks)) for _ in range(20)) <= 20 * BLOCK
 
 
-def test_parquet_of_large_rows_is_unpacked_a_few_rows_at_a_time(tmp_path: Path) -> None:
+def test_parquet_of_large_rows_is_decoded_a_few_rows_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "orders.parquet"
     texts = [str(number) * 2000 for number in range(10_000, 20_000)]
     pl.DataFrame({"text": texts}).write_parquet(path)
@@ -286,13 +286,13 @@ def test_parquet_of_large_rows_is_unpacked_a_few_rows_at_a_time(tmp_path: Path) 
     assert len(slices) < 20
 
 
-def test_columns_of_parquet_that_have_no_text_are_not_unpacked(tmp_path: Path) -> None:
+def test_parquet_columns_without_text_form_are_not_decoded(tmp_path: Path) -> None:
     path = tmp_path / "orders.parquet"
     pl.DataFrame({"id": [1, 2], "blob": [b"\xff" * 1000] * 2}).write_parquet(
         path, compression="uncompressed"
     )
     content = path.read_bytes()
-    # Whoever unpacks the damaged column notices.
+    # Decoding of the damaged column fails.
     at = content.index(b"\xff" * 1000)
     path.write_bytes(content[: at - 40] + b"\xff" * 40 + content[at:])
     with pytest.raises((pl.exceptions.PolarsError, pl.exceptions.PanicException)):
@@ -300,19 +300,19 @@ def test_columns_of_parquet_that_have_no_text_are_not_unpacked(tmp_path: Path) -
     assert text(path) == "id\n1\n2\n"
 
 
-def test_text_that_no_record_can_hold_is_refused() -> None:
+def test_text_longer_than_a_record_is_refused() -> None:
     frame = pl.DataFrame({"a": ["x", "y" * (2 << 20)]})
     assert refusal(frame) == "table: a text in it is longer than 1048576 bytes"
 
 
-def test_path_is_limited_by_its_size(tmp_path: Path) -> None:
+def test_file_size_limit_applies_to_paths(tmp_path: Path) -> None:
     path = tmp_path / "orders.parquet"
     path.write_bytes(parquet())
     assert "IMPORT_MAX_BYTES" in refusal(path, LIMITS._replace(max_bytes=1000))
     assert "IMPORT_MAX_COLUMNS" in refusal(path, LIMITS._replace(max_columns=3))
 
 
-def test_parquet_without_polars_names_what_to_install() -> None:
+def test_parquet_without_polars_names_the_extra_to_install() -> None:
     program = """
 import sys
 sys.modules["polars"] = None

@@ -1,4 +1,4 @@
-"""Whatever form a table is handed over in, its cells are the same."""
+"""A table has the same cells in every form of source."""
 
 import csv
 import gzip
@@ -77,7 +77,7 @@ def frame(rows: Rows) -> pl.DataFrame:
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
     bom=st.sampled_from([b"", b"\xef\xbb\xbf"]),
 )
-def test_every_form_gives_the_same_cells(
+def test_every_source_form_gives_the_same_cells(
     rows: Rows, delimiter: str, end: str, quoting: Literal[0, 1, 2], bom: bytes
 ) -> None:
     text = bom + written(rows, delimiter, end, quoting)

@@ -1,4 +1,4 @@
-"""Formats and delimiters that are found out, and JSON Lines."""
+"""Detection of formats and delimiters, and JSON Lines."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def refusal(source: ImportSource, delimiter: str | None = None) -> str:
         ("a.txt", b"[id],[name]\n", "csv"),
     ],
 )
-def test_format_is_that_of_the_name_else_of_the_content(
+def test_format_is_detected_by_name_then_by_content(
     tmp_path: Path, name: str, content: bytes, form: str
 ) -> None:
     path = tmp_path / name
@@ -52,7 +52,7 @@ def test_format_is_that_of_the_name_else_of_the_content(
     assert seen(path)[0] == form
 
 
-def test_file_that_is_called_parquet_and_is_not_is_refused(tmp_path: Path) -> None:
+def test_non_parquet_content_named_parquet_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "orders.parquet"
     path.write_bytes(b"id,name\n")
     assert refusal(path) == "orders.parquet: is not a Parquet file, in spite of its name"
@@ -71,11 +71,11 @@ def test_file_that_is_called_parquet_and_is_not_is_refused(tmp_path: Path) -> No
         (b"id;name,x\n", ","),
     ],
 )
-def test_delimiter_is_found_in_the_header(content: bytes, delimiter: str) -> None:
+def test_delimiter_is_detected_in_the_header(content: bytes, delimiter: str) -> None:
     assert seen(content)[1] == delimiter
 
 
-def test_delimiter_that_is_given_is_taken(tmp_path: Path) -> None:
+def test_given_delimiter_is_used(tmp_path: Path) -> None:
     assert seen(b"a;b,c\n", ",") == ("csv", ",", ("a;b", "c"))
     assert seen(b"a;b,c:d\n", ":") == ("csv", ":", ("a;b,c", "d"))
     path = tmp_path / "orders.tsv"
@@ -106,12 +106,12 @@ def test_json_records_begin_with_the_first_line() -> None:
         assert (opened.data_start, opened.data_line) == (0, 1)
 
 
-def test_keys_are_looked_for_in_the_first_records_only() -> None:
+def test_keys_are_collected_from_the_first_records_only() -> None:
     lines = b"".join(b'{"a": %d}\n' % number for number in range(HEADER_SCAN_BYTES))
     assert seen(b'{"first": 1}\n' + lines + b'{"last": 1}\n')[2] == ("first", "a")
 
 
-def test_first_record_is_looked_at_whole() -> None:
+def test_long_first_record_is_read_whole() -> None:
     long = {"a": "x" * (2 * HEADER_SCAN_BYTES), "b": 1}
     content = json.dumps(long).encode() + b"\n" + b'{"c": 1}\n' * HEADER_SCAN_BYTES
     assert seen(content)[2][:2] == ("a", "b")
@@ -130,9 +130,9 @@ def test_json_lines_without_an_object_are_refused(content: bytes) -> None:
 def test_json_array_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "orders.json"
     path.write_bytes(content)
-    said = "is a JSON array; write its objects one per line, without the array"
-    assert refusal(path) == f"orders.json: {said}"
-    assert refusal(content) == f"bytes: {said}"
+    reason = "is a JSON array; write its objects one per line, without the array"
+    assert refusal(path) == f"orders.json: {reason}"
+    assert refusal(content) == f"bytes: {reason}"
 
 
 def test_empty_json_file_is_refused(tmp_path: Path) -> None:

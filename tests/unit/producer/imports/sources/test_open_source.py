@@ -1,4 +1,4 @@
-"""What can be handed over, and what is refused before anything is sent."""
+"""Sources that are accepted, and those that are refused before the import is accepted."""
 
 import io
 import os
@@ -40,7 +40,7 @@ def refusal(source: ImportSource) -> str:
     return str(raised.value)
 
 
-def test_paths_files_bytes_and_rows_are_the_same_thing(tmp_path: Path) -> None:
+def test_paths_files_bytes_and_rows_give_the_same_records(tmp_path: Path) -> None:
     path = tmp_path / "orders.csv"
     path.write_bytes(b"id,name\n1,Ann\n")
     with path.open("rb") as file:
@@ -78,11 +78,11 @@ def test_header_is_found_and_records_begin_after_it(content: bytes, line: int) -
         assert b"".join(opened.blocks) == content
 
 
-def test_header_alone_is_a_file() -> None:
+def test_header_only_file_is_accepted() -> None:
     assert read(b"id,name") == (("id", "name"), b"")
 
 
-def test_what_is_not_a_file_is_refused_by_name(tmp_path: Path) -> None:
+def test_unsupported_source_is_refused_by_name(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.csv") == f"{tmp_path}/none.csv: there is no such file"
     assert refusal(str(tmp_path)) == f"{tmp_path}: is a folder"
     os.mkfifo(tmp_path / "pipe")
@@ -118,7 +118,7 @@ def test_what_is_not_a_file_is_refused_by_name(tmp_path: Path) -> None:
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "bytes: is a spreadsheet; save it as CSV"),
     ],
 )
-def test_content_whose_header_cannot_be_read_is_refused(content: bytes, problem: str) -> None:
+def test_content_with_unreadable_header_is_refused(content: bytes, problem: str) -> None:
     assert refusal(content) == problem
 
 
@@ -126,7 +126,7 @@ def test_records_that_are_not_utf8_are_left_to_the_worker() -> None:
     assert read(b"id\n\xff\n2\xc3") == (("id",), b"\xff\n2\xc3")
 
 
-def test_line_without_an_end_is_refused() -> None:
+def test_unterminated_line_is_refused() -> None:
     long = b"x" * MAX_RECORD_BYTES
     assert read(b"id\n" + long + b"\n")
     assert (
@@ -137,15 +137,15 @@ def test_line_without_an_end_is_refused() -> None:
 
 def test_endless_line_is_refused_before_more_of_it_is_read() -> None:
     class Endless:
-        given = 0
+        count = 0
 
         def read(self, size: int, /) -> bytes:
-            self.given += size
+            self.count += size
             return b"x" * size
 
     endless = Endless()
     assert "line 1 is longer" in refusal(endless)
-    assert endless.given <= MAX_RECORD_BYTES + 2 * BLOCK
+    assert endless.count <= MAX_RECORD_BYTES + 2 * BLOCK
 
 
 def test_long_line_within_a_large_block_is_refused() -> None:
@@ -155,11 +155,11 @@ def test_long_line_within_a_large_block_is_refused() -> None:
 
 def test_endless_file_is_read_in_constant_memory() -> None:
     class Endless:
-        given = 0
+        count = 0
 
         def read(self, size: int, /) -> bytes:
-            self.given += 1
-            return b"id\n" if self.given == 1 else b"1\n" * (size // 2)
+            self.count += 1
+            return b"id\n" if self.count == 1 else b"1\n" * (size // 2)
 
     with open_source(Endless(), ",", LIMITS) as opened:
         for _block, number in zip(opened.blocks, range(1000), strict=False):
@@ -178,7 +178,7 @@ def test_rows_with_keys_of_their_own_are_refused() -> None:
     assert refusal(7) == "rows: int cannot be imported"  # type: ignore[arg-type]
 
 
-def test_values_of_rows_are_written_as_a_worker_reads_them() -> None:
+def test_row_values_are_written_in_the_format_a_worker_reads() -> None:
     moment = datetime(2024, 5, 6, 7, 8, 9, tzinfo=timezone(timedelta(hours=2)))
     values = [
         None,
@@ -199,14 +199,14 @@ def test_values_of_rows_are_written_as_a_worker_reads_them() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 100_000])
-def test_row_that_no_utf8_can_hold_is_named(number: int) -> None:
+def test_row_not_encodable_as_utf8_is_named(number: int) -> None:
     rows = ({"a": "x\n", "b": "\ud800" if each == number else each} for each in range(1, 100_001))
     assert refusal(rows) == (
         f"rows: row {number} has the lone surrogate '\\ud800', which UTF-8 cannot encode"
     )
 
 
-def test_file_that_has_nothing_yet_is_not_taken_for_ended() -> None:
+def test_non_blocking_file_without_data_is_not_treated_as_ended() -> None:
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     with os.fdopen(reading, "rb", buffering=0) as file, os.fdopen(writing, "wb"):
@@ -229,10 +229,12 @@ def test_pipe_is_read_like_a_file() -> None:
         ({"max_columns": 9}, "IMPORT_MAX_COLUMNS"),
     ],
 )
-def test_limits_bite_and_name_their_setting(change: dict[str, int], setting: str) -> None:
+def test_exceeded_limits_name_their_setting(change: dict[str, int], setting: str) -> None:
     content = b"a,b,c,d,e,f,g,h,i,j\n" + b"x" * 979 + b"\n"
     assert len(content) == 1000
-    assert read(content, ",", LIMITS._replace(**{name: most + 1 for name, most in change.items()}))
+    assert read(
+        content, ",", LIMITS._replace(**{name: limit + 1 for name, limit in change.items()})
+    )
     with pytest.raises(InvalidFile, match=setting):
         read(content, ",", LIMITS._replace(**change))
 
@@ -241,7 +243,7 @@ def test_limits_are_those_of_the_settings() -> None:
     assert limits_of(Settings.load()) == SourceLimits(20 << 30, 100 << 30, 200, 1000)
 
 
-def test_reading_that_fails_says_so() -> None:
+def test_read_error_is_reported() -> None:
     class Broken:
         def read(self, _size: int, /) -> bytes:
             raise OSError(5, "Input/output error")
@@ -260,17 +262,17 @@ def test_other_delimiters_are_refused(delimiter: str) -> None:
         check_delimiter(delimiter)
 
 
-def test_rows_are_asked_for_only_as_they_are_sent() -> None:
-    asked = []
+def test_rows_are_consumed_lazily() -> None:
+    produced = []
 
     def rows() -> Iterator[dict[str, int]]:
         for number in range(1_000_000):
-            asked.append(number)
+            produced.append(number)
             yield {"id": number}
 
     with open_source(rows(), ",", LIMITS) as opened:
         next(opened.blocks)
-    assert len(asked) < 100_000
+    assert len(produced) < 100_000
 
 
 @pytest.mark.parametrize(
@@ -281,14 +283,14 @@ def test_column_name_with_a_nul_is_refused(source: ImportSource) -> None:
         read(source, None)
 
 
-def test_name_of_a_file_object_is_one_that_can_be_kept() -> None:
+def test_file_object_name_is_sanitized() -> None:
     file = io.BytesIO(b"id\n1\n")
     file.name = "/x/a\0b\udc80.csv"
     with open_source(file, ",", LIMITS) as opened:
         assert opened.name == "ab?.csv"
 
 
-def test_file_within_another_object_is_read() -> None:
+def test_wrapped_file_object_is_read() -> None:
     class Upload:
         def __init__(self) -> None:
             self.stream = io.BytesIO(b"id,name\n1,Ann\n")
@@ -305,18 +307,18 @@ def test_file_within_another_object_is_read() -> None:
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
-def test_other_kinds_of_bytes_are_bytes(kind: Callable[[bytes], ImportSource]) -> None:
+def test_bytes_like_objects_are_accepted(kind: Callable[[bytes], ImportSource]) -> None:
     with open_source(kind(b"id\n1\n"), None, LIMITS) as opened:
         assert (opened.name, b"".join(opened.blocks)) == ("bytes", b"id\n1\n")
 
 
-def test_one_row_alone_is_no_list_of_rows() -> None:
+def test_single_mapping_is_refused_as_rows() -> None:
     one: Any = {"id": 1}
     assert refusal(one) == "rows: a mapping is one row: pass a list of mappings"
 
 
 @pytest.mark.parametrize("value", [b"x", bytearray(b"x"), [1], {"a": 1}, {1}, (1, 2), np.ones(2)])
-def test_value_without_a_text_is_refused_with_row_and_column(value: object) -> None:
+def test_unsupported_value_is_refused_naming_row_and_column(value: object) -> None:
     rows: list[dict[str, object]] = [{"id": 1, "total": 1}, {"id": 2, "total": value}]
     kind = type(value).__name__
     assert refusal(rows) == f"rows: row 2, column 'total': {kind} has no text"
@@ -327,7 +329,7 @@ def test_numbers_of_numpy_are_written_like_those_of_python() -> None:
     assert read([row])[1] == b"10000000000000000,0.1,3,7\r\n"
 
 
-def test_members_of_enumerations_are_their_values() -> None:
+def test_enum_members_are_written_as_their_values() -> None:
     class Status(str, Enum):  # noqa: UP042 - the older kind, whose text is the member's name
         PAID = "paid"
 
@@ -337,7 +339,7 @@ def test_members_of_enumerations_are_their_values() -> None:
     assert read([{"a": Status.PAID, "b": Size.SMALL}])[1] == b"paid,1\r\n"
 
 
-def test_first_blocks_are_as_many_as_are_needed() -> None:
+def test_first_blocks_reads_no_more_than_needed() -> None:
     blocks = iter([b"12", b"34", b"56"])
     assert first_blocks(blocks, 3) == [b"12", b"34"]
     assert next(blocks) == b"56"
