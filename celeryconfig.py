@@ -1,37 +1,30 @@
-"""Celery's settings as a table: every one that is not Celery's default, with its reason.
+"""Celery's settings as a table: every setting that differs from Celery's default, with its reason.
 
-Read with `app.config_from_object("celeryconfig")`, so `celery -A worker …` uses it as it stands.
+Read by `app.config_from_object("celeryconfig")`, so `celery -A worker …` uses it unchanged.
 """
-
-from datetime import timedelta
-from typing import Any
 
 from kombu import Exchange
 from kombu import Queue as KombuQueue
 
-from orderworks.core.keys import BEAT_PREFIX
-from orderworks.core.routing import QUEUE_OF, REFRESH_ENTRY, Queue, TaskName
+from orderworks.core.routing import QUEUE_OF, Queue
 from orderworks.core.settings import Settings
-from worker.beat.slots import Slot, message_options
+from worker.beat.schedule import make_schedule
 
 settings = Settings.load()
 
 # --- Broker -------------------------------------------------------------------------------------
-_bounded_waits = {  # no call to the broker waits for ever
-    "socket_timeout": 10,
-    "socket_connect_timeout": 3,
-    "socket_keepalive": True,
-    "health_check_interval": 10,  # notices a half-open link
-}
 broker_url = settings.broker
 broker_connection_retry_on_startup = True  # a worker may start before its broker
-broker_connection_max_retries = None  # and waits for as long as the broker is away
+broker_connection_max_retries = None  # and waits for as long as the broker is unavailable
 broker_channel_error_retry = True  # a broker that is out of memory is an error that passes
 broker_transport_options = {
     "visibility_timeout": 300,  # above task_time_limit: no task is redelivered while it runs
-    "unacked_restore_interval": 5,  # look for messages of dead workers every 5 s …
+    "unacked_restore_interval": 5,  # restore messages of dead workers every 5 s …
     "unacked_restore_throttle": 1,  # … each time, not every tenth
-    **_bounded_waits,
+    "socket_timeout": 10,  # seconds: every call to the broker has a limit
+    "socket_connect_timeout": 3,
+    "socket_keepalive": True,
+    "health_check_interval": 10,  # notices a half-open link
 }
 task_publish_retry_policy = {  # bounded: a request that enqueues must not hang
     "max_retries": 3,
@@ -42,13 +35,13 @@ task_publish_retry_policy = {  # bounded: a request that enqueues must not hang
 
 # --- Messages -----------------------------------------------------------------------------------
 task_serializer = "json"
-accept_content = ["json"]  # anything else would let the broker's users run code here
+accept_content = ["json"]  # anything else would allow the broker's users to run code here
 result_accept_content = ["json"]
-task_ignore_result = True  # what a task did stands in PostgreSQL
+task_ignore_result = True  # results are in PostgreSQL
 result_backend = None
 task_default_queue = Queue.UPKEEP.value
 task_queues = [KombuQueue(name, Exchange(name), routing_key=name) for name in map(str, Queue)]
-task_create_missing_queues = False  # a misspelt queue is an error, not a place to wait for ever
+task_create_missing_queues = False  # a misspelt queue is an error; nothing would consume it
 task_routes = {task.value: {"queue": queue.value} for task, queue in QUEUE_OF.items()}
 
 # --- Delivery: at least once, and every task may run twice ----------------------------------------
@@ -72,29 +65,5 @@ imports = ("tasks.updates", "tasks.imports", "tasks.reports", "tasks.rollups", "
 
 # --- Beat ---------------------------------------------------------------------------------------
 beat_scheduler = "worker.beat.scheduler.Scheduler"  # any number of beats; one leads
-beat_max_loop_interval = 2  # seconds between two looks, and two extensions of the lock
-redbeat_redis_url = broker_url
-redbeat_redis_options = _bounded_waits  # Redbeat takes none of the broker's over
-redbeat_key_prefix = BEAT_PREFIX
-redbeat_lock_timeout = 12  # seconds until another beat takes over from a dead leader
-
-
-def _every(seconds: float, entry: str, task: TaskName) -> dict[str, Any]:
-    """An entry whose messages say what slot they are for, so that one of them is run."""
-    return {
-        "task": task.value,
-        "schedule": timedelta(seconds=seconds),
-        "options": message_options(Slot(entry, seconds), seconds),
-    }
-
-
-_DAY = 24 * 3600
-beat_schedule = {
-    name: _every(seconds, name, task)
-    for name, seconds, task in (
-        (REFRESH_ENTRY, settings.report_interval, TaskName.REFRESH_TOP_CUSTOMERS),
-        ("sweep", settings.sweep_interval, TaskName.SWEEP),
-        ("check-rollups", _DAY, TaskName.CHECK_ROLLUPS),
-        ("purge-expired", _DAY, TaskName.PURGE_EXPIRED),
-    )
-}
+beat_max_loop_interval = 2  # seconds at most between two ticks
+beat_schedule = make_schedule(settings)

@@ -16,7 +16,7 @@ from celery import Task
 
 from orderworks.core.routing import TaskName
 from worker.beat import slots
-from worker.beat.slots import Slot
+from worker.beat.schedule import Slot, slot_of
 from worker.celery import app
 from worker.lifecycle import current
 
@@ -39,11 +39,11 @@ class GuardedTask(Task[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 - or TAKEN
         """Run, unless the message is beat's and its slot is taken."""
-        slot = slots.slot_of(self.request.headers)
+        slot = slot_of(self.request.headers)
         if slot is None:
             return self.run(*args, **kwargs)
         if not self._claim(slot):
-            log.info("beat_slot_taken", entry=slot.entry)
+            log.info("beat_slot_already_claimed", entry=slot.entry)
             return SKIPPED
         return self._run_in(slot, *args, **kwargs)
 
@@ -73,7 +73,7 @@ def _record(write: Callable[[sa.Connection], None]) -> None:
         with current().engine.begin() as connection:
             write(connection)
     except sa.exc.SQLAlchemyError as error:
-        log.warning("beat_run_not_noted", error=str(error).strip())
+        log.warning("beat_run_record_failed", error=str(error).strip())
 
 
 def _error_text(error: Exception) -> str:

@@ -10,7 +10,7 @@ from orderworks.reports import reconcile_runs
 from orderworks.reports.reconcile_runs import ReconcilePosition
 from orderworks.reports.refresh import refresh
 from tasks.base import summary, task
-from worker.beat.slots import slot_of
+from worker.beat.schedule import slot_of
 from worker.lifecycle import current
 
 log = structlog.get_logger()

@@ -4,8 +4,6 @@ from collections.abc import Iterable
 
 CUSTOMER_CACHES = "orders:cache:"
 UPDATE_STREAMS = "orders:updates"
-BEAT_PREFIX = "orders:beat:"
-"""The prefix of all keys of beat's schedule."""
 
 
 def update_stream(shard: int) -> str:

@@ -18,6 +18,7 @@ class Lock(IntEnum):
     SWEEP = 7304
     RESHARD = 7305
     REFRESH = 7306
+    BEAT = 7307
 
 
 MAX_IDLE_IN_TRANSACTION = 15

@@ -16,7 +16,7 @@ from orderworks_app.operations.timespans import format_span
 from orderworks_app.terminal import console, escaped, print_json, print_sentence, table
 from worker.beat import entries as schedule
 from worker.beat.entries import BeatEntry
-from worker.beat.slots import Slot, message_options
+from worker.beat.schedule import Slot, message_options
 
 commands = typer.Typer(
     rich_markup_mode="markdown",

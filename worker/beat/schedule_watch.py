@@ -1,61 +1,97 @@
-"""The schedule as the database has it, with what people changed, read every other second.
+"""The schedule as stored in the database, with manual changes, and who leads: polled by a thread.
 
-A thread does it, so a beat that leads never waits for PostgreSQL, and goes on with what it knows while
-that is away.
+The scheduler never waits for PostgreSQL. While PostgreSQL is unavailable no beat leads: no worker could
+claim a slot.
 """
 
 import threading
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 import structlog
 
-from orderworks.core.database import make_engine
-from orderworks.core.settings import Settings
 from worker.beat.entries import BeatEntry, PlannedEntry, read_entries, register
+from worker.beat.leader import MAX_IDLE, LeaderLock
 
 POLL_INTERVAL = 2.0
-"""Seconds between two looks. A change takes one of them, and a look of beat's at it."""
+"""Seconds between two polls. A change takes effect after one, and after beat's next tick."""
 
 log = structlog.get_logger()
 
 
+class ScheduleSnapshot(NamedTuple):
+    """The entries by name, and the monotonic time at which they were read."""
+
+    entries: dict[str, BeatEntry]
+    read_at: float
+
+
 class ScheduleWatch:
-    """The entries of one beat as the database has them.
+    """Polls the database for one beat.
 
     Attributes:
-        known: by name, as of the last look that succeeded, and replaced as a whole; None until then.
-        leads: set by beat. One that leads registers its entries.
+        snapshot: what the last successful poll read, replaced as a whole; None before the first.
+        eligible_until: the monotonic time until which this beat may lead. The scheduler sets it when
+            the broker answers, so that a beat that cannot send leaves leadership to others.
     """
 
-    def __init__(self, planned: Sequence[PlannedEntry]) -> None:
-        self.entries: dict[str, BeatEntry] | None = None
-        self.leads = False
+    def __init__(self, engine: sa.Engine, planned: Sequence[PlannedEntry]) -> None:
+        """`planned` are the configured entries; the leader registers them."""
+        self.snapshot: ScheduleSnapshot | None = None
+        self.eligible_until = time.monotonic() + MAX_IDLE
+        self._engine = engine
         self._planned = planned
-        self._first = threading.Event()
+        self._leader_lock = LeaderLock(engine)
+        self._has_polled = threading.Event()
+        self._stopped = threading.Event()
+
+    def snapshot_if_leading(self) -> ScheduleSnapshot | None:
+        """Return the schedule by which this beat sends; None if it does not lead."""
+        return self.snapshot if self._is_eligible() and self._leader_lock.is_held() else None
+
+    def _is_eligible(self) -> bool:
+        return time.monotonic() < self.eligible_until
 
     def start(self) -> None:
-        """Look every `PAUSE`, for as long as the process lives."""
-        engine = make_engine(Settings.load(), "orderworks-beat")
-        threading.Thread(target=self._watch, args=(engine,), name="changes", daemon=True).start()
+        """Poll every `POLL_INTERVAL`, until `stop` or the end of the process."""
+        threading.Thread(target=self._poll_until_stopped, name="schedule", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop polling and leading. The thread needs up to `POLL_INTERVAL`; it is not waited for."""
+        self._stopped.set()
 
     def wait_for_first_poll(self) -> None:
-        """Wait for the first look that succeeds, for `PAUSE` at the most."""
-        self._first.wait(POLL_INTERVAL)
+        """Wait until a poll succeeds, at most `POLL_INTERVAL`."""
+        self._has_polled.wait(POLL_INTERVAL)
 
-    def _watch(self, engine: sa.Engine) -> None:
-        while True:
+    def _poll_until_stopped(self) -> None:
+        while not self._stopped.is_set():
             try:
-                self.poll(engine)
+                self.poll()
             except sa.exc.SQLAlchemyError as error:
-                log.warning("beat_schedule_not_read", error=str(error).strip())
-            time.sleep(POLL_INTERVAL)
+                log.warning("beat_schedule_read_failed", error=str(error).strip())
+            self._stopped.wait(POLL_INTERVAL)
+        self._leader_lock.release()
 
-    def poll(self, engine: sa.Engine) -> None:
-        """Read what is wanted; first, if this beat leads, say what there is."""
-        with engine.begin() as connection:
-            if self.leads:
+    def poll(self) -> None:
+        """Lead, if possible; read the schedule, and as the leader register the configured one before.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: PostgreSQL is unavailable. The snapshot stays as it is.
+        """
+        leads = self._lead_if_eligible()
+        with self._engine.begin() as connection:
+            read_at = time.monotonic()
+            if leads:
                 register(connection, self._planned)
-            self.entries = {each.entry: each for each in read_entries(connection)}
-        self._first.set()
+            entries = {entry.entry: entry for entry in read_entries(connection)}
+        self.snapshot = ScheduleSnapshot(entries, read_at)
+        self._has_polled.set()
+
+    def _lead_if_eligible(self) -> bool:
+        if self._is_eligible():
+            return self._leader_lock.acquire_or_renew()
+        self._leader_lock.release()
+        return False

@@ -1,134 +1,133 @@
-"""Beat's scheduler: Redbeat's, with a lead that is taken and lost without the process ending.
+"""Beat's scheduler: `celery.beat.Scheduler` over the table `beat_runs`.
 
-Redbeat waits for its lock once, at start, and `celery beat` ends when the lock is lost. Here every
-beat looks, every few seconds, whether it leads: a frozen one that wakes up follows, and one whose
-broker was away or emptied goes on. Sending twice does no harm (`worker/beat/slots.py`).
+Any number of beats may run; one leads and sends. Leadership and the schedule are in PostgreSQL
+(`worker/beat/schedule_watch.py`), so beat works with every broker that Celery supports, and with one
+that lost its data. Sending twice does no harm: a worker claims the slot before it runs the task
+(`worker/beat/slots.py`).
 """
 
-from datetime import timedelta
+import time
 from typing import Any
 
+import celery.beat
 import structlog
 from celery import Celery
-from celery.result import AsyncResult
-from redbeat.schedulers import RedBeatScheduler, RedBeatSchedulerEntry, ensure_conf, get_redis
-from redis.exceptions import RedisError
+from celery.beat import ScheduleEntry, SchedulingError
 
+from orderworks.core.database import make_engine
+from orderworks.core.settings import Settings
+from worker.beat.due_times import DueTimes
 from worker.beat.entries import BeatEntry, PlannedEntry
-from worker.beat.leader import LeaderLock
-from worker.beat.schedule_watch import ScheduleWatch
-from worker.beat.slots import Slot, message_options, slot_of
-
-EntryTiming = tuple[float, bool]
-"""How an entry is asked for: every so many seconds, or, if it is paused, not at all."""
+from worker.beat.leader import MAX_IDLE
+from worker.beat.schedule import Slot, message_options, slot_of
+from worker.beat.schedule_watch import POLL_INTERVAL, ScheduleSnapshot, ScheduleWatch
 
 log = structlog.get_logger()
 
 
-class Scheduler(RedBeatScheduler):  # type: ignore[misc]  # Redbeat is untyped
-    """Sends what is due while it leads; takes changes of the schedule over from the database.
+class Scheduler(celery.beat.Scheduler):
+    """Sends the entries of `beat_schedule` that are due, while this beat leads.
+
+    Of entries with a slot the database has the period, the pause and the last run. Entries without one
+    follow Celery's rules, from the time at which this beat began to lead.
 
     Attributes:
-        hears_broker: whether the broker answered at the last look.
+        hears_broker: whether the broker answered at the last tick.
     """
 
     def __init__(self, app: Celery, **options: Any) -> None:  # noqa: ANN401 - Celery's
         self.hears_broker = True
-        self._watch = ScheduleWatch(_planned(app.conf.beat_schedule))
-        self._written: dict[str, EntryTiming] | None = None
+        self._due_times = DueTimes()
+        engine = make_engine(Settings.load(), "orderworks-beat")
+        self._watch = ScheduleWatch(engine, _planned(app.conf.beat_schedule))
         super().__init__(app, **options)
-        conf = ensure_conf(app)
-        self._leader_lock = LeaderLock(get_redis(app), conf.lock_key, conf.lock_timeout)
-        self.lock_key = None  # What Redbeat does with its lock is done here.
+        self._max_wait = float(self.max_interval or POLL_INTERVAL)
 
     def setup_schedule(self) -> None:
-        """Nothing in Redis yet: who leads writes the schedule. Called once beat really starts."""
+        """Start to poll the database. Called once beat really starts, not for introspection."""
+        self.update_from_dict(self.app.conf.beat_schedule)
         self._watch.start()
 
     def tick(self, *_: object, **__: object) -> float:
-        """Send what is due, if this beat leads; seconds until the next look."""
+        """Send what is due, if this beat leads; return the seconds until the next tick."""
+        self._watch.wait_for_first_poll()
+        self.hears_broker = self._broker_answers()
+        self._watch.eligible_until = time.monotonic() + MAX_IDLE if self.hears_broker else 0.0
+        snapshot = self._watch.snapshot_if_leading()
+        if snapshot is None:
+            # Entries without a slot count from now: a new leader does not repeat what the old one sent.
+            self.update_from_dict(self.app.conf.beat_schedule)
+            return self._max_wait
+        waits = [self._send_if_due(entry, snapshot) for entry in list(self.schedule.values())]
+        return max(0.0, min([*waits, self._max_wait]))
+
+    def _broker_answers(self) -> bool:
+        """Open a channel, which takes a reply with every transport that has a server."""
+        connection: Any = self.connection
         try:
-            seconds = self._tick_as_leader()
-        except RedisError as error:
-            self.hears_broker = False
-            log.warning("beat_without_broker", error=str(error))
-            return float(self.max_interval)
-        self.hears_broker = True
+            connection.channel().close()
+        except (OSError, *connection.connection_errors, *connection.channel_errors) as error:
+            log.warning("beat_broker_unavailable", error=str(error))
+            super().close()  # Celery connects again on the next access.
+            return False
+        return True
+
+    def _send_if_due(self, entry: ScheduleEntry, snapshot: ScheduleSnapshot) -> float:
+        """Send the entry if it is due; return the seconds until it is due again, or is to be tried."""
+        if slot_of(_options(entry).get("headers")):
+            stored = snapshot.entries.get(entry.name or "")
+            return self._send_slot_if_due(entry, stored, snapshot.read_at)
+        is_due, seconds = entry.is_due()
+        if is_due and self._send(entry):
+            self.reserve(entry)
         return seconds
 
-    def _tick_as_leader(self) -> float:
-        self._watch.wait_for_first_poll()
-        if self._watch.entries is None:
-            return 0  # It waited. Without the database nobody could run what is asked for.
-        if not self._leader_lock.renew():
-            self._watch.leads = self._leader_lock.acquire()
-            self._written = None  # Another one may have written since, or the broker lost it all.
-        if not self._watch.leads:
-            return float(self.max_interval)
-        self._write_schedule(self._watch.entries)
-        return float(super().tick())
-
-    def _write_schedule(self, entries: dict[str, BeatEntry]) -> None:
-        """Write the schedule where it is not as it was written last."""
-        wanted = {name: (each.every, each.paused) for name, each in entries.items()}
-        if wanted != self._written:
-            super().setup_schedule()
-            self._written = wanted
-
-    def update_from_dict(self, entries: dict[str, Any]) -> None:
-        """Write these entries, as people changed them."""
-        known = self._watch.entries or {}
-        super().update_from_dict(
-            {
-                name: _with_database_timing(entry, known[name]) if name in known else entry
-                for name, entry in entries.items()
-            }
+    def _send_slot_if_due(
+        self, entry: ScheduleEntry, stored: BeatEntry | None, read_at: float
+    ) -> float:
+        due_at = None if stored is None else self._due_times.due_at(stored, read_at)
+        if stored is None or due_at is None:  # Not registered yet, or paused.
+            return self._max_wait
+        now = time.monotonic()
+        if due_at > now:
+            return due_at - now
+        # The period, by which the message expires, is that of the database.
+        entry.options = _options(entry) | message_options(
+            Slot(stored.entry, stored.configured), stored.every
         )
+        if not self._send(entry):
+            return self._max_wait
+        self._due_times.record_sent(stored, due_at, now)
+        return 0.0
 
-    def apply_async(
-        self,
-        entry: RedBeatSchedulerEntry,
-        producer: Any = None,  # noqa: ANN401 - kombu's
-        advance: bool = True,  # noqa: FBT001, FBT002 - the signature is Celery's
-        **options: Any,  # noqa: ANN401 - likewise
-    ) -> AsyncResult[Any]:
-        """Send, then note that it was sent: a message that the broker refuses stays due.
+    def _send(self, entry: ScheduleEntry) -> bool:
+        """Send the entry's message; return whether the broker took it. If not, it stays due.
 
-        Celery does it the other way round, and leaves one out then. Here one sent twice is none.
+        Celery records an entry as sent before it sends it, and misses a run then.
         """
-        sent: AsyncResult[Any] = super().apply_async(entry, producer, advance=False, **options)
-        if advance:
-            self.reserve(entry)
-        return sent
+        try:
+            self.apply_async(entry, producer=self.producer, advance=False)
+        except SchedulingError as error:
+            log.warning("beat_send_failed", entry=entry.name, error=str(error))
+            return False
+        log.info("beat_entry_sent", entry=entry.name, task=entry.task)
+        return True
 
     def close(self) -> None:
-        """End, and let another beat lead at once."""
-        try:
-            self._leader_lock.release()
-        except RedisError as error:
-            log.warning("beat_lead_runs_out", error=str(error))
+        """Stop leading, so that another beat can lead at once, and disconnect."""
+        self._watch.stop()
         super().close()
 
 
-def _with_database_timing(entry: dict[str, Any], stored: BeatEntry) -> dict[str, Any]:
-    """The configured entry at the pace that the database says.
-
-    Redbeat takes `last_run_at` only where it has none itself: a broker that lost everything does not
-    put off what is due once a day.
-    """
-    slot = Slot(stored.entry, stored.configured)
-    return {
-        **entry,
-        "schedule": timedelta(seconds=stored.every),
-        "enabled": not stored.paused,
-        "options": entry["options"] | message_options(slot, stored.every),
-        "last_run_at": stored.slot_at or stored.since,
-    }
+def _options(entry: ScheduleEntry) -> dict[str, Any]:
+    return entry.options or {}
 
 
 def _planned(schedule: dict[str, Any]) -> list[PlannedEntry]:
-    """The configured entries whose messages are guarded."""
-    slots = {name: slot_of(each["options"].get("headers")) for name, each in schedule.items()}
+    """Return the configured entries that have a slot."""
+    slots = {
+        name: slot_of(each.get("options", {}).get("headers")) for name, each in schedule.items()
+    }
     return [
         PlannedEntry(name, schedule[name]["task"], slot.every)
         for name, slot in slots.items()

@@ -19,7 +19,7 @@ from orderworks.reports.refresh import refresh
 from tests.integration.conftest import OrderRows
 from tests.support.celery_inspection import contents, run
 from worker.beat.entries import read_entries
-from worker.beat.slots import Slot, message_options
+from worker.beat.schedule import Slot, message_options
 
 CUSTOMERS = 6
 

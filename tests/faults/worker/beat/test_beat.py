@@ -1,6 +1,7 @@
 """Beats killed, frozen, doubled and cut off: one run a slot, and never half a minute without one."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import timedelta
@@ -13,6 +14,7 @@ from celery import Celery
 from orderworks.core.errors import EntryNotFound
 from orderworks.core.redis import make_redis
 from orderworks.core.routing import Queue, TaskName
+from orderworks.core.schema import beat_runs
 from orderworks.core.settings import Settings
 from tests.support.beat_log import log_slots, longest_gap, runs, shortest_slot
 from tests.support.celery_inspection import messages, waiting
@@ -28,8 +30,9 @@ from tests.support.processes import (
     running_worker,
 )
 from tests.support.servers import Valkey, running_valkey
+from tests.support.tcp_proxy import TcpProxy, link_to
 from worker.beat import entries
-from worker.beat.slots import Slot, message_options
+from worker.beat.schedule import Slot, message_options
 
 REFRESH = "refresh-top-customers"
 PERIOD = timedelta(seconds=1)
@@ -77,18 +80,22 @@ def test_of_two_beats_one_takes_over_from_a_frozen_and_from_a_killed_leader(
     engine: sa.Engine, worker: CeleryProcess, beat: Callable[..., CeleryProcess]
 ) -> None:
     first = beat("first")
-    eventually(lambda: "beat_leads" in first.said(), 20, "nobody leads")
+    eventually(lambda: "beat_leadership_acquired" in first.said(), 20, "nobody leads")
     second = beat("second")
     wait_for_runs(engine, 2)
-    assert "beat_leads" not in second.said()
+    assert "beat_leadership_acquired" not in second.said()
     with frozen(first.pid):
-        eventually(lambda: "beat_leads" in second.said(), TAKEOVER, "nobody took over")
+        eventually(
+            lambda: "beat_leadership_acquired" in second.said(), TAKEOVER, "nobody took over"
+        )
         wait_for_runs(engine, 2)
-    eventually(lambda: "beat_lost_the_lead" in first.said(), 10, "it does not see it")
+    eventually(lambda: "beat_leadership_lost" in first.said(), 10, "it does not see it")
     wait_for_runs(engine, 2)
-    assert first.said().count("beat_leads") == 1, "it follows"
+    assert first.said().count("beat_leadership_acquired") == 1, "it follows"
     kill(second.pid)
-    eventually(lambda: first.said().count("beat_leads") == 2, TAKEOVER, "nobody took over")
+    eventually(
+        lambda: first.said().count("beat_leadership_acquired") == 2, TAKEOVER, "nobody took over"
+    )
     wait_for_runs(engine, 2)
     found = runs(engine, REFRESH)
     assert shortest_slot(found) >= PERIOD, "one run a slot"
@@ -111,7 +118,7 @@ def test_two_beats_that_both_send_are_one_run_a_slot(
     beat("ours")
     beat("foreign", "-S", "celery.beat:PersistentScheduler")
     wait_for_runs(engine, 5)
-    assert worker.said().count("beat_slot_taken") > 3, "they came twice"
+    assert worker.said().count("beat_slot_already_claimed") > 3, "they came twice"
     assert shortest_slot(runs(engine, REFRESH)) >= PERIOD
     assert_only_claims_ran(worker, engine)
 
@@ -173,12 +180,12 @@ def test_beat_goes_on_with_a_broker_that_was_away_and_with_one_that_was_emptied(
         eventually(lambda: client.llen(Queue.REPORTS), 20, "it sends nothing")
         slow_down(engine, 2)
         broker.kill()
-        eventually(lambda: "beat_without_broker" in beat.said(), 20, "it does not notice")
+        eventually(lambda: "beat_broker_unavailable" in beat.said(), 20, "it does not notice")
         broker.start()
         client.delete(Queue.REPORTS)
         eventually(lambda: client.llen(Queue.REPORTS), HEALED_WITHIN, "it does not come back")
         client.flushall()
-        eventually(lambda: "beat_lost_the_lead" in beat.said(), HEALED_WITHIN, "it lost nothing")
+        eventually(lambda: client.llen(Queue.REPORTS), HEALED_WITHIN, "it sends nothing more")
         with running_worker(folder, "--concurrency=2"):
             wait_for_runs(engine, 3)
         assert not beat.has_ended()
@@ -195,3 +202,86 @@ def slow_down(engine: sa.Engine, seconds: int) -> None:
         return False
 
     eventually(is_changed, 10, "it registers nothing")
+
+
+@pytest.fixture
+def link(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpProxy]:
+    """A link to PostgreSQL for every process that is started from now on."""
+    with link_to(settings.database) as link:
+        monkeypatch.setenv("DATABASE_URL", link.url)
+        yield link
+
+
+def test_beat_recovers_from_a_postgresql_outage(
+    engine: sa.Engine, worker: CeleryProcess, link: TcpProxy, beat: Callable[..., CeleryProcess]
+) -> None:
+    service = beat("beat")
+    wait_for_runs(engine, 2)
+    link.refuse_connections(sys.maxsize)
+    end_sessions_of_beat(engine)
+    eventually(lambda: "beat_leadership_lost" in service.said(), 10, "it does not notice")
+    eventually(lambda: "beat_schedule_read_failed" in service.said(), 10, "it could connect")
+    assert link.refused
+    link.refuse_connections(0)
+    wait_for_runs(engine, 3, within=HEALED_WITHIN)
+    assert service.said().count("beat_leadership_acquired") == 2
+    assert not service.has_ended()
+    assert "Traceback" not in service.said()
+    assert shortest_slot(runs(engine, REFRESH)) >= PERIOD
+    assert not worker.has_ended()
+
+
+def end_sessions_of_beat(engine: sa.Engine) -> None:
+    """End them as a restart of PostgreSQL does."""
+    ended = sa.text(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'orderworks-beat:%' AND datname = current_database()"
+    )
+    with engine.connect() as connection:
+        assert connection.scalar(ended)
+
+
+@pytest.mark.usefixtures("worker")
+def test_second_beat_takes_over_from_leader_cut_off_from_postgresql(
+    engine: sa.Engine,
+    link: TcpProxy,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    beat: Callable[..., CeleryProcess],
+) -> None:
+    first = beat("first")
+    eventually(lambda: "beat_leadership_acquired" in first.said(), 20, "nobody leads")
+    monkeypatch.setenv("DATABASE_URL", settings.database)
+    second = beat("second")
+    with link.silence():
+        eventually(lambda: "beat_leadership_acquired" in second.said(), TAKEOVER, "no takeover")
+        wait_for_runs(engine, 2)
+    found = runs(engine, REFRESH)
+    assert shortest_slot(found) >= PERIOD
+    assert longest_gap(found) < timedelta(seconds=30)
+    eventually(lambda: "beat_leadership_lost" in first.said(), 60, "it does not see it")
+    assert first.said().count("beat_leadership_acquired") == 1, "it follows"
+
+
+@pytest.mark.usefixtures("worker")
+def test_restarted_beat_leads_at_once_and_repeats_no_daily_run(
+    engine: sa.Engine, beat: Callable[..., CeleryProcess]
+) -> None:
+    purge = "purge-expired"
+    first = beat("first")
+    wait_for_runs(engine, 1)
+    make_due(engine, purge)
+    eventually(lambda: runs(engine, purge), 10, "it is not run")
+    kill(first.pid)
+    second = beat("second")
+    wait_for_runs(engine, 3, within=10)
+    assert "beat_leadership_acquired" in second.said()
+    assert len(runs(engine, purge)) == 1
+
+
+def make_due(engine: sa.Engine, entry: str) -> None:
+    """Make a daily entry overdue."""
+    two_days = timedelta(days=2)
+    moved = {"since": beat_runs.c.since - two_days}
+    with engine.begin() as connection:
+        connection.execute(sa.update(beat_runs).where(beat_runs.c.entry == entry).values(moved))

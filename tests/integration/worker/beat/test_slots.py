@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orderworks.core.schema import beat_runs
 from worker.beat import entries, slots
-from worker.beat.slots import Slot
+from worker.beat.schedule import Slot, message_options, slot_of
 
 PERIOD = 60.0
 SWEEP = Slot("sweep", PERIOD)
@@ -174,9 +174,9 @@ def test_a_run_that_failed_is_noted_with_its_reason(engine: sa.Engine, claim: Cl
 
 
 def test_messages_that_are_not_beats_are_for_no_slot() -> None:
-    assert slots.slot_of(None) is None
-    assert slots.slot_of({"celery_beat_task": True}) is None
-    options = slots.message_options(SWEEP, every=10)
-    assert slots.slot_of(options["headers"]) == SWEEP
+    assert slot_of(None) is None
+    assert slot_of({"celery_beat_task": True}) is None
+    options = message_options(SWEEP, every=10)
+    assert slot_of(options["headers"]) == SWEEP
     assert options["expires"] == 60, "clocks may differ"
-    assert slots.message_options(SWEEP, every=60)["expires"] == 120
+    assert message_options(SWEEP, every=60)["expires"] == 120
