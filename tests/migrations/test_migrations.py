@@ -54,7 +54,7 @@ def test_up_down_up_gives_an_equal_schema(empty: str) -> None:
     assert dump(empty) == first
 
 
-def test_each_revision_goes_back_to_exactly_the_one_before(empty: str) -> None:
+def test_each_downgrade_restores_the_previous_schema(empty: str) -> None:
     revisions = [f"{number:04}" for number in range(1, 16)]
     assert revisions[-1] == runner.head()
     before = []
@@ -66,19 +66,19 @@ def test_each_revision_goes_back_to_exactly_the_one_before(empty: str) -> None:
         assert dump(empty) == schema
 
 
-def test_downgrade_to_base_leaves_nothing(empty: str) -> None:
+def test_downgrade_to_base_leaves_an_empty_schema(empty: str) -> None:
     nothing = dump(empty)
     runner.upgrade()
     runner.downgrade("base")
     assert dump(empty) == nothing
 
 
-def test_the_codes_tables_equal_the_migrated_schema(settings: Settings) -> None:
+def test_code_schema_equals_migrated_schema(settings: Settings) -> None:
     assert settings.database
     runner.check()
 
 
-def test_drift_would_be_found(settings: Settings, engine: sa.Engine) -> None:
+def test_schema_drift_is_detected(settings: Settings, engine: sa.Engine) -> None:
     assert settings.database
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE orders ADD COLUMN stray integer"))
@@ -86,7 +86,7 @@ def test_drift_would_be_found(settings: Settings, engine: sa.Engine) -> None:
         runner.check()
 
 
-def test_orders_that_stood_before_the_change_log_are_counted(empty: str) -> None:
+def test_orders_older_than_the_change_log_are_counted(empty: str) -> None:
     runner.upgrade("0005")
     engine = sa.create_engine(empty.replace("postgresql://", "postgresql+psycopg2://"))
     with engine.begin() as connection:
@@ -104,7 +104,7 @@ def test_orders_that_stood_before_the_change_log_are_counted(empty: str) -> None
     engine.dispose()
 
 
-def test_what_waits_in_the_log_is_packed_and_unpacked(empty: str) -> None:
+def test_pending_log_entries_are_packed_and_unpacked(empty: str) -> None:
     runner.upgrade("0013")
     engine = sa.create_engine(empty.replace("postgresql://", "postgresql+psycopg2://"))
     run(
@@ -143,7 +143,7 @@ def somebody_waits(engine: sa.Engine) -> bool:
 
 
 @pytest.mark.parametrize(("before", "after"), [("0013", "0014"), ("0014", "0013")])
-def test_what_a_fold_takes_meanwhile_is_not_packed_again(
+def test_entries_folded_during_migration_are_not_packed_again(
     empty: str, before: str, after: str
 ) -> None:
     runner.upgrade(before)
@@ -166,9 +166,7 @@ def test_what_a_fold_takes_meanwhile_is_not_packed_again(
     engine.dispose()
 
 
-def test_rollups_of_before_are_ranked_and_windowed_by_the_first_refresh(
-    cache: Redis, empty: str
-) -> None:
+def test_old_rollups_get_ranks_and_windows_by_the_first_refresh(cache: Redis, empty: str) -> None:
     runner.upgrade("0008")
     engine = sa.create_engine(empty.replace("postgresql://", "postgresql+psycopg2://"))
     run(

@@ -66,7 +66,7 @@ def test_entries_are_listed_with_their_task_and_period(run: RunCommand) -> None:
     assert (listed["sweep"], listed["purge-expired"]) == (1, 86400)
 
 
-def test_another_period_counts_within_seconds_and_the_default_comes_back(
+def test_changed_period_takes_effect_within_seconds_and_default_restores_it(
     run: RunCommand, engine: sa.Engine
 ) -> None:
     assert told(run, "set", "purge-expired", "--every", "1")["every"] == 1
@@ -78,7 +78,7 @@ def test_another_period_counts_within_seconds_and_the_default_comes_back(
     assert entry(engine, "purge-expired").runs <= before + 1
 
 
-def test_a_paused_entry_is_not_run_until_it_is_resumed_unless_by_hand(
+def test_paused_entry_runs_only_by_explicit_command_until_resumed(
     run: RunCommand, engine: sa.Engine
 ) -> None:
     assert told(run, "pause", "refresh-top-customers")["paused"] is True
@@ -92,7 +92,7 @@ def test_a_paused_entry_is_not_run_until_it_is_resumed_unless_by_hand(
     wait_for_runs(engine, "refresh-top-customers", 2)
 
 
-def test_status_tells_of_each_entry(run: RunCommand, engine: sa.Engine) -> None:
+def test_status_reports_each_entry(run: RunCommand, engine: sa.Engine) -> None:
     wait_for_runs(engine, "sweep", 1)
     told(run, "pause", "refresh-top-customers")
     parts = {each["name"]: each for each in json.loads(run("status", "--json").out)["parts"]}
@@ -102,7 +102,7 @@ def test_status_tells_of_each_entry(run: RunCommand, engine: sa.Engine) -> None:
     assert "paused" in parts["beat refresh-top-customers"]["detail"]
 
 
-def test_an_entry_that_fails_says_why(run: RunCommand, engine: sa.Engine) -> None:
+def test_status_shows_error_of_failed_entry(run: RunCommand, engine: sa.Engine) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE update_shards RENAME TO away"))
     try:
@@ -115,7 +115,7 @@ def test_an_entry_that_fails_says_why(run: RunCommand, engine: sa.Engine) -> Non
     eventually(lambda: not entry(engine, "sweep").has_failed, SOON, "it does not succeed again")
 
 
-def test_a_run_that_leaves_its_work_to_another_one_is_no_success(engine: sa.Engine) -> None:
+def test_run_that_finds_the_lock_taken_is_not_recorded_as_success(engine: sa.Engine) -> None:
     with engine.begin() as other:
         assert eventually(lambda: try_lock(other, Lock.SWEEP), SOON)
         wait_for_runs(engine, "sweep", 2)
@@ -128,7 +128,7 @@ def test_a_run_that_leaves_its_work_to_another_one_is_no_success(engine: sa.Engi
 @pytest.mark.parametrize(
     "arguments", [("pause",), ("resume",), ("run",), ("set", "--every", "5"), ("set", "--default")]
 )
-def test_an_unknown_entry_is_one_line_that_names_the_known_ones(
+def test_unknown_entry_error_is_one_line_listing_known_entries(
     run: RunCommand, arguments: tuple[str, ...]
 ) -> None:
     done = run("beat", arguments[0], "sweeep", *arguments[1:])
@@ -139,11 +139,11 @@ def test_an_unknown_entry_is_one_line_that_names_the_known_ones(
 @pytest.mark.parametrize(
     "arguments", [(), ("--every", "0"), ("--every", "-1"), ("--every", "5", "--default")]
 )
-def test_a_period_that_is_none_is_wrong_usage(run: RunCommand, arguments: tuple[str, ...]) -> None:
+def test_invalid_period_is_a_usage_error(run: RunCommand, arguments: tuple[str, ...]) -> None:
     assert run("beat", "set", "sweep", *arguments).status == 2
 
 
-def test_a_run_that_no_broker_takes_is_not_said_to_be_asked_for() -> None:
+def test_run_reports_failure_when_broker_is_unavailable() -> None:
     command = [sys.executable, "-m", "orderworks_app", "beat", "run", "sweep"]
     away = {**os.environ, "CELERY_BROKER_URL": "redis://127.0.0.1:1/0"}
     done = subprocess.run(command, capture_output=True, text=True, env=away, check=False)

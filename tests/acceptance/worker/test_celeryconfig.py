@@ -50,12 +50,12 @@ def test_every_setting_is_known_to_celery(app: Celery) -> None:
     }
 
 
-def test_settings_keep_messages(app: Celery) -> None:
+def test_settings_prevent_message_loss(app: Celery) -> None:
     assert {name: app.conf[name] for name in KEEPS_MESSAGES} == KEEPS_MESSAGES
     assert set(app.conf.broker_transport_options) >= NEVER_WAITS_FOR_EVER
 
 
-def test_a_task_ends_before_its_message_is_given_to_somebody_else(app: Celery) -> None:
+def test_task_time_limits_are_below_visibility_timeout(app: Celery) -> None:
     visible_after = app.conf.broker_transport_options["visibility_timeout"]
     assert app.conf.task_soft_time_limit < app.conf.task_time_limit < visible_after
 
@@ -67,13 +67,15 @@ def test_every_queue_is_declared_and_every_task_registered_and_routed(app: Celer
         assert app.amqp.router.route({}, task.value)["queue"].name == QUEUE_OF[task]
 
 
-def test_a_killed_childs_message_comes_again_soon_and_not_for_ever(app: Celery) -> None:
+def test_message_of_killed_child_is_retried_within_a_second_and_at_most_three_times(
+    app: Celery,
+) -> None:
     for name in TaskName:
         assert app.tasks[name].default_retry_delay <= 1
         assert app.tasks[name].max_retries == 3
 
 
-def test_beat_asks_only_for_tasks_that_exist(app: Celery) -> None:
+def test_beat_schedules_only_existing_tasks(app: Celery) -> None:
     asked = {entry["task"] for entry in app.conf.beat_schedule.values()}
     assert asked == {
         TaskName.REFRESH_TOP_CUSTOMERS,

@@ -55,7 +55,7 @@ def _seeded(settings: Settings) -> None:
     engine.dispose()
 
 
-def test_a_worker_of_threads_does_the_same_work(
+def test_threads_pool_does_the_same_work_as_prefork(
     folder: Path, engine: sa.Engine, settings: Settings
 ) -> None:
     file = b"id,customer_id,total\n500,1,3.50\n"
@@ -70,7 +70,7 @@ def test_a_worker_of_threads_does_the_same_work(
     eventually(lambda: not backends(engine), 5, "its connections are closed")
 
 
-def test_sigterm_ends_a_busy_worker_in_time_and_its_message_goes_back(
+def test_sigterm_stops_busy_worker_in_time_and_requeues_its_message(
     folder: Path, engine: sa.Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UPDATE_BATCH", "1")
@@ -110,7 +110,7 @@ def slowly(engine: sa.Engine) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("settings")
-def test_a_task_outside_a_worker_has_no_connections_nor_has_a_fork_of_one() -> None:
+def test_task_outside_a_worker_or_in_its_fork_has_no_connections() -> None:
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", OUTSIDE],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -16,13 +16,13 @@ def app(settings: Settings) -> Celery:
     return made
 
 
-def test_a_plan_has_more_time_than_other_tasks(app: Celery) -> None:
+def test_plan_task_has_a_longer_time_limit(app: Celery) -> None:
     plan = app.tasks[TaskName.PLAN_IMPORT]
     assert app.conf.task_soft_time_limit < plan.soft_time_limit
 
 
 @pytest.mark.parametrize("name", TaskName)
-def test_no_task_outlives_its_message(app: Celery, name: TaskName) -> None:
+def test_task_hard_limit_is_below_visibility_timeout(app: Celery, name: TaskName) -> None:
     task, conf = app.tasks[name], app.conf
     soft = task.soft_time_limit or conf.task_soft_time_limit
     hard = task.time_limit or conf.task_time_limit

@@ -41,7 +41,7 @@ def send(settings: Settings, worker: CeleryProcess) -> Send:
     return send_message
 
 
-def test_no_connection_is_shared_by_two_processes(
+def test_processes_share_no_connection(
     worker: CeleryProcess, engine: sa.Engine, settings: Settings
 ) -> None:
     children = set(pool_children(worker))
@@ -57,7 +57,7 @@ def test_no_connection_is_shared_by_two_processes(
     assert not {each.port for each in seen} & ports_of(worker.pid), "the parent holds none"
 
 
-def test_only_pool_children_load_what_a_fork_would_break(worker: CeleryProcess) -> None:
+def test_only_pool_children_load_fork_unsafe_modules(worker: CeleryProcess) -> None:
     with Producer.from_settings() as producer:
         assert producer.import_file(FILE.encode(), again=True).wait(timeout=20)["status"] == "done"
     assert any(has_loaded(child, "polars") for child in pool_children(worker))
@@ -65,7 +65,7 @@ def test_only_pool_children_load_what_a_fork_would_break(worker: CeleryProcess) 
 
 
 @pytest.mark.parametrize("task", TaskName)
-def test_a_message_that_comes_twice_more_changes_nothing(
+def test_redelivered_message_changes_nothing(
     task: TaskName, send: Send, engine: sa.Engine, settings: Settings
 ) -> None:
     with Producer.from_settings() as producer:
@@ -91,7 +91,7 @@ def test_a_message_that_comes_twice_more_changes_nothing(
     assert contents(engine) == before
 
 
-def test_messages_that_come_twice_at_once_do_the_work_once(
+def test_concurrent_duplicate_messages_do_the_work_once(
     send: Send, engine: sa.Engine, settings: Settings
 ) -> None:
     counted = read_verdicts(engine)["accepted"]

@@ -44,7 +44,7 @@ def valkey(
         yield server
 
 
-def test_work_is_found_although_every_message_is_lost(
+def test_sweep_finds_all_work_when_every_message_is_lost(
     engine: sa.Engine, settings: Settings, oracle: Oracle, producer: Producer, folder: Path
 ) -> None:
     updates = [OrderUpdate(order_id=key, status="found") for key in range(1, 1001)]
@@ -67,7 +67,7 @@ def test_work_is_found_although_every_message_is_lost(
     assert read_verdicts(engine) == oracle.verdicts
 
 
-def test_nothing_accepted_is_lost_when_broker_and_stream_are_killed(
+def test_accepted_updates_survive_kill_of_broker_and_stream(
     engine: sa.Engine, oracle: Oracle, valkey: Valkey, folder: Path
 ) -> None:
     updates = [
@@ -117,7 +117,7 @@ def is_swept_clean(settings: Settings) -> bool:
     return is_drained(settings)
 
 
-def test_an_import_whose_server_dies_meanwhile_leaves_nothing_in_the_spool(
+def test_import_refused_by_killed_redis_leaves_no_file_in_spool(
     valkey: Valkey, tmp_path: Path
 ) -> None:
     class LastBlocks(io.BytesIO):

@@ -42,7 +42,7 @@ def sender(settings: Settings) -> Iterator[Celery]:
         yield app
 
 
-def test_a_zombies_batch_of_updates_has_no_effect(
+def test_batch_of_thawed_worker_has_no_effect(
     engine: sa.Engine, settings: Settings, oracle: Oracle, worker: CeleryProcess, sender: Celery
 ) -> None:
     first = [OrderUpdate(order_id=key, status="first") for key in range(2, 400, 2)]
@@ -67,7 +67,7 @@ def test_a_zombies_batch_of_updates_has_no_effect(
     assert read_verdicts(engine) == oracle.verdicts
 
 
-def test_a_frozen_child_holds_its_shard_up_for_half_a_minute_at_most(
+def test_frozen_child_blocks_its_shard_for_at_most_half_a_minute(
     engine: sa.Engine, settings: Settings, oracle: Oracle, worker: CeleryProcess, folder: Path
 ) -> None:
     updates = [OrderUpdate(order_id=key, status="paid") for key in range(2, 400, 2)]
@@ -85,7 +85,7 @@ def test_a_frozen_child_holds_its_shard_up_for_half_a_minute_at_most(
     assert read_verdicts(engine) == oracle.verdicts
 
 
-def test_a_frozen_worker_leaves_its_messages_to_others(
+def test_messages_of_frozen_worker_are_processed_by_others(
     engine: sa.Engine, settings: Settings, oracle: Oracle, worker: CeleryProcess, folder: Path
 ) -> None:
     updates = [OrderUpdate(order_id=key, status="paid") for key in range(1, 400)]
@@ -99,7 +99,7 @@ def test_a_frozen_worker_leaves_its_messages_to_others(
     assert read_verdicts(engine) == oracle.verdicts
 
 
-def test_a_zombies_chunk_has_no_effect(
+def test_chunk_of_thawed_worker_has_no_effect(
     engine: sa.Engine, oracle: Oracle, worker: CeleryProcess, sender: Celery
 ) -> None:
     with Producer.from_settings() as producer, gate(engine) as barrier, ExitStack() as shut:

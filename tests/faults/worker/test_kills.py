@@ -21,7 +21,7 @@ BY_SIGKILL = "exited with 'signal 9 (SIGKILL)'"
 POISON = FIRST + 3 * CHUNK + 17
 
 
-def test_killed_children_neither_lose_nor_double_an_update(
+def test_killed_children_neither_lose_nor_repeat_an_update(
     engine: sa.Engine, settings: Settings, oracle: Oracle, producer: Producer, folder: Path
 ) -> None:
     updates = make_updates(oracle.rows, SENT, seed=2)
@@ -45,7 +45,7 @@ def kill_one(engine: sa.Engine) -> int:
     return victim
 
 
-def test_a_worker_killed_whole_neither_loses_nor_doubles_anything(
+def test_killed_worker_neither_loses_nor_repeats_updates_or_chunks(
     engine: sa.Engine,
     settings: Settings,
     oracle: Oracle,
@@ -74,7 +74,7 @@ def test_a_worker_killed_whole_neither_loses_nor_doubles_anything(
 
 
 @pytest.mark.usefixtures("oracle", "small_chunks")
-def test_a_child_killed_in_an_import_leaves_no_chunk_undone_or_done_twice(
+def test_child_killed_during_import_leaves_each_chunk_loaded_exactly_once(
     engine: sa.Engine, producer: Producer, folder: Path
 ) -> None:
     with worker_and_beat(folder, "--concurrency=2") as worker:
@@ -92,7 +92,7 @@ def test_a_child_killed_in_an_import_leaves_no_chunk_undone_or_done_twice(
 
 
 @pytest.mark.usefixtures("oracle", "small_chunks")
-def test_a_chunk_that_kills_each_of_its_workers_is_given_up_and_the_others_go_on(
+def test_chunk_that_kills_its_workers_is_quarantined_and_others_continue(
     engine: sa.Engine, producer: Producer, folder: Path
 ) -> None:
     linger_at(engine, POISON)

@@ -34,21 +34,21 @@ def hears(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Hears:
     return ask
 
 
-def test_waiting_for_messages_with_answers_is_life(hears: Hears) -> None:
+def test_consumer_with_recent_broker_reply_is_alive(hears: Hears) -> None:
     assert hears(free=True, asked=1.0)
 
 
-def test_waiting_for_messages_without_answers_is_none_though_the_broker_answers_others(
+def test_consumer_without_reply_is_not_alive_even_if_broker_answers_others(
     hears: Hears,
 ) -> None:
     assert not hears(free=True, asked=broker_heartbeat.MAX_SILENCE + 1)
     assert not hears(free=True, asked=None)
 
 
-def test_with_all_hands_full_the_broker_is_asked(hears: Hears) -> None:
+def test_fully_busy_consumer_is_alive_only_if_broker_answers_a_ping(hears: Hears) -> None:
     assert hears(free=False, asked=100.0, held=2)
     assert not hears(free=False, asked=100.0, held=2, broker=NOWHERE)
 
 
-def test_fetching_nothing_with_empty_hands_is_no_life(hears: Hears) -> None:
+def test_idle_consumer_that_fetches_nothing_is_not_alive(hears: Hears) -> None:
     assert not hears(free=False, asked=100.0, held=0)

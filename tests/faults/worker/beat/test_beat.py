@@ -76,7 +76,7 @@ def wait_for_runs(engine: sa.Engine, more: int, within: float = 15) -> None:
     eventually(lambda: len(runs(engine, REFRESH)) >= wanted, within, "no run")
 
 
-def test_of_two_beats_one_takes_over_from_a_frozen_and_from_a_killed_leader(
+def test_second_beat_takes_over_from_frozen_and_from_killed_leader(
     engine: sa.Engine, worker: CeleryProcess, beat: Callable[..., CeleryProcess]
 ) -> None:
     first = beat("first")
@@ -112,7 +112,7 @@ def assert_only_claims_ran(worker: CeleryProcess, engine: sa.Engine) -> None:
     assert len(ran & claimed) > 3, "the log is read at all"
 
 
-def test_two_beats_that_both_send_are_one_run_a_slot(
+def test_two_sending_beats_cause_one_run_per_slot(
     engine: sa.Engine, worker: CeleryProcess, beat: Callable[..., CeleryProcess]
 ) -> None:
     beat("ours")
@@ -123,7 +123,7 @@ def test_two_beats_that_both_send_are_one_run_a_slot(
     assert_only_claims_ran(worker, engine)
 
 
-def test_what_waited_for_workers_is_made_up_for_by_one_run(
+def test_messages_queued_without_workers_cause_one_run(
     engine: sa.Engine, settings: Settings, beat: Callable[..., CeleryProcess], folder: Path
 ) -> None:
     beat("lonely")
@@ -141,7 +141,7 @@ def test_what_waited_for_workers_is_made_up_for_by_one_run(
     assert shortest_slot(found) >= PERIOD, "one run, then one a slot"
 
 
-def test_a_killed_child_goes_on_with_its_slot(
+def test_redelivered_message_of_killed_child_continues_its_slot(
     engine: sa.Engine, settings: Settings, worker: CeleryProcess
 ) -> None:
     with Celery(broker=settings.broker, set_as_current=False) as sender:
@@ -170,7 +170,7 @@ def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Valkey]:
         yield server
 
 
-def test_beat_goes_on_with_a_broker_that_was_away_and_with_one_that_was_emptied(
+def test_beat_recovers_from_broker_outage_and_from_flushed_broker(
     engine: sa.Engine, broker: Valkey, folder: Path
 ) -> None:
     with (

@@ -39,7 +39,7 @@ def let_pass(engine: sa.Engine, seconds: float) -> None:
         connection.execute(sa.update(beat_runs).values(ago))
 
 
-def test_an_entry_that_never_ran_is_overdue_after_two_periods_and_not_before(
+def test_entry_that_never_ran_is_overdue_after_two_periods(
     engine: sa.Engine,
 ) -> None:
     assert not entry(engine).is_overdue, "it has just come"
@@ -50,7 +50,7 @@ def test_an_entry_that_never_ran_is_overdue_after_two_periods_and_not_before(
     assert not entry(engine, "purge").is_overdue, "its periods are days"
 
 
-def test_a_success_is_good_for_two_periods(engine: sa.Engine) -> None:
+def test_entry_is_overdue_two_periods_after_its_last_success(engine: sa.Engine) -> None:
     let_pass(engine, 1000)
     with engine.begin() as connection:
         slots.record_success(connection, "sweep")
@@ -59,7 +59,7 @@ def test_a_success_is_good_for_two_periods(engine: sa.Engine) -> None:
     assert entry(engine).is_overdue
 
 
-def test_a_short_period_has_the_time_that_a_change_of_the_leader_takes(engine: sa.Engine) -> None:
+def test_short_period_is_not_overdue_during_leader_takeover(engine: sa.Engine) -> None:
     register(engine, PlannedEntry("sweep", SWEEP.task, 1))
     let_pass(engine, OVERDUE_GRACE - 1)
     assert not entry(engine).is_overdue
@@ -67,7 +67,7 @@ def test_a_short_period_has_the_time_that_a_change_of_the_leader_takes(engine: s
     assert entry(engine).is_overdue
 
 
-def test_a_changed_period_counts_from_its_change(engine: sa.Engine) -> None:
+def test_changed_period_counts_from_its_change(engine: sa.Engine) -> None:
     let_pass(engine, 40_000)
     with engine.begin() as connection:
         changed = entries.set_period(connection, "purge", timedelta(seconds=60))
@@ -78,7 +78,7 @@ def test_a_changed_period_counts_from_its_change(engine: sa.Engine) -> None:
         assert entries.set_period(connection, "purge", None).every == 86_400
 
 
-def test_a_paused_entry_owes_nothing_until_it_is_resumed(engine: sa.Engine) -> None:
+def test_paused_entry_is_never_overdue_until_resumed(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         entries.pause(connection, "sweep")
     let_pass(engine, 1000)
@@ -90,7 +90,7 @@ def test_a_paused_entry_owes_nothing_until_it_is_resumed(engine: sa.Engine) -> N
     assert entry(engine).is_overdue
 
 
-def test_registering_again_keeps_what_people_changed_and_forgets_what_is_gone(
+def test_registering_again_keeps_manual_changes_and_removes_deleted_entries(
     engine: sa.Engine,
 ) -> None:
     with engine.begin() as connection:
@@ -101,7 +101,7 @@ def test_registering_again_keeps_what_people_changed_and_forgets_what_is_gone(
     assert (kept.entry, kept.every, kept.configured) == ("sweep", 7, 90)
 
 
-def test_another_configured_period_counts_from_then_on(engine: sa.Engine) -> None:
+def test_changed_configured_period_takes_effect_on_registering(engine: sa.Engine) -> None:
     let_pass(engine, 100)
     register(engine, SWEEP)
     assert entry(engine).silence == pytest.approx(100, abs=5), "the same again changes nothing"
@@ -109,7 +109,7 @@ def test_another_configured_period_counts_from_then_on(engine: sa.Engine) -> Non
     assert entry(engine).silence == pytest.approx(0, abs=5)
 
 
-def test_an_unknown_entry_is_an_error_that_names_the_known_ones(engine: sa.Engine) -> None:
+def test_unknown_entry_error_lists_known_entries(engine: sa.Engine) -> None:
     with engine.begin() as connection, pytest.raises(EntryNotFound, match="'sweeep'.*purge, sweep"):
         entries.pause(connection, "sweeep")
     register(engine)

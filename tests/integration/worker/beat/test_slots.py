@@ -55,13 +55,13 @@ def pass_time(engine: sa.Engine, seconds: float) -> None:
         connection.execute(sa.update(beat_runs).values(moved))
 
 
-def test_an_entry_that_never_ran_runs_once(engine: sa.Engine, claim: Claim) -> None:
+def test_entry_that_never_ran_runs_once(engine: sa.Engine, claim: Claim) -> None:
     assert [claim(), claim(), claim()] == [True, False, False]
     assert state(engine)[0] == 1
 
 
 @pytest.mark.parametrize("later", [31, 60, 89])
-def test_a_slot_is_run_once_from_half_a_period_before_its_time(
+def test_slot_is_run_once_from_half_a_period_before_its_time(
     engine: sa.Engine, claim: Claim, later: float
 ) -> None:
     claim()
@@ -70,26 +70,26 @@ def test_a_slot_is_run_once_from_half_a_period_before_its_time(
     assert state(engine)[1] == pytest.approx(later - PERIOD, abs=2), "it kept its time"
 
 
-def test_a_slot_is_not_run_sooner(engine: sa.Engine, claim: Claim) -> None:
+def test_slot_is_not_run_before_half_a_period(engine: sa.Engine, claim: Claim) -> None:
     claim()
     pass_time(engine, 29)
     assert not claim()
 
 
-def test_an_outage_is_made_up_for_by_one_run(engine: sa.Engine, claim: Claim) -> None:
+def test_one_run_follows_an_outage(engine: sa.Engine, claim: Claim) -> None:
     claim()
     pass_time(engine, 5.4 * PERIOD)
     assert [claim() for _message in range(5)] == [True, False, False, False, False]
     assert state(engine)[1] == pytest.approx(0, abs=2), "slots begin anew"
 
 
-def test_messages_that_come_at_once_are_one_run(engine: sa.Engine, claim: Claim) -> None:
+def test_concurrent_messages_cause_one_run(engine: sa.Engine, claim: Claim) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(lambda _number: claim(), range(24))) == 1
     assert state(engine)[0] == 1
 
 
-def test_the_message_of_a_killed_child_goes_on_with_its_slot(
+def test_redelivered_message_continues_its_slot_until_success(
     engine: sa.Engine, claim: Claim
 ) -> None:
     assert claim("killed")
@@ -101,18 +101,14 @@ def test_the_message_of_a_killed_child_goes_on_with_its_slot(
     assert not claim("killed"), "delivered once more after its success, it does nothing"
 
 
-def test_a_slot_that_the_clock_cannot_have_put_there_holds_nothing_up(
-    engine: sa.Engine, claim: Claim
-) -> None:
+def test_slot_in_the_future_does_not_block_runs(engine: sa.Engine, claim: Claim) -> None:
     claim()
     pass_time(engine, -24 * 3600)
     assert claim()
     assert state(engine)[1] == pytest.approx(0, abs=2)
 
 
-def test_the_period_is_what_the_database_says_not_the_message(
-    engine: sa.Engine, claim: Claim
-) -> None:
+def test_period_comes_from_the_database_not_the_message(engine: sa.Engine, claim: Claim) -> None:
     claim()
     with engine.begin() as connection:
         entries.set_period(connection, "sweep", timedelta(seconds=10 * PERIOD))
@@ -122,7 +118,7 @@ def test_the_period_is_what_the_database_says_not_the_message(
     assert claim()
 
 
-def test_a_paused_entry_runs_only_by_hand(engine: sa.Engine, claim: Claim) -> None:
+def test_paused_entry_runs_only_when_forced(engine: sa.Engine, claim: Claim) -> None:
     claim()
     with engine.begin() as connection:
         entries.pause(connection, "sweep")
@@ -141,7 +137,7 @@ def test_a_paused_entry_runs_only_by_hand(engine: sa.Engine, claim: Claim) -> No
     max_examples=20,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_whenever_messages_come_there_is_no_run_too_many_and_none_too_few(
+def test_messages_at_any_times_cause_one_run_per_slot(
     engine: sa.Engine, claim: Claim, gaps: list[float]
 ) -> None:
     with engine.begin() as connection:
@@ -160,7 +156,7 @@ def test_whenever_messages_come_there_is_no_run_too_many_and_none_too_few(
         assert all(each - before < PERIOD + 1 for each in waited), "nobody asked for longer in vain"
 
 
-def test_a_run_that_failed_is_noted_with_its_reason(engine: sa.Engine, claim: Claim) -> None:
+def test_failed_run_is_recorded_with_its_reason(engine: sa.Engine, claim: Claim) -> None:
     claim()
     with engine.begin() as connection:
         slots.record_failure(connection, "sweep", "ValueError: no")
@@ -173,7 +169,7 @@ def test_a_run_that_failed_is_noted_with_its_reason(engine: sa.Engine, claim: Cl
     assert isinstance(entry.succeeded_at, datetime)
 
 
-def test_messages_that_are_not_beats_are_for_no_slot() -> None:
+def test_messages_not_sent_by_beat_have_no_slot() -> None:
     assert slot_of(None) is None
     assert slot_of({"celery_beat_task": True}) is None
     options = message_options(SWEEP, every=10)
