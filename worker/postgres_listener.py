@@ -117,7 +117,7 @@ def _logging_failure(nudge: SendNudge) -> SendNudge:
         try:
             nudge()
         except (redis.RedisError, OperationalError) as error:
-            log.warning("nudge_left_to_beat", error=str(error))
+            log.warning("nudge_deferred", to="beat", error=str(error))
 
     return bold
 
@@ -129,7 +129,7 @@ def listen(settings: Settings, nudges: ListenerNudges, ended: threading.Event) -
         try:
             _listen(engine, nudges, ended)
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread has to live on
-            log.warning("not_heard", error=str(error).strip())
+            log.warning("postgres_listen_failed", error=str(error).strip())
             ended.wait(RECONNECT_PAUSE)
     engine.dispose()
 
