@@ -1,1 +1,1 @@
-"""How the schema came to be, revision by revision, and the program's own way to run them."""
+"""The revisions of the schema, and the functions that run them."""

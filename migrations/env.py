@@ -1,4 +1,4 @@
-"""What Alembic runs: a transaction a revision, one migration at a time, bounded waits for locks."""
+"""Alembic's environment: one transaction per revision, one migration at a time, bounded lock waits."""
 
 import sqlalchemy as sa
 from alembic import context
@@ -10,7 +10,7 @@ from orderworks.core.settings import Settings
 
 
 def migrate(connection: sa.Connection) -> None:
-    """Run the revisions. Of two that migrate at once, the second waits and then has nothing to do."""
+    """Run the revisions. A concurrent migration waits for the first and then has nothing to do."""
     for name in ("lock_timeout", "statement_timeout"):
         connection.execute(sa.text(f"SET {name} = 0"))
     connection.execute(sa.select(sa.func.pg_advisory_lock(int(Lock.MIGRATE), 0)))
@@ -25,7 +25,7 @@ def migrate(connection: sa.Connection) -> None:
 
 
 if context.is_offline_mode():
-    raise SystemExit("SQL scripts are not offered: a revision may look at the database it changes.")
+    raise SystemExit("Offline mode is not supported: a revision may read the database it changes.")
 
 engine = make_engine(Settings.load(), "orderworks-migrate")
 try:

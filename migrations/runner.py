@@ -1,4 +1,4 @@
-"""Alembic by program: no file to find, no working directory to be in. `orderworks db` runs these."""
+"""Alembic commands without a configuration file or working directory, for `orderworks db`."""
 
 import io
 from pathlib import Path
@@ -11,19 +11,19 @@ from alembic.script import ScriptDirectory
 
 
 def config() -> Config:
-    """Where the revisions are; the database is the one that `DATABASE_URL` names."""
-    made = Config(stdout=io.StringIO())  # The commands say themselves what came of it.
+    """Return Alembic's configuration. The database is the one that `DATABASE_URL` names."""
+    made = Config(stdout=io.StringIO())  # Our commands print the result.
     made.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     return made
 
 
 def upgrade(revision: str = "head") -> None:
-    """Bring the schema up to a revision; nothing to do is fine."""
+    """Upgrade the schema to a revision. Does nothing if it is there already."""
     command.upgrade(config(), revision)
 
 
 def downgrade(revision: str) -> None:
-    """Take the schema back to a revision, `base` for none, `-1` for one step."""
+    """Downgrade the schema to a revision; `base` removes everything, `-1` is one step."""
     command.downgrade(config(), revision)
 
 
@@ -31,17 +31,17 @@ def check() -> None:
     """Compare the database with `orderworks/core/schema.py`.
 
     Raises:
-        alembic.util.CommandError: they differ, or revisions wait to be run; says what.
+        alembic.util.CommandError: they differ, or revisions are pending; the message lists them.
     """
     command.check(config())
 
 
 def head() -> str:
-    """The newest revision that this code knows."""
+    """Return the newest revision that this code has."""
     newest = ScriptDirectory.from_config(config()).get_current_head()
     return newest or "base"
 
 
 def current(connection: sa.Connection) -> str:
-    """The revision that the database is at; `base` if it has none."""
+    """Return the database's revision; `base` if it has none."""
     return MigrationContext.configure(connection).get_current_revision() or "base"

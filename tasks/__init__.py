@@ -1,5 +1,5 @@
-"""The Celery tasks: thin. Each takes a nudge, calls `orderworks/`, and says in a line what happened.
+"""The Celery tasks. Each receives a nudge, makes one call into `orderworks/`, and returns a summary.
 
-Every one may run twice, late, or at the same time as itself; none of that changes a result. What they
-do not get done, the sweep finds again.
+Every task may run twice, late, or concurrently with itself; none of that changes a result. The sweep
+finds the work that a task left undone.
 """

@@ -1,8 +1,8 @@
-"""How a task is declared here: by its enumerated name, with the options that are all spelled out.
+"""Declaration of tasks: the decorator `task`, and the guard that runs one message of beat per slot.
 
-Of beat's messages one of a slot is run, and what became of it is noted. Beat and its lock decide who
-sends; that cannot be certain. What is run is decided here, in the database. Messages that are not
-beat's (nudges, by hand, at a worker's start) pass.
+More than one beat may send at times, and a message may be delivered twice. So the worker claims the
+slot in the database before it runs the task, and records the result there. Messages that beat did not
+send (nudges, by hand, at a worker's start) are run unguarded.
 """
 
 from collections.abc import Callable
@@ -24,21 +24,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SKIPPED = {"skipped": "its slot is taken, or its entry paused"}
-"""The result of a message that was not run."""
+"""The result of a message that was skipped."""
 
 log = structlog.get_logger()
 
 
 class GuardedTask(Task[P, R]):
-    """A task that is run once a slot, where beat asks for it.
+    """A task that is run once per slot if beat sends it.
 
-    A result of None says that it left the work to another run; that is no success.
+    It returns None if it left the work to another run; that is not recorded as a success.
     """
 
     abstract = True
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 - or TAKEN
-        """Run, unless the message is beat's and its slot is taken."""
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 - or SKIPPED
+        """Run the task, unless beat sent the message and its slot is already claimed."""
         slot = slot_of(self.request.headers)
         if slot is None:
             return self.run(*args, **kwargs)
@@ -63,12 +63,12 @@ class GuardedTask(Task[P, R]):
 
 
 def record_success(entry: str) -> None:
-    """Note that what the entry is for was done now."""
+    """Record that the work of the entry succeeded now."""
     _record(partial(slots.record_success, entry=entry))
 
 
 def _record(write: Callable[[sa.Connection], None]) -> None:
-    """Note what became of a run. That PostgreSQL is away by now changes nothing about it."""
+    """Record the result of a run. The run stands even if PostgreSQL is unavailable by now."""
     try:
         with current().engine.begin() as connection:
             write(connection)
@@ -81,8 +81,8 @@ def _error_text(error: Exception) -> str:
 
 
 RETRY_DELAY = 1
-"""Seconds after which the message of a killed child is delivered again: by then PostgreSQL has ended
-the dead child's session, and with it the locks that would send the next one away. Celery's own
+"""Seconds after which the message of a killed child is delivered again. By then PostgreSQL has ended
+the child's session and released its locks, which would make the next run skip the work. Celery's
 default is three minutes."""
 
 
@@ -95,13 +95,13 @@ def task(
 ) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Register a function as the task `name`.
 
-    The limits are in seconds and, where they are given, stand in place of those of `celeryconfig`.
-    Like those, they stay below the visibility timeout.
+    The limits are in seconds and override those of `celeryconfig`. They too must be below the
+    visibility timeout.
 
     `max_retries` bounds how often a message whose child was killed is delivered again; after that the
-    sweep has to find the work. Celery takes any option silently, so only known ones are offered.
+    sweep has to find the work. Celery ignores misspelt options, so only known ones are parameters.
 
-    Where beat asks for the task, it is run once a slot; see `GuardedTask`.
+    If beat sends the task, it is run once per slot; see `GuardedTask`.
     """
 
     def register(function: Callable[P, R]) -> Task[P, R]:
@@ -120,6 +120,6 @@ def task(
 
 
 def summary(outcome: msgspec.Struct) -> dict[str, Any]:
-    """A task's outcome as Flower and the log show it."""
+    """Return a task's outcome as Flower and the log show it."""
     plain: dict[str, Any] = msgspec.to_builtins(outcome)
     return plain

@@ -1,1 +1,1 @@
-"""The Celery app and the life of a worker process. `celery -A worker worker|beat|flower` finds both."""
+"""The Celery app and the life cycle of its processes, for `celery -A worker worker|beat|flower`."""

@@ -1,15 +1,15 @@
-"""What waits in the broker's queues for workers to take."""
+"""Counts of the messages that wait in the broker's queues."""
 
 from worker.celery import app
 
 
 def count_messages(queue: str) -> int:
-    """How many messages no worker has taken yet."""
+    """Return the number of messages that no worker has received yet."""
     with app.connection_or_acquire() as connection:
-        # Declared, not looked up: an empty queue is one that Redis does not have.
+        # Not passive: an empty queue does not exist in Redis.
         return int(connection.default_channel.queue_declare(queue).message_count)
 
 
 def messages_wait() -> bool:
-    """Whether there is a message for this very worker, which its children are too busy to take."""
+    """Return whether a message waits that this worker could receive if its children were not busy."""
     return any(count_messages(queue) for queue in app.amqp.queues.consume_from)

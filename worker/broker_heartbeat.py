@@ -1,8 +1,8 @@
-"""When the heart beats: as long as this very process hears from its broker.
+"""The heartbeat of workers and beat: the file is touched while the broker answers this process.
 
-A process that runs, and even a connection that is open, proves nothing: workers are known to sit on
-one and fetch no more. So a worker's heart beats on the answers that its consumer gets while it waits
-for messages, and beat's on a look at the schedule during which the broker answered.
+A running process with an open connection proves nothing: workers are known to keep a connection and
+fetch no more. A worker therefore touches the file on replies that its consumer gets while it waits for
+messages, and beat after a tick during which the broker answered.
 """
 
 from collections.abc import Callable
@@ -22,25 +22,25 @@ from orderworks.core.redis import make_redis
 from worker import heartbeat
 
 MAX_SILENCE = 3.0
-"""Seconds without an answer until the broker counts as gone. Waiting for messages, a worker gets one
-every second, if only that there are none."""
+"""Seconds without a reply after which the broker counts as unavailable. A worker that waits for
+messages gets a reply every second, even if the queues are empty."""
 
 PING_TIMEOUT = 1.0
-"""Seconds the main loop may stand still for an answer, where it has to ask."""
+"""Seconds that the main loop waits at most for the reply to a PING."""
 
 log = structlog.get_logger()
 
 
 def connect(app: Celery) -> None:
-    """Let workers and beat of this app keep the heartbeat file that the environment names, if any."""
+    """Maintain the heartbeat file of workers and beat of this app, if the environment names one."""
     app.steps["consumer"].add(ConsumerHeartbeat)
     beat_init.connect(_watch_beat)
 
 
 class ConsumerHeartbeat(bootsteps.StartStopStep):
-    """Beats in the main loop of a worker, prefork or threads, while the consumer hears its broker.
+    """Touches the file in the main loop of a worker, prefork or threads, while the broker answers.
 
-    Celery starts it with every connection and stops it when that is lost.
+    Celery starts this step with every connection and stops it when the connection is lost.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -53,14 +53,14 @@ class ConsumerHeartbeat(bootsteps.StartStopStep):
             heartbeat.remove(self._file)
 
     def start(self, parent: Consumer) -> None:
-        """Begin to listen to the heart of a consumer that has just connected."""
+        """Start monitoring a connected consumer."""
         if self._file:
             self._entry = parent.timer.call_repeatedly(
                 heartbeat.INTERVAL, self._check, (parent, self._file)
             )
 
     def stop(self, parent: Consumer) -> None:  # noqa: ARG002 - the signature is Celery's
-        """End with the connection."""
+        """Stop monitoring when the connection ends."""
         if self._entry is not None:
             self._entry.cancel()
 
@@ -70,16 +70,16 @@ class ConsumerHeartbeat(bootsteps.StartStopStep):
 
 
 def _hears_broker(consumer: Consumer) -> bool:
-    """Whether an answer came lately.
+    """Return whether the broker replied lately.
 
-    A consumer with all hands full fetches nothing, so there the broker is asked. One that fetches
-    nothing though it holds no message is stuck, whatever the broker would say.
+    A consumer at its prefetch limit fetches nothing; then the broker is sent a PING. A consumer that
+    fetches nothing although it holds no message is stuck, even if the broker would answer.
     """
     channel = consumer.task_consumer.channel  # type: ignore[attr-defined]
     if channel.qos.can_consume():
-        # Sent anew as soon as the answer to the one before has been read.
-        asked = channel._brpop_sent_at  # noqa: SLF001 - kombu keeps no public account of it
-        return asked is not None and monotonic() - asked < MAX_SILENCE
+        # kombu sends the next BRPOP as soon as it has read the reply to the last one.
+        sent_at = channel._brpop_sent_at  # noqa: SLF001 - kombu has no public name for it
+        return sent_at is not None and monotonic() - sent_at < MAX_SILENCE
     return bool(state.reserved_requests) and _broker_answers(consumer.app.conf.broker_url)
 
 
@@ -92,7 +92,7 @@ def _broker_answers(broker_url: str) -> bool:
 
 
 def _touch(path: Path) -> None:
-    """Beat; a full disk is no reason for Celery to reconnect, which an OSError would be."""
+    """Touch the file. Celery would reconnect on an OSError, which a full disk is no reason for."""
     try:
         heartbeat.touch(path)
     except OSError as error:
@@ -100,7 +100,7 @@ def _touch(path: Path) -> None:
 
 
 def _watch_beat(sender: Service, **_: object) -> None:
-    """Beat after each look at the schedule, or at who leads, that the broker answered."""
+    """Touch the file after each tick of the scheduler during which the broker answered."""
     path = heartbeat.heartbeat_file()
     if path is None:
         return
@@ -109,12 +109,12 @@ def _watch_beat(sender: Service, **_: object) -> None:
     scheduler.tick = _with_heartbeat(scheduler, path)  # type: ignore[assignment, method-assign]
 
 
-def _with_heartbeat(scheduler: Any, path: Path) -> Callable[[], float]:  # noqa: ANN401 - any class of them
+def _with_heartbeat(scheduler: Any, path: Path) -> Callable[[], float]:  # noqa: ANN401 - any scheduler class
     tick = scheduler.tick
 
     def watched_tick() -> float:
         seconds: float = tick()
-        # Ours says whether it heard; any other scheduler raises if it did not.
+        # Our scheduler has the attribute; any other raises if the broker does not answer.
         if getattr(scheduler, "hears_broker", True):
             _touch(path)
         return seconds

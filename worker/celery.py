@@ -1,4 +1,4 @@
-"""The Celery app. Importing this module opens no connection."""
+"""The Celery app. Importing it opens no connection."""
 
 from celery import Celery
 

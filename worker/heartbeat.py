@@ -1,8 +1,8 @@
 """The heartbeat file of a worker or beat, and the probe that reads it: `python -m worker.heartbeat`.
 
-`WORKER_HEARTBEAT_FILE` names the file; without it there is none. `worker/broker_heartbeat.py` decides
-when the heart beats. The probe runs every few seconds for as long as a container lives, so this module
-imports next to nothing.
+`WORKER_HEARTBEAT_FILE` names the file; if it is not set, no file is written. The file is touched by
+`worker/broker_heartbeat.py`. The probe runs every few seconds in each container, so this module imports
+only the standard library.
 """
 
 import os
@@ -13,20 +13,20 @@ from pathlib import Path
 VARIABLE = "WORKER_HEARTBEAT_FILE"
 
 INTERVAL = 1.0
-"""Seconds between two beats."""
+"""Seconds between two heartbeats."""
 
 MAX_AGE = 15.0
-"""Seconds without a beat after which the process counts as dead: several beats may be late."""
+"""Seconds without a heartbeat after which the process counts as dead: several may be late."""
 
 
 def heartbeat_file() -> Path | None:
-    """The file that the environment names."""
+    """Return the file that the environment names, or None."""
     path = os.environ.get(VARIABLE)
     return Path(path) if path else None
 
 
 def touch(path: Path) -> None:
-    """Note that all is well now.
+    """Record a heartbeat now.
 
     Raises:
         OSError: the file cannot be written.
@@ -35,12 +35,12 @@ def touch(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove what an earlier process left, so that nobody takes it for ours."""
+    """Remove the file of an earlier process, so that it is not taken for this one's."""
     path.unlink(missing_ok=True)
 
 
 def unhealthy_reason(path: Path | None) -> str | None:
-    """Why the process counts as dead; None while it is well."""
+    """Return why the process counts as dead; None while it is healthy."""
     if path is None:
         return f"{VARIABLE} is not set"
     try:
@@ -53,4 +53,4 @@ def unhealthy_reason(path: Path | None) -> str | None:
 if __name__ == "__main__":
     sys.exit(
         unhealthy_reason(heartbeat_file())
-    )  # A text goes to standard error, with exit status 1.
+    )  # A string is printed to standard error, with exit status 1.

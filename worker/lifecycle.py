@@ -1,4 +1,4 @@
-"""When a worker process begins and ends: prefork children after the fork, thread pools at start."""
+"""Start and end of a worker process: prefork children after the fork, thread pools at start."""
 
 import os
 from typing import Any
@@ -19,7 +19,7 @@ _process: WorkerResources | None = None
 
 
 def connect() -> None:
-    """Hook the life of the process to Celery's signals."""
+    """Start and stop the resources of this process by Celery's signals."""
     worker_init.connect(_start_unless_forking)
     worker_process_init.connect(_start)
     worker_process_shutdown.connect(_stop)
@@ -27,10 +27,10 @@ def connect() -> None:
 
 
 def current() -> WorkerResources:
-    """The connections of this process.
+    """Return the resources of this process.
 
     Raises:
-        NotStarted: none were made in this very process; what a fork inherited does not count.
+        NotStarted: this process has made none; those inherited by a fork do not count.
     """
     if _process is None or _process.pid != os.getpid():
         raise NotStarted(
@@ -41,9 +41,9 @@ def current() -> WorkerResources:
 
 
 def _start_unless_forking(sender: Any, **_: object) -> None:  # noqa: ANN401 - a WorkController
-    """Start in the main process only if its pool runs the tasks there, in threads.
+    """Start in the main process only if its pool runs tasks there, in threads.
 
-    Each of them then has a connection of the pool.
+    The pool then has a connection for each thread.
     """
     if not issubclass(get_implementation(sender.pool_cls), PreforkPool):
         settings = Settings.load()
@@ -57,12 +57,12 @@ def _start(**_: object) -> None:
 
 
 def _adopt(settings: Settings) -> None:
-    global _process  # noqa: PLW0603 - one per process is the point
+    global _process  # noqa: PLW0603 - there is one per process
     _process = WorkerResources.start(settings)
 
 
 def _stop(**_: object) -> None:
-    global _process  # noqa: PLW0603 - likewise
+    global _process  # noqa: PLW0603 - as above
     if _process is not None and _process.pid == os.getpid():
         _process.stop()
         _process = None

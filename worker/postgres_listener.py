@@ -1,7 +1,7 @@
-"""Workers listen to PostgreSQL: it says when a transaction enqueued; and whether others changed orders.
+"""The listener of a worker: it nudges a drain when the outbox gets rows, a refresh when orders change.
 
-So an update of an outbox, and a change by plain SQL, waits for moments, not for beat. Nothing depends on
-it: what is not heard, the sweep or the next refresh finds.
+An update in the outbox, or a change by plain SQL, then waits for less than a second. Nothing depends on
+the listener: the sweep and the next refresh find what it missed.
 """
 
 import select
@@ -28,13 +28,13 @@ from orderworks.updates import outbox
 from orderworks.updates.stream import UpdateStream
 
 POLL_INTERVAL = 0.5
-"""Seconds between two looks for changes that no worker made, and whether the thread is to end."""
+"""Seconds between two checks for changes that no worker made, and for the end of the thread."""
 
 RECONNECT_PAUSE = 5.0
-"""Seconds before a lost connection is made anew."""
+"""Seconds until the listener connects again after an error."""
 
 NUDGE_TTL = 10
-"""Seconds after which a nudge to refresh counts as lost, and another one is sent."""
+"""Seconds after which a nudge to refresh counts as lost, so that another one may be sent."""
 
 SendNudge = Callable[[], None]
 
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 
 def connect(app: Celery) -> None:
-    """Let workers of this app listen."""
+    """Start a listener in each worker of this app."""
     app.steps["consumer"].add(Listener)
 
 
@@ -53,28 +53,28 @@ class Listener(bootsteps.StartStopStep):
 
     def __init__(self, parent: Consumer, **options: object) -> None:
         super().__init__(parent, **options)
-        self._ended = threading.Event()
+        self._stopped = threading.Event()
 
     def start(self, parent: Consumer) -> None:
-        """Begin to listen for what this worker can do."""
-        self._ended = threading.Event()
+        """Start the thread, if this worker consumes a queue that it sends nudges to."""
+        self._stopped = threading.Event()
         settings = Settings.load()
-        wanted = _nudges_for(parent.app, settings)
-        if wanted != ListenerNudges(None, None):
+        nudges = _nudges_for(parent.app, settings)
+        if nudges != ListenerNudges(None, None):
             listening = threading.Thread(
-                target=listen, args=(settings, wanted, self._ended), name="listener", daemon=True
+                target=listen, args=(settings, nudges, self._stopped), name="listener", daemon=True
             )
             listening.start()
 
     def stop(self, parent: Consumer) -> None:  # noqa: ARG002 - the signature is Celery's
-        """End, at the latest after `PATIENCE`."""
-        self._ended.set()
+        """Stop the thread; it ends within `POLL_INTERVAL`."""
+        self._stopped.set()
 
 
 class ListenerNudges(NamedTuple):
-    """What to do about an outbox that holds something, and about changes that no worker made.
+    """Sends a nudge when the outbox has rows, and when orders were changed by others than workers.
 
-    None for what this worker does not do.
+    None where this worker does not consume the queue.
     """
 
     drain: SendNudge | None
@@ -91,7 +91,7 @@ def _nudges_for(app: Celery, settings: Settings) -> ListenerNudges:
 
 
 def _drain_nudge(app: Celery, client: Redis, settings: Settings) -> SendNudge:
-    """What sends a nudge to drain the outbox, unless one is on its way."""
+    """Return a function that sends a nudge to drain the outbox, unless one is pending."""
     stream = UpdateStream(client, settings.update_shards, settings.stream_limit)
 
     def nudge() -> None:
@@ -102,7 +102,7 @@ def _drain_nudge(app: Celery, client: Redis, settings: Settings) -> SendNudge:
 
 
 def _refresh_nudge(app: Celery, client: Redis) -> SendNudge:
-    """The same for a refresh, which takes the nudge away when it begins."""
+    """Return the same for a refresh. The refresh deletes the nudge's key when it begins."""
 
     def nudge() -> None:
         if client.set(refresh_nudge(), b"1", nx=True, ex=NUDGE_TTL):
@@ -113,37 +113,37 @@ def _refresh_nudge(app: Celery, client: Redis) -> SendNudge:
 
 def _logging_failure(nudge: SendNudge) -> SendNudge:
     @wraps(nudge)
-    def bold() -> None:
+    def wrapped() -> None:
         try:
             nudge()
         except (redis.RedisError, OperationalError) as error:
             log.warning("nudge_deferred", to="beat", error=str(error))
 
-    return bold
+    return wrapped
 
 
-def listen(settings: Settings, nudges: ListenerNudges, ended: threading.Event) -> None:
-    """Ask for work as it is heard of, until `ended`; connect again when it is cut off."""
+def listen(settings: Settings, nudges: ListenerNudges, stopped: threading.Event) -> None:
+    """Send nudges until `stopped` is set; connect again after an error."""
     engine = make_engine(settings, "orderworks-listener")
-    while not ended.is_set():
+    while not stopped.is_set():
         try:
-            _listen(engine, nudges, ended)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the thread has to live on
+            _listen(engine, nudges, stopped)
+        except Exception as error:  # noqa: BLE001 - the thread continues after any error
             log.warning("postgres_listen_failed", error=str(error).strip())
-            ended.wait(RECONNECT_PAUSE)
+            stopped.wait(RECONNECT_PAUSE)
     engine.dispose()
 
 
-def _listen(engine: sa.Engine, nudges: ListenerNudges, ended: threading.Event) -> None:
+def _listen(engine: sa.Engine, nudges: ListenerNudges, stopped: threading.Event) -> None:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if nudges.drain:
             connection.execute(sa.text(f"LISTEN {outbox.CHANNEL}"))
-            if outbox.waits(connection):  # What was committed before somebody listened.
+            if outbox.waits(connection):  # Rows committed before LISTEN.
                 nudges.drain()
         session: Any = connection.connection.driver_connection
         next_look = 0.0
-        while not ended.is_set():
-            # Not by NOTIFY: whoever writes orders would commit one after another for it.
+        while not stopped.is_set():
+            # Not by NOTIFY: it takes a lock at commit, so writers of orders would commit one by one.
             if nudges.refresh and time.monotonic() >= next_look:
                 next_look = time.monotonic() + POLL_INTERVAL
                 if changelog.has_uninvalidated(connection):

@@ -1,6 +1,6 @@
-"""What one worker process owns: its engine, its Redis clients, its spool.
+"""The resources of one worker process: its engine, Redis clients and spool.
 
-They are made after the fork and belong to that process alone: no connection is ever shared by two.
+They are made after the fork, so no two processes share a connection.
 """
 
 import os
@@ -24,12 +24,12 @@ from orderworks.updates.stream import UpdateStream
 
 
 class NotStarted(OrderworksError):
-    """A task ran where no worker process has been started; it would have no connections."""
+    """A task ran in a process that is no worker and has no connections."""
 
 
 @dataclass(frozen=True)
 class WorkerResources:
-    """The connections of one process; each is opened on first use. Threads may share it."""
+    """The connections of one process; each is opened on first use. Threads may share them."""
 
     pid: int
     settings: Settings
@@ -41,7 +41,7 @@ class WorkerResources:
 
     @classmethod
     def start(cls, settings: Settings) -> Self:
-        """Make engine and clients for the process that calls this."""
+        """Make engine and clients for the calling process."""
         engine = make_engine(settings, "orderworks-worker", SELF_INVALIDATING)
         redis = make_redis(settings.stream, settings.redis_timeout)
         cache_redis = make_redis(settings.cache, settings.redis_timeout)
@@ -62,11 +62,11 @@ class WorkerResources:
         self.cache.close()
 
     def update_source(self, shard: int) -> UpdateSource:
-        """What waits in a shard, or in the outbox."""
+        """Return the source of the updates that wait in a shard, or in the outbox."""
         if shard == OUTBOX:
             return OutboxBacklog(self.stream)
         return StreamSource(self.stream, shard, self.settings.verdict_ttl)
 
     def invalidate(self, customer_ids: Collection[int]) -> None:
-        """Make the cached reads of these customers disappear."""
+        """Invalidate the cached reads of these customers."""
         cache.invalidate(self.cache, customer_ids)

@@ -1,4 +1,4 @@
-"""Celery's signals about logging: our configuration instead of Celery's, lines that name their task."""
+"""Logging by Celery's signals: our configuration, and the task's id and name in every line."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What reports are read from: totals a customer, and a customer and day.
+"""Rollups for the reports: totals for each customer, and for each customer and day.
 
 Revision 0005, after 0004.
 """

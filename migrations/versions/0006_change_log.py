@@ -1,4 +1,4 @@
-"""The change log: triggers note what changed, whoever wrote it.
+"""The change log: triggers record changes by any writer.
 
 Revision 0006, after 0005.
 """
@@ -8,10 +8,10 @@ from alembic import op
 
 FUNCTIONS = {"orders": "log_order_changes", "customers": "log_customer_changes"}
 
-# The functions run with the rights and the search path of who migrates, so that whoever may change
-# orders, with whatever search path, has the change logged.
+# The functions run with the rights and the search path of the migration's role, so that the changes of
+# any role that may write orders are logged, with any search path.
 
-# A trigger with transition tables takes one event; TRUNCATE has none, and looks at the table before.
+# A trigger with transition tables takes one event. TRUNCATE has none: its trigger reads the table.
 TRIGGERS = {
     "INSERT": "AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows",
     "UPDATE": "AFTER UPDATE ON {table} REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
@@ -25,8 +25,8 @@ DAY = "(created_at AT TIME ZONE 'UTC')::date"
 def logged(rows: str) -> str:
     """Log signed rows, summed by customer and day.
 
-    There is a log row for each customer that the statement touched, also where nothing that counts
-    changed: it makes the customer's cached reads disappear.
+    There is a log row for each customer of a changed row, even if no sum changed: it invalidates the
+    customer's cached reads.
     """
     return f"""
     INSERT INTO customer_changes (customer_id, day, orders, total)
@@ -38,7 +38,7 @@ def logged(rows: str) -> str:
 
 
 def signed(rows: str, sign: int) -> str:
-    """Rows of the orders table that a statement added (1) or took away (-1)."""
+    """Return the SQL for rows of the orders table that a statement added (1) or removed (-1)."""
     return f"SELECT customer_id, {DAY} AS day, status, total, {sign} AS sign FROM {rows}"
 
 
@@ -103,7 +103,7 @@ def upgrade() -> None:
                 f"CREATE TRIGGER log_{event.lower()} {when.format(table=table)} "
                 f"FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
             )
-    # What stands in the tables already is logged once: the first refresh counts it.
+    # Existing rows are logged once: the first refresh counts them.
     op.execute(logged(signed("orders", 1)))
 
 

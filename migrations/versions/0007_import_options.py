@@ -1,4 +1,4 @@
-"""Imports: formats, policies, control, and rejects that come back mended.
+"""Imports: formats, policies, control, and corrected rejects.
 
 Revision 0007, after 0006.
 """
@@ -51,7 +51,7 @@ def downgrade() -> None:
     op.drop_column("import_rejects", "mended_by")
     for name in ("snapshot", "writer", "ids"):
         op.drop_column("import_chunks", name)
-    # What older code cannot go on with has ended for it.
+    # Older code cannot continue imports in these states: they end.
     op.execute(
         "UPDATE imports SET status = 'failed', finished_at = coalesce(finished_at, now()) "
         "WHERE status IN ('paused', 'cancelled')"
@@ -63,7 +63,7 @@ def downgrade() -> None:
 
 
 def constrain_status(statuses: tuple[str, ...]) -> None:
-    """What an import's status may be."""
+    """Constrain the status of an import to these values."""
     op.drop_constraint(op.f("ck_imports_status"), "imports")
     allowed = ", ".join(f"'{status}'" for status in statuses)
     op.create_check_constraint(op.f("ck_imports_status"), "imports", f"status IN ({allowed})")

@@ -1,4 +1,4 @@
-"""Updates: tracked verdicts, and an outbox for updates within an app's own transaction.
+"""Updates: tracked verdicts, and an outbox for updates in an application's own transaction.
 
 Revision 0008, after 0007.
 """
@@ -9,7 +9,7 @@ from alembic import op
 MOMENT = sa.DateTime(timezone=True)
 NOW = sa.text("now()")
 
-# One notification a transaction, however many rows: PostgreSQL drops repeated ones.
+# One notification per transaction: PostgreSQL drops repeated ones.
 NOTIFY = """
 CREATE FUNCTION notify_update_outbox() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

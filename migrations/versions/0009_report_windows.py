@@ -1,4 +1,4 @@
-"""Rollups a report window, and who of the customers is ranked.
+"""Rollups for each report window, and the ranked customers.
 
 Revision 0009, after 0008. Refreshes wait for it, writers do not: it touches rollups only.
 """
@@ -12,10 +12,10 @@ DAYS = (365, 90, 30, 7, 1)
 ALL = 0
 RANKED = sa.text("ranked IS NOT NULL")
 
-# Windows begin on the last day, and so have next to nothing. The first refresh moves them to where they
-# belong; it also finds out who is to be ranked, which is nobody until then.
+# Windows begin on the last day, so they are almost empty, and no customer reaches a ranking's floor.
+# The first refresh moves the windows to their first days and computes the floors.
 LAST_DAY = date.max
-NOBODY = sa.text("'Infinity'")
+UNREACHABLE = sa.text("'Infinity'")
 
 FILL = f"""
 INSERT INTO customer_windows (days, customer_id, orders, total, ranked)
@@ -32,7 +32,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
-    # An index over all days of all customers is built.
+    # Building an index over all days of all customers takes long.
     op.execute("SET LOCAL statement_timeout = '30min'")
     op.create_table(
         "customer_windows",
@@ -60,7 +60,7 @@ def upgrade() -> None:
     )
     first = {"first_customer": -(1 << 63)}
     op.bulk_insert(windows, [{"days": each, "first_day": LAST_DAY, **first} for each in DAYS])
-    op.execute(windows.insert().values(days=ALL, first_day=date.min, floor=NOBODY, **first))
+    op.execute(windows.insert().values(days=ALL, first_day=date.min, floor=UNREACHABLE, **first))
     op.execute(FILL)
     op.add_column("customer_totals", sa.Column("ranked", sa.Numeric()))
     op.drop_index("ix_customer_totals_total", "customer_totals")

@@ -1,4 +1,4 @@
-"""What beat asks for, and what became of it.
+"""Beat's entries, and the state of each.
 
 Revision 0010, after 0009.
 """

@@ -1,4 +1,4 @@
-"""Comparisons of the rollups with the orders table, and what was found.
+"""Comparisons of the rollups with the orders table, and their results.
 
 Revision 0011, after 0010.
 """

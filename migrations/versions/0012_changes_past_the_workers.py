@@ -1,4 +1,4 @@
-"""Since when cached reads may be stale, for changes that no worker made.
+"""The time since which cached reads may be stale, for changes that no worker made.
 
 Revision 0012, after 0011.
 """
@@ -6,7 +6,7 @@ Revision 0012, after 0011.
 import sqlalchemy as sa
 from alembic import op
 
-# Whoever makes cached reads disappear himself says so in his session. For all others the log does.
+# Sessions that invalidate cached reads themselves set this option. For all others the log does it.
 STALE_SINCE = (
     "CASE WHEN current_setting('orderworks.invalidates', true) IS NOT DISTINCT FROM 'on' "
     "THEN NULL ELSE clock_timestamp() END"
@@ -21,7 +21,7 @@ depends_on = None
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("SET LOCAL statement_timeout = '60s'")
-    # In two steps: a default that comes with its column would be computed for all rows.
+    # In two steps: a default added with its column would be computed for all rows.
     op.add_column("customer_changes", sa.Column("stale_since", sa.DateTime(timezone=True)))
     op.alter_column("customer_changes", "stale_since", server_default=sa.text(STALE_SINCE))
     # The log is short, and none of its rows is in the index yet.

@@ -1,4 +1,4 @@
-"""The change log in arrays: a row a statement, where there was one a customer and day.
+"""The change log in arrays: one row per statement, instead of one per customer and day.
 
 Revision 0014, after 0013. Writers of orders wait for it.
 """
@@ -11,20 +11,19 @@ from alembic import context, op
 from sqlalchemy.dialects import postgresql
 
 PART = 10_000
-"""Rows that a statement changed for which there is one row in the log, about."""
+"""The approximate number of changed rows for which the log has one row."""
 
 XACT = "(pg_current_xact_id()::text)::bigint"
 UNCOUNTED = "status = ANY (ARRAY(SELECT status FROM uncounted_statuses))"
-# Of UTC. Looking that up by its name takes a third of the trigger's time.
+# Of UTC. Resolving the name 'UTC' takes a third of the trigger's time.
 DAY = "(created_at AT TIME ZONE INTERVAL '0')::date"
 ARRAYS = ("customer_ids", "days", "orders", "totals")
 
 
 def signed(rows: str, sign: int) -> str:
-    """Entries for rows of the orders table that a statement added (1) or took away (-1).
+    """Return the SQL for entries of rows that a statement added (1) or removed (-1).
 
-    There is one for each row, also where nothing that counts changed: it makes the customer's cached
-    reads disappear.
+    There is an entry for each row, even if no sum changed: it invalidates the customer's cached reads.
     """
     return f"""
       SELECT id, customer_id, {DAY} AS day,
@@ -45,7 +44,7 @@ def logged(entries: str, rows: str) -> str:
 
 
 def part(rows: str) -> str:
-    """The part that a row belongs to. By a hash, because ids may come in steps."""
+    """Return the SQL for the part that a row belongs to: by a hash, because ids may come in steps."""
     return f"abs(hashint8(id) % (SELECT count(*) / {PART} + 1 FROM {rows}))"
 
 
@@ -56,9 +55,9 @@ def own(rows: str) -> str:
     SELECT count(*), array_agg(id) FROM {rows} GROUP BY {part(rows)};"""
 
 
-# The functions run with the rights and the search path of who migrates, so that whoever may change
-# orders, with whatever search path, has the change logged. Hashing would keep the arrays of all parts in
-# memory at once; sorting keeps one, and the rows of most statements fit into so much memory.
+# The functions run with the rights and the search path of the migration's role, so that the changes of
+# any role that may write orders are logged, with any search path. Hashing would keep the arrays of all
+# parts in memory at once; sorting keeps one, and the rows of most statements fit into `work_mem`.
 SETTINGS = (
     "SECURITY DEFINER SET search_path FROM CURRENT SET enable_hashagg = off SET work_mem = '32MB'"
 )
@@ -112,8 +111,8 @@ depends_on = None
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("SET LOCAL statement_timeout = '5min'")
-    keep_others_out("customer_changes")
-    # Last, so that no temporary table is taken for one of ours. It would be first if it were not named.
+    block_writers("customer_changes")
+    # pg_temp last, so that no temporary table hides one of ours. By default it is searched first.
     op.execute(
         "SELECT set_config('search_path', current_setting('search_path') || ', pg_temp', true)"
     )
@@ -127,7 +126,7 @@ def upgrade() -> None:
         sa.Column("orders", postgresql.ARRAY(sa.Integer())),
         sa.Column("totals", postgresql.ARRAY(sa.Numeric())),
     )
-    # Compressing costs each writer more than it spares: a row lives until the next refresh.
+    # Compression costs writers more than it saves: a row stays until the next refresh.
     for name in ARRAYS:
         op.execute(f"ALTER TABLE change_log ALTER {name} SET STORAGE EXTERNAL")
     op.execute(PACK)
@@ -141,7 +140,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("SET LOCAL statement_timeout = '5min'")
-    keep_others_out("change_log")
+    block_writers("change_log")
     op.execute("ALTER VIEW customer_changes RENAME TO entries")
     op.create_table(
         "customer_changes",
@@ -161,17 +160,17 @@ def downgrade() -> None:
         op.execute(create.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
 
 
-def keep_others_out(log: str) -> None:
-    """Wait for those who are writing, and for a fold: what it takes would be packed once more.
+def block_writers(log: str) -> None:
+    """Wait for writers, and for a fold: entries that it removes would be packed once more.
 
-    Customers come first, as for those who write a customer and then his orders.
+    Customers are locked first, in the order of writers that write a customer and then his orders.
     """
     op.execute("LOCK TABLE customers, orders IN SHARE ROW EXCLUSIVE MODE")
     op.execute(f"LOCK TABLE {log} IN ACCESS EXCLUSIVE MODE")
 
 
 def earlier(revision: str) -> ModuleType:
-    """An earlier revision, for what it made and this one replaces."""
+    """Return the module of an earlier revision, whose functions this one replaces."""
     return context.script.get_revision(revision).module
 
 

@@ -1,4 +1,4 @@
-"""Which chunk of an import wrote a row, where rows bring versions of their own.
+"""The chunk of an import that wrote a row, for files with a column of versions.
 
 Revision 0015, after 0014.
 """

@@ -1,4 +1,4 @@
-"""`orderworks beat`: what beat asks for and when, and how to change that while all runs."""
+"""`orderworks beat`: the schedule, and its changes at run time."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,13 +20,13 @@ from worker.beat.schedule import Slot, message_options
 
 commands = typer.Typer(
     rich_markup_mode="markdown",
-    help="List what beat asks for, and change it while all runs. A change takes some seconds.",
+    help="List the schedule and change it at run time. A change takes some seconds.",
 )
 
 EntryName = Annotated[str, typer.Argument(help="The entry, by its name in `orderworks beat`.")]
 
 MAX_PERIOD = 365 * 24 * 3600
-"""Seconds. Whoever wants more than a year means to pause it."""
+"""Seconds. A period of more than a year is better a pause."""
 
 
 @commands.callback(invoke_without_command=True)
@@ -41,7 +41,7 @@ def beat(context: typer.Context, *, as_json: AsJson = False) -> None:
     elif entries:
         _print_entries(entries)
     else:
-        print_sentence("Beat never asked for anything: is `celery -A worker beat` running?")
+        print_sentence("Beat has no entries yet: is `celery -A worker beat` running?")
 
 
 @commands.command("set")
@@ -51,10 +51,10 @@ def set_period(
         int | None, typer.Option(min=1, max=MAX_PERIOD, help="Seconds between two runs.")
     ] = None,
     *,
-    default: Annotated[bool, typer.Option("--default", help="As it is configured.")] = False,
+    default: Annotated[bool, typer.Option("--default", help="The configured period.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change how often an entry is run; this outlives restarts of beat and of the servers."""
+    """Change the period of an entry. The change survives restarts of beat and of the servers."""
     if default == (every is not None):
         raise typer.BadParameter("give either --every SECONDS or --default")
     wanted = None if every is None else timedelta(seconds=every)
@@ -63,21 +63,21 @@ def set_period(
 
 @commands.command()
 def pause(entry: EntryName, *, as_json: AsJson = False) -> None:
-    """Let an entry not run until `resume`. Messages of it that are under way do nothing."""
+    """Pause an entry until `resume`. Messages already sent do nothing."""
     _change(lambda connection: schedule.pause(connection, entry), as_json)
 
 
 @commands.command()
 def resume(entry: EntryName, *, as_json: AsJson = False) -> None:
-    """Let a paused entry run again; at once, if it is due."""
+    """Resume a paused entry. It runs at once if it is due."""
     _change(lambda connection: schedule.resume(connection, entry), as_json)
 
 
 @commands.command()
 def run(entry: EntryName, *, as_json: AsJson = False) -> None:
-    """Run an entry now, paused or not. It takes the slot of now, so beat does not run it again.
+    """Run an entry now, even if it is paused. This run takes the current slot.
 
-    A worker runs it as soon as one is free; if none is within two periods, the message expires.
+    It starts as soon as a worker is free; if none is within two periods, the message expires.
     """
     with _engine().connect() as connection:
         found = schedule.read_entry(connection, entry)
@@ -85,17 +85,17 @@ def run(entry: EntryName, *, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     else:
-        print_sentence(f"Asked for {escaped(found.task)}.")
+        print_sentence(f"Sent {escaped(found.task)}.")
 
 
 def _send(entry: BeatEntry) -> None:
-    from worker.celery import app  # noqa: PLC0415 - reads all of Celery's settings
+    from worker.celery import app  # noqa: PLC0415 - loads all of Celery's settings
 
     options = message_options(Slot(entry.entry, entry.configured, forced=True), entry.every)
     try:
         app.send_task(entry.task, **options)
     except OperationalError as error:
-        raise Unavailable(f"the broker took no message: {error}") from error
+        raise Unavailable(f"the broker accepted no message: {error}") from error
 
 
 def _change(change: Callable[[sa.Connection], BeatEntry], as_json: bool) -> None:  # noqa: FBT001

@@ -1,1 +1,1 @@
-"""Beat: which of its processes leads, what is due, and one run a slot."""
+"""Beat: leadership among its processes, entries that are due, one run per slot."""

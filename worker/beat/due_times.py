@@ -1,4 +1,4 @@
-"""When each entry is due, on the clock of this process.
+"""The times at which entries are due, on the clock of this process.
 
 The database states how many seconds remain until an entry's next slot. Wall clocks of hosts are not
 compared.

@@ -1,4 +1,4 @@
-"""The schedule as the database knows it: beat's entries, how they are steered, and how they do."""
+"""The schedule as stored in the database: beat's entries, manual changes, and the state of each."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -13,12 +13,12 @@ from orderworks.core.schema import beat_runs
 from worker.beat.slots import period
 
 OVERDUE_GRACE = 30.0
-"""Seconds that any entry may be late, however short its period: what a change of the leading beat, or
-a busy worker, takes."""
+"""Seconds that any entry may be late, even with a shorter period: time for a takeover by another beat,
+or for a busy worker."""
 
 
 class PlannedEntry(msgspec.Struct, frozen=True):
-    """An entry as beat is configured; `every` in seconds."""
+    """An entry as configured; `every` is its period in seconds."""
 
     entry: str
     task: str
@@ -26,16 +26,16 @@ class PlannedEntry(msgspec.Struct, frozen=True):
 
 
 class BeatEntry(msgspec.Struct, frozen=True):
-    """An entry and how it does. Spans are in seconds.
+    """An entry and its state. Durations are in seconds.
 
     Attributes:
-        every: the period that counts.
-        configured: the one that counts if nobody sets another.
-        since: since when it is due in this period.
+        every: the period in effect.
+        configured: the configured period; `every` differs if a person changed it.
+        since: the time since which the present period counts.
         slot_at: the time of the slot that was run last.
-        alive_at: when it last succeeded; `since`, if that is later.
-        silence: the time since then.
-        due_in: until its next slot; below zero if it is late, None while it is paused.
+        alive_at: the time of its last success; `since`, if that is later.
+        silence: the time since `alive_at`.
+        due_in: the time until its next slot; negative if it is late, None while it is paused.
     """
 
     entry: str
@@ -55,19 +55,19 @@ class BeatEntry(msgspec.Struct, frozen=True):
 
     @property
     def is_overdue(self) -> bool:
-        """Whether its last success is older than two periods. One that is paused owes nothing."""
+        """Return whether its last success is older than two periods. A paused entry is never overdue."""
         return not self.paused and self.silence > max(2 * self.every, OVERDUE_GRACE)
 
     @property
     def has_failed(self) -> bool:
-        """Whether it failed since it last succeeded."""
+        """Return whether it failed since its last success."""
         return self.failed_at is not None and (
             self.succeeded_at is None or self.failed_at > self.succeeded_at
         )
 
 
 def register(connection: sa.Connection, planned: Sequence[PlannedEntry]) -> None:
-    """Let the database know what the leading beat asks for; entries that are gone are forgotten."""
+    """Store the configured entries of the leading beat; delete those that it no longer has."""
     named = [each.entry for each in planned]
     connection.execute(sa.delete(beat_runs).where(beat_runs.c.entry.not_in(named)))
     for each in planned:
@@ -75,7 +75,7 @@ def register(connection: sa.Connection, planned: Sequence[PlannedEntry]) -> None
 
 
 def _registered(planned: PlannedEntry) -> sa.Executable:
-    """Writes only what differs: beat registers every few seconds."""
+    """Return the statement that stores an entry if it differs: beat registers every few seconds."""
     runs = beat_runs.c
     made = insert(beat_runs).values(
         entry=planned.entry, task=planned.task, configured=timedelta(seconds=planned.every)
@@ -93,16 +93,16 @@ def _registered(planned: PlannedEntry) -> sa.Executable:
 
 
 def read_entries(connection: sa.Connection) -> list[BeatEntry]:
-    """All entries by name."""
+    """Return all entries, ordered by name."""
     rows = connection.execute(_entries().order_by(beat_runs.c.entry))
     return [_entry(row) for row in rows]
 
 
 def read_entry(connection: sa.Connection, name: str) -> BeatEntry:
-    """One entry.
+    """Return one entry.
 
     Raises:
-        EntryNotFound: beat has none of that name.
+        EntryNotFound: beat has no entry of that name.
     """
     found = {each.entry: each for each in read_entries(connection)}
     if name not in found:
@@ -111,26 +111,26 @@ def read_entry(connection: sa.Connection, name: str) -> BeatEntry:
 
 
 def set_period(connection: sa.Connection, name: str, every: timedelta | None) -> BeatEntry:
-    """Give an entry another period, or the configured one again with None.
+    """Change the period of an entry; None restores the configured one.
 
     Raises:
-        EntryNotFound: beat has none of that name.
+        EntryNotFound: beat has no entry of that name.
     """
     return _change(connection, name, {"every": every})
 
 
 def pause(connection: sa.Connection, name: str) -> BeatEntry:
-    """Let an entry not run until it is resumed. Raises `EntryNotFound`."""
+    """Pause an entry until it is resumed. Raises `EntryNotFound`."""
     return _change(connection, name, {"paused": True})
 
 
 def resume(connection: sa.Connection, name: str) -> BeatEntry:
-    """Let an entry run again. Raises `EntryNotFound`."""
+    """Resume a paused entry. Raises `EntryNotFound`."""
     return _change(connection, name, {"paused": False})
 
 
 def _change(connection: sa.Connection, name: str, values: dict[str, Any]) -> BeatEntry:
-    """It is due in its new way from now on, so it is not late for what it was before."""
+    """Change the entry. `since` becomes now, so that it is not late by its former period."""
     change = sa.update(beat_runs).where(beat_runs.c.entry == name)
     connection.execute(change.values(since=sa.func.now(), **values))
     return read_entry(connection, name)
@@ -138,7 +138,7 @@ def _change(connection: sa.Connection, name: str, values: dict[str, Any]) -> Bea
 
 def _entries() -> sa.Select[Any]:
     runs = beat_runs.c
-    alive_at = sa.func.greatest(runs.since, runs.succeeded_at)  # A null counts for nothing.
+    alive_at = sa.func.greatest(runs.since, runs.succeeded_at)  # NULLs are ignored.
     due_at = sa.func.coalesce(runs.slot_at, runs.since) + period()
     return sa.select(
         *runs["entry", "task", "paused", "runs", "since", "slot_at"],
@@ -156,4 +156,4 @@ def _seconds(span: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
 
 
 def _entry(row: sa.Row[Any]) -> BeatEntry:
-    return BeatEntry(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a row's names
+    return BeatEntry(**row._mapping)  # noqa: SLF001 - a public attribute in spite of its name

@@ -1,4 +1,4 @@
-"""The schedule as stored in the database, with manual changes, and who leads: polled by a thread.
+"""A thread that polls the database for the stored schedule, and for leadership.
 
 The scheduler never waits for PostgreSQL. While PostgreSQL is unavailable no beat leads: no worker could
 claim a slot.

@@ -148,4 +148,4 @@ def test_run_reports_failure_when_broker_is_unavailable() -> None:
     away = {**os.environ, "CELERY_BROKER_URL": "redis://127.0.0.1:1/0"}
     done = subprocess.run(command, capture_output=True, text=True, env=away, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "the broker took no message" in done.stderr
+    assert "the broker accepted no message" in done.stderr
