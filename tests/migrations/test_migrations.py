@@ -1,4 +1,4 @@
-"""The schema: every revision goes up and down, and the code's tables are what the revisions build."""
+"""The schema: every revision can be undone, and the tables of the code equal the migrated ones."""
 
 import subprocess
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 
 from migrations import runner
 from orderworks.core.redis import Redis
@@ -25,7 +26,7 @@ PG_DUMP = postgresql_binaries(None) / "pg_dump"
 
 @pytest.fixture
 def empty(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A database without a schema, as the one that DATABASE_URL names."""
+    """A database without a schema, which DATABASE_URL names."""
     url = databases.make("empty")
     monkeypatch.setenv("DATABASE_URL", url)
     yield url
@@ -33,7 +34,7 @@ def empty(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
 
 
 def dump(url: str) -> str:
-    """The schema as SQL, without Alembic's own table and pg_dump's random marks."""
+    """Return the schema as SQL, without Alembic's own table and the random marks of pg_dump."""
     parts = urlsplit(url)
     done = subprocess.run(
         [PG_DUMP, "--schema-only", "--no-owner", "--exclude-table=alembic_version", url],
@@ -55,7 +56,8 @@ def test_up_down_up_gives_an_equal_schema(empty: str) -> None:
 
 
 def test_each_downgrade_restores_the_previous_schema(empty: str) -> None:
-    revisions = [f"{number:04}" for number in range(1, 16)]
+    script = ScriptDirectory.from_config(runner.config())
+    revisions = [each.revision for each in script.walk_revisions()][::-1]
     assert revisions[-1] == runner.head()
     before = []
     for revision in revisions:
@@ -132,8 +134,8 @@ def test_pending_log_entries_are_packed_and_unpacked(empty: str) -> None:
     engine.dispose()
 
 
-def somebody_waits(engine: sa.Engine) -> bool:
-    """Whether a session of this database waits for a table that another one has locked."""
+def is_lock_awaited(engine: sa.Engine) -> bool:
+    """Return whether a session of this database waits for a table that another one has locked."""
     waiting = (
         "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
         "WHERE datname = current_database() AND locktype = 'relation' AND NOT granted"
@@ -159,7 +161,7 @@ def test_entries_folded_during_migration_are_not_packed_again(
         with engine.begin() as fold:
             fold.execute(sa.text(f"DELETE FROM {log}"))
             migrated = pool.submit(migrate, after)
-            eventually(lambda: somebody_waits(engine), 10, "the migration waits for the fold")
+            eventually(lambda: is_lock_awaited(engine), 10, "the migration waits for the fold")
         migrated.result(20)
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM customer_changes")) == 0
@@ -174,7 +176,7 @@ def test_old_rollups_get_ranks_and_windows_by_the_first_refresh(cache: Redis, em
         "INSERT INTO customers (id, name) SELECT key, 'Customer ' || key FROM generate_series(1, 9) key",
         "INSERT INTO orders (id, customer_id, total, created_at) "
         "SELECT key, key % 9 + 1, key, now() - key * interval '1 day' FROM generate_series(1, 400) key",
-        # Some mark what is to come like this.
+        # A date in the far future, as some applications use for open orders.
         "INSERT INTO orders (id, customer_id, total, created_at) VALUES (401, 3, 7, '9999-12-31')",
         "INSERT INTO customer_daily SELECT customer_id, day, orders, total FROM customer_changes "
         "WHERE day IS NOT NULL",

@@ -1,4 +1,4 @@
-"""`orderworks beat`: what people see of the schedule, and that what they change happens."""
+"""`orderworks beat`: the schedule as people see it, and their changes to it."""
 
 import json
 import os
@@ -16,11 +16,11 @@ from worker.beat import entries
 from worker.beat.entries import BeatEntry
 
 SOON = 8
-"""Seconds in which a change takes effect: two looks of 2 s each, and a worker."""
+"""Seconds in which a change takes effect: a poll and a tick of 2 s each, and a worker."""
 
 
 def configured() -> list[str]:
-    """The entries by name."""
+    """Return the names of the configured entries."""
     from celeryconfig import beat_schedule  # noqa: PLC0415 - reads the environment
 
     return sorted(beat_schedule)
@@ -28,7 +28,7 @@ def configured() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _at_work(engine: sa.Engine, worker_with_beat: CeleryProcess) -> None:
-    """A worker and beat, which has said what it asks for."""
+    """A worker, and a beat that has registered its entries."""
     assert not worker_with_beat.has_ended()
 
     def is_known() -> bool:
@@ -39,19 +39,19 @@ def _at_work(engine: sa.Engine, worker_with_beat: CeleryProcess) -> None:
 
 
 def entry(engine: sa.Engine, name: str) -> BeatEntry:
-    """How an entry does."""
+    """Return an entry with its state."""
     with engine.connect() as connection:
         return entries.read_entry(connection, name)
 
 
 def wait_for_runs(engine: sa.Engine, name: str, more: int, within: float = SOON) -> None:
-    """Wait until it was run so often."""
+    """Wait until it was run this many more times."""
     wanted = entry(engine, name).runs + more
     eventually(lambda: entry(engine, name).runs >= wanted, within, f"{name} is not run")
 
 
-def told(run: RunCommand, *arguments: str) -> Any:  # noqa: ANN401 - of any shape
-    """What a command says to programs."""
+def json_of(run: RunCommand, *arguments: str) -> Any:  # noqa: ANN401 - of any shape
+    """Return the JSON output of a command."""
     done = run("beat", *arguments, "--json")
     assert done.status == 0, done.err
     return json.loads(done.out)
@@ -61,7 +61,7 @@ def test_entries_are_listed_with_their_task_and_period(run: RunCommand) -> None:
     shown = run("beat").out
     assert all(name in shown for name in configured())
     assert "tasks.upkeep.sweep" in shown
-    listed = {each["entry"]: each["every"] for each in told(run)}
+    listed = {each["entry"]: each["every"] for each in json_of(run)}
     assert sorted(listed) == configured()
     assert (listed["sweep"], listed["purge-expired"]) == (1, 86400)
 
@@ -69,9 +69,9 @@ def test_entries_are_listed_with_their_task_and_period(run: RunCommand) -> None:
 def test_changed_period_takes_effect_within_seconds_and_default_restores_it(
     run: RunCommand, engine: sa.Engine
 ) -> None:
-    assert told(run, "set", "purge-expired", "--every", "1")["every"] == 1
+    assert json_of(run, "set", "purge-expired", "--every", "1")["every"] == 1
     wait_for_runs(engine, "purge-expired", 3)
-    changed = told(run, "set", "purge-expired", "--default")
+    changed = json_of(run, "set", "purge-expired", "--default")
     assert (changed["every"], changed["configured"]) == (86400, 86400)
     before = entry(engine, "purge-expired").runs
     wait_for_runs(engine, "sweep", SOON, within=3 * SOON)
@@ -81,22 +81,22 @@ def test_changed_period_takes_effect_within_seconds_and_default_restores_it(
 def test_paused_entry_runs_only_by_explicit_command_until_resumed(
     run: RunCommand, engine: sa.Engine
 ) -> None:
-    assert told(run, "pause", "refresh-top-customers")["paused"] is True
+    assert json_of(run, "pause", "refresh-top-customers")["paused"] is True
     assert "paused" in run("beat").out
     before = entry(engine, "refresh-top-customers").runs
     wait_for_runs(engine, "sweep", 5)
     assert entry(engine, "refresh-top-customers").runs == before
-    assert told(run, "run", "refresh-top-customers")["entry"] == "refresh-top-customers"
+    assert json_of(run, "run", "refresh-top-customers")["entry"] == "refresh-top-customers"
     eventually(lambda: entry(engine, "refresh-top-customers").runs == before + 1, SOON)
-    told(run, "resume", "refresh-top-customers")
+    json_of(run, "resume", "refresh-top-customers")
     wait_for_runs(engine, "refresh-top-customers", 2)
 
 
 def test_status_reports_each_entry(run: RunCommand, engine: sa.Engine) -> None:
     wait_for_runs(engine, "sweep", 1)
-    told(run, "pause", "refresh-top-customers")
+    json_of(run, "pause", "refresh-top-customers")
     parts = {each["name"]: each for each in json.loads(run("status", "--json").out)["parts"]}
-    told(run, "resume", "refresh-top-customers")
+    json_of(run, "resume", "refresh-top-customers")
     assert all(parts[f"beat {name}"]["healthy"] for name in configured())
     assert "every 1 s" in parts["beat sweep"]["detail"]
     assert "paused" in parts["beat refresh-top-customers"]["detail"]
@@ -145,7 +145,7 @@ def test_invalid_period_is_a_usage_error(run: RunCommand, arguments: tuple[str, 
 
 def test_run_reports_failure_when_broker_is_unavailable() -> None:
     command = [sys.executable, "-m", "orderworks_app", "beat", "run", "sweep"]
-    away = {**os.environ, "CELERY_BROKER_URL": "redis://127.0.0.1:1/0"}
-    done = subprocess.run(command, capture_output=True, text=True, env=away, check=False)
+    environment = {**os.environ, "CELERY_BROKER_URL": "redis://127.0.0.1:1/0"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "the broker accepted no message" in done.stderr

@@ -1,4 +1,4 @@
-"""How a worker begins and ends: in threads too, and on SIGTERM in the middle of its work."""
+"""Start and end of a worker: also with threads, and on SIGTERM in the middle of its work."""
 
 import os
 import subprocess
@@ -80,7 +80,7 @@ def test_sigterm_stops_busy_worker_in_time_and_requeues_its_message(
     with Producer.from_settings() as producer, slowly(engine):
         producer.update_many(OrderUpdate(order_id=2, total=each) for each in range(SENT))
         with running_worker(folder, "--concurrency=1", "--", shutdown) as worker:
-            eventually(lambda: drainers(engine), 10, "the task is at work")
+            eventually(lambda: drainers(engine), 10, "the task runs")
             children = pool_children(worker)
             assert messages(settings, Queue.UPDATES) == 0, "its message is taken"
             worker.stop(within=SOFT_SHUTDOWN + 3)
@@ -95,7 +95,7 @@ def test_sigterm_stops_busy_worker_in_time_and_requeues_its_message(
 
 @contextmanager
 def slowly(engine: sa.Engine) -> Iterator[None]:
-    """Every statement that writes orders takes a while."""
+    """Delay every statement that updates orders, inside the block."""
     run(
         engine,
         "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "

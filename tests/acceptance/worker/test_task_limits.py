@@ -1,4 +1,4 @@
-"""The time limits of tasks: those of their own, and how they lie to the broker's."""
+"""The time limits of tasks, compared with the broker's visibility timeout."""
 
 import pytest
 from celery import Celery

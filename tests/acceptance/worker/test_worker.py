@@ -1,4 +1,4 @@
-"""A prefork worker: whose connections are whose, and what a second message does."""
+"""A prefork worker: the owner of each connection, and the effect of a second message."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -31,7 +31,7 @@ def _seeded(settings: Settings) -> None:
 
 @pytest.fixture
 def send(settings: Settings, worker: CeleryProcess) -> Send:
-    """Send a task's message; ask what it gives whether the task has been run."""
+    """Return a function that sends a task's message; it returns one that reports if the task has run."""
     sender = Celery(broker=settings.broker, set_as_current=False)
 
     def send_message(task: TaskName, *arguments: object) -> Callable[[], bool]:
@@ -98,7 +98,7 @@ def test_concurrent_duplicate_messages_do_the_work_once(
     with gate(engine) as barrier, Producer.from_settings() as producer:
         with barrier.shut():
             producer.update(OrderUpdate(order_id=2, total=77))
-            eventually(barrier.held, 10, "a drain is at work")
+            eventually(barrier.held, 10, "a drain runs")
             job = producer.import_file(FILE.replace("5.00", "6.00").encode())
             sent = [send(TaskName.PLAN_IMPORT, job.id), send(TaskName.DRAIN_UPDATES, 0)]
         eventually(lambda: (job.progress() or {}).get("rows") is not None, 10, "no plan")

@@ -1,4 +1,4 @@
-"""Messages lost, and the server of broker and stream killed: no accepted work goes with them."""
+"""Lost messages, and kills of the Redis of broker and stream: no accepted work is lost."""
 
 import io
 import time
@@ -25,7 +25,7 @@ from tests.support.servers import Valkey, running_valkey
 FILE = b"id,customer_id,total,version\n1000001,1,5,7\n1000002,1,6,7\n"
 
 FOUND_WITHIN = 15
-"""Seconds: a lost nudge holds its shard up for ten, then comes the next sweep."""
+"""Seconds: a lost nudge blocks its shard for ten, until the next sweep."""
 
 SENT = 20_000
 KILLED_AT = (7_300, 14_800)
@@ -85,7 +85,7 @@ def test_accepted_updates_survive_kill_of_broker_and_stream(
 
 
 def killing(valkey: Valkey, updates: list[OrderUpdate]) -> Iterator[OrderUpdate]:
-    """The updates; at some of them the server dies."""
+    """Yield the updates; kill the server before some of them."""
     for number, update in enumerate(updates):
         if number in KILLED_AT:
             valkey.kill()
@@ -93,7 +93,7 @@ def killing(valkey: Valkey, updates: list[OrderUpdate]) -> Iterator[OrderUpdate]
 
 
 def send_all(producer: Producer, updates: Iterator[OrderUpdate], valkey: Valkey) -> int:
-    """Send all, as an app does whose server comes back now and then; how often it was away."""
+    """Send all, as an application does; restart the server after each failure. Return the failures."""
     failures, again = 0, list[OrderUpdate]()
     while True:
         try:
@@ -110,7 +110,7 @@ def send_all(producer: Producer, updates: Iterator[OrderUpdate], valkey: Valkey)
 
 
 def is_swept_clean(settings: Settings) -> bool:
-    """Whether nothing waits; if something does, ask for a sweep in beat's place."""
+    """Send a sweep in place of beat; return whether no update waits."""
     with Celery(broker=settings.broker, set_as_current=False) as app, suppress(OperationalError):
         app.send_task(TaskName.SWEEP.value, queue=Queue.UPKEEP.value, expires=1)
     time.sleep(0.5)
@@ -130,7 +130,7 @@ def test_import_refused_by_killed_redis_leaves_no_file_in_spool(
     source = LastBlocks(FILE)
     with Producer.from_settings() as producer, pytest.raises(Unavailable, match="Redis"):
         producer.import_file(source)
-    assert source.tell() == len(FILE), "it was read to its end"
+    assert source.tell() == len(FILE), "the file was read to its end"
     spool = tmp_path / "home" / "spool"
     assert spool.exists()
     assert not [path for path in spool.rglob("*") if path.is_file()]

@@ -1,4 +1,4 @@
-"""A worker process that stands still until its work is done by another, and then goes on."""
+"""A worker process that is frozen until another one has done its work, and then continues."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -30,14 +30,14 @@ FILE = b"id,customer_id,total,version\n1000001,1,5,7\n1000002,1,6,7\n"
 
 @pytest.fixture
 def worker(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
-    """A worker without beat: only messages that the test sends heal anything."""
+    """A worker without beat: only messages that the test sends repair anything."""
     with running_worker(folder, "--concurrency=2") as service:
         yield service
 
 
 @pytest.fixture
 def sender(settings: Settings) -> Iterator[Celery]:
-    """Whoever delivers a message again."""
+    """A client that sends a message again."""
     with Celery(broker=settings.broker, set_as_current=False) as app:
         yield app
 
@@ -51,16 +51,16 @@ def test_batch_of_thawed_worker_has_no_effect(
     with Producer.from_settings() as producer, gate(engine) as barrier, ExitStack() as shut:
         shut.enter_context(barrier.shut())
         producer.update_many(first)
-        zombie = eventually(barrier.held, 10, "a batch is being written")[0]
-        with frozen(zombie):
+        thawed = eventually(barrier.held, 10, "a batch is being written")[0]
+        with frozen(thawed):
             shut.close()
-            end_session_of(zombie, engine)
+            end_session_of(thawed, engine)
             producer.update_many(second)
             sender.send_task(TaskName.DRAIN_UPDATES.value, args=(0,), queue=Queue.UPDATES.value)
             eventually(lambda: is_drained(settings), 10, "the other one drains")
             by_the_other = read_orders(engine)
-            assert zombie not in clients(engine)
-        eventually(lambda: zombie in clients(engine), 10, "the zombie is at work again")
+            assert thawed not in clients(engine)
+        eventually(lambda: thawed in clients(engine), 10, "the thawed process runs again")
         settled(worker)
     assert not differences(by_the_other, oracle.rows)
     assert not differences(read_orders(engine), oracle.rows)
@@ -75,11 +75,13 @@ def test_frozen_child_blocks_its_shard_for_at_most_half_a_minute(
     with Producer.from_settings() as producer, gate(engine) as barrier, ExitStack() as shut:
         shut.enter_context(barrier.shut())
         producer.update_many(updates)
-        zombie = eventually(barrier.held, 10, "a batch is being written")[0]
-        with running_beat(folder.with_name("beat")), frozen(zombie):
+        thawed = eventually(barrier.held, 10, "a batch is being written")[0]
+        with running_beat(folder.with_name("beat")), frozen(thawed):
             shut.close()
-            eventually(lambda: is_drained(settings), 30, "the zombie's lock holds the shard up")
-            assert zombie not in clients(engine), "PostgreSQL ended its session"
+            eventually(
+                lambda: is_drained(settings), 30, "the lock of the frozen process blocks the shard"
+            )
+            assert thawed not in clients(engine), "PostgreSQL ended its session"
         settled(worker)
     assert not differences(read_orders(engine), oracle.rows)
     assert read_verdicts(engine) == oracle.verdicts
@@ -105,35 +107,35 @@ def test_chunk_of_thawed_worker_has_no_effect(
     with Producer.from_settings() as producer, gate(engine) as barrier, ExitStack() as shut:
         shut.enter_context(barrier.shut())
         job = producer.import_file(FILE)
-        zombie = eventually(barrier.held, 10, "the chunk is being written")[0]
-        with frozen(zombie):
+        thawed = eventually(barrier.held, 10, "the chunk is being written")[0]
+        with frozen(thawed):
             shut.close()
-            end_session_of(zombie, engine)
+            end_session_of(thawed, engine)
             sender.send_task(TaskName.LOAD_CHUNK.value, args=(job.id, 0), queue=Queue.IMPORTS.value)
             assert job.wait(timeout=10)["applied"] == 2
             run(engine, "UPDATE orders SET total = 99, version = 8 WHERE id = 1000001")
-            assert zombie not in clients(engine)
-        eventually(lambda: zombie in clients(engine), 10, "the zombie is at work again")
+            assert thawed not in clients(engine)
+        eventually(lambda: thawed in clients(engine), 10, "the thawed process runs again")
         settled(worker)
     assert read_orders(engine)[1000001][2:] == (Decimal(99), 8)
     assert chunk(engine) == ("done", 2)
 
 
 def end_session_of(worker: int, engine: sa.Engine) -> None:
-    """End the session of a worker that says nothing, as PostgreSQL itself does after a minute."""
+    """End the session of a silent worker, as PostgreSQL itself does after a minute."""
     for backend in backends(engine):
         if backend.client == worker:
             run(engine, f"SELECT pg_terminate_backend({backend.pid})")
-    eventually(lambda: worker not in clients(engine), 10, "its session lives on")
+    eventually(lambda: worker not in clients(engine), 10, "its session still exists")
 
 
 def clients(engine: sa.Engine) -> set[int]:
-    """The worker processes that have connections."""
+    """Return the worker processes that have connections."""
     return {backend.client for backend in backends(engine)}
 
 
 def settled(worker: CeleryProcess) -> None:
-    """Wait until the worker has ended every task that it received."""
+    """Wait until the worker has completed every task that it received."""
 
     def is_idle() -> bool:
         said = worker.said()
@@ -143,7 +145,7 @@ def settled(worker: CeleryProcess) -> None:
 
 
 def chunk(engine: sa.Engine) -> tuple[str, int]:
-    """The state of the only chunk, and how many of its rows were applied."""
+    """Return the status of the only chunk, and the number of its applied rows."""
     query = sa.select(import_chunks.c.status, import_chunks.c.applied)
     with engine.connect() as connection:
         status, applied = connection.execute(query).one()

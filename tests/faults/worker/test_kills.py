@@ -1,4 +1,4 @@
-"""kill -9 at any moment: what was accepted is applied once in effect, and counted once."""
+"""kill -9 at any moment: accepted work takes effect once and is counted once."""
 
 from pathlib import Path
 
@@ -38,10 +38,10 @@ def test_killed_children_neither_lose_nor_repeat_an_update(
 
 
 def kill_one(engine: sa.Engine) -> int:
-    """Kill a child that is in the middle of a batch, once there is one."""
-    victim = eventually(lambda: drainers(engine), 20, "nobody drains")[0]
+    """Wait for a child in the middle of a batch, and kill it."""
+    victim = eventually(lambda: drainers(engine), 20, "no child drains")[0]
     kill(victim)
-    eventually(lambda: victim not in drainers(engine), 10, "its session lives on")
+    eventually(lambda: victim not in drainers(engine), 10, "its session still exists")
     return victim
 
 
@@ -95,10 +95,10 @@ def test_child_killed_during_import_leaves_each_chunk_loaded_exactly_once(
 def test_chunk_that_kills_its_workers_is_quarantined_and_others_continue(
     engine: sa.Engine, producer: Producer, folder: Path
 ) -> None:
-    linger_at(engine, POISON)
+    delay_writes_of(engine, POISON)
     with worker_and_beat(folder, "--concurrency=2"):
         job = producer.import_file(FILE)
-        victims = {kill_lingering(engine) for _attempt in range(2)}
+        victims = {kill_delayed(engine) for _attempt in range(2)}
         summary = finish(job, engine)
     assert len(victims) == 2, "both starts ended with their worker"
     assert summary["status"] == "failed"
@@ -108,25 +108,25 @@ def test_chunk_that_kills_its_workers_is_quarantined_and_others_continue(
 
 
 def attempts(engine: sa.Engine) -> list[int]:
-    """How often each chunk was started."""
+    """Return the number of starts of each chunk."""
     with engine.connect() as connection:
         return list(connection.scalars(sa.select(import_chunks.c.attempts)))
 
 
-def linger_at(engine: sa.Engine, order_id: int) -> None:
-    """Whoever writes this order takes long enough to be killed meanwhile."""
+def delay_writes_of(engine: sa.Engine, order_id: int) -> None:
+    """Delay each transaction that writes this order, so that it can be killed."""
     run(
         engine,
-        "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS "
+        "CREATE FUNCTION delay() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END $$",
-        "CREATE TRIGGER linger BEFORE INSERT ON orders "
-        f"FOR EACH ROW WHEN (NEW.id = {order_id}) EXECUTE FUNCTION linger()",
+        "CREATE TRIGGER delay BEFORE INSERT ON orders "
+        f"FOR EACH ROW WHEN (NEW.id = {order_id}) EXECUTE FUNCTION delay()",
     )
 
 
-def kill_lingering(engine: sa.Engine) -> int:
-    """Kill the child that lingers, once there is one."""
-    victim = eventually(lambda: waiting(engine, "PgSleep"), 20, "nobody lingers")[0]
+def kill_delayed(engine: sa.Engine) -> int:
+    """Wait for a delayed child, and kill it."""
+    victim = eventually(lambda: waiting(engine, "PgSleep"), 20, "no child is delayed")[0]
     kill(victim)
     eventually(lambda: victim not in waiting(engine, "PgSleep"), 10)
     return victim

@@ -1,4 +1,4 @@
-"""When a worker's heart beats: the rule, on the state that Celery's consumer is in."""
+"""The heartbeat of a worker: the rule by which a consumer in a given state hears its broker."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -17,7 +17,7 @@ Hears = Callable[..., bool]
 
 @pytest.fixture
 def hears(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Hears:
-    """Whether a consumer in this state hears its broker."""
+    """Return a function: whether a consumer in a given state hears its broker."""
 
     def ask(*, free: bool, asked: float | None, held: int = 0, broker: str = "") -> bool:
         channel = SimpleNamespace(

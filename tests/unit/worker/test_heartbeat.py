@@ -1,4 +1,4 @@
-"""The heartbeat file and the probe that every container runs every few seconds."""
+"""The heartbeat file, and the probe that each container runs every few seconds."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def probe(**environment: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where a heart would beat."""
+    """The heartbeat file, which does not exist yet."""
     return tmp_path / "heartbeat"
 
 

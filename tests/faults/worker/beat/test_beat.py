@@ -1,4 +1,4 @@
-"""Beats killed, frozen, doubled and cut off: one run a slot, and never half a minute without one."""
+"""Beats killed, frozen, doubled and cut off: one run per slot, and no half minute without a run."""
 
 import re
 import sys
@@ -37,10 +37,10 @@ from worker.beat.schedule import Slot, message_options
 REFRESH = "refresh-top-customers"
 PERIOD = timedelta(seconds=1)
 TAKEOVER = 28
-"""Seconds: less than the half minute that is promised, gaps of a period included."""
+"""Seconds: less than half a minute, gaps of a period included."""
 
 HEALED_WITHIN = 10
-"""Seconds after which beat goes on with a broker that is back, or empty: some looks of 2 s each."""
+"""Seconds within which beat recovers from an outage, or from a flushed broker: some ticks of 2 s."""
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def _slots_are_logged(settings: Settings, engine: sa.Engine) -> None:
 
 @pytest.fixture
 def beat(folder: Path) -> Iterator[Callable[..., CeleryProcess]]:
-    """Start one more `celery -A worker beat`, each in a folder of its own."""
+    """Return a function that starts one more `celery -A worker beat`, in a folder of its own."""
     with ExitStack() as stack:
 
         def start(name: str, *options: str) -> CeleryProcess:
@@ -71,7 +71,7 @@ def worker(folder: Path) -> Iterator[CeleryProcess]:
 
 
 def wait_for_runs(engine: sa.Engine, more: int, within: float = 15) -> None:
-    """Wait until so many more slots were run."""
+    """Wait until this many more slots were run."""
     wanted = len(runs(engine, REFRESH)) + more
     eventually(lambda: len(runs(engine, REFRESH)) >= wanted, within, "no run")
 
@@ -80,22 +80,18 @@ def test_second_beat_takes_over_from_frozen_and_from_killed_leader(
     engine: sa.Engine, worker: CeleryProcess, beat: Callable[..., CeleryProcess]
 ) -> None:
     first = beat("first")
-    eventually(lambda: "beat_leadership_acquired" in first.said(), 20, "nobody leads")
+    eventually(lambda: "beat_leadership_acquired" in first.said(), 20, "no beat leads")
     second = beat("second")
     wait_for_runs(engine, 2)
     assert "beat_leadership_acquired" not in second.said()
     with frozen(first.pid):
-        eventually(
-            lambda: "beat_leadership_acquired" in second.said(), TAKEOVER, "nobody took over"
-        )
+        eventually(lambda: "beat_leadership_acquired" in second.said(), TAKEOVER, "no takeover")
         wait_for_runs(engine, 2)
-    eventually(lambda: "beat_leadership_lost" in first.said(), 10, "it does not see it")
+    eventually(lambda: "beat_leadership_lost" in first.said(), 10, "it does not notice")
     wait_for_runs(engine, 2)
     assert first.said().count("beat_leadership_acquired") == 1, "it follows"
     kill(second.pid)
-    eventually(
-        lambda: first.said().count("beat_leadership_acquired") == 2, TAKEOVER, "nobody took over"
-    )
+    eventually(lambda: first.said().count("beat_leadership_acquired") == 2, TAKEOVER, "no takeover")
     wait_for_runs(engine, 2)
     found = runs(engine, REFRESH)
     assert shortest_slot(found) >= PERIOD, "one run a slot"
@@ -105,11 +101,11 @@ def test_second_beat_takes_over_from_frozen_and_from_killed_leader(
 
 
 def assert_only_claims_ran(worker: CeleryProcess, engine: sa.Engine) -> None:
-    """Every refresh that did something had claimed its slot, but for the one of the worker's start."""
+    """Check that every refresh that did work had claimed its slot, except that of the worker's start."""
     ran = set(re.findall(r"refresh_top_customers\[([0-9a-f-]+)\] succeeded.*as_of", worker.said()))
     claimed = {run.message for run in runs(engine, REFRESH)}
     assert len(ran - claimed) <= 1
-    assert len(ran & claimed) > 3, "the log is read at all"
+    assert len(ran & claimed) > 3, "the log was read"
 
 
 def test_two_sending_beats_cause_one_run_per_slot(
@@ -118,7 +114,7 @@ def test_two_sending_beats_cause_one_run_per_slot(
     beat("ours")
     beat("foreign", "-S", "celery.beat:PersistentScheduler")
     wait_for_runs(engine, 5)
-    assert worker.said().count("beat_slot_already_claimed") > 3, "they came twice"
+    assert worker.said().count("beat_slot_already_claimed") > 3, "they were sent twice"
     assert shortest_slot(runs(engine, REFRESH)) >= PERIOD
     assert_only_claims_ran(worker, engine)
 
@@ -134,10 +130,10 @@ def test_messages_queued_without_workers_cause_one_run(
     eventually(lambda: messages(settings, Queue.REPORTS) > 5, 20, "beat sends nothing")
     with running_worker(folder, "--concurrency=2") as worker:
         wait_for_runs(engine, 3)
-        assert "expired" in worker.said(), "some were too old"
+        assert "expired" in worker.said(), "some expired"
     found = runs(engine, REFRESH)
     outage = found[before].started_at - found[before - 1].started_at
-    assert outage > 5 * PERIOD, "there was one"
+    assert outage > 5 * PERIOD, "there was an outage"
     assert shortest_slot(found) >= PERIOD, "one run, then one a slot"
 
 
@@ -150,20 +146,20 @@ def test_redelivered_message_of_killed_child_continues_its_slot(
             sent = sender.send_task(TaskName.SWEEP.value, queue=Queue.UPKEEP.value, **options)
             (child,) = eventually(lambda: waiting(engine, "relation"), 20, "no sweep runs")
             kill(child)
-            eventually(lambda: "WorkerLostError" in worker.said(), 10, "nobody saw it")
+            eventually(lambda: "WorkerLostError" in worker.said(), 10, "the worker did not notice")
 
     def has_succeeded() -> bool:
         with engine.connect() as connection:
             return entries.read_entry(connection, "sweep").succeeded_at is not None
 
-    eventually(has_succeeded, 20, "it does not go on")
-    assert worker.said().count(f"sweep[{sent.id}] received") == 2, "it came again"
+    eventually(has_succeeded, 20, "it is not continued")
+    assert worker.said().count(f"sweep[{sent.id}] received") == 2, "it was redelivered"
     assert [run.message for run in runs(engine, "sweep")] == [sent.id]
 
 
 @pytest.fixture
 def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Valkey]:
-    """A broker of the test's own."""
+    """A broker for this test only."""
     with running_valkey(tmp_path / "valkey") as server:
         monkeypatch.setenv("REDIS_URL", server.url)
         monkeypatch.setenv("CELERY_BROKER_URL", server.url)
@@ -183,18 +179,20 @@ def test_beat_recovers_from_broker_outage_and_from_flushed_broker(
         eventually(lambda: "beat_broker_unavailable" in beat.said(), 20, "it does not notice")
         broker.start()
         client.delete(Queue.REPORTS)
-        eventually(lambda: client.llen(Queue.REPORTS), HEALED_WITHIN, "it does not come back")
+        eventually(lambda: client.llen(Queue.REPORTS), HEALED_WITHIN, "it does not recover")
         client.flushall()
         eventually(lambda: client.llen(Queue.REPORTS), HEALED_WITHIN, "it sends nothing more")
         with running_worker(folder, "--concurrency=2"):
             wait_for_runs(engine, 3)
         assert not beat.has_ended()
         assert "Traceback" not in beat.said()
-    assert shortest_slot(runs(engine, REFRESH)) >= timedelta(seconds=2), "changes are still there"
+    assert shortest_slot(runs(engine, REFRESH)) >= timedelta(seconds=2), (
+        "the changed period still applies"
+    )
 
 
 def slow_down(engine: sa.Engine, seconds: int) -> None:
-    """Change the period as `orderworks beat set` does, once beat has said that there is the entry."""
+    """Change the period as `orderworks beat set` does, once beat has registered the entry."""
 
     def is_changed() -> bool:
         with engine.begin() as connection, suppress(EntryNotFound):
@@ -206,7 +204,7 @@ def slow_down(engine: sa.Engine, seconds: int) -> None:
 
 @pytest.fixture
 def link(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpProxy]:
-    """A link to PostgreSQL for every process that is started from now on."""
+    """A proxy to PostgreSQL for every process started from now on."""
     with link_to(settings.database) as link:
         monkeypatch.setenv("DATABASE_URL", link.url)
         yield link
@@ -250,7 +248,7 @@ def test_second_beat_takes_over_from_leader_cut_off_from_postgresql(
     beat: Callable[..., CeleryProcess],
 ) -> None:
     first = beat("first")
-    eventually(lambda: "beat_leadership_acquired" in first.said(), 20, "nobody leads")
+    eventually(lambda: "beat_leadership_acquired" in first.said(), 20, "no beat leads")
     monkeypatch.setenv("DATABASE_URL", settings.database)
     second = beat("second")
     with link.silence():
@@ -259,7 +257,7 @@ def test_second_beat_takes_over_from_leader_cut_off_from_postgresql(
     found = runs(engine, REFRESH)
     assert shortest_slot(found) >= PERIOD
     assert longest_gap(found) < timedelta(seconds=30)
-    eventually(lambda: "beat_leadership_lost" in first.said(), 60, "it does not see it")
+    eventually(lambda: "beat_leadership_lost" in first.said(), 60, "it does not notice")
     assert first.said().count("beat_leadership_acquired") == 1, "it follows"
 
 

@@ -1,4 +1,4 @@
-"""The schedule in the database: what the leading beat registers, what people change, who is late."""
+"""The schedule in the database: registration by the leading beat, manual changes, overdue entries."""
 
 from datetime import timedelta
 
@@ -26,13 +26,13 @@ def register(engine: sa.Engine, *planned: PlannedEntry) -> None:
 
 
 def entry(engine: sa.Engine, name: str = "sweep") -> BeatEntry:
-    """How an entry does."""
+    """Return an entry with its state."""
     with engine.connect() as connection:
         return entries.read_entry(connection, name)
 
 
 def let_pass(engine: sa.Engine, seconds: float) -> None:
-    """Let all that is noted have been so much longer ago."""
+    """Make every time in the table this much older."""
     names = ("since", "slot_at", "succeeded_at")
     with engine.begin() as connection:
         ago = {name: beat_runs.c[name] - timedelta(seconds=seconds) for name in names}
@@ -42,7 +42,7 @@ def let_pass(engine: sa.Engine, seconds: float) -> None:
 def test_entry_that_never_ran_is_overdue_after_two_periods(
     engine: sa.Engine,
 ) -> None:
-    assert not entry(engine).is_overdue, "it has just come"
+    assert not entry(engine).is_overdue, "it is new"
     let_pass(engine, 119)
     assert not entry(engine).is_overdue
     let_pass(engine, 2)

@@ -79,7 +79,7 @@ def test_silent_leader_loses_the_lock_and_stops_leading_before(
     first.acquire_or_renew()
     assert first.is_held()
     started = time.monotonic()
-    eventually(second.acquire_or_renew, 5, "nobody takes over")
+    eventually(second.acquire_or_renew, 5, "no takeover")
     assert time.monotonic() - started > 0.9
     assert not first.is_held(), "by its own clock, without asking the server"
     second.release()

@@ -1,4 +1,4 @@
-"""What beat sends, with a broker that is not Redis: kombu's own, in memory."""
+"""The messages that beat sends, with a broker that is not Redis: kombu's transport in memory."""
 
 import subprocess
 import sys

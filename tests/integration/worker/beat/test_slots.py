@@ -1,6 +1,6 @@
-"""Slots: of any number of messages, at any moments, one run a slot comes.
+"""Slots: any number of messages, at any times, cause one run per slot.
 
-The clock is the database's, so what a test moves is the slot that was run last.
+The clock is the database's, so tests move the times in the table instead.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ _messages = count(1)
 
 @pytest.fixture
 def claim(engine: sa.Engine) -> Claim:
-    """Claim as a worker does that has got a message of the entry, with an id of its own."""
+    """Return a function that claims as a worker does that received a message with a new id."""
 
     def attempt(message: str | None = None, slot: Slot = SWEEP) -> bool:
         with engine.begin() as connection:
@@ -38,7 +38,7 @@ def claim(engine: sa.Engine) -> Claim:
 
 
 def state(engine: sa.Engine) -> sa.Row[int, float]:
-    """How many runs there were, and how long ago the time of the last slot was."""
+    """Return the number of runs, and the seconds since the time of the last slot."""
     runs = beat_runs.c
     ago = sa.func.extract("epoch", sa.func.clock_timestamp() - runs.slot_at)
     with engine.connect() as connection:
@@ -46,7 +46,7 @@ def state(engine: sa.Engine) -> sa.Row[int, float]:
 
 
 def pass_time(engine: sa.Engine, seconds: float) -> None:
-    """Let all that is noted have been so much longer ago."""
+    """Make every time in the table this much older."""
     moved = {
         name: beat_runs.c[name] - timedelta(seconds=seconds)
         for name in ("slot_at", "started_at", "succeeded_at", "since")
@@ -67,7 +67,7 @@ def test_slot_is_run_once_from_half_a_period_before_its_time(
     claim()
     pass_time(engine, later)
     assert [claim(), claim()] == [True, False]
-    assert state(engine)[1] == pytest.approx(later - PERIOD, abs=2), "it kept its time"
+    assert state(engine)[1] == pytest.approx(later - PERIOD, abs=2), "it kept its phase"
 
 
 def test_slot_is_not_run_before_half_a_period(engine: sa.Engine, claim: Claim) -> None:
@@ -80,7 +80,7 @@ def test_one_run_follows_an_outage(engine: sa.Engine, claim: Claim) -> None:
     claim()
     pass_time(engine, 5.4 * PERIOD)
     assert [claim() for _message in range(5)] == [True, False, False, False, False]
-    assert state(engine)[1] == pytest.approx(0, abs=2), "slots begin anew"
+    assert state(engine)[1] == pytest.approx(0, abs=2), "slots start again"
 
 
 def test_concurrent_messages_cause_one_run(engine: sa.Engine, claim: Claim) -> None:
@@ -153,7 +153,9 @@ def test_messages_at_any_times_cause_one_run_per_slot(
     assert len(ran) <= lasted / PERIOD + 1.5 + 0.1, "no more than there were slots"
     for before, after in zip(ran, [*ran[1:], None], strict=True):
         waited = [each for each in asked if each > before and (after is None or each < after)]
-        assert all(each - before < PERIOD + 1 for each in waited), "nobody asked for longer in vain"
+        assert all(each - before < PERIOD + 1 for each in waited), (
+            "no message waited for longer than a period"
+        )
 
 
 def test_failed_run_is_recorded_with_its_reason(engine: sa.Engine, claim: Claim) -> None:
