@@ -6,8 +6,10 @@ from worker.celery import app
 def count_messages(queue: str) -> int:
     """Return the number of messages that no worker has received yet."""
     with app.connection_or_acquire() as connection:
-        # Not passive: an empty queue does not exist in Redis.
-        return int(connection.default_channel.queue_declare(queue).message_count)
+        # Not passive: an empty queue does not exist in Redis. RabbitMQ compares the arguments with those
+        # of the workers' queues.
+        declared = connection.default_channel.queue_declare(queue, durable=True, auto_delete=False)
+        return int(declared.message_count)
 
 
 def messages_wait() -> bool:
