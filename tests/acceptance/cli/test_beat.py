@@ -104,13 +104,15 @@ def test_status_reports_each_entry(run: RunCommand, engine: sa.Engine) -> None:
 
 def test_status_shows_error_of_failed_entry(run: RunCommand, engine: sa.Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE update_shards RENAME TO away"))
+        connection.execute(sa.text("ALTER TABLE update_shards RENAME TO renamed"))
     try:
         eventually(lambda: entry(engine, "sweep").has_failed, SOON, "it does not fail")
-        parts = {each["name"]: each for each in json.loads(run("status", "--json").out)["parts"]}
+        json_of(run, "set", "sweep", "--every", "3600")  # It must not succeed before it is shown.
     finally:
         with engine.begin() as connection:
-            connection.execute(sa.text("ALTER TABLE away RENAME TO update_shards"))
+            connection.execute(sa.text("ALTER TABLE renamed RENAME TO update_shards"))
+    parts = {each["name"]: each for each in json.loads(run("status", "--json").out)["parts"]}
+    json_of(run, "set", "sweep", "--default")
     assert "failed since: ProgrammingError" in parts["beat sweep"]["detail"]
     eventually(lambda: not entry(engine, "sweep").has_failed, SOON, "it does not succeed again")
 
