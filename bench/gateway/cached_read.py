@@ -8,8 +8,9 @@ import subprocess
 import sys
 from functools import partial
 
+from bench import ROOT
 from bench.alternate import Result, Side, SideFailed, compare
-from bench.gateway.serving import ROOT, served
+from bench.gateway.serving import served
 from bench.shop import BenchStack
 from bench.updates.workers import last_line
 from orderworks_app.embedded.ports import LOOPBACK

@@ -7,12 +7,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
+from bench import ROOT
 from bench.alternate import SideFailed
 from orderworks_app.embedded.ports import LOOPBACK
-
-ROOT = Path(__file__).parents[1]
 
 STARTING, STOPPING = 30.0, 10.0
 """Seconds that a program may take to answer, and to end."""

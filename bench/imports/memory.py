@@ -5,10 +5,10 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import psutil
 
+from bench import ROOT
 from bench.alternate import tell
 from bench.figures import Figures, Peak
 from bench.imports.peaks import peak
@@ -17,8 +17,6 @@ from orderworks.core.errors import OrderworksError
 
 INTERVAL = 0.1
 """Seconds between two looks. A peak stays until its process ends, so that few are missed."""
-
-ROOT = Path(__file__).parents[1]
 
 Peaks = dict[int, int]
 """The peak of each process, in bytes."""

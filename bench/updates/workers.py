@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from bench import ROOT
 from bench.alternate import SideFailed
 from bench.peers.clock import DONE, GO, READY
 from bench.peers.environments import python_of
@@ -19,7 +20,6 @@ from bench.peers.registry import PROCESSES, Peer
 from bench.shop import BenchStack
 from orderworks.core.redis import Redis, make_redis
 
-ROOT = Path(__file__).parents[1]
 QUEUE_NUMBER, CLOCK_NUMBER = 2, 3
 """Databases of the stack's Valkey that the stack itself does not use."""
 
