@@ -71,12 +71,12 @@ def take_turns(
     failed: dict[str, NotRun] = {}
     for number in range(1, rounds + 1):
         for name in [each for each in runs if each not in failed]:
-            tell(f"round {number} of {rounds}: {name} … ")
+            print_progress(f"round {number} of {rounds}: {name} … ")
             try:
                 given[name].append(runs[name]())
             except SideFailed as failure:
                 failed[name] = NotRun(name, str(failure))
-            tell(
+            print_progress(
                 f"not run: {failed[name].reason}\n"
                 if name in failed
                 else f"{describe(given[name][-1])}\n"
@@ -86,12 +86,12 @@ def take_turns(
 
 @contextmanager
 def stopwatch() -> Iterator[Callable[[], float]]:
-    """Seconds since the block began, asked for as a call."""
-    began = time.perf_counter()
-    yield lambda: time.perf_counter() - began
+    """Seconds since the block started, asked for as a call."""
+    started = time.perf_counter()
+    yield lambda: time.perf_counter() - started
 
 
-def tell(text: str) -> None:
+def print_progress(text: str) -> None:
     """Say to the person who waits what is going on; figures go to standard output."""
     sys.stderr.write(text)
     sys.stderr.flush()

@@ -14,7 +14,7 @@ from bench.cache import invalidation
 from bench.cache.invalidation import INVALIDATE, KEYS, KEYS_ASKED, SCAN, UNLINK
 from bench.cache.mixed_load import MixedLoad
 from bench.figures import Figures, QueryCount
-from bench.shop import BenchStack, open_shop
+from bench.stack import BenchStack, open_stack
 from orderworks.cache import Cache
 from orderworks.core import keys
 from orderworks.core.redis import Redis, make_redis
@@ -37,13 +37,13 @@ def run(rows: int, values: int, reads: int, rounds: int) -> Figures:
     """All of it. `values` lie in the cache when customers are dropped; the mix has so many `reads`."""
     # Reads without a cache say every second that they go without; figures alone are to be printed.
     logging.getLogger("orderworks.cache").setLevel(logging.ERROR)
-    with open_shop(rows) as shop, make_redis(shop.settings.cache, PATIENCE) as client:
+    with open_stack(rows) as stack, make_redis(stack.settings.cache, PATIENCE) as client:
         client.config_set("maxmemory", ROOM)
-        shop.with_orders()
-        hits = compare(rounds, *_hits(shop, client, reads))
+        stack.with_orders()
+        hits = compare(rounds, *_hits(stack, client, reads))
         drops = compare(rounds, *invalidation.invalidation_sides(client, values))
         client.flushdb()
-        loads = _loads(shop, rounds, reads)
+        loads = _loads(stack, rounds, reads)
         return Figures("cache", [*hits, *drops, *loads], [*compared(hits, drops), spared(loads)])
 
 
@@ -69,9 +69,9 @@ def spared(loads: Sequence[QueryCount]) -> str:
     return f"the cache spares {share:.1%} of the queries"
 
 
-def _hits(shop: BenchStack, client: Redis, count: int) -> list[Side]:
-    reads = CustomerReads(shop.engine, Cache.from_settings(shop.settings), ttl=3600)
-    customer_id = int(shop.sample.orders["customer_id"][0])
+def _hits(stack: BenchStack, client: Redis, count: int) -> list[Side]:
+    reads = CustomerReads(stack.engine, Cache.from_settings(stack.settings), ttl=3600)
+    customer_id = int(stack.sample.orders["customer_id"][0])
     reads.customer_summary(customer_id)
     key, field = keys.customer_cache(customer_id), "customer_summary()"
     return [
@@ -87,10 +87,13 @@ def _repeat(count: int, read: Callable[[], object]) -> float:
         return elapsed()
 
 
-def _loads(shop: BenchStack, rounds: int, count: int) -> list[QueryCount]:
+def _loads(stack: BenchStack, rounds: int, count: int) -> list[QueryCount]:
     """Queries of the mix without the cache and with it: medians."""
-    mix = MixedLoad(shop, count)
-    runs = {WITHOUT: partial(mix.queries, NOWHERE), WITH: partial(mix.queries, shop.settings.cache)}
+    mix = MixedLoad(stack, count)
+    runs = {
+        WITHOUT: partial(mix.queries, NOWHERE),
+        WITH: partial(mix.queries, stack.settings.cache),
+    }
     taken, _ = take_turns(rounds, runs, lambda queries: f"{queries:,} queries")
     return [
         QueryCount(name, mix.reads, queries, int(median(queries)))

@@ -1,4 +1,4 @@
-"""Reads and updates as a shop has them: most are reads, few customers are read often.
+"""Reads and updates as a stack has them: most are reads, few customers are read often.
 
 Who is read, and whose order is updated, follows a Zipf distribution over the same customers. The stack's
 own worker applies the updates and drops the cached reads; before the next reads it has done so.
@@ -12,7 +12,7 @@ from itertools import accumulate, islice
 
 import sqlalchemy as sa
 
-from bench.shop import BenchStack
+from bench.stack import BenchStack
 from bench.updates.streams import is_empty
 from orderworks.cache import Cache
 from orderworks.core.database import make_engine
@@ -42,21 +42,21 @@ class MixedLoad:
         reads: how many reads there are.
     """
 
-    def __init__(self, shop: BenchStack, count: int) -> None:
+    def __init__(self, stack: BenchStack, count: int) -> None:
         """`count` is of reads and updates together."""
-        self._shop = shop
-        pairs = shop.sample.orders.select("customer_id", "id").iter_rows()
+        self._stack = stack
+        pairs = stack.sample.orders.select("customer_id", "id").iter_rows()
         self._order_of = dict(islice(dict(pairs).items(), VISITORS))
         self._turns = list(_drawn([*self._order_of], max(1, count // TURN)))
         self.reads = len(self._turns) * (TURN - UPDATES)
 
     def queries(self, cache_url: str) -> int:
         """How many queries of the reads reach PostgreSQL, once every customer was read before."""
-        settings = self._shop.settings
+        settings = self._stack.settings
         engine = make_engine(settings, "orderworks-bench-reads")
         with (
             closing(Cache(cache_url, settings.cache_timeout)) as cache,
-            _updates(self._shop) as apply,
+            _updates(self._stack) as apply,
         ):
             reads = CustomerReads(engine, cache, settings.cache_ttl)
             for customer_id in self._order_of:
@@ -98,8 +98,8 @@ class UpdateApplier:
 
 
 @contextmanager
-def _updates(shop: BenchStack) -> Iterator[UpdateApplier]:
-    settings = shop.settings
+def _updates(stack: BenchStack) -> Iterator[UpdateApplier]:
+    settings = stack.settings
     with make_redis(settings.stream, 5) as client, Producer.from_settings() as producer:
         yield UpdateApplier(
             producer, UpdateStream(client, settings.update_shards, settings.stream_limit)

@@ -11,7 +11,7 @@ from functools import partial
 from bench import ROOT
 from bench.alternate import Result, Side, SideFailed, compare
 from bench.gateway.serving import served
-from bench.shop import BenchStack
+from bench.stack import BenchStack
 from bench.updates.workers import last_line
 from orderworks_app.embedded.ports import LOOPBACK
 
@@ -21,10 +21,10 @@ GOAL = 0.5
 """Of the rate of the empty endpoint, at the least."""
 
 
-def measured(shop: BenchStack, token: str, count: int, rounds: int) -> list[Result]:
+def measured(stack: BenchStack, token: str, count: int, rounds: int) -> list[Result]:
     """Both sides, with so many requests."""
-    customer_id = int(shop.sample.orders["customer_id"][0])
-    hit = f"{shop.settings.gateway_url}/v1/customers/{customer_id}"
+    customer_id = int(stack.sample.orders["customer_id"][0])
+    hit = f"{stack.settings.gateway_url}/v1/customers/{customer_id}"
     with served("-m", "bench.gateway.baseline_app") as port:
         return compare(
             rounds,

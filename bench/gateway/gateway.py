@@ -16,7 +16,7 @@ import msgspec
 from bench.alternate import Result, Side, SideFailed, compare, stopwatch
 from bench.figures import Figures
 from bench.gateway import cached_read, lookups
-from bench.shop import BenchStack, open_shop
+from bench.stack import BenchStack, open_stack
 from bench.updates.streams import undrained
 from orderworks_app.gateway.auth.token_store import Scope, create_token
 from producer import OrderUpdate, Producer
@@ -32,12 +32,12 @@ RATE = 1_000_000
 
 def run(rows: int, count: int, reads: int, rounds: int) -> Figures:
     """All of it, with so many updates a batch and so many cached reads."""
-    with open_shop(rows) as shop:
-        shop.with_orders()
-        token = _token(shop)
-        batches = compare(rounds, *_enqueueing(shop, token, count))
-        cached = cached_read.measured(shop, token, reads, rounds)
-        many = lookups.measured(shop, token, rounds)
+    with open_stack(rows) as stack:
+        stack.with_orders()
+        token = _token(stack)
+        batches = compare(rounds, *_enqueueing(stack, token, count))
+        cached = cached_read.measured(stack, token, reads, rounds)
+        many = lookups.measured(stack, token, rounds)
     notes = [compared(batches), cached_read.compared(cached), *lookups.compared(many)]
     return Figures("gateway", [*batches, *cached, *many], notes)
 
@@ -49,17 +49,17 @@ def compared(batches: Sequence[Result]) -> str:
     return f"{BATCH} does {ratio:.2f} times {UPDATE_MANY} (goal: {GOAL})"
 
 
-def _token(shop: BenchStack) -> str:
+def _token(stack: BenchStack) -> str:
     """A token whose rate nothing here reaches."""
-    with shop.engine.begin() as connection:
+    with stack.engine.begin() as connection:
         return create_token(connection, "bench", [Scope.READ, Scope.ENQUEUE], RATE)
 
 
-def _enqueueing(shop: BenchStack, token: str, count: int) -> list[Side]:
+def _enqueueing(stack: BenchStack, token: str, count: int) -> list[Side]:
     lines = b"".join(each.encode() + b"\n" for each in _updates(count))
     return [
-        Side(UPDATE_MANY, count, partial(_update_many, shop, count)),
-        Side(BATCH, count, partial(_batch, shop, token, count, lines)),
+        Side(UPDATE_MANY, count, partial(_update_many, stack, count)),
+        Side(BATCH, count, partial(_batch, stack, token, count, lines)),
     ]
 
 
@@ -68,18 +68,18 @@ def _updates(count: int) -> Iterator[OrderUpdate]:
         yield OrderUpdate(order_id=key, total=f"{key % 1000}.99", status="paid")
 
 
-def _update_many(shop: BenchStack, count: int) -> float:
-    with undrained(shop.settings), Producer.from_settings() as producer:
+def _update_many(stack: BenchStack, count: int) -> float:
+    with undrained(stack.settings), Producer.from_settings() as producer:
         producer.update(OrderUpdate(order_id=1, status="first"))
         with stopwatch() as elapsed:
             producer.update_many(_updates(count))
             return elapsed()
 
 
-def _batch(shop: BenchStack, token: str, count: int, lines: bytes) -> float:
-    place = urlsplit(str(shop.settings.gateway_url))
+def _batch(stack: BenchStack, token: str, count: int, lines: bytes) -> float:
+    place = urlsplit(str(stack.settings.gateway_url))
     connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=300)
-    with undrained(shop.settings), stopwatch() as elapsed:
+    with undrained(stack.settings), stopwatch() as elapsed:
         headers = {"Content-Type": "application/x-ndjson", "Authorization": f"Bearer {token}"}
         connection.request("POST", "/v1/orders:batch", lines, headers)
         answer = msgspec.json.decode(connection.getresponse().read())

@@ -70,11 +70,11 @@ async def run_load(host: str, port: int, questions: Iterator[bytes], answer: byt
         await connect(lambda: HttpLoadClient(questions, answer), host, port)
         for _each in range(CONNECTIONS)
     ]
-    began = time.perf_counter()
+    started = time.perf_counter()
     for _, asker in made:
         asker.ask()
     await asyncio.gather(*[asker.is_done for _, asker in made])
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ import psycopg2
 
 from bench.alternate import Result, Side, SideFailed, compare, stopwatch
 from bench.gateway.serving import linked, served
-from bench.shop import BenchStack
+from bench.stack import BenchStack
 from orderworks.cache import Cache
 from orderworks.core.settings import Settings
 from orderworks.reads import AsyncCustomerReads, Known
@@ -70,12 +70,12 @@ TimedRead = tuple[float, list[Known]]
 """Seconds that it took, and what was found."""
 
 
-def measured(shop: BenchStack, token: str, rounds: int) -> list[Result]:
+def measured(stack: BenchStack, token: str, rounds: int) -> list[Result]:
     """All sides at all round trips."""
     return [
         result
         for milliseconds in ROUND_TRIPS
-        for result in _measured_at(shop, token, milliseconds, rounds)
+        for result in _measured_at(stack, token, milliseconds, rounds)
     ]
 
 
@@ -100,11 +100,11 @@ def _named(milliseconds: int, side: str) -> str:
     return f"{milliseconds} ms: {side}"
 
 
-def _measured_at(shop: BenchStack, token: str, milliseconds: int, rounds: int) -> list[Result]:
-    known = shop.sample.orders["customer_id"].unique().sort().to_list()
+def _measured_at(stack: BenchStack, token: str, milliseconds: int, rounds: int) -> list[Result]:
+    known = stack.sample.orders["customer_id"].unique().sort().to_list()
     ids = sorted(random.Random(milliseconds).sample(known, min(MAX_IDS, len(known))))  # noqa: S311
-    _, expected = _sequential(LookupSetup(shop.settings, "", token, ids))
-    with _with_distance(shop.settings, milliseconds) as (settings, gateway):
+    _, expected = _sequential(LookupSetup(stack.settings, "", token, ids))
+    with _with_distance(stack.settings, milliseconds) as (settings, gateway):
         place = LookupSetup(settings, gateway, token, ids)
         sides = [
             Side(_named(milliseconds, side), len(ids), partial(_checked, run, place, expected))

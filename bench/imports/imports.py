@@ -9,9 +9,9 @@ from typing import NamedTuple
 from bench.alternate import Side, compare, stopwatch
 from bench.figures import Figures
 from bench.imports import order_files, pgloader
-from bench.imports.loaders import WAYS, ImportLoader
+from bench.imports.loaders import LOADERS, ImportLoader
 from bench.psql_copy import copy, describe
-from bench.shop import BenchStack, open_shop
+from bench.stack import BenchStack, open_stack
 from orderworks.core.errors import OrderworksError
 from orderworks.imports.progress import COUNTS
 from orderworks.imports.spool import Spool
@@ -24,22 +24,22 @@ SLOWEST = 1000
 class ImportBench(NamedTuple):
     """What the sides share."""
 
-    shop: BenchStack
+    stack: BenchStack
     producer: Producer
 
 
 def run(rows: int, rounds: int) -> Figures:
     """From the call of `import_file` until `wait` returns, validation and ledger included."""
     with _open(rows) as bench:
-        sides = [*_copies(bench.shop), *_imports(bench)]
+        sides = [*_copies(bench.stack), *_imports(bench)]
         return Figures("imports", compare(rounds, *sides), [describe()])
 
 
 def run_baselines(rows: int, rounds: int) -> Figures:
     r"""Every other way of loading the file, beside `\copy` and an import into the empty table."""
     with _open(rows) as bench:
-        sides = [_copies(bench.shop)[0], _imports(bench)[0]]
-        sides += [*_ways(bench.shop), *_pgloader(bench.shop)]
+        sides = [_copies(bench.stack)[0], _imports(bench)[0]]
+        sides += [*_loader_sides(bench.stack), *_pgloader(bench.stack)]
         notes = [describe(), pgloader.describe()]
         return Figures("imports-baselines", compare(rounds, *sides), notes)
 
@@ -50,38 +50,38 @@ def timed_import(bench: ImportBench, file: Path, **counts: int) -> float:
     Raises:
         OrderworksError: it did not.
     """
-    with stopwatch() as taken:
+    with stopwatch() as elapsed:
         job = bench.producer.import_file(file, again=True)
         summary = job.wait(timeout=60 + sum(counts.values()) / SLOWEST)
-        seconds = taken()
+        seconds = elapsed()
     expected = {"status": "done", **dict.fromkeys(COUNTS, 0), **counts}
     found = {name: summary[name] for name in expected}
     if found != expected:
         raise OrderworksError(f"the import of {file.name} ended as {found}, not as {expected}")
     # Or the disk fills up, and the system writes it while others are measured.
-    Spool(bench.shop.settings.spool).delete_data(job.id)
+    Spool(bench.stack.settings.spool).delete_data(job.id)
     return seconds
 
 
 @contextmanager
 def _open(rows: int) -> Iterator[ImportBench]:
-    with open_shop(rows) as shop, Producer.from_settings() as producer:
-        yield ImportBench(shop, producer)
+    with open_stack(rows) as stack, Producer.from_settings() as producer:
+        yield ImportBench(stack, producer)
 
 
-def _copies(shop: BenchStack) -> list[Side]:
-    rows = len(shop.sample.orders)
-    one, two = [shop.sample.orders_file], order_files.halves(shop)
+def _copies(stack: BenchStack) -> list[Side]:
+    rows = len(stack.sample.orders)
+    one, two = [stack.sample.orders_file], order_files.halves(stack)
     return [
-        Side(r"\copy", rows, lambda: _copy(shop, one)),
-        Side(r"\copy of two halves at once", rows, lambda: _copy(shop, two)),
+        Side(r"\copy", rows, lambda: _copy(stack, one)),
+        Side(r"\copy of two halves at once", rows, lambda: _copy(stack, two)),
     ]
 
 
 def _imports(bench: ImportBench) -> list[Side]:
-    shop = bench.shop
-    rows = len(shop.sample.orders)
-    changed, spoilt = order_files.changed(shop), order_files.with_bad_rows(shop)
+    stack = bench.stack
+    rows = len(stack.sample.orders)
+    changed, spoilt = order_files.changed(stack), order_files.with_bad_rows(stack)
     return [
         Side("import into the empty table", rows, lambda: _import(bench)),
         Side("import with every total changed", rows, lambda: _import_changed(bench, changed)),
@@ -90,60 +90,66 @@ def _imports(bench: ImportBench) -> list[Side]:
     ]
 
 
-def _ways(shop: BenchStack) -> list[Side]:
-    return [_way(shop, way, len(shop.sample.orders) // way.share) for way in WAYS]
+def _loader_sides(stack: BenchStack) -> list[Side]:
+    return [
+        _loader_side(stack, loader, len(stack.sample.orders) // loader.share) for loader in LOADERS
+    ]
 
 
-def _way(shop: BenchStack, way: ImportLoader, count: int) -> Side:
-    file = order_files.first(shop, count)
-    return Side(way.name, count, lambda: _load(shop, count, partial(way.load, shop.engine, file)))
+def _loader_side(stack: BenchStack, loader: ImportLoader, count: int) -> Side:
+    file = order_files.first(stack, count)
+    return Side(
+        loader.name, count, lambda: _load(stack, count, partial(loader.load, stack.engine, file))
+    )
 
 
-def _pgloader(shop: BenchStack) -> list[Side]:
+def _pgloader(stack: BenchStack) -> list[Side]:
     if not pgloader.PROGRAM:
         return []
-    rows, database = len(shop.sample.orders), shop.settings.database
-    load = partial(pgloader.load, pgloader.PROGRAM, database, shop.sample.orders_file)
-    return [Side("pgloader", rows, lambda: _load(shop, rows, load))]
+    rows, database = len(stack.sample.orders), stack.settings.database
+    load = partial(pgloader.load, pgloader.PROGRAM, database, stack.sample.orders_file)
+    return [Side("pgloader", rows, lambda: _load(stack, rows, load))]
 
 
-def _copy(shop: BenchStack, parts: list[Path]) -> float:
-    load = partial(copy, shop.settings.database, "orders", *parts)
-    return _load(shop, len(shop.sample.orders), load)
+def _copy(stack: BenchStack, parts: list[Path]) -> float:
+    load = partial(copy, stack.settings.database, "orders", *parts)
+    return _load(stack, len(stack.sample.orders), load)
 
 
-def _load(shop: BenchStack, count: int, load: Callable[[], None]) -> float:
+def _load(stack: BenchStack, count: int, load: Callable[[], None]) -> float:
     """Seconds of loading so many orders into the empty table."""
-    shop.without_orders()
-    with stopwatch() as taken:
+    stack.without_orders()
+    with stopwatch() as elapsed:
         load()
-        seconds = taken()
-    shop.expect_orders(count)
+        seconds = elapsed()
+    stack.expect_orders(count)
     return seconds
 
 
 def _import(bench: ImportBench) -> float:
-    bench.shop.without_orders()
-    return timed_import(bench, bench.shop.sample.orders_file, applied=len(bench.shop.sample.orders))
+    bench.stack.without_orders()
+    return timed_import(
+        bench, bench.stack.sample.orders_file, applied=len(bench.stack.sample.orders)
+    )
 
 
 def _import_changed(bench: ImportBench, file: Path) -> float:
-    bench.shop.with_orders()
-    return timed_import(bench, file, applied=len(bench.shop.sample.orders))
+    bench.stack.with_orders()
+    return timed_import(bench, file, applied=len(bench.stack.sample.orders))
 
 
 def _import_same(bench: ImportBench) -> float:
     """Nothing is to be written: neither the rows nor their versions."""
-    shop = bench.shop
-    shop.with_orders()
-    before = shop.transaction()
-    seconds = timed_import(bench, shop.sample.orders_file, unchanged=len(shop.sample.orders))
-    shop.expect_nothing_written(before)
+    stack = bench.stack
+    stack.with_orders()
+    before = stack.transaction()
+    seconds = timed_import(bench, stack.sample.orders_file, unchanged=len(stack.sample.orders))
+    stack.expect_nothing_written(before)
     return seconds
 
 
 def _import_spoilt(bench: ImportBench, file: Path) -> float:
-    bench.shop.without_orders()
-    rows = len(bench.shop.sample.orders)
+    bench.stack.without_orders()
+    rows = len(bench.stack.sample.orders)
     bad = rows // order_files.BAD_ROW_EVERY
     return timed_import(bench, file, applied=rows - bad, rejected=bad)

@@ -71,7 +71,7 @@ def _orm(engine: sa.Engine, file: Path) -> None:
         session.bulk_save_objects([OrmOrder(**row) for row in _named(file)])
 
 
-WAYS = (
+LOADERS = (
     ImportLoader("a transaction a row", 50, _a_transaction_a_row),
     ImportLoader("psycopg2 executemany", 20, _executemany),
     ImportLoader("SQLAlchemy ORM, bulk_save_objects", 10, _orm),

@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from bench import ROOT
-from bench.alternate import tell
+from bench.alternate import print_progress
 from bench.figures import Figures, Peak
 from bench.imports.peaks import peak
-from bench.shop import BenchStack, open_shop
+from bench.stack import BenchStack, open_stack
 from orderworks.core.errors import OrderworksError
 
 INTERVAL = 0.1
@@ -29,13 +29,13 @@ def run(sizes: Sequence[int]) -> Figures:
 
 
 def _peaks(rows: int) -> list[Peak]:
-    with open_shop(rows) as shop:
-        shop.without_orders()
+    with open_stack(rows) as stack:
+        stack.without_orders()
         worker = _imports_worker()
         with _watched(worker) as children:
-            tell(f"import of {rows:,} orders … ")
-            producer = _import(shop)
-            tell("done\n")
+            print_progress(f"import of {rows:,} orders … ")
+            producer = _import(stack)
+            print_progress("done\n")
         found = {
             "producer": producer,
             "worker, main process": peak(worker.pid),
@@ -47,11 +47,11 @@ def _peaks(rows: int) -> list[Peak]:
         return [Peak(name, rows, most) for name, most in found.items()]
 
 
-def _import(shop: BenchStack) -> int:
+def _import(stack: BenchStack) -> int:
     """Import the orders in a process of its own; its peak."""
-    command = [sys.executable, "-m", "bench.imports.one_import", str(shop.sample.orders_file)]
+    command = [sys.executable, "-m", "bench.imports.one_import", str(stack.sample.orders_file)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)  # noqa: S603 - ours
-    shop.expect_orders(len(shop.sample.orders))
+    stack.expect_orders(len(stack.sample.orders))
     return int(done.stdout)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from bench.shop import BenchStack
+from bench.stack import BenchStack
 
 BAD_ROW_EVERY = 100
 """One row in so many is bad: one percent."""
@@ -27,36 +27,36 @@ BREAKERS: tuple[Callable[[CsvFields], CsvFields], ...] = (
 """What may be wrong with id, customer_id, total, status, created_at: each has its code."""
 
 
-def halves(shop: BenchStack) -> list[Path]:
+def halves(stack: BenchStack) -> list[Path]:
     """Two files with half of the orders each."""
-    half = len(shop.sample.orders) // 2
-    parts = (shop.sample.orders.head(half), shop.sample.orders.tail(-half))
+    half = len(stack.sample.orders) // 2
+    parts = (stack.sample.orders.head(half), stack.sample.orders.tail(-half))
     return [
-        _written(part, shop.folder / f"half-{number}.csv") for number, part in enumerate(parts, 1)
+        _written(part, stack.folder / f"half-{number}.csv") for number, part in enumerate(parts, 1)
     ]
 
 
-def first(shop: BenchStack, count: int) -> Path:
+def first(stack: BenchStack, count: int) -> Path:
     """The first so many orders."""
-    return _written(shop.sample.orders.head(count), shop.folder / f"first-{count}.csv")
+    return _written(stack.sample.orders.head(count), stack.folder / f"first-{count}.csv")
 
 
-def part(shop: BenchStack, start: int, count: int) -> Path:
+def part(stack: BenchStack, start: int, count: int) -> Path:
     """So many orders, from one on."""
-    return _written(shop.sample.orders.slice(start, count), shop.folder / "part.csv")
+    return _written(stack.sample.orders.slice(start, count), stack.folder / "part.csv")
 
 
-def changed(shop: BenchStack) -> Path:
+def changed(stack: BenchStack) -> Path:
     """All orders, each with another total."""
     raised = (pl.col("total") + pl.lit("0.01").cast(pl.Decimal(14, 2))).cast(pl.Decimal(14, 2))
-    return _written(shop.sample.orders.with_columns(raised), shop.folder / "changed.csv")
+    return _written(stack.sample.orders.with_columns(raised), stack.folder / "changed.csv")
 
 
-def with_bad_rows(shop: BenchStack) -> Path:
+def with_bad_rows(stack: BenchStack) -> Path:
     """All orders, of which one in a hundred is bad, in ten ways by turns."""
-    file = shop.folder / "spoilt.csv"
+    file = stack.folder / "spoilt.csv"
     with (
-        shop.sample.orders_file.open(encoding="utf-8") as good,
+        stack.sample.orders_file.open(encoding="utf-8") as good,
         file.open("w", encoding="utf-8") as bad,
     ):
         bad.write(next(good))

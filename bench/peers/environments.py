@@ -8,29 +8,29 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.alternate import SideFailed, tell
+from bench.alternate import SideFailed, print_progress
 from bench.peers.registry import Peer
 
 READY = ".ready"
 """The file that says that an environment is whole."""
 
 
-def python_of(contender: Peer) -> str:
+def python_of(peer: Peer) -> str:
     """The interpreter that has the peer's packages; ours, if it pins none.
 
     Raises:
         SideFailed: they cannot be installed; says what the installer said last.
     """
-    if not contender.pins:
+    if not peer.pins:
         return sys.executable
-    folder = cache_folder() / f"{contender.module}-{digest(contender.pins)}"
+    folder = cache_folder() / f"{peer.module}-{digest(peer.pins)}"
     if not (folder / READY).exists():
-        tell(f"installing {contender.name} … ")
+        print_progress(f"installing {peer.name} … ")
         shutil.rmtree(folder, ignore_errors=True)
-        for command in _commands(folder, contender.pins):
+        for command in _commands(folder, peer.pins):
             _run(command)
         (folder / READY).touch()
-        tell("done\n")
+        print_progress("done\n")
     return str(_python(folder))
 
 

@@ -32,29 +32,29 @@ def send_each(send: Callable[[int, str, int], object]) -> None:
     if len(sys.argv) > 2:  # noqa: PLR2004 - a rate is given
         send_on_time(send, waiting[1:], float(sys.argv[2]), float(sys.argv[3]))
         return
-    began = time.perf_counter()
+    started = time.perf_counter()
     for update in waiting[1:]:
         send(*update)
-    print_result(len(waiting) - 1, time.perf_counter() - began)
+    print_result(len(waiting) - 1, time.perf_counter() - started)
 
 
 def send_all(send: Callable[[list[UpdateTuple]], object]) -> None:
     """Send all in one call, and print what came of it."""
     waiting = updates()
     send(waiting[:1])
-    began = time.perf_counter()
+    started = time.perf_counter()
     send(waiting[1:])
-    print_result(len(waiting) - 1, time.perf_counter() - began)
+    print_result(len(waiting) - 1, time.perf_counter() - started)
 
 
 async def send_each_async(send: Callable[[int, str, int], Awaitable[object]]) -> None:
     """Send update after update on the running loop, and print what came of it."""
     waiting = updates()
     await send(*waiting[0])
-    began = time.perf_counter()
+    started = time.perf_counter()
     for update in waiting[1:]:
         await send(*update)
-    print_result(len(waiting) - 1, time.perf_counter() - began)
+    print_result(len(waiting) - 1, time.perf_counter() - started)
 
 
 def send_on_time(
@@ -65,11 +65,11 @@ def send_on_time(
 ) -> None:
     """Send each at its moment, or as soon after it as can be; print how many were sent."""
     sent = 0
-    began = time.perf_counter()
+    started = time.perf_counter()
     for order_id, total, moment in moments(waiting, rate, max_lateness):
         send(order_id, total, moment)
         sent += 1
-    print_result(sent, time.perf_counter() - began)
+    print_result(sent, time.perf_counter() - started)
 
 
 def moments(waiting: list[UpdateTuple], rate: float, max_lateness: float) -> Iterator[UpdateTuple]:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from bench.alternate import Result, Side, compare, stopwatch
 from bench.figures import Figures
 from bench.imports.imports import ImportBench, timed_import
-from bench.shop import BenchStack, open_shop
+from bench.stack import BenchStack, open_stack
 from bench.updates.drains import filled, time_of
 from bench.updates.workloads import prepare, random_workload
 from orderworks.cache import invalidate
@@ -37,18 +37,18 @@ GAP = 0.1
 
 def run(rows: int, count: int, rounds: int) -> Figures:
     """A drain and an import with the log and without; the fold after a drain, and beside one."""
-    with open_shop(rows) as shop, Producer.from_settings() as producer:
-        shop.with_orders()
-        _fold(shop)
+    with open_stack(rows) as stack, Producer.from_settings() as producer:
+        stack.with_orders()
+        _fold(stack)
         drains = {
-            PLAIN_DRAIN: partial(_without_logging, shop, partial(_drain, shop, count)),
-            LOGGING_DRAIN: partial(_without_cache, partial(_drain, shop, count)),
-            DRAIN: partial(_drain, shop, count),
-            FOLD: partial(_fold, shop),
-            BOTH: partial(_drain_and_fold, shop, count),
+            PLAIN_DRAIN: partial(_without_logging, stack, partial(_drain, stack, count)),
+            LOGGING_DRAIN: partial(_without_cache, partial(_drain, stack, count)),
+            DRAIN: partial(_drain, stack, count),
+            FOLD: partial(_fold, stack),
+            BOTH: partial(_drain_and_fold, stack, count),
         }
-        load = partial(_import, ImportBench(shop, producer))
-        imports = {PLAIN_IMPORT: partial(_without_logging, shop, load), IMPORT: load}
+        load = partial(_import, ImportBench(stack, producer))
+        imports = {PLAIN_IMPORT: partial(_without_logging, stack, load), IMPORT: load}
         results = [
             *compare(rounds, *(Side(name, count, drains[name]) for name in drains)),
             *compare(rounds, *(Side(name, rows, imports[name]) for name in imports)),
@@ -57,46 +57,46 @@ def run(rows: int, count: int, rounds: int) -> Figures:
 
 
 def _import(bench: ImportBench) -> float:
-    bench.shop.without_orders()
-    orders = bench.shop.sample
+    bench.stack.without_orders()
+    orders = bench.stack.sample
     return timed_import(bench, orders.orders_file, applied=len(orders.orders))
 
 
-def _drain(shop: BenchStack, count: int) -> float:
+def _drain(stack: BenchStack, count: int) -> float:
     """One drain of its own process, which applies all updates; every one is of another order."""
-    with _waiting(shop, count):
+    with _waiting(stack, count):
         return time_of(1)
 
 
-def _drain_and_fold(shop: BenchStack, count: int) -> float:
+def _drain_and_fold(stack: BenchStack, count: int) -> float:
     ended = threading.Event()
-    folding = threading.Thread(target=_fold_until, args=(shop, ended))
-    with _waiting(shop, count), stopwatch() as taken:
+    folding = threading.Thread(target=_fold_until, args=(stack, ended))
+    with _waiting(stack, count), stopwatch() as elapsed:
         folding.start()
         drained = time_of(1)
-        both = taken()
+        both = elapsed()
         ended.set()
         folding.join()
-        return drained + taken() - both
+        return drained + elapsed() - both
 
 
 @contextmanager
-def _waiting(shop: BenchStack, count: int) -> Iterator[None]:
+def _waiting(stack: BenchStack, count: int) -> Iterator[None]:
     """Updates that one drain is to take, and an empty log."""
-    wave = random_workload(shop, count)
-    prepare(shop, wave)
-    updates = [OrderUpdate(order_id=o, total=t, version=v) for o, t, v in wave.updates]
-    with filled(shop.settings, 1, updates):
+    workload = random_workload(stack, count)
+    prepare(stack, workload)
+    updates = [OrderUpdate(order_id=o, total=t, version=v) for o, t, v in workload.updates]
+    with filled(stack.settings, 1, updates):
         yield
 
 
-def _without_logging(shop: BenchStack, job: Callable[[], float]) -> float:
+def _without_logging(stack: BenchStack, job: Callable[[], float]) -> float:
     """What a job takes while nothing is logged."""
-    _alter(shop, "DISABLE")
+    _alter(stack, "DISABLE")
     try:
         return job()
     finally:
-        _alter(shop, "ENABLE")
+        _alter(stack, "ENABLE")
 
 
 def _without_cache(job: Callable[[], float]) -> float:
@@ -105,27 +105,27 @@ def _without_cache(job: Callable[[], float]) -> float:
         return job()
 
 
-def _alter(shop: BenchStack, how: str) -> None:
-    with shop.engine.begin() as connection:
+def _alter(stack: BenchStack, how: str) -> None:
+    with stack.engine.begin() as connection:
         for table in ("orders", "customers"):
             connection.execute(sa.text(f"ALTER TABLE {table} {how} TRIGGER USER"))
 
 
-def _fold(shop: BenchStack) -> float:
+def _fold(stack: BenchStack) -> float:
     """Seconds until the log is empty and the reports are published."""
-    with make_redis(shop.settings.cache, 30) as client, stopwatch() as taken:
+    with make_redis(stack.settings.cache, 30) as client, stopwatch() as elapsed:
         while True:
-            depth = shop.settings.report_depth
-            done = refresh(shop.engine, client, partial(invalidate, client), depth)
+            depth = stack.settings.report_depth
+            done = refresh(stack.engine, client, partial(invalidate, client), depth)
             if done and not done.more:
-                return taken()
+                return elapsed()
 
 
-def _fold_until(shop: BenchStack, ended: threading.Event) -> None:
+def _fold_until(stack: BenchStack, ended: threading.Event) -> None:
     """Fold again and again, and once more after the end."""
     while not ended.wait(GAP):
-        _fold(shop)
-    _fold(shop)
+        _fold(stack)
+    _fold(stack)
 
 
 def _notes(results: Sequence[Result]) -> list[str]:

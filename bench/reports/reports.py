@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from bench.alternate import Result, Side, compare, stopwatch
 from bench.figures import Figures
-from bench.shop import BenchStack, open_shop
+from bench.stack import BenchStack, open_stack
 from orderworks import cache as cached
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis, make_redis
@@ -41,7 +41,7 @@ Lists = dict[Window, Sequence[TopCustomer]]
 class ReportBench:
     """What the sides share: of a round, the published lists are compared with the queries'."""
 
-    shop: BenchStack
+    stack: BenchStack
     cache: Redis
     changes: int
     dice: random.Random = field(default_factory=partial(random.Random, 5))
@@ -49,7 +49,7 @@ class ReportBench:
     @property
     def depth(self) -> int:
         """Customers on a list."""
-        return self.shop.settings.report_depth
+        return self.stack.settings.report_depth
 
 
 def run(sizes: Sequence[int], changes: int, rounds: int) -> Figures:
@@ -59,13 +59,13 @@ def run(sizes: Sequence[int], changes: int, rounds: int) -> Figures:
 
 
 def _of_size(rows: int, changes: int, rounds: int) -> list[Result]:
-    with open_shop(rows) as shop, make_redis(shop.settings.cache, 30) as client:
-        bench = ReportBench(shop, client, changes)
+    with open_stack(rows) as stack, make_redis(stack.settings.cache, 30) as client:
+        bench = ReportBench(stack, client, changes)
         # Days are kept from where a refresh says: it is to have been there before the orders.
         _refresh(bench)
-        shop.with_orders()
+        stack.with_orders()
         _settle(bench)
-        _make_view(shop)
+        _make_view(stack)
         return compare(rounds, *_sides(bench, f"{rows:,} orders: "))
 
 
@@ -85,9 +85,9 @@ def _sides(bench: ReportBench, prefix: str) -> list[Side]:
 
 def _timed_refresh(bench: ReportBench) -> float:
     _change(bench)
-    with stopwatch() as taken:
+    with stopwatch() as elapsed:
         done = _refresh(bench)
-        seconds = taken()
+        seconds = elapsed()
     # An order that changed is two entries: what it was, and what it is.
     if done != 2 * bench.changes:
         raise OrderworksError(f"{bench.changes:,} changes were to be folded, and {done:,} were")
@@ -96,12 +96,12 @@ def _timed_refresh(bench: ReportBench) -> float:
 
 def _change(bench: ReportBench) -> None:
     """Give that many orders that count another total, in one transaction."""
-    chosen = bench.dice.sample(range(len(bench.shop.sample.orders)), bench.changes)
-    ids = bench.shop.sample.orders["id"].gather(chosen).to_list()
+    chosen = bench.dice.sample(range(len(bench.stack.sample.orders)), bench.changes)
+    ids = bench.stack.sample.orders["id"].gather(chosen).to_list()
     statement = sa.text(
         "UPDATE orders SET total = round(total * 0.5 + :more, 2) WHERE id = ANY(:ids)"
     )
-    with bench.shop.engine.begin() as connection:
+    with bench.stack.engine.begin() as connection:
         connection.execute(statement, {"ids": ids, "more": bench.dice.randrange(300_000)})
 
 
@@ -109,7 +109,7 @@ def _refresh(bench: ReportBench) -> int:
     """Entries of the log that were folded until the lists were published."""
     invalidate, folded = partial(cached.invalidate, bench.cache), 0
     while True:
-        done = refresh(bench.shop.engine, bench.cache, invalidate, bench.depth)
+        done = refresh(bench.stack.engine, bench.cache, invalidate, bench.depth)
         if done is None:
             raise OrderworksError("somebody else refreshes the reports")
         folded += done.folded
@@ -118,9 +118,9 @@ def _refresh(bench: ReportBench) -> int:
 
 
 def _queries(bench: ReportBench) -> float:
-    with stopwatch() as taken:
-        lists = {window: compute(bench.shop.engine, window, bench.depth).rows for window in Window}
-        seconds = taken()
+    with stopwatch() as elapsed:
+        lists = {window: compute(bench.stack.engine, window, bench.depth).rows for window in Window}
+        seconds = elapsed()
     for window, rows in lists.items():
         published = published_report(bench.cache, window)
         if published is None or published.rows != rows:
@@ -130,38 +130,38 @@ def _queries(bench: ReportBench) -> float:
 
 def _refresh_view(bench: ReportBench, how: str) -> float:
     statement = sa.text(f"REFRESH MATERIALIZED VIEW {how} bench_windows")
-    with stopwatch() as taken, bench.shop.engine.begin() as connection:
+    with stopwatch() as elapsed, bench.stack.engine.begin() as connection:
         connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         connection.execute(statement)
         connection.commit()
-        return taken()
+        return elapsed()
 
 
 def _query(bench: ReportBench) -> float:
-    with stopwatch() as taken:
-        compute(bench.shop.engine, Window.ALL, 10)
-        return taken()
+    with stopwatch() as elapsed:
+        compute(bench.stack.engine, Window.ALL, 10)
+        return elapsed()
 
 
 def _read(bench: ReportBench) -> float:
-    reads = TopCustomers.from_settings(bench.shop.settings)
-    with stopwatch() as taken:
+    reads = TopCustomers.from_settings(bench.stack.settings)
+    with stopwatch() as elapsed:
         for _ in range(READS):
             reads.read(Window.ALL, 10)
-        return taken()
+        return elapsed()
 
 
 def _settle(bench: ReportBench) -> None:
     """Fold what loading left, and do what is done once a day."""
     _refresh(bench)
-    rebuild = Rebuild(bench.shop.engine, partial(_refresh, bench), lambda _what, _counted: None)
-    if rebuild.run(bench.shop.settings.uncounted_statuses).has_drifted:
+    rebuild = Rebuild(bench.stack.engine, partial(_refresh, bench), lambda _what, _counted: None)
+    if rebuild.run(bench.stack.settings.uncounted_statuses).has_drifted:
         raise OrderworksError("the rollups are not what the orders say")
     for table in ("change_log", "customer_daily", "customer_totals", "customer_windows"):
-        bench.shop.vacuum_and_checkpoint(table)
+        bench.stack.vacuum_and_checkpoint(table)
 
 
-def _make_view(shop: BenchStack) -> None:
+def _make_view(stack: BenchStack) -> None:
     """A row a customer, with all windows: one pass over the orders."""
     columns = ["count(*) AS orders_all", "sum(total) AS total_all"]
     for window in BOUNDED:
@@ -175,7 +175,7 @@ def _make_view(shop: BenchStack) -> None:
         "FROM orders WHERE status NOT IN (SELECT status FROM uncounted_statuses) "
         "GROUP BY customer_id"
     )
-    with shop.engine.begin() as connection:
+    with stack.engine.begin() as connection:
         connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         connection.execute(sa.text(view))
         connection.execute(sa.text("CREATE UNIQUE INDEX ON bench_windows (customer_id)"))

@@ -17,7 +17,7 @@ import structlog
 
 from bench.alternate import Side, compare
 from bench.figures import Figures
-from bench.shop import BenchStack, open_shop
+from bench.stack import BenchStack, open_stack
 from bench.updates.workloads import check, prepare, random_workload
 from orderworks.core import keys
 from orderworks.core.database import make_engine
@@ -41,26 +41,26 @@ processes = multiprocessing.get_context("spawn")
 
 def run(rows: int, count: int, rounds: int) -> Figures:
     """The rate of so many drains, committed and with cached reads dropped."""
-    with open_shop(rows) as shop:
-        shop.with_orders()
+    with open_stack(rows) as stack:
+        stack.with_orders()
         sides = [
             Side(
                 f"{number} drains" if number > 1 else "1 drain",
                 count,
-                partial(_drain_all, shop, number, count),
+                partial(_drain_all, stack, number, count),
             )
             for number in NUMBERS
         ]
         return Figures("drains", compare(rounds, *sides), [])
 
 
-def _drain_all(shop: BenchStack, number: int, count: int) -> float:
-    wave = random_workload(shop, count)
-    prepare(shop, wave)
-    updates = [OrderUpdate(order_id=o, total=t, version=v) for o, t, v in wave.updates]
-    with filled(shop.settings, number, updates):
+def _drain_all(stack: BenchStack, number: int, count: int) -> float:
+    workload = random_workload(stack, count)
+    prepare(stack, workload)
+    updates = [OrderUpdate(order_id=o, total=t, version=v) for o, t, v in workload.updates]
+    with filled(stack.settings, number, updates):
         seconds = time_of(number)
-    check(shop, wave)
+    check(stack, workload)
     return seconds
 
 
@@ -97,9 +97,9 @@ def time_of(number: int) -> float:
     for each in drains:
         each.start()
     together.wait(PATIENCE)
-    began = time.perf_counter()
+    started = time.perf_counter()
     together.wait(PATIENCE)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     for each in drains:
         each.join()
     return seconds

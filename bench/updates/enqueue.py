@@ -12,7 +12,7 @@ from functools import partial
 from bench.alternate import Result, Side, attempt
 from bench.figures import Figures
 from bench.peers.registry import CELERY, OURS, OURS_MANY, PEERS, Peer
-from bench.shop import open_shop
+from bench.stack import open_stack
 from bench.updates.streams import undrained
 from bench.updates.workers import PeerEnvironment, open_peer_environment, purge, send
 from bench.updates.workloads import random_workload
@@ -20,10 +20,10 @@ from bench.updates.workloads import random_workload
 
 def run(rows: int, count: int, rounds: int, *, peers: bool) -> Figures:
     """The rate of every enqueue; Celery's `apply_async` is the baseline."""
-    with open_shop(rows) as shop:
-        arena = open_peer_environment(shop)
-        contenders = [*(PEERS if peers else [CELERY]), OURS, OURS_MANY]
-        results, not_run = attempt(rounds, *(_side(arena, each, count) for each in contenders))
+    with open_stack(rows) as stack:
+        environment = open_peer_environment(stack)
+        sides = [*(PEERS if peers else [CELERY]), OURS, OURS_MANY]
+        results, not_run = attempt(rounds, *(_side(environment, each, count) for each in sides))
         return Figures("enqueue", [*results, *not_run], comparisons(results))
 
 
@@ -40,15 +40,17 @@ def comparisons(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def _side(arena: PeerEnvironment, contender: Peer, count: int) -> Side:
-    share = count // contender.sends_share
-    return Side(contender.name, share, partial(_enqueue, arena, contender, share))
+def _side(environment: PeerEnvironment, peer: Peer, count: int) -> Side:
+    share = count // peer.sends_share
+    return Side(peer.name, share, partial(_enqueue, environment, peer, share))
 
 
-def _enqueue(arena: PeerEnvironment, contender: Peer, count: int) -> float:
-    purge(arena)
-    file = random_workload(arena.shop, count + 1).write(arena.shop.folder / "wave.csv")
-    with undrained(arena.shop.settings):
-        sent = send(arena, contender, str(file))
-    purge(arena)
+def _enqueue(environment: PeerEnvironment, peer: Peer, count: int) -> float:
+    purge(environment)
+    file = random_workload(environment.stack, count + 1).write(
+        environment.stack.folder / "workload.csv"
+    )
+    with undrained(environment.stack.settings):
+        sent = send(environment, peer, str(file))
+    purge(environment)
     return sent.seconds

@@ -32,7 +32,7 @@ import sqlalchemy as sa
 from bench.alternate import SideFailed, take_turns
 from bench.figures import Figures, Latency
 from bench.peers.registry import CELERY, DRAMATIQ, OURS, Peer
-from bench.shop import BenchStack, open_shop
+from bench.stack import BenchStack, open_stack
 from bench.updates.streams import is_empty
 from bench.updates.workers import (
     PeerEnvironment,
@@ -102,16 +102,16 @@ def run(rows: int, seconds: float, rounds: int, *, peers: bool) -> Figures:
         raise InvalidInput(
             f"--rows: {seconds:g} s at {max(RATES):,}/s need more orders than {rows:,}"
         )
-    with open_shop(rows) as shop:
-        keep_commit_times(shop)
-        shop.with_orders()
-        arena = open_peer_environment(shop)
+    with open_stack(rows) as stack:
+        keep_commit_times(stack)
+        stack.with_orders()
+        environment = open_peer_environment(stack)
         sides = [CELERY, *([DRAMATIQ] if peers else []), OURS]
         loads: Mapping[str, SideAtRate] = {
             f"{side.name} at {rate:,}/s": (side, rate) for rate in RATES for side in sides
         }
         runs = {
-            name: partial(measure, arena, side, rate, int(rate * seconds))
+            name: partial(measure, environment, side, rate, int(rate * seconds))
             for name, (side, rate) in loads.items()
         }
         measured, not_run = take_turns(rounds, runs, _round_text)
@@ -132,7 +132,7 @@ def summary(side: Peer, rate: int, rounds: Sequence[Measured]) -> Latency:
     )
 
 
-def measure(arena: PeerEnvironment, side: Peer, rate: int, count: int) -> Measured:
+def measure(environment: PeerEnvironment, side: Peer, rate: int, count: int) -> Measured:
     """Send so many updates at the rate; how long each took until it was committed.
 
     Raises:
@@ -140,46 +140,48 @@ def measure(arena: PeerEnvironment, side: Peer, rate: int, count: int) -> Measur
     """
     senders = math.ceil(rate / SENDER_RATE)
     # Each sender connects by one more.
-    wave = distinct_workload(arena.shop, count + senders)
-    prepare(arena.shop, wave)
-    purge(arena)
-    shares = [Workload(wave.updates[number::senders]) for number in range(senders)]
-    with _warm_up(arena, side) as is_applied:
+    workload = distinct_workload(environment.stack, count + senders)
+    prepare(environment.stack, workload)
+    purge(environment)
+    shares = [Workload(workload.updates[number::senders]) for number in range(senders)]
+    with _warm_up(environment, side) as is_applied:
         since = time.time_ns() // 1000
-        sent = _send_at_once(arena, side, rate, shares)
+        sent = _send_at_once(environment, side, rate, shares)
         _wait_until(lambda: is_applied(WARM_UP_UPDATES + senders + sent))
-        return _measured(arena.shop, since, count, sent)
+        return _measured(environment.stack, since, count, sent)
 
 
-def _send_at_once(arena: PeerEnvironment, side: Peer, rate: int, shares: Sequence[Workload]) -> int:
+def _send_at_once(
+    environment: PeerEnvironment, side: Peer, rate: int, shares: Sequence[Workload]
+) -> int:
     """Send each share from a process of its own; how many were sent of all."""
 
     def send_share(number: int) -> int:
-        file = shares[number].write(arena.shop.folder / f"wave-{number}.csv")
-        return send(arena, side, str(file), str(rate / len(shares)), str(MAX_LATENESS)).sent
+        file = shares[number].write(environment.stack.folder / f"workload-{number}.csv")
+        return send(environment, side, str(file), str(rate / len(shares)), str(MAX_LATENESS)).sent
 
     with ThreadPoolExecutor(len(shares)) as pool:
         return sum(pool.map(send_share, range(len(shares))))
 
 
-def keep_commit_times(shop: BenchStack) -> None:
+def keep_commit_times(stack: BenchStack) -> None:
     """Let PostgreSQL keep the moment of each commit: it starts again for that, by its supervisor."""
-    with shop.admin.connect() as connection:
+    with stack.admin.connect() as connection:
         connection.execute(sa.text("ALTER SYSTEM SET track_commit_timestamp = on"))
         folder = connection.execute(sa.text("SHOW data_directory")).scalar_one()
     pid = int((Path(folder) / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
-    shop.admin.dispose()
+    stack.admin.dispose()
     os.kill(pid, signal.SIGINT)
     deadline = time.monotonic() + RESTARTING
-    while not _keeps_commit_times(shop):
+    while not _keeps_commit_times(stack):
         if time.monotonic() > deadline:
             raise OrderworksError(f"PostgreSQL was not back within {RESTARTING:.0f} s")
         time.sleep(0.1)
 
 
-def _keeps_commit_times(shop: BenchStack) -> bool:
+def _keeps_commit_times(stack: BenchStack) -> bool:
     try:
-        with shop.admin.connect() as connection:
+        with stack.admin.connect() as connection:
             answer = connection.execute(sa.text("SHOW track_commit_timestamp")).scalar_one()
             return bool(answer == "on")
     except sa.exc.DBAPIError:
@@ -187,28 +189,30 @@ def _keeps_commit_times(shop: BenchStack) -> bool:
 
 
 @contextmanager
-def _warm_up(arena: PeerEnvironment, side: Peer) -> Iterator[Callable[[int], bool]]:
+def _warm_up(environment: PeerEnvironment, side: Peer) -> Iterator[Callable[[int], bool]]:
     """The side's workers, which have worked before; a call tells whether so many are applied."""
     file = str(
-        random_workload(arena.shop, WARM_UP_UPDATES).write(arena.shop.folder / "warming.csv")
+        random_workload(environment.stack, WARM_UP_UPDATES).write(
+            environment.stack.folder / "warming.csv"
+        )
     )
     if not side.workers:
-        with _drained(arena.shop) as is_applied:
-            send(arena, side, file)
+        with _drained(environment.stack) as is_applied:
+            send(environment, side, file)
             _wait_until(lambda: is_applied(WARM_UP_UPDATES))
             yield is_applied
         return
-    with working(arena, side) as watch:
-        send(arena, side, file)
-        start_together(arena, watch)
-        wait_for(lambda: applied(arena)[0] >= WARM_UP_UPDATES, watch, "to warm up")
-        yield lambda count: applied(arena)[0] >= count
+    with working(environment, side) as watch:
+        send(environment, side, file)
+        start_together(environment, watch)
+        wait_for(lambda: applied(environment)[0] >= WARM_UP_UPDATES, watch, "to warm up")
+        yield lambda count: applied(environment)[0] >= count
 
 
 @contextmanager
-def _drained(shop: BenchStack) -> Iterator[Callable[[int], bool]]:
+def _drained(stack: BenchStack) -> Iterator[Callable[[int], bool]]:
     """The workers of the stack. At the end nothing waits for them."""
-    settings = shop.settings
+    settings = stack.settings
     with make_redis(settings.stream, 5) as client:
         stream = UpdateStream(client, settings.update_shards, settings.stream_limit)
         yield lambda _: is_empty(stream)
@@ -225,8 +229,8 @@ def _wait_until(happened: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _measured(shop: BenchStack, since: int, due: int, sent: int) -> Measured:
-    with shop.engine.connect() as connection:
+def _measured(stack: BenchStack, since: int, due: int, sent: int) -> Measured:
+    with stack.engine.connect() as connection:
         found = list(connection.execute(sa.text(COMMITS), {"since": since}))
     if not found:
         raise SideFailed(f"none of {sent:,} updates was committed")

@@ -21,7 +21,7 @@ from bench.alternate import Result, Side, SideFailed, attempt, stopwatch
 from bench.figures import Figures
 from bench.peers import job
 from bench.peers.registry import BARE_LOOP, BATCHES, CELERY, PEERS, Peer
-from bench.shop import BenchStack, open_shop
+from bench.stack import BenchStack, open_stack
 from bench.updates.streams import is_empty, undrained
 from bench.updates.workers import PeerEnvironment, apply_all, open_peer_environment, purge, send
 from bench.updates.workloads import BenchUpdate, Workload, check, prepare, random_workload
@@ -40,12 +40,12 @@ TIMEOUT = 300
 
 def run(rows: int, count: int, rounds: int, *, peers: bool) -> Figures:
     """The rate of every side; with `peers`, beside other job systems instead of the loop."""
-    with open_shop(rows) as shop, Producer.from_settings() as producer:
-        shop.with_orders()
-        arena = open_peer_environment(shop)
-        ours = Side(ORDERWORKS, count, lambda: _orderworks(shop, producer, count))
-        sides = [_side(arena, each, count) for each in (*(PEERS if peers else ()), BARE_LOOP)]
-        loop = Side(LOOP, count // LOOP_SHARE, lambda: _loop(shop, count // LOOP_SHARE))
+    with open_stack(rows) as stack, Producer.from_settings() as producer:
+        stack.with_orders()
+        environment = open_peer_environment(stack)
+        ours = Side(ORDERWORKS, count, lambda: _orderworks(stack, producer, count))
+        sides = [_side(environment, each, count) for each in (*(PEERS if peers else ()), BARE_LOOP)]
+        loop = Side(LOOP, count // LOOP_SHARE, lambda: _loop(stack, count // LOOP_SHARE))
         results, not_run = attempt(rounds, *([] if peers else [loop]), *sides, ours)
         notes = [*_tuning(PEERS if peers else ()), *comparisons(results)]
         return Figures("updates", [*results, *not_run], notes)
@@ -63,62 +63,64 @@ def comparisons(results: Sequence[Result]) -> list[str]:
     return [f"{ORDERWORKS} does {', '.join(ratios)}"] if others else []
 
 
-def _side(arena: PeerEnvironment, contender: Peer, count: int) -> Side:
-    share = count // contender.share
-    return Side(contender.name, share, partial(run_contender, arena, contender, share))
+def _side(environment: PeerEnvironment, peer: Peer, count: int) -> Side:
+    share = count // peer.share
+    return Side(peer.name, share, partial(run_peer, environment, peer, share))
 
 
-def run_contender(arena: PeerEnvironment, contender: Peer, count: int) -> float:
-    """Seconds that a contender takes to apply so many updates.
+def run_peer(environment: PeerEnvironment, peer: Peer, count: int) -> float:
+    """Seconds that a peer takes to apply so many updates.
 
     Raises:
         SideFailed: it could not be run, or did the job wrongly; says why.
     """
-    wave = random_workload(arena.shop, count)
-    prepare(arena.shop, wave)
-    purge(arena)
-    send(arena, contender, str(wave.write(arena.shop.folder / "wave.csv")))
-    seconds = apply_all(arena, contender, count)
+    workload = random_workload(environment.stack, count)
+    prepare(environment.stack, workload)
+    purge(environment)
+    send(environment, peer, str(workload.write(environment.stack.folder / "workload.csv")))
+    seconds = apply_all(environment, peer, count)
     try:
-        check(arena.shop, wave)
+        check(environment.stack, workload)
     except OrderworksError as wrong:
         raise SideFailed(str(wrong)) from wrong
     return seconds
 
 
-def _loop(shop: BenchStack, count: int) -> float:
-    wave = random_workload(shop, count)
-    prepare(shop, wave)
+def _loop(stack: BenchStack, count: int) -> float:
+    workload = random_workload(stack, count)
+    prepare(stack, workload)
     connections = job.JobConnections()
-    with stopwatch() as taken:
-        for update in wave.updates:
+    with stopwatch() as elapsed:
+        for update in workload.updates:
             connections.update(*update)
-        seconds = taken()
-    check(shop, wave)
+        seconds = elapsed()
+    check(stack, workload)
     return seconds
 
 
-def _orderworks(shop: BenchStack, producer: Producer, count: int) -> float:
-    wave = random_workload(shop, count)
-    prepare(shop, wave)
-    with undrained(shop.settings) as stream:
-        first, last = _parted(wave, stream)
+def _orderworks(stack: BenchStack, producer: Producer, count: int) -> float:
+    workload = random_workload(stack, count)
+    prepare(stack, workload)
+    with undrained(stack.settings) as stream:
+        first, last = _parted(workload, stream)
         producer.update_many(map(_ours, first))
-        with stopwatch() as taken:
+        with stopwatch() as elapsed:
             for update in last:
                 stream.release_nudge(stream.shard_of(update.order_id))
                 producer.update(_ours(update))
             _wait_until_empty(stream)
-            seconds = taken()
-    check(shop, wave)
+            seconds = elapsed()
+    check(stack, workload)
     return seconds
 
 
-def _parted(wave: Workload, stream: UpdateStream) -> tuple[list[BenchUpdate], list[BenchUpdate]]:
+def _parted(
+    workload: Workload, stream: UpdateStream
+) -> tuple[list[BenchUpdate], list[BenchUpdate]]:
     """The updates but for the last one of each shard, which is to wake its drain; and those."""
-    last = {stream.shard_of(update.order_id): update for update in wave.updates}
+    last = {stream.shard_of(update.order_id): update for update in workload.updates}
     held_back = {update.version for update in last.values()}
-    return [each for each in wave.updates if each.version not in held_back], [*last.values()]
+    return [each for each in workload.updates if each.version not in held_back], [*last.values()]
 
 
 def _ours(update: BenchUpdate) -> OrderUpdate:
@@ -133,9 +135,9 @@ def _wait_until_empty(stream: UpdateStream) -> None:
         time.sleep(0.005)
 
 
-def _tuning(contenders: Sequence[Peer]) -> list[str]:
+def _tuning(peers: Sequence[Peer]) -> list[str]:
     """How each is run, with the releases."""
     return [
         f"{each.name}: {'; '.join(chain([each.tuning], [', '.join(each.pins)] if each.pins else []))}"
-        for each in (*contenders, BARE_LOOP)
+        for each in (*peers, BARE_LOOP)
     ]

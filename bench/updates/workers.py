@@ -17,7 +17,7 @@ from bench.alternate import SideFailed
 from bench.peers.clock import DONE, GO, READY
 from bench.peers.environments import python_of
 from bench.peers.registry import PROCESSES, Peer
-from bench.shop import BenchStack
+from bench.stack import BenchStack
 from orderworks.core.redis import Redis, make_redis
 
 QUEUE_NUMBER, CLOCK_NUMBER = 2, 3
@@ -40,18 +40,18 @@ class Sent(msgspec.Struct):
 
 
 class PeerEnvironment(NamedTuple):
-    """Where contenders meet: the shop, and the databases for their queues and clocks."""
+    """Where contenders meet: the stack, and the databases for their queues and clocks."""
 
-    shop: BenchStack
+    stack: BenchStack
     queue: Redis
     clock: Redis
 
-    def environment(self) -> dict[str, str]:
-        """All that a contender is told: not CELERY_BROKER_URL or BROKER_URL, which Celery obeys."""
-        settings = self.shop.settings
+    def variables(self) -> dict[str, str]:
+        """All that a peer is told: not CELERY_BROKER_URL or BROKER_URL, which Celery obeys."""
+        settings = self.stack.settings
         return {
             "PATH": os.environ["PATH"],
-            "HOME": str(self.shop.folder),
+            "HOME": str(self.stack.folder),
             "PYTHONPATH": str(ROOT),
             "DATABASE_URL": settings.database,
             "CACHE_REDIS_URL": settings.cache,
@@ -63,11 +63,11 @@ class PeerEnvironment(NamedTuple):
         }
 
 
-def open_peer_environment(shop: BenchStack) -> PeerEnvironment:
+def open_peer_environment(stack: BenchStack) -> PeerEnvironment:
     """Clients for what contenders use."""
-    addresses = (numbered(shop.settings.broker, each) for each in (QUEUE_NUMBER, CLOCK_NUMBER))
+    addresses = (numbered(stack.settings.broker, each) for each in (QUEUE_NUMBER, CLOCK_NUMBER))
     queue, clock = (make_redis(address, 5) for address in addresses)
-    return PeerEnvironment(shop, queue, clock)
+    return PeerEnvironment(stack, queue, clock)
 
 
 def numbered(url: str, number: int) -> str:
@@ -80,35 +80,35 @@ def beside(database: str) -> str:
     return f"{database.rpartition('/')[0]}/{QUEUE_DATABASE}"
 
 
-def send(arena: PeerEnvironment, contender: Peer, *arguments: str) -> Sent:
-    """Run the contender's sender until it ends.
+def send(environment: PeerEnvironment, peer: Peer, *arguments: str) -> Sent:
+    """Run the peer's sender until it ends.
 
     Raises:
         SideFailed: it went wrong; says what it said last.
     """
-    command = [python_of(contender), "-m", f"bench.peers.{contender.module}", *arguments]
+    command = [python_of(peer), "-m", f"bench.peers.{peer.module}", *arguments]
     done = subprocess.run(  # noqa: S603 - ours
-        command, cwd=ROOT, env=arena.environment(), capture_output=True, text=True, check=False
+        command, cwd=ROOT, env=environment.variables(), capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise SideFailed(f"its sender failed: {last_line(done.stderr)}")
     return msgspec.json.decode(done.stdout, type=Sent)
 
 
-def apply_all(arena: PeerEnvironment, contender: Peer, count: int) -> float:
+def apply_all(environment: PeerEnvironment, peer: Peer, count: int) -> float:
     """Seconds from the moment all workers are ready until so many updates in the queue are applied."""
-    with working(arena, contender) as watch:
-        began = start_together(arena, watch)
-        wait_for(lambda: applied(arena)[0] >= count, watch, f"to apply {count:,} updates")
-        return applied(arena)[1] - began
+    with working(environment, peer) as watch:
+        started = start_together(environment, watch)
+        wait_for(lambda: applied(environment)[0] >= count, watch, f"to apply {count:,} updates")
+        return applied(environment)[1] - started
 
 
-def start_together(arena: PeerEnvironment, watch: Callable[[], None]) -> float:
+def start_together(environment: PeerEnvironment, watch: Callable[[], None]) -> float:
     """Wait until all workers have their first job, and let them begin; the moment, monotonic."""
-    wait_for(lambda: arena.clock.llen(READY) == PROCESSES, watch, "to get ready")
-    began = time.monotonic()
-    arena.clock.rpush(GO, *range(PROCESSES))
-    return began
+    wait_for(lambda: environment.clock.llen(READY) == PROCESSES, watch, "to get ready")
+    started = time.monotonic()
+    environment.clock.rpush(GO, *range(PROCESSES))
+    return started
 
 
 def wait_for(condition: Callable[[], bool], watch: Callable[[], None], label: str) -> None:
@@ -125,35 +125,35 @@ def wait_for(condition: Callable[[], bool], watch: Callable[[], None], label: st
         time.sleep(0.02)
 
 
-def applied(arena: PeerEnvironment) -> tuple[int, float]:
+def applied(environment: PeerEnvironment) -> tuple[int, float]:
     """How many updates workers have applied, and the monotonic time at which the last one was."""
-    told: Any = arena.clock.hvals(DONE)
+    told: Any = environment.clock.hvals(DONE)
     reports = [report.split() for report in told]
     return sum(int(jobs) for jobs, _ in reports), max((float(at) for _, at in reports), default=0)
 
 
 @contextmanager
-def working(arena: PeerEnvironment, contender: Peer) -> Iterator[Callable[[], None]]:
-    """The contender's workers while the block lasts; a call looks whether they are well.
+def working(environment: PeerEnvironment, peer: Peer) -> Iterator[Callable[[], None]]:
+    """The peer's workers while the block lasts; a call looks whether they are well.
 
     Raises:
         SideFailed: one of them ended, when asked.
     """
-    file = arena.shop.folder / f"{contender.module}.log"
+    file = environment.stack.folder / f"{peer.module}.log"
     with file.open("wb") as log:
-        processes = [_start(arena, contender, each, log) for each in contender.workers]
+        processes = [_start(environment, peer, each, log) for each in peer.workers]
         try:
             yield lambda: _expect_running(processes, file)
         finally:
             _stop(processes)
 
 
-def purge(arena: PeerEnvironment) -> None:
-    """Nothing is left of what a contender had in Redis, or in the database for queues."""
-    arena.queue.flushdb()
-    arena.clock.flushdb()
-    owner = arena.shop.engine.url.username
-    with arena.shop.admin.connect() as connection:
+def purge(environment: PeerEnvironment) -> None:
+    """Nothing is left of what a peer had in Redis, or in the database for queues."""
+    environment.queue.flushdb()
+    environment.clock.flushdb()
+    owner = environment.stack.engine.url.username
+    with environment.stack.admin.connect() as connection:
         connection.execute(sa.text(f"DROP DATABASE IF EXISTS {QUEUE_DATABASE} WITH (FORCE)"))
         connection.execute(sa.text(f"CREATE DATABASE {QUEUE_DATABASE} OWNER {owner}"))
 
@@ -165,15 +165,15 @@ def last_line(text: str) -> str:
 
 
 def _start(
-    arena: PeerEnvironment,
-    contender: Peer,
+    environment: PeerEnvironment,
+    peer: Peer,
     arguments: Sequence[str],
     log: Any,  # noqa: ANN401 - whatever Popen takes
 ) -> WorkerProcess:
     return subprocess.Popen(  # noqa: S603 - ours
-        [python_of(contender), *arguments],
+        [python_of(peer), *arguments],
         cwd=ROOT,
-        env=arena.environment(),
+        env=environment.variables(),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -13,12 +13,12 @@ from bench.alternate import SideFailed
 from bench.cache import invalidation
 from bench.gateway.cached_read import ask
 from bench.gateway.serving import linked, served
-from bench.imports.loaders import WAYS, ImportLoader
+from bench.imports.loaders import LOADERS, ImportLoader
 from bench.peers.job import JobConnections
 from bench.peers.registry import BARE_LOOP, CELERY, CELERY_TUNED, Peer
 from bench.psql_copy import copy
-from bench.shop import BenchStack
-from bench.updates.updates import run_contender
+from bench.stack import BenchStack
+from bench.updates.updates import run_peer
 from bench.updates.workers import open_peer_environment
 from bench.updates.workloads import check, prepare, random_workload
 from orderworks.cache import invalidate
@@ -60,7 +60,7 @@ def in_the_table(engine: sa.Engine) -> list[tuple[str, ...]]:
         return [tuple(row) for row in connection.execute(AS_IN_THE_FILE)]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+@pytest.mark.parametrize("way", LOADERS, ids=lambda way: way.name)
 def test_every_loader_loads_every_row_unchanged(
     engine: sa.Engine, file: Path, way: ImportLoader
 ) -> None:
@@ -78,7 +78,7 @@ def test_copy_loads_files_concurrently(settings: Settings, engine: sa.Engine, fi
 
 
 @pytest.fixture
-def shop(
+def stack(
     stack: Stack, settings: Settings, engine: sa.Engine, tmp_path: Path
 ) -> Iterator[BenchStack]:
     """The test's servers with a thousand orders, as the benchmarks have theirs."""
@@ -91,49 +91,47 @@ def shop(
     admin.dispose()
 
 
-@pytest.mark.parametrize(
-    "contender", [BARE_LOOP, CELERY, CELERY_TUNED], ids=lambda each: each.module
-)
-def test_peer_applies_all_updates_and_is_timed(shop: BenchStack, contender: Peer) -> None:
+@pytest.mark.parametrize("peer", [BARE_LOOP, CELERY, CELERY_TUNED], ids=lambda each: each.module)
+def test_peer_applies_all_updates_and_is_timed(stack: BenchStack, peer: Peer) -> None:
     began = time.monotonic()
-    seconds = run_contender(open_peer_environment(shop), contender, 300)
+    seconds = run_peer(open_peer_environment(stack), peer, 300)
     assert 0 < seconds < time.monotonic() - began
 
 
-def test_missing_update_is_detected(shop: BenchStack) -> None:
-    wave = random_workload(shop, 300)
-    prepare(shop, wave)
+def test_missing_update_is_detected(stack: BenchStack) -> None:
+    workload = random_workload(stack, 300)
+    prepare(stack, workload)
     connections = JobConnections()
-    for update in wave.updates[:-1]:
+    for update in workload.updates[:-1]:
         connections.update(*update)
     with pytest.raises(OrderworksError, match="orders are not as they should be"):
-        check(shop, wave)
-    connections.update(*wave.updates[-1])
-    check(shop, wave)
+        check(stack, workload)
+    connections.update(*workload.updates[-1])
+    check(stack, workload)
 
 
-def test_unexpected_write_is_detected(shop: BenchStack) -> None:
-    wave = random_workload(shop, 300)
-    prepare(shop, wave)
+def test_unexpected_write_is_detected(stack: BenchStack) -> None:
+    workload = random_workload(stack, 300)
+    prepare(stack, workload)
     connections = JobConnections()
-    for update in wave.updates:
+    for update in workload.updates:
         connections.update(*update)
-    untouched = set(shop.sample.orders["id"]) - wave.newest().keys()
-    connections.update(untouched.pop(), "1.00", wave.first_version)
+    untouched = set(stack.sample.orders["id"]) - workload.newest().keys()
+    connections.update(untouched.pop(), "1.00", workload.first_version)
     with pytest.raises(OrderworksError, match="^1 of"):
-        check(shop, wave)
+        check(stack, workload)
 
 
-def test_cached_read_not_invalidated_is_detected(shop: BenchStack, cache: Redis) -> None:
-    wave = random_workload(shop, 300)
-    prepare(shop, wave)
+def test_cached_read_not_invalidated_is_detected(stack: BenchStack, cache: Redis) -> None:
+    workload = random_workload(stack, 300)
+    prepare(stack, workload)
     (kept, *_) = cache.scan_iter("orders:cache:*")
     connections = JobConnections()
-    for update in wave.updates:
+    for update in workload.updates:
         connections.update(*update)
     cache.hset(kept, "token", "slow reader")
     with pytest.raises(OrderworksError, match="1 customers still have cached reads"):
-        check(shop, wave)
+        check(stack, workload)
 
 
 @pytest.mark.parametrize(
@@ -165,16 +163,16 @@ def test_incomplete_invalidation_is_detected(cache: Redis, monkeypatch: pytest.M
         side.run()
 
 
-def test_failed_worker_is_reported_with_its_last_output(shop: BenchStack) -> None:
+def test_failed_worker_is_reported_with_its_last_output(stack: BenchStack) -> None:
     dead = msgspec.structs.replace(CELERY, workers=(("-c", "import nothing_of_that_name"),))
     with pytest.raises(SideFailed, match="its worker ended: .*nothing_of_that_name"):
-        run_contender(open_peer_environment(shop), dead, 300)
+        run_peer(open_peer_environment(stack), dead, 300)
 
 
-def test_failed_sender_is_reported_with_its_last_output(shop: BenchStack) -> None:
+def test_failed_sender_is_reported_with_its_last_output(stack: BenchStack) -> None:
     unknown = msgspec.structs.replace(CELERY, module="nobody")
     with pytest.raises(SideFailed, match="its sender failed: .*nobody"):
-        run_contender(open_peer_environment(shop), unknown, 300)
+        run_peer(open_peer_environment(stack), unknown, 300)
 
 
 def test_delayed_link_adds_latency_without_limiting_throughput(settings: Settings) -> None:

@@ -119,11 +119,11 @@ def test_orderworks_is_compared_with_celery_the_best_peer_and_the_floor() -> Non
 
 
 def test_newest_version_of_an_order_is_expected() -> None:
-    wave = Workload(
+    workload = Workload(
         [BenchUpdate(1, "2.50", 7), BenchUpdate(2, "1.00", 8), BenchUpdate(1, "0.10", 9)]
     )
-    assert wave.newest() == {1: (Decimal("0.10"), 9), 2: (Decimal(1), 8)}
-    assert wave.first_version == 7
+    assert workload.newest() == {1: (Decimal("0.10"), 9), 2: (Decimal(1), 8)}
+    assert workload.first_version == 7
 
 
 def test_environment_key_changes_with_a_release() -> None:

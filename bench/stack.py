@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import sqlalchemy as sa
 
-from bench.alternate import tell
+from bench.alternate import print_progress
 from bench.psql_copy import copy
 from orderworks.core.database import SELF_INVALIDATING, database_address, make_engine
 from orderworks.core.errors import OrderworksError
@@ -34,7 +34,7 @@ class BenchStack:
     Attributes:
         engine: the role that applications use, with the product's own settings.
         admin: the superuser, without a transaction.
-        folder: for files; it goes with the shop.
+        folder: for files; it goes with the stack.
     """
 
     settings: Settings
@@ -97,22 +97,22 @@ class BenchStack:
 
 
 @contextmanager
-def open_shop(rows: int) -> Iterator[BenchStack]:
+def open_stack(rows: int) -> Iterator[BenchStack]:
     """A stack with workers, gone with its data at the end, and `rows` generated orders."""
-    tell(f"starting servers and workers, generating {rows:,} orders … ")
+    print_progress(f"starting servers and workers, generating {rows:,} orders … ")
     with (
         patch.dict(os.environ, QUIET),
         _without_settings_of_the_user(),
-        temporary_stack() as stack,
-        patch.dict(os.environ, stack.environment, ORDERWORKS_HOME=str(stack.home)),
+        temporary_stack() as embedded,
+        patch.dict(os.environ, embedded.environment, ORDERWORKS_HOME=str(embedded.home)),
         tempfile.TemporaryDirectory(prefix="orderworks-bench-") as folder,
     ):
         sample = generate(Path(folder), rows)
-        tell("done\n")
+        print_progress("done\n")
         settings = Settings.load()
         engine = make_engine(settings, "orderworks-bench")
         admin = sa.create_engine(
-            database_address(str(stack.admin_url)), isolation_level="AUTOCOMMIT"
+            database_address(str(embedded.admin_url)), isolation_level="AUTOCOMMIT"
         )
         _invalidate_themselves(admin, settings)
         yield BenchStack(settings, engine, admin, Path(folder), sample)
