@@ -1,8 +1,11 @@
-"""The commands of `orderworks bench`. Each loads its benchmark when it is run."""
+"""The commands of `orderworks bench`, as one table. A benchmark is loaded when its command runs."""
 
+from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -14,19 +17,28 @@ PICTURES = (".svg", ".png")
 commands = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Measure imports, updates and cached reads beside plain ways of doing the same (from a clone).",
+    help="Compare imports, updates and cached reads with plain ways of doing the same (from a clone).",
 )
 
 
+@commands.callback()
+def bench() -> None:
+    """Compare imports, updates and cached reads with plain ways of doing the same.
+
+    Each benchmark starts servers and workers of its own and removes them with their data.
+    """
+    signals_as_interrupt()
+
+
 def writable_file(file: Path | None) -> Path | None:
-    """The file, if one is named, as one that can be written: before anything is measured.
+    """Return the file, or None without one; called before anything is measured.
 
     Raises:
-        InvalidInput: it cannot be.
+        InvalidInput: it cannot be written.
     """
     if file:
         try:
-            # What an earlier run wrote stays until there is something new.
+            # Appending: the result of an earlier run stays until there is a new one.
             file.open("ab").close()
         except OSError as error:
             raise InvalidInput(f"{file}: cannot be written: {error.strerror}") from None
@@ -34,11 +46,11 @@ def writable_file(file: Path | None) -> Path | None:
 
 
 def picture_file(file: Path | None) -> Path | None:
-    """The file, if one is named, as one that a picture can be written to.
+    """Return the file for a plot, or None without one.
 
     Raises:
-        InvalidInput: it cannot be written, or is no picture's name.
-        ConfigurationError: what draws it is not installed.
+        InvalidInput: it cannot be written, or its name does not end as a picture's.
+        ConfigurationError: matplotlib is not installed.
     """
     if file and file.suffix not in PICTURES:
         raise InvalidInput(f"{file}: name it {' or '.join(f'*{each}' for each in PICTURES)}")
@@ -47,218 +59,167 @@ def picture_file(file: Path | None) -> Path | None:
     return writable_file(file)
 
 
-RowsOption = Annotated[int, typer.Option(min=1000, help="Orders.")]
-RoundsOption = Annotated[int, typer.Option(min=1, help="Rounds; their median counts.")]
-PEERS = "Also other job systems; they are installed in your cache folder."
-JsonFile = Annotated[
+def _option(name: str, kind: object, default: object, *flags: str, **settings: Any) -> Parameter:  # noqa: ANN401 - Typer's
+    """Return an option as a parameter: of a command, and by the same name of a benchmark's `run`."""
+    annotation = Annotated[kind, typer.Option(*flags, **settings)]  # type: ignore[valid-type]
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+ROWS = _option("rows", int, 1_000_000, min=1000, help="Orders.")
+SIZES = _option(
+    "sizes", list[int] | None, None, "--rows", min=1000, help="Orders; may be repeated."
+)
+ROUNDS = _option("rounds", int, 5, min=1, help="Rounds; the median is reported.")
+READS = _option("reads", int, 50_000, min=1000, help="Cached reads.")
+PEERS = _option(
+    "peers", bool, False, "--peers", help="Also other job systems, installed in your cache folder."
+)
+JSON = _option(
+    "json",
     Path | None,
-    typer.Option(
-        "--json", metavar="FILE", help="Write all figures to this file.", callback=writable_file
-    ),
-]
-
-PlotFile = Annotated[
+    None,
+    "--json",
+    metavar="FILE",
+    help="Write all figures to this file.",
+    callback=writable_file,
+)
+PLOT = _option(
+    "plot",
     Path | None,
-    typer.Option(
-        "--plot", metavar="FILE", help="Draw the rates to this SVG or PNG.", callback=picture_file
+    None,
+    "--plot",
+    metavar="FILE",
+    help="Draw the rates to this SVG or PNG.",
+    callback=picture_file,
+)
+
+
+def _updates(default: int, text: str) -> Parameter:
+    return _option("count", int, default, "--updates", min=1000, help=text)
+
+
+class Benchmark(NamedTuple):
+    """A command: its benchmark's module and function, its help, and its options."""
+
+    name: str
+    run: str
+    help: str
+    options: tuple[Parameter, ...]
+
+
+BENCHMARKS = (
+    Benchmark(
+        "imports",
+        "imports.imports:run",
+        r"Compare imports with `\copy`: new rows, changed rows, the same rows again, bad rows.",
+        (ROWS, ROUNDS, JSON),
     ),
-]
+    Benchmark(
+        "imports-baselines",
+        "imports.imports:run_baselines",
+        r"Compare other ways of loading a file with `\copy` and an import.",
+        (ROWS, ROUNDS, JSON),
+    ),
+    Benchmark(
+        "imports-growth",
+        "imports.table_growth:run",
+        "Import file after file of new orders: is the rate the same while the table grows?",
+        (ROWS, _option("steps", int, 10, min=1, help="Files, one after another."), JSON),
+    ),
+    Benchmark(
+        "imports-memory",
+        "imports.memory:run",
+        "Import files of several sizes: is the memory of producer and workers the same for all?",
+        (SIZES, JSON),
+    ),
+    Benchmark(
+        "updates",
+        "updates.updates:run",
+        "Apply updates from a filled queue; compare a bare loop and a transaction per update.",
+        (ROWS, _updates(500_000, "Updates; slow sides do a share."), ROUNDS, PEERS, JSON, PLOT),
+    ),
+    Benchmark(
+        "enqueue",
+        "updates.enqueue:run",
+        "Enqueue updates one by one, and all in one call; compare Celery's `apply_async`.",
+        (ROWS, _updates(500_000, "Enqueues; slow sides do a share."), ROUNDS, PEERS, JSON, PLOT),
+    ),
+    Benchmark(
+        "latency",
+        "updates.latency:run",
+        "Time updates from enqueue to commit at 50, 1,000 and 10,000 a second; compare Celery.",
+        (
+            ROWS,
+            _option("seconds", float, 10, min=0.1, help="Seconds at each rate."),
+            *(ROUNDS, PEERS, JSON, PLOT),
+        ),
+    ),
+    Benchmark(
+        "cache",
+        "cache.cached_reads:run",
+        "Read through the cache, invalidate many customers, count the queries that are saved.",
+        (
+            ROWS,
+            _option(
+                "values",
+                int,
+                1_000_000,
+                min=1000,
+                help="Cached values, of which a tenth is invalidated.",
+            ),
+            _option(
+                "reads",
+                int,
+                50_000,
+                min=1000,
+                help="Cached reads; also reads and updates of the mixed load.",
+            ),
+            *(ROUNDS, JSON, PLOT),
+        ),
+    ),
+    Benchmark(
+        "gateway",
+        "gateway.gateway:run",
+        "Enqueue by HTTP, read one customer, look up 1,000; compare the plain ways.",
+        (ROWS, _updates(200_000, "Updates of a batch."), READS, ROUNDS, JSON, PLOT),
+    ),
+    Benchmark(
+        "drains",
+        "updates.drains:run",
+        "Apply updates by 1, 2 and 4 drains: how much do more of them help?",
+        (ROWS, _updates(200_000, "Updates."), ROUNDS, JSON, PLOT),
+    ),
+    Benchmark(
+        "reports",
+        "reports.reports:run",
+        "Refresh the reports and read one; compare GROUP BY and materialized views.",
+        (
+            SIZES,
+            _option("changes", int, 10_000, min=1, help="Orders that change."),
+            *(ROUNDS, JSON, PLOT),
+        ),
+    ),
+    Benchmark(
+        "changelog",
+        "reports.changelog:run",
+        "Import and drain with the change log's triggers and without; fold during a drain.",
+        (ROWS, _updates(200_000, "Updates."), ROUNDS, JSON, PLOT),
+    ),
+)
 
 
-@commands.callback()
-def bench() -> None:
-    """Measure imports, updates and cached reads beside the plain ways of doing the same.
+def _command(benchmark: Benchmark) -> Callable[..., None]:
+    """Return the function of a command, with the signature from which Typer makes its options."""
 
-    Each benchmark starts a stack of its own and removes it with its data; no other is touched.
-    """
-    signals_as_interrupt()
+    def command(json: Path | None, plot: Path | None = None, **options: object) -> None:
+        module, _, function = benchmark.run.partition(":")
+        figures = getattr(import_module(f"bench.{module}"), function)(**options)
+        import_module("bench.report").publish(figures, json, plot)
 
-
-@commands.command()
-def imports(rows: RowsOption = 1_000_000, rounds: RoundsOption = 5, json: JsonFile = None) -> None:
-    r"""Compare imports with `\copy`: new rows, changed rows, the same rows again, bad rows."""
-    from bench import report
-    from bench.imports import imports as benchmark
-
-    report.publish(benchmark.run(rows, rounds), json)
+    command.__signature__ = Signature(benchmark.options)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in benchmark.options}
+    return command
 
 
-@commands.command("imports-baselines")
-def imports_baselines(
-    rows: RowsOption = 1_000_000, rounds: RoundsOption = 5, json: JsonFile = None
-) -> None:
-    r"""Compare every other way of loading a file with `\copy` and an import."""
-    from bench import report
-    from bench.imports import imports as benchmark
-
-    report.publish(benchmark.run_baselines(rows, rounds), json)
-
-
-@commands.command("imports-growth")
-def imports_growth(
-    rows: RowsOption = 1_000_000,
-    steps: Annotated[int, typer.Option(min=1, help="Files, one after another.")] = 10,
-    json: JsonFile = None,
-) -> None:
-    """Import file after file of new orders: does the rate hold while the table grows?"""
-    from bench import report
-    from bench.imports import table_growth
-
-    report.publish(table_growth.run(rows, steps), json)
-
-
-@commands.command("imports-memory")
-def imports_memory(
-    rows: Annotated[
-        list[int] | None, typer.Option(min=1000, help="Orders in the file; may be repeated.")
-    ] = None,
-    json: JsonFile = None,
-) -> None:
-    """Import files of several sizes: is the memory of producer and workers the same for all?"""
-    from bench import report
-    from bench.imports import memory
-
-    report.publish(memory.run(rows or [100_000, 1_000_000, 5_000_000]), json)
-
-
-@commands.command()
-def updates(
-    *,
-    rows: RowsOption = 1_000_000,
-    count: Annotated[
-        int, typer.Option("--updates", min=1000, help="Updates; slow sides do a share of them.")
-    ] = 500_000,
-    rounds: RoundsOption = 5,
-    peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Apply updates from a filled queue, beside a bare loop and a transaction an update."""
-    from bench import report
-    from bench.updates import updates as benchmark
-
-    report.publish(benchmark.run(rows, count, rounds, peers=peers), json, plot)
-
-
-@commands.command()
-def enqueue(
-    *,
-    rows: RowsOption = 1_000_000,
-    count: Annotated[
-        int, typer.Option("--updates", min=1000, help="Enqueues; slow sides do a share of them.")
-    ] = 500_000,
-    rounds: RoundsOption = 5,
-    peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Enqueue updates one by one, and all in one call, beside Celery's `apply_async`."""
-    from bench import report
-    from bench.updates import enqueue as benchmark
-
-    report.publish(benchmark.run(rows, count, rounds, peers=peers), json, plot)
-
-
-@commands.command()
-def latency(
-    *,
-    rows: RowsOption = 1_000_000,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds at each rate.")] = 10,
-    rounds: RoundsOption = 5,
-    peers: Annotated[bool, typer.Option("--peers", help=PEERS)] = False,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Time updates from enqueue to commit at 50, 1,000 and 10,000 a second, beside Celery."""
-    from bench import report
-    from bench.updates import latency as benchmark
-
-    report.publish(benchmark.run(rows, seconds, rounds, peers=peers), json, plot)
-
-
-@commands.command()
-def cache(
-    *,
-    rows: RowsOption = 1_000_000,
-    values: Annotated[
-        int, typer.Option(min=1000, help="Cached values, of which a tenth is dropped.")
-    ] = 1_000_000,
-    reads: Annotated[
-        int, typer.Option(min=1000, help="Cached reads, and reads and updates of the mix.")
-    ] = 50_000,
-    rounds: RoundsOption = 5,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Read through the cache, drop many customers, count the queries that are spared."""
-    from bench import report
-    from bench.cache import cached_reads as benchmark
-
-    report.publish(benchmark.run(rows, values, reads, rounds), json, plot)
-
-
-@commands.command()
-def gateway(
-    *,
-    rows: RowsOption = 1_000_000,
-    count: Annotated[int, typer.Option("--updates", min=1000, help="Updates a batch.")] = 200_000,
-    reads: Annotated[int, typer.Option(min=1000, help="Cached reads.")] = 50_000,
-    rounds: RoundsOption = 5,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Enqueue by HTTP, read one customer, look up 1,000, beside the plain ways."""
-    from bench import report
-    from bench.gateway import gateway as benchmark
-
-    report.publish(benchmark.run(rows, count, reads, rounds), json, plot)
-
-
-@commands.command()
-def drains(
-    rows: RowsOption = 1_000_000,
-    count: Annotated[int, typer.Option("--updates", min=1000, help="Updates.")] = 200_000,
-    rounds: RoundsOption = 5,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Apply updates by 1, 2 and 4 drains: how far do more of them help?"""
-    from bench import report
-    from bench.updates import drains as benchmark
-
-    report.publish(benchmark.run(rows, count, rounds), json, plot)
-
-
-@commands.command()
-def reports(
-    rows: Annotated[
-        list[int] | None, typer.Option(min=1000, help="Orders; may be repeated.")
-    ] = None,
-    changes: Annotated[int, typer.Option(min=1, help="Orders that change.")] = 10_000,
-    rounds: RoundsOption = 5,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Refresh the reports, beside GROUP BY and materialized views; read one, beside its query."""
-    from bench import report
-    from bench.reports import reports as benchmark
-
-    sizes = rows or [1_000_000]
-    if changes > min(sizes):
-        raise InvalidInput(f"--changes {changes}: there are {min(sizes):,} orders")
-    report.publish(benchmark.run(sizes, changes, rounds), json, plot)
-
-
-@commands.command()
-def changelog(
-    rows: RowsOption = 1_000_000,
-    count: Annotated[int, typer.Option("--updates", min=1000, help="Updates.")] = 200_000,
-    rounds: RoundsOption = 5,
-    json: JsonFile = None,
-    plot: PlotFile = None,
-) -> None:
-    """Import and drain with the change log's triggers and without; fold beside a drain."""
-    from bench import report
-    from bench.reports import changelog as benchmark
-
-    report.publish(benchmark.run(rows, count, rounds), json, plot)
+for _benchmark in BENCHMARKS:
+    commands.command(_benchmark.name, help=_benchmark.help)(_command(_benchmark))

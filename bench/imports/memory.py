@@ -15,6 +15,9 @@ from bench.imports.peaks import peak
 from bench.stack import BenchStack, open_stack
 from orderworks.core.errors import OrderworksError
 
+SIZES = (100_000, 1_000_000, 5_000_000)
+"""Orders of the files, unless others are named."""
+
 INTERVAL = 0.1
 """Seconds between two looks. A peak stays until its process ends, so that few are missed."""
 
@@ -22,9 +25,9 @@ Peaks = dict[int, int]
 """The peak of each process, in bytes."""
 
 
-def run(sizes: Sequence[int]) -> Figures:
+def run(sizes: Sequence[int] | None) -> Figures:
     """The peaks of producer and workers, with fresh processes for every size."""
-    found = [each for rows in sizes for each in _peaks(rows)]
+    found = [each for rows in sizes or SIZES for each in _peaks(rows)]
     return Figures("imports-memory", found, [])
 
 

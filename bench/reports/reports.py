@@ -17,7 +17,7 @@ from bench.alternate import Result, Side, compare, stopwatch
 from bench.figures import Figures
 from bench.stack import BenchStack, open_stack
 from orderworks import cache as cached
-from orderworks.core.errors import OrderworksError
+from orderworks.core.errors import InvalidInput, OrderworksError
 from orderworks.core.redis import Redis, make_redis
 from orderworks.reports.rebuild import Rebuild
 from orderworks.reports.refresh import refresh
@@ -30,6 +30,9 @@ VIEW = "materialized view, refreshed"
 CONCURRENTLY = "materialized view, refreshed concurrently"
 QUERY = "one report by its query"
 READ = "one report as published"
+
+SIZES = (1_000_000,)
+"""Orders of the table, unless others are named."""
 
 READS = 2000
 """Reads of the published report in a round: one alone is too short to be measured."""
@@ -52,8 +55,15 @@ class ReportBench:
         return self.stack.settings.report_depth
 
 
-def run(sizes: Sequence[int], changes: int, rounds: int) -> Figures:
-    """The times at every size of the table, and how that of the refresh grows."""
+def run(sizes: Sequence[int] | None, changes: int, rounds: int) -> Figures:
+    """Measure all sides at every size of the table; note how the time of the refresh grows.
+
+    Raises:
+        InvalidInput: a table has fewer orders than are to be changed.
+    """
+    sizes = sizes or SIZES
+    if changes > min(sizes):
+        raise InvalidInput(f"--changes {changes}: there are {min(sizes):,} orders")
     results = [each for rows in sizes for each in _of_size(rows, changes, rounds)]
     return Figures("reports", results, _growth(results))
 

@@ -1,7 +1,9 @@
 """The benchmarks' own arithmetic: medians, ratios, spoilt rows, what /proc says."""
 
+import inspect
 import sys
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 
 import matplotlib as mpl
@@ -9,7 +11,7 @@ import pytest
 from typer.main import get_command
 
 from bench.alternate import NotRun, Result, Side, SideFailed, attempt, compare
-from bench.commands import picture_file
+from bench.commands import BENCHMARKS, Benchmark, picture_file
 from bench.figures import Figures, Latency
 from bench.imports.order_files import BAD_ROW_EVERY, BREAKERS, break_row
 from bench.imports.peaks import peak_in
@@ -211,6 +213,13 @@ def test_plot_shows_every_side(tmp_path: Path, result: Result | Latency) -> None
     with mpl.rc_context({"svg.fonttype": "none"}):
         draw(Figures("updates", [result, NotRun("RQ", "it broke")], []), file)
     assert "Celery" in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda each: each.name)
+def test_options_of_a_command_are_the_parameters_of_its_benchmark(benchmark: Benchmark) -> None:
+    module, _, function = benchmark.run.partition(":")
+    parameters = inspect.signature(getattr(import_module(f"bench.{module}"), function)).parameters
+    assert {each.name for each in benchmark.options} - {"json", "plot"} == set(parameters)
 
 
 def test_unsupported_plot_format_is_refused(tmp_path: Path) -> None:
