@@ -1,4 +1,4 @@
-"""Sides of a comparison, measured in turns."""
+"""Comparison of several sides, measured alternately."""
 
 import statistics
 import sys
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class SideFailed(OrderworksError):
-    """A side that is not ours could not be measured, or did the job wrongly; says why."""
+    """A side that is not Orderworks could not be measured, or had a wrong result."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class NotRun(msgspec.Struct, frozen=True):
 
 
 class Side(msgspec.Struct, frozen=True):
-    """A way of doing the job: `run` does it and gives the seconds that count, for `count` things."""
+    """One way of doing the job: `run` does it for `count` items and returns the measured seconds."""
 
     name: str
     count: int
@@ -45,10 +45,12 @@ class Side(msgspec.Struct, frozen=True):
 
 
 def compare(rounds: int, *sides: Side) -> list[Result]:
-    """Run all sides in turns, so that a machine's moods meet all of them; the first is the baseline.
+    """Run all sides alternately; the first one is the baseline.
+
+    Alternately, so that changes in a machine's speed affect all sides.
 
     Raises:
-        SideFailed: one could not be measured.
+        SideFailed: a side could not be measured.
     """
     results, not_run = attempt(rounds, *sides)
     if not_run:
@@ -57,55 +59,55 @@ def compare(rounds: int, *sides: Side) -> list[Result]:
 
 
 def attempt(rounds: int, *sides: Side) -> tuple[list[Result], list[NotRun]]:
-    """The same, going on without sides that fail. The baseline is the first one that did not."""
+    """Do the same without the sides that fail. The first one that does not fail is the baseline."""
     runs = {side.name: side.run for side in sides}
-    taken, not_run = take_turns(rounds, runs, lambda seconds: f"{seconds:.2f} s")
-    return _results([side for side in sides if side.name in taken], taken), not_run
+    seconds, not_run = take_turns(rounds, runs, lambda seconds: f"{seconds:.2f} s")
+    return _results([side for side in sides if side.name in seconds], seconds), not_run
 
 
 def take_turns(
     rounds: int, runs: Mapping[str, Callable[[], T]], describe: Callable[[T], str]
 ) -> tuple[dict[str, list[T]], list[NotRun]]:
-    """What each of `runs` gave in each round; and those that failed, which take no further turn."""
-    given: dict[str, list[T]] = {name: [] for name in runs}
+    """Return the values of each run by round, and the runs that failed, which are not repeated."""
+    values: dict[str, list[T]] = {name: [] for name in runs}
     failed: dict[str, NotRun] = {}
     for number in range(1, rounds + 1):
         for name in [each for each in runs if each not in failed]:
             print_progress(f"round {number} of {rounds}: {name} … ")
             try:
-                given[name].append(runs[name]())
+                values[name].append(runs[name]())
             except SideFailed as failure:
                 failed[name] = NotRun(name, str(failure))
             print_progress(
                 f"not run: {failed[name].reason}\n"
                 if name in failed
-                else f"{describe(given[name][-1])}\n"
+                else f"{describe(values[name][-1])}\n"
             )
-    return {name: each for name, each in given.items() if name not in failed}, [*failed.values()]
+    return {name: each for name, each in values.items() if name not in failed}, [*failed.values()]
 
 
 @contextmanager
 def stopwatch() -> Iterator[Callable[[], float]]:
-    """Seconds since the block started, asked for as a call."""
+    """Yield a function that returns the seconds since the block started."""
     started = time.perf_counter()
     yield lambda: time.perf_counter() - started
 
 
 def print_progress(text: str) -> None:
-    """Say to the person who waits what is going on; figures go to standard output."""
+    """Write progress to standard error; figures go to standard output."""
     sys.stderr.write(text)
     sys.stderr.flush()
 
 
-def _results(sides: Sequence[Side], taken: Mapping[str, list[float]]) -> list[Result]:
-    """What the seconds that each side took come to."""
-    rates = {side.name: side.count / statistics.median(taken[side.name]) for side in sides}
+def _results(sides: Sequence[Side], by_round: Mapping[str, list[float]]) -> list[Result]:
+    """Return the results of sides from their seconds by round."""
+    rates = {side.name: side.count / statistics.median(by_round[side.name]) for side in sides}
     return [
         Result(
             name=side.name,
             count=side.count,
-            rounds=[round(seconds, 4) for seconds in taken[side.name]],
-            seconds=statistics.median(taken[side.name]),
+            rounds=[round(seconds, 4) for seconds in by_round[side.name]],
+            seconds=statistics.median(by_round[side.name]),
             rate=rates[side.name],
             ratio=rates[side.name] / rates[sides[0].name],
         )

@@ -1,4 +1,4 @@
-"""The results of one benchmark as data: what `report` prints and `plot` draws."""
+"""The results of one benchmark as data, which `report` prints and `plot` draws."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from bench.alternate import NotRun, Result
 
 
 class Peak(msgspec.Struct, frozen=True):
-    """The most memory that a process had, in bytes, in an import of so many rows."""
+    """The peak memory of a process, in bytes, in an import of `rows` rows."""
 
     process: str
     rows: int
@@ -19,8 +19,8 @@ class Latency(msgspec.Struct, frozen=True):
     """One side at one rate: medians over the rounds, in milliseconds.
 
     Attributes:
-        reached: updates a second that were committed.
-        fell_behind: in so many of the rounds.
+        reached: updates committed per second.
+        fell_behind: number of rounds in which the side did not keep up with the rate.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Latency(msgspec.Struct, frozen=True):
 
     @property
     def kept_up(self) -> bool:
-        """Whether it did not fall behind in most rounds; the percentiles mean something then."""
+        """Return whether it kept up in at least half of the rounds; else percentiles mean nothing."""
         return self.fell_behind * 2 <= self.rounds
 
 
 class QueryCount(msgspec.Struct, frozen=True):
-    """Queries that reached PostgreSQL of so many reads: in each round, and the median."""
+    """The number of queries that reached PostgreSQL: by round, and the median."""
 
     name: str
     reads: int
@@ -47,7 +47,7 @@ class QueryCount(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """What one benchmark found, and what a reader has to know about the run."""
+    """The results of one benchmark, with notes on the run."""
 
     benchmark: str
     results: Sequence[Result | NotRun | Peak | Latency | QueryCount]

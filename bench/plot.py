@@ -1,4 +1,4 @@
-"""What a benchmark found, as a picture: SVG or PNG, by the file's name."""
+"""A plot of a benchmark's results: SVG or PNG, by the file's name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +8,12 @@ from bench.alternate import Result
 from bench.figures import Figures, Latency
 
 WIDTH, ROW = 8.0, 0.4
-"""Inches, of the picture and of a bar with its margin."""
+"""Inches: the width of the plot, and the height of a bar with its margin."""
 
 
 def draw(figures: Figures, file: Path) -> None:
-    """Write the picture: bars of rates, or latencies over the rate."""
-    # Loaded here alone: it takes a second, and only a picture needs it.
+    """Write the plot: bars of rates, or latencies over the rate."""
+    # Imported only here: it takes a second.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     results = [each for each in figures.results if isinstance(each, Result)]
@@ -30,7 +30,7 @@ def draw(figures: Figures, file: Path) -> None:
 
 
 def _draw_rates(axes: Any, results: Sequence[Result]) -> None:  # noqa: ANN401 - matplotlib's
-    """A bar a side, the first one on top; the scale is logarithmic, the figure stands beside."""
+    """Draw one bar per side, the first one on top, on a logarithmic scale, labelled with the rate."""
     bars = axes.barh([each.name for each in results], [each.rate for each in results])
     axes.bar_label(bars, labels=[f"{each.rate:,.0f}" for each in results], padding=4)
     axes.set_xscale("log")
@@ -39,7 +39,7 @@ def _draw_rates(axes: Any, results: Sequence[Result]) -> None:  # noqa: ANN401 -
 
 
 def _draw_latencies(axes: Any, latencies: Sequence[Latency]) -> None:  # noqa: ANN401 - likewise
-    """For each side a line of p50 and one of p99; where it fell behind there is no point."""
+    """Draw for each side a line of p50 and one of p99, without points where it fell behind."""
     for number, name in enumerate(dict.fromkeys(each.name for each in latencies)):
         kept_up = [each for each in latencies if each.name == name and each.kept_up]
         rates = [each.rate for each in kept_up]

@@ -1,4 +1,4 @@
-r"""`\copy`, as psql does it: what every import is compared with."""
+r"""Runs psql's `\copy`, the baseline of every import."""
 
 import os
 import shutil
@@ -20,10 +20,10 @@ COLUMNS: Mapping[str, str] = {
 
 
 def copy(database: str, table: str, *files: Path) -> None:
-    """Copy files into a table, all at once: a process and a transaction each.
+    """Copy files into a table in parallel, with a process and a transaction for each.
 
     Raises:
-        OrderworksError: there is no psql, or it refused; says what it said.
+        OrderworksError: psql is missing or failed; the message has its output.
     """
     program = psql()
     with ThreadPoolExecutor(len(files)) as pool:
@@ -31,32 +31,33 @@ def copy(database: str, table: str, *files: Path) -> None:
 
 
 def psql() -> str:
-    """The path of psql: the embedded server's own, else the PATH's.
+    """Return the path of psql: that of the embedded server, else the one on the PATH.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: psql is not found.
     """
     embedded = str(postgresql_binaries(None))
     path = os.pathsep.join([embedded, os.environ.get("PATH", "")])
-    found = shutil.which("psql", path=path)
-    if found is None:
-        raise ConfigurationError("psql is not on the PATH: all is compared with its \\copy")
-    return found
+    program = shutil.which("psql", path=path)
+    if program is None:
+        raise ConfigurationError("psql is not on the PATH: its \\copy is the baseline")
+    return program
 
 
 def describe() -> str:
-    r"""Who does the `\copy`."""
+    r"""Return a note with the release that runs `\copy`."""
     return rf"\copy is done by {version_of(psql())}"
 
 
 def version_of(program: str) -> str:
-    """What a program says of its version, in a line."""
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)  # noqa: S603 - found on the PATH
-    return said.stdout.splitlines()[0]
+    """Return the first line that a program prints for `--version`."""
+    command = [program, "--version"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - found on the PATH
+    return printed.stdout.splitlines()[0]
 
 
 def environment(database: str) -> dict[str, str]:
-    """What leads libpq's programs to the database. The password is no argument: all can see those."""
+    """Return libpq's variables for the database; all users could see the password in an argument."""
     url = sa.make_url(database)
     return {
         "PATH": os.defpath,
@@ -72,7 +73,7 @@ def _copy(program: str, database: str, table: str, file: Path) -> None:
     quoted = str(file).replace("'", "''")
     statement = f"\\copy {table} ({COLUMNS[table]}) from '{quoted}' csv header"
     options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
-    done = subprocess.run(  # noqa: S603 - its path and its arguments are ours
+    done = subprocess.run(  # noqa: S603 - fixed path and arguments
         [program, *options, "--command", statement],
         env=environment(database),
         capture_output=True,
@@ -80,4 +81,4 @@ def _copy(program: str, database: str, table: str, file: Path) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise OrderworksError(f"\\copy of {file.name} went wrong: {done.stderr.strip()}")
+        raise OrderworksError(f"\\copy of {file.name} failed: {done.stderr.strip()}")

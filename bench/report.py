@@ -1,6 +1,6 @@
-"""What a benchmark found: a table for people, and a JSON document with the machine it belongs to.
+"""The report of a benchmark: a printed table, and a JSON document that includes the machine.
 
-Absolute figures belong to one machine; the ratio of two sides measured in one run travels.
+Absolute figures hold for one machine; the ratio of two sides of one run is comparable with others.
 """
 
 import os
@@ -22,10 +22,10 @@ from orderworks_app.terminal import console, table
 
 
 def publish(figures: Figures, file: Path | None, picture: Path | None = None) -> None:
-    """Print the table; write the document, and draw the picture, if a file is named for it."""
+    """Print the table; write the document and draw the plot if files are named for them."""
     console.print(_table(figures))
-    if loads := [each for each in figures.results if isinstance(each, QueryCount)]:
-        console.print(_table_of_loads(loads))
+    if query_counts := [each for each in figures.results if isinstance(each, QueryCount)]:
+        console.print(_table_of_query_counts(query_counts))
     for each in figures.results:
         if isinstance(each, NotRun):
             console.print(Text(f"{each.name} was not run: {each.reason}"))
@@ -40,7 +40,7 @@ def publish(figures: Figures, file: Path | None, picture: Path | None = None) ->
 
 
 def document(figures: Figures) -> dict[str, object]:
-    """The figures with every round's seconds, and where and when they were measured."""
+    """Return the figures with every round's seconds, the machine and the time."""
     return {
         "benchmark": figures.benchmark,
         "at": datetime.now(UTC),
@@ -51,7 +51,7 @@ def document(figures: Figures) -> dict[str, object]:
 
 
 def machine() -> dict[str, object]:
-    """Processors, memory, and what runs on them."""
+    """Return processors, memory, system and releases."""
     return {
         "cpu": cpu_model(Path("/proc/cpuinfo")),
         "cpus": os.cpu_count(),
@@ -63,7 +63,7 @@ def machine() -> dict[str, object]:
 
 
 def cpu_model(cpuinfo: Path) -> str:
-    """The processor's name; its architecture, where the system does not tell more."""
+    """Return the processor's name; its architecture if the system does not report the name."""
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(":")
@@ -73,7 +73,7 @@ def cpu_model(cpuinfo: Path) -> str:
 
 
 def _table(figures: Figures) -> Table:
-    """The table for what was found; of what kind that is, the benchmark decides."""
+    """Return the table for the kind of results that the benchmark has."""
     peaks = [each for each in figures.results if isinstance(each, Peak)]
     latencies = [each for each in figures.results if isinstance(each, Latency)]
     results = [each for each in figures.results if isinstance(each, Result)]
@@ -96,15 +96,15 @@ def _table_of_latencies(latencies: Sequence[Latency]) -> Table:
     right = ("updates/s", "p50 ms", "p99 ms", "reached/s")
     lines = table("what", *right, right=right)
     for each in latencies:
-        waits = (f"{each.p50:.1f}", f"{each.p99:.1f}") if each.kept_up else ("fell", "behind")
-        lines.add_row(Text(each.name), f"{each.rate:,}", *waits, f"{each.reached:,.0f}")
+        percentiles = (f"{each.p50:.1f}", f"{each.p99:.1f}") if each.kept_up else ("fell", "behind")
+        lines.add_row(Text(each.name), f"{each.rate:,}", *percentiles, f"{each.reached:,.0f}")
     return lines
 
 
-def _table_of_loads(loads: Sequence[QueryCount]) -> Table:
+def _table_of_query_counts(query_counts: Sequence[QueryCount]) -> Table:
     right = ("reads", "queries")
     lines = table("what", *right, right=right)
-    for each in loads:
+    for each in query_counts:
         lines.add_row(Text(each.name), f"{each.reads:,}", f"{each.queries:,}")
     return lines
 

@@ -1,4 +1,4 @@
-"""What the benchmarks run on: a whole stack of its own, and generated orders."""
+"""The stack of one benchmark: servers and workers of its own, with generated orders."""
 
 import os
 import tempfile
@@ -23,8 +23,8 @@ TABLES = (
     "update_shards"
 )
 
-# Nothing is refreshed or swept while something is measured: all sides have the machine to themselves.
 QUIET = {"REPORT_INTERVAL": "86400", "SWEEP_INTERVAL": "86400"}
+"""Settings by which no refresh and no sweep runs during a measurement."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ class BenchStack:
     """Servers, workers and data of one benchmark.
 
     Attributes:
-        engine: the role that applications use, with the product's own settings.
-        admin: the superuser, without a transaction.
-        folder: for files; it goes with the stack.
+        engine: connects as the role of applications, with the product's own settings.
+        admin: connects as the superuser, in autocommit mode.
+        folder: for files; deleted with the stack.
+        sample: the generated orders, as a table and as files.
     """
 
     settings: Settings
@@ -44,20 +45,20 @@ class BenchStack:
     sample: GeneratedFiles
 
     def without_orders(self) -> None:
-        """Begin anew: all customers, no order, no rollups, no log; nothing left to be written."""
+        """Reset to all customers without orders, rollups and log; nothing is left to be flushed."""
         with self.engine.begin() as connection:
             connection.execute(sa.text(f"TRUNCATE {TABLES} CASCADE"))
         copy(self.settings.database, "customers", self.sample.customers_file)
         self.vacuum_and_checkpoint("customers")
 
     def with_orders(self) -> None:
-        """Begin anew with all customers and all orders."""
+        """Reset to all customers and all orders."""
         self.without_orders()
         copy(self.settings.database, "orders", self.sample.orders_file)
         self.vacuum_and_checkpoint("orders")
 
     def vacuum_and_checkpoint(self, table: str) -> None:
-        """Do now what the server would else do in the middle of the next measurement."""
+        """Run the maintenance that the server would otherwise run during the next measurement."""
         with self.admin.connect() as connection:
             connection.execute(sa.text(f"VACUUM (ANALYZE) {table}"))
             connection.execute(sa.text("CHECKPOINT"))
@@ -68,28 +69,28 @@ class BenchStack:
             connection.execute(sa.text("TRUNCATE change_log"))
 
     def transaction(self) -> int:
-        """The number of a transaction of now."""
+        """Return the number of a new transaction, as it is in `xmin`."""
         return self._number("SELECT (pg_current_xact_id()::text)::bigint % (2 ^ 32)::bigint")
 
     def expect_orders(self, count: int) -> None:
-        """Make sure that so many orders are there.
+        """Check the number of orders.
 
         Raises:
-            OrderworksError: there are more or fewer.
+            OrderworksError: it is not `count`.
         """
-        found = self._number("SELECT count(*) FROM orders")
-        if found != count:
-            raise OrderworksError(f"there should be {count:,} orders, and {found:,} are there")
+        stored = self._number("SELECT count(*) FROM orders")
+        if stored != count:
+            raise OrderworksError(f"expected {count:,} orders, not {stored:,}")
 
     def expect_nothing_written(self, since: int) -> None:
-        """Make sure that no order was written by the transaction `since` or a later one.
+        """Check that no order was written by the transaction `since` or a later one.
 
         Raises:
-            OrderworksError: some were.
+            OrderworksError: orders were written.
         """
         rows = f"SELECT count(*) FROM orders WHERE xmin::text::bigint >= {since}"  # noqa: S608
         if written := self._number(rows):
-            raise OrderworksError(f"nothing was to be written, and {written:,} orders were")
+            raise OrderworksError(f"expected no write, and {written:,} orders were written")
 
     def _number(self, query: str) -> int:
         with self.engine.begin() as connection:
@@ -98,7 +99,7 @@ class BenchStack:
 
 @contextmanager
 def open_stack(rows: int) -> Iterator[BenchStack]:
-    """A stack with workers, gone with its data at the end, and `rows` generated orders."""
+    """Yield a stack with workers and `rows` generated orders; delete it with its data at the end."""
     print_progress(f"starting servers and workers, generating {rows:,} orders … ")
     with (
         patch.dict(os.environ, QUIET),
@@ -121,9 +122,9 @@ def open_stack(rows: int) -> Iterator[BenchStack]:
 
 
 def _invalidate_themselves(admin: sa.Engine, settings: Settings) -> None:
-    """Take all sides for ones that drop cached reads themselves, as they do.
+    """Mark all writers of the database as ones that invalidate cached reads themselves, as sides do.
 
-    So nothing is refreshed for them in the background.
+    So their changes start no refresh in the background.
     """
     database = database_address(settings.database).database
     with admin.connect() as connection:
@@ -133,10 +134,13 @@ def _invalidate_themselves(admin: sa.Engine, settings: Settings) -> None:
 
 @contextmanager
 def _without_settings_of_the_user() -> Iterator[None]:
-    """The environment with our defaults: no other database is emptied, and no other setting measured."""
+    """Remove the user's settings from the environment.
+
+    So defaults are measured, and no database of the user is emptied.
+    """
     names = {name.upper() for name in Settings.model_fields}
-    ours = {*names, *(f"{name}_FILE" for name in names)} - QUIET.keys()
+    to_remove = {*names, *(f"{name}_FILE" for name in names)} - QUIET.keys()
     with patch.dict(os.environ):
-        for name in ours & os.environ.keys():
+        for name in to_remove & os.environ.keys():
             del os.environ[name]
         yield

@@ -1,7 +1,7 @@
-"""Cached reads: what one costs, what it costs to drop many, and the queries that they spare.
+"""The benchmark of the cache: the time of a hit, of invalidation, and the number of saved queries.
 
-**A cached read** is measured beside a bare HGET of the same value by redis-py, over a connection each.
-**Dropping** is told in `dropping.py`, the **queries** of a mix of reads and updates in `mix.py`.
+**A cached read** is compared with a bare HGET of the same value by redis-py; each has a connection of
+its own. **Invalidation** is in `invalidation.py`, the **queries** of a mixed load in `mixed_load.py`.
 """
 
 import logging
@@ -11,7 +11,7 @@ from statistics import median
 
 from bench.alternate import Result, Side, compare, stopwatch, take_turns
 from bench.cache import invalidation
-from bench.cache.invalidation import INVALIDATE, KEYS, KEYS_ASKED, SCAN, UNLINK
+from bench.cache.invalidation import INVALIDATE, KEYS, KEYS_CUSTOMERS, SCAN, UNLINK
 from bench.cache.mixed_load import MixedLoad
 from bench.figures import Figures, QueryCount
 from bench.stack import BenchStack, open_stack
@@ -24,32 +24,33 @@ HGET, HIT = "bare HGET", "cached read"
 WITHOUT, WITH = "mix without cache", "mix with cache"
 
 NOWHERE = "redis://127.0.0.1:1/0"
-"""Nobody answers here: reads go to the database, as they do with the cache away."""
+"""An address without a server: reads use the database, as while the cache is unavailable."""
 
-ROOM = "2gb"
-"""Memory of the benchmark's own cache: a million values have to fit, or it would evict some."""
+MAX_MEMORY = "2gb"
+"""Memory of the benchmark's own cache, in which a million values fit without eviction."""
 
-PATIENCE = 60
-"""Seconds to wait for an answer of the cache."""
+TIMEOUT = 60
+"""Seconds to wait for a reply of the cache."""
 
 
 def run(rows: int, values: int, reads: int, rounds: int) -> Figures:
-    """All of it. `values` lie in the cache when customers are dropped; the mix has so many `reads`."""
-    # Reads without a cache say every second that they go without; figures alone are to be printed.
+    """Measure hits, invalidation with `values` cached values, and a mixed load of `reads` operations."""
+    # Reads without a cache log that every second; only figures are to be printed.
     logging.getLogger("orderworks.cache").setLevel(logging.ERROR)
-    with open_stack(rows) as stack, make_redis(stack.settings.cache, PATIENCE) as client:
-        client.config_set("maxmemory", ROOM)
+    with open_stack(rows) as stack, make_redis(stack.settings.cache, TIMEOUT) as client:
+        client.config_set("maxmemory", MAX_MEMORY)
         stack.with_orders()
         hits = compare(rounds, *_hits(stack, client, reads))
-        drops = compare(rounds, *invalidation.invalidation_sides(client, values))
+        removals = compare(rounds, *invalidation.invalidation_sides(client, values))
         client.flushdb()
-        loads = _loads(stack, rounds, reads)
-        return Figures("cache", [*hits, *drops, *loads], [*compared(hits, drops), spared(loads)])
+        counts = _query_counts(stack, rounds, reads)
+        notes = [*comparisons(hits, removals), saved_queries(counts)]
+        return Figures("cache", [*hits, *removals, *counts], notes)
 
 
-def compared(hits: Sequence[Result], drops: Sequence[Result]) -> list[str]:
-    """How a cached read and `invalidate` stand to those that they are measured by."""
-    cost = {result.name: 1 / result.rate for result in [*hits, *drops]}
+def comparisons(hits: Sequence[Result], removals: Sequence[Result]) -> list[str]:
+    """Return the times of a hit and of `invalidate` relative to those of the other sides."""
+    cost = {result.name: 1 / result.rate for result in [*hits, *removals]}
     ours = cost[INVALIDATE]
     return [
         f"a {HIT} takes {cost[HIT] / cost[HGET]:.2f} times a {HGET}",
@@ -57,16 +58,16 @@ def compared(hits: Sequence[Result], drops: Sequence[Result]) -> list[str]:
         f"{SCAN} takes {cost[SCAN] / ours:,.0f} times {INVALIDATE}",
         (
             f"{KEYS} would take {cost[KEYS] / ours:,.0f} times {INVALIDATE}, "
-            f"by the time of {KEYS_ASKED} customers"
+            f"by the time of {KEYS_CUSTOMERS} customers"
         ),
     ]
 
 
-def spared(loads: Sequence[QueryCount]) -> str:
-    """The share of queries that the cache spares."""
-    queries = {load.name: load.queries for load in loads}
+def saved_queries(counts: Sequence[QueryCount]) -> str:
+    """Return a note with the share of queries that the cache saves."""
+    queries = {count.name: count.queries for count in counts}
     share = 1 - queries[WITH] / queries[WITHOUT]
-    return f"the cache spares {share:.1%} of the queries"
+    return f"the cache saves {share:.1%} of the queries"
 
 
 def _hits(stack: BenchStack, client: Redis, count: int) -> list[Side]:
@@ -87,15 +88,15 @@ def _repeat(count: int, read: Callable[[], object]) -> float:
         return elapsed()
 
 
-def _loads(stack: BenchStack, rounds: int, count: int) -> list[QueryCount]:
-    """Queries of the mix without the cache and with it: medians."""
-    mix = MixedLoad(stack, count)
+def _query_counts(stack: BenchStack, rounds: int, count: int) -> list[QueryCount]:
+    """Return the queries of the mixed load without the cache and with it."""
+    load = MixedLoad(stack, count)
     runs = {
-        WITHOUT: partial(mix.queries, NOWHERE),
-        WITH: partial(mix.queries, stack.settings.cache),
+        WITHOUT: partial(load.queries, NOWHERE),
+        WITH: partial(load.queries, stack.settings.cache),
     }
-    taken, _ = take_turns(rounds, runs, lambda queries: f"{queries:,} queries")
+    by_run, _ = take_turns(rounds, runs, lambda queries: f"{queries:,} queries")
     return [
-        QueryCount(name, mix.reads, queries, int(median(queries)))
-        for name, queries in taken.items()
+        QueryCount(name, load.reads, queries, int(median(queries)))
+        for name, queries in by_run.items()
     ]

@@ -1,8 +1,8 @@
-"""What it costs to drop the cached reads of many customers: ours, the floor, and what others do.
+"""Invalidation of many customers' cached reads: by `invalidate`, by bare UNLINK, and by key patterns.
 
-The same number of values lies in the cache for all: ours as fields of a hash a customer, with its token;
-for those who have a key a value, as keys with customer and read in their names. All of it is put there
-anew before each measurement, and counted after.
+The cache has the same number of values for all sides: for `invalidate` and UNLINK as fields of one hash
+per customer, with its token; for SCAN and KEYS as one key per value, named by customer and read. The
+cache is filled before each measurement, and its keys are counted after it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,48 +15,48 @@ from orderworks.core import keys as names
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis
 
-UNLINK, INVALIDATE = "bare UNLINK of as many keys", "invalidate"
+UNLINK, INVALIDATE = "bare UNLINK of the same keys", "invalidate"
 SCAN, KEYS = "one SCAN over all keys", "KEYS a customer"
 
 VALUES_EACH = 10
 """Cached values of a customer."""
 
 SHARE = 10
-"""One in so many of the customers is dropped."""
+"""One customer of this number is invalidated."""
 
-KEYS_ASKED = 3
-"""Customers for whom KEYS is measured: for each of them it looks at every key there is."""
+KEYS_CUSTOMERS = 3
+"""Customers for which KEYS is measured: it reads all keys for each of them."""
 
 PIPELINE_BATCH = 1000
-"""Commands in one pipeline, and keys that one step of SCAN looks at."""
+"""Commands in one pipeline, and keys that one step of SCAN reads."""
 
-DropMethod = Callable[[Redis, Sequence[int]], None]
+InvalidationMethod = Callable[[Redis, Sequence[int]], None]
 
 
 def invalidation_sides(client: Redis, values: int) -> list[Side]:
-    """The ways to drop a tenth of the customers, of all that have so many values together."""
-    dropped = range(1, values // VALUES_EACH // SHARE + 1)
-    asked = dropped[:KEYS_ASKED]
+    """Return the sides, which invalidate a tenth of the customers; all have `values` values together."""
+    chosen = range(1, values // VALUES_EACH // SHARE + 1)
+    few = chosen[:KEYS_CUSTOMERS]
     hashes, keys = partial(_fill_hashes, client, values), partial(_fill_keys, client, values)
     return [
-        Side(UNLINK, len(dropped), partial(_drop, client, hashes, dropped, _by_unlink)),
-        Side(INVALIDATE, len(dropped), partial(_drop, client, hashes, dropped, invalidate)),
-        Side(SCAN, len(dropped), partial(_drop, client, keys, dropped, _by_scan)),
-        Side(KEYS, len(asked), partial(_drop, client, keys, asked, _by_keys)),
+        Side(UNLINK, len(chosen), partial(_measure, client, hashes, chosen, _by_unlink)),
+        Side(INVALIDATE, len(chosen), partial(_measure, client, hashes, chosen, invalidate)),
+        Side(SCAN, len(chosen), partial(_measure, client, keys, chosen, _by_scan)),
+        Side(KEYS, len(few), partial(_measure, client, keys, few, _by_keys)),
     ]
 
 
-def _drop(
-    client: Redis, fill: Callable[[], int], customer_ids: Sequence[int], method: DropMethod
+def _measure(
+    client: Redis, fill: Callable[[], int], customer_ids: Sequence[int], method: InvalidationMethod
 ) -> float:
-    """Seconds; `fill` says how many keys a customer has."""
+    """Return the seconds of a method; `fill` returns the number of keys per customer."""
     keys_each = fill()
-    left = client.dbsize() - keys_each * len(customer_ids)
+    expected = client.dbsize() - keys_each * len(customer_ids)
     with stopwatch() as elapsed:
         method(client, customer_ids)
         seconds = elapsed()
-    if client.dbsize() != left:
-        raise OrderworksError(f"{left:,} keys should be left, and {client.dbsize():,} are")
+    if client.dbsize() != expected:
+        raise OrderworksError(f"expected {expected:,} remaining keys, not {client.dbsize():,}")
     return seconds
 
 
@@ -65,10 +65,10 @@ def _by_unlink(client: Redis, customer_ids: Sequence[int]) -> None:
 
 
 def _by_scan(client: Redis, customer_ids: Sequence[int]) -> None:
-    """Look at every key once, and drop those of these customers."""
-    wanted = {str(each).encode() for each in customer_ids}
+    """Read every key once, and delete those of these customers."""
+    chosen = {str(each).encode() for each in customer_ids}
     keys = client.scan_iter("cache:*", count=PIPELINE_BATCH)
-    client.unlink(*[key for key in keys if key.split(b":")[1] in wanted])
+    client.unlink(*[key for key in keys if key.split(b":")[1] in chosen])
 
 
 def _by_keys(client: Redis, customer_ids: Sequence[int]) -> None:
@@ -93,13 +93,13 @@ def _fill_keys(client: Redis, values: int) -> int:
 
 
 def _value(number: int) -> str:
-    """As long as a summary is."""
+    """Return a value as long as a customer's summary."""
     return f"{number:0120}"
 
 
 @contextmanager
 def _pipelined(client: Redis) -> Iterator[Callable[..., None]]:
-    """Empty the cache; commands are sent in bunches, all of them by the end of the block."""
+    """Empty the cache; yield a function that sends commands in batches, the last at the block's end."""
     client.flushdb()
     with client.pipeline(transaction=False) as pipeline:
 

@@ -1,7 +1,7 @@
-"""Reads and updates as a stack has them: most are reads, few customers are read often.
+"""A mixed load as of a web shop: most operations are reads, and few customers are read often.
 
-Who is read, and whose order is updated, follows a Zipf distribution over the same customers. The stack's
-own worker applies the updates and drops the cached reads; before the next reads it has done so.
+The customers that are read or whose orders are updated follow one Zipf distribution. The stack's own
+worker applies the updates and invalidates the cached reads before the next reads start.
 """
 
 import random
@@ -23,35 +23,35 @@ from orderworks.updates.stream import UpdateStream
 from producer import OrderUpdate, Producer
 
 VISITORS = 10_000
-"""Customers that are read at all."""
+"""Number of customers that are read."""
 
 ZIPF = 1.0
 """The exponent: the second customer is read half as often as the first."""
 
 TURN, UPDATES = 200, 10
-"""Reads and updates of one turn, and the updates among them: 5 %."""
+"""Operations of one turn, and the updates among them: 5 %."""
 
 TIMEOUT = 60
-"""Seconds after which the worker has got stuck."""
+"""Seconds after which the worker is taken to be stuck."""
 
 
 class MixedLoad:
     """The same reads and updates in every run.
 
     Attributes:
-        reads: how many reads there are.
+        reads: the number of reads.
     """
 
     def __init__(self, stack: BenchStack, count: int) -> None:
-        """`count` is of reads and updates together."""
+        """`count`: reads and updates together."""
         self._stack = stack
         pairs = stack.sample.orders.select("customer_id", "id").iter_rows()
         self._order_of = dict(islice(dict(pairs).items(), VISITORS))
-        self._turns = list(_drawn([*self._order_of], max(1, count // TURN)))
+        self._turns = list(_random_turns([*self._order_of], max(1, count // TURN)))
         self.reads = len(self._turns) * (TURN - UPDATES)
 
     def queries(self, cache_url: str) -> int:
-        """How many queries of the reads reach PostgreSQL, once every customer was read before."""
+        """Return the queries of the reads that reach PostgreSQL, after each customer was read once."""
         settings = self._stack.settings
         engine = make_engine(settings, "orderworks-bench-reads")
         with (
@@ -62,23 +62,23 @@ class MixedLoad:
             for customer_id in self._order_of:
                 reads.customer_summary(customer_id)
             with _counted(engine) as queries:
-                for drawn in self._turns:
-                    apply([self._order_of[customer_id] for customer_id in drawn[:UPDATES]])
-                    for customer_id in drawn[UPDATES:]:
+                for customer_ids in self._turns:
+                    apply([self._order_of[each] for each in customer_ids[:UPDATES]])
+                    for customer_id in customer_ids[UPDATES:]:
                         reads.customer_summary(customer_id)
         engine.dispose()
         return len(queries)
 
 
-def _drawn(customer_ids: list[int], turns: int) -> Iterator[list[int]]:
-    dice = random.Random(turns)  # noqa: S311 - the same each time
+def _random_turns(customer_ids: list[int], turns: int) -> Iterator[list[int]]:
+    dice = random.Random(turns)  # noqa: S311 - the same in every run
     weights = list(accumulate(rank**-ZIPF for rank in range(1, len(customer_ids) + 1)))
     for _turn in range(turns):
         yield dice.choices(customer_ids, cum_weights=weights, k=TURN)
 
 
 class UpdateApplier:
-    """Gives updates of orders to the worker, and waits until they are applied."""
+    """Enqueues updates of orders, and waits until the worker has applied them."""
 
     def __init__(self, producer: Producer, stream: UpdateStream) -> None:
         self._producer = producer
@@ -86,7 +86,7 @@ class UpdateApplier:
         self._total = 0
 
     def __call__(self, order_ids: list[int]) -> None:
-        """Each of these orders gets another total, and its customer's cached reads are gone."""
+        """Change the total of each order; return after its customer's reads are invalidated."""
         self._total += 1
         updates = [OrderUpdate(order_id=each, total=self._total) for each in order_ids]
         self._producer.update_many(updates)
@@ -108,7 +108,7 @@ def _updates(stack: BenchStack) -> Iterator[UpdateApplier]:
 
 @contextmanager
 def _counted(engine: sa.Engine) -> Iterator[list[str]]:
-    """The statements that are sent while the block lasts."""
+    """Yield the list of statements that are sent during the block."""
     sent: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:

@@ -1,8 +1,8 @@
-"""The change log: what its triggers cost whoever writes orders, and whether the fold keeps up.
+"""The benchmark of the change log: the cost of its triggers for writers, and of folds during a drain.
 
-The same import and the same drain, with the triggers on the tables and without. Without them nobody
-knows whose cached reads to drop, so none are. What that costs a drain is told by one that logs while the
-cache is away.
+The same import and the same drain run with the triggers and without. Without the log the customers to
+invalidate are unknown, so no cached reads are. The cost of that is measured by a drain that logs while
+the cache is unavailable.
 """
 
 import os
@@ -27,16 +27,16 @@ from producer import OrderUpdate, Producer
 
 IMPORT, PLAIN_IMPORT = "import", "import without the log"
 DRAIN, PLAIN_DRAIN = "drain", "drain without the log"
-LOGGING_DRAIN = "drain that drops no cached reads"
-FOLD = "fold of the log that a drain left"
-BOTH = "drain, and folds beside it until the log is empty"
+LOGGING_DRAIN = "drain without invalidation"
+FOLD = "fold of the log of a drain"
+BOTH = "drain, with folds until the log is empty"
 
-GAP = 0.1
-"""Seconds between two folds that run beside a drain."""
+FOLD_PAUSE = 0.1
+"""Seconds between two folds during a drain."""
 
 
 def run(rows: int, count: int, rounds: int) -> Figures:
-    """A drain and an import with the log and without; the fold after a drain, and beside one."""
+    """Measure drain and import with the log and without, and the fold after a drain and during one."""
     with open_stack(rows) as stack, Producer.from_settings() as producer:
         stack.with_orders()
         _fold(stack)
@@ -63,7 +63,7 @@ def _import(bench: ImportBench) -> float:
 
 
 def _drain(stack: BenchStack, count: int) -> float:
-    """One drain of its own process, which applies all updates; every one is of another order."""
+    """Return the seconds of one drain, in a process of its own, that applies all updates."""
     with _waiting(stack, count):
         return time_of(1)
 
@@ -82,7 +82,7 @@ def _drain_and_fold(stack: BenchStack, count: int) -> float:
 
 @contextmanager
 def _waiting(stack: BenchStack, count: int) -> Iterator[None]:
-    """Updates that one drain is to take, and an empty log."""
+    """Fill one stream with updates, and empty the log."""
     workload = random_workload(stack, count)
     prepare(stack, workload)
     updates = [OrderUpdate(order_id=o, total=t, version=v) for o, t, v in workload.updates]
@@ -91,39 +91,39 @@ def _waiting(stack: BenchStack, count: int) -> Iterator[None]:
 
 
 def _without_logging(stack: BenchStack, job: Callable[[], float]) -> float:
-    """What a job takes while nothing is logged."""
-    _alter(stack, "DISABLE")
+    """Return the seconds of a job with the triggers disabled."""
+    _alter_triggers(stack, "DISABLE")
     try:
         return job()
     finally:
-        _alter(stack, "ENABLE")
+        _alter_triggers(stack, "ENABLE")
 
 
 def _without_cache(job: Callable[[], float]) -> float:
-    """What a job takes while nothing is at the cache's address. What it starts looks there."""
+    """Return the seconds of a job whose processes find no server at the cache's address."""
     with patch.dict(os.environ, CACHE_REDIS_URL="redis://127.0.0.1:1/0"):
         return job()
 
 
-def _alter(stack: BenchStack, how: str) -> None:
+def _alter_triggers(stack: BenchStack, action: str) -> None:
     with stack.engine.begin() as connection:
         for table in ("orders", "customers"):
-            connection.execute(sa.text(f"ALTER TABLE {table} {how} TRIGGER USER"))
+            connection.execute(sa.text(f"ALTER TABLE {table} {action} TRIGGER USER"))
 
 
 def _fold(stack: BenchStack) -> float:
-    """Seconds until the log is empty and the reports are published."""
+    """Return the seconds until the log is empty and the reports are published."""
     with make_redis(stack.settings.cache, 30) as client, stopwatch() as elapsed:
         while True:
             depth = stack.settings.report_depth
-            done = refresh(stack.engine, client, partial(invalidate, client), depth)
-            if done and not done.more:
+            result = refresh(stack.engine, client, partial(invalidate, client), depth)
+            if result and not result.more:
                 return elapsed()
 
 
 def _fold_until(stack: BenchStack, ended: threading.Event) -> None:
-    """Fold again and again, and once more after the end."""
-    while not ended.wait(GAP):
+    """Fold repeatedly until the event is set, and once more after it."""
+    while not ended.wait(FOLD_PAUSE):
         _fold(stack)
     _fold(stack)
 
@@ -131,12 +131,12 @@ def _fold_until(stack: BenchStack, ended: threading.Event) -> None:
 def _notes(results: Sequence[Result]) -> list[str]:
     seconds = {each.name: each.seconds for each in results}
     costs = [
-        f"{what} {100 * (seconds[logged] / seconds[plain] - 1):.0f} %"
-        for what, logged, plain in (
+        f"{label} {100 * (seconds[logged] / seconds[plain] - 1):.0f} %"
+        for label, logged, plain in (
             ("the log costs a drain", LOGGING_DRAIN, PLAIN_DRAIN),
-            ("the log, and dropping cached reads by it, cost a drain", DRAIN, PLAIN_DRAIN),
-            ("the log, and dropping cached reads by it, cost an import", IMPORT, PLAIN_IMPORT),
+            ("the log and invalidation by it cost a drain", DRAIN, PLAIN_DRAIN),
+            ("the log and invalidation by it cost an import", IMPORT, PLAIN_IMPORT),
         )
     ]
-    beside = f"{seconds[BOTH] / seconds[DRAIN]:.2f} x the time of the drain alone"
-    return [*costs, f"with folds beside it, a drain and all that it left to fold take {beside}"]
+    ratio = f"{seconds[BOTH] / seconds[DRAIN]:.2f} times the drain alone"
+    return [*costs, f"a drain with folds until the log is empty takes {ratio}"]

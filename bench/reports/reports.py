@@ -1,9 +1,9 @@
-"""Reports: what a refresh costs beside the ways of computing the same, as the table of orders grows.
+"""The benchmark of reports: a refresh and other ways of computing the same, by the number of orders.
 
-**The job.** All windows of the top-customers report, as deep as it is published, after so many orders
-got another total. **The clock** of a refresh runs from its call until the lists are published and the
-touched customers' cached reads are dropped; that of a query until its rows are fetched. **The oracle.**
-In each round the published lists are compared with what the queries gave.
+**The job.** All windows of the top-customers report, as deep as it is published, after the totals of
+`changes` orders were changed. **The clock** of a refresh runs from its call until the lists are
+published and the customers' cached reads are invalidated; that of a query until its rows are fetched.
+**The check.** In each round the published lists are compared with those of the queries.
 """
 
 import random
@@ -29,20 +29,20 @@ REFRESH = "refresh"
 VIEW = "materialized view, refreshed"
 CONCURRENTLY = "materialized view, refreshed concurrently"
 QUERY = "one report by its query"
-READ = "one report as published"
+READ = "one published report"
 
 SIZES = (1_000_000,)
 """Orders of the table, unless others are named."""
 
 READS = 2000
-"""Reads of the published report in a round: one alone is too short to be measured."""
+"""Reads of the published report in a round, since one is too short to be measured."""
 
 Lists = dict[Window, Sequence[TopCustomer]]
 
 
 @dataclass
 class ReportBench:
-    """What the sides share: of a round, the published lists are compared with the queries'."""
+    """The objects that all sides share."""
 
     stack: BenchStack
     cache: Redis
@@ -51,7 +51,7 @@ class ReportBench:
 
     @property
     def depth(self) -> int:
-        """Customers on a list."""
+        """Return the number of lines of a report."""
         return self.stack.settings.report_depth
 
 
@@ -71,7 +71,7 @@ def run(sizes: Sequence[int] | None, changes: int, rounds: int) -> Figures:
 def _of_size(rows: int, changes: int, rounds: int) -> list[Result]:
     with open_stack(rows) as stack, make_redis(stack.settings.cache, 30) as client:
         bench = ReportBench(stack, client, changes)
-        # Days are kept from where a refresh says: it is to have been there before the orders.
+        # A refresh sets the first day that is kept; it has to run before orders are loaded.
         _refresh(bench)
         stack.with_orders()
         _settle(bench)
@@ -80,7 +80,7 @@ def _of_size(rows: int, changes: int, rounds: int) -> list[Result]:
 
 
 def _sides(bench: ReportBench, prefix: str) -> list[Side]:
-    """The refresh comes first in each round, and the queries right after it, on the same orders."""
+    """Return the sides: in a round the refresh comes first, then the queries of the same orders."""
     runs = {
         REFRESH: partial(_timed_refresh, bench),
         QUERIES: partial(_queries, bench),
@@ -96,16 +96,16 @@ def _sides(bench: ReportBench, prefix: str) -> list[Side]:
 def _timed_refresh(bench: ReportBench) -> float:
     _change(bench)
     with stopwatch() as elapsed:
-        done = _refresh(bench)
+        folded = _refresh(bench)
         seconds = elapsed()
-    # An order that changed is two entries: what it was, and what it is.
-    if done != 2 * bench.changes:
-        raise OrderworksError(f"{bench.changes:,} changes were to be folded, and {done:,} were")
+    # A changed order has two entries: minus the old total, plus the new one.
+    if folded != 2 * bench.changes:
+        raise OrderworksError(f"expected {2 * bench.changes:,} folded entries, not {folded:,}")
     return seconds
 
 
 def _change(bench: ReportBench) -> None:
-    """Give that many orders that count another total, in one transaction."""
+    """Change the total of `changes` orders in one transaction."""
     chosen = bench.dice.sample(range(len(bench.stack.sample.orders)), bench.changes)
     ids = bench.stack.sample.orders["id"].gather(chosen).to_list()
     statement = sa.text(
@@ -116,14 +116,14 @@ def _change(bench: ReportBench) -> None:
 
 
 def _refresh(bench: ReportBench) -> int:
-    """Entries of the log that were folded until the lists were published."""
+    """Refresh until the lists are published; return the number of folded entries."""
     invalidate, folded = partial(cached.invalidate, bench.cache), 0
     while True:
-        done = refresh(bench.stack.engine, bench.cache, invalidate, bench.depth)
-        if done is None:
-            raise OrderworksError("somebody else refreshes the reports")
-        folded += done.folded
-        if not done.more:
+        result = refresh(bench.stack.engine, bench.cache, invalidate, bench.depth)
+        if result is None:
+            raise OrderworksError("another process refreshes the reports")
+        folded += result.folded
+        if not result.more:
             return folded
 
 
@@ -134,12 +134,12 @@ def _queries(bench: ReportBench) -> float:
     for window, rows in lists.items():
         published = published_report(bench.cache, window)
         if published is None or published.rows != rows:
-            raise OrderworksError(f"the report of window {window} is not what its query says")
+            raise OrderworksError(f"the report of window {window} differs from its query")
     return seconds
 
 
-def _refresh_view(bench: ReportBench, how: str) -> float:
-    statement = sa.text(f"REFRESH MATERIALIZED VIEW {how} bench_windows")
+def _refresh_view(bench: ReportBench, option: str) -> float:
+    statement = sa.text(f"REFRESH MATERIALIZED VIEW {option} bench_windows")
     with stopwatch() as elapsed, bench.stack.engine.begin() as connection:
         connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         connection.execute(statement)
@@ -162,17 +162,17 @@ def _read(bench: ReportBench) -> float:
 
 
 def _settle(bench: ReportBench) -> None:
-    """Fold what loading left, and do what is done once a day."""
+    """Fold the entries of loading, and reconcile, as once a day."""
     _refresh(bench)
-    rebuild = Rebuild(bench.stack.engine, partial(_refresh, bench), lambda _what, _counted: None)
+    rebuild = Rebuild(bench.stack.engine, partial(_refresh, bench), lambda _label, _counted: None)
     if rebuild.run(bench.stack.settings.uncounted_statuses).has_drifted:
-        raise OrderworksError("the rollups are not what the orders say")
+        raise OrderworksError("the rollups differ from the orders")
     for table in ("change_log", "customer_daily", "customer_totals", "customer_windows"):
         bench.stack.vacuum_and_checkpoint(table)
 
 
 def _make_view(stack: BenchStack) -> None:
-    """A row a customer, with all windows: one pass over the orders."""
+    """Create the view with a row per customer for all windows, computed in one pass over the orders."""
     columns = ["count(*) AS orders_all", "sum(total) AS total_all"]
     for window in BOUNDED:
         recent = f"FILTER (WHERE created_at >= current_date - {window.days - 1})"
@@ -192,7 +192,7 @@ def _make_view(stack: BenchStack) -> None:
 
 
 def _growth(results: Sequence[Result]) -> list[str]:
-    """How the refresh's own time grows with the table."""
+    """Return notes on the time of a refresh relative to that with the first size."""
     times = [
         (each.name.partition(" ")[0], each.seconds)
         for each in results
@@ -200,6 +200,6 @@ def _growth(results: Sequence[Result]) -> list[str]:
     ]
     first, *others = times
     return [
-        f"at {rows} orders a refresh takes {seconds / first[1]:.2f} x the time at {first[0]}"
+        f"at {rows} orders a refresh takes {seconds / first[1]:.2f} times that at {first[0]}"
         for rows, seconds in others
     ]

@@ -37,7 +37,7 @@ SIDES_OF_ENQUEUE = {
 SIDES_OF_CACHE = {
     "bare HGET": 1000,
     "cached read": 1000,
-    "bare UNLINK of as many keys": 100,
+    "bare UNLINK of the same keys": 100,
     "invalidate": 100,
     "one SCAN over all keys": 100,
     "KEYS a customer": 3,
@@ -50,15 +50,15 @@ SIDES_OF_REPORTS = {
     "2,000 orders: materialized view, refreshed": 1,
     "2,000 orders: materialized view, refreshed concurrently": 1,
     "2,000 orders: one report by its query": 1,
-    "2,000 orders: one report as published": 2000,
+    "2,000 orders: one published report": 2000,
 }
 
 SIDES_OF_THE_LOG = {
     "drain without the log": 5000,
-    "drain that drops no cached reads": 5000,
+    "drain without invalidation": 5000,
     "drain": 5000,
-    "fold of the log that a drain left": 5000,
-    "drain, and folds beside it until the log is empty": 5000,
+    "fold of the log of a drain": 5000,
+    "drain, with folds until the log is empty": 5000,
     "import without the log": 2000,
     "import": 2000,
 }
