@@ -47,7 +47,9 @@ def answers(address: str) -> bool:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_it_answers_and_ends_in_good_order(settings: Settings, port: int, workers: str) -> None:
+def test_gateway_serves_requests_and_shuts_down_cleanly(
+    settings: Settings, port: int, workers: str
+) -> None:
     address = f"http://{LOOPBACK}:{port}"
     with started("--port", str(port), "--workers", workers) as process:
         eventually(lambda: answers(address), within=30)
@@ -63,7 +65,7 @@ def test_it_answers_and_ends_in_good_order(settings: Settings, port: int, worker
     assert not answers(address)
 
 
-def test_off_the_loopback_it_needs_a_token(run: RunCommand, port: int) -> None:
+def test_public_address_requires_a_token(run: RunCommand, port: int) -> None:
     everywhere = ("--host", "0.0.0.0", "--port", str(port))  # noqa: S104 - what is tested
     refused = run("gateway", *everywhere)
     assert refused.status == 2
@@ -84,9 +86,7 @@ def followed(address: str, token: str, path: str) -> Iterator[Iterator[str]]:
         yield lines
 
 
-def test_a_stream_of_events_ends_soon_after_its_token_is_revoked(
-    run: RunCommand, port: int
-) -> None:
+def test_event_stream_ends_soon_after_its_token_is_revoked(run: RunCommand, port: int) -> None:
     """One that tells something each second, and one on which nothing happens."""
     address, scopes = f"http://{LOOPBACK}:{port}", ("--scope", "read", "--scope", "enqueue")
     with started("--port", str(port)):
@@ -112,7 +112,7 @@ def test_a_stream_of_events_ends_soon_after_its_token_is_revoked(
             assert next(line for line in others if line.startswith(": "))
 
 
-def test_tokens_are_made_listed_and_revoked(run: RunCommand) -> None:
+def test_tokens_are_created_listed_and_revoked(run: RunCommand) -> None:
     token = run("token", "create", "a", "--scope", "read", "--scope", "enqueue").out.strip()
     assert token.startswith("ow_")
     assert run("token", "create", "a", "--scope", "read").status == 2

@@ -12,7 +12,7 @@ from tests.support.gateways import running_gateway
 from tests.support.processes import CeleryProcess, eventually
 
 
-def test_the_walk_in_the_documentation_goes_where_it_says(
+def test_commands_in_gateway_documentation_give_documented_results(
     settings: Settings, engine: sa.Engine, worker: CeleryProcess, tmp_path: Path
 ) -> None:
     assert worker.process.poll() is None
@@ -25,7 +25,7 @@ def test_the_walk_in_the_documentation_goes_where_it_says(
     eventually(lambda: found(engine) == wanted, within=30)
 
 
-def test_the_walk_with_files_goes_where_it_says(
+def test_commands_in_gateway_reads_documentation_give_documented_results(
     settings: Settings, engine: sa.Engine, worker: CeleryProcess, tmp_path: Path
 ) -> None:
     assert worker.process.poll() is None

@@ -142,7 +142,7 @@ def bar_of(browser: Browser) -> int:
     return int(bar[0].get_attribute("aria-valuenow") or 0) if bar else 0
 
 
-def test_a_file_is_dropped_tried_imported_watched_and_its_rejects_are_saved(
+def test_dropped_file_is_dry_run_imported_followed_and_rejects_are_downloaded(
     browser: Browser, engine: sa.Engine, tmp_path: Path
 ) -> None:
     write_shop(engine)
@@ -196,7 +196,7 @@ def test_a_file_is_dropped_tried_imported_watched_and_its_rejects_are_saved(
     assert browser.driver.title == "Orderworks"
 
 
-def test_mended_rejects_are_handed_in_where_it_says_why_they_were_rejected(
+def test_corrected_rejects_are_uploaded_next_to_their_reasons(
     browser: Browser, engine: sa.Engine, tmp_path: Path
 ) -> None:
     write_shop(engine)
@@ -227,7 +227,7 @@ def test_mended_rejects_are_handed_in_where_it_says_why_they_were_rejected(
     assert len(read_orders(engine)) == 10
 
 
-def test_the_chart_shows_the_window_that_is_chosen_and_follows_the_orders(
+def test_chart_shows_selected_window_and_follows_changes(
     browser: Browser, engine: sa.Engine
 ) -> None:
     write_shop(engine)
@@ -240,7 +240,9 @@ def test_the_chart_shows_the_window_that_is_chosen_and_follows_the_orders(
     browser.reads("#freshness", "as of")
 
 
-def test_updates_and_parts_are_seen_without_a_reload(browser: Browser, engine: sa.Engine) -> None:
+def test_throughput_and_service_status_refresh_without_reload(
+    browser: Browser, engine: sa.Engine
+) -> None:
     write_shop(engine)
     before = browser.text("#throughput")
     with Producer.from_settings() as producer:
@@ -257,7 +259,7 @@ def test_updates_and_parts_are_seen_without_a_reload(browser: Browser, engine: s
     browser.reads("#health", "well")
 
 
-def test_dead_letters_are_replayed_and_disappear(browser: Browser, engine: sa.Engine) -> None:
+def test_replayed_dead_letters_leave_the_list(browser: Browser, engine: sa.Engine) -> None:
     write_shop(engine)
     run_sql(engine, "ALTER TABLE orders ADD CONSTRAINT no_curse CHECK (status <> 'cursed')")
     with Producer.from_settings() as producer:
@@ -281,7 +283,7 @@ def test_dead_letters_are_replayed_and_disappear(browser: Browser, engine: sa.En
     )
 
 
-def test_on_a_phone_everything_is_within_reach(browser: Browser, tmp_path: Path) -> None:
+def test_nothing_overflows_a_phone_screen(browser: Browser, tmp_path: Path) -> None:
     browser.resize(PHONE)
     file = write_file(tmp_path / "orders.csv", 10)
     browser.one("#new-import .drop")
@@ -297,7 +299,7 @@ def test_on_a_phone_everything_is_within_reach(browser: Browser, tmp_path: Path)
     assert [each for each in beyond if "skip" not in each] == []
 
 
-def test_the_keyboard_reaches_all_controls_and_shows_where_it_is(browser: Browser) -> None:
+def test_all_controls_are_reachable_by_keyboard_with_visible_focus(browser: Browser) -> None:
     browser.reads("#parts", "postgresql")
     seen: list[str] = []
     while "window" not in seen:
@@ -313,7 +315,9 @@ def test_the_keyboard_reaches_all_controls_and_shows_where_it_is(browser: Browse
     assert seen.index("skip") < seen.index("drop") < seen.index("window")
 
 
-def test_a_lost_connection_is_said_and_comes_back_by_itself(window: Browser, address: str) -> None:
+def test_lost_connection_is_shown_and_reconnects_automatically(
+    window: Browser, address: str
+) -> None:
     with link_to(address) as link:
         window.open(link.url)
         window.reads("#live", "Live")
@@ -329,7 +333,7 @@ def test_a_lost_connection_is_said_and_comes_back_by_itself(window: Browser, add
         window.open(address)
 
 
-def test_where_a_token_is_needed_the_page_asks_for_one(
+def test_page_asks_for_a_token_when_required(
     window: Browser, address: str, engine: sa.Engine
 ) -> None:
     with engine.begin() as connection:
@@ -358,7 +362,7 @@ def test_where_a_token_is_needed_the_page_asks_for_one(
             revoke_token(connection, "page")
 
 
-def test_a_token_that_may_only_read_is_told_what_it_lacks(
+def test_read_only_token_gets_message_naming_missing_scope(
     window: Browser, address: str, engine: sa.Engine, tmp_path: Path
 ) -> None:
     with engine.begin() as connection:

@@ -93,7 +93,7 @@ def hear(connection: socket.socket, said: bytes) -> None:
         heard = heard[-len(said) :] + piece
 
 
-def test_a_thousand_idle_streams_cost_little_and_hold_up_nobody(
+def test_thousand_idle_streams_use_little_memory_and_block_no_request(
     process: psutil.Process, port: int
 ) -> None:
     with listening(port) as first:
@@ -128,7 +128,7 @@ def quickest_of(port: int, count: int) -> float:
     return min(took)
 
 
-def test_a_large_file_takes_little_memory(
+def test_large_upload_uses_bounded_memory(
     process: psutil.Process, port: int, settings: Settings
 ) -> None:
     url = f"http://{LOOPBACK}:{port}/v1/imports"
@@ -170,7 +170,7 @@ def watched(process: psutil.Process, most: list[int]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_streams_end_in_good_order_when_the_gateway_stops(
+def test_event_streams_are_closed_cleanly_on_shutdown(
     process: psutil.Process, port: int, number: signal.Signals
 ) -> None:
     url = f"http://{LOOPBACK}:{port}/v1/overview/events"

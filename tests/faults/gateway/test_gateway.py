@@ -78,7 +78,7 @@ def open_request(address: str, path: str, *headers: str) -> socket.socket:
     return connection
 
 
-def test_without_postgresql_it_starts_says_so_and_recovers(settings: Settings) -> None:
+def test_gateway_starts_without_postgresql_reports_it_and_recovers(settings: Settings) -> None:
     """Who may use it is not known then, so nobody may."""
     with link_to(settings.database) as link:
         link.refuse_connections(ALWAYS)
@@ -101,7 +101,7 @@ def test_without_postgresql_it_starts_says_so_and_recovers(settings: Settings) -
             assert client.get("/readyz").status_code == 200
 
 
-def test_updates_are_taken_while_postgresql_is_away(
+def test_updates_are_accepted_while_postgresql_is_unavailable(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They need Redis only; who may hand them over is remembered."""
@@ -120,7 +120,7 @@ def test_updates_are_taken_while_postgresql_is_away(
 @pytest.mark.parametrize(
     ("path", "body"), [("/v1/orders/1", b'{"status":"paid"}'), ("/v1/orders:batch", LINE)]
 )
-def test_without_redis_an_update_is_refused_in_time_and_taken_after(
+def test_update_without_redis_is_refused_in_time_and_accepted_after_recovery(
     settings: Settings, path: str, body: bytes
 ) -> None:
     with link_to(settings.stream) as link:
@@ -136,7 +136,7 @@ def test_without_redis_an_update_is_refused_in_time_and_taken_after(
             assert client.post("/v1/orders/1", json=PAID).status_code == 202
 
 
-def test_a_server_that_never_answers_costs_a_bounded_time(settings: Settings) -> None:
+def test_unresponsive_servers_delay_requests_by_bounded_time(settings: Settings) -> None:
     with socket.create_server((LOOPBACK, 0)) as silent:
         place = f"{LOOPBACK}:{silent.getsockname()[1]}"
         mute = settings.model_copy(
@@ -154,7 +154,7 @@ def test_a_server_that_never_answers_costs_a_bounded_time(settings: Settings) ->
             assert client.post("/v1/orders/1", json=PAID, timeout=15).status_code == 503
 
 
-def test_a_body_that_does_not_come_is_given_up(
+def test_missing_request_body_times_out_with_408(
     gateway: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(middleware, "BODY_TIMEOUT", 0.2)
@@ -166,7 +166,7 @@ def test_a_body_that_does_not_come_is_given_up(
     assert lives(gateway)
 
 
-def test_a_body_that_breaks_off_leaves_it_alive(gateway: str, updates: UpdateStream) -> None:
+def test_gateway_survives_a_truncated_body(gateway: str, updates: UpdateStream) -> None:
     """Whole lines that came are accepted as far as they made up a chunk; half a line is none."""
     with open_request(
         gateway,
@@ -181,7 +181,7 @@ def test_a_body_that_breaks_off_leaves_it_alive(gateway: str, updates: UpdateStr
     assert updates.length(1) in (1000, 1500)
 
 
-def test_an_endless_body_is_cut_off(gateway: str) -> None:
+def test_endless_body_is_rejected(gateway: str) -> None:
     with open_request(
         gateway,
         "/v1/orders/1",
@@ -194,7 +194,7 @@ def test_an_endless_body_is_cut_off(gateway: str) -> None:
     assert lives(gateway)
 
 
-def test_a_line_without_an_end_costs_no_memory(tmp_path: Path, settings: Settings) -> None:
+def test_unterminated_line_uses_bounded_memory(tmp_path: Path, settings: Settings) -> None:
     size, most = 64 << 20, 32 << 20
     with process(tmp_path, GATEWAY_MAX_BATCH=str(2 * size)) as (address, gateway):
         httpx.post(f"{address}/v1/orders:batch", content=LINE * 1000, headers=NDJSON)
@@ -217,7 +217,7 @@ def test_a_line_without_an_end_costs_no_memory(tmp_path: Path, settings: Setting
         assert 0 < peak - before < most
 
 
-def test_a_key_whose_gateway_was_killed_is_free_again(
+def test_idempotency_key_of_killed_gateway_becomes_usable_again(
     tmp_path: Path, settings: Settings, stream: Redis
 ) -> None:
     headers = {"Idempotency-Key": "once"}

@@ -92,7 +92,7 @@ def is_unavailable(answer: httpx.Response) -> bool:
     )
 
 
-def test_with_postgresql_away_what_is_cached_is_answered_and_the_rest_is_503(
+def test_without_postgresql_cached_reads_are_served_and_others_get_503(
     engine: sa.Engine, admin: sa.Engine, settings: Settings, link: TcpProxy, cache: Redis
 ) -> None:
     refresh(engine, cache, lambda ids: invalidate(cache, ids), 100)
@@ -119,7 +119,7 @@ def test_with_postgresql_away_what_is_cached_is_answered_and_the_rest_is_503(
         assert 'orderworks_up{server="postgresql"} 1.0' in get(http, "/metrics").text
 
 
-def test_with_postgresql_away_an_import_is_as_its_producer_was_told_and_says_how_old_that_is(
+def test_without_postgresql_last_known_import_progress_is_served_with_its_age(
     engine: sa.Engine,
     admin: sa.Engine,
     settings: Settings,
@@ -150,7 +150,7 @@ def test_with_postgresql_away_an_import_is_as_its_producer_was_told_and_says_how
         eventually(lambda: "Age" not in get(http, path).headers, 20, "it does not come back")
 
 
-def test_a_postgresql_that_does_not_answer_keeps_nobody_from_what_was_told_of_an_import(
+def test_unresponsive_postgresql_does_not_block_last_known_import_progress(
     engine: sa.Engine, settings: Settings, link: TcpProxy
 ) -> None:
     """More ask than there are threads, and those that began are not given up before it answers."""
@@ -170,7 +170,7 @@ def test_a_postgresql_that_does_not_answer_keeps_nobody_from_what_was_told_of_an
         eventually(lambda: "Age" not in get(http, path).headers, 40, "it does not come back")
 
 
-def test_events_go_on_while_postgresql_is_away_and_say_so(
+def test_event_streams_continue_and_report_unavailable_postgresql(
     engine: sa.Engine,
     admin: sa.Engine,
     settings: Settings,
@@ -214,7 +214,7 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
         yield server
 
 
-def test_with_redis_away_reads_come_from_postgresql_and_files_are_refused_whole(
+def test_without_redis_reads_use_postgresql_and_uploads_leave_no_file(
     settings: Settings, valkey: Valkey
 ) -> None:
     apart = {"redis_url": valkey.url, "cache_redis_url": valkey.url}
@@ -245,7 +245,7 @@ def test_with_redis_away_reads_come_from_postgresql_and_files_are_refused_whole(
         assert found.json()["status"] == "accepted"
 
 
-def test_a_redis_that_does_not_answer_costs_bounded_time(
+def test_unresponsive_redis_delays_requests_by_bounded_time(
     settings: Settings, valkey: Valkey
 ) -> None:
     apart = {"redis_url": valkey.url, "cache_redis_url": valkey.url, "redis_timeout": 1.0}

@@ -38,7 +38,7 @@ def make(engine: sa.Engine) -> Making:
     return made
 
 
-def test_of_a_token_there_is_only_a_hash(make: Making, engine: sa.Engine) -> None:
+def test_only_the_hash_of_a_token_is_stored(make: Making, engine: sa.Engine) -> None:
     token = make("shop", Scope.READ, Scope.ENQUEUE)
     with engine.connect() as connection:
         (row,) = connection.execute(sa.select(api_tokens)).mappings()
@@ -48,7 +48,7 @@ def test_of_a_token_there_is_only_a_hash(make: Making, engine: sa.Engine) -> Non
     assert (listed.name, listed.scopes) == ("shop", [Scope.ENQUEUE, Scope.READ])
 
 
-def test_a_name_is_given_once(make: Making, engine: sa.Engine) -> None:
+def test_token_name_is_unique(make: Making, engine: sa.Engine) -> None:
     make("shop", Scope.READ)
     with engine.begin() as connection:
         revoke_token(connection, "shop")
@@ -59,7 +59,7 @@ def test_a_name_is_given_once(make: Making, engine: sa.Engine) -> None:
         revoke_token(connection, "nobody")
 
 
-def test_whoever_is_here_gets_in_until_there_is_a_token(
+def test_loopback_is_open_until_first_token(
     settings: Settings, http: httpx.Client, make: Making
 ) -> None:
     assert http.post("/v1/orders/1", json=PAID).status_code == 202
@@ -70,7 +70,7 @@ def test_whoever_is_here_gets_in_until_there_is_a_token(
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-def test_a_revoked_last_token_does_not_open_the_door(
+def test_revoking_the_last_token_does_not_reopen_the_loopback(
     settings: Settings, make: Making, engine: sa.Engine
 ) -> None:
     make("last", Scope.READ)
@@ -80,7 +80,7 @@ def test_a_revoked_last_token_does_not_open_the_door(
         assert client.post("/v1/orders/1", json=PAID).status_code == 401
 
 
-def test_a_token_lets_in_for_its_scopes_only(settings: Settings, make: Making) -> None:
+def test_token_allows_only_its_scopes(settings: Settings, make: Making) -> None:
     reader, writer = make("reader", Scope.READ), make("writer", Scope.ENQUEUE)
     with running_gateway(settings) as address:
         with client_of(address, writer) as client:
@@ -95,7 +95,7 @@ def test_a_token_lets_in_for_its_scopes_only(settings: Settings, make: Making) -
     assert unknown.status_code == 401
 
 
-def test_every_operation_of_the_interface_needs_a_token(settings: Settings, make: Making) -> None:
+def test_every_operation_requires_a_token(settings: Settings, make: Making) -> None:
     make("first", Scope.READ)
     with running_gateway(settings) as address, client_of(address) as client:
         paths = client.get("/openapi.json").json()["paths"]
@@ -107,7 +107,9 @@ def test_every_operation_of_the_interface_needs_a_token(settings: Settings, make
 
 
 @pytest.mark.parametrize("given", ["Basic abc", "Bearer", "Bearer \xe9", "x"])
-def test_no_other_word_lets_in(settings: Settings, make: Making, given: str) -> None:
+def test_invalid_authorization_header_gets_401(
+    settings: Settings, make: Making, given: str
+) -> None:
     make("first", Scope.ENQUEUE)
     with running_gateway(settings) as address, client_of(address) as client:
         refused = client.post(
@@ -116,7 +118,7 @@ def test_no_other_word_lets_in(settings: Settings, make: Making, given: str) -> 
     assert refused.status_code == 401
 
 
-def test_a_revoked_token_is_known_to_be_within_seconds(
+def test_revoked_token_is_rejected_within_seconds(
     settings: Settings, make: Making, engine: sa.Engine
 ) -> None:
     token = make("shop", Scope.ENQUEUE)
@@ -130,7 +132,7 @@ def test_a_revoked_token_is_known_to_be_within_seconds(
         )
 
 
-def test_permits_are_drawn_once_for_all_who_wait(settings: Settings, cache: Redis) -> None:
+def test_concurrent_rate_requests_share_one_redis_call(settings: Settings, cache: Redis) -> None:
     async def ask() -> list[float]:
         async with make_async_redis(settings.cache, 5) as client:
             rates = RateLimits(client, timeout=5)
@@ -142,9 +144,7 @@ def test_permits_are_drawn_once_for_all_who_wait(settings: Settings, cache: Redi
     assert calls <= 2, "once, and before it in vain if the server did not know the script"
 
 
-def test_with_the_first_token_the_streams_of_those_end_who_needed_none(
-    settings: Settings, make: Making
-) -> None:
+def test_first_token_ends_streams_opened_without_a_token(settings: Settings, make: Making) -> None:
     with running_gateway(settings) as address, client_of(address) as client:
         with client.stream("GET", "/v1/overview/events") as overview:
             lines = overview.iter_lines()
@@ -155,7 +155,7 @@ def test_with_the_first_token_the_streams_of_those_end_who_needed_none(
         assert client.get("/v1/overview/events").status_code == 401
 
 
-def test_a_rate_holds_over_all_gateways(settings: Settings, make: Making) -> None:
+def test_rate_limit_is_shared_by_all_gateways(settings: Settings, make: Making) -> None:
     token = make("slow", Scope.ENQUEUE, rate=0.01)
     with (
         running_gateway(settings) as one,
@@ -172,7 +172,7 @@ def test_a_rate_holds_over_all_gateways(settings: Settings, make: Making) -> Non
         assert 1 <= int(answer.headers["Retry-After"]) <= 101
 
 
-def test_without_redis_nobody_is_slowed_down(
+def test_rate_is_not_limited_without_redis(
     settings: Settings, make: Making, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = make("slow", Scope.ENQUEUE, rate=1)
@@ -198,11 +198,11 @@ def test_without_redis_nobody_is_slowed_down(
         ("", False),
     ],
 )
-def test_the_loopback_is_told_from_other_addresses(host: str, *, local: bool) -> None:
+def test_loopback_addresses_are_recognized(host: str, *, local: bool) -> None:
     assert is_loopback(host) is local
 
 
-def test_off_the_loopback_nobody_gets_in_without_a_token(settings: Settings) -> None:
+def test_public_address_without_a_token_gets_401(settings: Settings) -> None:
     """Also not somebody who asks from this machine: behind a proxy, that may be anybody."""
     public = settings.model_copy(update={"gateway_host": "0.0.0.0"})  # noqa: S104 - what is tested
     with running_gateway(public) as address, client_of(address) as client:

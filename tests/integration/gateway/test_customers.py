@@ -26,7 +26,7 @@ def shop(seed: Callable[[OrderRows], None]) -> None:
     seed(SHOP)
 
 
-def test_a_customer_and_what_they_ordered(http: httpx.Client) -> None:
+def test_customer_and_order_summary_are_returned(http: httpx.Client) -> None:
     assert http.get("/v1/customers/7").json() == {
         "id": 7,
         "name": "Customer 7",
@@ -39,7 +39,7 @@ def test_a_customer_and_what_they_ordered(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/customers/9", "/v1/customers/9/summary"])
-def test_a_customer_that_is_not_there_is_a_problem(http: httpx.Client, path: str) -> None:
+def test_unknown_customer_is_404_problem(http: httpx.Client, path: str) -> None:
     answer = http.get(path)
     assert answer.status_code == 404
     assert answer.json()["type"] == "urn:orderworks:problem:not-found"
@@ -47,18 +47,22 @@ def test_a_customer_that_is_not_there_is_a_problem(http: httpx.Client, path: str
 
 @pytest.mark.parametrize("path", ["/v1/customers/{}", "/v1/customers/{}/summary"])
 @pytest.mark.parametrize("given", ["0", "-7", "x", "7x", "9223372036854775808", "1" * 30])
-def test_what_is_no_id_is_refused_by_name(http: httpx.Client, path: str, given: str) -> None:
+def test_invalid_customer_id_is_rejected_by_field_name(
+    http: httpx.Client, path: str, given: str
+) -> None:
     answer = http.get(path.format(given))
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "customer_id"
 
 
 @pytest.mark.parametrize("given", ["007", "7", "%2B7"])
-def test_an_id_is_one_however_it_is_spelled(http: httpx.Client, given: str) -> None:
+def test_equivalent_spellings_of_an_id_return_the_same_customer(
+    http: httpx.Client, given: str
+) -> None:
     assert http.get(f"/v1/customers/{given}").json()["name"] == "Customer 7"
 
 
-def test_reads_are_those_of_the_cache_and_go_with_an_invalidation(
+def test_reads_come_from_cache_until_invalidation(
     http: httpx.Client, engine: sa.Engine, cache: Redis
 ) -> None:
     def status() -> str:
@@ -73,7 +77,7 @@ def test_reads_are_those_of_the_cache_and_go_with_an_invalidation(
     assert status() == "sent"
 
 
-def test_pages_leave_nothing_out_and_repeat_nothing(http: httpx.Client, engine: sa.Engine) -> None:
+def test_pages_contain_each_order_exactly_once(http: httpx.Client, engine: sa.Engine) -> None:
     with engine.begin() as connection:
         # Orders of one moment, so that the id decides.
         made = [
@@ -92,14 +96,14 @@ def test_pages_leave_nothing_out_and_repeat_nothing(http: httpx.Client, engine: 
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "WzEsMl0", "WyIyMDI2LTExLTI2VDE1OjAwOjAwIiwyXQ", "é"])
-def test_a_cursor_that_is_none_is_refused_by_name(http: httpx.Client, cursor: str) -> None:
+def test_invalid_cursor_is_rejected_by_field_name(http: httpx.Client, cursor: str) -> None:
     """The last but one has a time without a zone, which the database would take for another one."""
     answer = http.get("/v1/customers/8/orders", params={"cursor": cursor})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "cursor"
 
 
-def test_a_lookup_finds_those_that_there_are_and_names_the_others(http: httpx.Client) -> None:
+def test_lookup_returns_existing_customers_and_lists_missing_ids(http: httpx.Client) -> None:
     found = http.post("/v1/customers:lookup", json={"ids": [9, 8, 7, 7, 10]}).json()
     assert [each["id"] for each in found["customers"]] == [7, 8]
     assert found["missing"] == [9, 10]
@@ -120,7 +124,7 @@ def test_a_lookup_finds_those_that_there_are_and_names_the_others(http: httpx.Cl
         ({"ids": [1], "id": 1}, "id"),
     ],
 )
-def test_a_lookup_that_cannot_be_is_refused_by_name(
+def test_invalid_lookup_is_rejected_by_field_name(
     http: httpx.Client, body: dict[str, object], field: str
 ) -> None:
     answer = http.post("/v1/customers:lookup", json=body)

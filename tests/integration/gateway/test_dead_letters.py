@@ -47,7 +47,9 @@ def count(updates: UpdateStream) -> Callable[[], int]:
     return lambda: sum(map(updates.length, updates.all_shards()))
 
 
-def test_they_are_listed_newest_first_page_by_page(http: httpx.Client, buried: list[int]) -> None:
+def test_dead_letters_are_listed_newest_first_in_pages(
+    http: httpx.Client, buried: list[int]
+) -> None:
     seen: list[int] = []
     path = "/v1/dead?limit=2"
     while path:
@@ -69,14 +71,14 @@ def test_they_are_listed_newest_first_page_by_page(http: httpx.Client, buried: l
         ({"reason": "order", "replayed": "false"}, [4, 3, 2]),
     ],
 )
-def test_they_are_found_by_what_is_known_of_them(
+def test_dead_letters_are_filtered_by_order_reason_and_time(
     http: httpx.Client, buried: list[int], wanted: dict[str, str], numbers: list[int]
 ) -> None:
     found = http.get("/v1/dead", params=wanted).json()
     assert [letter["id"] for letter in found["dead"]] == [buried[each] for each in numbers]
 
 
-def test_those_that_are_named_are_given(http: httpx.Client, buried: list[int]) -> None:
+def test_dead_letters_are_returned_by_id(http: httpx.Client, buried: list[int]) -> None:
     found = http.get("/v1/dead", params={"id": [str(buried[3]), str(buried[0])]}).json()
     assert [letter["order_id"] for letter in found["dead"]] == [4, 1]
     assert http.get("/v1/dead", params={"id": "999"}).status_code == 404
@@ -92,7 +94,7 @@ def test_a_dry_run_replays_nothing(
     assert count() == 0
 
 
-def test_they_are_replayed_by_a_filter_or_by_name_once(
+def test_dead_letters_are_replayed_once_by_filter_or_by_id(
     http: httpx.Client, buried: list[int], count: Callable[[], int]
 ) -> None:
     def replay(**asked: object) -> tuple[int, int]:
@@ -122,21 +124,21 @@ def test_they_are_replayed_by_a_filter_or_by_name_once(
         {"all": True},
     ],
 )
-def test_what_is_unclear_replays_nothing(
+def test_ambiguous_replay_request_replays_nothing(
     http: httpx.Client, buried: list[int], count: Callable[[], int], asked: dict[str, object]
 ) -> None:
     assert http.post("/v1/dead:replay", json=asked).status_code == 422
     assert count() == 0
 
 
-def test_an_id_that_is_unknown_replays_nothing(
+def test_unknown_id_replays_nothing(
     http: httpx.Client, buried: list[int], count: Callable[[], int]
 ) -> None:
     assert http.post("/v1/dead:replay", json={"ids": [buried[0], 999]}).status_code == 404
     assert count() == 0
 
 
-def test_replays_that_wait_for_room_keep_nobody_else_waiting(
+def test_replays_waiting_for_room_do_not_block_other_requests(
     settings: Settings, updates: UpdateStream, buried: list[int], count: Callable[[], int]
 ) -> None:
     """More of them than there are threads, before a stream that is full."""

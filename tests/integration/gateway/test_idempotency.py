@@ -29,7 +29,7 @@ def count(updates: UpdateStream) -> Callable[[], int]:
     return lambda: sum(map(updates.length, updates.all_shards()))
 
 
-def test_the_same_request_is_done_once_and_answered_alike(
+def test_repeated_request_is_done_once_with_the_same_response(
     http: httpx.Client, count: Callable[[], int]
 ) -> None:
     first, again = (http.post("/v1/orders/1", json=PAID, headers=KEY) for _ in range(2))
@@ -40,7 +40,7 @@ def test_the_same_request_is_done_once_and_answered_alike(
     assert count() == 1
 
 
-def test_an_answer_is_kept_for_a_day(http: httpx.Client, stream: Redis) -> None:
+def test_response_is_kept_for_a_day(http: httpx.Client, stream: Redis) -> None:
     http.post("/v1/orders/1", json=PAID, headers=KEY)
     (key,) = stream.scan_iter("orders:gateway-answer:*")
     assert 86_000 < stream.ttl(key) <= 86_400
@@ -50,7 +50,7 @@ def test_an_answer_is_kept_for_a_day(http: httpx.Client, stream: Redis) -> None:
     ("path", "said"),
     [("/v1/orders/1", {"status": "sent"}), ("/v1/orders/2", PAID), ("/v1/orders/1?track=1", PAID)],
 )
-def test_another_request_under_the_key_is_refused(
+def test_different_request_with_same_key_is_refused(
     http: httpx.Client, count: Callable[[], int], path: str, said: dict[str, str]
 ) -> None:
     http.post("/v1/orders/1", json=PAID, headers=KEY)
@@ -60,7 +60,7 @@ def test_another_request_under_the_key_is_refused(
     assert count() == 1
 
 
-def test_what_had_no_effect_may_be_done_better(
+def test_key_of_rejected_request_can_be_used_again(
     http: httpx.Client, count: Callable[[], int]
 ) -> None:
     assert http.post("/v1/orders/1", json={"status": ""}, headers=KEY).status_code == 422
@@ -69,9 +69,7 @@ def test_what_had_no_effect_may_be_done_better(
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "\xe9"])
-def test_a_key_that_is_none_is_refused(
-    http: httpx.Client, count: Callable[[], int], key: str
-) -> None:
+def test_invalid_key_is_rejected(http: httpx.Client, count: Callable[[], int], key: str) -> None:
     headers = {b"Idempotency-Key": key.encode("latin-1")}
     assert http.post("/v1/orders/1", json=PAID, headers=headers).status_code == 422
     assert count() == 0
@@ -89,7 +87,7 @@ def test_a_batch_is_done_once(http: httpx.Client, count: Callable[[], int]) -> N
     assert count() == 20_000
 
 
-def test_a_batch_that_stopped_part_way_is_not_done_again(
+def test_partly_accepted_batch_is_not_done_again(
     settings: Settings, count: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer that it gave says where to go on; under another key."""
@@ -105,7 +103,7 @@ def test_a_batch_that_stopped_part_way_is_not_done_again(
     assert count() == 1000
 
 
-def test_of_two_at_once_one_is_told_to_wait(
+def test_concurrent_request_with_same_key_gets_409_with_retry_after(
     http: httpx.Client, stream: Redis, count: Callable[[], int]
 ) -> None:
     goes_on = threading.Event()
@@ -129,7 +127,7 @@ def test_of_two_at_once_one_is_told_to_wait(
     assert count() == 2
 
 
-def test_however_many_come_again_meanwhile_others_are_answered(
+def test_many_concurrent_repeats_do_not_block_other_requests(
     http: httpx.Client, stream: Redis, count: Callable[[], int]
 ) -> None:
     goes_on = threading.Event()
@@ -154,9 +152,7 @@ def test_however_many_come_again_meanwhile_others_are_answered(
     assert count() == 1
 
 
-def test_a_claim_whose_process_died_ends_by_itself(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_claim_of_dead_process_expires(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idempotency, "CLAIM_SECONDS", 0.2)
 
     async def take(key: str) -> bool:
@@ -172,7 +168,7 @@ def test_a_claim_whose_process_died_ends_by_itself(
     eventually(lambda: asyncio.run(take("a-key")), within=20)
 
 
-def test_a_claim_is_held_as_long_as_the_work_takes(
+def test_claim_is_renewed_while_work_is_running(
     settings: Settings, stream: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(idempotency, "CLAIM_SECONDS", 2.0)
@@ -196,7 +192,7 @@ def test_a_claim_is_held_as_long_as_the_work_takes(
     assert not stream.exists("a-key")
 
 
-def test_keys_of_two_tokens_have_nothing_to_do_with_each_other(
+def test_keys_of_two_tokens_are_independent(
     settings: Settings, engine: sa.Engine, count: Callable[[], int]
 ) -> None:
     with engine.begin() as connection:

@@ -63,7 +63,7 @@ def events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, object]]]:
             yield name, json.loads(value)
 
 
-def test_a_file_is_imported_as_its_options_say(http: httpx.Client, importer: Importer) -> None:
+def test_uploaded_file_is_imported_with_its_options(http: httpx.Client, importer: Importer) -> None:
     content = FILE.replace(b"total", b"o;t").replace(b",", b";").replace(b"o;t", b"o:t")
     options = {"filename": "orders.csv", "map": "total:o:t", "delimiter": ";", "max_rejects": "2"}
     import_id = upload(http, content, **options)
@@ -76,14 +76,14 @@ def test_a_file_is_imported_as_its_options_say(http: httpx.Client, importer: Imp
     assert (done["max_rejects"], done["waits_for_updates"]) == (2, False)
 
 
-def test_the_same_content_is_one_import_unless_asked_for_again(http: httpx.Client) -> None:
+def test_same_content_is_one_import_unless_again_is_set(http: httpx.Client) -> None:
     import_id = upload(http)
     same = http.post("/v1/imports", content=FILE, headers=CSV).json()
     assert same == {"id": import_id, "repeated": True}
     assert upload(http, again="true") != import_id
 
 
-def test_a_request_with_a_key_is_done_once(http: httpx.Client) -> None:
+def test_upload_with_idempotency_key_is_done_once(http: httpx.Client) -> None:
     headers = {**CSV, "Idempotency-Key": "file-1"}
     first, second = (
         http.post("/v1/imports?again=true", content=FILE, headers=headers) for _ in range(2)
@@ -96,7 +96,7 @@ def test_a_request_with_a_key_is_done_once(http: httpx.Client) -> None:
     assert other.status_code == 422
 
 
-def test_a_file_that_was_tried_is_imported_without_coming_again(
+def test_file_kept_after_dry_run_is_imported_without_new_upload(
     http: httpx.Client, importer: Importer, settings: Settings
 ) -> None:
     import_id = upload(http, dry_run="true", keep="true", filename="tried.csv")
@@ -132,7 +132,7 @@ def test_a_file_that_was_tried_is_imported_without_coming_again(
         ({"parent": "20260101-000000-00000000"}, FILE, "parent"),
     ],
 )
-def test_what_cannot_be_imported_is_refused_and_leaves_nothing(
+def test_unimportable_upload_is_refused_and_leaves_nothing(
     http: httpx.Client,
     settings: Settings,
     options: dict[str, str],
@@ -146,16 +146,14 @@ def test_what_cannot_be_imported_is_refused_and_leaves_nothing(
     assert http.get("/v1/imports").json()["imports"] == []
 
 
-def test_an_import_that_only_its_manifest_tells_of_is_found(
-    http: httpx.Client, stream: Redis
-) -> None:
+def test_import_known_only_by_manifest_is_found(http: httpx.Client, stream: Redis) -> None:
     import_id = upload(http)
     stream.delete(import_progress(import_id))
     assert http.get(f"/v1/imports/{import_id}").json()["status"] == "accepted"
     assert http.get("/v1/imports/20260101-000000-00000000").status_code == 404
 
 
-def test_imports_are_listed_page_by_page(http: httpx.Client, importer: Importer) -> None:
+def test_imports_are_listed_in_pages(http: httpx.Client, importer: Importer) -> None:
     made = [upload(http, again="true") for _ in range(5)]
     for each in made:
         load(importer, each)
@@ -168,7 +166,7 @@ def test_imports_are_listed_page_by_page(http: httpx.Client, importer: Importer)
     assert seen == made[::-1]
 
 
-def test_its_events_tell_each_move_and_end_with_the_last(
+def test_import_events_report_progress_and_close_with_the_end(
     http: httpx.Client, importer: Importer
 ) -> None:
     import_id = upload(http)
@@ -184,9 +182,7 @@ def test_its_events_tell_each_move_and_end_with_the_last(
     assert (name, last["status"], last["applied"]) == ("end", "done", 3)
 
 
-def test_events_of_one_that_ended_are_its_end_whatever_was_read_before(
-    http: httpx.Client, importer: Importer
-) -> None:
+def test_events_of_finished_import_are_only_its_end(http: httpx.Client, importer: Importer) -> None:
     import_id = upload(http)
     load(importer, import_id)
     headers = {b"Last-Event-ID": b"7\xe9"}
@@ -195,7 +191,7 @@ def test_events_of_one_that_ended_are_its_end_whatever_was_read_before(
     assert http.get("/v1/imports/20260101-000000-00000000/events").status_code == 404
 
 
-def test_a_dry_run_tells_at_its_end_what_would_be(http: httpx.Client, importer: Importer) -> None:
+def test_dry_run_events_end_with_predicted_result(http: httpx.Client, importer: Importer) -> None:
     import_id = upload(http, dry_run="true")
     with http.stream("GET", f"/v1/imports/{import_id}/events") as stream:
         told = events(stream.iter_lines())
@@ -210,7 +206,7 @@ def test_a_dry_run_tells_at_its_end_what_would_be(http: httpx.Client, importer: 
     assert http.post(f"/v1/imports/{import_id}:cancel", headers=JSON).status_code == 409
 
 
-def test_rejects_are_a_file_to_mend_and_to_hand_over_again(
+def test_rejects_are_downloaded_corrected_and_uploaded_again(
     http: httpx.Client, importer: Importer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reject_files, "PAGE_ROWS", 1)
@@ -234,7 +230,7 @@ def test_rejects_are_a_file_to_mend_and_to_hand_over_again(
     assert everything.content == file.content
 
 
-def test_an_import_without_rejects_has_a_file_with_a_header(
+def test_reject_file_of_clean_import_has_only_a_header(
     http: httpx.Client, importer: Importer
 ) -> None:
     import_id = upload(http, b"id,customer_id,total\n1,7,1.00\n")
@@ -269,7 +265,7 @@ def test_an_import_is_paused_resumed_and_cancelled(http: httpx.Client, importer:
     assert http.post(f"/v1/imports/{import_id}:explode", headers=JSON).status_code == 422
 
 
-def test_streams_of_one_import_share_its_looks_and_each_gets_the_end(
+def test_twenty_streams_of_one_import_all_receive_the_end(
     http: httpx.Client, gateway: str, importer: Importer
 ) -> None:
     import_id = upload(http)

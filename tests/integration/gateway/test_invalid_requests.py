@@ -45,7 +45,7 @@ def fields(answer: httpx.Response, status: int) -> Sequence[str]:
         ("/v1/orders/1/updates/1-1", {"wait": "nan"}, "wait"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_told_why(
+def test_invalid_query_is_rejected_by_field_name(
     http: httpx.Client, path: str, query: dict[str, str], field: str
 ) -> None:
     assert fields(http.get(path, params=query), 422) == [field]
@@ -61,33 +61,33 @@ def test_a_question_that_makes_no_sense_is_told_why(
         ({"create_customers": "true", "kind": "customers"}, "create_customers"),
     ],
 )
-def test_a_slip_in_an_option_imports_nothing(
+def test_invalid_import_option_imports_nothing(
     http: httpx.Client, query: dict[str, str], field: str
 ) -> None:
     assert fields(http.post("/v1/imports", params=query, content=FILE, headers=CSV), 422) == [field]
     assert http.get("/v1/imports").json()["imports"] == []
 
 
-def test_two_keys_are_none(http: httpx.Client) -> None:
+def test_two_idempotency_keys_are_rejected(http: httpx.Client) -> None:
     headers = [*JSON.items(), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
     answer = http.post("/v1/orders/1", content=b'{"status":"paid"}', headers=headers)
     assert fields(answer, 422) == ["Idempotency-Key"]
 
 
 @pytest.mark.parametrize("path", ["/v1/orders/1/", "/v1/imports/", "/healthz/"])
-def test_a_path_that_is_none_is_not_redirected(http: httpx.Client, path: str) -> None:
+def test_unknown_path_is_404_without_redirect(http: httpx.Client, path: str) -> None:
     assert fields(http.post(path, headers=JSON), 404) == []
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "PUT", "HEAD"])
-def test_a_method_that_is_none_is_told_which_are(http: httpx.Client, method: str) -> None:
+def test_405_lists_allowed_methods(http: httpx.Client, method: str) -> None:
     answer = http.request(method, "/v1/imports/x", headers=JSON)
     assert answer.status_code == 405
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["Allow"] == "GET"
 
 
-def test_whether_it_lives_may_be_asked_without_an_answer(http: httpx.Client) -> None:
+def test_health_endpoints_answer_head_requests(http: httpx.Client) -> None:
     for path in ("/healthz", "/readyz"):
         answer = http.head(path)
         assert (answer.status_code, answer.content) == (200, b"")

@@ -6,7 +6,7 @@ import pytest
 from tests.support.gateways import JSON
 
 
-def test_it_lives_and_says_that_its_servers_answer(http: httpx.Client) -> None:
+def test_healthz_and_readyz_report_ok(http: httpx.Client) -> None:
     assert http.get("/healthz").json() == {"status": "ok"}
     ready = http.get("/readyz")
     assert ready.status_code == 200
@@ -17,7 +17,7 @@ def test_it_lives_and_says_that_its_servers_answer(http: httpx.Client) -> None:
     ("method", "path", "status", "kind"),
     [("GET", "/v1/nothing", 404, "not-found"), ("DELETE", "/healthz", 405, "wrong-method")],
 )
-def test_what_the_framework_refuses_is_a_problem_too(
+def test_framework_errors_are_problem_documents(
     http: httpx.Client, method: str, path: str, status: int, kind: str
 ) -> None:
     answer = http.request(method, path, headers=JSON)
@@ -26,7 +26,7 @@ def test_what_the_framework_refuses_is_a_problem_too(
     assert answer.json()["type"] == f"urn:orderworks:problem:{kind}"
 
 
-def test_a_request_keeps_its_id_if_that_is_sane(http: httpx.Client) -> None:
+def test_valid_request_id_is_kept_and_invalid_one_is_replaced(http: httpx.Client) -> None:
     kept = http.get("/healthz", headers={"X-Request-ID": "order-42.a:b_c"})
     assert kept.headers["X-Request-ID"] == "order-42.a:b_c"
     for strange in ("", "a b", "x" * 65, '{"a":1}'):
@@ -34,7 +34,7 @@ def test_a_request_keeps_its_id_if_that_is_sane(http: httpx.Client) -> None:
         assert given.headers["X-Request-ID"] not in ("", strange)
 
 
-def test_it_answers_to_its_own_names_only(http: httpx.Client) -> None:
+def test_unknown_host_header_is_rejected(http: httpx.Client) -> None:
     """A page elsewhere can have its name point to this machine, and its readers' browsers ask here."""
     assert http.get("/healthz", headers={"Host": "localhost:99"}).status_code == 200
     assert http.get("/healthz", headers={"Host": "evil.example"}).status_code == 421
@@ -43,13 +43,15 @@ def test_it_answers_to_its_own_names_only(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
 )
-def test_no_page_of_another_host_can_write(http: httpx.Client, content_type: str | None) -> None:
+def test_cross_site_content_types_are_rejected(
+    http: httpx.Client, content_type: str | None
+) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
     answer = http.post("/v1/orders/1", content=b'{"status":"paid"}', headers=headers)
     assert answer.status_code == 415
 
 
-def test_every_answer_has_a_strict_policy(http: httpx.Client) -> None:
+def test_every_response_has_a_strict_content_security_policy(http: httpx.Client) -> None:
     for path in ("/healthz", "/v1/nothing"):
         policy = http.get(path).headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy

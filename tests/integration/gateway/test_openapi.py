@@ -45,7 +45,7 @@ def api(gateway: str) -> schemathesis.BaseSchema:
     )
 
 
-def test_no_request_finds_an_unhandled_error(api: schemathesis.BaseSchema) -> None:
+def test_generated_requests_cause_no_unhandled_error(api: schemathesis.BaseSchema) -> None:
     for result in api.get_all_operations():
         assert isinstance(result, Ok)
         operation = result.ok()
@@ -72,7 +72,7 @@ def try_out(cases: SearchStrategy[Any]) -> None:
     check()
 
 
-def test_every_operation_has_a_name_a_tag_and_an_example_of_its_answer(http: httpx.Client) -> None:
+def test_every_operation_has_name_tag_and_response_example(http: httpx.Client) -> None:
     document = http.get("/openapi.json").json()
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -86,7 +86,9 @@ def test_every_operation_has_a_name_a_tag_and_an_example_of_its_answer(http: htt
             assert all("example" in content for content in contents), where
 
 
-def test_the_documentation_names_every_operation_and_loads_nothing(http: httpx.Client) -> None:
+def test_documentation_page_names_every_operation_and_loads_no_external_resource(
+    http: httpx.Client,
+) -> None:
     page = http.get("/docs")
     assert page.headers["Content-Type"].startswith("text/html")
     for path in http.get("/openapi.json").json()["paths"]:

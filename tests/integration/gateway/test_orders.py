@@ -43,7 +43,7 @@ def paid(*ids: int) -> list[str]:
     return [json.dumps({"order_id": each, "status": "paid"}) for each in ids]
 
 
-def test_an_update_is_accepted_with_all_that_it_says(
+def test_update_is_accepted_with_all_its_fields(
     http: httpx.Client, waiting: Callable[[], list[OrderUpdate]]
 ) -> None:
     said = {"total": "19.99", "status": "paid", "customer_id": 7, "version": 3}
@@ -72,7 +72,7 @@ def test_an_update_is_accepted_with_all_that_it_says(
         (str(2**63), {"status": "paid"}, "order_id"),
     ],
 )
-def test_what_is_no_update_names_the_field(
+def test_invalid_update_is_rejected_by_field_name(
     http: httpx.Client,
     waiting: Callable[[], list[OrderUpdate]],
     order: str,
@@ -86,7 +86,7 @@ def test_what_is_no_update_names_the_field(
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 200_000, b'{"status":"a"} x'])
-def test_what_is_no_json_is_malformed(http: httpx.Client, body: bytes) -> None:
+def test_invalid_json_is_a_malformed_problem(http: httpx.Client, body: bytes) -> None:
     answer = http.post("/v1/orders/1", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code in (400, 422)
     assert answer.json()["type"] in {
@@ -95,7 +95,7 @@ def test_what_is_no_json_is_malformed(http: httpx.Client, body: bytes) -> None:
     }
 
 
-def test_a_tracked_update_tells_its_verdict(
+def test_verdict_of_tracked_update_is_returned(
     http: httpx.Client, seed: Callable[[Rows], None], drain: Callable[[], Sequence[DrainResult]]
 ) -> None:
     seed({1: (7, "new", Decimal("5.00"), 0)})
@@ -108,7 +108,7 @@ def test_a_tracked_update_tells_its_verdict(
     assert told.json() == {**answer, "verdict": "applied", "reason": ""}
 
 
-def test_one_can_wait_for_a_verdict_that_comes_meanwhile(
+def test_request_waits_for_a_verdict(
     http: httpx.Client, seed: Callable[[Rows], None], drain: Callable[[], Sequence[DrainResult]]
 ) -> None:
     seed({1: (7, "new", Decimal("5.00"), 0)})
@@ -123,11 +123,11 @@ def test_one_can_wait_for_a_verdict_that_comes_meanwhile(
 @pytest.mark.parametrize(
     "asked", ["1/updates/none", "1/updates/1-0?wait=31", "1/updates/1-0?wait=-1"]
 )
-def test_a_question_that_is_none_is_refused(http: httpx.Client, asked: str) -> None:
+def test_invalid_verdict_query_is_rejected(http: httpx.Client, asked: str) -> None:
     assert http.get(f"/v1/orders/{asked}").status_code == 422
 
 
-def test_a_durable_update_is_on_disk(http: httpx.Client) -> None:
+def test_durable_update_is_accepted(http: httpx.Client) -> None:
     answer = http.post("/v1/orders/1", json={"status": "paid"}, params={"durable": "true"})
     assert answer.status_code == 202
     assert answer.json() == {"entry": answer.json()["entry"], "order_id": 1}
@@ -142,7 +142,7 @@ def test_a_batch_is_accepted_in_order(
     assert [each.order_id for each in waiting()] == list(range(2, 5002, 2))
 
 
-def test_a_bad_line_is_rejected_by_itself(
+def test_bad_line_is_rejected_without_affecting_other_lines(
     http: httpx.Client, waiting: Callable[[], list[OrderUpdate]]
 ) -> None:
     good = '{"order_id":3,"total":5}\r'
@@ -156,7 +156,7 @@ def test_a_bad_line_is_rejected_by_itself(
     assert sorted(each.order_id for each in waiting()) == [1, 3]
 
 
-def test_only_the_first_rejects_are_listed(http: httpx.Client) -> None:
+def test_only_the_first_rejected_lines_are_listed(http: httpx.Client) -> None:
     account = batch(http, *["nonsense"] * (ndjson.MAX_LISTED_REJECTS + 50)).json()
     assert account["rejected_count"] == ndjson.MAX_LISTED_REJECTS + 50
     assert [each["line"] for each in account["rejected"]] == list(
@@ -164,7 +164,7 @@ def test_only_the_first_rejects_are_listed(http: httpx.Client) -> None:
     )
 
 
-def test_a_line_that_is_too_long_is_rejected_however_it_comes(settings: Settings) -> None:
+def test_too_long_line_is_rejected_in_any_chunking(settings: Settings) -> None:
     """It is never held in memory as a whole, and what comes after it is read."""
     small = settings.model_copy(update={"gateway_max_body": 1000})
     long = '{"order_id":2,"status":"' + "x" * 300_000 + '"}'
@@ -180,7 +180,7 @@ def test_a_line_that_is_too_long_is_rejected_however_it_comes(settings: Settings
             assert [each["line"] for each in account["rejected"]] == [2, 4]
 
 
-def test_a_full_shard_stops_a_batch_with_an_exact_account(
+def test_full_shard_stops_a_batch_with_exact_accepted_count(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One shard is full, the other is not: of the chunk in which that shows, half is accepted."""
@@ -201,7 +201,7 @@ def test_a_full_shard_stops_a_batch_with_an_exact_account(
     assert account["next_line"] == account["lines"] + 1
 
 
-def test_a_batch_that_is_too_large_says_what_was_accepted(settings: Settings) -> None:
+def test_too_large_batch_reports_accepted_lines(settings: Settings) -> None:
     # Some times what a server reads from a connection at once.
     small = settings.model_copy(update={"gateway_max_batch": 1_000_000})
     lines = [f"{line}\n".encode() for line in paid(*range(1, 50_001))]

@@ -33,7 +33,7 @@ def overviews(http: httpx.Client) -> Iterator[Iterator[dict[str, Any]]]:
         )
 
 
-def test_it_tells_of_every_part(
+def test_overview_event_covers_every_section(
     http: httpx.Client,
     engine: sa.Engine,
     cache: Redis,
@@ -71,13 +71,13 @@ def test_it_tells_of_every_part(
         assert next(told)["updates"]["per_second"] == 0
 
 
-def test_all_who_watch_are_told_by_one_look(http: httpx.Client, gateway: str) -> None:
+def test_all_overview_streams_share_one_poll(http: httpx.Client, gateway: str) -> None:
     with overviews(http) as told, client_of(gateway) as other, overviews(other) as same:
         seen = {next(told)["at"] for _ in range(4)}
         assert len(seen & {next(same)["at"] for _ in range(4)}) >= 2
 
 
-def test_a_status_is_looked_at_once_for_all_who_ask_within_seconds(http: httpx.Client) -> None:
+def test_status_is_computed_once_for_requests_within_seconds(http: httpx.Client) -> None:
     began = time.monotonic()
     first = http.get("/v1/status")
     looked = time.monotonic() - began
@@ -91,14 +91,16 @@ def test_a_status_is_looked_at_once_for_all_who_ask_within_seconds(http: httpx.C
     assert time.monotonic() - began < looked / 2, "workers have a second to answer each look"
 
 
-def test_metrics_are_those_of_the_command(http: httpx.Client) -> None:
+def test_metrics_endpoint_serves_prometheus_text(http: httpx.Client) -> None:
     answer = http.get("/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain")
     assert 'orderworks_up{server="postgresql"} 1.0' in answer.text
     assert "orderworks_updates_total" in answer.text
 
 
-def test_each_thing_needs_its_scope(gateway: str, engine: sa.Engine, http: httpx.Client) -> None:
+def test_each_endpoint_requires_its_scope(
+    gateway: str, engine: sa.Engine, http: httpx.Client
+) -> None:
     with engine.begin() as connection:
         tokens = {scope: create_token(connection, scope.value, [scope]) for scope in Scope}
     asked: dict[tuple[str, str], Scope] = {

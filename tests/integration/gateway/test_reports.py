@@ -29,7 +29,7 @@ def publish(
     return lambda: refresh(engine, cache, lambda ids: invalidate(cache, ids), 100)
 
 
-def test_it_is_the_published_one_sliced_as_asked(
+def test_report_is_the_published_one_limited_as_requested(
     http: httpx.Client, settings: Settings, publish: Callable[[], object]
 ) -> None:
     publish()
@@ -44,7 +44,7 @@ def test_it_is_the_published_one_sliced_as_asked(
     assert http.get(PATH, params={"min_orders": 2}).json()["rows"] == []
 
 
-def test_who_has_it_is_told_so_until_the_next_refresh(
+def test_known_etag_gives_304_until_the_next_refresh(
     http: httpx.Client, engine: sa.Engine, publish: Callable[[], object]
 ) -> None:
     publish()
@@ -73,7 +73,7 @@ def test_who_has_it_is_told_so_until_the_next_refresh(
 @pytest.mark.parametrize(
     "wrong", [{"window": "2d"}, {"limit": 0}, {"limit": "x"}, {"min_orders": 0}]
 )
-def test_what_cannot_be_asked_is_refused_by_name(
+def test_invalid_report_query_is_rejected_by_field_name(
     http: httpx.Client, wrong: dict[str, object]
 ) -> None:
     answer = http.get(PATH, params={name: str(value) for name, value in wrong.items()})

@@ -16,7 +16,7 @@ NAMESPACE = "http://www.w3.org/2000/svg"
 """The only address that the page may spell: it is a name, which nobody asks."""
 
 
-def test_the_page_and_all_that_it_names_are_served(http: httpx.Client) -> None:
+def test_page_and_all_its_files_are_served(http: httpx.Client) -> None:
     page = http.get("/")
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     named = set(re.findall(r'(?:src|href)="(page/[^"]+)"', page.text))
@@ -30,7 +30,7 @@ def test_the_page_and_all_that_it_names_are_served(http: httpx.Client) -> None:
         assert http.get(f"/{path}").status_code == 200, path
 
 
-def test_a_browser_that_has_a_part_does_not_get_it_again(http: httpx.Client) -> None:
+def test_known_etag_of_page_file_gives_304(http: httpx.Client) -> None:
     first = http.get("/page/main.js")
     assert first.headers["Content-Type"] == "text/javascript; charset=utf-8"
     assert first.headers["Cache-Control"] == "no-cache"
@@ -43,11 +43,11 @@ def test_a_browser_that_has_a_part_does_not_get_it_again(http: httpx.Client) -> 
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "__init__.py", "..%2fapp.py", "%2e%2e/app.py"])
-def test_nothing_but_the_page_s_parts_is_served(http: httpx.Client, name: str) -> None:
+def test_other_paths_below_page_are_404(http: httpx.Client, name: str) -> None:
     assert http.get(f"/page/{name}").status_code == 404
 
 
-def test_the_page_has_the_strictest_policy_that_it_can_live_with(http: httpx.Client) -> None:
+def test_page_has_a_minimal_content_security_policy(http: httpx.Client) -> None:
     policy = dict(
         each.split(" ", 1) for each in http.get("/").headers["Content-Security-Policy"].split("; ")
     )
@@ -64,17 +64,17 @@ def test_the_page_has_the_strictest_policy_that_it_can_live_with(http: httpx.Cli
 
 
 @pytest.mark.parametrize("name", sorted(PARTS))
-def test_no_part_names_another_host(name: str) -> None:
+def test_no_page_file_references_another_host(name: str) -> None:
     assert "//" not in re.sub(r"(?m)(^|\s)//\s.*$", "", PARTS[name].replace(NAMESPACE, ""))
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
-def test_no_script_reads_data_as_markup(name: str) -> None:
+def test_no_script_inserts_data_as_html(name: str) -> None:
     assert not re.search(
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|DOMParser", SCRIPTS[name]
     )
 
 
-def test_the_page_has_no_script_or_style_within() -> None:
+def test_page_has_no_inline_script_or_style() -> None:
     page = PARTS["index.html"]
     assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son[a-z]+=", page)

@@ -42,7 +42,7 @@ def small(settings: Settings) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_a_file_that_says_it_is_too_large_is_refused_unread(
+def test_upload_with_too_large_content_length_is_refused_unread(
     small: httpx.Client, settings: Settings
 ) -> None:
     """Of the 5 GB that it announces not a byte is sent."""
@@ -58,7 +58,7 @@ def test_a_file_that_says_it_is_too_large_is_refused_unread(
     assert left(settings) == []
 
 
-def test_a_file_that_does_not_end_is_cut_off_and_leaves_nothing(
+def test_endless_upload_is_stopped_and_leaves_nothing(
     small: httpx.Client, settings: Settings
 ) -> None:
     answer = small.post("/v1/imports", content=endless(), headers=CSV)
@@ -81,7 +81,7 @@ def begin(url: str) -> socket.socket:
     return connection
 
 
-def test_an_upload_that_is_cut_off_leaves_nothing_and_is_no_import(
+def test_aborted_upload_leaves_no_file_and_no_import(
     gateway: str, http: httpx.Client, settings: Settings
 ) -> None:
     with begin(gateway):
@@ -91,7 +91,7 @@ def test_an_upload_that_is_cut_off_leaves_nothing_and_is_no_import(
     assert http.get("/v1/imports").json()["imports"] == []
 
 
-def test_an_upload_that_stalls_is_given_up(
+def test_stalled_upload_times_out_with_408(
     gateway: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(middleware, "BODY_TIMEOUT", 0.5)
@@ -100,7 +100,7 @@ def test_an_upload_that_stalls_is_given_up(
     assert left(settings) == []
 
 
-def test_more_uploads_than_there_are_threads_for_come_again_and_hold_up_nobody(
+def test_excess_uploads_get_429_and_block_no_other_request(
     gateway: str, http: httpx.Client, settings: Settings
 ) -> None:
     begun = [begin(gateway) for _ in range(uploads.MAX_UPLOADS)]
@@ -116,7 +116,7 @@ def test_more_uploads_than_there_are_threads_for_come_again_and_hold_up_nobody(
     assert accepted.status_code == 202
 
 
-def test_files_that_come_at_once_are_all_whole(http: httpx.Client, settings: Settings) -> None:
+def test_concurrent_uploads_are_stored_intact(http: httpx.Client, settings: Settings) -> None:
     contents = [HEADER + b"%d,1,1.00\n" % each + 20 * PIECE for each in range(uploads.MAX_UPLOADS)]
     found: dict[int, str] = {}
 

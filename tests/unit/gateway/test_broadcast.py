@@ -49,7 +49,7 @@ def running(test: Callable[[Bell, Broadcasts], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def test_who_is_slow_gets_the_newest_event_and_the_last_one() -> None:
+def test_slow_listener_gets_the_newest_and_the_last_event() -> None:
     async def test(bell: Bell, made: Broadcasts) -> None:
         async with (
             aclosing(made.subscribe("a", bell.events)) as quick,
@@ -69,7 +69,7 @@ def test_who_is_slow_gets_the_newest_event_and_the_last_one() -> None:
     running(test)
 
 
-def test_there_is_one_source_however_many_listen_and_none_when_nobody_does() -> None:
+def test_all_listeners_share_one_source_which_ends_with_the_last_listener() -> None:
     async def test(bell: Bell, made: Broadcasts) -> None:
         for times in (1, 2):
             async with AsyncExitStack() as stack:
@@ -86,7 +86,7 @@ def test_there_is_one_source_however_many_listen_and_none_when_nobody_does() -> 
     running(test)
 
 
-def test_who_comes_later_gets_the_newest_event_at_once() -> None:
+def test_late_listener_gets_the_newest_event_at_once() -> None:
     async def test(bell: Bell, made: Broadcasts) -> None:
         async with aclosing(made.subscribe("a", bell.events)) as first:
             await anext(first)
@@ -97,7 +97,7 @@ def test_who_comes_later_gets_the_newest_event_at_once() -> None:
     running(test)
 
 
-def test_a_silent_feed_says_that_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_feed_sends_keepalives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broadcast, "HEARTBEAT", 0.01)
 
     async def test(bell: Bell, made: Broadcasts) -> None:
@@ -109,7 +109,7 @@ def test_a_silent_feed_says_that_it_is_there(monkeypatch: pytest.MonkeyPatch) ->
     running(test)
 
 
-def test_a_source_that_fails_ends_its_streams_and_the_next_ones_begin_anew() -> None:
+def test_failed_source_ends_its_streams_and_later_ones_start_a_new_source() -> None:
     async def failing() -> AsyncIterator[bytes]:
         yield b"1"
         raise LookupError
@@ -125,7 +125,7 @@ def test_a_source_that_fails_ends_its_streams_and_the_next_ones_begin_anew() -> 
     running(test)
 
 
-def test_all_streams_end_when_the_feeds_are_closed_and_later_ones_at_once() -> None:
+def test_closing_ends_all_streams_and_later_ones_at_once() -> None:
     async def test(bell: Bell, made: Broadcasts) -> None:
         async with aclosing(made.subscribe("a", bell.events)) as stream:
             await anext(stream)
