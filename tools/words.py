@@ -66,6 +66,8 @@ FINDING = re.compile(
     "|".join(rf"(?P<w{n}>\b(?:{word})\b)" for n, word in enumerate(PLAIN)), re.IGNORECASE
 )
 SUGGESTIONS = list(PLAIN.values())
+SCRIPT_TEXT = re.compile(r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|`(?:\\.|[^`\\])*`", re.DOTALL)
+"""Comments and strings of a script. Of strings, those with a blank are sentences."""
 ALLOWED = ROOT / "tools" / "words_allowed.txt"
 
 
@@ -157,10 +159,10 @@ def texts(path: Path, source: str) -> Iterator[Text]:
     elif path.suffix == ".py":
         yield from python_texts(source)
     elif path.suffix == ".js":
-        for match in re.finditer(
-            r"//.*|/\*.*?\*/|\"[^\"\n]* [^\"\n]*\"|`[^`]* [^`]*`", source, re.DOTALL
-        ):
-            yield Text(source.count("\n", 0, match.start()) + 1, match[0].replace("`", " "))
+        for match in SCRIPT_TEXT.finditer(source):
+            if match[0].startswith("/") or " " in match[0]:
+                text = re.sub(r"\$\{[^}]*\}", " ", match[0]).replace("`", " ")
+                yield Text(source.count("\n", 0, match.start()) + 1, text)
     elif path.suffix == ".html":
         for match in re.finditer(r"<!--.*?-->|>([^<]+)<", source, re.DOTALL):
             yield Text(source.count("\n", 0, match.start()) + 1, match[0])
