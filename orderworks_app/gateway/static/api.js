@@ -1,9 +1,9 @@
-// Questions to the gateway, with the token if there is one. Whatever it refuses is a Problem.
+// Requests to the gateway, with the token if there is one. Every refusal is a Problem.
 
 import { el } from "./dom.js";
-import { credentials, signIn } from "./signin.js";
+import { credentials, currentToken, signIn } from "./signin.js";
 
-/** What the gateway says is wrong; `status` is 0 where it cannot be reached. */
+/** An error response of the gateway; `status` is 0 if the gateway cannot be reached. */
 export class Problem extends Error {
   constructor(status, detail) {
     super(detail);
@@ -11,63 +11,65 @@ export class Problem extends Error {
   }
 }
 
-/** The answer to a request. Where a token is needed, it is asked for first, then all is tried again. */
-export async function ask(path, options = {}) {
+/** The response to a request. If a token is needed, the reader is asked for one and the request is repeated. */
+export async function request(path, options = {}) {
   for (;;) {
-    const answer = await reached(path, options);
-    if (answer.ok) return answer;
-    const problem = new Problem(answer.status, await detailOf(answer));
-    if (answer.status !== 401) throw problem;
-    await signIn(problem.message);
+    const token = currentToken();
+    const response = await send(path, options);
+    if (response.ok) return response;
+    const problem = new Problem(response.status, await detailOf(response));
+    if (response.status !== 401) throw problem;
+    await signIn(token, problem.message);
   }
 }
 
-/** A document. */
-export const get = async (path) => (await ask(path)).json();
+/** The JSON document at a path. */
+export const get = async (path) => (await request(path)).json();
 
-/** The document that comes of a POST of another one. */
+/** The JSON document that a POST of another one returns. */
 export async function post(path, document = {}) {
   const headers = { "Content-Type": "application/json" };
-  return (await ask(path, { method: "POST", headers, body: JSON.stringify(document) })).json();
+  return (await request(path, { method: "POST", headers, body: JSON.stringify(document) })).json();
 }
 
-/** Save what is behind a path as a file. */
+/** Save the body at a path as a file. */
 export async function download(path, name) {
-  const address = URL.createObjectURL(await (await ask(path)).blob());
+  const address = URL.createObjectURL(await (await request(path)).blob());
   const link = el("a", { href: address, download: name });
   link.click();
-  // The browser takes the file when it gets to it; a minute is enough for that.
+  // The browser reads the object later; a minute is enough for that.
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-/** Hand a file over. `tell` hears what share has left; the signal calls it off. */
-export async function upload(path, file, tell, signal) {
+/** Upload a file. `onProgress` receives the share that was sent; the signal cancels the upload. */
+export async function upload(path, file, onProgress, signal) {
   for (;;) {
-    const { status, text } = await sent(path, file, tell, signal);
+    const token = currentToken();
+    const { status, text } = await sendFile(path, file, onProgress, signal);
     if (status >= 200 && status < 300) return JSON.parse(text);
-    const problem = new Problem(status, detailIn(text, status));
+    const problem = new Problem(status, parseDetail(text, status));
     if (status !== 401) throw problem;
-    await signIn(problem.message);
+    await signIn(token, problem.message);
   }
 }
 
-/** By XMLHttpRequest: fetch cannot tell how much of a body has left. */
-function sent(path, file, tell, signal) {
-  const request = new XMLHttpRequest();
-  request.open("POST", path);
+/** Send a file by XMLHttpRequest: fetch reports no progress of an upload. */
+function sendFile(path, file, onProgress, signal) {
+  const xhr = new XMLHttpRequest();
+  xhr.open("POST", path);
   const headers = { "Content-Type": "application/octet-stream", ...credentials() };
-  for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-  request.upload.onprogress = (event) => tell(event.total ? event.loaded / event.total : 1);
-  signal.addEventListener("abort", () => request.abort());
+  for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
+  xhr.upload.onprogress = (event) => onProgress(event.total ? event.loaded / event.total : 1);
+  signal.addEventListener("abort", () => xhr.abort());
   return new Promise((resolve, reject) => {
-    request.onload = () => resolve({ status: request.status, text: request.responseText });
-    request.onabort = () => reject(new DOMException("called off", "AbortError"));
-    request.onerror = () => reject(new Problem(0, "The file did not get through: the gateway went away."));
-    request.send(file);
+    xhr.onload = () => resolve({ status: xhr.status, text: xhr.responseText });
+    xhr.onabort = () => reject(new DOMException("cancelled", "AbortError"));
+    xhr.onerror = () => reject(new Problem(0, "The upload failed: the connection to the gateway was lost."));
+    xhr.send(file);
   });
 }
 
-async function reached(path, options) {
+async function send(path, options) {
   try {
     return await fetch(path, { ...options, headers: { ...options.headers, ...credentials() } });
   } catch (error) {
@@ -76,11 +78,11 @@ async function reached(path, options) {
   }
 }
 
-async function detailOf(answer) {
-  return detailIn(await answer.text().catch(() => ""), answer.status);
+async function detailOf(response) {
+  return parseDetail(await response.text().catch(() => ""), response.status);
 }
 
-function detailIn(text, status) {
+function parseDetail(text, status) {
   try {
     return JSON.parse(text).detail ?? `The gateway answered ${status}.`;
   } catch {

@@ -1,7 +1,7 @@
-// The customers with the highest totals, as bars, for one window of days.
+// The customers with the highest totals, as bars, for a window of days.
 
 import { get } from "./api.js";
-import { byId, el, fill, say } from "./dom.js";
+import { byId, el, fill, setText } from "./dom.js";
 import { count, money } from "./format.js";
 import { timeAgo } from "./times.js";
 
@@ -13,16 +13,16 @@ const chart = byId("customer-chart");
 let chosen = "all";
 let shown = null;
 
-/** Offer the windows; a choice is shown at once. */
+/** Show the choice of windows. */
 export function offerWindows() {
   byId("windows").append(...Object.entries(WINDOWS).map(choice));
 }
 
-/** Show the report again if another one was published, and how old it is. */
+/** Fetch the report again if another one was published. */
 export function showCustomers(published) {
-  const known = `${chosen} ${published?.as_of}`;
-  if (known !== shown) {
-    shown = known;
+  const current = `${chosen} ${published?.as_of}`;
+  if (current !== shown) {
+    shown = current;
     refresh();
   }
 }
@@ -37,28 +37,28 @@ function choice([name, label]) {
 }
 
 async function refresh() {
-  const wanted = chosen;
+  const requested = chosen;
   try {
-    const found = await get(`v1/reports/top-customers?window=${wanted}&limit=${LISTED}`);
-    if (wanted === chosen) draw(found);
+    const report = await get(`v1/reports/top-customers?window=${requested}&limit=${LISTED}`);
+    if (requested === chosen) draw(report);
   } catch (error) {
-    shown = null; // it is tried again with the next look
+    shown = null; // the next event tries it again
     if (!chart.children.length) chart.replaceChildren(el("p", { class: "problem" }, error.message));
   }
 }
 
-function draw(found) {
-  tellAge(found.as_of);
-  if (!found.rows.length) {
-    const nobody = "No customer has counted orders in this window. Import a file of orders to see them here.";
-    chart.replaceChildren(el("p", { class: "empty" }, nobody));
+function draw({ as_of: asOf, rows }) {
+  byId("freshness").replaceChildren("as of ", timeAgo(asOf));
+  if (!rows.length) {
+    const text = "No customer has counted orders in this window. Import a file of orders to see customers here.";
+    chart.replaceChildren(el("p", { class: "empty" }, text));
     return;
   }
   const lines = chart.querySelector("ol") ?? emptyList();
-  const highest = Math.max(...found.rows.map((row) => Number(row.total)));
-  while (lines.children.length > found.rows.length) lines.lastChild.remove();
-  while (lines.children.length < found.rows.length) lines.append(emptyLine());
-  found.rows.forEach((row, index) => write(lines.children[index], row, highest));
+  const highest = Math.max(...rows.map((row) => Number(row.total)));
+  while (lines.children.length > rows.length) lines.lastChild.remove();
+  while (lines.children.length < rows.length) lines.append(emptyLine());
+  rows.forEach((row, index) => writeLine(lines.children[index], row, highest));
 }
 
 function emptyList() {
@@ -72,16 +72,12 @@ function emptyLine() {
   return el("li", {}, cells, el("span", { class: "track" }, el("span", { class: "bar" })));
 }
 
-/** The lines stay and change, so that a bar moves to its new length. */
-function write(line, row, highest) {
+/** Write a row into an existing line, so that its bar is animated to the new length. */
+function writeLine(line, row, highest) {
   const [name, orders, total, track] = line.children;
-  say(name, row.name);
+  setText(name, row.name);
   name.title = `${row.name}, id ${row.customer_id}`;
-  say(orders, `${count(row.orders)} ${row.orders === 1 ? "order" : "orders"}`);
-  say(total, money(row.total));
+  setText(orders, `${count(row.orders)} ${row.orders === 1 ? "order" : "orders"}`);
+  setText(total, money(row.total));
   fill(track.firstChild, highest ? Number(row.total) / highest : 0);
-}
-
-function tellAge(asOf) {
-  byId("freshness").replaceChildren("as of ", timeAgo(asOf));
 }

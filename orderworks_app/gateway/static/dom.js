@@ -1,21 +1,21 @@
-// Elements, made from data. Text only ever becomes text: no name, however hostile, is read as markup.
+// Elements, made from data. Data only becomes text nodes, so that no name is parsed as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** The element with this id; the page is written so that it is there. */
+/** The element with this id, which index.html has. */
 export const byId = (id) => document.getElementById(id);
 
-/** An element. `attributes` named `on…` are listeners; those that are null or false are left out. */
+/** Create an element. `attributes` named `on…` are listeners; those that are null or false are omitted. */
 export function el(tag, attributes = {}, ...children) {
-  return filled(document.createElement(tag), attributes, children);
+  return build(document.createElement(tag), attributes, children);
 }
 
-/** The same for elements of a drawing. */
+/** Create an element of an SVG drawing. */
 export function svg(tag, attributes = {}, ...children) {
-  return filled(document.createElementNS(SVG, tag), attributes, children);
+  return build(document.createElementNS(SVG, tag), attributes, children);
 }
 
-function filled(node, attributes, children) {
+function build(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) {
       node.addEventListener(name.slice(2), value);
@@ -27,7 +27,7 @@ function filled(node, attributes, children) {
   return node;
 }
 
-/** A button that looks as its class says and calls `act`; it cannot be pressed again until that ended. */
+/** Create a button that calls `act`, and is disabled until that ends. `kind` is its class. */
 export function button(text, act, kind = "quiet") {
   const node = el("button", { type: "button", class: kind }, text);
   node.addEventListener("click", async () => {
@@ -41,28 +41,28 @@ export function button(text, act, kind = "quiet") {
   return node;
 }
 
-/** Write a text where it differs: nothing that is read aloud or selected is touched without need. */
-export function say(node, text) {
+/** Set the text of a node if it differs, so that text being selected or read aloud is not interrupted. */
+export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** How much of its track a bar fills, 0 to 1. */
+/** Set the share of its track that a bar fills, 0 to 1. */
 export function fill(bar, share) {
   bar.style.width = `${(100 * Math.min(1, Math.max(0, share))).toFixed(2)}%`;
 }
 
-/** Have a screen reader say a sentence, once. */
+/** Have screen readers announce a sentence. */
 export function announce(sentence) {
-  say(byId("announcer"), sentence);
+  setText(byId("announcer"), sentence);
 }
 
-/** A table with a line of headings; `numbers` are the columns that are aligned to the right. */
-export function table(headings, lines, numbers = []) {
-  const place = (index) => (numbers.includes(index) ? "number" : null);
-  const head = headings.map((text, index) => el("th", { scope: "col", class: place(index) }, text));
-  const body = lines.map((cells) =>
-    el("tr", {}, cells.map((cell, index) => el("td", { class: place(index) }, cell))),
+/** Create a table; `numbers` are the indexes of columns that are aligned to the right. */
+export function table(headings, rows, numbers = []) {
+  const classOf = (index) => (numbers.includes(index) ? "number" : null);
+  const head = headings.map((text, index) => el("th", { scope: "col", class: classOf(index) }, text));
+  const body = rows.map((cells) =>
+    el("tr", {}, cells.map((cell, index) => el("td", { class: classOf(index) }, cell))),
   );
-  const whole = el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body));
-  return el("div", { class: "scroll" }, whole);
+  const content = el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body));
+  return el("div", { class: "scroll" }, content);
 }

@@ -1,4 +1,4 @@
-// What a file would do: its rows by what would become of them, the first differences and rejects.
+// The result of a dry run: rows by predicted outcome, the first differences and rejects.
 
 import { el, fill, table } from "./dom.js";
 import { count, counted, percent, span } from "./format.js";
@@ -17,33 +17,33 @@ const HINTS = {
   superseded: "a later row has the same id",
 };
 
-/** The outcome of a dry run. */
-export function dryRun({ would, max_rejects: most, strict }) {
+/** Create the view of a dry run's last event. */
+export function dryRun({ would, max_rejects: maxRejects, strict }) {
   return el(
     "div",
     { class: "dry-run" },
     stacked(would),
     legend(would),
-    warning(would, most, strict),
+    warning(would, maxRejects, strict),
     el("p", {}, effects(would)),
-    first("First differences", would.differences),
-    first("First rejected rows", would.rejects.map(({ code, ...told }) => told)),
+    firstRows("First differences", would.differences),
+    firstRows("First rejected rows", would.rejects.map(({ code, ...shown }) => shown)),
   );
 }
 
-/** How many rows it has. */
+/** The number of rows of the file. */
 export const rowsOf = (would) => Object.keys(OUTCOMES).reduce((sum, name) => sum + would[name], 0);
 
 function stacked(would) {
   const rows = rowsOf(would) || 1;
-  const there = Object.keys(OUTCOMES).filter((name) => would[name]);
-  const bars = there.map((name) => {
+  const present = Object.keys(OUTCOMES).filter((name) => would[name]);
+  const bars = present.map((name) => {
     const bar = el("span", { class: name });
     fill(bar, would[name] / rows);
     return bar;
   });
-  const said = Object.entries(OUTCOMES).map(([name, word]) => `${percent(would[name] / rows)} ${word}`);
-  return el("div", { class: "shares tall", role: "img", "aria-label": said.join(", ") }, bars);
+  const labels = Object.entries(OUTCOMES).map(([name, word]) => `${percent(would[name] / rows)} ${word}`);
+  return el("div", { class: "shares tall", role: "img", "aria-label": labels.join(", ") }, bars);
 }
 
 function legend(would) {
@@ -54,23 +54,23 @@ function legend(would) {
   return el("ul", { class: "legend" }, items);
 }
 
-function warning(would, most, strict) {
+function warning(would, maxRejects, strict) {
   if (strict && would.rejected) {
-    return el("p", { class: "problem" }, "Nothing would be imported: some rows would be rejected, and it is all rows or none.");
+    return el("p", { class: "problem" }, "Nothing would be imported: some rows would be rejected, and “All rows or none” is set.");
   }
-  if (most !== null && would.rejected > most) {
-    return el("p", { class: "problem" }, `The import would stop: more than ${counted(most, "row")} would be rejected.`);
+  if (maxRejects !== null && would.rejected > maxRejects) {
+    return el("p", { class: "problem" }, `The import would stop: more than ${counted(maxRejects, "row")} would be rejected.`);
   }
   return "";
 }
 
 function effects({ customers, reports, seconds }) {
-  const touched = `Touches ${counted(customers, "customer")}; `;
+  const affected = `Affects ${counted(customers, "customer")}; `;
   const windows = reports.length ? `reports that would change: ${reports.join(", ")}` : "no report would change";
-  return `${touched}${windows}. Takes about ${span(Math.max(1, seconds))}.`;
+  return `${affected}${windows}. Takes about ${span(Math.max(1, seconds))}.`;
 }
 
-function first(title, rows) {
+function firstRows(title, rows) {
   if (!rows.length) return "";
   const headings = Object.keys(rows[0]);
   const lines = rows.map((row) => headings.map((name) => cell(row[name])));

@@ -1,55 +1,55 @@
 // Server-sent events by fetch: EventSource cannot send a token.
 
-import { ask } from "./api.js";
+import { request } from "./api.js";
 
-const SILENCE = 45_000; // milliseconds: heartbeats come more often, so a stream as quiet as this is dead
+const SILENCE = 45_000; // milliseconds: heartbeats are more frequent, so a stream silent for longer is broken
 const PAUSE = 2_000;
-const LONGEST_PAUSE = 15_000;
+const MAX_PAUSE = 15_000;
 
-/** Give each event to `hear(name, document)`, until it returns true. A lost stream is opened again;
- *  `tell(error)` hears of that, and null when it is there again. */
-export async function follow(path, hear, tell = () => {}) {
+/** Call `onEvent(name, document)` for each event until it returns true. A lost stream is opened again;
+ *  `onConnection(error)` is called when it is lost, and with null when it is open again. */
+export async function follow(path, onEvent, onConnection = () => {}) {
   let pause = PAUSE;
   for (;;) {
     try {
-      for await (const [name, document] of opened(path)) {
-        tell(null);
+      for await (const [name, document] of eventsOf(path)) {
+        onConnection(null);
         pause = PAUSE;
-        if (hear(name, document)) return;
+        if (onEvent(name, document)) return;
       }
     } catch (error) {
       if (error.status >= 400 && error.status < 500 && error.status !== 429) throw error;
-      tell(error);
+      onConnection(error);
     }
     await new Promise((resolve) => setTimeout(resolve, pause));
-    pause = Math.min(LONGEST_PAUSE, pause * 1.5);
+    pause = Math.min(MAX_PAUSE, pause * 1.5);
   }
 }
 
 /** The events of one stream, until it ends. */
-async function* opened(path) {
+async function* eventsOf(path) {
   const silence = new AbortController();
-  const awake = () => setTimeout(() => silence.abort(), SILENCE);
-  let watch = awake();
+  const startTimer = () => setTimeout(() => silence.abort(), SILENCE);
+  let timer = startTimer();
   try {
     const headers = { Accept: "text/event-stream" };
-    const answer = await ask(path, { headers, cache: "no-store", signal: silence.signal });
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    const read = parser();
+    const response = await request(path, { headers, cache: "no-store", signal: silence.signal });
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    const parse = parser();
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      clearTimeout(watch);
-      watch = awake();
-      yield* read(value);
+      clearTimeout(timer);
+      timer = startTimer();
+      yield* parse(value);
     }
   } finally {
-    clearTimeout(watch);
+    clearTimeout(timer);
     silence.abort();
   }
 }
 
-/** A function that takes pieces of the stream's text and gives the events that are complete. */
+/** A function that takes pieces of the stream's text and returns the events that are complete. */
 function parser() {
   let rest = "";
   let name = "message";

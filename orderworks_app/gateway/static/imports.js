@@ -1,4 +1,4 @@
-// The imports, newest first: how far each is, what became of its rows, and what can be done about it.
+// The list of imports, newest first: a card for each.
 
 import { get } from "./api.js";
 import { byId, el, announce } from "./dom.js";
@@ -13,20 +13,20 @@ const more = byId("more-imports");
 const cards = new Map();
 const watched = new Set();
 
-let known = null;
+let knownCounts = null;
 let next = null;
 
-/** Show one look: those that run move; the list is fetched again when their numbers changed. */
+/** Update the cards of running imports; fetch the list again if the numbers by status changed. */
 export function showImports({ counts, running }) {
   for (const document of running) if (!watched.has(document.id)) cardOf(document).update(document);
-  const numbers = JSON.stringify(counts);
-  if (numbers !== known) {
-    known = numbers;
+  const current = JSON.stringify(counts);
+  if (current !== knownCounts) {
+    knownCounts = current;
     refresh();
   }
 }
 
-/** Follow one import by its own events until it ended. */
+/** Follow an import by its own events until its end. */
 export async function watchImport(id) {
   watched.add(id);
   const path = `v1/imports/${encodeURIComponent(id)}`;
@@ -34,18 +34,18 @@ export async function watchImport(id) {
   if (first) cardOf(first).node.scrollIntoView({ block: "nearest" });
   await follow(`${path}/events`, (name, document) => {
     if (document.id) cardOf(document).update(document);
-    if (name === "end") tellEnd(document);
+    if (name === "end") announceEnd(document);
     return name === "end";
   }).finally(() => watched.delete(id));
 }
 
-function tellEnd({ source, status, applied, rejected, parent }) {
+function announceEnd({ source, status, applied, rejected, parent }) {
   announce(`${source} is ${status}: ${counted(applied, "row")} applied, ${counted(rejected, "row")} rejected.`);
-  if (cards.has(parent)) lookAgain(parent);
+  if (cards.has(parent)) reload(parent);
 }
 
-/** Some of its rejects may be mended now. */
-async function lookAgain(id) {
+/** Fetch an import again, some of whose rejects may have been corrected. */
+async function reload(id) {
   const document = await get(`v1/imports/${encodeURIComponent(id)}`).catch(() => null);
   if (document) cardOf(document).update(document);
 }
@@ -54,7 +54,7 @@ async function refresh() {
   try {
     showPage(await get(`v1/imports?limit=${LISTED}`));
   } catch {
-    known = null; // it is tried again with the next look
+    knownCounts = null; // the next event tries it again
   }
 }
 
@@ -62,10 +62,10 @@ function showPage(page) {
   for (const document of page.imports) if (!watched.has(document.id)) cardOf(document).update(document);
   if (cards.size <= LISTED || next === null) next = page.next;
   offerMore();
-  sayIfNone();
+  updateEmptyNote();
 }
 
-/** The card of an import, at its place among the others: ids sort by time. */
+/** The card of an import; a new one is inserted in the order of ids, which is that of time. */
 function cardOf(document) {
   if (!cards.has(document.id)) {
     const card = importCard(document, watchImport);
@@ -74,7 +74,7 @@ function cardOf(document) {
     list.insertBefore(card.node, after?.node ?? null);
     cards.set(document.id, card);
   }
-  sayIfNone();
+  updateEmptyNote();
   return cards.get(document.id);
 }
 
@@ -88,21 +88,21 @@ function offerMore() {
   };
 }
 
-function sayIfNone() {
-  const said = list.querySelector(".empty");
-  if (cards.size) said?.remove();
-  else if (!said) list.append(nothing());
+function updateEmptyNote() {
+  const note = list.querySelector(".empty");
+  if (cards.size) note?.remove();
+  else if (!note) list.append(emptyNote());
 }
 
-function nothing() {
+function emptyNote() {
   const names = (...columns) => columns.flatMap((name, index) => [index ? ", " : "", el("code", {}, name)]);
   return el(
     "li",
     { class: "empty" },
-    "Nothing was imported yet. A file of orders needs the columns ",
+    "No imports yet. A file of orders needs the columns ",
     names("id", "customer_id", "total"),
     ", one of customers ",
     names("id", "name"),
-    "; you say which column is which, and see what the file would do before it does anything.",
+    "; you can map other column names, and a dry run shows the result before anything is changed.",
   );
 }

@@ -1,59 +1,59 @@
-// Where the page begins: it follows the overview, and hands each section of it to who shows it.
+// The entry point of the page: it follows the overview, and passes each section to the module that shows it.
 
 import { get } from "./api.js";
 import { offerWindows, showCustomers } from "./customers.js";
-import { showDead } from "./dead.js";
-import { byId, say } from "./dom.js";
+import { showDeadLetters } from "./deadletters.js";
+import { byId, setText } from "./dom.js";
 import { follow } from "./events.js";
 import { setClock } from "./format.js";
 import { showImports } from "./imports.js";
 import { offerImport } from "./newimport.js";
-import { showBeat, showNoParts, showParts } from "./parts.js";
+import { showBeat, showServices, showServicesUnknown } from "./services.js";
 import { offerSignOut } from "./signin.js";
 import { showTiles } from "./tiles.js";
 import { keepTimes } from "./times.js";
 
 const SERVERS = { postgresql: "PostgreSQL", stream: "The Redis of the updates", cache: "The Redis of the cache" };
 const LISTS = { imports: "import-list", dead: "dead-list", beat: "beat-list" };
-const LOOK = 10_000; // milliseconds between two looks at all parts: each asks all workers
+const STATUS_INTERVAL = 10_000; // milliseconds: each status sends a request to all workers
 
-function hear(_name, overview) {
+function showOverview(_name, overview) {
   setClock(overview.at);
   showTiles(overview);
   showCustomers(overview.report);
-  for (const [section, list] of Object.entries(LISTS)) byId(list).classList.toggle("away", !overview[section]);
+  for (const [section, list] of Object.entries(LISTS)) byId(list).classList.toggle("dimmed", !overview[section]);
   if (overview.imports) showImports(overview.imports);
   if (overview.beat) showBeat(overview.beat);
-  if (overview.dead) showDead(overview.dead);
-  const away = overview.away.map((server) => SERVERS[server] ?? server);
-  tell(away.length ? `${away.join(" and ")} cannot be reached. What is dimmed is from before.` : "");
+  if (overview.dead) showDeadLetters(overview.dead);
+  const unavailable = overview.away.map((server) => SERVERS[server] ?? server);
+  showAlert(unavailable.length ? `${unavailable.join(" and ")} cannot be reached. Dimmed figures are old.` : "");
 }
 
-function connection(problem) {
-  const live = byId("live");
-  live.className = `live ${problem ? "lost" : "on"}`;
-  say(live, problem ? "Reconnecting …" : "Live");
-  if (problem) tell(`${problem.message} Trying again.`);
+function showConnection(problem) {
+  const node = byId("connection");
+  node.className = `connection ${problem ? "lost" : "open"}`;
+  setText(node, problem ? "Reconnecting …" : "Live");
+  if (problem) showAlert(`${problem.message} Trying again.`);
 }
 
-function tell(trouble) {
-  const node = byId("trouble");
-  say(node, trouble);
-  node.hidden = !trouble;
+function showAlert(text) {
+  const node = byId("alert");
+  setText(node, text);
+  node.hidden = !text;
 }
 
-async function lookAtParts() {
+async function pollStatus() {
   try {
-    showParts(await get("v1/status"));
+    showServices(await get("v1/status"));
   } catch (problem) {
-    showNoParts(problem.message);
+    showServicesUnknown(problem.message);
   }
-  setTimeout(lookAtParts, LOOK);
+  setTimeout(pollStatus, STATUS_INTERVAL);
 }
 
 keepTimes();
 offerSignOut();
 offerWindows();
 offerImport();
-lookAtParts();
-follow("v1/overview/events", hear, connection).catch((problem) => tell(problem.message));
+pollStatus();
+follow("v1/overview/events", showOverview, showConnection).catch((problem) => showAlert(problem.message));

@@ -1,146 +1,145 @@
-// A new import, step by step: a file is dropped, its columns are mapped, it is tried, it is imported.
+// A new import, step by step: choose a file, map its columns, make a dry run, import it.
 
 import { post, upload } from "./api.js";
 import { announce, button, byId, el } from "./dom.js";
 import { dryRun, rowsOf } from "./dryrun.js";
 import { follow } from "./events.js";
 import { counted, size } from "./format.js";
-import { readFront } from "./header.js";
 import { watchImport } from "./imports.js";
 import { mappingForm } from "./mapping.js";
-import { picker, progressBar, takeDrops } from "./picker.js";
+import { acceptDrops, picker, progressBar } from "./picker.js";
+import { readPreview } from "./preview.js";
 
-const place = byId("new-import");
+const container = byId("new-import");
 
-/** Offer to take a file, anywhere on the panel. */
+/** Accept a file that is dropped anywhere on the panel, or chosen. */
 export function offerImport() {
-  takeDrops(byId("imports"), (file) => taken(file));
-  // A file that misses the panel shall not take the page's place.
+  acceptDrops(byId("imports"), (file) => openFile(file));
+  // By default the browser would replace the page by a file that misses the panel.
   for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
-  begin();
+  showPicker();
 }
 
-function begin() {
-  const forms = "or choose one: CSV, TSV, JSON Lines or Parquet, also packed by gzip or zstd";
-  show(...picker("Drop a file of orders or customers here", forms, (file) => taken(file)));
+function showPicker() {
+  const hint = "or choose one: CSV, TSV, JSON Lines or Parquet, also compressed by gzip or zstd";
+  show(...picker("Drop a file of orders or customers here", hint, (file) => openFile(file)));
 }
 
-async function taken(file, delimiter) {
+async function openFile(file, delimiter) {
   if (!file) return;
   try {
-    const front = await readFront(file, delimiter);
-    mapped(file, front);
+    showMapping(file, await readPreview(file, delimiter));
   } catch (error) {
-    failed(file, error, begin);
+    showFailure(file, error, showPicker);
   }
 }
 
-/** The step in which columns are mapped; what was chosen stays while it is tried. */
-function mapped(file, front, problem = "") {
-  const form = mappingForm(front, (delimiter) => taken(file, delimiter));
+/** The step in which columns are mapped; the choices stay when the reader comes back from a dry run. */
+function showMapping(file, preview) {
+  const form = mappingForm(preview, (delimiter) => openFile(file, delimiter));
   const step = el("div");
   const back = () => {
     show(...parts);
     focusIn(step);
   };
-  const check = async () => {
+  const submit = async () => {
     const query = form.answers();
-    if (query) await tried(file, query, back);
+    if (query) await startDryRun(file, query, back);
   };
-  step.append(form.node, el("div", { class: "actions" }, button("Try it: nothing is changed yet", check, "main"), button("Put it away", begin)));
-  const parts = [title(file, "which column is which?"), problem && el("p", { class: "problem" }, problem), step];
+  step.append(form.node, el("div", { class: "actions" }, button("Dry run: nothing is changed yet", submit, "main"), button("Discard", showPicker)));
+  const parts = [title(file, "which column is which?"), step];
   show(...parts);
   focusIn(step);
 }
 
-async function tried(file, query, back) {
-  const way = progress(file, "Uploading to try it");
+async function startDryRun(file, query, back) {
+  const progress = showProgress(file, "Uploading for the dry run");
   try {
-    const asked = new URLSearchParams([...query, ["filename", file.name], ["dry_run", "true"], ["keep", "true"]]);
-    const { id } = await upload(`v1/imports?${asked}`, file, way.uploading, way.signal);
-    const ended = await outcome(id, way);
-    ended.would ? judged(file, query, ended, back) : failed(file, { message: ended.error }, back);
+    const options = new URLSearchParams([...query, ["filename", file.name], ["dry_run", "true"], ["keep", "true"]]);
+    const { id } = await upload(`v1/imports?${options}`, file, progress.showShare, progress.signal);
+    const result = await dryRunResult(id, progress);
+    result.would ? showDryRun(file, query, result, back) : showFailure(file, { message: result.error }, back);
   } catch (error) {
-    if (error.name !== "AbortError") failed(file, error, back);
+    if (error.name !== "AbortError") showFailure(file, error, back);
   }
 }
 
-/** The last that is heard of a dry run. */
-async function outcome(id, way) {
+/** The last event of a dry run. */
+async function dryRunResult(id, progress) {
   let last = null;
   await follow(`v1/imports/${encodeURIComponent(id)}/events`, (name, document) => {
-    if (way.signal.aborted) return true;
+    if (progress.signal.aborted) return true;
     if (name === "end") last = document;
-    way.working(document.waits_for_updates ? "Order updates go first; then it is tried" : "Trying it");
+    progress.showBusy(document.waits_for_updates ? "Order updates go first; the dry run follows" : "Dry run");
     return name === "end";
   });
-  if (!last) throw new DOMException("called off", "AbortError");
+  if (!last) throw new DOMException("cancelled", "AbortError");
   return last;
 }
 
-function judged(file, query, ended, back) {
-  const rows = rowsOf(ended.would);
-  const refused = ended.would.rejected;
-  announce(`${counted(rows, "row")} tried, ${counted(refused, "row")} would be rejected.`);
-  const go = button(`Import ${counted(rows - refused, "row")}`, () => imported(file, query, ended.id, back), "main");
-  const actions = el("div", { class: "actions" }, go, button("Back to the columns", back), button("Put it away", begin));
-  show(title(file, "what it would do"), dryRun(ended), actions);
-  go.focus();
+function showDryRun(file, query, result, back) {
+  const rows = rowsOf(result.would);
+  const rejected = result.would.rejected;
+  announce(`Dry run of ${counted(rows, "row")}: ${counted(rejected, "row")} would be rejected.`);
+  const submit = button(`Import ${counted(rows - rejected, "row")}`, () => startImport(file, query, result.id, back), "main");
+  const actions = el("div", { class: "actions" }, submit, button("Back to the columns", back), button("Discard", showPicker));
+  show(title(file, "result of the dry run"), dryRun(result), actions);
+  submit.focus();
 }
 
-async function imported(file, query, tried, back, anew = false) {
-  const way = progress(file, "Uploading");
+async function startImport(file, query, dryRunId, back, again = false) {
+  const progress = showProgress(file, "Uploading");
   try {
-    const { id, repeated } = await handedOver(file, query, tried, anew, way);
-    if (repeated) return again(file, query, tried, id, back);
-    begin();
+    const { id, repeated } = await sendImport(file, query, dryRunId, again, progress);
+    if (repeated) return showRepeated(file, query, dryRunId, id, back);
+    showPicker();
     watchImport(id);
   } catch (error) {
-    if (error.name !== "AbortError") failed(file, error, back);
+    if (error.name !== "AbortError") showFailure(file, error, back);
   }
 }
 
-/** The receipt for the file as it was tried. It comes again only if nobody has kept it for so long. */
-async function handedOver(file, query, tried, anew, way) {
-  const more = anew ? [["again", "true"]] : [];
+/** The receipt for the file of the dry run. It is uploaded again only if the gateway no longer has it. */
+async function sendImport(file, query, dryRunId, again, progress) {
+  const extra = again ? [["again", "true"]] : [];
   try {
-    way.working("Handing it over");
-    return await post(`v1/imports/${encodeURIComponent(tried)}:import?${new URLSearchParams(more)}`);
+    progress.showBusy("Starting the import");
+    return await post(`v1/imports/${encodeURIComponent(dryRunId)}:import?${new URLSearchParams(extra)}`);
   } catch (error) {
     if (error.status !== 409) throw error;
   }
-  const asked = new URLSearchParams([...query, ["filename", file.name], ...more]);
-  return upload(`v1/imports?${asked}`, file, way.uploading, way.signal);
+  const options = new URLSearchParams([...query, ["filename", file.name], ...extra]);
+  return upload(`v1/imports?${options}`, file, progress.showShare, progress.signal);
 }
 
-function again(file, query, tried, id, back) {
+function showRepeated(file, query, dryRunId, id, back) {
   const actions = el(
     "div",
     { class: "actions" },
-    button("Import it again", () => imported(file, query, tried, back, true), "main"),
-    button("Leave it", () => (begin(), watchImport(id))),
+    button("Import it again", () => startImport(file, query, dryRunId, back, true), "main"),
+    button("Discard", () => (showPicker(), watchImport(id))),
   );
-  show(title(file, "was imported before"), el("p", {}, `The same content came as import ${id}.`), actions);
+  show(title(file, "was imported before"), el("p", {}, `Import ${id} had the same content.`), actions);
 }
 
-function failed(file, error, back) {
-  const actions = el("div", { class: "actions" }, button("Back", back, "main"), button("Put it away", begin));
-  show(title(file, "cannot be taken"), el("p", { class: "problem", role: "alert" }, error.message), actions);
+function showFailure(file, error, back) {
+  const actions = el("div", { class: "actions" }, button("Back", back, "main"), button("Discard", showPicker));
+  show(title(file, "cannot be imported"), el("p", { class: "problem", role: "alert" }, error.message), actions);
 }
 
-function progress(file, doing) {
-  const way = progressBar(doing, begin);
-  show(title(file), ...way.parts);
-  return way;
+function showProgress(file, label) {
+  const progress = progressBar(label, showPicker);
+  show(title(file), ...progress.parts);
+  return progress;
 }
 
-function title(file, rest = "") {
+function title(file, text = "") {
   const name = el("strong", {}, file.name);
-  return el("h3", {}, name, el("span", {}, rest ? `${size(file.size)}, ${rest}` : size(file.size)));
+  return el("h3", {}, name, el("span", {}, text ? `${size(file.size)}, ${text}` : size(file.size)));
 }
 
 function show(...parts) {
-  place.replaceChildren(el("div", { class: "step" }, parts.filter(Boolean)));
+  container.replaceChildren(el("div", { class: "step" }, parts.filter(Boolean)));
 }
 
 function focusIn(node) {

@@ -1,25 +1,25 @@
-// A place that takes a file, dropped or chosen; and what is shown while it goes up.
+// Elements that receive a file, dropped or chosen, and the progress of its upload.
 
-import { button, el, fill, say } from "./dom.js";
+import { button, el, fill, setText } from "./dom.js";
 import { percent } from "./format.js";
 
-/** Let a file be dropped anywhere on an area, which is marked while one is held over it. */
-export function takeDrops(area, take) {
-  const over = (event) => {
+/** Accept files that are dropped on an area, which is highlighted while a file is dragged over it. */
+export function acceptDrops(area, onFile) {
+  const drag = (event) => {
     event.preventDefault();
-    event.stopPropagation(); // an area within another one has its own files
+    event.stopPropagation(); // an area inside another one accepts its own files
     area.classList.toggle("dropping", event.type === "dragenter" || event.type === "dragover");
   };
-  for (const name of ["dragenter", "dragover", "dragleave", "drop"]) area.addEventListener(name, over);
-  area.addEventListener("drop", (event) => take(event.dataTransfer.files[0]));
+  for (const name of ["dragenter", "dragover", "dragleave", "drop"]) area.addEventListener(name, drag);
+  area.addEventListener("drop", (event) => onFile(event.dataTransfer.files[0]));
 }
 
-/** What to drop a file on, or press to choose one. */
-export function picker(headline, hint, take) {
+/** A button to drop a file on, or to press to choose one. */
+export function picker(headline, hint, onFile) {
   const change = () => {
     const [file] = input.files;
     input.value = ""; // the same file may be chosen again
-    take(file);
+    onFile(file);
   };
   const input = el("input", { type: "file", class: "hidden", tabindex: "-1", "aria-label": headline, onchange: change });
   const choose = el("button", { type: "button", class: "drop", onclick: () => input.click() });
@@ -27,24 +27,24 @@ export function picker(headline, hint, take) {
   return [choose, input];
 }
 
-/** A bar for what takes its time, with a way to call it off. */
-export function progressBar(doing, calledOff) {
+/** A progress bar of an operation, with a button that cancels it and calls `onCancel`. */
+export function progressBar(label, onCancel) {
   const control = new AbortController();
   const bar = el("span", { class: "bar" });
-  const track = el("div", { class: "track", role: "progressbar", "aria-label": doing }, bar);
-  const said = el("p", { class: "quiet-text" }, `${doing} …`);
-  const stop = button("Call it off", () => (control.abort(), calledOff()));
-  const uploading = (share) => {
+  const track = el("div", { class: "track", role: "progressbar", "aria-label": label }, bar);
+  const caption = el("p", { class: "quiet-text" }, `${label} …`);
+  const cancel = button("Cancel", () => (control.abort(), onCancel()));
+  const showShare = (share) => {
     track.classList.remove("busy");
     fill(bar, share);
     track.setAttribute("aria-valuenow", Math.round(100 * share));
-    say(said, `${doing}: ${percent(share)}`);
+    setText(caption, `${label}: ${percent(share)}`);
   };
-  const working = (what) => {
+  const showBusy = (text) => {
     track.classList.add("busy");
     track.removeAttribute("aria-valuenow");
-    say(said, `${what} …`);
+    setText(caption, `${text} …`);
   };
-  const parts = [track, said, el("div", { class: "actions" }, stop)];
-  return { parts, uploading, working, signal: control.signal };
+  const parts = [track, caption, el("div", { class: "actions" }, cancel)];
+  return { parts, showShare, showBusy, signal: control.signal };
 }

@@ -1,45 +1,50 @@
-// The token, where the gateway wants one: asked for once, kept for this tab only.
+// The token, if the gateway needs one: the reader enters it once, and it is kept for this tab only.
 
-import { byId, say } from "./dom.js";
+import { byId, setText } from "./dom.js";
 
 const KEY = "orderworks-token";
 
-let asking = null;
+let pending = null;
 
-/** The headers by which the gateway knows who asks. */
+/** The token of this tab, or null. */
+export const currentToken = () => sessionStorage.getItem(KEY);
+
+/** The headers that identify the reader. */
 export function credentials() {
-  const token = sessionStorage.getItem(KEY);
+  const token = currentToken();
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
-/** Resolves when the reader gave a token that may read. Whoever asks meanwhile waits for the same one. */
-export function signIn(problem = "") {
-  asking ??= shown(problem).finally(() => {
-    asking = null;
+/** Wait until the reader has entered a token that may read. Concurrent requests share one dialog.
+ *  `refused` is the token of the refused request: if it was replaced meanwhile, nothing is asked. */
+export function signIn(refused, problem) {
+  if (!pending && currentToken() !== refused) return Promise.resolve();
+  pending ??= showDialog(problem).finally(() => {
+    pending = null;
   });
-  return asking;
+  return pending;
 }
 
-/** Show the way out, if somebody is signed in. */
+/** Show the button to sign out, if there is a token. */
 export function offerSignOut() {
-  const out = byId("sign-out");
-  out.hidden = !sessionStorage.getItem(KEY);
-  out.onclick = () => {
+  const button = byId("sign-out");
+  button.hidden = !currentToken();
+  button.onclick = () => {
     sessionStorage.removeItem(KEY);
     location.reload();
   };
 }
 
-function shown(problem) {
+function showDialog(problem) {
   const dialog = byId("sign-in");
-  say(byId("sign-in-problem"), sessionStorage.getItem(KEY) ? problem : "");
+  setText(byId("sign-in-problem"), currentToken() ? problem : "");
   sessionStorage.removeItem(KEY);
-  dialog.oncancel = (event) => event.preventDefault(); // without a token there is nothing to see
+  dialog.oncancel = (event) => event.preventDefault(); // without a token the page can show nothing
   if (!dialog.open) dialog.showModal();
   return new Promise((resolve) => {
     dialog.querySelector("form").onsubmit = async (event) => {
       event.preventDefault();
-      if (await accepted(byId("token").value.trim())) {
+      if (await storeIfValid(byId("token").value.trim())) {
         dialog.close();
         resolve();
       }
@@ -47,24 +52,24 @@ function shown(problem) {
   });
 }
 
-async function accepted(token) {
-  const refused = await refusal(token);
-  say(byId("sign-in-problem"), refused ?? "");
-  if (refused !== null) return false;
+async function storeIfValid(token) {
+  const problem = await validate(token);
+  setText(byId("sign-in-problem"), problem ?? "");
+  if (problem !== null) return false;
   sessionStorage.setItem(KEY, token);
   byId("token").value = "";
   offerSignOut();
   return true;
 }
 
-/** Why the gateway does not take the token; null if it does. */
-async function refusal(token) {
+/** The reason why the gateway refuses the token; null if it accepts it. */
+async function validate(token) {
   try {
     const headers = { Authorization: `Bearer ${token}` };
-    const answer = await fetch("v1/imports?limit=1", { headers, cache: "no-store" });
-    if (answer.status !== 401 && answer.status !== 403) return null;
-    return (await answer.json()).detail;
+    const response = await fetch("v1/imports?limit=1", { headers, cache: "no-store" });
+    if (response.status !== 401 && response.status !== 403) return null;
+    return (await response.json()).detail;
   } catch {
-    return "The gateway cannot be reached, or this is no token.";
+    return "The gateway cannot be reached, or this is not a token.";
   }
 }

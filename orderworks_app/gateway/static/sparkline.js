@@ -1,4 +1,4 @@
-// A line of the last two minutes, as wide as there is room.
+// A line chart of the last two minutes, as wide as its container.
 
 import { svg } from "./dom.js";
 
@@ -6,8 +6,8 @@ const KEPT = 120;
 const WIDTH = 120;
 const HEIGHT = 32;
 
-/** A function that takes the next value, or null where there is none, and draws what it has so far;
- *  it gives the highest of them, which is what the line's top stands for. */
+/** Return a function that takes the next value, or null if it is missing, and draws the values so far.
+ *  It returns the highest of them, which the top of the line stands for. */
 export function sparkline(node, label) {
   const values = [];
   const area = svg("path", { class: "area" });
@@ -18,7 +18,7 @@ export function sparkline(node, label) {
   return (value) => {
     values.push(value ?? 0);
     values.splice(0, values.length - KEPT);
-    const path = drawn(values);
+    const path = pathOf(values);
     const first = WIDTH - (values.length - 1) * (WIDTH / (KEPT - 1));
     line.setAttribute("d", path);
     area.setAttribute("d", `${path} L${WIDTH} ${HEIGHT} L${first} ${HEIGHT} Z`);
@@ -28,8 +28,8 @@ export function sparkline(node, label) {
   };
 }
 
-/** The newest value stands at the right; the highest reaches the top. */
-function drawn(values) {
+/** The SVG path: the newest value is at the right end, the highest at the top. */
+function pathOf(values) {
   const highest = Math.max(...values, Number.MIN_VALUE);
   const step = WIDTH / (KEPT - 1);
   const points = values.map((value, index) => {

@@ -1,13 +1,13 @@
-// The four figures at the top. What nobody can tell just now keeps its last value, dimmed.
+// The four figures at the top. A figure of an unavailable server keeps its last value, dimmed.
 
-import { byId, el, fill, say } from "./dom.js";
+import { byId, el, fill, setText } from "./dom.js";
 import { count, counted, percent, short, wait } from "./format.js";
 import { sparkline } from "./sparkline.js";
 
 const tile = (id) => {
   const node = byId(id);
   const part = (name) => node.querySelector(`[data-${name}]`);
-  return { node, figure: part("figure"), unit: part("unit"), foot: part("foot"), say: part("say") };
+  return { node, figure: part("figure"), unit: part("unit"), foot: part("foot"), link: part("link") };
 };
 
 const throughput = tile("throughput");
@@ -18,14 +18,14 @@ const shares = cache.node.querySelector(".shares");
 
 const drawThroughput = sparkline(
   throughput.node.querySelector("svg"),
-  (highest) => `updates a second in the last two minutes, ${short(highest)} at the most`,
+  (highest) => `updates per second in the last two minutes, at most ${short(highest)}`,
 );
 const drawLag = sparkline(
   lag.node.querySelector("svg"),
-  (highest) => `stream lag in the last two minutes, ${wait(highest).join(" ")} at the most`,
+  (highest) => `stream lag in the last two minutes, at most ${wait(highest).join(" ")}`,
 );
 
-/** Show one look at everything. */
+/** Show the figures of an overview. */
 export function showTiles({ updates, stream, cache: reads, dead }) {
   show(throughput, updates, showUpdates);
   show(lag, stream, showLag);
@@ -34,48 +34,52 @@ export function showTiles({ updates, stream, cache: reads, dead }) {
 }
 
 function show({ node }, section, draw) {
-  node.classList.toggle("away", !section);
+  node.classList.toggle("dimmed", !section);
   if (section) draw(section);
 }
 
 function showUpdates(updates) {
   const highest = drawThroughput(updates.per_second);
-  say(throughput.figure, updates.per_second === null ? "–" : short(updates.per_second));
-  const waiting = [updates.parked && `${count(updates.parked)} parked`];
-  waiting.push(updates.outbox && `${count(updates.outbox)} in the outbox`);
-  say(throughput.foot, [`${count(updates.accepted)} so far`, ...waiting, peak(highest, short(highest))].filter(Boolean).join(" · "));
+  setText(throughput.figure, updates.per_second === null ? "–" : short(updates.per_second));
+  const parts = [
+    `${count(updates.accepted)} so far`,
+    updates.parked && `${count(updates.parked)} parked`,
+    updates.outbox && `${count(updates.outbox)} in the outbox`,
+    peak(highest, short(highest)),
+  ];
+  setText(throughput.foot, parts.filter(Boolean).join(" · "));
 }
 
 function showLag(stream) {
   const highest = drawLag(stream.lag_seconds);
   const [figure, unit] = wait(stream.lag_seconds);
-  say(lag.figure, figure);
-  say(lag.unit, unit);
-  const waiting = stream.waiting ? `${counted(stream.waiting, "update")} waiting` : "nothing waits";
-  say(lag.foot, [waiting, peak(highest, wait(highest).join(" "))].filter(Boolean).join(" · "));
+  setText(lag.figure, figure);
+  setText(lag.unit, unit);
+  const waiting = stream.waiting ? `${counted(stream.waiting, "update")} waiting` : "none waiting";
+  setText(lag.foot, [waiting, peak(highest, wait(highest).join(" "))].filter(Boolean).join(" · "));
 }
 
-/** What the top of a line stands for. */
-const peak = (highest, said) => highest > 0 && `peak ${said}`;
+/** A label for the top of a line. */
+const peak = (highest, text) => highest > 0 && `peak ${text}`;
 
 function showCache(reads) {
   const kinds = ["hit", "stale", "miss"];
-  const all = kinds.reduce((sum, kind) => sum + reads[kind], 0);
-  say(cache.figure, reads.hit_rate === null ? "–" : percent(reads.hit_rate));
-  say(cache.foot, all ? `${count(all)} reads, ${count(reads.miss)} computed` : "no cached read yet");
-  if (!all) return;
+  const total = kinds.reduce((sum, kind) => sum + reads[kind], 0);
+  setText(cache.figure, reads.hit_rate === null ? "–" : percent(reads.hit_rate));
+  setText(cache.foot, total ? `${count(total)} reads, ${count(reads.miss)} computed` : "no cached read yet");
+  if (!total) return;
   if (!shares.children.length) shares.append(...kinds.map((kind) => el("span", { class: kind })));
   kinds.forEach((kind, index) => {
     shares.children[index].hidden = !reads[kind];
-    fill(shares.children[index], reads[kind] / all);
+    fill(shares.children[index], reads[kind] / total);
   });
-  const said = kinds.map((kind) => `${percent(reads[kind] / all)} ${kind}`);
-  shares.setAttribute("aria-label", `reads: ${said.join(", ")}`);
+  const labels = kinds.map((kind) => `${percent(reads[kind] / total)} ${kind}`);
+  shares.setAttribute("aria-label", `reads: ${labels.join(", ")}`);
 }
 
 function showLetters(dead, updates) {
-  say(letters.figure, count(dead.not_replayed));
+  setText(letters.figure, count(dead.not_replayed));
   letters.node.classList.toggle("bad", dead.not_replayed > 0);
-  letters.say.hidden = !dead.not_replayed;
-  say(letters.foot, updates ? `${count(updates.dead)} given up so far` : "");
+  letters.link.hidden = !dead.not_replayed;
+  setText(letters.foot, updates ? `${count(updates.dead)} so far` : "");
 }

@@ -39,7 +39,7 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def answers(address: str) -> bool:
-    """Whether a gateway there says that all its servers answer."""
+    """Return whether the gateway at an address reports that all its servers answer."""
     try:
         return httpx.get(f"{address}/readyz", timeout=5).status_code == 200
     except httpx.TransportError:
@@ -87,7 +87,7 @@ def followed(address: str, token: str, path: str) -> Iterator[Iterator[str]]:
 
 
 def test_event_stream_ends_soon_after_its_token_is_revoked(run: RunCommand, port: int) -> None:
-    """One that tells something each second, and one on which nothing happens."""
+    """The overview, which has an event each second, and an import without any events."""
     address, scopes = f"http://{LOOPBACK}:{port}", ("--scope", "read", "--scope", "enqueue")
     with started("--port", str(port)):
         eventually(lambda: answers(address), within=30)

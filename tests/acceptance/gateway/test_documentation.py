@@ -1,4 +1,4 @@
-"""The walks through the HTTP interface in the documentation, line by line, by curl."""
+"""The curl examples of the gateway's documentation, run line by line."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -36,14 +36,14 @@ def test_commands_in_gateway_reads_documentation_give_documented_results(
 
 
 def empty(engine: sa.Engine) -> None:
-    """Take away what the other walk left: the tests of a module share a database."""
+    """Delete the rows of the other document's examples: the tests of a module share a database."""
     with engine.begin() as connection:
         connection.execute(sa.delete(orders))
         connection.execute(sa.delete(customers))
 
 
 def found(engine: sa.Engine) -> list[tuple[int, str, Decimal]]:
-    """The orders that there are."""
+    """All orders."""
     query = sa.select(*orders.c["id", "status", "total"]).order_by(orders.c.id)
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(query)]

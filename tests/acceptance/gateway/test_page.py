@@ -1,4 +1,4 @@
-"""The page in a real browser, over a real gateway, workers and beat: what an operator does with it."""
+"""The page in a real browser, with a real gateway, workers and beat: the actions of an operator."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -34,13 +34,28 @@ NAMES = {
     "total": "betrag",
     "status": "o_orderstatus",
 }
-"""What the columns of `write_file` are."""
+"""The columns of `write_file`, by their targets."""
 
 FIRST = "#import-list .card:first-child"
 """The newest import."""
 
+HOLD_FIRST_STATUS = """
+const send = window.fetch;
+const released = new Promise((resolve) => { window.releaseStatus = resolve; });
+const held = [];
+window.fetch = async (path, options) => {
+  const response = await send(path, options);
+  if (path === "v1/status" && !held.length) {
+    held.push(path);
+    await released;
+  }
+  return response;
+};
+"""
+"""Delays the response to the page's first request of the status."""
+
 HELD = 991
-"""The advisory lock that holds the row of `held_row`."""
+"""The advisory lock that blocks the row of `held_row`."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +72,7 @@ def environment(installed: Installed) -> Mapping[str, str]:
 
 @pytest.fixture(scope="module")
 def address(settings: Settings, worker_with_beat: CeleryProcess) -> Iterator[str]:
-    """The page's."""
+    """The address of the page."""
     with running_gateway(settings) as gateway:
         yield f"{gateway}/"
 
@@ -66,7 +81,7 @@ def address(settings: Settings, worker_with_beat: CeleryProcess) -> Iterator[str
 def window(
     installed: Installed, address: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Browser]:
-    """A browser for all tests of the module, gone before the gateway whose events it follows."""
+    """A browser for all tests of the module; it ends before the gateway whose events it follows."""
     assert address
     with running_browser(installed, tmp_path_factory.mktemp("browser")) as browser:
         yield browser
@@ -74,9 +89,9 @@ def window(
 
 @pytest.fixture
 def browser(window: Browser, address: str) -> Iterator[Browser]:
-    """The page, opened anew. In the end it has asked no other host, and its console is empty."""
+    """The page, opened again. In the end it has contacted no other host, and its console is empty."""
     window.open(address)
-    window.reads("#live", "Live")
+    window.reads("#connection", "Live")
     yield window
     assert window.asked_hosts() <= {address.removeprefix("http://").rstrip("/")}
     assert window.complaints() == []
@@ -84,7 +99,7 @@ def browser(window: Browser, address: str) -> Iterator[Browser]:
 
 @contextmanager
 def held_row(engine: sa.Engine, order_id: int) -> Iterator[sa.Connection]:
-    """Nobody gets past this order while the connection has the lock `HELD`."""
+    """Block inserts of this order while the connection holds the lock `HELD`."""
     run_sql(
         engine,
         "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
@@ -101,7 +116,7 @@ def held_row(engine: sa.Engine, order_id: int) -> Iterator[sa.Connection]:
 
 
 def write_shop(engine: sa.Engine) -> None:
-    """Three customers, one of whom has an order and a name that wants to be markup."""
+    """Insert three customers; one has two orders, and a name that is markup."""
     run_sql(engine, "TRUNCATE orders, customers CASCADE")
     with engine.begin() as connection:
         names = [{"id": 1, "name": HOSTILE}, {"id": 2, "name": "Two"}, {"id": 3, "name": "Three"}]
@@ -112,17 +127,18 @@ def write_shop(engine: sa.Engine) -> None:
 
 
 def write_file(file: Path, rows: int) -> Path:
-    """Orders 1 to `rows` of customers 1 to 3, in columns with other names; five of them bad."""
-    bad = {5: "2;twelve", 6: "2;1e400", 7: "99;5.00", 1200: "98;5.00", 1201: "3;-1"}
+    """Write orders 1 to `rows` of customers 1 to 3, in columns with other names; five are invalid."""
+    invalid = {5: "2;twelve", 6: "2;1e400", 7: "99;5.00", 1200: "98;5.00", 1201: "3;-1"}
     lines = (
-        f"{each};{bad.get(each, f'{each % 3 + 1};{each}.50')};paid" for each in range(1, rows + 1)
+        f"{each};{invalid.get(each, f'{each % 3 + 1};{each}.50')};paid"
+        for each in range(1, rows + 1)
     )
     file.write_text("\n".join(("o_orderkey;o_custkey;betrag;o_orderstatus", *lines, "")), "utf-8")
     return file
 
 
-def write_mended(file: Path, rejects: list[dict[str, str]]) -> Path:
-    """The rejects with what was wrong put right, in the columns that they were saved with."""
+def write_corrected(file: Path, rejects: list[dict[str, str]]) -> Path:
+    """Write the rejects with corrected values, in the columns of the downloaded file."""
     with file.open("w", encoding="utf-8", newline="") as opened:
         sheet = csv.DictWriter(opened, [*rejects[0]])
         sheet.writeheader()
@@ -131,13 +147,13 @@ def write_mended(file: Path, rejects: list[dict[str, str]]) -> Path:
 
 
 def uploads_of(browser: Browser) -> int:
-    """How many files the page has sent."""
+    """Return the number of files that the page has sent."""
     sent = "performance.getEntriesByType('resource').filter(e => e.name.includes('filename='))"
     return int(browser.run(f"return {sent}.length"))
 
 
 def bar_of(browser: Browser) -> int:
-    """How far the newest import's bar is, in percent."""
+    """Return the progress of the newest import's bar, in percent."""
     bar = browser.all("#import-list .card:first-child [role=progressbar]")
     return int(bar[0].get_attribute("aria-valuenow") or 0) if bar else 0
 
@@ -160,7 +176,7 @@ def test_dropped_file_is_dry_run_imported_followed_and_rejects_are_downloaded(
     Select(browser.one("select[name=total]")).select_by_value("betrag")
     assert "1.50" in browser.text(".mapping")
 
-    browser.press("Try it", "#new-import")
+    browser.press("Dry run", "#new-import")
     would = browser.reads("#new-import .dry-run", "First rejected rows", within=30)
     for words in ("1,993 new", "2 changed", "0 unchanged", "5 rejected", "12.00\t1.50", "twelve"):
         assert words in would
@@ -180,7 +196,7 @@ def test_dropped_file_is_dry_run_imported_followed_and_rejects_are_downloaded(
     reasons = browser.reads(f"{FIRST} .rejects table", "customer_id")
     assert "twelve" in reasons or "1e400" in reasons
     import_id = browser.text(f"{FIRST} .id")
-    browser.press("Download them to mend", FIRST)
+    browser.press("Download to correct", FIRST)
     saved = [*csv.DictReader(browser.downloaded(f"rejects-{import_id}.csv").splitlines())]
     assert {int(each["line"]) for each in saved} == {6, 7, 8, 1201, 1202}
 
@@ -189,7 +205,7 @@ def test_dropped_file_is_dry_run_imported_followed_and_rejects_are_downloaded(
     eventually(
         lambda: [each.text for each in browser.all(".bars .total")] == totals,
         20,
-        "the chart is another",
+        "the chart differs from the report",
     )
     names = [each.text for each in browser.all(".bars .name")]
     assert sorted(names) == sorted([HOSTILE, "Two", "Three"])
@@ -208,22 +224,23 @@ def test_corrected_rejects_are_uploaded_next_to_their_reasons(
     browser.one(f"{FIRST} summary").send_keys(Keys.ENTER)
     browser.reads(f"{FIRST} .rejects table", "customer_id")
     browser.one(f"{FIRST} summary").send_keys(Keys.TAB, Keys.TAB)
-    browser.one(f"{FIRST} .mend .drop:focus-visible")
-    browser.press("Download them to mend", FIRST)
+    browser.one(f"{FIRST} .corrections .drop:focus-visible")
+    browser.press("Download to correct", FIRST)
     saved = [*csv.DictReader(browser.downloaded(f"rejects-{import_id}.csv").splitlines())]
 
-    browser.pick(file, f"{FIRST} .mend input[type=file]")
-    browser.reads(f"{FIRST} .mend .problem", "column")
+    browser.pick(file, f"{FIRST} .corrections input[type=file]")
+    browser.reads(f"{FIRST} .corrections .problem", "column")
     assert [each for each in browser.complaints() if " 422 " in each]
 
-    browser.drop(write_mended(tmp_path / "mended.csv", saved), f"{FIRST} .mend .drop")
-    browser.reads(f"{FIRST} header", "mended.csv", within=30)
+    corrected = write_corrected(tmp_path / "corrected.csv", saved)
+    browser.drop(corrected, f"{FIRST} .corrections .drop")
+    browser.reads(f"{FIRST} header", "corrected.csv", within=30)
     browser.reads(f"{FIRST} .status", "done", within=30)
     assert "3 applied" in browser.text(FIRST)
     parent = "#import-list .card:nth-child(2)"
     assert browser.text(f"{parent} .id") == import_id
-    browser.reads(parent, "3 of them mended")
-    assert browser.all(f"{parent} .rejects[hidden]"), "it still says why"
+    browser.reads(parent, "3 of them corrected")
+    assert browser.all(f"{parent} .rejects[hidden]"), "the reasons are still shown"
     assert len(read_orders(engine)) == 10
 
 
@@ -254,9 +271,9 @@ def test_throughput_and_service_status_refresh_without_reload(
         ),
         15,
     )
-    browser.reads("#parts", "queue imports")
+    browser.reads("#services", "queue imports")
     browser.reads("#beat", "refresh")
-    browser.reads("#health", "well")
+    browser.reads("#health", "are healthy")
 
 
 def test_replayed_dead_letters_leave_the_list(browser: Browser, engine: sa.Engine) -> None:
@@ -271,7 +288,7 @@ def test_replayed_dead_letters_leave_the_list(browser: Browser, engine: sa.Engin
 
     browser.one("#dead-list li:first-child input").click()
     browser.press("Replay 1 selected", "#dead")
-    browser.reads("#dead-said", "1 update handed over again")
+    browser.reads("#dead-result", "1 update replayed")
     browser.reads("#letters [data-figure]", "1")
     browser.press("Replay all", "#dead")
     browser.reads("#dead", "None.")
@@ -289,7 +306,7 @@ def test_nothing_overflows_a_phone_screen(browser: Browser, tmp_path: Path) -> N
     browser.one("#new-import .drop")
     browser.pick(file, "#new-import input[type=file]")
     browser.one(".mapping")
-    browser.reads("#parts", "postgresql")
+    browser.reads("#services", "postgresql")
     assert browser.run("return scrollX + document.documentElement.scrollWidth <= innerWidth")
     beyond = browser.run(
         "return [...document.querySelectorAll('button, select, input, a, h2')]"
@@ -300,7 +317,7 @@ def test_nothing_overflows_a_phone_screen(browser: Browser, tmp_path: Path) -> N
 
 
 def test_all_controls_are_reachable_by_keyboard_with_visible_focus(browser: Browser) -> None:
-    browser.reads("#parts", "postgresql")
+    browser.reads("#services", "postgresql")
     seen: list[str] = []
     while "window" not in seen:
         assert len(seen) < 20, seen
@@ -311,7 +328,7 @@ def test_all_controls_are_reachable_by_keyboard_with_visible_focus(browser: Brow
             "const e = document.activeElement, next = e.nextElementSibling ?? e;"
             "return [e, next].some(each => getComputedStyle(each).outlineStyle !== 'none')"
         )
-        assert marked, f"nobody sees where the focus is: {seen}"
+        assert marked, f"the focus is not visible: {seen}"
     assert seen.index("skip") < seen.index("drop") < seen.index("window")
 
 
@@ -320,16 +337,16 @@ def test_lost_connection_is_shown_and_reconnects_automatically(
 ) -> None:
     with link_to(address) as link:
         window.open(link.url)
-        window.reads("#live", "Live")
+        window.reads("#connection", "Live")
         link.refuse_connections(1000)
         link.lose_answers(1000)
-        window.reads("#live", "Reconnecting", within=30)
-        window.reads("#trouble", "cannot be reached. Trying again.")
+        window.reads("#connection", "Reconnecting", within=30)
+        window.reads("#alert", "cannot be reached. Trying again.")
         assert link.lost
         link.lose_answers(0)
         link.refuse_connections(0)
-        window.reads("#live", "Live", within=30)
-        eventually(lambda: not window.text("#trouble"), 15, "the trouble is over")
+        window.reads("#connection", "Live", within=30)
+        eventually(lambda: not window.text("#alert"), 15, "the alert is still shown")
         window.open(address)
 
 
@@ -349,11 +366,11 @@ def test_page_asks_for_a_token_when_required(
             if given != token:
                 window.reads("#sign-in-problem", "not valid")
         eventually(lambda: not window.all("#sign-in[open]"), 15, window.text("#sign-in"))
-        window.reads("#live", "Live")
+        window.reads("#connection", "Live")
         assert window.run("return localStorage.length + document.cookie.length") == 0
         window.driver.refresh()
-        window.reads("#live", "Live")
-        window.reads("#parts", "postgresql")
+        window.reads("#connection", "Live")
+        window.reads("#services", "postgresql")
         assert not window.all("#sign-in[open]"), "a reload asks again"
         window.press("Sign out")
         window.one("#sign-in[open]")
@@ -372,11 +389,35 @@ def test_read_only_token_gets_message_naming_missing_scope(
         window.one("#sign-in[open]", within=30)
         window.one("#token").send_keys(token)
         window.press("Sign in", "#sign-in")
-        window.one("#new-import .drop")
+        # Until the dialog is closed, the page behind it accepts no files.
+        eventually(lambda: not window.all("#sign-in[open]"), 15, window.text("#sign-in"))
         window.drop(write_file(tmp_path / "o.csv", 3), "#new-import .drop")
         Select(window.one("select[name=total]")).select_by_value("betrag")
-        window.press("Try it", "#new-import")
+        window.press("Dry run", "#new-import")
         window.reads("#new-import .problem", "no scope enqueue")
     finally:
         with engine.begin() as connection:
             revoke_token(connection, "reader")
+
+
+def test_late_refusal_of_a_request_without_token_does_not_sign_out(
+    window: Browser, address: str, engine: sa.Engine
+) -> None:
+    """A request that was sent before the token was entered is refused after that."""
+    with engine.begin() as connection:
+        token = create_token(connection, "late", [Scope.READ])
+    window.open("about:blank")
+    window.command("Page.addScriptToEvaluateOnNewDocument", source=HOLD_FIRST_STATUS)
+    try:
+        window.driver.get(address)
+        window.one("#sign-in[open]", within=30)
+        window.one("#token").send_keys(token)
+        window.press("Sign in", "#sign-in")
+        window.reads("#connection", "Live")
+        assert not window.text("#services .rows"), "the refusal was not held"
+        window.run("window.releaseStatus()")
+        window.reads("#services", "postgresql")
+        assert not window.all("#sign-in[open]"), "the page asks for the token again"
+    finally:
+        with engine.begin() as connection:
+            revoke_token(connection, "late")

@@ -1,4 +1,4 @@
-"""What a gateway in a process of its own costs: streams that nobody reads, large files, its end."""
+"""Resources of a gateway process: memory and CPU of unread streams and large uploads; its shutdown."""
 
 import resource
 import signal
@@ -25,7 +25,7 @@ from tests.support.processes import eventually
 STREAMS = 1000
 
 MOST_MEMORY = 100 << 20
-"""Bytes that so many idle streams may take together."""
+"""Bytes of memory that all idle streams may take together."""
 
 LINE = b"event: overview"
 
@@ -35,7 +35,7 @@ LARGE = 256 << 20
 """Bytes of a large file."""
 
 MOST_FOR_A_FILE = 64 << 20
-"""Bytes of memory that it may take: parts on their way to the spool."""
+"""Bytes of memory that its upload may take: the pieces that are being written to the spool."""
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def port(tmp_path: Path) -> int:
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """This process, and those that it starts, may open more files than there are streams."""
+    """Raise the limit of open files of this process and its children above the number of streams."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * STREAMS)), hard))
     yield
@@ -57,7 +57,7 @@ def many_files() -> Iterator[None]:
 def process(
     settings: Settings, port: int, tmp_path: Path, many_files: None
 ) -> Iterator[psutil.Process]:
-    """The gateway, when it answers."""
+    """The process of the gateway, once it is ready."""
     command = (sys.executable, "-m", "orderworks_app", "gateway", "--port", str(port))
     with (tmp_path / "gateway.log").open("wb") as log, subprocess.Popen(command, stderr=log) as run:
         try:
@@ -68,7 +68,7 @@ def process(
 
 
 def answers(port: int) -> bool:
-    """Whether the gateway does."""
+    """Return whether the gateway is ready."""
     try:
         return httpx.get(f"http://{LOOPBACK}:{port}/readyz", timeout=10).status_code == 200
     except httpx.TransportError:
@@ -77,7 +77,7 @@ def answers(port: int) -> bool:
 
 @contextmanager
 def listening(port: int, path: str = "/v1/overview/events") -> Iterator[socket.socket]:
-    """A connection that asked for events; who has it may read them, or not."""
+    """A connection on which events were requested; the caller may read them or not."""
     with socket.create_connection((LOOPBACK, port), timeout=30) as connection:
         asked = f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n"
         connection.sendall(asked.encode())
@@ -85,7 +85,7 @@ def listening(port: int, path: str = "/v1/overview/events") -> Iterator[socket.s
 
 
 def hear(connection: socket.socket, said: bytes) -> None:
-    """Read until the server said this."""
+    """Read until the server has sent this."""
     heard = b""
     while said not in heard:
         piece = connection.recv(1 << 16)
@@ -103,7 +103,7 @@ def test_thousand_idle_streams_use_little_memory_and_block_no_request(
         streams = [stack.enter_context(listening(port)) for _ in range(STREAMS)]
         for each in streams:
             hear(each, LINE)
-        # From here on nobody reads; each gets an event a second all the same.
+        # From here on no stream is read; each is sent an event per second all the same.
         began = process.cpu_times()
         lasted = quickest_of(port, 5)
         taken = process.memory_info().rss - before
@@ -116,10 +116,10 @@ def test_thousand_idle_streams_use_little_memory_and_block_no_request(
 
 
 def quickest_of(port: int, count: int) -> float:
-    """Seconds of the quickest of so many requests, one after each event."""
+    """Seconds of the fastest of `count` requests, one after each event."""
     took = []
-    with httpx.stream("GET", f"http://{LOOPBACK}:{port}/v1/overview/events", timeout=30) as told:
-        lines = told.iter_lines()
+    with httpx.stream("GET", f"http://{LOOPBACK}:{port}/v1/overview/events", timeout=30) as stream:
+        lines = stream.iter_lines()
         for _ in range(count):
             next(line for line in lines if line.startswith("data:"))
             began = time.monotonic()
@@ -144,7 +144,7 @@ def test_large_upload_uses_bounded_memory(
 
 
 def file_of(size: int) -> Iterator[bytes]:
-    """A file of orders that has so many bytes, or somewhat more, made while it is sent."""
+    """A file of orders of at least this number of bytes, generated while it is sent."""
     yield b"id,customer_id,total\n"
     piece = b"1234567,42,19.99\n" * 4096
     for _ in range(size // len(piece) + 1):
@@ -153,7 +153,7 @@ def file_of(size: int) -> Iterator[bytes]:
 
 @contextmanager
 def watched(process: psutil.Process, most: list[int]) -> Iterator[None]:
-    """Note the most memory that a process has while the block lasts."""
+    """Record the peak memory of a process during the block."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -174,8 +174,8 @@ def test_event_streams_are_closed_cleanly_on_shutdown(
     process: psutil.Process, port: int, number: signal.Signals
 ) -> None:
     url = f"http://{LOOPBACK}:{port}/v1/overview/events"
-    with httpx.stream("GET", url, timeout=30) as told:
-        lines = told.iter_lines()
+    with httpx.stream("GET", url, timeout=30) as stream:
+        lines = stream.iter_lines()
         next(line for line in lines if line.startswith("data:"))
         began = time.monotonic()
         process.send_signal(number)

@@ -1,6 +1,6 @@
-"""The gateway while its servers are away, its clients misbehave, and after it was killed itself.
+"""The gateway with unavailable servers, with faulty clients, and after it was killed.
 
-Answers are bounded, say why, and are good again without a restart.
+Responses come in bounded time and name the cause; after the outage, no restart is needed.
 """
 
 import signal
@@ -34,7 +34,7 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 LINE = b'{"order_id":1,"status":"paid"}\n'
 
 ALWAYS = 10**9
-"""As many connections as anybody may try to make."""
+"""More connections than any test makes."""
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def process(tmp_path: Path, **environment: str) -> Iterator[tuple[str, psutil.Pr
 
 
 def lives(address: str) -> bool:
-    """Whether a gateway answers there."""
+    """Return whether a gateway answers at an address."""
     try:
         return httpx.get(f"{address}/healthz", timeout=5).status_code == 200
     except httpx.TransportError:
@@ -79,11 +79,11 @@ def open_request(address: str, path: str, *headers: str) -> socket.socket:
 
 
 def test_gateway_starts_without_postgresql_reports_it_and_recovers(settings: Settings) -> None:
-    """Who may use it is not known then, so nobody may."""
+    """Tokens cannot be checked then, so every request is refused."""
     with link_to(settings.database) as link:
         link.refuse_connections(ALWAYS)
-        away = settings.model_copy(update={"database_url": link.url})
-        with running_gateway(away) as address, client_of(address) as client:
+        linked = settings.model_copy(update={"database_url": link.url})
+        with running_gateway(linked) as address, client_of(address) as client:
             ready = client.get("/readyz")
             assert ready.status_code == 503
             assert ready.json()["servers"] == {
@@ -104,11 +104,11 @@ def test_gateway_starts_without_postgresql_reports_it_and_recovers(settings: Set
 def test_updates_are_accepted_while_postgresql_is_unavailable(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They need Redis only; who may hand them over is remembered."""
+    """Updates need Redis only; the token is cached."""
     monkeypatch.setattr(token_cache, "FRESH_SECONDS", 0.0)
     with link_to(settings.database) as link:
-        away = settings.model_copy(update={"database_url": link.url})
-        with running_gateway(away) as address, client_of(address) as client:
+        linked = settings.model_copy(update={"database_url": link.url})
+        with running_gateway(linked) as address, client_of(address) as client:
             assert client.post("/v1/orders/1", json=PAID).status_code == 202
             link.refuse_connections(ALWAYS)
             link.lose_answers(ALWAYS)
@@ -124,8 +124,8 @@ def test_update_without_redis_is_refused_in_time_and_accepted_after_recovery(
     settings: Settings, path: str, body: bytes
 ) -> None:
     with link_to(settings.stream) as link:
-        away = settings.model_copy(update={"redis_url": link.url})
-        with running_gateway(away) as address, client_of(address) as client:
+        linked = settings.model_copy(update={"redis_url": link.url})
+        with running_gateway(linked) as address, client_of(address) as client:
             link.refuse_connections(ALWAYS)
             refused = client.post(path, content=body, headers=NDJSON)
             assert refused.status_code == 503, refused.text
@@ -167,7 +167,7 @@ def test_missing_request_body_times_out_with_408(
 
 
 def test_gateway_survives_a_truncated_body(gateway: str, updates: UpdateStream) -> None:
-    """Whole lines that came are accepted as far as they made up a chunk; half a line is none."""
+    """Complete lines are accepted in whole chunks; half a line is not an update."""
     with open_request(
         gateway,
         "/v1/orders:batch",
@@ -243,6 +243,6 @@ def test_idempotency_key_of_killed_gateway_becomes_usable_again(
 
 @pytest.fixture
 def gateway(settings: Settings) -> Iterator[str]:
-    """The address of a gateway whose servers are well."""
+    """The address of a gateway whose servers are available."""
     with running_gateway(settings) as address:
         yield address

@@ -1,4 +1,4 @@
-"""The gateway's reads while a server is away: bounded answers, and all is well again when it is back."""
+"""The gateway's reads while a server is unavailable: bounded response times, and full recovery."""
 
 import json
 import time
@@ -28,7 +28,7 @@ from tests.support.servers import Valkey, running_valkey
 from tests.support.tcp_proxy import TcpProxy, link_to
 
 BOUND = 12.0
-"""Seconds that any answer may take while a server is away."""
+"""Seconds that any response may take while a server is unavailable."""
 
 FILE = b"id,customer_id,total\n900001,1,19.99\n"
 
@@ -47,20 +47,20 @@ def link(settings: Settings) -> Iterator[TcpProxy]:
 
 
 @contextmanager
-def away(link: TcpProxy, admin: sa.Engine, settings: Settings) -> Iterator[None]:
-    """PostgreSQL is away for what goes by the link."""
+def outage(link: TcpProxy, admin: sa.Engine, settings: Settings) -> Iterator[None]:
+    """PostgreSQL cannot be reached by the link during the block."""
     link.refuse_connections(10**9)
     database = sa.make_url(settings.database).database
     query = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
     with admin.connect() as connection:
         connection.execute(query, {"name": database})
     yield
-    assert link.refused, "somebody met it"
+    assert link.refused, "no connection met the outage"
     link.refuse_connections(0)
 
 
 def get(http: httpx.Client, path: str) -> httpx.Response:
-    """The answer, which comes in time."""
+    """The response, which must come in time."""
     began = time.monotonic()
     answer = http.get(path)
     assert time.monotonic() - began < BOUND, path
@@ -78,13 +78,13 @@ def events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def is_well(http: httpx.Client) -> bool:
-    """Whether what needs PostgreSQL is answered."""
+    """Return whether reads that need PostgreSQL succeed."""
     paths = ("/v1/customers/2", "/v1/imports", "/v1/dead")
     return all(get(http, path).status_code == 200 for path in paths)
 
 
 def is_unavailable(answer: httpx.Response) -> bool:
-    """Whether it says that a server is away, and when to come again."""
+    """Return whether the response is 503 with `Retry-After`."""
     return (
         answer.status_code == 503
         and answer.json()["type"] == "urn:orderworks:problem:unavailable"
@@ -103,7 +103,7 @@ def test_without_postgresql_cached_reads_are_served_and_others_get_503(
         cached = get(http, "/v1/customers/1").json()
         assert cached["name"] == "Customer 1"
         report = get(http, "/v1/reports/top-customers").json()
-        with away(link, admin, settings):
+        with outage(link, admin, settings):
             assert get(http, "/v1/customers/1").json() == cached
             published = get(http, "/v1/reports/top-customers")
             assert (published.json(), int(published.headers["Age"]) >= 0) == (report, True)
@@ -139,12 +139,12 @@ def test_without_postgresql_last_known_import_progress_is_served_with_its_age(
         assert (known.json()["status"], "Age" in known.headers) == ("running", False)
         key = import_progress(accepted.json()["id"])
         stream.expire(key, PROGRESS_TTL - 100)
-        with away(link, admin, settings):
-            told = get(http, path)
-            assert told.status_code == 200
-            assert 100 <= int(told.headers["Age"]) < 100 + BOUND
+        with outage(link, admin, settings):
+            response = get(http, path)
+            assert response.status_code == 200
+            assert 100 <= int(response.headers["Age"]) < 100 + BOUND
             mirrored = read_progress(stream, accepted.json()["id"])
-            assert told.json() == {**(mirrored or {}), "waits_for_updates": None}
+            assert response.json() == {**(mirrored or {}), "waits_for_updates": None}
             stream.delete(key)
             assert is_unavailable(get(http, path))
         eventually(lambda: "Age" not in get(http, path).headers, 20, "it does not come back")
@@ -153,7 +153,7 @@ def test_without_postgresql_last_known_import_progress_is_served_with_its_age(
 def test_unresponsive_postgresql_does_not_block_last_known_import_progress(
     engine: sa.Engine, settings: Settings, link: TcpProxy
 ) -> None:
-    """More ask than there are threads, and those that began are not given up before it answers."""
+    """There are more requests than threads, and threads stay blocked until PostgreSQL answers."""
     with (
         running_gateway(settings.model_copy(update={"database_url": link.url})) as address,
         client_of(address) as http,
@@ -190,16 +190,16 @@ def test_event_streams_continue_and_report_unavailable_postgresql(
             http.stream("GET", "/v1/overview/events") as overview,
             other.stream("GET", f"/v1/imports/{import_id}/events") as following,
         ):
-            told, followed = (events(each.iter_lines()) for each in (overview, following))
-            assert next(told)[1]["away"] == []
+            published, followed = (events(each.iter_lines()) for each in (overview, following))
+            assert next(published)[1]["away"] == []
             assert next(followed)[0] == "progress"
-            with away(link, admin, settings):
-                blind = next(data for _, data in told if data["away"])
+            with outage(link, admin, settings):
+                blind = next(data for _, data in published if data["away"])
                 assert blind["away"] == ["postgresql"]
                 assert (blind["updates"], blind["stream"]["waiting"]) == (None, 0)
                 name, reason = next(followed)
                 assert (name, [*reason]) == ("away", ["detail"])
-            seeing = next(data for _, data in told if not data["away"])
+            seeing = next(data for _, data in published if not data["away"])
             assert seeing["imports"]["running"] == []
             for number in importer.plan(import_id):
                 importer.load_chunk(import_id, number)
@@ -224,12 +224,12 @@ def test_without_redis_reads_use_postgresql_and_uploads_leave_no_file(
         client_of(address) as other,
         other.stream("GET", "/v1/overview/events") as overview,
     ):
-        told = events(overview.iter_lines())
-        assert next(told)[1]["away"] == []
+        published = events(overview.iter_lines())
+        assert next(published)[1]["away"] == []
         customer = get(http, "/v1/customers/1").json()
         assert customer["name"] == "Customer 1"
         valkey.kill()
-        assert next(data for _, data in told if data["away"])["away"] == ["stream", "cache"]
+        assert next(data for _, data in published if data["away"])["away"] == ["stream", "cache"]
         assert get(http, "/v1/customers/1").json() == customer
         assert get(http, "/v1/reports/top-customers").json()["rows"]
         assert get(http, "/v1/imports").status_code == 200
@@ -238,7 +238,7 @@ def test_without_redis_reads_use_postgresql_and_uploads_leave_no_file(
         assert is_unavailable(refused)
         assert not any(each.is_file() for each in Path(urlsplit(settings.spool).path).rglob("*"))
         valkey.start()
-        assert not next(data for _, data in told if not data["away"])["away"]
+        assert not next(data for _, data in published if not data["away"])["away"]
         accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
         assert accepted.status_code == 202
         found = get(http, f"/v1/imports/{accepted.json()['id']}")
@@ -255,15 +255,15 @@ def test_unresponsive_redis_delays_requests_by_bounded_time(
         client_of(address) as other,
         other.stream("GET", "/v1/overview/events") as overview,
     ):
-        told = events(overview.iter_lines())
-        assert next(told)[1]["away"] == []
+        published = events(overview.iter_lines())
+        assert next(published)[1]["away"] == []
         with frozen(valkey.process.pid):
             assert get(http, "/v1/customers/1").status_code == 200
             assert get(http, "/v1/reports/top-customers").json()["rows"]
             assert is_unavailable(get(http, "/v1/imports/x"))
             assert is_unavailable(http.post("/v1/imports/x:pause", headers=JSON))
-            assert next(data for _, data in told if data["away"])["updates"]
+            assert next(data for _, data in published if data["away"])["updates"]
         with make_redis(valkey.url, timeout=5) as client:
             assert client.ping()
-        assert next(data for _, data in told if not data["away"])["stream"]["waiting"] == 0
+        assert next(data for _, data in published if not data["away"])["stream"]["waiting"] == 0
         assert get(http, "/v1/imports/x").status_code == 404

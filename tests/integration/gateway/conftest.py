@@ -11,7 +11,7 @@ from tests.support.gateways import client_of, running_gateway
 
 @pytest.fixture
 def gateway(settings: Settings) -> Iterator[str]:
-    """The address of a gateway that runs."""
+    """The address of a running gateway."""
     with running_gateway(settings) as address:
         yield address
 

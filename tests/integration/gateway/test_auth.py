@@ -1,4 +1,4 @@
-"""Who gets in, for what, and how often."""
+"""Authorization: tokens, scopes, revocation and rate limits."""
 
 import asyncio
 import re
@@ -29,7 +29,7 @@ PAID = {"status": "paid"}
 
 @pytest.fixture
 def make(engine: sa.Engine) -> Making:
-    """Make a token."""
+    """Create a token."""
 
     def made(name: str, *scopes: Scope, rate: float | None = None) -> str:
         with engine.begin() as connection:
@@ -141,7 +141,7 @@ def test_concurrent_rate_requests_share_one_redis_call(settings: Settings, cache
     cache.config_resetstat()
     assert asyncio.run(ask()) == [0.0] * 50
     calls = cache.info("commandstats")["cmdstat_evalsha"]["calls"]
-    assert calls <= 2, "once, and before it in vain if the server did not know the script"
+    assert calls <= 2, "once, and once before it if the server did not have the script"
 
 
 def test_first_token_ends_streams_opened_without_a_token(settings: Settings, make: Making) -> None:
@@ -177,8 +177,8 @@ def test_rate_is_not_limited_without_redis(
 ) -> None:
     token = make("slow", Scope.ENQUEUE, rate=1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        away = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        without = settings.model_copy(update={"cache_redis_url": away, "cache_timeout": 0.1})
+        silent_url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        without = settings.model_copy(update={"cache_redis_url": silent_url, "cache_timeout": 0.1})
         with running_gateway(without) as address, client_of(address, token) as client:
             found = [client.post("/v1/orders/1", json=PAID).status_code for _ in range(5)]
     assert found == [202] * 5
@@ -203,7 +203,7 @@ def test_loopback_addresses_are_recognized(host: str, *, local: bool) -> None:
 
 
 def test_public_address_without_a_token_gets_401(settings: Settings) -> None:
-    """Also not somebody who asks from this machine: behind a proxy, that may be anybody."""
+    """This holds for clients on this machine too: behind a proxy, every client seems to be one."""
     public = settings.model_copy(update={"gateway_host": "0.0.0.0"})  # noqa: S104 - what is tested
     with running_gateway(public) as address, client_of(address) as client:
         assert client.post("/v1/orders/1", json=PAID, headers=JSON).status_code == 401

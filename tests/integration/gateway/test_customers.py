@@ -1,4 +1,4 @@
-"""Customers through the gateway: from the cache one by one, from the database many at once."""
+"""Customers through the gateway: one at a time from the cache, many at once from the database."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -97,7 +97,7 @@ def test_pages_contain_each_order_exactly_once(http: httpx.Client, engine: sa.En
 
 @pytest.mark.parametrize("cursor", ["", "x", "WzEsMl0", "WyIyMDI2LTExLTI2VDE1OjAwOjAwIiwyXQ", "é"])
 def test_invalid_cursor_is_rejected_by_field_name(http: httpx.Client, cursor: str) -> None:
-    """The last but one has a time without a zone, which the database would take for another one."""
+    """The last but one has a time without a zone, which the database would take for another time."""
     answer = http.get("/v1/customers/8/orders", params={"cursor": cursor})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "cursor"

@@ -1,4 +1,4 @@
-"""Dead letters through the gateway: listed page by page, replayed by name or by a filter."""
+"""Dead letters through the gateway: listed in pages, replayed by id or by a filter."""
 
 import time
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from orderworks.updates.stream import UpdateStream
 from tests.support.gateways import client_of, running_gateway
 
 FILLED = 1_795_375_608_079 << 20
-"""The place in the order of acceptance of the first one."""
+"""The version of the first dead letter."""
 
 
 @pytest.fixture
-def buried(engine: sa.Engine) -> list[int]:
-    """The ids of five dead updates, of which the last is none; the first two died of something else."""
+def letter_ids(engine: sa.Engine) -> list[int]:
+    """The ids of five dead letters: the last is unreadable, and the first two have another reason."""
     payloads = [
         OrderUpdate(order_id=each, total="1.00", status="paid").encode() for each in range(1, 5)
     ]
@@ -43,12 +43,12 @@ def buried(engine: sa.Engine) -> list[int]:
 
 @pytest.fixture
 def count(updates: UpdateStream) -> Callable[[], int]:
-    """How many updates wait."""
+    """Returns the number of waiting updates."""
     return lambda: sum(map(updates.length, updates.all_shards()))
 
 
 def test_dead_letters_are_listed_newest_first_in_pages(
-    http: httpx.Client, buried: list[int]
+    http: httpx.Client, letter_ids: list[int]
 ) -> None:
     seen: list[int] = []
     path = "/v1/dead?limit=2"
@@ -57,7 +57,7 @@ def test_dead_letters_are_listed_newest_first_in_pages(
         assert answer.json()["total"] == 5
         seen += [letter["id"] for letter in answer.json()["dead"]]
         path = str(answer.links.get("next", {}).get("url", ""))
-    assert seen == buried[::-1]
+    assert seen == letter_ids[::-1]
 
 
 @pytest.mark.parametrize(
@@ -72,30 +72,30 @@ def test_dead_letters_are_listed_newest_first_in_pages(
     ],
 )
 def test_dead_letters_are_filtered_by_order_reason_and_time(
-    http: httpx.Client, buried: list[int], wanted: dict[str, str], numbers: list[int]
+    http: httpx.Client, letter_ids: list[int], wanted: dict[str, str], numbers: list[int]
 ) -> None:
     found = http.get("/v1/dead", params=wanted).json()
-    assert [letter["id"] for letter in found["dead"]] == [buried[each] for each in numbers]
+    assert [letter["id"] for letter in found["dead"]] == [letter_ids[each] for each in numbers]
 
 
-def test_dead_letters_are_returned_by_id(http: httpx.Client, buried: list[int]) -> None:
-    found = http.get("/v1/dead", params={"id": [str(buried[3]), str(buried[0])]}).json()
+def test_dead_letters_are_returned_by_id(http: httpx.Client, letter_ids: list[int]) -> None:
+    found = http.get("/v1/dead", params={"id": [str(letter_ids[3]), str(letter_ids[0])]}).json()
     assert [letter["order_id"] for letter in found["dead"]] == [4, 1]
     assert http.get("/v1/dead", params={"id": "999"}).status_code == 404
 
 
 def test_a_dry_run_replays_nothing(
-    http: httpx.Client, buried: list[int], count: Callable[[], int]
+    http: httpx.Client, letter_ids: list[int], count: Callable[[], int]
 ) -> None:
     asked = {"filter": {}, "dry_run": True}
     would = http.post("/v1/dead:replay", json=asked).json()
     assert (would["replayed"], would["left"]) == (0, 4)
-    assert [each["id"] for each in would["unreadable"]] == [buried[4]]
+    assert [each["id"] for each in would["unreadable"]] == [letter_ids[4]]
     assert count() == 0
 
 
 def test_dead_letters_are_replayed_once_by_filter_or_by_id(
-    http: httpx.Client, buried: list[int], count: Callable[[], int]
+    http: httpx.Client, letter_ids: list[int], count: Callable[[], int]
 ) -> None:
     def replay(**asked: object) -> tuple[int, int]:
         done = http.post("/v1/dead:replay", json=asked).json()
@@ -106,7 +106,7 @@ def test_dead_letters_are_replayed_once_by_filter_or_by_id(
     assert replay(filter={}) == (1, 0)
     assert replay(filter={}) == (0, 0)
     assert count() == 4
-    assert replay(ids=buried[:1]) == (1, 0), "by name also what was replayed before"
+    assert replay(ids=letter_ids[:1]) == (1, 0), "by id, also those that were replayed before"
     assert replay(ids=[]) == (0, 0)
     assert count() == 5
 
@@ -125,23 +125,23 @@ def test_dead_letters_are_replayed_once_by_filter_or_by_id(
     ],
 )
 def test_ambiguous_replay_request_replays_nothing(
-    http: httpx.Client, buried: list[int], count: Callable[[], int], asked: dict[str, object]
+    http: httpx.Client, letter_ids: list[int], count: Callable[[], int], asked: dict[str, object]
 ) -> None:
     assert http.post("/v1/dead:replay", json=asked).status_code == 422
     assert count() == 0
 
 
 def test_unknown_id_replays_nothing(
-    http: httpx.Client, buried: list[int], count: Callable[[], int]
+    http: httpx.Client, letter_ids: list[int], count: Callable[[], int]
 ) -> None:
-    assert http.post("/v1/dead:replay", json={"ids": [buried[0], 999]}).status_code == 404
+    assert http.post("/v1/dead:replay", json={"ids": [letter_ids[0], 999]}).status_code == 404
     assert count() == 0
 
 
 def test_replays_waiting_for_room_do_not_block_other_requests(
-    settings: Settings, updates: UpdateStream, buried: list[int], count: Callable[[], int]
+    settings: Settings, updates: UpdateStream, letter_ids: list[int], count: Callable[[], int]
 ) -> None:
-    """More of them than there are threads, before a stream that is full."""
+    """There are more replays than threads, and the stream is full."""
     full = settings.model_copy(update={"stream_limit": 1})
     for shard in updates.all_shards():
         updates.append(shard, [OrderUpdate(order_id=9, status="paid").encode()])
@@ -153,7 +153,7 @@ def test_replays_waiting_for_room_do_not_block_other_requests(
     ):
         asked = [
             pool.submit(http.post, "/v1/dead:replay", json={"ids": [each]})
-            for each in 2 * buried[:4]
+            for each in 2 * letter_ids[:4]
         ]
         for _ in range(10):
             began = time.monotonic()

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a request that comes again is done once."""
+"""`Idempotency-Key`: a repeated request is done once."""
 
 import asyncio
 import threading
@@ -25,7 +25,7 @@ PAID = {"status": "paid"}
 
 @pytest.fixture
 def count(updates: UpdateStream) -> Callable[[], int]:
-    """How many updates wait."""
+    """Returns the number of waiting updates."""
     return lambda: sum(map(updates.length, updates.all_shards()))
 
 
@@ -90,7 +90,7 @@ def test_a_batch_is_done_once(http: httpx.Client, count: Callable[[], int]) -> N
 def test_partly_accepted_batch_is_not_done_again(
     settings: Settings, count: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer that it gave says where to go on; under another key."""
+    """The stored response has the line at which to continue, under another key."""
     monkeypatch.setenv("STREAM_LIMIT", "1000")
     lines = b"".join(b'{"order_id":%d,"status":"paid"}\n' % each for each in range(2, 9002, 2))
     with running_gateway(Settings.load()) as address, client_of(address) as client:
@@ -175,7 +175,7 @@ def test_claim_is_renewed_while_work_is_running(
     seen: list[int] = []
 
     def renewed() -> bool:
-        """Whether less was left of the claim some time before."""
+        """Return whether the claim's remaining time has increased."""
         seen.append(stream.pttl("a-key"))
         return seen[-1] > min(seen) > 0
 

@@ -1,4 +1,4 @@
-"""Imports through the gateway: handed over, found, followed, steered, and their rejects."""
+"""Imports through the gateway: upload, listing, events, control, and rejects."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ from tests.support.gateways import JSON
 
 CSV = {"Content-Type": "text/csv"}
 FILE = b"id,customer_id,total\n1,7,19.99\n2,7,x\n3,8,1.5\n4,99,1.00\n5,8,y\n"
-"""Three rows that are good, two with a total that is none."""
+"""Three valid rows, and two with an invalid total."""
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +32,13 @@ def people(seed: Callable[[OrderRows], None]) -> None:
 
 @pytest.fixture
 def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
-    """A worker's, with chunks of three lines."""
+    """The importer of a worker, with chunks of three lines."""
     small = settings.model_copy(update={"import_chunk_rows": 3})
     return Importer(engine, Spool(settings.spool), stream, cache, small)
 
 
 def upload(http: httpx.Client, content: bytes = FILE, **options: str) -> str:
-    """Hand a file over; the import's id."""
+    """Upload a file, and return the id of the import."""
     answer = http.post("/v1/imports", content=content, params=options, headers=CSV)
     assert answer.status_code == 202, answer.text
     import_id = str(answer.json()["id"])
@@ -47,7 +47,7 @@ def upload(http: httpx.Client, content: bytes = FILE, **options: str) -> str:
 
 
 def load(importer: Importer, import_id: str) -> None:
-    """Do all that workers would."""
+    """Load the file as workers do."""
     for number in importer.plan(import_id):
         importer.load_chunk(import_id, number)
 
@@ -172,11 +172,11 @@ def test_import_events_report_progress_and_close_with_the_end(
     import_id = upload(http)
     with http.stream("GET", f"/v1/imports/{import_id}/events") as stream:
         assert stream.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-        told = events(stream.iter_lines())
-        name, first = next(told)
+        published = events(stream.iter_lines())
+        name, first = next(published)
         assert (name, first["status"]) == ("progress", "accepted")
         load(importer, import_id)
-        rest = list(told)
+        rest = list(published)
     assert [name for name, _ in rest[:-1]] == ["progress"] * (len(rest) - 1)
     name, last = rest[-1]
     assert (name, last["status"], last["applied"]) == ("end", "done", 3)
@@ -194,10 +194,10 @@ def test_events_of_finished_import_are_only_its_end(http: httpx.Client, importer
 def test_dry_run_events_end_with_predicted_result(http: httpx.Client, importer: Importer) -> None:
     import_id = upload(http, dry_run="true")
     with http.stream("GET", f"/v1/imports/{import_id}/events") as stream:
-        told = events(stream.iter_lines())
-        next(told)
+        published = events(stream.iter_lines())
+        next(published)
         importer.plan(import_id)
-        name, last = list(told)[-1]
+        name, last = list(published)[-1]
     would = last["would"]
     assert name == "end"
     assert isinstance(would, dict)
@@ -273,10 +273,10 @@ def test_twenty_streams_of_one_import_all_receive_the_end(
 
     def listen() -> None:
         with httpx.stream("GET", f"{gateway}/v1/imports/{import_id}/events", timeout=30) as stream:
-            told = events(stream.iter_lines())
-            next(told)
+            published = events(stream.iter_lines())
+            next(published)
             begun.wait(20)
-            ends.append(list(told)[-1][0])
+            ends.append(list(published)[-1][0])
 
     listeners = [threading.Thread(target=listen) for _ in range(20)]
     for each in listeners:

@@ -1,4 +1,4 @@
-"""What no client means to send: each is a problem that names what is wrong, and nothing is done."""
+"""Invalid requests: each gets a problem that names the error, and has no effect."""
 
 import base64
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from tests.support.gateways import JSON
 CSV = {"Content-Type": "text/csv"}
 FILE = b"id,customer_id,total\n1,1,1.00\n"
 EARLY, LATE = "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"
-"""Times that UTC has not."""
+"""Times that are out of range in UTC."""
 
 
 def cursor(text: str) -> str:
-    """A cursor as ours are made."""
+    """Encode a cursor as the gateway does."""
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -1,4 +1,4 @@
-"""The gateway itself: it lives, says whether its servers do, and has manners whatever is asked."""
+"""Health of the gateway, and what the middleware does for all requests."""
 
 import httpx
 import pytest
@@ -35,7 +35,7 @@ def test_valid_request_id_is_kept_and_invalid_one_is_replaced(http: httpx.Client
 
 
 def test_unknown_host_header_is_rejected(http: httpx.Client) -> None:
-    """A page elsewhere can have its name point to this machine, and its readers' browsers ask here."""
+    """Another site can make its name resolve to this machine, so that browsers send requests here."""
     assert http.get("/healthz", headers={"Host": "localhost:99"}).status_code == 200
     assert http.get("/healthz", headers={"Host": "evil.example"}).status_code == 421
 

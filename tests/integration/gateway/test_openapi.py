@@ -1,4 +1,4 @@
-"""The gateway holds to its own OpenAPI document, whatever is made up from that."""
+"""The gateway conforms to its OpenAPI document, for requests that are generated from it."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 EXAMPLES = 30
-"""Requests an operation, good ones and as many bad ones; the same ones each time."""
+"""Valid requests for each operation, and the same number of invalid ones; equal in each run."""
 
 CHECKS = [
     not_a_server_error,
@@ -33,13 +33,13 @@ STREAM = "text/event-stream"
 
 @schemathesis.serializer("application/x-ndjson")
 def one_line(_context: object, value: object) -> bytes:
-    """A body of one line: what a document says of such a body is what it says of a line."""
+    """A body of one line: the document's schema of such a body is that of a line."""
     return msgspec.json.encode(value) + b"\n"
 
 
 @pytest.fixture
 def api(gateway: str) -> schemathesis.BaseSchema:
-    """What the gateway says of itself. Streams of events have no end that one could wait for."""
+    """The document of the gateway, without streams of events, which do not end."""
     return schemathesis.openapi.from_url(f"{gateway}/openapi.json").exclude(
         lambda found: STREAM in str(found.operation.definition.raw)
     )
@@ -55,7 +55,7 @@ def test_generated_requests_cause_no_unhandled_error(api: schemathesis.BaseSchem
 
 
 def try_out(cases: SearchStrategy[Any]) -> None:
-    """Send made-up requests, and hold each answer against the document."""
+    """Send generated requests, and check each response against the document."""
 
     @given(case=cases)
     @hypothesis_settings(

@@ -1,4 +1,4 @@
-"""Updates handed over by HTTP: one, and batches of which every line is accounted for."""
+"""Updates sent by HTTP: single ones, and batches of which every line is counted."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 
 @pytest.fixture
 def waiting(updates: UpdateStream) -> Callable[[], list[OrderUpdate]]:
-    """The updates that wait, those of one shard after those of another."""
+    """The waiting updates, shard by shard."""
 
     def read() -> list[OrderUpdate]:
         entries = [entry for shard in updates.all_shards() for entry in updates.read(shard, 10**6)]
@@ -39,7 +39,7 @@ def batch(http: httpx.Client, *lines: str, **query: str) -> httpx.Response:
 
 
 def paid(*ids: int) -> list[str]:
-    """Lines that say that these orders are paid."""
+    """Lines that set these orders to paid."""
     return [json.dumps({"order_id": each, "status": "paid"}) for each in ids]
 
 
@@ -104,8 +104,8 @@ def test_verdict_of_tracked_update_is_returned(
     for wait in ("0", "0.05"):
         assert http.get(verdict, params={"wait": wait}).json()["verdict"] is None
     drain()
-    told = http.get(verdict, params={"wait": "30"})
-    assert told.json() == {**answer, "verdict": "applied", "reason": ""}
+    response = http.get(verdict, params={"wait": "30"})
+    assert response.json() == {**answer, "verdict": "applied", "reason": ""}
 
 
 def test_request_waits_for_a_verdict(
@@ -115,9 +115,9 @@ def test_request_waits_for_a_verdict(
     answer = http.post("/v1/orders/1", json={"status": "paid"}, params={"track": "true"}).json()
     verdict = f"/v1/orders/1/updates/{answer['entry']}"
     with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(http.get, verdict, params={"wait": "30"})
+        response = pool.submit(http.get, verdict, params={"wait": "30"})
         drain()
-        assert told.result().json()["verdict"] == "applied"
+        assert response.result().json()["verdict"] == "applied"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_only_the_first_rejected_lines_are_listed(http: httpx.Client) -> None:
 
 
 def test_too_long_line_is_rejected_in_any_chunking(settings: Settings) -> None:
-    """It is never held in memory as a whole, and what comes after it is read."""
+    """The line is never in memory as a whole, and the lines after it are read."""
     small = settings.model_copy(update={"gateway_max_body": 1000})
     long = '{"order_id":2,"status":"' + "x" * 300_000 + '"}'
     whole = "\n".join([*paid(1), long, *paid(3), long]).encode()
@@ -183,7 +183,7 @@ def test_too_long_line_is_rejected_in_any_chunking(settings: Settings) -> None:
 def test_full_shard_stops_a_batch_with_exact_accepted_count(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One shard is full, the other is not: of the chunk in which that shows, half is accepted."""
+    """One of two shards is full, so half of the chunk that meets it is accepted."""
     monkeypatch.setenv("STREAM_LIMIT", "1000")
     lines = [*paid(*range(2, 2002, 2)), *paid(*range(1, 401))]
     with running_gateway(Settings.load()) as address, client_of(address) as client:
@@ -206,9 +206,10 @@ def test_too_large_batch_reports_accepted_lines(settings: Settings) -> None:
     small = settings.model_copy(update={"gateway_max_batch": 1_000_000})
     lines = [f"{line}\n".encode() for line in paid(*range(1, 50_001))]
     with running_gateway(small) as address, client_of(address) as client:
-        told = client.post("/v1/orders:batch", content=b"".join(lines), headers=NDJSON)
-        untold = client.post("/v1/orders:batch", content=iter(lines), headers=NDJSON)
-    assert (told.status_code, untold.status_code) == (413, 413)
-    assert "accepted" not in told.json()
-    assert untold.json()["accepted"] == untold.json()["lines"] == untold.json()["next_line"] - 1
-    assert untold.json()["accepted"] > 1000
+        sized = client.post("/v1/orders:batch", content=b"".join(lines), headers=NDJSON)
+        chunked = client.post("/v1/orders:batch", content=iter(lines), headers=NDJSON)
+    assert (sized.status_code, chunked.status_code) == (413, 413)
+    assert "accepted" not in sized.json()
+    result = chunked.json()
+    assert result["accepted"] == result["lines"] == result["next_line"] - 1
+    assert result["accepted"] > 1000

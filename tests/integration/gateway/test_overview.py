@@ -1,4 +1,4 @@
-"""How all is, as the page sees it: events, the status, the metrics."""
+"""The overview: its events, the status, and the metrics."""
 
 import json
 import time
@@ -25,7 +25,7 @@ PATH = "/v1/overview/events"
 
 @contextmanager
 def overviews(http: httpx.Client) -> Iterator[Iterator[dict[str, Any]]]:
-    """The data of its events, as they come."""
+    """The data of the overview's events, as they are received."""
     with http.stream("GET", PATH) as stream:
         lines = stream.iter_lines()
         yield (
@@ -46,8 +46,8 @@ def test_overview_event_covers_every_section(
     with engine.begin() as connection:
         register(connection, [PlannedEntry("a", "sweep", 5.0), PlannedEntry("b", "purge", 60.0)])
         pause(connection, "b")
-    with overviews(http) as told:
-        first = next(told)
+    with overviews(http) as published:
+        first = next(published)
         assert (first["away"], first["updates"]["per_second"]) == ([], None)
         assert (first["updates"]["accepted"], first["stream"]["waiting"]) == (0, 0)
         assert first["report"]["age_seconds"] >= 0
@@ -63,17 +63,19 @@ def test_overview_event_covers_every_section(
             "due_in": None,
         }
         accept([OrderUpdate(order_id=each, status="sent") for each in range(1, 6)])
-        assert next(each for each in told if each["stream"]["waiting"])["stream"]["waiting"] == 5
+        assert (
+            next(each for each in published if each["stream"]["waiting"])["stream"]["waiting"] == 5
+        )
         drain()
-        counted = next(each for each in told if each["updates"]["accepted"])
+        counted = next(each for each in published if each["updates"]["accepted"])
         assert (counted["updates"]["applied"], counted["updates"]["dead"]) == (5, 0)
         assert counted["updates"]["per_second"] > 0
-        assert next(told)["updates"]["per_second"] == 0
+        assert next(published)["updates"]["per_second"] == 0
 
 
 def test_all_overview_streams_share_one_poll(http: httpx.Client, gateway: str) -> None:
-    with overviews(http) as told, client_of(gateway) as other, overviews(other) as same:
-        seen = {next(told)["at"] for _ in range(4)}
+    with overviews(http) as published, client_of(gateway) as other, overviews(other) as same:
+        seen = {next(published)["at"] for _ in range(4)}
         assert len(seen & {next(same)["at"] for _ in range(4)}) >= 2
 
 
@@ -88,7 +90,7 @@ def test_status_is_computed_once_for_requests_within_seconds(http: httpx.Client)
     began = time.monotonic()
     again = http.get("/v1/status")
     assert again.json() == first.json()
-    assert time.monotonic() - began < looked / 2, "workers have a second to answer each look"
+    assert time.monotonic() - began < looked / 2, "a status waits a second for answers of workers"
 
 
 def test_metrics_endpoint_serves_prometheus_text(http: httpx.Client) -> None:

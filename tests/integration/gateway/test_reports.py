@@ -1,4 +1,4 @@
-"""The report through the gateway: as published, and not sent again to who has it."""
+"""The report through the gateway: as published, and 304 for a known ETag."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -24,7 +24,7 @@ PATH = "/v1/reports/top-customers"
 def publish(
     engine: sa.Engine, cache: Redis, seed: Callable[[OrderRows], None]
 ) -> Callable[[], object]:
-    """Publish the report anew, of orders of five customers."""
+    """Publishes the report of orders of five customers again."""
     seed({each: (each, "paid", Decimal(each), 1) for each in range(1, 6)})
     return lambda: refresh(engine, cache, lambda ids: invalidate(cache, ids), 100)
 

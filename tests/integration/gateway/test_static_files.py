@@ -1,4 +1,4 @@
-"""The page's files: served whole by the gateway, with nothing risky in them."""
+"""The page's files: they are served completely, and follow the rules of a strict policy."""
 
 import re
 from importlib.resources import files
@@ -13,7 +13,7 @@ PARTS = {
 SCRIPTS = {name: text for name, text in PARTS.items() if name.endswith(".js")}
 
 NAMESPACE = "http://www.w3.org/2000/svg"
-"""The only address that the page may spell: it is a name, which nobody asks."""
+"""The only URL that the page may contain: it is the name of a namespace, which is not requested."""
 
 
 def test_page_and_all_its_files_are_served(http: httpx.Client) -> None:

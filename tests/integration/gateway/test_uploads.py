@@ -1,4 +1,4 @@
-"""Files as the body of a request: whatever becomes of it, the spool is clean and memory bounded."""
+"""Uploads of files: however one ends, the spool is clean and memory is bounded."""
 
 import socket
 import threading
@@ -36,7 +36,7 @@ def endless() -> Iterator[bytes]:
 
 @pytest.fixture
 def small(settings: Settings) -> Iterator[httpx.Client]:
-    """A client of a gateway that takes files of a megabyte."""
+    """A client of a gateway that accepts files of up to a megabyte."""
     limited = settings.model_copy(update={"import_max_bytes": 1_000_000})
     with running_gateway(limited) as address, client_of(address) as client:
         yield client
@@ -45,7 +45,7 @@ def small(settings: Settings) -> Iterator[httpx.Client]:
 def test_upload_with_too_large_content_length_is_refused_unread(
     small: httpx.Client, settings: Settings
 ) -> None:
-    """Of the 5 GB that it announces not a byte is sent."""
+    """Its Content-Length is 5 GB, and not a byte is sent."""
     url = small.base_url
     with socket.create_connection((url.host, url.port or 80), timeout=10) as connection:
         asked = (
@@ -69,7 +69,7 @@ def test_endless_upload_is_stopped_and_leaves_nothing(
 
 
 def begin(url: str) -> socket.socket:
-    """Begin to send a file, and leave it at that."""
+    """Send the beginning of a file, and nothing more."""
     parts = urlsplit(url)
     connection = socket.create_connection((parts.hostname or "", parts.port or 80), timeout=20)
     asked = (

@@ -1,4 +1,4 @@
-"""Feeds: one source for all who listen, the newest event for who is slow, and an end."""
+"""Broadcasts: one source for all listeners, the newest event for slow ones, and their end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,59 +10,59 @@ from orderworks_app.gateway.streaming import broadcast
 from orderworks_app.gateway.streaming.broadcast import KEEPALIVE, RETRY, Broadcasts
 
 
-class Bell:
-    """A source that tells what it is given, and how often it began and ended."""
+class FakeSource:
+    """A source of given events, which counts its starts and ends."""
 
     def __init__(self) -> None:
-        self.begun = self.ended = 0
-        self.told = asyncio.Queue[bytes | None]()
+        self.started = self.ended = 0
+        self._queue = asyncio.Queue[bytes | None]()
 
     async def events(self) -> AsyncIterator[bytes]:
-        """What was rung, until None."""
-        self.begun += 1
+        """Yield the emitted events, until None."""
+        self.started += 1
         try:
-            while event := await self.told.get():
+            while event := await self._queue.get():
                 yield event
         finally:
             self.ended += 1
 
-    async def ring(self, *events: bytes | None) -> None:
-        """Tell these, and let everybody hear it who listens."""
+    async def emit(self, *events: bytes | None) -> None:
+        """Emit these events, and wait until all listeners had their turn."""
         for each in events:
-            self.told.put_nowait(each)
+            self._queue.put_nowait(each)
         await settle()
 
 
 async def settle() -> None:
-    """Let all tasks run that can."""
+    """Wait until all tasks that can run have run."""
     for _ in range(50):
         await asyncio.sleep(0)
 
 
-def running(test: Callable[[Bell, Broadcasts], Awaitable[None]]) -> None:
-    """Run it in an event loop of its own, for some seconds at the most."""
+def running(test: Callable[[FakeSource, Broadcasts], Awaitable[None]]) -> None:
+    """Run the test in a new event loop, for at most 10 seconds."""
 
     async def run() -> None:
         async with asyncio.timeout(10):
-            await test(Bell(), Broadcasts())
+            await test(FakeSource(), Broadcasts())
 
     asyncio.run(run())
 
 
 def test_slow_listener_gets_the_newest_and_the_last_event() -> None:
-    async def test(bell: Bell, made: Broadcasts) -> None:
+    async def test(source: FakeSource, broadcasts: Broadcasts) -> None:
         async with (
-            aclosing(made.subscribe("a", bell.events)) as quick,
-            aclosing(made.subscribe("a", bell.events)) as slow,
+            aclosing(broadcasts.subscribe("a", source.events)) as quick,
+            aclosing(broadcasts.subscribe("a", source.events)) as slow,
         ):
             assert [await anext(quick), await anext(slow)] == [RETRY, RETRY]
-            heard = []
+            received = []
             for event in (b"1", b"2", b"3"):
-                await bell.ring(event)
-                heard.append(await anext(quick))
-            assert heard == [b"1", b"2", b"3"]
+                await source.emit(event)
+                received.append(await anext(quick))
+            assert received == [b"1", b"2", b"3"]
             assert await anext(slow) == b"3"
-            await bell.ring(b"4", b"5", None)
+            await source.emit(b"4", b"5", None)
             assert [each async for each in quick] == [b"5"]
             assert [each async for each in slow] == [b"5"]
 
@@ -70,40 +70,40 @@ def test_slow_listener_gets_the_newest_and_the_last_event() -> None:
 
 
 def test_all_listeners_share_one_source_which_ends_with_the_last_listener() -> None:
-    async def test(bell: Bell, made: Broadcasts) -> None:
+    async def test(source: FakeSource, broadcasts: Broadcasts) -> None:
         for times in (1, 2):
             async with AsyncExitStack() as stack:
-                streams = [made.subscribe("a", bell.events) for _ in range(100)]
+                streams = [broadcasts.subscribe("a", source.events) for _ in range(100)]
                 for each in streams:
                     await stack.enter_async_context(aclosing(each))
                     assert await anext(each) == RETRY
-                await bell.ring(b"%d" % times)
+                await source.emit(b"%d" % times)
                 assert [await anext(each) for each in streams] == [b"%d" % times] * 100
-                assert (bell.begun, bell.ended) == (times, times - 1)
+                assert (source.started, source.ended) == (times, times - 1)
             await settle()
-            assert (bell.begun, bell.ended) == (times, times)
+            assert (source.started, source.ended) == (times, times)
 
     running(test)
 
 
 def test_late_listener_gets_the_newest_event_at_once() -> None:
-    async def test(bell: Bell, made: Broadcasts) -> None:
-        async with aclosing(made.subscribe("a", bell.events)) as first:
+    async def test(source: FakeSource, broadcasts: Broadcasts) -> None:
+        async with aclosing(broadcasts.subscribe("a", source.events)) as first:
             await anext(first)
-            await bell.ring(b"1")
-            async with aclosing(made.subscribe("a", bell.events)) as later:
+            await source.emit(b"1")
+            async with aclosing(broadcasts.subscribe("a", source.events)) as later:
                 assert [await anext(later), await anext(later)] == [RETRY, b"1"]
 
     running(test)
 
 
-def test_idle_feed_sends_keepalives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_broadcast_sends_keepalives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broadcast, "HEARTBEAT", 0.01)
 
-    async def test(bell: Bell, made: Broadcasts) -> None:
-        async with aclosing(made.subscribe("a", bell.events)) as stream:
+    async def test(source: FakeSource, broadcasts: Broadcasts) -> None:
+        async with aclosing(broadcasts.subscribe("a", source.events)) as stream:
             assert [await anext(stream) for _ in range(3)] == [RETRY, KEEPALIVE, KEEPALIVE]
-            await bell.ring(b"1")
+            await source.emit(b"1")
             assert await anext(stream) == b"1"
 
     running(test)
@@ -114,24 +114,24 @@ def test_failed_source_ends_its_streams_and_later_ones_start_a_new_source() -> N
         yield b"1"
         raise LookupError
 
-    async def test(bell: Bell, made: Broadcasts) -> None:
-        async with aclosing(made.subscribe("a", failing)) as stream:
+    async def test(source: FakeSource, broadcasts: Broadcasts) -> None:
+        async with aclosing(broadcasts.subscribe("a", failing)) as stream:
             assert [each async for each in stream] == [RETRY, b"1"]
-        async with aclosing(made.subscribe("a", bell.events)) as stream:
+        async with aclosing(broadcasts.subscribe("a", source.events)) as stream:
             await anext(stream)
-            await bell.ring(b"2")
+            await source.emit(b"2")
             assert await anext(stream) == b"2"
 
     running(test)
 
 
 def test_closing_ends_all_streams_and_later_ones_at_once() -> None:
-    async def test(bell: Bell, made: Broadcasts) -> None:
-        async with aclosing(made.subscribe("a", bell.events)) as stream:
+    async def test(source: FakeSource, broadcasts: Broadcasts) -> None:
+        async with aclosing(broadcasts.subscribe("a", source.events)) as stream:
             await anext(stream)
-            made.close()
+            broadcasts.close()
             assert [each async for each in stream] == []
-        async with aclosing(made.subscribe("b", bell.events)) as stream:
+        async with aclosing(broadcasts.subscribe("b", source.events)) as stream:
             assert [each async for each in stream] == [RETRY]
 
     running(test)
