@@ -1,1 +1,1 @@
-"""The domain: what happens to orders, customers and the reads made of them. It knows no Celery."""
+"""The domain: updates and imports of orders and customers, cached reads, reports. Imports no Celery."""

@@ -1,4 +1,4 @@
-"""The outbox: updates that an application enqueues within a database transaction of its own.
+"""The outbox: updates that an application enqueues in a database transaction of its own.
 
 from orderworks import outbox
 

@@ -1,11 +1,11 @@
-"""What an app imports to hand over work: `Producer`, `AsyncProducer`, `OrderUpdate`, and their errors.
+"""The producer, for applications: `Producer`, `AsyncProducer`, `OrderUpdate`, and their errors.
 
     from producer import OrderUpdate, Producer
 
     with Producer.from_settings() as producer:
         producer.update(OrderUpdate(order_id=42, total="19.99", status="paid"))
 
-It loads neither SQLAlchemy nor polars, opens nothing on import, and may be shared by threads.
+The import loads neither SQLAlchemy nor polars, and opens no connection. Threads may share a producer.
 """
 
 from orderworks.core.errors import (

@@ -1,4 +1,4 @@
-"""The producer for asyncio: the same steps as the other one's, which never block the event loop."""
+"""The producer for asyncio. It runs the steps of the synchronous one without blocking the event loop."""
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
@@ -37,12 +37,15 @@ def _typed_as(
 
 
 class AsyncProducer:
-    """Hands work over to the workers, as `Producer` does, from one event loop.
+    """Accepts order updates and import files for the workers, from one event loop.
 
-    It may be made anywhere and belongs to the event loop that uses it first; in another one it raises
-    `ConfigurationError`. It opens 64 connections at the most; a call that gets none of them within
-    `REDIS_TIMEOUT` raises `Unavailable`. Otherwise calls end within the time that `Producer` states.
-    A call that is cancelled is like one whose answer was lost: it may have been accepted.
+        async with AsyncProducer.from_settings() as producer:
+            await producer.update(OrderUpdate(order_id=42, total="19.99", status="paid"))
+
+    It may be made anywhere, and belongs to the event loop that uses it first; in another one it raises
+    `ConfigurationError`. It opens at most 64 connections; a call that gets none of them within
+    `REDIS_TIMEOUT` raises `Unavailable`. Otherwise calls end within the time that `Producer` documents.
+    After a call was cancelled, its updates may or may not be accepted, as after a lost reply.
     """
 
     def __init__(
@@ -52,11 +55,7 @@ class AsyncProducer:
         broker_url: str | None = None,
         spool_url: str | None = None,
     ) -> None:
-        """Addresses that are not given come from the environment (`REDIS_URL`, …).
-
-        Raises:
-            ConfigurationError: an address is missing or wrong; names the variable.
-        """
+        """Make a producer. The parameters and errors are those of `Producer`."""
         settings = load_settings(redis_url, broker_url, spool_url)
         client = make_async_redis(settings.stream, settings.redis_timeout)
         self._connections = AsyncConnections(client, settings.redis_timeout)
@@ -66,7 +65,7 @@ class AsyncProducer:
 
     @classmethod
     def from_settings(cls) -> Self:
-        """A producer for the servers that the environment names."""
+        """Make a producer for the servers that the environment names."""
         return cls()
 
     async def __aenter__(self) -> Self:
@@ -76,7 +75,7 @@ class AsyncProducer:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections. Nothing waits to be sent: what was accepted is accepted."""
+        """Close the connections. Nothing is buffered: every accepted update is in Redis already."""
         await self._connections.close()
         self._nudges.close()
         self._importer.close()
@@ -107,13 +106,16 @@ class AsyncProducer:
         durable: bool = False,
         track: bool = False,
     ) -> str | AsyncReceipt:
-        """Accept one update; its entry id, or a receipt. As `Producer.update`, errors included."""
-        wanted = AppendOptions(wait_for_room, durable, track)
-        entry = await self._run(self._appender.append_one(update, wanted))
+        """Accept an update; return its entry id, or with `track` an `AsyncReceipt`.
+
+        Parameters and errors are those of `Producer.update`.
+        """
+        options = AppendOptions(wait_for_room, durable, track)
+        entry = await self._run(self._appender.append_one(update, options))
         return self.receipt(update.order_id, entry) if track else entry
 
     def receipt(self, order_id: int, entry: str) -> AsyncReceipt:
-        """The receipt for a tracked update, from its entry id. As `Producer.receipt`."""
+        """Return the receipt of a tracked update from its order and entry id, as `Producer.receipt`."""
         return AsyncReceipt(entry, self._appender.shard_of_order(order_id), self._run)
 
     async def update_many(
@@ -123,28 +125,30 @@ class AsyncProducer:
         wait_for_room: float = 0,
         durable: bool = False,
     ) -> int:
-        """Accept any number of updates; how many. As `Producer.update_many`, errors included.
+        """Accept any number of updates; return their number.
 
-        The event loop waits for an iterable that is not async while that makes a chunk.
+        Parameters and errors are those of `Producer.update_many`. `updates` may also be an async
+        iterable; while one that is not yields the updates of a chunk, the event loop is blocked.
         """
-        wanted = AppendOptions(wait_for_room, durable)
+        options = AppendOptions(wait_for_room, durable)
         accepted = 0
-        await self._run(self._appender.ensure_durable(wanted))
-        async with aclosing(aiter_chunks(updates, self._appender.chunk_size(wanted))) as made:
-            async for chunk in made:
-                accepted = await self._run(self._appender.append_chunk(chunk, accepted, wanted))
+        await self._run(self._appender.ensure_durable(options))
+        async with aclosing(aiter_chunks(updates, self._appender.chunk_size(options))) as chunks:
+            async for chunk in chunks:
+                accepted = await self._run(self._appender.append_chunk(chunk, accepted, options))
         return accepted
 
     @_typed_as(Producer.import_file)
     async def import_file(self, source: ImportSource, **options: Any) -> ImportJob:  # noqa: ANN401
-        """Accept a file, in a thread; return the job. As `Producer.import_file`, errors included.
+        """Accept a file, in a thread; return the job.
 
-        `await asyncio.to_thread(job.wait)` waits for its end.
+        Parameters and errors are those of `Producer.import_file`. Wait for the end of the import by
+        `await asyncio.to_thread(job.wait)`.
         """
         return await asyncio.to_thread(partial(self._importer.import_file, source, **options))
 
     async def import_tried(self, import_id: str, *, again: bool = False) -> ImportJob:
-        """Import the file that a dry run kept, in a thread. As `Producer.import_tried`."""
+        """Import the file that a dry run has kept, in a thread, as `Producer.import_tried` does."""
         return await asyncio.to_thread(self._importer.import_tried, import_id, again=again)
 
     async def _run(self, steps: ProducerSteps[T]) -> T:
@@ -172,7 +176,7 @@ class _AsyncPerformer:
 
     async def perform(self, effect: ProducerEffect) -> Replies | None:
         if isinstance(effect, RoundTrip):
-            # Where an exchange is interrupted, it discards the connection itself.
+            # If an exchange is interrupted, it discards the connection itself.
             held, self.held = self.held, None
             replies, self.held = await self._connections.exchange(effect, held)
             return replies

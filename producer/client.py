@@ -1,4 +1,4 @@
-"""The producer: accept order updates and import files, so that workers apply them."""
+"""The synchronous producer: it accepts order updates and import files, and workers apply them."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -26,26 +26,33 @@ T = TypeVar("T")
 
 
 def load_settings(redis_url: str | None, broker_url: str | None, spool_url: str | None) -> Settings:
-    """The environment's settings, with the addresses that are given.
+    """Return the settings of the environment, with the given addresses in place of its own.
 
     Raises:
-        ConfigurationError: a value is not valid; names the variable.
+        ConfigurationError: a value is not valid; the message names the variable.
     """
     given = {"redis_url": redis_url, "celery_broker_url": broker_url, "spool_url": spool_url}
     return Settings.load(**{name: value for name, value in given.items() if value})
 
 
 class Producer:
-    """Hands work over to the workers. Needs Redis, and the spool for imports; never the database.
+    """Accepts order updates and import files for the workers.
 
-    Costs nothing until its first use, and then a connection for each thread that uses it at a time.
-    Threads may share it. Forked processes may inherit it, used or not; only a process that imported a
-    file must not be forked to import more: the spool's client then raises `ConfigurationError`.
+        with Producer.from_settings() as producer:
+            producer.update(OrderUpdate(order_id=42, total="19.99", status="paid"))
 
-    No call waits without end. A server that is frozen costs `update` twice `REDIS_TIMEOUT`: once for
-    an answer, once to connect anew. One that freezes and thaws at the worst moments of both tries costs
-    five times that and 6 s. `update_many` takes that for each chunk, and what was asked for comes on
-    top: `wait_for_room`, and with `durable` twice `REDIS_TIMEOUT`.
+    It needs Redis, and the spool for imports; never the database. When `update` returns an id, the
+    update is in Redis, and the workers apply it, if necessary when they run again.
+
+    A process should make one producer and keep it. It opens no connection before its first use, and then
+    one for each thread that uses it at the same time. Threads may share it. Forked processes may inherit
+    it, used or not. Only after an import of a file a forked process cannot import: the client of the
+    spool then raises `ConfigurationError`.
+
+    Every call ends within a bounded time. With a frozen server, `update` takes twice `REDIS_TIMEOUT`:
+    once for the reply, once for a new connection. If the server freezes and resumes at the worst moments
+    of both attempts, it takes five times `REDIS_TIMEOUT` and 6 s. `update_many` may take that for each
+    chunk. `wait_for_room`, and with `durable` twice `REDIS_TIMEOUT`, are added.
     """
 
     def __init__(
@@ -55,10 +62,15 @@ class Producer:
         broker_url: str | None = None,
         spool_url: str | None = None,
     ) -> None:
-        """Addresses that are not given come from the environment (`REDIS_URL`, …).
+        """Make a producer. Connections are opened on first use.
+
+        Args:
+            redis_url: address of the Redis or Valkey that has the update stream; default `REDIS_URL`.
+            broker_url: address of Celery's broker; default `CELERY_BROKER_URL`, otherwise `redis_url`.
+            spool_url: address of the spool for import files; default `SPOOL_URL`.
 
         Raises:
-            ConfigurationError: an address is missing or wrong; names the variable.
+            ConfigurationError: an address is missing or invalid; the message names the variable.
         """
         self._settings = settings = load_settings(redis_url, broker_url, spool_url)
         self._redis = make_redis(settings.stream, settings.redis_timeout)
@@ -68,7 +80,7 @@ class Producer:
 
     @classmethod
     def from_settings(cls) -> Self:
-        """A producer for the servers that the environment names."""
+        """Make a producer for the servers that the environment names."""
         return cls()
 
     def __enter__(self) -> Self:
@@ -78,7 +90,7 @@ class Producer:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. Nothing waits to be sent: what was accepted is accepted."""
+        """Close the connections. Nothing is buffered: every accepted update is in Redis already."""
         self._nudges.close()
         self._connections.close()
         self._redis.close()
@@ -109,28 +121,36 @@ class Producer:
         durable: bool = False,
         track: bool = False,
     ) -> str | Receipt:
-        """Accept one update; its entry id, which also is its place in the order of acceptance.
+        """Accept an update: append it to the stream, from which the workers apply it.
 
         Args:
-            update: what is to change.
-            wait_for_room: seconds to wait while too many updates wait already.
+            update: the change of an order.
+            wait_for_room: seconds to wait while the stream is full, before `Backpressure` is raised.
             durable: return only when the server has the update on disk.
-            track: keep the verdict for `VERDICT_TTL`, and return a receipt to wait for it.
+            track: have the verdict published for `VERDICT_TTL` seconds, and return a receipt.
+
+        Returns:
+            The entry id, `milliseconds-sequence`: its position in the order of acceptance. With `track`
+            a `Receipt`, to wait for the verdict.
 
         Raises:
-            InvalidUpdate: it is not an OrderUpdate.
-            Backpressure: too many updates wait already.
-            Unavailable: Redis did not answer. It may have accepted the update all the same; it is
-                safe to send it again if it has a version of its own, which was done once.
-            NotDurable: it is accepted, but not known to be on disk.
-            ConfigurationError: `durable` is asked of a server that keeps no file.
+            InvalidUpdate: `update` is not an OrderUpdate.
+            Backpressure: the stream is full, or its layout is being changed. Try again later.
+            Unavailable: Redis did not reply, so the update may or may not be accepted. If it has a
+                version, it is safe to send it again, which the producer has already tried once.
+            NotDurable: the update is accepted, but may not be on disk.
+            ConfigurationError: the server cannot confirm what it has on disk, which `durable` requires;
+                or `UPDATE_SHARDS` is not the number of shards over which updates are spread.
         """
-        wanted = AppendOptions(wait_for_room, durable, track)
-        entry = self._run(self._appender.append_one(update, wanted))
+        options = AppendOptions(wait_for_room, durable, track)
+        entry = self._run(self._appender.append_one(update, options))
         return self.receipt(update.order_id, entry) if track else entry
 
     def receipt(self, order_id: int, entry: str) -> Receipt:
-        """The receipt for a tracked update, from its entry id: for others than who handed it over."""
+        """Return the receipt of a tracked update from its order and entry id.
+
+        So a process can wait for the verdict of an update that another one has sent.
+        """
         return Receipt(entry, self._appender.shard_of_order(order_id), self._run)
 
     def update_many(
@@ -140,29 +160,34 @@ class Producer:
         wait_for_room: float = 0,
         durable: bool = False,
     ) -> int:
-        """Accept any number of updates, a thousand a round trip; how many were accepted.
+        """Accept any number of updates, a thousand in each round trip.
 
-        Updates of one order keep their order.
+        Updates of one order are applied in their order in the iterable. An error does not undo what is
+        accepted: `PartlyAccepted` lists what is not.
 
         Args:
-            updates: any iterable; read chunk by chunk.
-            wait_for_room: seconds to wait while too many updates wait already, for each chunk anew.
-            durable: go on only when the server has the chunk on disk. Chunks are of 10,000 then; each
-                waits for an fsync, about 0.1 s with `appendfsync everysec` on Valkey 9.1.
+            updates: any iterable; it is read chunk by chunk, in constant memory.
+            wait_for_room: seconds to wait while the stream is full, for each chunk.
+            durable: continue only when the server has the chunk on disk. Chunks then have 10,000
+                updates, and each waits for an fsync: about 0.1 s with `appendfsync everysec` on Valkey
+                9.1.
+
+        Returns:
+            The number of accepted updates, which is that of all updates.
 
         Raises:
-            PartlyAccepted: it stopped part way; says how many were accepted and which were not. Its
-                cause is one of the errors that `update` raises, or the iterable's.
-            InvalidUpdate: the first update already is not valid. So for whatever else the iterable
-                raises before anything is accepted.
-            ConfigurationError, Unavailable: `durable` is asked of a server that keeps no file, or
-                does not say so.
+            PartlyAccepted: it stopped part way. The error has the number of accepted updates, and those
+                that are not accepted; its `__cause__` is an error of `update` or of the iterable.
+            InvalidUpdate: the first item is not an OrderUpdate. If the iterable raises before an update
+                is accepted, its own error is raised.
+            ConfigurationError: the server cannot confirm what it has on disk, which `durable` requires.
+            Unavailable: with `durable`, the server did not reply before the first chunk.
         """
-        wanted = AppendOptions(wait_for_room, durable)
+        options = AppendOptions(wait_for_room, durable)
         accepted = 0
-        self._run(self._appender.ensure_durable(wanted))
-        for chunk in iter_chunks(updates, self._appender.chunk_size(wanted)):
-            accepted = self._run(self._appender.append_chunk(chunk, accepted, wanted))
+        self._run(self._appender.ensure_durable(options))
+        for chunk in iter_chunks(updates, self._appender.chunk_size(options)):
+            accepted = self._run(self._appender.append_chunk(chunk, accepted, options))
         return accepted
 
     def import_file(  # noqa: PLR0913 - each option has a name in the public signature
@@ -181,7 +206,7 @@ class Producer:
         dry_run: bool = False,
         keep: bool = False,
     ) -> ImportJob:
-        """Accept a file of orders or customers; return the job, which can be waited for.
+        """Accept a file of orders or customers: copy it to the spool, from which the workers load it.
 
         Args:
             source: a path, a file object opened for reading bytes, the content itself (bytes,
@@ -204,11 +229,14 @@ class Producer:
             dry_run: report what the import would do, and change nothing.
             keep: keep the file of the dry run for six hours, for `import_tried`.
 
+        Returns:
+            The job, to wait for the end of the import.
+
         Raises:
             InvalidInput: an option is invalid, or two of them contradict each other.
             InvalidFile: the file as a whole cannot be accepted. Nothing is imported.
             ConfigurationError: there is no such preset, or it is invalid.
-            Unavailable: the spool or Redis did not answer. Nothing is imported.
+            Unavailable: the spool or Redis did not respond. Nothing is imported.
         """
         options = complete_options(select_options(locals()), self._settings, self._redis)
         job = accept_import(
@@ -221,14 +249,20 @@ class Producer:
         return self._nudge(job)
 
     def import_tried(self, import_id: str, *, again: bool = False) -> ImportJob:
-        """Import the file that a dry run kept, with the dry run's options and id; return the job.
+        """Import the file that a dry run has kept, with its options.
 
-        Its version, its place in the order of all writes, is the current time. `again` is as for
-        `import_file`.
+        The import is accepted now: earlier writes of its orders are older, later ones newer.
+
+        Args:
+            import_id: the id of the dry run, which becomes that of the import.
+            again: as for `import_file`.
+
+        Returns:
+            The job, to wait for the end of the import.
 
         Raises:
-            WrongState: no file of that dry run is kept: it is not done, was imported, or is too old.
-            Unavailable: the spool or Redis did not answer. Nothing is imported.
+            WrongState: no file of this dry run is kept: it is not done, was imported, or is too old.
+            Unavailable: the spool or Redis did not respond. Nothing is imported.
         """
         job = accept_kept_file(
             import_id, again=again, spool=Spool(self._settings.spool), stream=self._redis

@@ -1,7 +1,7 @@
-"""Nudges: the Celery messages that say "look there". The work itself never travels in them.
+"""Nudges: Celery messages that have a worker do work which is stored elsewhere.
 
-A nudge that cannot be sent costs a delay, never data: the sweep finds the work. So sending one waits
-for a bounded time, is tried once, and its failure is logged, not raised.
+If a nudge cannot be sent, the sweep finds the work: that delays it, and loses nothing. So a nudge is
+sent once, with a bounded wait, and a failure is logged, not raised.
 """
 
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Nudges:
-    """Sends nudges over a broker; connects on the first one. Threads and forks may share it."""
+    """Sends nudges to the broker; connects on the first. Threads and forked processes may share it."""
 
     def __init__(self, broker_url: str) -> None:
         self._broker_url = broker_url
@@ -25,12 +25,12 @@ class Nudges:
     def send(self, task: TaskName, *arguments: str | int) -> None:
         """Ask the workers to run `task`."""
         if self._owner != os.getpid():
-            # What a fork inherits may be locked by a thread that does not exist here.
+            # The inherited one may be locked by a thread that does not exist in this process.
             self._app, self._owner = _make_app(self._broker_url), os.getpid()
         try:
             self._app.send_task(task.value, args=arguments, queue=QUEUE_OF[task].value, retry=False)
         except (OperationalError, OSError) as error:
-            log.warning("nudge_left_to_sweep task=%s error=%s", task.value, error)
+            log.warning("nudge_deferred to=sweep task=%s error=%s", task.value, error)
 
     def close(self) -> None:
         """Close the connections to the broker."""
@@ -44,7 +44,7 @@ def _make_app(broker_url: str) -> Celery:
     and Django's settings are for its own Celery apps.
     """
     config = {
-        # Unlike broker_url, the environment's CELERY_BROKER_URL does not go before this one.
+        # Unlike broker_url, this is not overridden by CELERY_BROKER_URL in the environment.
         "broker_write_url": broker_url,
         "task_serializer": "json",
         "task_ignore_result": True,

@@ -1,4 +1,4 @@
-"""Receipts: what `track=True` gives, to wait for what became of an update."""
+"""Receipts, which `track=True` returns, to wait for the verdict on an update."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,15 +10,15 @@ from orderworks.updates.messages import UpdateOutcome, Verdict
 from producer.effects import ProducerSteps, Replies, RoundTrip, pauses
 
 POLL_TIMEOUT = 1.0
-"""Seconds to wait for an answer; without one, the next look asks anew."""
+"""Seconds to wait for a reply; without one, the next poll repeats the command."""
 
 
 class _TrackedUpdate:
-    """A tracked update, and what is known of it.
+    """A tracked update, with its verdict as far as it is known.
 
     Attributes:
         entry: its entry id.
-        reason: why it is dead; empty as long as that is not known.
+        reason: why the update is dead; empty for other verdicts, and before `wait` has returned one.
     """
 
     def __init__(self, entry: str, shard: int) -> None:
@@ -31,10 +31,10 @@ class _TrackedUpdate:
         return f"{type(self).__name__}({self.entry!r})"
 
     def _poll(self) -> ProducerSteps[None]:
-        """Ask for the outcome; nothing comes of it while there is none or no answer."""
-        answers: Replies = yield RoundTrip(pack_command("GET", self._key), 1, POLL_TIMEOUT)
-        if answers.received and isinstance(answers.received[0], bytes):
-            outcome = UpdateOutcome.decode(answers.received[0])
+        """Read the outcome, if it is published and the server replies."""
+        replies: Replies = yield RoundTrip(pack_command("GET", self._key), 1, POLL_TIMEOUT)
+        if replies.received and isinstance(replies.received[0], bytes):
+            outcome = UpdateOutcome.decode(replies.received[0])
             if outcome.verdict.is_final:
                 self._verdict, self.reason = outcome.verdict, outcome.reason
 
@@ -51,7 +51,11 @@ class _TrackedUpdate:
 
 
 class Receipt(_TrackedUpdate):
-    """The receipt for an accepted update. The update goes on whether or not anybody waits."""
+    """The receipt of an accepted update, to wait for its verdict.
+
+    The workers apply the update in any case. `entry` is its entry id, and `reason`, after `wait`, why it
+    is dead.
+    """
 
     def __init__(
         self, entry: str, shard: int, carry_out: Callable[[ProducerSteps[Verdict]], Verdict]
@@ -60,19 +64,23 @@ class Receipt(_TrackedUpdate):
         self._run = carry_out
 
     def wait(self, timeout: float | None = None) -> Verdict:
-        """Wait until the workers have settled the update; the verdict, which is final.
+        """Wait until the workers have given the update its final verdict; return it.
 
-        `timeout` is in seconds. While Redis does not answer, it waits on. A verdict can be asked for
-        until `VERDICT_TTL` after it was given; once it was seen here, for ever.
+        A verdict is available for `VERDICT_TTL` seconds after it was given; this receipt keeps it once
+        it is read. If Redis does not reply, the wait continues.
+
+        Args:
+            timeout: seconds to wait; None for no limit.
 
         Raises:
-            WaitTimeout: there is no verdict by then; the update goes on.
+            WaitTimeout: there is no verdict yet. The update is still pending, and may be waited for
+                again.
         """
         return self._run(self._wait(timeout))
 
 
 class AsyncReceipt(_TrackedUpdate):
-    """The same from an `AsyncProducer`."""
+    """The receipt of an update that an `AsyncProducer` has accepted; as `Receipt`."""
 
     def __init__(
         self,
@@ -84,5 +92,5 @@ class AsyncReceipt(_TrackedUpdate):
         self._run = carry_out
 
     async def wait(self, timeout: float | None = None) -> Verdict:  # noqa: ASYNC109 - as Receipt has it
-        """Wait until the workers have settled the update. As `Receipt.wait`, errors included."""
+        """Wait for the final verdict; return it. Parameters and errors are those of `Receipt.wait`."""
         return await self._run(self._wait(timeout))

@@ -18,7 +18,7 @@ from orderworks.core.routing import OUTBOX
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
-from orderworks.updates.outbox import OutboxBacklog
+from orderworks.updates.outbox import OutboxSource
 from orderworks.updates.sources import StreamSource, UpdateSource
 from orderworks.updates.stream import UpdateStream
 
@@ -64,7 +64,7 @@ class WorkerResources:
     def update_source(self, shard: int) -> UpdateSource:
         """Return the source of the updates that wait in a shard, or in the outbox."""
         if shard == OUTBOX:
-            return OutboxBacklog(self.stream)
+            return OutboxSource(self.stream)
         return StreamSource(self.stream, shard, self.settings.verdict_ttl)
 
     def invalidate(self, customer_ids: Collection[int]) -> None:

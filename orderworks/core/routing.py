@@ -1,6 +1,10 @@
 """Names in Celery messages: queues, tasks, beat's entries, and the numbers used like shards."""
 
+from collections.abc import Callable
 from enum import StrEnum
+
+Nudge = Callable[[int], None]
+"""Sends the message that asks for a drain of the shard. If it is lost, the sweep sends another."""
 
 REFRESH_ENTRY = "refresh-top-customers"
 """Beat's entry for the refresh of the reports."""

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from orderworks.core.schema import import_chunks, imports, parked_updates
 from orderworks.imports.chunk_attempt import ChunkWork
 from orderworks.imports.spool import Spool
-from orderworks.updates.outbox import PLACE
+from orderworks.updates.outbox import ENQUEUED_VERSION
 from orderworks.updates.stream import UpdateStream
 
 MAX_CHUNK_TIME = timedelta(minutes=5)
@@ -54,7 +54,8 @@ def _older_update_is_stored(work: ChunkWork) -> sa.ColumnElement[bool]:
     """Whether one is parked, or waits in the outbox."""
     newest = max_version(work)
     return sa.or_(
-        sa.exists().where(parked_updates.c.entry <= newest), sa.exists().where(newest >= PLACE)
+        sa.exists().where(parked_updates.c.entry <= newest),
+        sa.exists().where(newest >= ENQUEUED_VERSION),
     )
 
 

@@ -1,1 +1,1 @@
-"""A single update, from message to verdict."""
+"""The flow of an update from message to verdict."""

@@ -1,7 +1,7 @@
-"""A batch of accepted updates becomes one statement, guarded by version, and a verdict for each.
+"""Application of a batch of updates: one statement, guarded by version, and a verdict for each update.
 
 The effect is that of applying the updates one by one in order of acceptance, each only if its version
-is higher than its order's: whatever the batches, the drains and the redeliveries.
+is higher than its order's. It does not depend on batches, drains or redeliveries.
 """
 
 from collections import Counter
@@ -25,32 +25,32 @@ from orderworks.updates.entries import ParsedUpdate
 from orderworks.updates.messages import Verdict
 
 MAX_TRIED_SINGLY = 100
-"""Updates of one order that are tried one by one when they are refused together. More of them die
-together: they are kept, and can be replayed a few at a time."""
+"""Updates of one order that are tried one by one when they are refused together. If there are more, all
+become dead letters, which can be replayed a few at a time."""
 
 UNCHANGED_BY_DATABASE = (
-    "the database left the order as it was, without an error: look at its triggers and rules"
+    "the database left the order unchanged, without an error: check its triggers and rules"
 )
 
 
 ApplyBatch = Callable[[sa.Connection, Sequence[ParsedUpdate]], None]
-"""Applies a batch within the caller's transaction; afterwards each candidate has its verdict."""
+"""Applies a batch within the caller's transaction; afterwards each update has its verdict."""
 
 
 def apply_at_once(connection: sa.Connection, candidates: Sequence[ParsedUpdate]) -> None:
-    """Apply a batch of which the database refuses nothing, as nearly always.
+    """Apply a batch of which the database refuses nothing, which is nearly every one.
 
     Raises:
-        BatchRefused: it refused something. Roll back, and use `apply_updates`.
+        BatchRefused: the database refused an update. Roll back, and use `apply_updates`.
     """
     _apply(connection, candidates, write_at_once)
 
 
 def apply_updates(connection: sa.Connection, candidates: Sequence[ParsedUpdate]) -> None:
-    """Apply a batch, and find what the database refuses of it.
+    """Apply a batch, and find the updates that the database refuses.
 
     Raises:
-        TooManyRefused: the database refuses much of it. Roll back, and take a smaller batch.
+        TooManyRefused: the database refuses many of them. Roll back, and use a smaller batch.
     """
     _apply(connection, candidates, write)
 
@@ -58,25 +58,28 @@ def apply_updates(connection: sa.Connection, candidates: Sequence[ParsedUpdate])
 def _apply(
     connection: sa.Connection, candidates: Sequence[ParsedUpdate], first_write: WriteChanges
 ) -> None:
-    """Nearly always one UPDATE.
+    """Apply a batch, nearly always by one UPDATE.
 
-    Only orders that it did not change, because they are unknown, or because a write in the batch is
-    older than the row or refused, are looked at by themselves.
+    Only the orders that it did not change are settled separately: those that do not exist, and those of
+    which a write in the batch is older than the row, or is refused.
     """
-    ready = _without_unknown_customers(connection, candidates)
-    refused = first_write(connection, coalesce(ready, {}), update_rows)
-    # What coalescing within the batch decided about other orders is decided again with their rows.
-    behind = {each.update.order_id for each in ready if each.verdict is None} - refused.keys()
-    refused |= _settle(connection, [each for each in ready if each.update.order_id in behind])
+    applicable = _without_unknown_customers(connection, candidates)
+    refused = first_write(connection, coalesce(applicable, {}), update_rows)
+    # Verdicts that coalescing gave these orders within the batch are given again, with their rows.
+    undecided = {each.update.order_id for each in applicable if each.verdict is None}
+    undecided -= refused.keys()
+    refused |= _settle(
+        connection, [each for each in applicable if each.update.order_id in undecided]
+    )
     _settle_refused(
-        connection, [each for each in ready if each.update.order_id in refused], refused
+        connection, [each for each in applicable if each.update.order_id in refused], refused
     )
 
 
 def _without_unknown_customers(
     connection: sa.Connection, candidates: Sequence[ParsedUpdate]
 ) -> list[ParsedUpdate]:
-    """Park the updates whose customer does not exist; the others."""
+    """Park the updates whose customer does not exist; return the others."""
     named = {each.update.customer_id for each in candidates}
     named.discard(None)
     if not named:
@@ -94,7 +97,7 @@ def _without_unknown_customers(
 
 
 def _settle(connection: sa.Connection, candidates: Sequence[ParsedUpdate]) -> RefusedOrders:
-    """Decide with the rows locked: apply what is newer, create what can be, park the rest."""
+    """Lock the rows; apply newer updates, create the orders that can be created, park the rest."""
     if not candidates:
         return {}
     versions = _locked_versions(connection, {each.update.order_id for each in candidates})
@@ -108,14 +111,14 @@ def _settle(connection: sa.Connection, candidates: Sequence[ParsedUpdate]) -> Re
             change.mark_parked()
         elif change.updates[-1].verdict is None and change.row.order_id not in refused:
             created_by_others.add(change.row.order_id)
-    again = [each for each in candidates if each.update.order_id in created_by_others]
-    return refused | _settle_created(connection, again)
+    meanwhile = [each for each in candidates if each.update.order_id in created_by_others]
+    return refused | _settle_created(connection, meanwhile)
 
 
 def _settle_known(
     connection: sa.Connection, candidates: Sequence[ParsedUpdate], versions: Mapping[int, int]
 ) -> RefusedOrders:
-    """Apply what is newer than rows that are locked."""
+    """Apply the updates that are newer than their rows, which are locked."""
     refused = write(connection, coalesce(candidates, versions), update_rows)
     for each in candidates:
         if each.verdict is None and each.update.order_id not in refused:
@@ -124,7 +127,7 @@ def _settle_known(
 
 
 def _settle_created(connection: sa.Connection, candidates: Sequence[ParsedUpdate]) -> RefusedOrders:
-    """Apply to orders that somebody else created just now."""
+    """Apply updates to orders that another transaction has created meanwhile."""
     if not candidates:
         return {}
     versions = _locked_versions(connection, {each.update.order_id for each in candidates})
@@ -136,7 +139,7 @@ def _settle_created(connection: sa.Connection, candidates: Sequence[ParsedUpdate
 
 
 def _locked_versions(connection: sa.Connection, order_ids: Collection[int]) -> dict[int, int]:
-    """The versions of those orders that exist, which nobody can change until the commit."""
+    """Return the versions of the orders that exist, and lock these until the commit."""
     locked = (
         sa.select(orders.c.id, orders.c.version)
         .where(orders.c.id == sa.any_(sa.literal(sorted(order_ids), _IDS)))
@@ -149,10 +152,10 @@ def _locked_versions(connection: sa.Connection, order_ids: Collection[int]) -> d
 def _settle_refused(
     connection: sa.Connection, candidates: Sequence[ParsedUpdate], refused: RefusedOrders
 ) -> None:
-    """Of orders whose change was refused, find the updates that are at fault; the others apply.
+    """Find the updates because of which changes were refused, and apply the others.
 
     Raises:
-        TooManyRefused: there are too many to try each.
+        TooManyRefused: there are too many to try them one by one.
     """
     count = Counter(each.update.order_id for each in candidates)
     tried = [each for each in candidates if 1 < count[each.update.order_id] <= MAX_TRIED_SINGLY]

@@ -1,4 +1,4 @@
-"""Changes of orders are written: all in one statement, and by halving where the database refuses."""
+"""Bulk writes of orders: one statement for all; where the database refuses it, one for each half."""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -12,23 +12,23 @@ from orderworks.core.schema import Money, orders
 from orderworks.updates.coalescing import OrderChange
 
 MAX_REFUSED_CHANGES = 200
-"""Changes of a batch that may be refused one by one. Each good one that is written between them by
-itself holds one of the locks that all sessions share, until the commit."""
+"""Changes of a batch that may be refused one by one. Each valid change that is written alone between
+them holds one of the locks that all sessions share, until the commit."""
 
 
 class BatchRefused(OrderworksError):
-    """The database refused a batch for the data of one or some of its updates."""
+    """The database refused a batch because of the data of one or several of its updates."""
 
 
 class TooManyRefused(OrderworksError):
-    """The database refuses so much of a batch that it has to be taken in smaller ones."""
+    """The database refuses more changes than `MAX_REFUSED_CHANGES`: smaller batches are needed."""
 
 
 RefusedOrders = dict[int, str]
-"""Orders whose change the database refused, with its reason."""
+"""The orders whose change the database refused, with its reason."""
 
 BulkStatement = Callable[[sa.Connection, Sequence[OrderChange]], Collection[int]]
-"""`update_rows` or `insert_rows`: gives the ids of the orders that it wrote."""
+"""`update_rows` or `insert_rows`: returns the ids of the orders that it wrote."""
 
 WriteChanges = Callable[[sa.Connection, Sequence[OrderChange], BulkStatement], RefusedOrders]
 
@@ -36,7 +36,7 @@ WriteChanges = Callable[[sa.Connection, Sequence[OrderChange], BulkStatement], R
 def write_at_once(
     connection: sa.Connection, changes: Sequence[OrderChange], statement: BulkStatement
 ) -> RefusedOrders:
-    """Write the changes, of which none is refused.
+    """Write the changes by one statement; no change is refused.
 
     Raises:
         BatchRefused: the database refused some of them.
@@ -53,7 +53,7 @@ def write_at_once(
 def write(
     connection: sa.Connection, changes: Sequence[OrderChange], statement: BulkStatement
 ) -> RefusedOrders:
-    """Write the changes that the database takes; those that it refuses for their data."""
+    """Write the changes; return those that the database refuses because of their data."""
     refused: RefusedOrders = {}
     if changes:
         _write_or_halve(connection, changes, statement, refused)
@@ -66,7 +66,7 @@ def _write_or_halve(
     statement: BulkStatement,
     refused: RefusedOrders,
 ) -> None:
-    """Run the statement; where the database refuses, halve until the bad change is alone."""
+    """Run the statement; if the database refuses it, halve the batch down to the refused changes."""
     try:
         with savepoint(connection):
             _run(connection, changes, statement)
@@ -86,15 +86,15 @@ def _write_or_halve(
 def _run(
     connection: sa.Connection, changes: Sequence[OrderChange], statement: BulkStatement
 ) -> None:
-    """Run the statement; the changes that it made have their verdict."""
+    """Run the statement, and give the updates of the written changes their verdicts."""
     written = statement(connection, changes)
     for change in changes:
         if change.row.order_id in written:
             change.mark_applied()
 
 
-# One parameter for the whole batch. PostgreSQL expects few rows from it, so it looks the orders up by
-# primary key in the order given, which is sorted: two writers lock in the same order.
+# One parameter for the whole batch. PostgreSQL expects few rows from it, so it finds the orders by
+# primary key in the given order, which is sorted: two writers lock in the same order.
 _BATCH = (
     sa.func.json_to_recordset(sa.cast(sa.bindparam("batch", type_=sa.Text), JSON))
     .table_valued(
@@ -143,12 +143,12 @@ _INSERT = (
 
 
 def update_rows(connection: sa.Connection, changes: Sequence[OrderChange]) -> set[int]:
-    """Change the rows that exist and are older than all of the change; the ids of those changed."""
+    """Change the rows that exist and are older than all updates of the change; return their ids."""
     return set(connection.scalars(_UPDATE, {"batch": _encoded(changes)}).all())
 
 
 def insert_rows(connection: sa.Connection, changes: Sequence[OrderChange]) -> set[int]:
-    """Create the rows; one that somebody else created just now is left for the next attempt."""
+    """Create the rows, except those that another transaction has created; return the ids."""
     return set(connection.scalars(_INSERT, {"batch": _encoded(changes)}).all())
 
 

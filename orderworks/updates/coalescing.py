@@ -1,4 +1,4 @@
-"""Updates of one order become one change: merged field by field, guarded by version. No I/O."""
+"""Coalescing: the updates of an order are merged field by field into one change. No I/O."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -11,10 +11,10 @@ from orderworks.updates.messages import Money, Verdict
 
 
 class OrderRow(msgspec.Struct, omit_defaults=True, gc=False):
-    """What a change says to the database.
+    """The values of a change, as the database receives them.
 
     Attributes:
-        first_version: of the first of several updates: the row has to be older than all of them.
+        first_version: the version of the first of several updates: the row must be older than it.
     """
 
     order_id: int
@@ -26,13 +26,13 @@ class OrderRow(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class OrderChange(msgspec.Struct, gc=False):
-    """What a batch makes of one order: its updates merged field by field, the last word wins."""
+    """The change of one order by a batch: its updates merged field by field, the latest value wins."""
 
     row: OrderRow
     updates: list[ParsedUpdate]
 
     def merge(self, candidate: ParsedUpdate) -> None:
-        """Take a newer update of the same order in."""
+        """Add a newer update of the same order."""
         row, update = self.row, candidate.update
         if row.first_version is None:
             row.first_version = row.version
@@ -43,22 +43,22 @@ class OrderChange(msgspec.Struct, gc=False):
         self.updates.append(candidate)
 
     def mark_parked(self) -> None:
-        """Let its updates wait for their order."""
-        for part in self.updates:
-            part.settle(Verdict.PARKED, f"order {self.row.order_id} does not exist")
+        """Park its updates, because their order does not exist."""
+        for update in self.updates:
+            update.settle(Verdict.PARKED, f"order {self.row.order_id} does not exist")
 
     def mark_applied(self) -> None:
-        """Give its updates their verdicts: only the last one is the word."""
-        for part in self.updates:
-            part.verdict = Verdict.SUPERSEDED
+        """Give its updates their verdicts: the last one is applied, the others are superseded."""
+        for update in self.updates:
+            update.verdict = Verdict.SUPERSEDED
         self.updates[-1].verdict = Verdict.APPLIED
 
 
 def coalesce(candidates: Iterable[ParsedUpdate], versions: Mapping[int, int]) -> list[OrderChange]:
-    """Merge updates by order, sorted by order id; those that cannot apply get their verdict.
+    """Merge updates by order; return the changes by order id.
 
-    `versions` are those of rows, where known. What is not newer than the row and all earlier updates
-    of the batch is stale or a duplicate.
+    `versions` are those of the rows, where known. An update that is not newer than the row and all
+    earlier updates of the batch gets its verdict here: stale or duplicate.
     """
     changes: dict[int, OrderChange] = {}
     for candidate in candidates:
@@ -85,29 +85,29 @@ def _change(candidate: ParsedUpdate) -> OrderChange:
 
 
 def coalesce_unknown(candidates: Iterable[ParsedUpdate]) -> list[OrderChange]:
-    """Merge updates of orders that do not exist.
+    """Merge updates of orders that do not exist; return the changes by order id.
 
-    Those of an order wait, as if they were parked, until they say enough to create it together: so
-    these are merged by version. Whatever comes after them is weighed against what they made.
+    The effect is as if an order's updates were parked one by one until they suffice to create it: these
+    are merged by version. Later updates are then compared with the version of the result.
     """
     by_order: dict[int, list[ParsedUpdate]] = {}
     for candidate in candidates:
         by_order.setdefault(candidate.update.order_id, []).append(candidate)
-    waited = (_as_if_parked(of_order) for of_order in by_order.values())
-    return coalesce(chain.from_iterable(waited), {})
+    ordered = (_as_if_parked(of_order) for of_order in by_order.values())
+    return coalesce(chain.from_iterable(ordered), {})
 
 
 def _as_if_parked(candidates: Sequence[ParsedUpdate]) -> list[ParsedUpdate]:
-    """The updates of one order, of which those that create it, or do not suffice, go by version."""
+    """Return an order's updates, with those that create it, or do not suffice to, sorted by version."""
     customer = _first_true(each.update.customer_id is not None for each in candidates)
     total = _first_true(each.update.total is not None for each in candidates)
-    enough = max(customer, total) + 1
-    return [*sorted(candidates[:enough], key=_version), *candidates[enough:]]
+    needed = max(customer, total) + 1
+    return [*sorted(candidates[:needed], key=_version), *candidates[needed:]]
 
 
 def _first_true(flags: Iterable[bool]) -> int:
-    """The place of the first one that is found; where none is, a place behind any."""
-    return next((number for number, each in enumerate(flags) if each), MAX_BIGINT)
+    """Return the index of the first true flag; a larger one than any index if all are false."""
+    return next((index for index, flag in enumerate(flags) if flag), MAX_BIGINT)
 
 
 def _version(candidate: ParsedUpdate) -> int:
@@ -115,5 +115,5 @@ def _version(candidate: ParsedUpdate) -> int:
 
 
 def can_create(change: OrderChange) -> bool:
-    """Whether the change says enough to make its order."""
+    """Return whether the change has all values that a new order needs."""
     return change.row.customer_id is not None and change.row.total is not None

@@ -1,7 +1,7 @@
-"""The account of a shard: which updates are counted, and how many got which verdict.
+"""The counters of a shard: how far its updates are counted, and the number of each verdict.
 
-It is read and written under the shard's lock, in the transaction that gives the verdicts. So it adds up
-whatever is killed: accepted = applied + superseded + stale + duplicate + dead + those that are parked.
+They are read and written under the shard's lock, in the transaction that gives the verdicts. So they are
+consistent after any crash: accepted = applied + superseded + stale + duplicate + dead + parked.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ FINAL_VERDICTS = [verdict for verdict in Verdict if verdict is not Verdict.PARKE
 
 
 class ShardCounters(NamedTuple):
-    """What is known of a shard when a batch begins.
+    """The state of a shard when a batch begins.
 
     Attributes:
-        last_entry: the newest place in the order of acceptance that a committed batch has counted.
-        parked: whether updates of the shard are parked.
-        untold: whether verdicts of the shard are not told yet.
+        last_entry: the latest position in the order of acceptance that a committed batch has counted.
+        has_parked: whether updates of the shard are parked.
+        has_unpublished: whether the shard has unpublished verdicts.
     """
 
     last_entry: int
@@ -40,12 +40,15 @@ _READ = sa.select(
 
 
 def read_counters(connection: sa.Connection, shard: int) -> ShardCounters:
-    """Ask after the lock is taken, not in one statement with it: the last batch has to be seen."""
+    """Return the state of the shard.
+
+    Call it after acquiring the lock, in a separate statement, so that the previous batch is visible.
+    """
     return ShardCounters(*connection.execute(_READ, {"of_shard": shard}).one())
 
 
 def read_totals(connection: sa.Connection) -> dict[str, int]:
-    """The accounts of all shards together, what is parked, and what waits in the outbox."""
+    """Return the sums of all shards' counters, and the number of parked and of outbox updates."""
     names = ("accepted", *(verdict.value for verdict in FINAL_VERDICTS))
     sums = [sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0).label(name) for name in names]
     rows = [
@@ -77,7 +80,7 @@ def add_to_counters(
     last_entry: int,
     verdicts: Mapping[Verdict, int],
 ) -> None:
-    """Count updates that came, up to the place `last_entry`, and verdicts that were given."""
-    account = {"shard": shard, "last_entry": last_entry, "accepted": accepted}
+    """Count `accepted` new updates, up to the position `last_entry`, and the verdicts given."""
     counts = {verdict.value: verdicts.get(verdict, 0) for verdict in FINAL_VERDICTS}
-    connection.execute(_ADD, {**account, **counts})
+    new = {"shard": shard, "last_entry": last_entry, "accepted": accepted}
+    connection.execute(_ADD, {**new, **counts})

@@ -1,6 +1,6 @@
-"""Dead letters as people look for them: the updates that were given up, by what is known of them.
+"""Dead letters: updates that could not be applied, kept with the reason; how to list and count them.
 
-`orderworks/updates/parking.py` writes them, `orderworks/updates/replay.py` hands them over again.
+`orderworks/updates/parking.py` and `ingest.py` add them, `orderworks/updates/replay.py` replays them.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -20,14 +20,14 @@ from orderworks.updates.messages import OrderUpdate
 
 
 class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which dead updates are meant: those of which all holds that is given.
+    """Selects the dead updates that meet all given conditions.
 
     Attributes:
-        ids: these by name; all without any.
-        reason: text that the reason has in it, whatever its case.
-        order_id: the order that the update was of.
-        since, until: from when on, and before when, it died.
-        replayed: whether it was replayed; either without it.
+        ids: their ids; empty for all.
+        reason: text that the reason contains, in any case.
+        order_id: the order of the update.
+        since, until: when it became a dead letter: from `since`, and before `until`.
+        replayed: whether it was replayed; None for both.
     """
 
     ids: Collection[int] = ()
@@ -38,7 +38,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool | None = None
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
-        """What a row of `dead_updates` has to fulfil."""
+        """Return the conditions on the rows of `dead_updates`."""
         letter, conditions = dead_updates.c, list[sa.ColumnElement[bool]]()
         if self.ids:
             conditions.append(letter.id == sa.any_(_identifiers(self.ids)))
@@ -56,13 +56,14 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """One dead update.
+    """A dead update.
 
     Attributes:
-        order_id, version: None where the payload cannot be read as an update. The version is the
-            producer's own, else the place in the order of acceptance.
-        payload: what the producer sent, as text; bytes that are no UTF-8 as escapes.
-        shard, entry: where it stood in the streams; `DOOR` and a fingerprint if it came otherwise.
+        order_id, version: None if the payload cannot be read as an update. The version is the
+            producer's own, otherwise the position in the order of acceptance.
+        payload: what the producer sent, as text; bytes that are not UTF-8 are escaped.
+        shard, entry: its stream and entry id; `INGEST` and a fingerprint for an update of a Celery
+            message.
         attempts: how often it was tried.
     """
 
@@ -81,7 +82,7 @@ class Letter(msgspec.Struct, frozen=True):
 
 
 class DeadLetterPage(msgspec.Struct, frozen=True):
-    """How many there are, and the newest of them."""
+    """The number of dead updates, and some of them."""
 
     total: int
     dead: list[Letter]
@@ -93,12 +94,12 @@ def list_dead_letters(
     limit: int | None,
     before: int | None = None,
 ) -> DeadLetterPage:
-    """The dead updates that are wanted, newest first, at most `limit`; and how many there are.
+    """Return the number of dead updates that match, and at most `limit` of them, newest first.
 
-    `before` is the id of the last one of the page before.
+    `before` is the last id of the previous page.
 
     Raises:
-        DeadUpdateNotFound: one that is named does not exist; names it.
+        DeadUpdateNotFound: an id of the filter does not exist; the message names it.
     """
     require_existing(connection, criteria.ids)
     conditions = criteria.conditions()
@@ -106,14 +107,14 @@ def list_dead_letters(
     query = sa.select(dead_updates).where(*conditions).order_by(dead_updates.c.id.desc())
     if before is not None:
         query = query.where(dead_updates.c.id < before)
-    found = [_letter(row) for row in connection.execute(query.limit(limit))]
-    return DeadLetterPage(connection.scalar(count) or 0, found)
+    letters = [_letter(row) for row in connection.execute(query.limit(limit))]
+    return DeadLetterPage(connection.scalar(count) or 0, letters)
 
 
 def count_unreplayed(connection: sa.Connection) -> int:
-    """How many dead updates nobody replayed."""
-    waiting = DeadLetterFilter(replayed=False).conditions()
-    query = sa.select(sa.func.count()).select_from(dead_updates).where(*waiting)
+    """Return the number of dead updates that were not replayed."""
+    unreplayed = DeadLetterFilter(replayed=False).conditions()
+    query = sa.select(sa.func.count()).select_from(dead_updates).where(*unreplayed)
     return connection.scalar(query) or 0
 
 
@@ -126,21 +127,22 @@ def require_existing(connection: sa.Connection, ids: Collection[int]) -> None:
 
 
 def with_accepted_version(shard: int, entry: int, payload: bytes) -> OrderUpdate:
-    """The update with the version that its place among all writes gives it.
+    """Return the update, with the version of its acceptance if it has no version of its own.
 
     Raises:
-        InvalidUpdate: the payload is no update, whatever it is; or nothing gives it a place.
+        InvalidUpdate: the payload is not an update, or has no version and was accepted in a Celery
+            message, which gives none.
     """
     try:
         update = OrderUpdate.decode(payload)
     except InvalidUpdate:
         raise
-    except Exception as error:  # no payload, however strange, may hide the others
+    except Exception as error:  # an unexpected error of one payload must not hide the others
         raise InvalidUpdate("update", str(error)) from error
     if update.version is not None:
         return update
     if shard == INGEST:
-        raise InvalidUpdate("version", "came by a Celery message, which has no place of its own")
+        raise InvalidUpdate("version", "is missing, and the Celery message gave the update none")
     return msgspec.structs.replace(update, version=entry)
 
 
@@ -170,7 +172,7 @@ def _letter(row: sa.Row[*tuple[Any, ...]]) -> Letter:
 
 
 def _entry_and_time(shard: int, entry: int, first_seen: datetime) -> tuple[str, datetime]:
-    """The entry as it is called, and when it was accepted. What came by the door has a fingerprint."""
+    """Return the entry's id, and when it was accepted; the id is a fingerprint for Celery messages."""
     if shard == INGEST:
         return f"{entry:016x}", first_seen
     return entry_id(entry), moment_of(entry)
@@ -181,18 +183,18 @@ def _identifiers(ids: Collection[int]) -> sa.BindParameter[Sequence[int]]:
 
 
 def _is_of_order(order_id: int) -> sa.ColumnElement[bool]:
-    """By the payload's text, so that what cannot be read is found by its order too.
+    """Return the condition on the payload's text, which finds payloads that cannot be read, too.
 
-    In JSON an unescaped quote begins or ends a text, and one with a colon behind it is a key.
+    In JSON an unescaped quote begins or ends a text, and one before a colon ends a key.
     """
     space = r"[ \t\r\n]*"
     pattern = f'"order_id"{space}:{space}{order_id}([^0-9.eE]|$)'
-    # Whatever the bytes are: what is not ASCII comes as octal numbers.
+    # This works for any bytes: those that are not ASCII become octal numbers.
     return sa.func.encode(dead_updates.c.payload, "escape").regexp_match(pattern)
 
 
 def dead_letter(connection: sa.Connection, shard: int, dead: Iterable[AcceptedUpdate]) -> int:
-    """Keep what is dead, with the reason; how many were not kept already."""
+    """Add dead letters; return how many are new."""
     rows = [
         {
             "shard": shard,

@@ -1,9 +1,9 @@
-"""The drain of one backlog: take what waits, apply it, say so, forget it.
+"""The drain of a source: read the waiting updates, apply them, publish the verdicts, remove the updates.
 
-A batch is one transaction under the shard's lock. Verdicts are counted in that transaction, so that
-they add up whatever is killed. Killed before the commit: the updates are still there. Killed after it:
-those of a stream are read again, their versions make them ineffective, and the account knows that they
-were counted.
+A batch is one transaction under the shard's lock. Verdicts are counted in that transaction, so that the
+counters are consistent after a crash. After a crash before the commit, the updates are still in the
+source. After a crash after it, those of a stream are read again: their versions make them ineffective,
+and `last_entry` shows that they were counted.
 """
 
 import time
@@ -29,35 +29,35 @@ from orderworks.updates.entries import AcceptedUpdate, ParsedUpdate, RawEntry, p
 from orderworks.updates.messages import UpdateOutcome, Verdict
 from orderworks.updates.sources import UpdateSource
 
-LINGER_SECONDS = 1.0
-"""Seconds without an update after which a drain leaves in any case."""
+MAX_IDLE = 1.0
+"""Seconds without an update after which a drain always ends."""
 
 POLL_INTERVAL = 0.1
-"""Seconds between two looks whether other work waits: the longest wait for a lingering drain."""
+"""Seconds between two checks for other work, which waits at most this long for an idle drain to end."""
 
-GATHER_EACH, MAX_GATHER = 0.0005, 0.02
-"""Seconds that a drain lets updates gather for each one that it took, and at the most: where many came,
-many come. A batch costs about 3 ms of the processors whatever its size, most of them the servers', and
-they are missed by who sends."""
+GATHER_PAUSE, MAX_GATHER_PAUSE = 0.0005, 0.02
+"""Seconds that a drain waits for more updates after a batch, for each update of it, and at most: after
+many updates, many more are likely. A batch of any size costs about 3 ms of processor time, most of it in
+the servers, and senders need that time."""
 
 
 class IdlePolicy:
-    """How long a drain stays when nothing waits any more.
+    """Decides how long a drain waits for updates when its source is empty.
 
-    Without it each update that comes alone would cost a Celery message, and the time that one takes. Yet
-    a drain holds a worker process while it stays, so it leaves when other work waits for one.
+    Without such a wait each single update would cost a Celery message, and the time that it takes. But a
+    waiting drain occupies a worker process, so it ends when other work waits for one.
     """
 
     def __init__(self, other_work_waits: Callable[[], bool]) -> None:
-        """`needed_elsewhere` tells whether other work waits for this worker."""
+        """`other_work_waits` returns whether other work waits for this worker."""
         self._other_work_waits = other_work_waits
         self._until = self._next_poll = 0.0
 
     def should_wait(self, batch_size: int) -> bool:
-        """Whether to wait for more, after a batch that took all there was, if only nothing."""
+        """Return whether to wait for updates, after a batch of all `batch_size` that there were."""
         now = time.monotonic()
         if batch_size:
-            self._until = now + LINGER_SECONDS
+            self._until = now + MAX_IDLE
         if now >= self._until:
             return False
         if now >= self._next_poll:
@@ -67,29 +67,34 @@ class IdlePolicy:
 
 
 def pause_after_batch(batch_size: int) -> None:
-    """Wait a moment after a batch of several updates, so that the next one has more of them."""
+    """Sleep after a batch of several updates, so that the next batch is larger."""
     if batch_size > 1:
-        time.sleep(min(batch_size * GATHER_EACH, MAX_GATHER))
+        time.sleep(min(batch_size * GATHER_PAUSE, MAX_GATHER_PAUSE))
 
 
 log = structlog.get_logger()
 
 FIRST_BATCH = 1000
-"""Updates of a run's first batch; it doubles while batches are quick, up to UPDATE_BATCH."""
+"""Updates of a run's first batch; the size doubles while batches are fast, up to UPDATE_BATCH."""
 
 BATCH_SECONDS = 1.0
-"""A batch that took longer is followed by smaller ones: its rows are locked for so long."""
+"""After a batch that took longer than this, batches are smaller: rows are locked for that time."""
 
 
 class DrainResult(msgspec.Struct, frozen=True):
-    """What a drain did: verdicts given, and whether its time was over before the backlog was empty."""
+    """The outcome of a drain's run.
+
+    Attributes:
+        verdicts: number of each verdict given.
+        more: whether the time slice ended before the source was empty.
+    """
 
     verdicts: dict[str, int]
     more: bool
 
 
 class Drain:
-    """Drains one backlog. Made for each run; several may run, one at a time works."""
+    """Drains a source. Make one for each run; of several at once, only one applies updates."""
 
     def __init__(
         self,
@@ -99,7 +104,7 @@ class Drain:
         settings: Settings,
         other_work_waits: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`needed_elsewhere` tells whether other work waits for this worker; else the drain lingers."""
+        """`other_work_waits` returns whether other work waits for this worker; then no drain idles."""
         self._engine = engine
         self._source = source
         self._cache = cache
@@ -112,45 +117,45 @@ class Drain:
         self._verdicts: Counter[Verdict] = Counter()
 
     def run(self) -> DrainResult:
-        """Apply batches until nothing waits, another drain is at work, or the time slice is over."""
-        began = time.monotonic()
-        # One connection for all batches, looked after once. When it is lost, it is made anew.
+        """Apply batches until the source is empty, another drain is running, or the time is over."""
+        started = time.monotonic()
+        # One connection for all batches, checked once. If it is lost, SQLAlchemy makes a new one.
         with self._engine.connect() as connection:
-            more = self._work_until(connection, began + self._settings.update_time_slice)
+            more = self._work_until(connection, started + self._settings.update_time_slice)
         counts = {verdict.value: count for verdict, count in self._verdicts.items()}
         if counts:
-            milliseconds = round(1000 * (time.monotonic() - began))
+            milliseconds = round(1000 * (time.monotonic() - started))
             log.info("updates_drained", shard=self._shard, ms=milliseconds, **counts)
         return DrainResult(counts, more)
 
     def _work_until(self, connection: sa.Connection, deadline: float) -> bool:
-        """Apply batch after batch; whether the time was over before nothing waited."""
+        """Apply batches; return whether the deadline came before the source was empty."""
         while time.monotonic() < deadline:
-            asked = self._batch
+            batch_size = self._batch
             try:
-                taken = self._apply_batch(connection)
+                count = self._apply_batch(connection)
             except TooManyRefused:
-                # Parked updates come on top: twice the batch has to stay below what was too many.
-                self._max_batch = self._batch = max(1, min(asked, MAX_REFUSED_CHANGES) // 2)
+                # Parked updates are added to a batch, so twice its size has to be below the limit.
+                self._max_batch = self._batch = max(1, min(batch_size, MAX_REFUSED_CHANGES) // 2)
                 continue
-            if taken is None:
-                # The other drain looks into the backlog again after it has let go of the lock, or
-                # nudges when its time is over; if it dies, the sweep nudges.
+            if count is None:
+                # The other drain reads the source again after it has released the lock, or nudges when
+                # its time is over; if it crashes, the sweep nudges.
                 return False
-            if taken < asked:
-                if self._should_stop(connection, taken):
+            if count < batch_size:
+                if self._should_stop(connection, count):
                     return False
-                pause_after_batch(taken)
+                pause_after_batch(count)
         return True
 
-    def _should_stop(self, connection: sa.Connection, taken: int) -> bool:
-        """Whether to end, after a batch that took all there was."""
-        stays = self._source.can_wait and self._idle_policy.should_wait(taken)
-        self._timeout = POLL_INTERVAL if stays else 0.0
-        return not stays and self._source.release(connection)
+    def _should_stop(self, connection: sa.Connection, count: int) -> bool:
+        """Return whether to end, after a batch of all `count` updates that there were."""
+        waits = self._source.can_wait and self._idle_policy.should_wait(count)
+        self._timeout = POLL_INTERVAL if waits else 0.0
+        return not waits and self._source.release(connection)
 
     def _apply_batch(self, connection: sa.Connection) -> int | None:
-        """Apply one batch; how many updates it took, or None if another drain holds the lock."""
+        """Apply a batch; return its size, or None if another drain holds the lock."""
         try:
             return self._apply(connection, apply_at_once)
         except BatchRefused:
@@ -158,22 +163,22 @@ class Drain:
 
     @retry_transient
     def _apply(self, connection: sa.Connection, apply_batch: ApplyBatch) -> int | None:
-        """One batch in one transaction, and what comes after its commit."""
+        """Apply a batch in one transaction; invalidate, publish and remove after the commit."""
         with connection.begin():
             if not try_lock(connection, Lock.DRAIN, self._shard):
                 return None
-            account = read_counters(connection, self._shard)
-            arrivals = self._source.fetch(connection, self._batch, self._timeout)
-            began = time.monotonic()
-            given, outcomes = self._settle(connection, arrivals, account, apply_batch)
-            touched = touched_customers(connection) if given else []
-        self._verdicts.update(given)
-        self._invalidate(touched)
+            counters = read_counters(connection, self._shard)
+            raw_entries = self._source.fetch(connection, self._batch, self._timeout)
+            started = time.monotonic()
+            new_verdicts, outcomes = self._settle(connection, raw_entries, counters, apply_batch)
+            customer_ids = touched_customers(connection) if new_verdicts else []
+        self._verdicts.update(new_verdicts)
+        self._invalidate(customer_ids)
         if self._source.acknowledge(outcomes) and outcomes:
             with connection.begin():
                 verdicts.delete_published(connection, self._shard, outcomes.keys())
-        self._batch = next_batch_size(self._batch, time.monotonic() - began, self._max_batch)
-        return len(arrivals)
+        self._batch = next_batch_size(self._batch, time.monotonic() - started, self._max_batch)
+        return len(raw_entries)
 
     def _settle(
         self,
@@ -182,69 +187,69 @@ class Drain:
         counters: ShardCounters,
         apply: ApplyBatch,
     ) -> tuple[Counter[Verdict], Mapping[int, UpdateOutcome]]:
-        """Give every update that arrived, and every parked one to be tried now, its verdict.
+        """Give a verdict to each update of the source, and to each parked one that is to be retried.
 
-        The verdicts that are given for the first time, counted; and the outcomes to be told.
+        Returns the number of each new verdict, and the outcomes to publish.
         """
-        arrived = parse_entries(raw_entries)
-        parked = self._parked(connection, arrived) if counters.has_parked else []
-        # One may be parked and still in the stream, if a drain died between commit and removal.
-        waiting = [*parked, *_without(arrived, {each.entry for each in parked})]
-        apply(connection, [each for each in waiting if isinstance(each, ParsedUpdate)])
-        parking.settle_parked(connection, self._shard, waiting)
-        fresh = [each for each in waiting if _is_first_verdict(each, counters)]
-        return self._count(connection, fresh), self._outcomes(connection, waiting, counters)
+        parsed = parse_entries(raw_entries)
+        parked = self._parked(connection, parsed) if counters.has_parked else []
+        # One may be parked and still in the stream, if a drain crashed between commit and removal.
+        pending = [*parked, *_without(parsed, {each.entry for each in parked})]
+        apply(connection, [each for each in pending if isinstance(each, ParsedUpdate)])
+        parking.settle_parked(connection, self._shard, pending)
+        new = [each for each in pending if _is_new_verdict(each, counters)]
+        return self._count(connection, new), self._outcomes(connection, pending, counters)
 
     def _parked(
-        self, connection: sa.Connection, arrived: Sequence[AcceptedUpdate]
+        self, connection: sa.Connection, parsed: Sequence[AcceptedUpdate]
     ) -> list[AcceptedUpdate]:
-        """Parked updates whose time has come, or whose order is about to be changed."""
-        order_ids = {each.update.order_id for each in arrived if isinstance(each, ParsedUpdate)}
-        patience = self._settings.unknown_order_patience
-        return parking.fetch_due(connection, self._shard, patience, self._batch, order_ids)
+        """Return the parked updates that are due, or whose order is about to be changed."""
+        order_ids = {each.update.order_id for each in parsed if isinstance(each, ParsedUpdate)}
+        max_wait = self._settings.unknown_order_patience
+        return parking.fetch_due(connection, self._shard, max_wait, self._batch, order_ids)
 
     def _count(
-        self, connection: sa.Connection, fresh: Sequence[AcceptedUpdate]
+        self, connection: sa.Connection, settled: Sequence[AcceptedUpdate]
     ) -> Counter[Verdict]:
-        """Add verdicts that are given for the first time to the shard's account."""
-        given = Counter(each.verdict for each in fresh if each.verdict)
-        come = [each.entry for each in fresh if not each.attempts]
-        if given:
+        """Add new verdicts to the shard's counters; return the number of each."""
+        new_verdicts = Counter(each.verdict for each in settled if each.verdict)
+        new_entries = [each.entry for each in settled if not each.attempts]
+        if new_verdicts:
             add_to_counters(
                 connection,
                 self._shard,
-                accepted=len(come),
-                last_entry=come[-1] if come else 0,
-                verdicts=given,
+                accepted=len(new_entries),
+                last_entry=new_entries[-1] if new_entries else 0,
+                verdicts=new_verdicts,
             )
-        return given
+        return new_verdicts
 
     def _outcomes(
         self, connection: sa.Connection, settled: Sequence[AcceptedUpdate], counters: ShardCounters
     ) -> Mapping[int, UpdateOutcome]:
-        """What is to be told: of these updates, and what a drain before did not live to tell."""
+        """Return the outcomes to publish: of these updates, and those left by a crashed drain."""
         if not counters.has_unpublished and not any(each.tracked for each in settled):
             return {}
         verdicts.store(connection, self._shard, settled)
         return verdicts.read_unpublished(connection, self._shard)
 
     def _invalidate(self, customer_ids: Collection[int]) -> None:
-        """The fast path. The change log is the guarantee, so a cache that is away stops nothing."""
+        """Invalidate at once. If the cache is unavailable, the fold of the change log does it later."""
         try:
             invalidate_and_record(self._cache, customer_ids)
         except redis.RedisError as error:
-            log.warning("invalidation_left_to_fold", shard=self._shard, error=str(error))
+            log.warning("cache_invalidation_deferred", shard=self._shard, error=str(error))
 
 
-def _is_first_verdict(each: AcceptedUpdate, counters: ShardCounters) -> bool:
-    """Whether its verdict is one to be counted: not yet counted, and not what it was before."""
+def _is_new_verdict(each: AcceptedUpdate, counters: ShardCounters) -> bool:
+    """Return whether the verdict is to be counted: it was not before, and it changed."""
     if each.verdict is Verdict.PARKED and each.retried_early:
         return False
     return bool(each.attempts) or each.entry > counters.last_entry
 
 
 def next_batch_size(size: int, seconds: float, maximum: int) -> int:
-    """How many updates the next batch takes after one of `size` that took so long."""
+    """Return the size of the next batch, after a batch of `size` that took `seconds`."""
     if seconds > BATCH_SECONDS:
         return max(1, size // 2)
     return min(maximum, size * 2) if seconds < BATCH_SECONDS / 4 else size

@@ -1,4 +1,4 @@
-"""Accepted updates on their way to a verdict: what came, and what could be read of it."""
+"""Accepted updates before and after they are parsed, with the verdicts that a drain gives them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,14 +13,17 @@ MAX_REASON_CHARS = 500
 
 
 class AcceptedUpdate(msgspec.Struct, kw_only=True, gc=False):
-    """What a producer was told is accepted, on its way to a verdict.
+    """An acknowledged update that has no final verdict yet.
 
     Attributes:
-        entry: its place in the order of acceptance.
-        tracked: somebody may wait for the verdict.
-        attempts: how often it was tried and parked before; 0 for the first time.
-        last_attempt: it has been parked for too long to be parked again.
-        brought_along: it is parked, and its time has not come; others of its order are tried.
+        entry: its position in the order of acceptance.
+        payload: what the producer sent.
+        tracked: its verdict is to be published.
+        attempts: how often it was parked before; 0 for a new one.
+        first_seen: when it was parked first.
+        is_last_attempt: it was parked for too long to be parked again.
+        retried_early: it is parked and not due, but tried with others of its order.
+        verdict: None until it is settled.
         reason: why it is parked or dead.
     """
 
@@ -35,16 +38,16 @@ class AcceptedUpdate(msgspec.Struct, kw_only=True, gc=False):
     reason: str = ""
 
     def settle(self, verdict: Verdict, reason: str = "") -> None:
-        """Give the verdict. The reason may quote what came from outside: it is made fit to be stored."""
+        """Give the verdict. The reason may quote a payload, so it is made storable and is cut."""
         printable = reason.replace("\0", "\\0").encode("utf-8", "replace").decode()
         self.verdict, self.reason = verdict, printable[:MAX_REASON_CHARS]
 
 
 class ParsedUpdate(AcceptedUpdate, kw_only=True, gc=False):
-    """An accepted update that could be read.
+    """An accepted update that is valid.
 
     Attributes:
-        version: the producer's own, else the place in the order of acceptance.
+        version: the producer's own, otherwise the position in the order of acceptance.
     """
 
     update: OrderUpdate
@@ -52,21 +55,20 @@ class ParsedUpdate(AcceptedUpdate, kw_only=True, gc=False):
 
 
 RawEntry = tuple[int, bytes, bool]
-"""An accepted update as it arrives: place in the order of acceptance, payload, whether it is tracked."""
+"""An accepted update as a source returns it: position in the order of acceptance, payload, whether it is
+tracked."""
 
 
-def parse_entries(arrivals: Sequence[RawEntry]) -> list[AcceptedUpdate]:
-    """Candidates; and where a payload is no update, something dead already, with the reason."""
-    updates = decode_updates([payload for _entry, payload, _tracked in arrivals])
-    return [
-        _parse_entry(*arrival, update) for arrival, update in zip(arrivals, updates, strict=True)
-    ]
+def parse_entries(raw_entries: Sequence[RawEntry]) -> list[AcceptedUpdate]:
+    """Return a `ParsedUpdate` for each valid payload; for others an update that is already dead."""
+    updates = decode_updates([payload for _entry, payload, _tracked in raw_entries])
+    return [_parse_entry(*raw, update) for raw, update in zip(raw_entries, updates, strict=True)]
 
 
 def _parse_entry(
     entry: int,
     payload: bytes,
-    tracked: bool,  # noqa: FBT001 - a column of an arrival
+    tracked: bool,  # noqa: FBT001 - a member of the raw entry
     update: OrderUpdate | InvalidUpdate,
 ) -> AcceptedUpdate:
     if isinstance(update, InvalidUpdate):

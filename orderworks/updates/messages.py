@@ -1,4 +1,4 @@
-"""What an app may say about an order, and the words for what became of it."""
+"""Messages between producers and workers: the update of an order, and its verdict."""
 
 import re
 from collections.abc import Sequence
@@ -26,32 +26,32 @@ else:
 
 
 class Verdict(StrEnum):
-    """What became of one accepted update. Every accepted update gets exactly one in the end."""
+    """The outcome of an accepted update. Every accepted update gets exactly one final verdict."""
 
     APPLIED = "applied"
-    """Its fields stand in the table, or stood there until a newer write."""
+    """Its fields were written to the order."""
     SUPERSEDED = "superseded"
     """Merged into a newer update of the same order in the same batch."""
     STALE = "stale"
-    """Older than what the table has; no effect."""
+    """Older than the order's latest write; no effect."""
     DUPLICATE = "duplicate"
-    """The table has this very version already; no effect."""
+    """The order already has this version; no effect."""
     DEAD = "dead"
-    """Given up, kept with its reason among the dead letters."""
+    """Invalid, refused by the database, or parked for too long; kept as a dead letter."""
     PARKED = "parked"
-    """Waits for its order or customer to appear; not final."""
+    """Waiting for its order or customer to be created; not final."""
 
     @property
     def is_final(self) -> bool:
-        """Whether this is the last word about the update."""
+        """True for every verdict but `PARKED`."""
         return self is not Verdict.PARKED
 
 
 class UpdateOutcome(msgspec.Struct, frozen=True):
-    """What became of one tracked update, as the drain leaves it for the producer.
+    """The outcome of a tracked update, as the drain publishes it for the producer.
 
     Attributes:
-        verdict: the final one.
+        verdict: the final verdict.
         reason: why the update is dead; empty otherwise.
     """
 
@@ -59,15 +59,15 @@ class UpdateOutcome(msgspec.Struct, frozen=True):
     reason: str = ""
 
     def encode(self) -> bytes:
-        """The outcome as it is kept: a JSON object with both members."""
+        """Return the outcome as a JSON object with both members."""
         return _encoder.encode(self)
 
     @classmethod
     def decode(cls, document: bytes) -> Self:
-        """Read what `encode` wrote; members of newer drains are ignored.
+        """Read the document that `encode` returned; unknown members are ignored.
 
         Raises:
-            msgspec.DecodeError: it is something else.
+            msgspec.DecodeError: it is not such a document.
         """
         return _outcome_decoder.decode(document)  # type: ignore[return-value]  # as in OrderUpdate
 
@@ -75,21 +75,24 @@ class UpdateOutcome(msgspec.Struct, frozen=True):
 class OrderUpdate(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """A change of one order. Fields that are not given stay as they are.
+    """A change of one order: the given fields are written, the others stay as they are.
 
-    An order that does not exist is created if `customer_id` and `total` are given.
+    At least one of `total`, `status` and `customer_id` is required. An order that does not exist is
+    created if both `customer_id` and `total` are given. Otherwise, or if the customer does not exist,
+    the update waits for them for `UNKNOWN_ORDER_PATIENCE` seconds, and then becomes a dead letter.
 
     Attributes:
         order_id: 1 to 2**63 - 1.
-        total: money, at least 0 and below 10**12, at most two decimals. A string, Decimal or int;
-            a float is refused because it cannot hold cents exactly.
-        status: 1 to 64 characters.
+        total: an amount of money, at least 0 and below 10**12, with at most two decimals: a string,
+            Decimal or int. A float is refused, because it cannot represent cents exactly.
+        status: 1 to 64 characters, such as "paid".
         customer_id: 1 to 2**63 - 1.
-        version: 0 to 2**63 - 1; the update applies only if the order's version is lower. Without it,
-            updates apply in the order in which they were accepted.
+        version: 0 to 2**63 - 1. The update applies only if the version of the order is lower, so it is
+            safe to send it twice. Without a version, updates apply in the order of acceptance. Use a
+            version for all updates of an order or for none.
 
     Raises:
-        InvalidUpdate: a field is not valid; names it.
+        InvalidUpdate: a field is not valid; the error names it.
     """
 
     order_id: int
@@ -99,7 +102,7 @@ class OrderUpdate(
     version: int | None = None
 
     def __post_init__(self) -> None:
-        # Applications pay for this with each update, so what is plain to see is not looked at twice.
+        # This runs in the application for each update, so valid values are checked inline.
         if type(self.order_id) is not int or not 1 <= self.order_id <= MAX_BIGINT:
             _check_integer("order_id", self.order_id, 1)
         if self.customer_id is not None:
@@ -114,15 +117,16 @@ class OrderUpdate(
             raise InvalidUpdate("update", "give at least one of total, status and customer_id")
 
     def encode(self) -> bytes:
-        """The update as it travels: one JSON object, totals as strings."""
+        """Return the update as a JSON object, with the total as a string."""
         return _encoder.encode(self)
 
     @classmethod
     def decode(cls, document: bytes | str) -> Self:
-        """Read one JSON object.
+        """Read an update from a JSON object.
 
         Raises:
-            InvalidUpdate: it is not JSON, has an unknown or missing field, or a field is not valid.
+            InvalidUpdate: the document is not JSON, has an unknown or lacks a required field, or a
+                field is not valid.
         """
         try:
             return _decoder.decode(document)  # type: ignore[return-value]  # there are no subclasses
@@ -137,31 +141,31 @@ _outcome_decoder = msgspec.json.Decoder(UpdateOutcome)
 
 
 def decode_updates(documents: Sequence[bytes]) -> list[OrderUpdate | InvalidUpdate]:
-    """What each document says, in their order, or why it is no update.
+    """Return the update of each document, in their order, or the error if it is invalid.
 
     Documents as `OrderUpdate.encode` writes them are read all at once, by rules that the decoder
-    checks; a single one that is written otherwise has all of them read one by one.
+    checks; a single one in another form makes it read all one by one.
     """
     lines = b"\n".join(documents)
-    # What begins with a brace, and has no line end, is one document: none takes another one's place.
+    # A text that begins with a brace and has no line end is one document, so each stays in its place.
     if lines.count(b"\n") == len(documents) - 1 and all(map(_begins_an_object, documents)):
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             decoded = _line_decoder.decode_lines(lines)
             if len(decoded) == len(documents):
                 return list(decoded)
-    return [_decode_or_say_why(document) for document in documents]
+    return [_decode_or_error(document) for document in documents]
 
 
 def _begins_an_object(document: bytes) -> bool:
     return document.startswith(b"{")
 
 
-def _decode_or_say_why(document: bytes) -> OrderUpdate | InvalidUpdate:
+def _decode_or_error(document: bytes) -> OrderUpdate | InvalidUpdate:
     try:
         return OrderUpdate.decode(document)
     except InvalidUpdate as invalid:
         return invalid
-    except Exception as error:  # noqa: BLE001 - no document, however strange, may stop the others
+    except Exception as error:  # noqa: BLE001 - an unexpected error must not affect other documents
         return InvalidUpdate("update", str(error))
 
 
@@ -169,7 +173,7 @@ _Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
 
 
 class _Canonical(OrderUpdate, frozen=True, gc=False):
-    """An update as `encode` writes it: what its fields may hold, as rules for the decoder."""
+    """An update as `encode` writes it: the limits of its fields, as rules for the decoder."""
 
     order_id: _Id
     total: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,12}\.[0-9]{2}\Z")] | None = None
@@ -181,7 +185,7 @@ class _Canonical(OrderUpdate, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         if self.total is None and self.status is None and self.customer_id is None:
-            raise ValueError("says nothing")
+            raise ValueError("has no field to write")
 
 
 _line_decoder = msgspec.json.Decoder(_Canonical)
@@ -220,7 +224,7 @@ def _money(value: object) -> Decimal:
 
 
 def _parsed(text: str) -> Decimal:
-    """The number that the text spells in plain ASCII decimals, or NaN and its like by name."""
+    """Return the number that the text has in plain ASCII decimals, or NaN or an infinity by name."""
     try:
         amount = Decimal(text)
     except InvalidOperation:

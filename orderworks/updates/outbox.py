@@ -1,12 +1,12 @@
-"""Updates that an app enqueues within a database transaction of its own.
+"""The outbox: updates that an application enqueues in a database transaction of its own.
 
     with engine.begin() as connection:
-        connection.execute(...)  # the app's own work
+        connection.execute(...)  # the application's own work
         outbox.enqueue(connection, [OrderUpdate(order_id=42, status="paid")])
 
-They are accepted if that transaction commits, and never were if it rolls back. Redis is not needed for
-it. Any language can do the same by plain SQL: see docs/wire-format.md. The drain takes them out of the
-table in the transaction that applies them, so each is applied once.
+They are accepted if that transaction commits, and only then. Redis is not needed. A program in any
+language can do the same by plain SQL: see docs/wire-format.md. The drain deletes them from the table in
+the transaction that applies them, so each is applied once.
 """
 
 import inspect
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 CHANNEL = "update_outbox"
-"""Where PostgreSQL says that a transaction that enqueued has committed."""
+"""The channel on which PostgreSQL notifies that a transaction with enqueued updates has committed."""
 
 _INSERT = sa.insert(update_outbox)
 
@@ -48,14 +48,19 @@ def enqueue(
 
 
 def enqueue(connection: Any, updates: Iterable[OrderUpdate]) -> int | Awaitable[int]:
-    """Accept updates with the caller's transaction; how many. To be awaited for asynchronous ones.
+    """Enqueue updates within the caller's transaction; return their number.
 
-    `connection` is a connection or session of SQLAlchemy, with any driver. Nothing is committed here.
-    Updates without a version of their own have their place in the order of acceptance by the
-    database's clock, at the moment of this call.
+    The updates are accepted when that transaction commits, and are applied soon after. This function
+    commits nothing. An update without a version has its position in the order of acceptance by the
+    database's clock at the time of this call.
+
+    Args:
+        connection: a connection or session of SQLAlchemy, with any driver. For an asynchronous one the
+            result must be awaited.
+        updates: any number of updates; those of one order apply in this order.
 
     Raises:
-        InvalidUpdate: one is not an OrderUpdate. None is enqueued.
+        InvalidUpdate: an item is not an OrderUpdate. Nothing is enqueued.
     """
     rows = [_row(update) for update in updates]
     if inspect.iscoroutinefunction(connection.execute):
@@ -86,17 +91,17 @@ def _row(update: object) -> dict[str, object]:
 
 
 def waits(connection: sa.Connection) -> bool:
-    """Whether committed updates wait in the outbox."""
+    """Return whether the outbox has committed updates."""
     return bool(connection.scalar(sa.select(sa.exists().select_from(update_outbox))))
 
 
-# The place in the order of acceptance, by the database's clock. Microseconds are the finest that it
-# tells: they fill the bits that number a millisecond. Nobody enqueues in the future, or before 1970.
+# The position in the order of acceptance, by the database's clock. Its resolution is a microsecond: that
+# fills the bits that number entries within a millisecond. Times in the future or before 1970 are cut.
 _ENQUEUED = sa.func.least(
     sa.func.greatest(update_outbox.c.enqueued_at, sa.func.to_timestamp(0)),
     sa.func.clock_timestamp(),
 )
-PLACE = sa.cast(
+ENQUEUED_VERSION = sa.cast(
     sa.func.floor(sa.extract("epoch", _ENQUEUED) * (1000 << SEQUENCE_BITS)), sa.BigInteger
 )
 
@@ -123,14 +128,14 @@ _OLDEST = (
 _TAKE = (
     sa.delete(update_outbox)
     .where(update_outbox.c.id.in_(_OLDEST))
-    .returning(update_outbox.c.id, PLACE, _PAYLOAD)
+    .returning(update_outbox.c.id, ENQUEUED_VERSION, _PAYLOAD)
 )
 
 _LAST_ENTRY = sa.select(update_shards.c.last_entry).where(update_shards.c.shard == OUTBOX)
 
 
-class OutboxBacklog:
-    """The outbox as one more shard, with the number `OUTBOX`."""
+class OutboxSource:
+    """The outbox, drained like a shard with the number `OUTBOX`."""
 
     shard = OUTBOX
     can_wait = False
@@ -142,36 +147,36 @@ class OutboxBacklog:
         self,
         connection: sa.Connection,
         count: int,
-        timeout: float,  # noqa: ARG002 - nothing can be seen to come here: who listens nudges
+        timeout: float,  # noqa: ARG002 - it cannot wait: a worker that listens to PostgreSQL nudges
     ) -> list[RawEntry]:
-        """Take the oldest out; if the transaction rolls back, they are back."""
-        with suppress(redis.RedisError):  # What is in the database does not wait for Redis.
+        """Delete the oldest rows, and return them; a rollback restores them."""
+        with suppress(redis.RedisError):  # The outbox does not need Redis.
             self._stream.hold_nudge(self.shard)
         rows = connection.execute(_TAKE, {"count": count}).all()
         return _with_versions(
             sorted(tuple(row) for row in rows), connection.scalar(_LAST_ENTRY) or 0
         )
 
-    def acknowledge(self, outcomes: Mapping[int, UpdateOutcome]) -> bool:  # noqa: ARG002 - nobody tracks
-        """Nothing is left to be dropped: it is gone with the commit."""
+    def acknowledge(self, outcomes: Mapping[int, UpdateOutcome]) -> bool:  # noqa: ARG002 - none is tracked
+        """Do nothing: the commit has deleted the rows."""
         return True
 
     def release(self, connection: sa.Connection) -> bool:
-        """Let the next commit nudge again, and only then look for what `take` would find."""
+        """Request a nudge by the next commit again, and then return whether the outbox is empty."""
         with suppress(redis.RedisError):
             self._stream.release_nudge(self.shard)
         with connection.begin():
             return connection.scalar(_OLDEST, {"count": 1}) is None
 
 
-def _with_versions(rows: Iterable[tuple[int, int, str]], last: int) -> list[RawEntry]:
-    """Places that grow with the ids, after all that were given before.
+def _with_versions(rows: Iterable[tuple[int, int, str]], newest: int) -> list[RawEntry]:
+    """Return the rows with versions that grow with their ids, all higher than `newest`.
 
-    So rows of one microsecond have places of their own, and one that was committed late comes after
-    those that were taken before it.
+    So rows of one microsecond have different versions, and a row that was committed late has a higher
+    one than rows that were drained before it.
     """
-    arrivals = []
-    for _id, place, payload in rows:
-        last = max(place, last + 1)
-        arrivals.append((last, payload.encode(), False))
-    return arrivals
+    raw_entries = []
+    for _id, version, payload in rows:
+        newest = max(version, newest + 1)
+        raw_entries.append((newest, payload.encode(), False))
+    return raw_entries

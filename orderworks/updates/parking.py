@@ -1,4 +1,4 @@
-"""Updates that could not be applied: parked ones that are tried again, dead ones that are kept."""
+"""Updates that could not be applied: parked ones are retried, dead ones become dead letters."""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
@@ -13,7 +13,7 @@ from orderworks.updates.entries import AcceptedUpdate, ParsedUpdate, parse_entri
 from orderworks.updates.messages import Verdict
 
 MAX_RETRY_PAUSE = 60
-"""Seconds between two attempts at the most; the pause doubles from one second on."""
+"""Longest pause between two attempts, in seconds; the first is one second, and each is twice as long."""
 
 NOT_APPLIED = (Verdict.PARKED, Verdict.DEAD)
 
@@ -24,11 +24,11 @@ _IS_DUE = parked_updates.c.next_attempt_at <= sa.func.now()
 def fetch_due(
     connection: sa.Connection, shard: int, max_wait: float, limit: int, order_ids: Collection[int]
 ) -> list[AcceptedUpdate]:
-    """The shard's parked updates to try now, in order of acceptance.
+    """Return the shard's parked updates to try now, in order of acceptance.
 
-    At most `limit` whose time has come; and, brought along, all others of their orders and of the
-    orders `order_ids`: whatever is about to be applied must not overtake them. Those that have waited
-    longer than `patience` seconds get their last attempt.
+    These are at most `limit` that are due, together with all other parked updates of their orders and of
+    the orders `order_ids`, so that none is overtaken. For those that are parked for longer than
+    `max_wait` seconds it is the last attempt.
     """
     in_shard = sa.select(
         parked_updates,
@@ -36,12 +36,12 @@ def fetch_due(
         _IS_DUE.label("is_due"),
     ).where(parked_updates.c.shard == shard)
     by_time = in_shard.where(_IS_DUE).order_by(parked_updates.c.entry).limit(limit)
-    found = connection.execute(by_time).all()
-    # Those that are tried must not overtake older ones of their orders either, which are not due yet.
-    moved = sorted({*order_ids, *(row.order_id for row in found)})
-    of_orders = parked_updates.c.order_id == sa.any_(sa.literal(moved, sa.ARRAY(sa.BigInteger)))
-    found = [*found, *connection.execute(in_shard.where(of_orders))]
-    return _read([row for _entry, row in sorted({row.entry: row for row in found}.items())])
+    due = connection.execute(by_time).all()
+    # Those that are due must not overtake older ones of their orders, either, which are not due yet.
+    affected = sorted({*order_ids, *(row.order_id for row in due)})
+    of_orders = parked_updates.c.order_id == sa.any_(sa.literal(affected, sa.ARRAY(sa.BigInteger)))
+    rows = [*due, *connection.execute(in_shard.where(of_orders))]
+    return _read([row for _entry, row in sorted({row.entry: row for row in rows}.items())])
 
 
 def _read(rows: Sequence[sa.Row[*tuple[Any, ...]]]) -> list[AcceptedUpdate]:
@@ -53,30 +53,30 @@ def _read(rows: Sequence[sa.Row[*tuple[Any, ...]]]) -> list[AcceptedUpdate]:
 
 
 def shards_with_due(connection: sa.Connection) -> set[int]:
-    """The shards in which a parked update's time has come."""
+    """Return the shards that have parked updates which are due."""
     return set(connection.scalars(sa.select(parked_updates.c.shard).distinct().where(_IS_DUE)))
 
 
 def settle_parked(
     connection: sa.Connection, shard: int, candidates: Sequence[AcceptedUpdate]
 ) -> None:
-    """Keep what is parked, bury what is dead or out of patience, forget what was parked and is settled.
+    """Park, dead-letter or unpark each candidate by its verdict.
 
-    What was brought along and is still parked stays as it is: its own time comes. Doing it again with
-    the same candidates only counts one attempt more.
+    An update that was retried early and is still parked stays unchanged until it is due. A repetition
+    with the same candidates only counts another attempt.
     """
-    aside = [each for each in candidates if each.attempts or each.verdict in NOT_APPLIED]
-    for each in aside:
+    unapplied = [each for each in candidates if each.attempts or each.verdict in NOT_APPLIED]
+    for each in unapplied:
         if each.verdict is Verdict.PARKED and each.is_last_attempt:
             each.settle(Verdict.DEAD, each.reason)
-    _park(connection, shard, [each for each in aside if _is_parked(each)])
-    dead_letter(connection, shard, [each for each in aside if each.verdict is Verdict.DEAD])
-    settled = [each for each in aside if each.attempts and each.verdict is not Verdict.PARKED]
-    _unpark(connection, shard, settled)
+    _park(connection, shard, [each for each in unapplied if _is_parked(each)])
+    dead_letter(connection, shard, [each for each in unapplied if each.verdict is Verdict.DEAD])
+    finished = [each for each in unapplied if each.attempts and each.verdict is not Verdict.PARKED]
+    _unpark(connection, shard, finished)
 
 
 def _is_parked(accepted: AcceptedUpdate) -> TypeGuard[ParsedUpdate]:
-    # Only what could be read is ever parked.
+    # Only parsed updates are ever parked.
     return accepted.verdict is Verdict.PARKED and not accepted.retried_early
 
 
@@ -94,7 +94,7 @@ _PARK = _ROW.on_conflict_do_update(
         "reason": _ROW.excluded.reason,
         "next_attempt_at": _ROW.excluded.next_attempt_at,
     },
-    # Something has to be returned: else SQLAlchemy sends a statement for each row.
+    # With RETURNING, SQLAlchemy sends one statement for all rows; without, one for each.
 ).returning(parked_updates.c.entry)
 
 

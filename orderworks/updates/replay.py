@@ -1,8 +1,7 @@
-"""Replays: dead updates handed over again, in their old place among all writes.
+"""Replays: dead updates are appended again, with the versions that they had.
 
-Each is appended to its stream with the version that it had, so it cannot overwrite what is newer. A
-replay that is killed between the append and its mark does the same again the next time: the first one
-counts, the second one is a duplicate or stale.
+So they cannot overwrite newer writes. If a replay is killed between the append and its mark, the next
+one appends the updates again: the first entry takes effect, the second is a duplicate or stale.
 """
 
 import time
@@ -16,6 +15,7 @@ import sqlalchemy as sa
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from orderworks.core.errors import Backpressure, InvalidUpdate, ReplayStopped
+from orderworks.core.routing import Nudge
 from orderworks.core.schema import dead_updates
 from orderworks.updates.dead_letters import (
     DeadLetterFilter,
@@ -25,27 +25,30 @@ from orderworks.updates.dead_letters import (
 from orderworks.updates.stream import UpdateStream
 
 DEFAULT_RATE = 1000
-"""Updates a second, if nothing else is said. A drain applies many times that, so nobody waits long."""
+"""Updates a second by default. A drain applies many times that, so it hardly delays other updates."""
 
 MAX_BATCH = 500
-"""Updates that are appended and marked in one transaction; fewer at a lower rate."""
+"""Updates that are appended and marked in one transaction; at a low rate there are fewer."""
 
 MAX_ROOM_WAIT = 60.0
-"""Seconds that a full stream is given to get room for one batch."""
-
-Nudge = Callable[[int], None]
-"""Asks for a drain of the shard. One that is lost is made up for by the sweep."""
+"""Seconds to wait until a full stream has room for a batch."""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """A dead update that is none, and why; it stays as it is."""
+    """A dead letter that is not a valid update, and the reason; it stays as it is."""
 
     id: int
     reason: str
 
 
 class ReplayResult(msgspec.Struct, frozen=True):
-    """How many were replayed, which cannot be, and how many are left beyond the limit."""
+    """The outcome of a replay.
+
+    Attributes:
+        replayed: number of updates that were replayed.
+        unreadable: those that cannot be replayed.
+        left: number of updates beyond the limit, which were not replayed.
+    """
 
     replayed: int
     unreadable: list[Unreadable]
@@ -53,20 +56,20 @@ class ReplayResult(msgspec.Struct, frozen=True):
 
 
 class Throttle:
-    """Lets so many things a second through. What was late is not caught up with."""
+    """Limits the number of items a second. Time that was not used is lost."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._free_at = time.monotonic()
 
     def wait(self, count: int) -> None:
-        """Return when it is the turn of the next `count`."""
+        """Wait until the next `count` items are allowed."""
         time.sleep(max(0.0, self._free_at - time.monotonic()))
         self._free_at = time.monotonic() + count / self._rate
 
 
 class _ReplayItem(NamedTuple):
-    """A dead update to replay, in the order in which it was written."""
+    """A dead update to replay; items sort by version."""
 
     version: int
     id: int
@@ -74,7 +77,7 @@ class _ReplayItem(NamedTuple):
 
 
 class Replay:
-    """Replays dead updates. Made for each run; several at once double nothing."""
+    """Replays dead updates. Make one for each run; concurrent runs replay no update twice."""
 
     def __init__(
         self,
@@ -85,7 +88,7 @@ class Replay:
         rate: int = DEFAULT_RATE,
         wait_for_room: float = MAX_ROOM_WAIT,
     ) -> None:
-        """`rate` is in updates a second; `patience` in seconds, for a stream that is full."""
+        """`rate` is in updates a second; `wait_for_room` in seconds, for a stream that is full."""
         self._engine = engine
         self._stream = stream
         self._nudge = nudge
@@ -104,41 +107,43 @@ class Replay:
         limit: int | None = None,
         on_progress: Callable[[int, int], None] = lambda _done, _planned: None,
     ) -> ReplayResult:
-        """Replay what is wanted, at most `limit` of the oldest; those replayed before only by name.
+        """Replay the dead updates that match, at most `limit`, the oldest versions first.
 
-        `on_progress` hears after each batch how many are done, and of how many.
+        Those that were replayed before are included only if `criteria` has their ids. `on_progress` is
+        called after each batch with the number of updates that are done, and of all.
 
         Raises:
-            DeadUpdateNotFound: one that is named does not exist. Nothing is replayed.
-            ReplayStopped: a stream stayed full, or a server is away; says how many were replayed.
+            DeadUpdateNotFound: an id in `criteria` does not exist. Nothing is replayed.
+            ReplayStopped: a stream stayed full, or a server is unavailable.
         """
         all_planned, unreadable = self._plan(criteria)
         planned = all_planned[:limit]
-        replayed = seen = 0
+        replayed = done = 0
         for shard, ids in self._batches(planned):
             try:
                 replayed += self._until_room(
                     self._append_batch, shard, ids, named=bool(criteria.ids)
                 )
             except (Backpressure, redis.RedisError, sa.exc.DBAPIError) as error:
-                raise ReplayStopped(replayed, len(planned) - seen, error) from error
-            seen += len(ids)
-            on_progress(seen, len(planned))
+                raise ReplayStopped(replayed, len(planned) - done, error) from error
+            done += len(ids)
+            on_progress(done, len(planned))
         return ReplayResult(replayed, unreadable, len(all_planned) - len(planned))
 
     def dry_run(self, criteria: DeadLetterFilter) -> ReplayResult:
-        """What a run would find: all that it would replay is left, and nothing is changed.
+        """Return what a run would find, with all that it would replay as `left`; change nothing.
 
         Raises:
-            DeadUpdateNotFound: one that is named does not exist.
+            DeadUpdateNotFound: an id in `criteria` does not exist.
         """
         planned, unreadable = self._plan(criteria)
         return ReplayResult(0, unreadable, len(planned))
 
     def _plan(self, criteria: DeadLetterFilter) -> tuple[list[_ReplayItem], list[Unreadable]]:
-        """What there is now, oldest version first: what dies meanwhile is not replayed again.
+        """Return the updates to replay now, the oldest version first, and the unreadable ones.
 
-        Not by entry: what was replayed in vain has a late entry and its early version.
+        Updates that are dead-lettered later are excluded. They are not sorted by entry: an update that
+        was replayed without success has a late entry, and still its early version.
         """
         planned, unreadable = [], []
         with self._engine.connect() as connection:
@@ -154,7 +159,7 @@ class Replay:
         return sorted(planned), unreadable
 
     def _batches(self, planned: Sequence[_ReplayItem]) -> Iterator[tuple[int, list[int]]]:
-        """Shard by shard the ids of a batch, when its turn has come."""
+        """Yield the shard and the ids of each batch, shard by shard, at the given rate."""
         by_shard = sorted(planned, key=lambda each: each.shard)  # stable: old versions stay first
         for shard, group in groupby(by_shard, key=lambda each: each.shard):
             ids = [each.id for each in group]
@@ -164,7 +169,7 @@ class Replay:
                 yield shard, batch
 
     def _append_batch(self, shard: int, ids: Sequence[int], *, named: bool) -> int:
-        """Append a batch and mark it; how many that were. Those that others took meanwhile are not."""
+        """Append a batch and mark it; return the number, without those replayed by others meanwhile."""
         with self._engine.begin() as connection:
             rows = {row.id: row for row in connection.execute(_locked_rows(ids, named=named))}
             letters = [rows[each] for each in ids if each in rows]
@@ -182,7 +187,7 @@ class Replay:
 
 
 def _candidates(criteria: DeadLetterFilter) -> sa.Select[int, int, int, bytes]:
-    """Streamed from the server."""
+    """Return the query of the dead updates that match; its rows are streamed from the server."""
     letter = dead_updates.c
     query = sa.select(letter.id, letter.shard, letter.entry, letter.payload)
     if not criteria.ids:
@@ -191,7 +196,7 @@ def _candidates(criteria: DeadLetterFilter) -> sa.Select[int, int, int, bytes]:
 
 
 def _locked_rows(ids: Sequence[int], *, named: bool) -> sa.Select[int, int, int, bytes]:
-    """The rows, locked until the commit, so that no two replays take the same one at once."""
+    """Return the query that locks the rows until the commit, so that only one replay has each."""
     letter = dead_updates.c
     query = sa.select(letter.id, letter.shard, letter.entry, letter.payload)
     if not named:

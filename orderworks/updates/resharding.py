@@ -1,8 +1,8 @@
-"""Changing over how many shards the updates are spread, while producers are at work.
+"""Resharding: a change of the number of shards while producers are running.
 
-The word of shard 0 is true of the entries that wait, at every moment: `2>4` while those of the old
-layout are applied, `4>4` once none of them waits, `4` when all may append again. So whatever interrupts
-it, it can be done again, done otherwise, or undone.
+The layout key of shard 0 always describes the waiting entries: it is `2>4` while those of the old layout
+are applied, `4>4` once none of them waits, and `4` when producers may append again. So an interrupted
+change can be repeated, changed or undone.
 """
 
 import time
@@ -22,11 +22,11 @@ from orderworks.updates.shard_layout import ShardLayout, read_layout
 from orderworks.updates.stream import UpdateStream
 
 POLL_INTERVAL = 0.05
-"""Seconds between two looks at what waits."""
+"""Seconds between two checks of the waiting updates."""
 
 
 class Resharding:
-    """Changes the layout of the streams. One at a time."""
+    """Changes the layout of the streams. Only one change runs at a time."""
 
     def __init__(self, engine: sa.Engine, client: Redis, settings: Settings) -> None:
         self._engine = engine
@@ -35,17 +35,17 @@ class Resharding:
         self._stream = UpdateStream(client, settings.update_shards, settings.stream_limit)
 
     def run(self, goal: int, timeout: float) -> ShardLayout:
-        """Spread the updates over `goal` shards; how it was before.
+        """Spread the updates over `goal` shards; return the layout before.
 
-        Producers get `Backpressure` until what waits is applied, `timeout` seconds at the most, and
-        `ConfigurationError` afterwards, until they have the new number.
+        Producers get `Backpressure` until the waiting updates are applied, for at most `timeout`
+        seconds, and then `ConfigurationError` until they are configured with the new number.
 
         Raises:
-            ReshardStopped: something still waits, or another one is at it. Nothing is changed.
+            ReshardStopped: updates still wait, or another change is running. Nothing is changed.
         """
         with self._engine.begin() as connection:
             if not try_lock(connection, Lock.RESHARD):
-                raise ReshardStopped("another `orderworks reshard` is at work")
+                raise ReshardStopped("another `orderworks reshard` is running")
             before = read_layout(self._client) or ShardLayout(self._settings.update_shards)
             shards = _all_shards(connection, before, goal)
             if before.shards != goal:
@@ -59,7 +59,7 @@ class Resharding:
 
     @contextmanager
     def _appends_blocked(self, shards: int, goal: int, every: list[int]) -> Iterator[None]:
-        """Nobody appends. If the block fails all may again who could before."""
+        """Block appends to the shards `every`; reopen them for `shards` if the block fails."""
         try:
             for shard in every:
                 self._write_layout(shard, ShardLayout(shards, goal))
@@ -69,7 +69,7 @@ class Resharding:
             raise
 
     def _reopen_appends(self, shards: int, every: list[int]) -> None:
-        """Let those append who have this number; shard 0 last."""
+        """Reopen appends for producers configured with `shards`; shard 0 last."""
         for shard in reversed(every):
             self._write_layout(shard, ShardLayout(shards))
 
@@ -77,10 +77,10 @@ class Resharding:
         self._client.set(keys.update_layout(shard), layout.encode())
 
     def _await_applied(self, connection: sa.Connection, shards: range, deadline: float) -> None:
-        """Return once all that was accepted has its verdict, and new entries are certain to be newer.
+        """Wait until all accepted updates have final verdicts, and new entries are sure to be newer.
 
         Raises:
-            ReshardStopped: the time is over; says what still waits.
+            ReshardStopped: the time is over; the message names what still waits.
         """
         while waits := self._pending_work(connection, shards):
             if time.monotonic() > deadline:
@@ -88,21 +88,22 @@ class Resharding:
             time.sleep(POLL_INTERVAL)
 
     def _pending_work(self, connection: sa.Connection, shards: range) -> str:
-        """What has to be waited for; empty if nothing is."""
-        # A word to PostgreSQL each time: it ends the session of who holds a lock and says nothing.
+        """Return a description of the work to wait for; empty without such work."""
+        # A statement each time, because PostgreSQL ends the session of a lock's holder that is idle.
         connection.execute(sa.text("SELECT 1"))
-        # Entries become parked updates, never the other way: so those are asked for last.
+        # Entries become parked updates, and not the reverse, so parked updates are counted last.
         if waiting := sum(map(self._stream.length, shards)):
             return (
-                f"{waiting:,} updates wait in the streams: workers are away, or have not done yet"
+                f"{waiting:,} updates wait in the streams: no worker is running, or the workers are "
+                "not finished yet"
             )
         if parked := connection.scalar(_PARKED):
-            patience = self._settings.unknown_order_patience
+            max_wait = self._settings.unknown_order_patience
             return (
-                f"{parked:,} updates are parked, because their order or customer does not exist: they "
-                f"end within {patience:.0f} s (UNKNOWN_ORDER_PATIENCE) and a minute"
+                f"{parked:,} updates are parked, because their order or customer does not exist: that "
+                f"ends within {max_wait:.0f} s (UNKNOWN_ORDER_PATIENCE) and a minute"
             )
-        # An order's next entry stands in another stream, whose ids do not know of this one's.
+        # An order's next entry is in another stream, whose ids may be lower than those of this one.
         behind = milliseconds_of(connection.scalar(_NEWEST) or 0) - self._milliseconds()
         return f"the clock of Redis is {behind} ms behind the newest update" if behind >= 0 else ""
 
@@ -117,10 +118,10 @@ _NEWEST = sa.select(sa.func.max(update_shards.c.last_entry)).where(update_shards
 
 
 def _all_shards(connection: sa.Connection, before: ShardLayout, goal: int) -> list[int]:
-    """Shards of the old and the new layout, and whatever was ever drained: shard 0 comes first.
+    """Return the shards of both layouts, and all that were ever drained, in order.
 
-    The words of those that are in no layout any more keep out producers that think otherwise.
+    The layout keys of shards that no layout has any more refuse producers with an old number.
     """
     drained = sa.select(update_shards.c.shard).where(update_shards.c.shard >= 0)
-    most = max(before.shards, before.goal or 0, goal)
-    return sorted({*range(most), *connection.scalars(drained)})
+    highest = max(before.shards, before.goal or 0, goal)
+    return sorted({*range(highest), *connection.scalars(drained)})

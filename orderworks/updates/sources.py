@@ -1,7 +1,7 @@
-"""What waits for a drain: accepted updates in the order of acceptance, taken by one drain at a time.
+"""Sources of a drain: accepted updates in the order of acceptance, read by one drain at a time.
 
-There is one backlog a shard of the stream. It knows how its updates are read and how they are
-forgotten; what is done with them is the drain's.
+There is one source for each shard of the stream, and one for the outbox. A source knows how its updates
+are read and removed; the drain applies them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,27 +19,28 @@ log = structlog.get_logger()
 
 
 class UpdateSource(Protocol):
-    """Updates that wait.
+    """Accepted updates that are not applied yet.
 
     Attributes:
         shard: the number under which they are locked and counted.
-        can_wait: whether `take` can wait for updates to come.
+        can_wait: whether `fetch` can wait for new updates.
     """
 
     shard: int
     can_wait: bool
 
     def fetch(self, connection: sa.Connection, count: int, timeout: float) -> list[RawEntry]:
-        """The oldest `count` updates, within the transaction that applies them; needs no nudge now.
+        """Return the oldest updates, at most `count`, within the transaction that applies them.
 
-        If there is none, it waits for up to `patience` seconds until there is, if it can.
+        No nudge is needed meanwhile. If there is no update, it waits for one for up to `timeout`
+        seconds, if it can.
         """
 
     def acknowledge(self, outcomes: Mapping[int, UpdateOutcome]) -> bool:
-        """Drop what was taken last, which is committed; whether the outcomes are told."""
+        """Remove the last batch after its commit; return whether the outcomes are published."""
 
     def release(self, connection: sa.Connection) -> bool:
-        """Ask for nudges again; whether nothing is to be taken. What came before is seen here."""
+        """Request nudges again, and then return whether the source is empty."""
 
 
 class StreamSource:
@@ -51,7 +52,7 @@ class StreamSource:
         self.shard = shard
         self._stream = stream
         self._verdict_ttl = verdict_ttl
-        self._taken: Sequence[StreamEntry] = ()
+        self._fetched: Sequence[StreamEntry] = ()
 
     def fetch(
         self,
@@ -59,24 +60,25 @@ class StreamSource:
         count: int,
         timeout: float,
     ) -> list[RawEntry]:
-        """The head of the stream, which stays there until it is forgotten."""
-        self._taken = self._stream.fetch(self.shard, count, timeout)
-        return [(each.version, each.payload, each.tracked) for each in self._taken]
+        """Return the oldest entries of the stream. They stay there until they are acknowledged."""
+        self._fetched = self._stream.fetch(self.shard, count, timeout)
+        return [(each.version, each.payload, each.tracked) for each in self._fetched]
 
     def acknowledge(self, outcomes: Mapping[int, UpdateOutcome]) -> bool:
-        """Cut off what was taken, after its outcomes are told: killed in between, it comes again.
+        """Publish the outcomes, and then trim the stream; a crash in between redelivers the batch.
 
-        A server whose memory is full tells nothing, but to cut off is what makes room.
+        A server whose memory is full refuses to publish. The stream is trimmed then, too: that makes
+        room.
         """
         try:
             self._stream.publish_outcomes(self.shard, outcomes, self._verdict_ttl)
         except redis.ResponseError as error:
-            log.warning("verdicts_not_told", shard=self.shard, error=str(error))
+            log.warning("verdict_publish_failed", shard=self.shard, error=str(error))
             return False
         finally:
-            self._stream.trim(self.shard, self._taken)
+            self._stream.trim(self.shard, self._fetched)
         return True
 
-    def release(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - as in `take`
-        """Let producers nudge again, and only then look."""
+    def release(self, connection: sa.Connection) -> bool:  # noqa: ARG002 - as in `fetch`
+        """Request nudges from producers again, and then return whether the stream is empty."""
         return self._stream.release_nudge(self.shard) == 0

@@ -1,8 +1,8 @@
-"""The Redis streams of accepted updates: append, read from the head, cut the head off.
+"""The Redis streams of accepted updates: append, read the oldest entries, trim them.
 
-A shard is one stream, and one drain at a time reads it (a database lock sees to that), so there is no
-consumer group: what stands in the stream is what has not been applied. Entries leave it after the
-commit that applied them.
+A shard is one stream, and a database lock makes sure that only one drain reads it. So there is no
+consumer group: the stream has the entries that are not applied yet. They are trimmed after the commit
+that applied them.
 """
 
 import hashlib
@@ -21,15 +21,14 @@ from orderworks.updates.messages import UpdateOutcome
 from orderworks.updates.shard_layout import ShardLayout, ensure_layout, read_layout
 
 NUDGE_SECONDS = 10
-"""How long a lost nudge can hold up a shard before the sweep may send another."""
+"""Seconds for which a lost nudge can delay a shard before the sweep may send another."""
 
 NO_LAYOUT = "LAYOUT none"
-"""What the script answers where nobody has said yet of how many shards this is one."""
+"""The script's error if the shard has no layout key."""
 
 _FIELD, _TRACK = b"update", b"track"
 
-# All or none of the updates, the layout, the limit, and whether somebody has to wake a drain: one
-# round trip.
+# Checks the layout and the limit, appends all updates or none, and reserves the nudge.
 APPEND = """
 local layout = redis.call('GET', KEYS[3])
 if layout ~= ARGV[4] then
@@ -50,20 +49,20 @@ end
 local nudge = redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[2])
 return {nudge and 1 or 0, ids}
 """
-"""The server-side script; `append_call` gives its keys and arguments, `read_appended` its answer."""
+"""The server-side script. `append_call` has its keys and arguments; `read_appended` reads its reply."""
 
 APPEND_HASH = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
-"""By which a server that ran the script before knows it."""
+"""The hash for EVALSHA."""
 
 
 class StreamEntry(msgspec.Struct, frozen=True, gc=False):
-    """One accepted update as the stream holds it.
+    """An accepted update in the stream.
 
     Attributes:
-        id: `milliseconds-sequence`, which the server gave it.
-        version: its place in the order of acceptance.
+        id: `milliseconds-sequence`, assigned by the server.
+        version: its position in the order of acceptance.
         payload: what the producer sent.
-        tracked: somebody may wait for the verdict.
+        tracked: its verdict is to be published.
     """
 
     id: bytes
@@ -74,24 +73,24 @@ class StreamEntry(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The entry ids of appended updates, and whether nobody is on the way to drain them yet."""
+    """The entry ids of appended updates, and whether a drain still has to be enqueued."""
 
     ids: list[str]
     needs_nudge: bool
 
 
 def shard_of(order_id: int, shards: int) -> int:
-    """Which of so many shards has all updates of this order."""
+    """Return the shard, of `shards`, that has all updates of this order."""
     return order_id % shards
 
 
 class AppendTarget(NamedTuple):
-    """Where updates are appended.
+    """The shard to which updates are appended.
 
     Attributes:
-        shard: the shard of all of them.
-        shards: of how many it is one.
-        limit: entries that it may hold.
+        shard: its number.
+        shards: the number of all shards.
+        limit: the number of entries that it may hold.
     """
 
     shard: int
@@ -102,42 +101,43 @@ class AppendTarget(NamedTuple):
 def append_call(
     target: AppendTarget, payloads: Sequence[bytes], *, tracked: bool
 ) -> tuple[tuple[str, ...], tuple[int | bytes, ...]]:
-    """Keys and arguments of the script: accept updates of one shard, all or none."""
+    """Return the keys and arguments of the script that appends updates of a shard, all or none."""
     shard, shards, limit = target
     keys = (names.update_stream(shard), names.update_nudge(shard), names.update_layout(shard))
     return keys, (limit, NUDGE_SECONDS, int(tracked), shards, *payloads)
 
 
-def read_appended(answer: Any) -> Appended:  # noqa: ANN401 - what the client makes of the answer
-    """What the script answers where it accepted the updates."""
-    nudged, ids = answer
-    return Appended([each.decode() for each in ids], bool(nudged))
+def read_appended(reply: Any) -> Appended:  # noqa: ANN401 - as redis-py returns it
+    """Read the script's reply after an append."""
+    needs_nudge, ids = reply
+    return Appended([each.decode() for each in ids], bool(needs_nudge))
 
 
 def is_layout_missing(error: redis.RedisError) -> bool:
-    """Whether the script accepted nothing because the shard has no word of the layout."""
+    """Return whether the script appended nothing because the shard has no layout key."""
     return str(error) == NO_LAYOUT
 
 
 def refusal_error(error: redis.RedisError, target: AppendTarget) -> OrderworksError | None:
-    """Why the script accepted nothing; None if the error is another one."""
-    code, _, said = str(error).partition(" ")
+    """Return the error for the caller if the script refused the append; None for other errors."""
+    code, _, detail = str(error).partition(" ")
     if code == "LAYOUT" and not is_layout_missing(error):
-        return ShardLayout.decode(said.encode()).mismatch_error(target.shards)
+        return ShardLayout.decode(detail.encode()).mismatch_error(target.shards)
     if code != "BACKPRESSURE":
         return None
     return Backpressure(
-        f"shard {target.shard} holds {said} updates that wait, its limit is {target.limit} "
-        "(STREAM_LIMIT): let the workers catch up, or start more"
+        f"shard {target.shard} has {detail} waiting updates, its limit is {target.limit} "
+        "(STREAM_LIMIT): wait for the workers, or start more"
     )
 
 
 class ShardBacklog(NamedTuple):
-    """Updates of one shard that wait.
+    """The waiting updates of a shard.
 
     Attributes:
-        waiting: how many.
-        lag: seconds since the oldest was accepted; 0 if none waits.
+        shard: its number.
+        waiting: the number of waiting updates.
+        lag: seconds since the oldest was accepted; 0 without any.
     """
 
     shard: int
@@ -147,18 +147,18 @@ class ShardBacklog(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Updates that wait in the streams, by shard."""
+    """The waiting updates of all streams, by shard."""
 
     shards: Sequence[ShardBacklog]
 
     @property
     def waiting(self) -> int:
-        """Number of waiting updates."""
+        """The number of waiting updates."""
         return sum(each.waiting for each in self.shards)
 
     @property
     def lag(self) -> float:
-        """Seconds since the oldest waiting update was accepted; 0 if none waits."""
+        """Seconds since the oldest waiting update was accepted; 0 without any."""
         return max(each.lag for each in self.shards)
 
 
@@ -171,36 +171,36 @@ class UpdateStream:
         self._client = client
         self._limit = limit
         self._append = client.register_script(APPEND)
-        # The same connections, but answers as they come: no dictionary for each entry.
+        # The same connections, but raw replies: no dictionary for each entry.
         self._reader = redis.Redis(connection_pool=client.connection_pool)
         for command in ("XRANGE", "XREAD"):
-            self._reader.set_response_callback(command, lambda answer, **_: answer)
+            self._reader.set_response_callback(command, lambda reply, **_: reply)
 
     def shard_of(self, order_id: int) -> int:
-        """All updates of one order go to one shard, in order."""
+        """Return the shard of the order; all its updates are there, in order."""
         return shard_of(order_id, self.shards)
 
     def all_shards(self) -> range:
-        """All shards in which updates may wait: the layout may be another one than here."""
+        """Return all shards that may have updates: the layout may differ from the settings."""
         layout = read_layout(self._client) or ShardLayout(self.shards)
         return range(max(self.shards, layout.shards, layout.goal or 0))
 
     def ensure_layout(self) -> None:
-        """Make sure that the updates are spread over so many shards as here; the first one says it.
+        """Check that the layout is that of the settings; set it if no shard has one.
 
         Raises:
-            Backpressure: the layout changes just now.
-            ConfigurationError: they are spread over another number.
+            Backpressure: the layout is being changed.
+            ConfigurationError: the updates are spread over another number of shards.
         """
         ensure_layout(self._client, self.shards)
 
     def append(self, shard: int, payloads: Sequence[bytes], *, tracked: bool = False) -> Appended:
-        """Accept updates of one shard, all or none. The verdicts of `tracked` ones are kept.
+        """Append updates of a shard, all or none; return their ids. `tracked` has verdicts published.
 
         Raises:
-            Backpressure: the shard would hold more entries than its limit, or the layout changes.
+            Backpressure: the shard would exceed its limit, or the layout is being changed.
             ConfigurationError: the updates are spread over another number of shards.
-            redis.RedisError: the server did not answer; the updates may have been accepted.
+            redis.RedisError: the server did not reply; the updates may have been accepted.
         """
         target = AppendTarget(shard, self.shards, self._limit)
         try:
@@ -211,7 +211,7 @@ class UpdateStream:
     def _append_with_layout(
         self, keys: Sequence[str], arguments: Sequence[int | bytes]
     ) -> Appended:
-        """What was appended, where the shard has a word of the layout."""
+        """Append, and once more if the shard had no layout key."""
         try:
             return read_appended(self._append(keys, arguments))
         except redis.ResponseError as error:
@@ -221,28 +221,28 @@ class UpdateStream:
         return read_appended(self._append(keys, arguments))
 
     def read(self, shard: int, count: int) -> list[StreamEntry]:
-        """The oldest entries, at most `count`. They stay until they are removed."""
-        answer: Any = self._reader.xrange(names.update_stream(shard), count=count)
-        return [_entry(entry_id, fields) for entry_id, fields in answer]
+        """Return the oldest entries, at most `count`. They stay until they are trimmed."""
+        reply: Any = self._reader.xrange(names.update_stream(shard), count=count)
+        return [_entry(entry_id, fields) for entry_id, fields in reply]
 
     def fetch(self, shard: int, count: int, timeout: float = 0.0) -> list[StreamEntry]:
-        """What `read` gives, and the word that a drain is at work: no nudge is needed for a while.
+        """Return the oldest entries as `read` does, and hold the nudge, because a drain is running.
 
-        If there is no entry, it waits for up to `patience` seconds until there is one.
+        If there is no entry, it waits for one for up to `timeout` seconds.
         """
         milliseconds = int(1000 * timeout) or None
         pipeline = self._reader.pipeline(transaction=False)
         pipeline.set(names.update_nudge(shard), b"1", ex=NUDGE_SECONDS)
         pipeline.xread({names.update_stream(shard): "0-0"}, count=count, block=milliseconds)
-        # A server whose memory is full refuses the word, and still reads: what waits makes room.
-        _held, answer = pipeline.execute(raise_on_error=False)
-        if isinstance(answer, redis.RedisError):
-            raise answer
-        ((_stream, entries),) = dict(answer).items() if answer else ((None, []),)
+        # A server whose memory is full refuses the SET, but can read: to drain entries makes room.
+        _set, reply = pipeline.execute(raise_on_error=False)
+        if isinstance(reply, redis.RedisError):
+            raise reply
+        ((_stream, entries),) = dict(reply).items() if reply else ((None, []),)
         return [_entry(entry_id, fields) for entry_id, fields in entries]
 
     def publish_outcomes(self, shard: int, outcomes: Mapping[int, UpdateOutcome], ttl: int) -> None:
-        """Say what became of tracked updates, by place, for `ttl` seconds. The first word stays."""
+        """Publish outcomes, by version, for `ttl` seconds. The first outcome of an entry stays."""
         if not outcomes:
             return
         pipeline = self._client.pipeline(transaction=False)
@@ -252,18 +252,18 @@ class UpdateStream:
         pipeline.execute()
 
     def trim(self, shard: int, entries: Sequence[StreamEntry]) -> None:
-        """Cut off what a committed batch has applied: these, which are the oldest of the stream."""
+        """Remove the entries of a committed batch, which are the oldest of the stream."""
         if entries:
-            # All at once by the place of the last one: the server takes no look at each.
+            # By the id of the last one, so that the server does not search for each.
             after = entry_id(entries[-1].version + 1)
             self._client.xtrim(names.update_stream(shard), minid=after, approximate=False)
 
     def length(self, shard: int) -> int:
-        """How many updates of the shard wait."""
+        """Return the number of waiting updates of the shard."""
         return int(self._client.xlen(names.update_stream(shard)))
 
     def backlog(self) -> Backlog:
-        """The waiting updates of every shard, with ages by the server's clock, which gave the ids."""
+        """Return the waiting updates of every shard; the lag is by the server's clock, as ids are."""
         shards = self.all_shards()
         pipeline = self._reader.pipeline(transaction=False)
         for shard in shards:
@@ -278,22 +278,22 @@ class UpdateStream:
         )
 
     def acquire_nudge(self, shard: int) -> bool:
-        """Become the one who nudges this shard; false if a nudge or a drain is under way.
+        """Reserve the nudge of this shard; return false if one is queued or a drain is running.
 
-        With a server whose memory is full it is everybody: a nudge too many does no harm.
+        If the server's memory is full every caller gets true: an additional nudge does no harm.
         """
         try:
-            taken = self._client.set(names.update_nudge(shard), b"1", nx=True, ex=NUDGE_SECONDS)
+            acquired = self._client.set(names.update_nudge(shard), b"1", nx=True, ex=NUDGE_SECONDS)
         except redis.exceptions.OutOfMemoryError:
             return True
-        return bool(taken)
+        return bool(acquired)
 
     def hold_nudge(self, shard: int) -> None:
-        """Say that a drain is at work: no nudge is needed for a while."""
+        """Record that a drain is running: no nudge is needed for `NUDGE_SECONDS`."""
         self._client.set(names.update_nudge(shard), b"1", ex=NUDGE_SECONDS)
 
     def release_nudge(self, shard: int) -> int:
-        """Ask for a nudge again with the next update, and only then look: how many wait."""
+        """Have the next update nudge again, and then return the number of waiting updates."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.delete(names.update_nudge(shard))
         pipeline.xlen(names.update_stream(shard))
@@ -301,14 +301,14 @@ class UpdateStream:
 
 
 def _ages(heads: Iterable[Any], now: float) -> Iterator[float]:
-    """Seconds since the first entry of each stream was added; 0 for an empty stream."""
+    """Yield the seconds since the first entry of each stream was added; 0 for an empty stream."""
     for head in heads:
         accepted = milliseconds_of(version_of(head[0][0])) / 1000 if head else now
         yield max(0.0, now - accepted)
 
 
 def _entry(entry_id: bytes, fields: list[bytes]) -> StreamEntry:
-    """An entry from its fields as the server lists them: name, value, name, value, and so on."""
+    """Return an entry from its fields as the server lists them: name, value, name, value, …."""
     if len(fields) == 2:  # noqa: PLR2004 - nearly always: one name and its value
         payload = fields[1] if fields[0] == _FIELD else b""
         return StreamEntry(entry_id, version_of(entry_id), payload, tracked=False)

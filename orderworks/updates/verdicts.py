@@ -1,7 +1,7 @@
-"""The verdicts of tracked updates, from the transaction that gives them to whoever waits for them.
+"""Verdicts of tracked updates: stored in the transaction that gives them, published after it.
 
-They are kept in that transaction and told after it. So a drain that is killed in between has not told
-nobody for ever, and an update that comes again afterwards is told what became of it the first time.
+So a crash between commit and publication only delays a verdict, and an entry that is delivered again
+afterwards has its first verdict published.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,11 +14,11 @@ from orderworks.updates.entries import AcceptedUpdate
 from orderworks.updates.messages import UpdateOutcome, Verdict
 
 OVERDUE_SECONDS = 5
-"""Seconds after which a verdict that is not told yet has lost its drain."""
+"""Seconds after which an unpublished verdict is left by a crashed drain."""
 
 
 def store(connection: sa.Connection, shard: int, settled: Sequence[AcceptedUpdate]) -> None:
-    """Keep the verdicts of those that are tracked. The first verdict of an update stays."""
+    """Store the verdicts of tracked updates. The first final verdict of an update stays."""
     rows = [
         {"shard": shard, "entry": each.entry, "verdict": each.verdict, "reason": each.reason}
         for each in settled
@@ -29,7 +29,7 @@ def store(connection: sa.Connection, shard: int, settled: Sequence[AcceptedUpdat
 
 
 def read_unpublished(connection: sa.Connection, shard: int) -> dict[int, UpdateOutcome]:
-    """All verdicts of the shard that are to be told, by place in the order of acceptance."""
+    """Return all stored verdicts of the shard, by position in the order of acceptance."""
     query = sa.select(*tracked_verdicts.c["entry", "verdict", "reason"]).where(
         tracked_verdicts.c.shard == shard
     )
@@ -40,14 +40,14 @@ def read_unpublished(connection: sa.Connection, shard: int) -> dict[int, UpdateO
 
 
 def delete_published(connection: sa.Connection, shard: int, entries: Collection[int]) -> None:
-    """Forget verdicts that are told, of updates that cannot come again."""
+    """Delete verdicts that are published, of entries that cannot be delivered again."""
     of_shard = tracked_verdicts.c.shard == shard
-    told = of_shard & (tracked_verdicts.c.entry.in_(entries))
-    connection.execute(sa.delete(tracked_verdicts).where(told))
+    published = of_shard & (tracked_verdicts.c.entry.in_(entries))
+    connection.execute(sa.delete(tracked_verdicts).where(published))
 
 
 def shards_with_overdue(connection: sa.Connection) -> set[int]:
-    """The shards in which a verdict was given by a drain that did not live to tell it."""
+    """Return the shards with verdicts left unpublished by a crashed drain."""
     overdue = tracked_verdicts.c.given_at < sa.func.now() - sa.func.make_interval(
         0, 0, 0, 0, 0, 0, OVERDUE_SECONDS
     )

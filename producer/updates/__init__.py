@@ -1,1 +1,1 @@
-"""Appends of updates: what is sent when, over connections of our own."""
+"""Appends of updates to the streams, over connections of our own."""

@@ -1,4 +1,4 @@
-"""How updates are accepted: what is sent when, what may be sent again, and which errors result.
+"""Appends of updates: what is sent when, what may be sent again, and which errors result.
 
 These are steps without I/O, which the sync and the async client run alike.
 """
@@ -33,7 +33,7 @@ RECONNECT_PAUSE = 0.05
 
 
 class AppendOptions(NamedTuple):
-    """What a caller requests besides acceptance.
+    """Options of an append.
 
     Attributes:
         wait_for_room: seconds to wait while a shard is full.

@@ -1,4 +1,4 @@
-"""Connections to the server of the update stream for one event loop. What `lines` is for threads."""
+"""Connections to the server of the update stream for one event loop; `connections.py` is for threads."""
 
 import asyncio
 import time
@@ -11,21 +11,21 @@ from orderworks.core.errors import ConfigurationError
 from producer.effects import Replies, RoundTrip
 
 MAX_CONNECTIONS = 64
-"""Connections at a time; more calls wait for one of them. A loop is busy with fewer, but calls that
-are durable hold theirs until the server has synced its file."""
+"""Most connections at a time; further calls wait for one. Fewer keep an event loop busy, but durable
+calls hold theirs until the server has synced its file."""
 
 AsyncRedisConnection: TypeAlias = Any
 """A `redis.asyncio.Connection`, whose methods have no types."""
 
 
 class AsyncConnections:
-    """Opens connections as they are needed, `MOST` at the most.
+    """Opens connections on demand, at most `MAX_CONNECTIONS`.
 
     It belongs to the event loop that uses it first.
     """
 
     def __init__(self, client: redis.asyncio.Redis, timeout: float) -> None:
-        """`client` says how to connect; its own connections are not used. `timeout` is in seconds."""
+        """`client` has the options of connections; its own are not used. `timeout` is in seconds."""
         self._pool = client.connection_pool
         self._timeout = timeout
         self._idle: list[AsyncRedisConnection] = []
@@ -36,12 +36,12 @@ class AsyncConnections:
     async def exchange(
         self, request: RoundTrip, held: AsyncRedisConnection | None = None
     ) -> tuple[Replies, AsyncRedisConnection | None]:
-        """Carry out a question over `kept`, or any connection; the answers, and what is kept.
+        """Make a round trip over the connection `held`, or any; return the replies, and what is held.
 
-        A connection that was lost is never used again, nor one whose answers were not all read.
+        A connection is not used again after an error, nor if replies were left unread.
 
         Raises:
-            ConfigurationError: this is not the event loop that it belongs to.
+            ConfigurationError: this object belongs to another event loop.
         """
         self._refuse_other_loops()
         if held is None:
@@ -50,22 +50,22 @@ class AsyncConnections:
             except redis.RedisError as error:
                 return Replies([], error, sent=False), None
         try:
-            answers = await _exchange(held, request)
+            replies = await _exchange(held, request)
         except BaseException:
             await self.discard(held)
             raise
-        if request.keep_connection and not answers.error:
-            return answers, held
-        await (self.discard(held) if answers.error else self._check_in(held))
-        return answers, None
+        if request.keep_connection and not replies.error:
+            return replies, held
+        await (self.discard(held) if replies.error else self._check_in(held))
+        return replies, None
 
     async def discard(self, held: AsyncRedisConnection) -> None:
-        """Give up a connection."""
+        """Close a connection that is held."""
         self._slots.release()
         await held.disconnect(nowait=True)
 
     async def close(self) -> None:
-        """Close what is idle now, and the rest when it is given back."""
+        """Close idle connections now, and the others when their calls end."""
         self._closed = True
         await self._drop_idle()
 
@@ -78,7 +78,7 @@ class AsyncConnections:
             )
 
     async def _check_out(self) -> AsyncRedisConnection:
-        """A connection over which nothing is on its way.
+        """Return a connection without unread replies.
 
         Raises:
             redis.RedisError: the server cannot be reached, or no connection was free in time.
@@ -99,18 +99,20 @@ class AsyncConnections:
 
     async def _reuse(self) -> AsyncRedisConnection | None:
         while self._idle:
-            line = self._idle.pop()
-            if await _is_usable(line):
-                return line
-            # As in `lines`: the others are probably lost too.
-            await line.disconnect(nowait=True)
+            connection = self._idle.pop()
+            if await _is_usable(connection):
+                return connection
+            # As in `connections.py`: the others are probably lost, too.
+            await connection.disconnect(nowait=True)
             await self._drop_idle()
         return None
 
     async def _connect(self) -> AsyncRedisConnection:
-        line: AsyncRedisConnection = self._pool.connection_class(**self._pool.connection_kwargs)
-        await line.connect()
-        return line
+        connection: AsyncRedisConnection = self._pool.connection_class(
+            **self._pool.connection_kwargs
+        )
+        await connection.connect()
+        return connection
 
     async def _check_in(self, connection: AsyncRedisConnection) -> None:
         self._slots.release()
@@ -120,12 +122,12 @@ class AsyncConnections:
 
     async def _drop_idle(self) -> None:
         idle, self._idle = self._idle, []
-        for line in idle:
-            await line.disconnect()
+        for connection in idle:
+            await connection.disconnect()
 
 
 async def _is_usable(connection: AsyncRedisConnection) -> bool:
-    """Whether the server has neither closed it nor, where it was idle for long, lost it."""
+    """Return whether the connection is open; one that was idle for long is checked by a PING."""
     try:
         if await connection.can_read():
             return False
@@ -136,23 +138,23 @@ async def _is_usable(connection: AsyncRedisConnection) -> bool:
 
 
 async def _exchange(connection: AsyncRedisConnection, request: RoundTrip) -> Replies:
-    """Send and read. Whoever called drops the connection unless all answers came."""
-    given: list[Any] = []
+    """Send the commands and read the replies. The caller closes the connection unless all came."""
+    received: list[Any] = []
     try:
         if request.commands:
             await connection.send_packed_command(request.commands, check_health=False)
         deadline = request.timeout and time.monotonic() + request.timeout
-        while len(given) < request.replies:
-            given.append(await _read(connection, deadline))
+        while len(received) < request.replies:
+            received.append(await _read(connection, deadline))
     except redis.RedisError as error:
-        return Replies(given, error)
-    return Replies(given)
+        return Replies(received, error)
+    return Replies(received)
 
 
 async def _read(connection: AsyncRedisConnection, deadline: float | None) -> object:
-    """An answer of the server, which may be its error."""
-    left = max(deadline - time.monotonic(), 0.001) if deadline else None
+    """Return a reply of the server, which may be an error."""
+    remaining = max(deadline - time.monotonic(), 0.001) if deadline else None
     try:
-        return await connection.read_response(timeout=left)
+        return await connection.read_response(timeout=remaining)
     except redis.ResponseError as error:
         return error

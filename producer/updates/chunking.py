@@ -1,4 +1,4 @@
-"""Any iterable of updates, in chunks to be sent, with the failure that ended it if one did."""
+"""Chunks of any iterable of updates, with the error that ended it if one did."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from itertools import islice
@@ -9,17 +9,17 @@ from orderworks.updates.messages import OrderUpdate
 
 
 class UpdateChunk(NamedTuple):
-    """Updates that were taken from an iterable, and what it raised after them."""
+    """Updates of an iterable, and the error that it raised after them."""
 
     updates: list[OrderUpdate]
     failure: Exception | None = None
 
 
 def require_update(update: object) -> OrderUpdate:
-    """The update, if it is one.
+    """Return the argument if it is an update.
 
     Raises:
-        InvalidUpdate: it is something else.
+        InvalidUpdate: it is of another type.
     """
     if not isinstance(update, OrderUpdate):
         raise InvalidUpdate("update", f"{type(update).__name__} is not an OrderUpdate")
@@ -27,42 +27,42 @@ def require_update(update: object) -> OrderUpdate:
 
 
 def iter_chunks(updates: Iterable[OrderUpdate], size: int) -> Iterator[UpdateChunk]:
-    """Chunks of the iterable; nothing is taken from it before the chunk before is done with."""
+    """Yield chunks of the iterable; it is not read further before the next chunk is requested."""
     iterator = iter(updates)
     failure: Exception | None = None
     while failure is None:
-        taken: list[OrderUpdate] = []
+        chunk: list[OrderUpdate] = []
         try:
-            # Where the iterable fails, what it gave before is in the chunk already.
-            taken.extend(map(require_update, islice(iterator, size)))
-        except Exception as error:  # noqa: BLE001 - whatever the caller's iterable raises is reported
+            # If the iterable raises, the updates before are in the chunk already.
+            chunk.extend(map(require_update, islice(iterator, size)))
+        except Exception as error:  # noqa: BLE001 - any error of the caller's iterable is reported
             failure = error
-        if not taken and failure is None:
+        if not chunk and failure is None:
             return
-        yield UpdateChunk(taken, failure)
+        yield UpdateChunk(chunk, failure)
 
 
 async def aiter_chunks(
     updates: Iterable[OrderUpdate] | AsyncIterable[OrderUpdate], size: int
 ) -> AsyncGenerator[UpdateChunk, None]:
-    """What `chunks` gives, of an async iterable as well."""
+    """Yield the same chunks; the iterable may be an async one."""
     if not isinstance(updates, AsyncIterable):
-        for chunk in iter_chunks(updates, size):
-            yield chunk
+        for each in iter_chunks(updates, size):
+            yield each
         return
     iterator = aiter(updates)
     failure: Exception | None = None
     ended = False
     while not ended and failure is None:
-        taken: list[OrderUpdate] = []
+        chunk: list[OrderUpdate] = []
         try:
             async for update in iterator:
-                taken.append(require_update(update))
-                if len(taken) == size:
+                chunk.append(require_update(update))
+                if len(chunk) == size:
                     break
             else:
                 ended = True
         except Exception as error:  # noqa: BLE001 - as above
             failure = error
-        if taken or failure:
-            yield UpdateChunk(taken, failure)
+        if chunk or failure:
+            yield UpdateChunk(chunk, failure)

@@ -1,7 +1,7 @@
-"""Connections to the server of the update stream: one a call, kept for the next call.
+"""Connections to the server of the update stream: one for each call, kept for the next one.
 
-redis-py's own pool and client do more than an append needs, at twice its price. What they leave open is
-answered here: whether anything was sent, and which answers came before a connection was lost.
+redis-py's own pool and client do more than an append needs, and double its cost (`bench enqueue`
+measures it). Nor do they report whether anything was sent, and the replies before a connection was lost.
 """
 
 import os
@@ -18,13 +18,13 @@ RedisConnection: TypeAlias = Any
 
 
 class Connections:
-    """Opens connections as they are needed, as many as there are calls at a time.
+    """Opens connections on demand, one for each concurrent call.
 
-    Threads may share it; a forked process leaves the connections that it inherits alone.
+    Threads may share it. A forked process does not use the connections that it inherits.
     """
 
     def __init__(self, client: Redis) -> None:
-        """`client` says how to connect; its own connections are not used."""
+        """`client` has the options of connections; its own connections are not used."""
         self._pool = client.connection_pool
         self._idle: list[RedisConnection] = []
         self._owner = os.getpid()
@@ -33,59 +33,58 @@ class Connections:
     def exchange(
         self, request: RoundTrip, held: RedisConnection | None = None
     ) -> tuple[Replies, RedisConnection | None]:
-        """Carry out a question over `kept`, or any connection; the answers, and what is kept.
+        """Make a round trip over the connection `held`, or any; return the replies, and what is held.
 
-        A connection that was lost is never used again, nor one whose answers were not all read.
+        A connection is not used again after an error, nor if replies were left unread.
         """
         if held is None:
             try:
                 held = self._check_out()
             except redis.RedisError as error:
                 return Replies([], error, sent=False), None
-        answers = _exchange(held, request)
-        if answers.error:
-            return answers, None
+        replies = _exchange(held, request)
+        if replies.error:
+            return replies, None
         if request.keep_connection:
-            return answers, held
+            return replies, held
         self._check_in(held)
-        return answers, None
+        return replies, None
 
     def discard(self, held: RedisConnection) -> None:
-        """Give up a connection that was kept."""
+        """Close a connection that is held."""
         held.disconnect()
 
     def close(self) -> None:
-        """Close what is idle now, and the rest when it is given back."""
+        """Close idle connections now, and the others when their calls end."""
         self._closed = True
         self._drop_idle()
 
     def _check_out(self) -> RedisConnection:
-        """A connection over which nothing is on its way.
+        """Return a connection without unread replies.
 
         Raises:
             redis.RedisError: the server cannot be reached.
         """
         if self._owner != os.getpid():
-            # In this order: no other thread may meet an inherited connection in between.
+            # In this order, so that no other thread gets an inherited connection in between.
             self._idle = []
             self._owner = os.getpid()
         while self._idle:
             try:
-                line = self._idle.pop()
+                connection = self._idle.pop()
             except IndexError:  # another thread was faster
                 break
-            if _is_usable(line):
-                return line
-            # What ended this connection has probably ended the others too: a health check each would
-            # take as many timeouts.
-            line.disconnect()
+            if _is_usable(connection):
+                return connection
+            # The others are probably lost, too, and the health check of each may take a timeout.
+            connection.disconnect()
             self._drop_idle()
         return self._connect()
 
     def _connect(self) -> RedisConnection:
-        line = self._pool.connection_class(**self._pool.connection_kwargs)
-        line.connect()
-        return line
+        connection = self._pool.connection_class(**self._pool.connection_kwargs)
+        connection.connect()
+        return connection
 
     def _check_in(self, connection: RedisConnection) -> None:
         self._idle.append(connection)
@@ -94,12 +93,12 @@ class Connections:
 
     def _drop_idle(self) -> None:
         idle, self._idle = self._idle, []
-        for line in idle:
-            line.disconnect()
+        for connection in idle:
+            connection.disconnect()
 
 
 def _is_usable(connection: RedisConnection) -> bool:
-    """Whether the server has neither closed it nor, where it was idle for long, lost it."""
+    """Return whether the connection is open; one that was idle for long is checked by a PING."""
     try:
         if connection.can_read():
             return False
@@ -110,28 +109,28 @@ def _is_usable(connection: RedisConnection) -> bool:
 
 
 def _exchange(connection: RedisConnection, request: RoundTrip) -> Replies:
-    """Send and read; whatever interrupts that ends the connection."""
-    given: list[Any] = []
+    """Send the commands and read the replies; any interruption closes the connection."""
+    received: list[Any] = []
     try:
         if request.commands:
             connection.send_packed_command([request.commands], check_health=False)
         deadline = request.timeout and time.monotonic() + request.timeout
-        # Where one does not come, those before it are in the list already.
-        given.extend(_read(connection, deadline) for _ in range(request.replies))
+        # If one does not come, those before it are in the list already.
+        received.extend(_read(connection, deadline) for _ in range(request.replies))
     except redis.RedisError as error:
         connection.disconnect()
-        return Replies(given, error)
+        return Replies(received, error)
     except BaseException:
         connection.disconnect()
         raise
-    return Replies(given)
+    return Replies(received)
 
 
 def _read(connection: RedisConnection, deadline: float | None) -> object:
-    """An answer of the server, which may be its error."""
-    # A timeout that is given costs two more calls of the system.
-    left = {"timeout": max(deadline - time.monotonic(), 0.001)} if deadline else {}
+    """Return a reply of the server, which may be an error."""
+    # A timeout argument costs two more system calls.
+    remaining = {"timeout": max(deadline - time.monotonic(), 0.001)} if deadline else {}
     try:
-        return connection.read_response(**left)
+        return connection.read_response(**remaining)
     except redis.ResponseError as error:
         return error

@@ -90,20 +90,20 @@ class ShardBatch:
 
     @property
     def is_shard_full(self) -> bool:
-        """Whether the shard is full or its layout changes, and none of the updates was accepted."""
+        """True if the shard is full or its layout changes, and none of the updates was accepted."""
         return not self.uncertain and isinstance(self.failure, Backpressure)
 
     @property
     def is_safe_to_repeat(self) -> bool:
-        """Whether they may have been accepted, and may be sent again all the same.
+        """True if they may or may not be accepted, and may be sent again.
 
-        Only if each has its own version: the second of two equal entries then has no effect, and cannot
-        override an update that was accepted in between.
+        That is so only if each has its own version: the second of two equal entries then has no effect,
+        and cannot override an update that was accepted in between.
         """
         return self.uncertain and all(update.version is not None for update in self.updates)
 
     def receive(self, replies: Replies, index: int) -> None:
-        """Record the reply to the command at this index, or that there is none."""
+        """Record the reply to the command at this index, or its loss."""
         self.needs_script = self.needs_layout = False
         if index < len(replies.received):
             self._receive_reply(replies.received[index])
@@ -134,7 +134,7 @@ class ShardBatch:
         self._fail(reply, uncertain=not refused)
 
     def _fail(self, error: redis.RedisError, *, uncertain: bool) -> None:
-        """Record a failure, unless the updates are uncertain: it tells nothing about the first try."""
+        """Record a failure, unless the updates are uncertain: they stay so if the repetition fails."""
         if not self.uncertain:
             refusal = refusal_error(error, self.target)
             self.failure = refusal or redis_unavailable(error)
@@ -143,6 +143,6 @@ class ShardBatch:
 
 
 def _is_refused_before_write(error: redis.RedisError) -> bool:
-    """Whether the server has certainly not run the command."""
+    """Return whether the server has certainly not run the command."""
     code = error.status_code or str(error).partition(" ")[0]
     return code in REFUSED_BEFORE_WRITE

@@ -44,5 +44,5 @@ def test_impossible_reshard_prints_its_reason(run: RunCommand, engine: sa.Engine
         assert try_lock(other, Lock.RESHARD)
         done = run("reshard", "3")
     assert done.status == 1
-    assert done.err == "orderworks: another `orderworks reshard` is at work\n"
+    assert done.err == "orderworks: another `orderworks reshard` is running\n"
     assert run("reshard", "0").status == 2

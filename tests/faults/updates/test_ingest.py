@@ -61,7 +61,7 @@ def test_a_message_waits_in_the_broker_while_postgresql_is_needed_and_away(
 ) -> None:
     with database_away(admin, engine):
         send(sender)
-        eventually(lambda: "updates_go_back" in worker.said(), 60, "it did not go back")
+        eventually(lambda: "updates_requeued" in worker.said(), 60, "it did not go back")
     eventually(lambda: read_verdicts(engine) == SERVED, 30, "it did not come again")
 
 

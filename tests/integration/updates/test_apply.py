@@ -429,7 +429,7 @@ def test_what_a_trigger_skips_without_a_word_is_dead_and_loops_nothing(
     assert drain()[0].verdicts == {"dead": 1}
     with engine.connect() as connection:
         assert (
-            "left the order as it was" in connection.execute(sa.select(dead_updates)).one().reason
+            "left the order unchanged" in connection.execute(sa.select(dead_updates)).one().reason
         )
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from orderworks.core.keys import update_nudge
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.updates.drain import LINGER_SECONDS, Drain, DrainResult
+from orderworks.updates.drain import MAX_IDLE, Drain, DrainResult
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.sources import StreamSource
 from orderworks.updates.stream import UpdateStream
@@ -69,7 +69,7 @@ def test_a_drain_leaves_when_nothing_came_for_a_while(
     accept([OrderUpdate(order_id=2, status="paid")])
     began = time.monotonic()
     assert start().result(timeout=10) == DrainResult({"applied": 1}, more=False)
-    assert time.monotonic() - began >= LINGER_SECONDS
+    assert time.monotonic() - began >= MAX_IDLE
     assert not stream.exists(update_nudge(0)), "the next update nudges"
 
 

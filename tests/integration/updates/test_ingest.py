@@ -16,7 +16,7 @@ from orderworks.core.settings import Settings
 from orderworks.updates.dead_letters import DeadLetterFilter, list_dead_letters
 from orderworks.updates.drain import Drain, DrainResult
 from orderworks.updates.ingest import BATCH_SIZE, IngestResult, UpdateIngest
-from orderworks.updates.outbox import OutboxBacklog
+from orderworks.updates.outbox import OutboxSource
 from orderworks.updates.replay import Replay
 from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import OrderRows
@@ -66,7 +66,7 @@ def drain_outbox(
     engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Settings
 ) -> Callable[[], DrainResult]:
     """Drain the outbox until it is empty."""
-    return lambda: Drain(engine, OutboxBacklog(updates), cache, settings).run()
+    return lambda: Drain(engine, OutboxSource(updates), cache, settings).run()
 
 
 def account(engine: sa.Engine) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from orderworks.maintenance.sweep import find_lost_work
 from orderworks.updates import outbox
 from orderworks.updates.drain import Drain, DrainResult
 from orderworks.updates.messages import OrderUpdate
-from orderworks.updates.outbox import OutboxBacklog
+from orderworks.updates.outbox import OutboxSource
 from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import OrderRows
 
@@ -42,7 +42,7 @@ def drain_outbox(
     engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Settings
 ) -> DrainOutbox:
     """Drain the outbox until it is empty."""
-    return lambda: Drain(engine, OutboxBacklog(updates), cache, settings).run()
+    return lambda: Drain(engine, OutboxSource(updates), cache, settings).run()
 
 
 def test_a_transaction_that_rolls_back_leaves_no_update(
@@ -247,7 +247,7 @@ def test_it_is_drained_while_redis_is_away(
     with engine.begin() as connection:
         outbox.enqueue(connection, [PAID])
     nobody = make_redis("redis://127.0.0.1:1/0", timeout=1)
-    backlog = OutboxBacklog(UpdateStream(nobody, 2, 1000))
+    backlog = OutboxSource(UpdateStream(nobody, 2, 1000))
     assert Drain(engine, backlog, nobody, settings).run().verdicts == {"applied": 1}
     assert rows()[2][1] == "paid"
 

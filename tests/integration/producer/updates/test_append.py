@@ -96,9 +96,7 @@ def test_a_full_stream_refuses_at_once_by_default(
     limited: None, door: ProducerClient, stream: Redis
 ) -> None:
     assert door.update_many(some(1, 2 * LIMIT)) == 2 * LIMIT
-    with pytest.raises(
-        Backpressure, match="shard 1 holds 1000 updates that wait, its limit is 1000"
-    ):
+    with pytest.raises(Backpressure, match="shard 1 has 1000 waiting updates, its limit is 1000"):
         door.update(OrderUpdate(order_id=1, total=1))
     assert stream.xlen(keys.update_stream(1)) == LIMIT
 

@@ -139,7 +139,7 @@ def test_full_shards_are_waited_for_alone(appends: Appender) -> None:
     assert both.endswith(again[0])
     failed, steps = play(appends.append_one(PLAIN, AppendOptions()), Replies([FULL]))
     assert isinstance(failed, Backpressure)
-    assert "1000000 updates that wait" in str(failed)
+    assert "1000000 waiting updates" in str(failed)
 
 
 @pytest.mark.parametrize(
