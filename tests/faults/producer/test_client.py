@@ -74,7 +74,7 @@ def accepted(stream: Redis) -> Counter[int]:
     return Counter(OrderUpdate.decode(update).order_id for update in entries)
 
 
-def test_what_a_killed_producer_was_told_is_accepted_is_there_once(
+def test_acknowledged_updates_survive_producer_kill_exactly_once(
     settings: Settings, stream: Redis
 ) -> None:
     with sending(10_000_000) as process:
@@ -88,7 +88,7 @@ def test_what_a_killed_producer_was_told_is_accepted_is_there_once(
     assert last_said <= len(held) <= last_said + 1000, "no more than the chunk on its way"
 
 
-def test_a_frozen_producer_goes_on_as_if_nothing_were(
+def test_frozen_producer_resumes_without_loss_or_duplicates(
     settings: Settings, stream: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REDIS_TIMEOUT", str(TIMEOUT))
@@ -126,7 +126,7 @@ CALLS: dict[str, tuple[type[Exception], Callable[[Producer], object]]] = {
 }
 
 
-def test_calls_to_a_frozen_server_end_in_time_and_send_nothing_twice(valkey: Valkey) -> None:
+def test_calls_to_frozen_server_time_out_and_send_nothing_twice(valkey: Valkey) -> None:
     with Producer.from_settings() as producer, make_redis(valkey.url, timeout=5) as stream:
         producer.update(of_order(100), durable=True)
         with frozen(valkey.process.pid):
@@ -141,7 +141,7 @@ def test_calls_to_a_frozen_server_end_in_time_and_send_nothing_twice(valkey: Val
     assert held.keys() >= {2, 100, 102}, "the first was on its way; the others found nobody"
 
 
-def test_async_calls_to_a_frozen_server_end_in_time_together(valkey: Valkey) -> None:
+def test_concurrent_async_calls_to_frozen_server_time_out_together(valkey: Valkey) -> None:
     async def send() -> None:
         async with AsyncProducer.from_settings() as producer:
             await producer.update(of_order(100))
@@ -156,7 +156,7 @@ def test_async_calls_to_a_frozen_server_end_in_time_together(valkey: Valkey) -> 
     asyncio.run(send())
 
 
-def test_waiting_for_a_verdict_ends_in_time_though_the_server_is_frozen(valkey: Valkey) -> None:
+def test_verdict_wait_times_out_when_server_is_frozen(valkey: Valkey) -> None:
     with Producer.from_settings() as producer:
         receipt = producer.update(of_order(2), track=True)
         with frozen(valkey.process.pid):

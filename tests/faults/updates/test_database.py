@@ -24,7 +24,7 @@ PAUSE = 0.15
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_sessions_cut_again_and_again_cost_only_time(
+def test_updates_survive_repeated_session_terminations(
     engine: sa.Engine, settings: Settings, oracle: Oracle, producer: Producer, folder: Path
 ) -> None:
     updates = make_updates(oracle.rows, SENT, seed=4)
@@ -42,7 +42,7 @@ def test_sessions_cut_again_and_again_cost_only_time(
     assert read_verdicts(engine) == oracle.verdicts
 
 
-def test_updates_outlive_a_postgresql_that_is_killed_whole(
+def test_updates_survive_kill_of_postgresql(
     stack: Stack,
     engine: sa.Engine,
     admin: sa.Engine,

@@ -42,7 +42,7 @@ def send(sender: Celery) -> None:
     sender.send_task(name.value, args=(ARGUMENT,), queue=QUEUE_OF[name].value)
 
 
-def test_a_killed_child_costs_a_message_nothing(
+def test_message_of_killed_child_is_processed_exactly_once(
     engine: sa.Engine, worker: CeleryProcess, sender: Celery
 ) -> None:
     with held_by(engine, "LOCK TABLE dead_updates"):
@@ -56,7 +56,7 @@ def test_a_killed_child_costs_a_message_nothing(
     assert f"pid:{child} exited with 'signal 9 (SIGKILL)'" in worker.said()
 
 
-def test_a_message_waits_in_the_broker_while_postgresql_is_needed_and_away(
+def test_message_needing_unavailable_postgresql_is_requeued_and_applied_later(
     engine: sa.Engine, worker: CeleryProcess, sender: Celery, admin: sa.Engine
 ) -> None:
     with database_away(admin, engine):

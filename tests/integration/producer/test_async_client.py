@@ -51,7 +51,7 @@ def test_an_async_iterable_is_accepted_in_order(settings: Settings, stream: Redi
         assert found == [key for key in range(1, 2501) if key % 2 == shard]
 
 
-def test_an_async_iterable_that_fails_says_how_many_were_accepted(
+def test_failing_async_iterable_reports_accepted_count(
     settings: Settings, updates: UpdateStream
 ) -> None:
     async def failing(count: int) -> AsyncIterator[OrderUpdate]:
@@ -70,9 +70,7 @@ def test_an_async_iterable_that_fails_says_how_many_were_accepted(
         asyncio.run(send(0))
 
 
-def test_what_is_no_update_is_refused_before_anything_is_sent(
-    settings: Settings, updates: UpdateStream
-) -> None:
+def test_non_update_is_refused_before_sending(settings: Settings, updates: UpdateStream) -> None:
     async def send() -> None:
         async with AsyncProducer.from_settings() as producer:
             with pytest.raises(InvalidUpdate, match="dict is not an OrderUpdate"):
@@ -84,7 +82,7 @@ def test_what_is_no_update_is_refused_before_anything_is_sent(
     assert lengths(updates) == [0, 0]
 
 
-def test_many_calls_at_a_time_share_64_connections(
+def test_concurrent_calls_share_64_connections(
     settings: Settings, stream: Redis, updates: UpdateStream
 ) -> None:
     async def send() -> int:
@@ -99,7 +97,7 @@ def test_many_calls_at_a_time_share_64_connections(
     assert 1 < during - before <= 64 + nudging
 
 
-def test_it_belongs_to_the_event_loop_that_used_it_first(settings: Settings) -> None:
+def test_producer_is_bound_to_the_first_event_loop_using_it(settings: Settings) -> None:
     producer = AsyncProducer.from_settings()
 
     async def send() -> None:
@@ -113,7 +111,7 @@ def test_it_belongs_to_the_event_loop_that_used_it_first(settings: Settings) -> 
         first.run(producer.close())
 
 
-def test_a_silent_broker_does_not_hold_the_event_loop_up(
+def test_unresponsive_broker_does_not_block_the_event_loop(
     settings: Settings, silent_server: str, updates: UpdateStream, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticks = 0
@@ -137,7 +135,7 @@ def test_a_silent_broker_does_not_hold_the_event_loop_up(
     assert lengths(updates) == [1, 0]
 
 
-def test_a_cancelled_call_leaves_the_producer_as_it_was(
+def test_cancelled_call_leaves_the_producer_usable(
     settings: Settings, stream: Redis, updates: UpdateStream
 ) -> None:
     async def send() -> None:
@@ -154,7 +152,7 @@ def test_a_cancelled_call_leaves_the_producer_as_it_was(
     assert lengths(updates)[0] in {71, 72}, "the cancelled one may have been accepted"
 
 
-def test_a_server_that_never_answers_is_given_up_in_time(
+def test_unresponsive_server_raises_unavailable_in_time(
     settings: Settings, silent_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REDIS_TIMEOUT", "0.5")
@@ -168,7 +166,7 @@ def test_a_server_that_never_answers_is_given_up_in_time(
     asyncio.run(asyncio.wait_for(send(), 5))
 
 
-def test_a_connection_that_the_server_closed_meanwhile_costs_nothing(
+def test_connection_closed_by_the_server_is_replaced(
     settings: Settings, stream: Redis, updates: UpdateStream
 ) -> None:
     async def send() -> None:
@@ -185,7 +183,9 @@ def test_a_connection_that_the_server_closed_meanwhile_costs_nothing(
     assert lengths(updates) == [2, 0]
 
 
-def test_files_are_accepted_beside_the_event_loop(settings: Settings, tmp_path: Path) -> None:
+def test_files_are_accepted_without_blocking_the_event_loop(
+    settings: Settings, tmp_path: Path
+) -> None:
     file = tmp_path / "customers.csv"
     file.write_text("id,name\n1,Ada\n")
 

@@ -58,7 +58,7 @@ def some(count: int) -> list[OrderUpdate]:
     return [OrderUpdate(order_id=key, total=key) for key in range(1, count + 1)]
 
 
-def test_an_update_stands_in_its_shard_under_the_id_that_was_returned(
+def test_update_is_in_its_shard_under_the_returned_id(
     producer: Producer, updates: UpdateStream
 ) -> None:
     update = OrderUpdate(order_id=7, total="19.99")
@@ -87,11 +87,11 @@ def test_update_many_accepts_any_iterable_in_order(
         assert found == [key for key in range(1, 2501) if key % updates.shards == shard]
 
 
-def test_update_many_of_nothing_is_nothing(producer: Producer) -> None:
+def test_update_many_of_empty_iterable_returns_zero(producer: Producer) -> None:
     assert producer.update_many([]) == 0
 
 
-def test_a_full_stream_refuses_and_loses_nothing(
+def test_full_stream_refuses_updates_and_keeps_accepted_ones(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, updates: UpdateStream
 ) -> None:
     monkeypatch.setenv("STREAM_LIMIT", "1000")
@@ -107,9 +107,7 @@ def test_a_full_stream_refuses_and_loses_nothing(
             producer.update(OrderUpdate(order_id=1, total=1))
 
 
-def test_an_iterable_that_fails_says_how_many_were_accepted(
-    producer: Producer, updates: UpdateStream
-) -> None:
+def test_failing_iterable_reports_accepted_count(producer: Producer, updates: UpdateStream) -> None:
     def failing() -> Iterator[OrderUpdate]:
         yield from some(1500)
         raise LookupError("no more")
@@ -119,9 +117,7 @@ def test_an_iterable_that_fails_says_how_many_were_accepted(
     assert stopped.value.accepted == 1500 == updates.length(0) + updates.length(1)
 
 
-def test_what_is_no_update_is_refused_before_anything_is_sent(
-    producer: Producer, updates: UpdateStream
-) -> None:
+def test_non_update_is_refused_before_sending(producer: Producer, updates: UpdateStream) -> None:
     with pytest.raises(InvalidUpdate, match="dict is not an OrderUpdate"):
         producer.update({"order_id": 1})  # type: ignore[call-overload]
     with pytest.raises(InvalidUpdate):
@@ -129,7 +125,7 @@ def test_what_is_no_update_is_refused_before_anything_is_sent(
     assert updates.length(0) + updates.length(1) == 0
 
 
-def test_a_server_that_is_away_is_named_at_once(settings: Settings) -> None:
+def test_unavailable_server_is_named_at_once(settings: Settings) -> None:
     assert settings.redis_timeout == 5
     with Producer(redis_url="redis://:secret@127.0.0.1:1/0") as producer:
         with pytest.raises(Unavailable, match=r"Redis cannot be used: .*127\.0\.0\.1:1\.") as away:
@@ -139,7 +135,7 @@ def test_a_server_that_is_away_is_named_at_once(settings: Settings) -> None:
             producer.import_file(b"id,name\n1,Ada\n", kind="customers")
 
 
-def test_a_server_that_never_answers_is_given_up_in_time(
+def test_unresponsive_server_makes_updates_uncertain_in_time(
     settings: Settings, silent_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert settings.stream
@@ -152,22 +148,20 @@ def test_a_server_that_never_answers_is_given_up_in_time(
     assert time.monotonic() - began < 5
 
 
-def test_a_broker_that_is_away_costs_a_delay_and_no_update(
-    settings: Settings, updates: UpdateStream
-) -> None:
+def test_unavailable_broker_loses_no_update(settings: Settings, updates: UpdateStream) -> None:
     assert settings.stream
     with Producer(broker_url="redis://127.0.0.1:1/0") as producer:
         producer.update(OrderUpdate(order_id=2, total=1))
     assert updates.length(0) == 1
 
 
-def test_a_wrong_address_names_the_variable(settings: Settings) -> None:
+def test_invalid_address_error_names_the_variable(settings: Settings) -> None:
     assert settings.stream
     with pytest.raises(ConfigurationError, match="REDIS_URL"):
         Producer(redis_url="http://wrong")
 
 
-def test_threads_may_share_it(producer: Producer, updates: UpdateStream) -> None:
+def test_threads_can_share_a_producer(producer: Producer, updates: UpdateStream) -> None:
     threads = [threading.Thread(target=producer.update_many, args=(some(500),)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -176,7 +170,7 @@ def test_threads_may_share_it(producer: Producer, updates: UpdateStream) -> None
     assert updates.length(0) + updates.length(1) == 2000
 
 
-def test_a_connection_that_the_server_closed_meanwhile_costs_nothing(
+def test_connection_closed_by_the_server_is_replaced(
     producer: Producer, stream: Redis, updates: UpdateStream
 ) -> None:
     producer.update(OrderUpdate(order_id=2, total=1))
@@ -207,7 +201,7 @@ def end(stream: Redis, job: ImportJob, status: str) -> None:
     publish_progress(stream, {**summary, "status": status, "steps": summary["steps"] + 1})
 
 
-def test_the_same_content_is_answered_by_its_first_import(
+def test_same_content_returns_the_first_import(
     producer: Producer, settings: Settings, stream: Redis
 ) -> None:
     first = producer.import_file(CUSTOMERS, kind="customers")
@@ -228,7 +222,7 @@ def test_the_same_content_is_answered_by_its_first_import(
         {"dry_run": True},
     ],
 )
-def test_what_is_asked_otherwise_is_another_import(
+def test_same_content_with_other_options_is_another_import(
     producer: Producer, otherwise: dict[str, Any]
 ) -> None:
     content = b"id,name,mail,line\n1,Ada,,2\n"
@@ -238,19 +232,19 @@ def test_what_is_asked_otherwise_is_another_import(
     assert other.id != first.id
 
 
-def test_again_counts_as_the_first_from_then_on(producer: Producer) -> None:
+def test_repeat_forced_by_again_becomes_the_returned_import(producer: Producer) -> None:
     producer.import_file(CUSTOMERS, kind="customers")
     second = producer.import_file(CUSTOMERS, kind="customers", again=True)
     assert producer.import_file(CUSTOMERS, kind="customers").id == second.id
 
 
-def test_a_dry_run_is_not_what_a_later_import_repeats(producer: Producer) -> None:
+def test_dry_run_is_not_returned_for_a_later_import(producer: Producer) -> None:
     producer.import_file(CUSTOMERS, kind="customers", dry_run=True)
     assert not producer.import_file(CUSTOMERS, kind="customers").repeated
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
-def test_content_whose_import_came_to_nothing_is_imported_anew(
+def test_content_of_failed_or_cancelled_import_is_imported_again(
     producer: Producer, stream: Redis, status: str
 ) -> None:
     first = producer.import_file(CUSTOMERS, kind="customers")
@@ -258,15 +252,13 @@ def test_content_whose_import_came_to_nothing_is_imported_anew(
     assert not producer.import_file(CUSTOMERS, kind="customers").repeated
 
 
-def test_content_whose_import_is_forgotten_is_imported_anew(
-    producer: Producer, stream: Redis
-) -> None:
+def test_content_of_expired_import_is_imported_again(producer: Producer, stream: Redis) -> None:
     first = producer.import_file(CUSTOMERS, kind="customers")
     stream.delete(keys.import_progress(first.id))
     assert not producer.import_file(CUSTOMERS, kind="customers").repeated
 
 
-def test_of_producers_with_the_same_file_at_once_one_imports_it(
+def test_concurrent_imports_of_one_file_create_one_import(
     producer: Producer, settings: Settings
 ) -> None:
     with ThreadPoolExecutor(8) as threads:
@@ -279,7 +271,7 @@ def test_of_producers_with_the_same_file_at_once_one_imports_it(
     assert spooled(settings) == {jobs[0].id}
 
 
-def test_a_producer_killed_while_it_announced_holds_its_content_for_seconds_only(
+def test_content_claim_of_killed_producer_expires_in_seconds(
     producer: Producer, stream: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deduplication, "CLAIM_TTL", 1)
@@ -290,7 +282,7 @@ def test_a_producer_killed_while_it_announced_holds_its_content_for_seconds_only
     assert (second.repeated, second.id == first.id) == (False, False)
 
 
-def test_what_a_producer_asks_is_in_the_manifest(producer: Producer, settings: Settings) -> None:
+def test_all_import_options_are_in_the_manifest(producer: Producer, settings: Settings) -> None:
     content = b"id;customer_id;o_total\n1;1;1\n"
     job = producer.import_file(
         content, mapping={"total": "o_total"}, max_rejects=7, create_customers=True, dry_run=True
@@ -314,14 +306,14 @@ def test_what_a_producer_asks_is_in_the_manifest(producer: Producer, settings: S
         ({"keep": True}, "keep"),
     ],
 )
-def test_what_makes_no_sense_together_is_refused_before_the_file_is_read(
+def test_contradictory_options_are_refused_before_reading_the_file(
     producer: Producer, options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(InvalidInput, match=said):
         producer.import_file("nowhere.csv", **options)
 
 
-def test_mended_rejects_are_read_as_their_parent_was(
+def test_corrections_use_kind_and_mapping_of_their_parent(
     producer: Producer, settings: Settings
 ) -> None:
     mapping = {"name": "=c_name"}
@@ -336,9 +328,7 @@ def test_mended_rejects_are_read_as_their_parent_was(
         producer.import_file(b"id,=c_name\n1,Ada\n", parent=parent.id)
 
 
-def test_mended_rejects_make_customers_as_their_parent_did(
-    producer: Producer, settings: Settings
-) -> None:
+def test_corrections_inherit_create_customers(producer: Producer, settings: Settings) -> None:
     mapping = {"customer_name": "who"}
     content = b"id,customer_id,total,who\n1,1,x,Ada\n"
     parent = producer.import_file(content, create_customers=True, mapping=mapping)
@@ -348,7 +338,7 @@ def test_mended_rejects_make_customers_as_their_parent_did(
     assert child.mapping["customer_name"] == "who"
 
 
-def test_a_parent_that_is_forgotten_needs_its_kind_and_mapping(
+def test_corrections_of_expired_parent_need_kind_and_mapping(
     producer: Producer, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sheet = b"id,c_name,line\n1,Ada,2\n"
@@ -365,7 +355,7 @@ def test_a_parent_that_is_forgotten_needs_its_kind_and_mapping(
     assert manifest(settings, job).delimiter == ",", "the sheet's, not that of the preset's files"
 
 
-def test_whatever_ends_the_acceptance_leaves_neither_data_nor_claim(
+def test_failed_acceptance_leaves_neither_data_nor_claim(
     producer: Producer, settings: Settings, stream: Redis
 ) -> None:
     class Broken(Spool):
@@ -382,7 +372,9 @@ def test_whatever_ends_the_acceptance_leaves_neither_data_nor_claim(
     assert not producer.import_file(CUSTOMERS, kind="customers").repeated
 
 
-def test_optional_keys_of_json_lines_may_come_late(producer: Producer, settings: Settings) -> None:
+def test_optional_json_lines_keys_may_appear_in_later_records(
+    producer: Producer, settings: Settings
+) -> None:
     early = b'{"id": 1, "customer_id": 1, "total": 1, "x": 1}\n'
     content = early * (2 * HEADER_SCAN_BYTES // len(early)) + early.replace(b"x", b"status")
     mapping = {"updated_at": "changed", "customer_name": "who"}
@@ -403,7 +395,7 @@ def test_optional_keys_of_json_lines_may_come_late(producer: Producer, settings:
         producer.import_file(content, mapping={"status": "a\0b"})
 
 
-def test_names_of_customers_to_be_made_are_a_column_of_their_own(
+def test_names_of_customers_to_create_come_from_their_own_column(
     producer: Producer, settings: Settings
 ) -> None:
     content = b"id,customer_id,total,who\n1,1,1,Ada\n"
@@ -414,7 +406,7 @@ def test_names_of_customers_to_be_made_are_a_column_of_their_own(
         producer.import_file(content, create_customers=True, mapping={"customer_name": "nobody"})
 
 
-def test_a_preset_says_what_is_not_given(
+def test_preset_supplies_options_that_are_not_given(
     producer: Producer, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "imports.toml").write_text(
@@ -433,7 +425,7 @@ def test_a_preset_says_what_is_not_given(
         producer.import_file(content, preset="crm")
 
 
-def test_importing_it_loads_neither_sqlalchemy_nor_polars_nor_the_worker() -> None:
+def test_importing_producer_loads_neither_sqlalchemy_polars_nor_worker() -> None:
     heavy = ("sqlalchemy", "psycopg2", "polars", "alembic", "worker", "tasks", "celeryconfig")
     code = f"import sys, producer; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -46,7 +46,7 @@ def only_entry(stream: Redis) -> str:
     return str(entry_id.decode())
 
 
-def test_a_tracked_update_says_so_in_its_entry(producer: Producer, stream: Redis) -> None:
+def test_tracked_update_is_marked_in_its_entry(producer: Producer, stream: Redis) -> None:
     receipt = producer.update(UPDATE, track=True)
     entry = producer.update(UPDATE)
     assert stream.xrange(keys.update_stream(0)) == [
@@ -56,7 +56,7 @@ def test_a_tracked_update_says_so_in_its_entry(producer: Producer, stream: Redis
 
 
 @pytest.mark.parametrize("verdict", [verdict for verdict in Verdict if verdict.is_final])
-def test_every_final_verdict_ends_the_waiting(
+def test_every_final_verdict_ends_the_wait(
     producer: Producer, stream: Redis, verdict: Verdict
 ) -> None:
     receipt = producer.update(UPDATE, track=True)
@@ -66,7 +66,7 @@ def test_every_final_verdict_ends_the_waiting(
     assert receipt.reason == "because"
 
 
-def test_waiting_lasts_until_there_is_a_verdict(door: ProducerClient, stream: Redis) -> None:
+def test_wait_continues_until_a_final_verdict(door: ProducerClient, stream: Redis) -> None:
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(door.verdict, UPDATE, 30)
         entry = only_entry(stream)
@@ -85,12 +85,12 @@ def looks(stream: Redis) -> int:
     return int(stream.info("commandstats").get("cmdstat_get", {"calls": 0})["calls"])
 
 
-def test_waiting_ends_with_its_time(door: ProducerClient) -> None:
+def test_wait_times_out(door: ProducerClient) -> None:
     with pytest.raises(WaitTimeout, match="has no verdict after 0.2 s"):
         door.verdict(UPDATE, 0.2)
 
 
-def test_a_verdict_that_was_seen_is_kept(producer: Producer, stream: Redis) -> None:
+def test_received_verdict_is_remembered_by_the_receipt(producer: Producer, stream: Redis) -> None:
     receipt = producer.update(UPDATE, track=True)
     give(stream, receipt.entry, Verdict.STALE)
     assert receipt.wait(5) is Verdict.STALE
@@ -98,13 +98,13 @@ def test_a_verdict_that_was_seen_is_kept(producer: Producer, stream: Redis) -> N
     assert receipt.wait(0) is Verdict.STALE
 
 
-def test_a_verdict_that_is_there_is_seen_without_waiting(producer: Producer, stream: Redis) -> None:
+def test_existing_verdict_is_returned_without_waiting(producer: Producer, stream: Redis) -> None:
     receipt = producer.update(UPDATE, track=True)
     give(stream, receipt.entry, Verdict.APPLIED)
     assert receipt.wait(0) is Verdict.APPLIED
 
 
-def test_waiting_goes_on_while_the_server_is_away(
+def test_wait_continues_while_the_server_is_unavailable(
     settings: Settings, stream: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with link_to(settings.stream) as link:

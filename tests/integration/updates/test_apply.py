@@ -70,7 +70,7 @@ def one_by_one(rows: OrderRows, updates: Sequence[OrderUpdate]) -> OrderRows:
 
 @hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(updates=some_updates, sizes=st.lists(st.integers(1, 10), min_size=25, max_size=25))
-def test_any_batches_have_the_effect_of_one_by_one(
+def test_any_batching_equals_sequential_application(
     engine: sa.Engine, rows: Callable[[], OrderRows], updates: list[OrderUpdate], sizes: list[int]
 ) -> None:
     with engine.begin() as connection:
@@ -95,7 +95,7 @@ def test_any_batches_have_the_effect_of_one_by_one(
     assert {key: row for key, row in rows().items() if key in SEEDED} == known
 
 
-def test_the_last_word_wins_and_fields_not_given_stay(
+def test_last_update_wins_and_missing_fields_are_kept(
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
     accept: Accept,
@@ -144,7 +144,7 @@ def test_every_accepted_update_is_counted_once(
     assert parked == 1
 
 
-def test_an_entry_read_again_after_its_commit_is_neither_applied_nor_counted_twice(
+def test_redelivered_committed_entry_is_neither_applied_nor_counted_twice(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
@@ -172,7 +172,7 @@ def test_an_entry_read_again_after_its_commit_is_neither_applied_nor_counted_twi
         assert sorted(connection.execute(query)) == [(0, 1, 1), (1, 1, 0)]
 
 
-def test_an_update_waits_for_its_order_to_appear(
+def test_update_is_parked_until_its_order_exists(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
@@ -189,7 +189,7 @@ def test_an_update_waits_for_its_order_to_appear(
         assert connection.scalar(sa.select(sa.func.count()).select_from(parked_updates)) == 0
 
 
-def test_an_entry_both_parked_and_still_in_the_stream_is_one_update(
+def test_entry_both_parked_and_in_the_stream_is_one_update(
     engine: sa.Engine,
     accept: Accept,
     drain: DrainAll,
@@ -210,7 +210,7 @@ def test_an_entry_both_parked_and_still_in_the_stream_is_one_update(
         assert connection.execute(sa.select(parked_updates.c["attempts"])).scalars().all() == [2]
 
 
-def test_patience_ends_among_the_dead_letters(
+def test_parked_update_is_dead_lettered_after_its_patience(
     engine: sa.Engine, accept: Accept, drain: DrainAll
 ) -> None:
     accept([OrderUpdate(order_id=3, status="paid")])
@@ -235,7 +235,7 @@ def test_an_order_is_created_when_customer_and_total_are_given(
     assert rows()[50][:3] == (1, "new", Decimal("7.50"))
 
 
-def test_what_the_database_refuses_dies_alone(
+def test_update_refused_by_the_database_is_dead_lettered_alone(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
@@ -269,7 +269,7 @@ def test_what_the_database_refuses_dies_alone(
         ),
     ],
 )
-def test_a_good_update_does_not_die_of_a_bad_one_of_its_order(
+def test_valid_update_is_applied_despite_an_invalid_one_of_its_order(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
@@ -332,7 +332,7 @@ def test_a_parked_update_is_not_overtaken_by_a_younger_parked_one_that_is_due(
     assert rows()[2][1:3] == ("paid", Decimal("11.00"))
 
 
-def test_what_is_brought_along_and_still_parked_stays_as_it_is(
+def test_co_scheduled_update_still_parked_is_unchanged(
     engine: sa.Engine, accept: Accept, drain: DrainAll
 ) -> None:
     accept([OrderUpdate(order_id=2, total=11)])
@@ -346,7 +346,7 @@ def test_what_is_brought_along_and_still_parked_stays_as_it_is(
         assert connection.execute(waiting.order_by(parked_updates.c.entry)).one() == first
 
 
-def test_an_update_that_was_tried_for_very_long_is_parked_for_a_minute_again(
+def test_long_parked_update_is_retried_every_minute(
     engine: sa.Engine, accept: Accept, drain: DrainAll
 ) -> None:
     accept([OrderUpdate(order_id=2, total=11)])
@@ -361,7 +361,7 @@ def test_an_update_that_was_tried_for_very_long_is_parked_for_a_minute_again(
         assert 50 < connection.execute(sa.select(pause)).scalar_one() <= 60
 
 
-def test_a_crowd_of_refused_updates_of_one_order_dies_together_and_stops_nothing(
+def test_many_refused_updates_of_one_order_are_dead_lettered_in_one_batch(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
@@ -379,7 +379,7 @@ def test_a_crowd_of_refused_updates_of_one_order_dies_together_and_stops_nothing
     assert rows()[4][1] == "paid"
 
 
-def test_updates_create_their_order_alike_in_one_batch_and_in_three(
+def test_updates_create_their_order_equally_in_one_batch_or_three(
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
     accept: Accept,
@@ -403,7 +403,7 @@ def test_updates_create_their_order_alike_in_one_batch_and_in_three(
 
 
 @pytest.mark.parametrize("event", ["UPDATE", "INSERT"])
-def test_what_a_trigger_skips_without_a_word_is_dead_and_loops_nothing(
+def test_update_silently_skipped_by_a_trigger_is_dead_lettered(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     accept: Accept,
@@ -433,7 +433,7 @@ def test_what_a_trigger_skips_without_a_word_is_dead_and_loops_nothing(
         )
 
 
-def test_a_stream_whose_server_has_no_memory_left_is_drained(
+def test_stream_is_drained_when_its_server_is_out_of_memory(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
@@ -455,7 +455,7 @@ def test_a_stream_whose_server_has_no_memory_left_is_drained(
     assert rows()[2][1] == "paid"
 
 
-def test_an_order_that_another_session_creates_meanwhile_is_updated(
+def test_order_created_concurrently_is_updated(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
@@ -484,7 +484,7 @@ def until_somebody_waits_for_a_lock(engine: sa.Engine) -> None:
     raise AssertionError("nobody waited")
 
 
-def test_refusals_among_parked_and_new_updates_end(
+def test_many_refused_parked_and_new_updates_are_dead_lettered_in_one_drain(
     engine: sa.Engine, seed: Callable[[OrderRows], None], accept: Accept, drain: DrainAll
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 0)})
@@ -503,7 +503,7 @@ def test_refusals_among_parked_and_new_updates_end(
     assert drain(update_time_slice=60)[0] == DrainResult({"dead": 500}, more=False)
 
 
-def test_a_rule_that_refuses_nearly_everything_stops_nothing_else(
+def test_constraint_refusing_nearly_all_updates_blocks_no_other(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
@@ -520,7 +520,7 @@ def test_a_rule_that_refuses_nearly_everything_stops_nothing_else(
     assert paid == set(range(6, 1202, 6))
 
 
-def test_an_entry_that_is_no_update_dies_and_stops_nothing(
+def test_malformed_entry_is_dead_lettered_and_blocks_nothing(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
@@ -543,7 +543,7 @@ def test_an_entry_that_is_no_update_dies_and_stops_nothing(
     assert all(len(reason) <= 500 for _payload, reason in letters)
 
 
-def test_a_drain_leaves_at_once_where_another_is_at_work(
+def test_drain_ends_at_once_while_another_holds_the_shard(
     engine: sa.Engine, accept: Accept, drain: DrainAll, updates: UpdateStream
 ) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
@@ -553,7 +553,7 @@ def test_a_drain_leaves_at_once_where_another_is_at_work(
         assert updates.length(0) == 1
 
 
-def test_a_drain_yields_when_its_time_is_over(
+def test_drain_yields_after_its_time_slice(
     seed: Callable[[OrderRows], None], accept: Accept, drain: DrainAll
 ) -> None:
     seed({2: (1, "new", Decimal("1.00"), 0)})
@@ -561,7 +561,7 @@ def test_a_drain_yields_when_its_time_is_over(
     assert drain(update_time_slice=0.0)[0].more
 
 
-def test_versions_follow_the_order_of_entries() -> None:
+def test_versions_follow_entry_order() -> None:
     ids = [b"5-0", b"5-1", b"5-10", b"6-0", b"10-0"]
     versions = [version_of(each) for each in ids]
     assert versions == sorted(versions)
@@ -573,7 +573,7 @@ def make_due(engine: sa.Engine) -> None:
         connection.execute(sa.update(parked_updates).values(next_attempt_at=sa.func.now()))
 
 
-def test_only_batches_that_touched_somebody_have_a_delay_of_invalidation(
+def test_only_batches_with_changes_record_an_invalidation_latency(
     seed: Callable[[OrderRows], None], accept: Accept, drain: DrainAll, cache: Redis
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 10)})

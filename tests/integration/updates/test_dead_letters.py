@@ -92,7 +92,7 @@ def ids(found: DeadLetterPage) -> list[int]:
 # Found.
 
 
-def test_a_dead_update_is_told_with_all_that_is_known_of_it(find: Find, bury: Bury) -> None:
+def test_dead_update_is_returned_with_all_its_fields(find: Find, bury: Bury) -> None:
     (made,) = bury(b'{"order_id":42,"status":"paid"}', died_at=NOW)
     assert find() == DeadLetterPage(
         1,
@@ -115,20 +115,20 @@ def test_a_dead_update_is_told_with_all_that_is_known_of_it(find: Find, bury: Bu
     )
 
 
-def test_the_newest_come_first_and_all_that_match_are_counted(find: Find, bury: Bury) -> None:
+def test_newest_come_first_and_all_matches_are_counted(find: Find, bury: Bury) -> None:
     made = bury(*(OrderUpdate(order_id=key, status="paid") for key in range(1, 6)))
     found = find(limit=2)
     assert (found.total, ids(found)) == (5, made[:2:-1])
 
 
-def test_text_in_the_reason_is_taken_as_it_is(find: Find, bury: Bury) -> None:
+def test_reason_filter_is_matched_literally(find: Find, bury: Bury) -> None:
     update = OrderUpdate(order_id=1, status="paid")
     (made,) = bury(update, reason="Key 50%_x is NOT there")
     bury(update, entry=START + 9, reason="Key 500 x is not there")
     assert ids(find(reason="50%_X is not")) == [made]
 
 
-def test_an_order_is_found_in_whatever_way_its_update_is_written(find: Find, bury: Bury) -> None:
+def test_order_is_found_in_any_spelling_of_the_payload(find: Find, bury: Bury) -> None:
     of_42 = bury(
         b'{"order_id":42,"status":"paid"}',
         b'{ "status": "gr\xc3\xb6\xc3\x9fer\\\\", "order_id"\t:\n 42 }',
@@ -149,9 +149,7 @@ def test_an_order_is_found_in_whatever_way_its_update_is_written(find: Find, bur
     assert [letter.order_id for letter in found.dead] == [None, None, 42, 42]
 
 
-def test_they_are_found_by_when_they_died_and_whether_they_were_replayed(
-    find: Find, bury: Bury
-) -> None:
+def test_dead_updates_are_filtered_by_time_and_replay_state(find: Find, bury: Bury) -> None:
     update = OrderUpdate(order_id=1, status="paid")
     long_ago, lately = NOW - timedelta(days=2), NOW - timedelta(hours=1)
     (old,) = bury(update, died_at=long_ago)
@@ -175,7 +173,7 @@ def test_ids_that_do_not_exist_are_named(find: Find, bury: Bury, replay: RunRepl
 # Replayed.
 
 
-def test_a_dead_update_is_applied_once_what_it_lacked_is_there(
+def test_replayed_update_is_applied_after_its_cause_is_fixed(
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
     bury: Bury,
@@ -207,7 +205,7 @@ def test_a_replay_overwrites_nothing_newer(
     assert rows() == newer
 
 
-def test_what_was_replayed_in_vain_keeps_its_place_the_next_time(
+def test_update_dead_lettered_again_keeps_its_version(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
@@ -228,7 +226,7 @@ def test_what_was_replayed_in_vain_keeps_its_place_the_next_time(
     assert rows()[2] == (1, "paid", Decimal(7), START + 5)
 
 
-def test_those_replayed_before_are_replayed_by_name_only(
+def test_already_replayed_updates_are_replayed_by_id_only(
     bury: Bury, replay: RunReplay, find: Find, updates: UpdateStream
 ) -> None:
     made = bury(*(OrderUpdate(order_id=key, status="paid") for key in (2, 4, 6)))
@@ -240,9 +238,7 @@ def test_those_replayed_before_are_replayed_by_name_only(
     assert updates.length(0) == 5
 
 
-def test_a_limit_takes_the_oldest_of_those_that_are_wanted(
-    bury: Bury, replay: RunReplay, find: Find
-) -> None:
+def test_limit_takes_the_oldest_matches(bury: Bury, replay: RunReplay, find: Find) -> None:
     updates = [OrderUpdate(order_id=key, status="paid") for key in (2, 4, 6)]
     others = bury(*updates, reason="customer 7 does not exist")
     made = bury(*updates, entry=START + 10)
@@ -251,7 +247,9 @@ def test_a_limit_takes_the_oldest_of_those_that_are_wanted(
     assert sorted(ids(find(replayed=False))) == [*others, made[2]]
 
 
-def test_what_is_no_update_stays_and_is_reported(bury: Bury, replay: RunReplay, find: Find) -> None:
+def test_unreadable_payload_stays_and_is_reported(
+    bury: Bury, replay: RunReplay, find: Find
+) -> None:
     strange = bury(b"", b"\xff\x00 garbage", b'{"order_id":2,"totl":1}', b"[" * 100_000)
     good = bury(OrderUpdate(order_id=2, status="paid"), entry=START + 9)
     done = replay()
@@ -262,7 +260,7 @@ def test_what_is_no_update_stays_and_is_reported(bury: Bury, replay: RunReplay, 
     assert ids(find(replayed=True)) == good
 
 
-def test_a_replay_killed_before_its_mark_is_done_twice_without_effect(
+def test_replay_killed_before_marking_is_repeated_without_effect(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
@@ -291,7 +289,7 @@ def test_a_replay_killed_before_its_mark_is_done_twice_without_effect(
     assert rows() == first == {2: (1, "new", Decimal(7), START)}
 
 
-def test_two_replays_side_by_side_hand_over_each_update_once(
+def test_concurrent_replays_append_each_update_once(
     engine: sa.Engine, settings: Settings, bury: Bury, updates: UpdateStream
 ) -> None:
     bury(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 42, 2)))
@@ -312,7 +310,7 @@ def test_two_replays_side_by_side_hand_over_each_update_once(
     assert updates.length(0) == 20
 
 
-def test_nobody_is_nudged_who_is_on_the_way(
+def test_replay_nudges_each_shard_once(
     engine: sa.Engine, bury: Bury, updates: UpdateStream
 ) -> None:
     bury(*(OrderUpdate(order_id=key, status="paid") for key in range(1, 9)))
@@ -336,7 +334,7 @@ def full_stream(stream: Redis, settings: Settings, left: int) -> UpdateStream:
     return UpdateStream(stream, settings.update_shards, limit)
 
 
-def test_a_full_stream_is_waited_for(
+def test_replay_waits_for_a_full_stream(
     engine: sa.Engine, stream: Redis, settings: Settings, bury: Bury
 ) -> None:
     bury(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 22, 2)))
@@ -353,7 +351,7 @@ def test_a_full_stream_is_waited_for(
     assert updates.length(0) == 5
 
 
-def test_a_stream_that_stays_full_ends_the_replay_which_says_how_far_it_came(
+def test_replay_stops_at_a_full_stream_and_reports_progress(
     engine: sa.Engine, stream: Redis, settings: Settings, bury: Bury, find: Find
 ) -> None:
     made = bury(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 22, 2)))
@@ -370,7 +368,7 @@ def test_a_stream_that_stays_full_ends_the_replay_which_says_how_far_it_came(
     )
 
 
-def test_a_server_that_fails_ends_the_replay_which_says_how_far_it_came(
+def test_replay_stops_at_a_server_error_and_reports_progress(
     engine: sa.Engine, stream: Redis, updates: UpdateStream, bury: Bury, find: Find
 ) -> None:
     made = bury(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 22, 2)))

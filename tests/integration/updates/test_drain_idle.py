@@ -50,7 +50,7 @@ def start(
         needed.set()
 
 
-def test_what_comes_while_a_drain_lingers_is_applied_without_a_nudge(
+def test_updates_arriving_while_a_drain_idles_are_applied_without_a_nudge(
     start: Start, accept: Accept, rows: Callable[[], OrderRows], updates: UpdateStream
 ) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
@@ -63,9 +63,7 @@ def test_what_comes_while_a_drain_lingers_is_applied_without_a_nudge(
     assert drained.result(timeout=10) == DrainResult({"applied": 4}, more=False)
 
 
-def test_a_drain_leaves_when_nothing_came_for_a_while(
-    start: Start, accept: Accept, stream: Redis
-) -> None:
+def test_drain_ends_after_its_idle_time(start: Start, accept: Accept, stream: Redis) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
     began = time.monotonic()
     assert start().result(timeout=10) == DrainResult({"applied": 1}, more=False)
@@ -73,7 +71,7 @@ def test_a_drain_leaves_when_nothing_came_for_a_while(
     assert not stream.exists(update_nudge(0)), "the next update nudges"
 
 
-def test_a_lingering_drain_leaves_when_other_work_waits(
+def test_idle_drain_ends_when_other_work_waits(
     start: Start, accept: Accept, updates: UpdateStream, stream: Redis, needed: threading.Event
 ) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
@@ -83,7 +81,7 @@ def test_a_lingering_drain_leaves_when_other_work_waits(
     assert updates.length(0) == 0
 
 
-def test_a_drain_leaves_at_once_where_another_one_lingers(
+def test_drain_ends_at_once_while_another_idles_on_the_shard(
     start: Start, accept: Accept, updates: UpdateStream, engine: sa.Engine
 ) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])

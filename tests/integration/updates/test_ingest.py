@@ -77,7 +77,7 @@ def account(engine: sa.Engine) -> tuple[int, int]:
         return int(accepted), int(dead)
 
 
-def test_updates_are_applied_as_any(
+def test_updates_in_messages_are_applied(
     admit: Admit, drain: DrainAll, rows: Callable[[], OrderRows], nudged: list[int]
 ) -> None:
     other = {"order_id": 1, "total": 0.29, "version": 8}
@@ -90,7 +90,7 @@ def test_updates_are_applied_as_any(
     }
 
 
-def test_a_message_that_comes_twice_or_late_has_no_effect(
+def test_repeated_or_late_message_has_no_effect(
     admit: Admit, drain: DrainAll, rows: Callable[[], OrderRows], nudged: list[int]
 ) -> None:
     older = {**PAID, "status": "packed", "version": 6}
@@ -120,7 +120,7 @@ def test_a_message_that_comes_twice_or_late_has_no_effect(
         (None, "update: Expected `object`, got `null`"),
     ],
 )
-def test_a_bad_item_is_buried_with_its_reason_and_stops_nothing(
+def test_invalid_item_is_dead_lettered_and_others_are_applied(
     item: object,
     said: str,
     admit: Admit,
@@ -137,7 +137,7 @@ def test_a_bad_item_is_buried_with_its_reason_and_stops_nothing(
     assert account(engine) == (1, 1)
 
 
-def test_a_bad_item_is_kept_and_counted_once_however_often_it_comes(
+def test_invalid_item_is_dead_lettered_and_counted_once_on_redelivery(
     admit: Admit, engine: sa.Engine, letters: Callable[[], dict[str, str]]
 ) -> None:
     bad = {"order_id": 2, "status": "größer"}
@@ -148,7 +148,7 @@ def test_a_bad_item_is_kept_and_counted_once_however_often_it_comes(
     assert account(engine) == (2, 2)
 
 
-def test_something_that_is_no_list_is_buried_as_a_whole(
+def test_non_list_payload_is_dead_lettered_as_a_whole(
     admit: Admit, updates: UpdateStream, letters: Callable[[], dict[str, str]]
 ) -> None:
     assert admit(PAID) == IngestResult(0, 1) == admit(PAID)
@@ -156,12 +156,12 @@ def test_something_that_is_no_list_is_buried_as_a_whole(
     assert updates.length(0) + updates.length(1) == 0
 
 
-def test_nothing_is_nothing(admit: Admit, nudged: list[int]) -> None:
+def test_empty_list_does_nothing(admit: Admit, nudged: list[int]) -> None:
     assert admit([]) == IngestResult(0, 0)
     assert not nudged
 
 
-def test_any_number_comes_in_piece_by_piece(
+def test_large_message_is_ingested_in_pieces(
     admit: Admit, updates: UpdateStream, engine: sa.Engine
 ) -> None:
     many = [{"order_id": 2, "total": 1, "version": each} for each in range(BATCH_SIZE + 1)]
@@ -171,7 +171,7 @@ def test_any_number_comes_in_piece_by_piece(
     assert account(engine) == (BATCH_SIZE + 1, BATCH_SIZE + 1)
 
 
-def test_what_a_full_stream_does_not_take_goes_into_the_outbox(
+def test_updates_for_a_full_stream_go_into_the_outbox(
     engine: sa.Engine,
     stream: Redis,
     rows: Callable[[], OrderRows],
@@ -202,7 +202,7 @@ def test_without_redis_updates_go_into_the_outbox(
     assert rows()[2] == (1, 'a "quoted"\n word', Decimal("999999999999.99"), 1)
 
 
-def test_without_postgresql_a_message_with_a_bad_item_leaves_nothing(
+def test_message_with_invalid_item_appends_nothing_without_postgresql(
     admit: Admit, updates: UpdateStream, monkeypatch: pytest.MonkeyPatch, engine: sa.Engine
 ) -> None:
     with engine.begin() as connection:
@@ -213,7 +213,7 @@ def test_without_postgresql_a_message_with_a_bad_item_leaves_nothing(
     assert admit([PAID]) == IngestResult(1, 0), "what needs no letter needs no PostgreSQL"
 
 
-def test_what_came_without_a_version_is_not_replayed(
+def test_dead_update_without_version_is_not_replayed(
     admit: Admit, engine: sa.Engine, updates: UpdateStream, nudged: list[int]
 ) -> None:
     admit([{"order_id": 2, "status": "x"}])
@@ -226,7 +226,9 @@ def test_what_came_without_a_version_is_not_replayed(
     assert updates.length(0) == 0
 
 
-def test_a_hostile_item_is_an_item(admit: Admit, letters: Callable[[], dict[str, Any]]) -> None:
+def test_hostile_items_are_dead_lettered_and_others_are_applied(
+    admit: Admit, letters: Callable[[], dict[str, Any]]
+) -> None:
     nested: object = []
     for _level in range(200):
         nested = [nested]
@@ -235,9 +237,7 @@ def test_a_hostile_item_is_an_item(admit: Admit, letters: Callable[[], dict[str,
     assert all(len(reason) <= 500 for reason in letters().values())
 
 
-def test_the_outbox_is_left_alone_where_the_stream_takes_all(
-    admit: Admit, engine: sa.Engine
-) -> None:
+def test_outbox_stays_empty_when_the_stream_accepts_all(admit: Admit, engine: sa.Engine) -> None:
     admit([PAID])
     with engine.connect() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(update_outbox)) == 0

@@ -80,7 +80,7 @@ def test_a_session_enqueues_with_its_own_transaction(
     assert (rows()[1][1], rows()[2][1]) == ("new", "paid")
 
 
-def test_asynchronous_connections_and_sessions_enqueue_alike(
+def test_async_connections_and_sessions_enqueue(
     engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
 ) -> None:
     async def enqueue() -> None:
@@ -127,21 +127,21 @@ def test_plain_sql_enqueues(
         ("(order_id) VALUES (1)", "ck_update_outbox_says_something"),
     ],
 )
-def test_plain_sql_that_says_no_update_is_refused_at_once(
+def test_invalid_update_by_plain_sql_is_refused_by_constraint(
     engine: sa.Engine, values: str, constraint: str
 ) -> None:
     with engine.connect() as connection, pytest.raises(sa.exc.IntegrityError, match=constraint):
         connection.execute(sa.text(f"INSERT INTO update_outbox {values}"))
 
 
-def test_something_that_is_no_update_keeps_all_from_being_enqueued(engine: sa.Engine) -> None:
+def test_non_update_prevents_enqueueing_of_all(engine: sa.Engine) -> None:
     with engine.connect() as connection:
         with pytest.raises(InvalidUpdate, match="dict is not an OrderUpdate"):
             outbox.enqueue(connection, [PAID, {"order_id": 1}])  # type: ignore[list-item]
         assert not outbox.waits(connection)
 
 
-def test_updates_of_one_order_keep_their_order_within_a_moment(
+def test_updates_with_equal_timestamps_keep_their_order(
     engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
 ) -> None:
     with engine.begin() as connection:
@@ -152,7 +152,7 @@ def test_updates_of_one_order_keep_their_order_within_a_moment(
     assert rows()[2][2] == Decimal("49.00")
 
 
-def test_what_is_committed_late_is_accepted_late(
+def test_acceptance_order_is_commit_order(
     engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
 ) -> None:
     with engine.connect() as slow:
@@ -165,7 +165,7 @@ def test_what_is_committed_late_is_accepted_late(
     assert rows()[2][1] == "late"
 
 
-def test_an_update_that_was_accepted_later_by_the_stream_is_the_last_word(
+def test_later_stream_update_wins_over_earlier_outbox_update(
     engine: sa.Engine,
     rows: Callable[[], OrderRows],
     accept: Accept,
@@ -180,7 +180,7 @@ def test_an_update_that_was_accepted_later_by_the_stream_is_the_last_word(
     assert rows()[2][1] == "second"
 
 
-def test_an_update_of_an_unknown_order_waits_for_it(
+def test_update_of_unknown_order_is_parked(
     engine: sa.Engine,
     rows: Callable[[], OrderRows],
     seed: Callable[[OrderRows], None],
@@ -207,7 +207,7 @@ def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings)
     return Importer(engine, Spool(settings.spool), stream, cache, settings)
 
 
-def test_the_sweep_finds_what_nobody_heard_of(
+def test_sweep_finds_outbox_rows_without_a_nudge(
     engine: sa.Engine, updates: UpdateStream, importer: Importer, stream: Redis
 ) -> None:
     with engine.begin() as connection:
@@ -221,7 +221,7 @@ def test_the_sweep_finds_what_nobody_heard_of(
     assert again.shards == []
 
 
-def test_a_drain_that_dies_before_its_commit_leaves_the_outbox_as_it_was(
+def test_drain_killed_before_commit_leaves_the_outbox_unchanged(
     engine: sa.Engine,
     rows: Callable[[], OrderRows],
     drain_outbox: DrainOutbox,
@@ -241,7 +241,7 @@ def test_a_drain_that_dies_before_its_commit_leaves_the_outbox_as_it_was(
     assert drain_outbox().verdicts == {"applied": 1}
 
 
-def test_it_is_drained_while_redis_is_away(
+def test_outbox_is_drained_while_redis_is_unavailable(
     engine: sa.Engine, rows: Callable[[], OrderRows], settings: Settings
 ) -> None:
     with engine.begin() as connection:
@@ -252,9 +252,7 @@ def test_it_is_drained_while_redis_is_away(
     assert rows()[2][1] == "paid"
 
 
-def test_a_row_that_somebody_holds_keeps_no_drain_busy(
-    engine: sa.Engine, drain_outbox: DrainOutbox
-) -> None:
+def test_locked_row_does_not_block_the_drain(engine: sa.Engine, drain_outbox: DrainOutbox) -> None:
     with engine.begin() as connection:
         outbox.enqueue(connection, [PAID])
     with engine.connect() as somebody:
@@ -264,7 +262,7 @@ def test_a_row_that_somebody_holds_keeps_no_drain_busy(
 
 
 @pytest.mark.parametrize("moment", ["infinity", "-infinity", "9999-01-01"])
-def test_a_moment_that_cannot_be_stops_nobody(
+def test_impossible_enqueued_at_does_not_stop_the_drain(
     engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox, moment: str
 ) -> None:
     with engine.begin() as connection:

@@ -95,13 +95,13 @@ def append(updates: UpdateStream, order_id: int) -> type[OrderworksError] | None
     return None
 
 
-def test_who_appends_first_says_over_how_many_shards(over: Spread, stream: Redis) -> None:
+def test_first_append_sets_the_shard_count(over: Spread, stream: Redis) -> None:
     assert append(over(2), 1) is None
     assert read_layout(stream) == ShardLayout(2)
     assert stream.get(keys.update_layout(1)) == b"2"
 
 
-def test_who_thinks_otherwise_is_refused_in_every_shard(over: Spread) -> None:
+def test_append_with_another_shard_count_is_refused_in_every_shard(over: Spread) -> None:
     append(over(2), 1)
     for order_id in range(1, 5):
         with pytest.raises(ConfigurationError, match=r"UPDATE_SHARDS is 4 here.*UPDATE_SHARDS=2"):
@@ -109,9 +109,7 @@ def test_who_thinks_otherwise_is_refused_in_every_shard(over: Spread) -> None:
     assert [over(4).length(shard) for shard in range(4)] == [0, 1, 0, 0]
 
 
-def test_a_producer_says_how_many_were_accepted_before_it_was_refused(
-    settings: Settings, stream: Redis
-) -> None:
+def test_refused_producer_reports_accepted_count(settings: Settings, stream: Redis) -> None:
     updates = [OrderUpdate(order_id=key, total=1) for key in (2, 1)]
     with Producer.from_settings() as producer:
         assert producer.update_many(updates) == 2
@@ -124,7 +122,7 @@ def test_a_producer_says_how_many_were_accepted_before_it_was_refused(
 
 @pytest.mark.parametrize("kind", [SyncProducerClient, AsyncProducerClient])
 @pytest.mark.parametrize("durable", [False, True])
-def test_both_producers_agree_wait_and_are_refused(
+def test_both_producers_set_layout_wait_and_are_refused(
     kind: type[SyncProducerClient | AsyncProducerClient],
     durable: bool,  # noqa: FBT001 - a parameter
     over: Spread,
@@ -150,7 +148,7 @@ def test_both_producers_agree_wait_and_are_refused(
 
 
 @pytest.mark.parametrize("kind", [SyncProducerClient, AsyncProducerClient])
-def test_both_producers_ask_shard_0_before_they_use_one_without_a_word(
+def test_both_producers_check_shard_0_before_using_a_shard_without_layout(
     kind: type[SyncProducerClient | AsyncProducerClient], stream: Redis, updates: UpdateStream
 ) -> None:
     stream.set(keys.update_layout(0), b"4")
@@ -161,7 +159,7 @@ def test_both_producers_ask_shard_0_before_they_use_one_without_a_word(
 
 
 @pytest.mark.parametrize("goal", [1, 4])
-def test_producers_at_work_notice_a_change(over: Spread, reshard: Reshard, goal: int) -> None:
+def test_running_producers_notice_resharding(over: Spread, reshard: Reshard, goal: int) -> None:
     old, new = over(2), over(goal)
     append(old, 1)
     with pytest.raises(ReshardStopped):
@@ -172,7 +170,7 @@ def test_producers_at_work_notice_a_change(over: Spread, reshard: Reshard, goal:
     assert {append(new, order_id) for order_id in range(1, 5)} == {None}
 
 
-def test_while_the_old_layouts_updates_wait_nobody_appends(
+def test_no_append_is_accepted_while_updates_of_the_old_layout_wait(
     over: Spread, reshard: Reshard, drain_shards: DrainShards, stream: Redis
 ) -> None:
     old = over(2)
@@ -187,7 +185,7 @@ def test_while_the_old_layouts_updates_wait_nobody_appends(
         assert running.result() == ShardLayout(2)
 
 
-def test_where_it_takes_too_long_nothing_is_changed(
+def test_reshard_that_times_out_changes_nothing(
     over: Spread, reshard: Reshard, stream: Redis
 ) -> None:
     old = over(2)
@@ -199,15 +197,13 @@ def test_where_it_takes_too_long_nothing_is_changed(
     assert append(over(4), 2) is ConfigurationError
 
 
-def test_it_waits_for_longer_than_postgresql_lets_a_silent_holder_of_its_lock(
-    over: Spread, reshard: Reshard
-) -> None:
+def test_reshard_waits_longer_than_the_idle_session_timeout(over: Spread, reshard: Reshard) -> None:
     assert append(over(2), 1) is None
     with pytest.raises(ReshardStopped, match="1 updates wait in the streams"):
         reshard(4, MAX_IDLE_IN_TRANSACTION + 2)
 
 
-def test_parked_updates_are_waited_for(
+def test_reshard_waits_for_parked_updates(
     over: Spread, reshard: Reshard, drain_shards: DrainShards, engine: sa.Engine
 ) -> None:
     append(over(2), 99)
@@ -219,7 +215,7 @@ def test_parked_updates_are_waited_for(
     assert reshard(4) == ShardLayout(2)
 
 
-def test_no_entry_of_another_stream_is_older_than_what_is_applied(
+def test_reshard_is_refused_while_redis_clock_is_behind_applied_entries(
     reshard: Reshard, stream: Redis, engine: sa.Engine
 ) -> None:
     seconds, _microseconds = stream.time()
@@ -230,16 +226,14 @@ def test_no_entry_of_another_stream_is_older_than_what_is_applied(
         reshard(4, timeout=0.2)
 
 
-def test_two_at_once_are_one(reshard: Reshard, engine: sa.Engine) -> None:
+def test_second_concurrent_reshard_is_refused(reshard: Reshard, engine: sa.Engine) -> None:
     with engine.begin() as other:
         assert try_lock(other, Lock.RESHARD)
         with pytest.raises(ReshardStopped, match="another"):
             reshard(4)
 
 
-def test_the_same_number_again_changes_nothing(
-    over: Spread, reshard: Reshard, stream: Redis
-) -> None:
+def test_same_shard_count_changes_nothing(over: Spread, reshard: Reshard, stream: Redis) -> None:
     append(over(2), 1)
     assert reshard(2) == ShardLayout(2)
     assert read_layout(stream) == ShardLayout(2)
@@ -263,7 +257,7 @@ def killed_after(writes: int, settings: Settings, patch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("after", [2, 4])
 @pytest.mark.parametrize("writes", range(10))
-def test_killed_at_any_moment_it_can_be_done_again_or_undone(
+def test_reshard_killed_at_any_point_can_be_repeated_or_undone(
     writes: int,
     after: int,
     over: Spread,
@@ -294,7 +288,7 @@ def test_killed_at_any_moment_it_can_be_done_again_or_undone(
     assert verdicts == {"accepted": accepted + len(ORDERS), "effective": verdicts["accepted"]}
 
 
-def test_an_undo_does_not_wait_for_what_keeps_the_change_from_being_done(
+def test_undo_does_not_wait_for_the_blocker_of_the_reshard(
     over: Spread, reshard: Reshard, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(over(2), 1)
@@ -305,7 +299,7 @@ def test_an_undo_does_not_wait_for_what_keeps_the_change_from_being_done(
     assert append(over(2), 1) is None
 
 
-def test_a_sweep_with_the_old_number_finds_what_waits_in_new_shards(
+def test_sweep_with_old_shard_count_finds_updates_in_new_shards(
     over: Spread, reshard: Reshard, engine: sa.Engine, stream: Redis, settings: Settings
 ) -> None:
     reshard(4)
@@ -317,7 +311,7 @@ def test_a_sweep_with_the_old_number_finds_what_waits_in_new_shards(
     assert forgotten.shards == [3]
 
 
-def test_the_door_of_a_worker_with_the_old_number_uses_the_outbox(
+def test_ingest_with_old_shard_count_uses_the_outbox(
     over: Spread, reshard: Reshard, engine: sa.Engine
 ) -> None:
     reshard(4)
@@ -389,7 +383,7 @@ def held_up(engine: sa.Engine, shard: int) -> Iterator[None]:
         yield
 
 
-def test_the_order_of_acceptance_is_kept_across_reshards_under_load(
+def test_acceptance_order_is_kept_across_reshards_under_load(
     reshard: Reshard,
     drain_shards: DrainShards,
     rows: Callable[[], OrderRows],

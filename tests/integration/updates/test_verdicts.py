@@ -54,7 +54,7 @@ def untold(engine: sa.Engine) -> int:
         return connection.execute(query).scalar_one()
 
 
-def test_each_tracked_update_is_told_its_own_verdict(
+def test_each_tracked_update_gets_its_own_verdict(
     track: Track, told: Told, drain: DrainAll, engine: sa.Engine, stream: Redis
 ) -> None:
     ids = [track(OrderUpdate(order_id=2, total=1, version=version)) for version in (4, 5, 6, 7, 7)]
@@ -69,7 +69,7 @@ def test_each_tracked_update_is_told_its_own_verdict(
     assert 0 < stream.ttl(update_verdict(0, ids[0])) <= 60
 
 
-def test_an_update_that_nobody_tracks_leaves_no_verdict(
+def test_untracked_update_leaves_no_verdict(
     updates: UpdateStream, drain: DrainAll, stream: Redis
 ) -> None:
     updates.append(0, [OrderUpdate(order_id=2, total=1).encode()])
@@ -78,7 +78,7 @@ def test_an_update_that_nobody_tracks_leaves_no_verdict(
 
 
 @pytest.mark.parametrize("fatal", ["publish_outcomes", "trim"])
-def test_a_drain_that_dies_after_its_commit_has_its_own_verdict_told(
+def test_verdict_of_drain_killed_after_commit_is_published_later(
     track: Track,
     told: Told,
     drain: DrainAll,
@@ -97,7 +97,7 @@ def test_a_drain_that_dies_after_its_commit_has_its_own_verdict_told(
     assert untold(engine) == 0
 
 
-def test_a_parked_update_whose_drain_dies_before_telling_is_found_by_the_sweep(
+def test_sweep_finds_unpublished_verdict_of_a_parked_update(
     track: Track,
     told: Told,
     drain: DrainAll,

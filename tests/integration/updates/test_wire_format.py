@@ -57,7 +57,7 @@ def test_a_valid_document_is_applied_from_a_plain_xadd(
     )
 
 
-def test_invalid_documents_are_dead_letters_that_name_the_member(
+def test_invalid_documents_are_dead_lettered_naming_the_member(
     stream: Redis, drain: DrainAll, engine: sa.Engine
 ) -> None:
     for vector in INVALID:
@@ -71,7 +71,7 @@ def test_invalid_documents_are_dead_letters_that_name_the_member(
         assert reason.startswith(f"cannot be read: {vector['field']}: ")
 
 
-def test_who_tracks_an_entry_finds_its_verdict_under_the_key(
+def test_verdict_of_tracked_entry_is_under_the_documented_key(
     stream: Redis, drain: DrainAll
 ) -> None:
     for document in ('{"order_id":42,"status":"paid"}', '{"order_id":42,"status":""}'):
@@ -85,9 +85,7 @@ def test_who_tracks_an_entry_finds_its_verdict_under_the_key(
         assert bool(verdict["reason"]) == (verdict["verdict"] == "dead")
 
 
-def test_who_looks_at_the_layout_sees_what_our_producers_see(
-    stream: Redis, updates: UpdateStream
-) -> None:
+def test_layout_key_matches_what_producers_use(stream: Redis, updates: UpdateStream) -> None:
     assert say(stream, "SET", "orders:layout:{0}", "2", "NX")
     updates.append(1, [b'{"order_id":1,"total":"1"}'])
     assert stream.get("orders:layout:{0}") == stream.get("orders:layout:{1}") == b"2"
@@ -114,9 +112,7 @@ def shop(engine: sa.Engine, admin: sa.Engine) -> Iterator[str]:
         connection.execute(sa.text(f"DROP ROLE {name}"))
 
 
-def test_a_role_that_may_only_insert_enqueues_and_does_nothing_else(
-    engine: sa.Engine, shop: str
-) -> None:
+def test_insert_only_role_can_enqueue_and_nothing_else(engine: sa.Engine, shop: str) -> None:
     allowed = (
         "INSERT INTO update_outbox (order_id, total, status, customer_id, version) "
         "VALUES (42, 19.90, 'paid', NULL, NULL)"
@@ -139,7 +135,7 @@ def test_a_role_that_may_only_insert_enqueues_and_does_nothing_else(
                 connection.execute(sa.text(statement))
 
 
-def test_a_total_in_the_outbox_is_rounded_by_the_database(engine: sa.Engine) -> None:
+def test_outbox_total_is_rounded_by_the_database(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         inserted = "INSERT INTO update_outbox (order_id, total) VALUES (42, 7.555) RETURNING total"
         assert connection.scalar(sa.text(inserted)) == Decimal("7.56")

@@ -19,12 +19,12 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_missing_address_names_the_variable_and_the_remedy() -> None:
+def test_missing_address_error_names_variable_and_remedy() -> None:
     with pytest.raises(ConfigurationError, match=r"DATABASE_URL is not set.*orderworks up"):
         _ = Settings.load().database
 
 
-def test_a_wrong_value_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_value_error_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB_POOL_SIZE", "many")
     with pytest.raises(ConfigurationError, match="^DB_POOL_SIZE: "):
         Settings.load()
@@ -44,7 +44,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         (" ", ()),
     ],
 )
-def test_statuses_that_count_in_no_report_are_a_list(
+def test_excluded_statuses_are_a_list(
     monkeypatch: pytest.MonkeyPatch, given: str, statuses: tuple[str, ...]
 ) -> None:
     assert Settings.load().uncounted_statuses == ("cancelled",)
@@ -52,7 +52,9 @@ def test_statuses_that_count_in_no_report_are_a_list(
     assert Settings.load().uncounted_statuses == statuses
 
 
-def test_statuses_come_from_a_file_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_excluded_statuses_can_come_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     named = tmp_path / "statuses"
     named.write_text("void,cancelled\n")
     monkeypatch.setenv("UNCOUNTED_STATUSES_FILE", str(named))
@@ -60,7 +62,7 @@ def test_statuses_come_from_a_file_too(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 @pytest.mark.parametrize("given", ["cancelled,,refunded", ",", "x" * 65])
-def test_statuses_that_no_order_can_have_are_refused(
+def test_impossible_excluded_statuses_are_refused(
     monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     monkeypatch.setenv("UNCOUNTED_STATUSES", given)
@@ -68,7 +70,7 @@ def test_statuses_that_no_order_can_have_are_refused(
         Settings.load()
 
 
-def test_a_secret_comes_from_the_file_that_is_named(
+def test_secret_is_read_from_the_named_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     secret = tmp_path / "redis-url"
@@ -83,7 +85,7 @@ def test_a_secret_file_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch)
         Settings.load()
 
 
-def test_the_state_file_leads_to_the_embedded_stack(nothing_set: Path) -> None:
+def test_state_file_gives_addresses_of_the_embedded_stack(nothing_set: Path) -> None:
     state = {
         "environment": {"REDIS_URL": "redis://127.0.0.1:7/1", "DATABASE_URL": "postgresql://x"}
     }
@@ -91,7 +93,7 @@ def test_the_state_file_leads_to_the_embedded_stack(nothing_set: Path) -> None:
     assert Settings.load().stream == "redis://127.0.0.1:7/1"
 
 
-def test_the_environment_goes_before_the_embedded_stack(
+def test_environment_takes_precedence_over_the_embedded_stack(
     nothing_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (nothing_set / "state.json").write_text(json.dumps({"environment": {"REDIS_URL": "redis://a"}}))
@@ -99,7 +101,7 @@ def test_the_environment_goes_before_the_embedded_stack(
     assert Settings.load().stream == "redis://b"
 
 
-def test_a_damaged_state_file_says_what_to_do(nothing_set: Path) -> None:
+def test_damaged_state_file_error_names_the_remedy(nothing_set: Path) -> None:
     (nothing_set / "state.json").write_text("{")
     with pytest.raises(ConfigurationError, match=r"state\.json is damaged"):
         Settings.load()
@@ -111,6 +113,6 @@ def test_broker_and_cache_default_to_the_stream(monkeypatch: pytest.MonkeyPatch)
     assert (settings.broker, settings.cache) == ("redis://one", "redis://one")
 
 
-def test_no_password_shows_in_the_settings_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_text_shows_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2@host/db")
     assert "hunter2" not in repr(Settings.load())

@@ -24,7 +24,7 @@ statuses = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_si
     customer_id=st.none() | ids,
     version=st.none() | st.integers(min_value=0, max_value=2**63 - 1),
 )
-def test_every_valid_update_survives_the_journey(
+def test_every_valid_update_round_trips(
     order_id: int,
     total: Decimal,
     status: str | None,
@@ -63,7 +63,7 @@ def test_every_valid_update_survives_the_journey(
         ("version", {"order_id": 1, "total": 1, "version": -1}),
     ],
 )
-def test_a_bad_update_is_refused_and_its_field_named(field: str, fields: dict[str, Any]) -> None:
+def test_invalid_update_is_refused_naming_its_field(field: str, fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidUpdate, match=f"^{field}: ") as refused:
         OrderUpdate(**fields)
     assert refused.value.field == field
@@ -81,7 +81,7 @@ def test_a_bad_update_is_refused_and_its_field_named(field: str, fields: dict[st
         ("update", b'{"order_id": 1, "status": "\xff"}'),
     ],
 )
-def test_a_bad_document_is_refused_and_its_field_named(field: str, document: bytes) -> None:
+def test_invalid_document_is_refused_naming_its_field(field: str, document: bytes) -> None:
     with pytest.raises(InvalidUpdate) as refused:
         OrderUpdate.decode(document)
     assert refused.value.field == field
@@ -91,17 +91,17 @@ def test_json_numbers_keep_their_cents() -> None:
     assert OrderUpdate.decode(b'{"order_id": 1, "total": 0.29}').total == Decimal("0.29")
 
 
-def test_totals_travel_as_strings() -> None:
+def test_totals_are_encoded_as_strings() -> None:
     assert OrderUpdate(order_id=1, total="19.9").encode() == b'{"order_id":1,"total":"19.90"}'
 
 
 @pytest.mark.parametrize("verdict", Verdict)
-def test_an_outcome_survives_the_journey(verdict: Verdict) -> None:
+def test_outcome_round_trips(verdict: Verdict) -> None:
     outcome = UpdateOutcome(verdict, 'größer "x"')
     assert UpdateOutcome.decode(outcome.encode()) == outcome
 
 
-def test_an_outcome_travels_with_both_members() -> None:
+def test_outcome_is_encoded_with_both_members() -> None:
     assert UpdateOutcome(Verdict.STALE).encode() == b'{"verdict":"stale","reason":""}'
     assert UpdateOutcome.decode(b'{"verdict":"dead","reason":"x","more":1}') == UpdateOutcome(
         Verdict.DEAD, "x"
@@ -117,7 +117,7 @@ def test_an_outcome_travels_with_both_members() -> None:
         [b" ", GOOD + GOOD],
     ],
 )
-def test_no_document_takes_the_place_of_another_one(documents: list[bytes]) -> None:
+def test_decoded_documents_keep_their_positions(documents: list[bytes]) -> None:
     for document, read in zip(documents, decode_updates(documents), strict=True):
         if document == GOOD:
             assert isinstance(read, OrderUpdate)

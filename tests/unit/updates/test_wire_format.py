@@ -38,7 +38,7 @@ def members(update: OrderUpdate | InvalidUpdate) -> Vector:
 
 
 @pytest.mark.parametrize("vector", VECTORS["valid"])
-def test_a_valid_document_means_the_same_to_everybody(vector: Vector) -> None:
+def test_valid_document_decodes_equally_in_every_decoder(vector: Vector) -> None:
     read = OrderUpdate.decode(document(vector))
     assert members(read) == vector["update"]
     assert members(decode_updates([document(vector)])[0]) == vector["update"]
@@ -48,7 +48,7 @@ def test_a_valid_document_means_the_same_to_everybody(vector: Vector) -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS["invalid"])
-def test_an_invalid_document_is_refused_for_its_member(vector: Vector) -> None:
+def test_invalid_document_is_refused_naming_its_member(vector: Vector) -> None:
     with pytest.raises(InvalidUpdate) as refused:
         OrderUpdate.decode(document(vector))
     assert refused.value.field == vector["field"]
@@ -57,7 +57,7 @@ def test_an_invalid_document_is_refused_for_its_member(vector: Vector) -> None:
     assert read.field == vector["field"]
 
 
-def test_documents_read_together_mean_what_they_mean_alone() -> None:
+def test_documents_decoded_together_equal_documents_decoded_alone() -> None:
     vectors = [*VECTORS["valid"], *VECTORS["invalid"], *VECTORS["valid"]]
     read = decode_updates([document(each) for each in vectors])
     for vector, update in zip(vectors, read, strict=True):
@@ -91,14 +91,14 @@ def test_a_layout_is_one_number_or_two(vector: Vector) -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS["verdicts"])
-def test_a_verdict_is_written_like_this(vector: Vector) -> None:
+def test_verdict_encoding_matches_the_documentation(vector: Vector) -> None:
     outcome = UpdateOutcome.decode(document(vector))
     assert (outcome.verdict, outcome.reason) == (vector["verdict"], vector["reason"])
     assert outcome.encode() == document(vector)
 
 
 @pytest.mark.parametrize("vector", VECTORS["nudges"])
-def test_a_nudges_body_is_what_celery_writes(vector: Vector) -> None:
+def test_nudge_body_equals_what_celery_writes(vector: Vector) -> None:
     queue = QUEUE_OF[TaskName.DRAIN_UPDATES].value
     with Celery(broker="memory://", set_as_current=False) as app:
         app.send_task(TaskName.DRAIN_UPDATES.value, args=(vector["shard"],), queue=queue)
@@ -109,7 +109,7 @@ def test_a_nudges_body_is_what_celery_writes(vector: Vector) -> None:
     assert message.headers["task"] == TaskName.DRAIN_UPDATES
 
 
-def test_the_page_names_every_key_and_every_task_that_clients_need() -> None:
+def test_documentation_names_every_key_and_task_clients_need() -> None:
     page = (DOCS / "wire-format.md").read_text("utf-8")
     keys = (names.update_stream(0), names.update_nudge(0), names.update_layout(0))
     assert all(key.replace("{0}", "{SHARD}") in page for key in keys)

@@ -78,12 +78,12 @@ def scripts_run(stream: Redis) -> int:
     return int(stream.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"])
 
 
-def test_many_are_accepted_in_order_by_both(door: ProducerClient, stream: Redis) -> None:
+def test_both_producers_accept_many_updates_in_order(door: ProducerClient, stream: Redis) -> None:
     assert door.update_many(iter(some(1, 2500))) == 2500
     assert accepted_orders(stream) == [*range(2, 2501, 2), *range(1, 2500, 2)]
 
 
-def test_a_script_that_the_server_forgot_is_sent_again(door: ProducerClient, stream: Redis) -> None:
+def test_flushed_script_is_sent_again(door: ProducerClient, stream: Redis) -> None:
     door.update(OrderUpdate(order_id=2, total=1))
     stream.script_flush()
     door.update(OrderUpdate(order_id=4, total=1))
@@ -101,7 +101,7 @@ def test_a_full_stream_refuses_at_once_by_default(
     assert stream.xlen(keys.update_stream(1)) == LIMIT
 
 
-def test_waiting_for_room_ends_when_there_is_some(
+def test_wait_for_room_ends_when_there_is_room(
     limited: None, door: ProducerClient, stream: Redis, updates: UpdateStream
 ) -> None:
     door.update_many(some(1, 2 * LIMIT))
@@ -116,7 +116,7 @@ def test_waiting_for_room_ends_when_there_is_some(
     assert updates.length(0) == LIMIT
 
 
-def test_waiting_for_room_ends_when_its_time_is_over(limited: None, door: ProducerClient) -> None:
+def test_wait_for_room_times_out(limited: None, door: ProducerClient) -> None:
     door.update_many(some(1, 2 * LIMIT))
     began = time.monotonic()
     with pytest.raises(Backpressure):
@@ -127,7 +127,7 @@ def test_waiting_for_room_ends_when_its_time_is_over(limited: None, door: Produc
     assert (stopped.value.accepted, stopped.value.refused) == (0, some(1, 10))
 
 
-def test_many_that_wait_for_room_all_get_in_once_and_in_order(
+def test_updates_waiting_for_room_are_accepted_once_and_in_order(
     limited: None, door: ProducerClient, stream: Redis
 ) -> None:
     taken: list[int] = []
@@ -151,7 +151,7 @@ def take(stream: Redis, shard: int) -> list[int]:
     return list(found.values())
 
 
-def test_of_four_producers_at_the_limit_each_knows_what_it_got_in(
+def test_four_producers_at_the_limit_get_exact_accepted_counts(
     limited: None, settings: Settings, stream: Redis
 ) -> None:
     def send(number: int) -> PartlyAccepted:
@@ -176,7 +176,7 @@ def test_durable_updates_are_accepted(door: ProducerClient, stream: Redis) -> No
     assert sorted(accepted_orders(stream)) == list(range(2, 1501))
 
 
-def test_a_server_that_never_syncs_leaves_updates_accepted_and_not_durable(
+def test_server_without_fsync_raises_not_durable_for_accepted_updates(
     door: ProducerClient, stream: Redis, monkeypatch: pytest.MonkeyPatch, impatient: ProducerClient
 ) -> None:
     stream.config_set("appendfsync", "no")
@@ -205,7 +205,7 @@ def impatient(door: ProducerClient, monkeypatch: pytest.MonkeyPatch) -> Iterator
     made.close()
 
 
-def test_a_server_without_a_file_is_a_wrong_set_up_for_durable_updates(
+def test_durable_update_to_server_without_aof_is_a_configuration_error(
     settings: Settings, door: ProducerClient, stream: Redis
 ) -> None:
     stream.config_set("appendonly", "no")
@@ -221,7 +221,7 @@ def test_a_server_without_a_file_is_a_wrong_set_up_for_durable_updates(
         eventually(lambda: not stream.info("persistence")[rewritten], 10, "it rewrites its file")
 
 
-def test_a_connection_that_fails_before_anything_is_sent_is_tried_again(
+def test_connection_failing_before_send_is_retried(
     link: TcpProxy, door: ProducerClient, stream: Redis
 ) -> None:
     link.refuse_connections()
@@ -230,7 +230,7 @@ def test_a_connection_that_fails_before_anything_is_sent_is_tried_again(
     assert accepted_orders(stream) == [2]
 
 
-def test_a_lost_answer_is_asked_for_again_where_versions_make_it_safe(
+def test_versioned_update_is_sent_again_after_a_lost_reply(
     link: TcpProxy, door: ProducerClient, stream: Redis
 ) -> None:
     door.update(OrderUpdate(order_id=2, total=1))
@@ -241,7 +241,7 @@ def test_a_lost_answer_is_asked_for_again_where_versions_make_it_safe(
     assert list(entries(stream, 0))[-1] == entry
 
 
-def test_an_update_without_version_whose_answer_was_lost_is_not_sent_again(
+def test_update_without_version_is_not_sent_again_after_a_lost_reply(
     link: TcpProxy, door: ProducerClient, stream: Redis
 ) -> None:
     door.update(OrderUpdate(order_id=2, total=1))
@@ -252,7 +252,7 @@ def test_an_update_without_version_whose_answer_was_lost_is_not_sent_again(
     assert accepted_orders(stream) == [2, 4]
 
 
-def test_of_many_whose_answer_was_lost_those_without_versions_are_uncertain(
+def test_updates_without_versions_are_uncertain_after_a_lost_reply(
     link: TcpProxy, door: ProducerClient, stream: Redis
 ) -> None:
     door.update(OrderUpdate(order_id=2, total=1))
@@ -292,9 +292,7 @@ with Producer.from_settings() as producer:
 """
 
 
-def test_a_forked_process_goes_on_with_a_producer_that_was_used(
-    settings: Settings, stream: Redis
-) -> None:
+def test_used_producer_works_in_a_forked_process(settings: Settings, stream: Redis) -> None:
     # Nudges are deleted now and then, so that both processes use the broker meanwhile.
     over = threading.Event()
 
@@ -320,7 +318,7 @@ def test_a_forked_process_goes_on_with_a_producer_that_was_used(
     assert sorted(accepted_orders(stream)) == [1, 2, *range(1000, 3000)]
 
 
-def test_a_producer_costs_nothing_before_it_is_used(settings: Settings, stream: Redis) -> None:
+def test_unused_producer_opens_no_connection(settings: Settings, stream: Redis) -> None:
     before = len(stream.client_list())
     made = [Producer.from_settings() for _ in range(20)]
     assert len(stream.client_list()) == before
@@ -328,7 +326,7 @@ def test_a_producer_costs_nothing_before_it_is_used(settings: Settings, stream: 
         each.close()
 
 
-def test_calls_one_after_another_share_a_connection(door: ProducerClient, stream: Redis) -> None:
+def test_sequential_calls_share_a_connection(door: ProducerClient, stream: Redis) -> None:
     before = int(stream.info("stats")["total_connections_received"])
     for _ in range(20):
         door.update(OrderUpdate(order_id=2, total=1))

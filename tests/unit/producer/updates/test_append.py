@@ -62,14 +62,16 @@ PLAIN = OrderUpdate(order_id=1, total=1)
 VERSIONED = OrderUpdate(order_id=1, total=1, version=7)
 
 
-def test_one_update_is_one_round_trip_and_a_nudge_where_nobody_comes(appends: Appender) -> None:
+def test_single_update_takes_one_round_trip_and_a_nudge_if_none_is_pending(
+    appends: Appender,
+) -> None:
     done, steps = play(appends.append_one(PLAIN, AppendOptions()), Replies([accepted(1)]))
     assert (done, len(steps)) == ("1-1", 1)
     done, steps = play(appends.append_one(PLAIN, AppendOptions()), Replies([accepted(1, nudge=1)]))
     assert (done, steps[1:]) == ("1-1", [NudgeEffect(1)])
 
 
-def test_a_server_that_does_not_know_the_script_is_told_it(appends: Appender) -> None:
+def test_script_is_sent_in_full_after_noscript(appends: Appender) -> None:
     unknown = Replies([NoScriptError("No matching script.")])
     done, steps = play(appends.append_one(PLAIN, AppendOptions()), unknown, Replies([accepted(1)]))
     by_hash, in_full = asks(steps)
@@ -79,7 +81,7 @@ def test_a_server_that_does_not_know_the_script_is_told_it(appends: Appender) ->
     assert b"XADD" in in_full
 
 
-def test_a_lost_answer_is_asked_for_again_only_with_a_version(appends: Appender) -> None:
+def test_lost_reply_is_retried_only_with_a_version(appends: Appender) -> None:
     failed, steps = play(appends.append_one(PLAIN, AppendOptions()), Replies([], LOST))
     assert type(failed) is Unavailable
     assert len(steps) == 1
@@ -96,7 +98,7 @@ def test_a_lost_answer_is_asked_for_again_only_with_a_version(appends: Appender)
     assert len(steps) == 2
 
 
-def test_a_refused_repetition_says_nothing_of_the_first_try(appends: Appender) -> None:
+def test_refused_retry_leaves_the_first_attempt_uncertain(appends: Appender) -> None:
     failed, _ = play(
         appends.append_one(VERSIONED, AppendOptions(5)), Replies([], LOST), Replies([FULL])
     )
@@ -110,7 +112,7 @@ def test_a_refused_repetition_says_nothing_of_the_first_try(appends: Appender) -
     assert (failed.accepted, failed.refused, failed.uncertain) == (0, [], [VERSIONED])
 
 
-def test_a_connection_that_failed_is_tried_once_more_and_a_slow_one_is_not(
+def test_failed_connection_is_retried_once_and_a_timeout_is_not(
     appends: Appender,
 ) -> None:
     away = Replies([], AWAY, sent=False)
@@ -124,7 +126,7 @@ def test_a_connection_that_failed_is_tried_once_more_and_a_slow_one_is_not(
     assert len(steps) == 1
 
 
-def test_full_shards_are_waited_for_alone(appends: Appender) -> None:
+def test_only_full_shards_are_retried(appends: Appender) -> None:
     updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
     done, steps = play(
         appends.append_chunk(UpdateChunk(updates), 10, AppendOptions(wait_for_room=60)),
@@ -156,7 +158,7 @@ def test_full_shards_are_waited_for_alone(appends: Appender) -> None:
         (Replies([redis.ResponseError("ERR who knows")] * 2), [], [1, 2, 3, 4]),
     ],
 )
-def test_a_chunk_that_fails_part_way_is_accounted_for_to_the_update(
+def test_partly_failed_chunk_accounts_for_each_update(
     appends: Appender, answers: Replies, refused: list[int], uncertain: list[int]
 ) -> None:
     updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
@@ -168,7 +170,7 @@ def test_a_chunk_that_fails_part_way_is_accounted_for_to_the_update(
     assert failed.uncertain == [updates[key - 1] for key in uncertain]
 
 
-def test_durable_updates_and_the_question_for_the_disk_leave_in_one_go(appends: Appender) -> None:
+def test_durable_append_and_waitaof_are_sent_together(appends: Appender) -> None:
     wanted = AppendOptions(durable=True)
     done, steps = play(
         appends.append_one(PLAIN, wanted),
@@ -192,7 +194,7 @@ def test_durable_updates_and_the_question_for_the_disk_leave_in_one_go(appends: 
 @pytest.mark.parametrize(
     "said", [Replies([[0, 0]]), Replies([], LOST), Replies([redis.ResponseError("ERR no file")])]
 )
-def test_what_is_accepted_and_not_on_disk_is_named(appends: Appender, said: Replies) -> None:
+def test_accepted_entries_not_on_disk_are_named(appends: Appender, said: Replies) -> None:
     wanted = AppendOptions(durable=True)
     kept = Replies([[1, 0]])
     failed, _ = play(appends.append_one(VERSIONED, wanted), kept, Replies([accepted(1)]), said)
@@ -208,7 +210,7 @@ def test_what_is_accepted_and_not_on_disk_is_named(appends: Appender, said: Repl
     assert failed.__cause__.entries == ["1-1", "1-2"]
 
 
-def test_what_was_accepted_before_the_connection_was_lost_is_not_taken_for_saved(
+def test_entries_accepted_before_connection_loss_are_not_durable(
     appends: Appender,
 ) -> None:
     updates = [OrderUpdate(order_id=key, total=1) for key in (1, 2, 3, 4)]
@@ -222,7 +224,7 @@ def test_what_was_accepted_before_the_connection_was_lost_is_not_taken_for_saved
     assert failed.__cause__.entries == ["1-1", "1-2"]
 
 
-def test_whether_the_server_keeps_a_file_is_asked_before_anything_is_taken(
+def test_durable_producer_checks_aof_before_taking_updates(
     appends: Appender,
 ) -> None:
     without = Replies([redis.ResponseError("ERR WAITAOF cannot be used")])
@@ -236,7 +238,7 @@ def test_whether_the_server_keeps_a_file_is_asked_before_anything_is_taken(
 STRANGE = redis.ResponseError("LAYOUT none")
 
 
-def test_a_shard_without_a_word_of_the_layout_gets_one_from_shard_0(appends: Appender) -> None:
+def test_shard_without_layout_gets_it_from_shard_0(appends: Appender) -> None:
     agreed = Replies([True, b"2"])
     done, steps = play(
         appends.append_one(PLAIN, AppendOptions()),
@@ -261,7 +263,7 @@ def test_a_shard_without_a_word_of_the_layout_gets_one_from_shard_0(appends: App
         (Replies([], AWAY), Unavailable),
     ],
 )
-def test_where_shard_0_says_otherwise_or_nothing_the_update_is_certainly_refused(
+def test_update_is_refused_when_shard_0_layout_differs_or_is_missing(
     appends: Appender, said: Replies, error: type[OrderworksError]
 ) -> None:
     done, _steps = play(
@@ -274,7 +276,7 @@ def test_where_shard_0_says_otherwise_or_nothing_the_update_is_certainly_refused
     assert (done.accepted, done.refused, done.uncertain) == (1, [VERSIONED], [])
 
 
-def test_a_shard_that_still_has_no_word_is_no_success(appends: Appender) -> None:
+def test_shard_still_without_layout_is_unavailable(appends: Appender) -> None:
     strange, agreed = Replies([STRANGE]), Replies([True, b"2"])
     done, _steps = play(
         appends.append_one(PLAIN, AppendOptions()),
