@@ -1,4 +1,4 @@
-"""Producers killed and frozen, and their server frozen: what was said to be accepted is, once."""
+"""Killed and frozen producers, and a frozen server: acknowledged updates are accepted once."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ from tests.support.processes import ROOT, eventually, frozen
 from tests.support.servers import Valkey, running_valkey
 
 TIMEOUT = 0.5
-"""Seconds: what a producer waits for an answer here."""
+"""Seconds that a producer waits for a reply in these tests."""
 
 SENDING = """
 import sys
@@ -44,7 +44,7 @@ with Producer.from_settings() as producer:
 
 @contextmanager
 def sending(count: int) -> Iterator[subprocess.Popen[str]]:
-    """A process that hands over so many updates, and prints how many it knows to be accepted."""
+    """A process that sends updates, and prints the number of acknowledged ones."""
     process = subprocess.Popen(
         [sys.executable, "-c", SENDING, str(count)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -59,7 +59,7 @@ def sending(count: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def said_more_than(process: subprocess.Popen[str], count: int) -> int:
-    """How many updates are accepted, once the process says that it is more than this."""
+    """Wait until the process has printed more than `more_than`; return the number."""
     assert process.stdout
     for line in process.stdout:
         if int(line) > count:
@@ -68,7 +68,7 @@ def said_more_than(process: subprocess.Popen[str], count: int) -> int:
 
 
 def accepted(stream: Redis) -> Counter[int]:
-    """How often each order is in the stream."""
+    """Count the entries of each order in the stream."""
     shards: list[Any] = [stream.xrange(keys.update_stream(shard)) for shard in (0, 1)]
     entries = [fields[b"update"] for entries in shards for _, fields in entries]
     return Counter(OrderUpdate.decode(update).order_id for update in entries)
@@ -85,7 +85,7 @@ def test_acknowledged_updates_survive_producer_kill_exactly_once(
     held = accepted(stream)
     assert set(held.values()) == {1}
     assert held.keys() >= set(range(1, last_said + 1))
-    assert last_said <= len(held) <= last_said + 1000, "no more than the chunk on its way"
+    assert last_said <= len(held) <= last_said + 1000, "no more than the chunk that was being sent"
 
 
 def test_frozen_producer_resumes_without_loss_or_duplicates(
@@ -106,7 +106,7 @@ def test_frozen_producer_resumes_without_loss_or_duplicates(
 
 @pytest.fixture
 def valkey(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Valkey]:
-    """A server of the test's own for the stream, whose producers wait for short times."""
+    """A server for the stream, for this test only, whose producers have a short timeout."""
     with running_valkey(tmp_path / "valkey") as server:
         monkeypatch.setenv("REDIS_URL", server.url)
         monkeypatch.setenv("REDIS_TIMEOUT", str(TIMEOUT))
@@ -138,7 +138,7 @@ def test_calls_to_frozen_server_time_out_and_send_nothing_twice(valkey: Valkey) 
         producer.update(of_order(102))
         held = accepted(stream)
     assert set(held.values()) == {1}
-    assert held.keys() >= {2, 100, 102}, "the first was on its way; the others found nobody"
+    assert held.keys() >= {2, 100, 102}, "the first was sent before; the others were not sent"
 
 
 def test_concurrent_async_calls_to_frozen_server_time_out_together(valkey: Valkey) -> None:

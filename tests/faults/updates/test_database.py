@@ -20,7 +20,7 @@ SENT = 50_000
 
 CUTS = 15
 PAUSE = 0.15
-"""Seconds between two cuts."""
+"""Seconds between two terminations of sessions."""
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -56,7 +56,7 @@ def test_updates_survive_kill_of_postgresql(
     server = server_of(stack)
     with worker_and_beat(folder, "--concurrency=2"):
         producer.update_many(updates)
-        eventually(lambda: drainers(engine), 20, "nobody drains")
+        eventually(lambda: drainers(engine), 20, "no drain runs")
         kill(server)
         assert not is_drained(settings), "it was in the middle"
         for each in (engine, admin):
@@ -68,13 +68,13 @@ def test_updates_survive_kill_of_postgresql(
 
 
 def parts(updates: list[OrderUpdate]) -> list[list[OrderUpdate]]:
-    """The updates, dealt out to the cuts."""
+    """The updates, divided among the terminations."""
     size = SENT // CUTS + 1
     return [updates[start : start + size] for start in range(0, SENT, size)]
 
 
 def cut_while_sending(updates: list[OrderUpdate], producer: Producer, engine: sa.Engine) -> int:
-    """Send some more, and a moment later end all sessions of workers; how many were at work."""
+    """Send some updates, and then end all sessions of workers; return the number of busy ones."""
     producer.update_many(updates)
     time.sleep(PAUSE)
     return terminate_worker_sessions(engine)

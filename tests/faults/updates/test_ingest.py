@@ -16,7 +16,7 @@ from tests.support.oracle import Oracle, read_verdicts
 from tests.support.processes import CeleryProcess, eventually, kill, running_worker
 
 ARGUMENT = [{"order_id": 1, "status": "paid", "version": 1000}, {"order_id": 2, "status": "paid"}]
-"""A good update, and one without a version, which PostgreSQL is needed to bury."""
+"""A valid update, and one without a version, whose dead letter needs PostgreSQL."""
 
 SERVED = {"accepted": 2, "effective": 1, "dead": 1}
 
@@ -25,7 +25,7 @@ CUT_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname 
 
 @pytest.fixture
 def worker(settings: Settings, folder: Path, oracle: Oracle) -> Iterator[CeleryProcess]:
-    """A worker of one process, among orders."""
+    """A worker with one process; orders exist."""
     with running_worker(folder, "--concurrency=1") as service:
         yield service
 
@@ -59,15 +59,15 @@ def test_message_of_killed_child_is_processed_exactly_once(
 def test_message_needing_unavailable_postgresql_is_requeued_and_applied_later(
     engine: sa.Engine, worker: CeleryProcess, sender: Celery, admin: sa.Engine
 ) -> None:
-    with database_away(admin, engine):
+    with database_unavailable(admin, engine):
         send(sender)
         eventually(lambda: "updates_requeued" in worker.said(), 60, "it did not go back")
     eventually(lambda: read_verdicts(engine) == SERVED, 30, "it did not come again")
 
 
 @contextmanager
-def database_away(admin: sa.Engine, engine: sa.Engine) -> Iterator[None]:
-    """Nobody gets a connection to the test's database while the block lasts, or keeps one."""
+def database_unavailable(admin: sa.Engine, engine: sa.Engine) -> Iterator[None]:
+    """Refuse connections to the test's database during the block, and end those that exist."""
     name = engine.url.database
     engine.dispose()
     with admin.connect() as connection:

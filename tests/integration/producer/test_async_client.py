@@ -23,13 +23,13 @@ from tests.support.processes import eventually
 
 @pytest.fixture
 def silent_server() -> Iterator[str]:
-    """The address of a server that takes connections and never answers."""
+    """The address of a server that accepts connections and never replies."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
 
 async def some(count: int) -> AsyncIterator[OrderUpdate]:
-    """Updates of as many orders, one by one."""
+    """Yield an update for each of `count` orders."""
     for key in range(1, count + 1):
         yield OrderUpdate(order_id=key, total=key)
 
@@ -174,7 +174,7 @@ def test_connection_closed_by_the_server_is_replaced(
             await producer.update(OrderUpdate(order_id=2, total=1))
             assert stream.client_kill_filter(_type="normal", skipme=True) >= 1
             eventually(lambda: len(stream.client_list()) == 1, 5, "connections are left")
-            # The loop hears of it in its next round, and tells in the one after that.
+            # The loop is notified in its next iteration, and calls back in the one after that.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             await producer.update(OrderUpdate(order_id=4, total=1))

@@ -48,13 +48,13 @@ def producer(settings: Settings) -> Iterator[Producer]:
 
 @pytest.fixture
 def silent_server() -> Iterator[str]:
-    """The address of a server that takes connections and never answers."""
+    """The address of a server that accepts connections and never replies."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
 
 def some(count: int) -> list[OrderUpdate]:
-    """Updates of as many orders."""
+    """Yield an update for each of `count` orders."""
     return [OrderUpdate(order_id=key, total=key) for key in range(1, count + 1)]
 
 
@@ -128,9 +128,11 @@ def test_non_update_is_refused_before_sending(producer: Producer, updates: Updat
 def test_unavailable_server_is_named_at_once(settings: Settings) -> None:
     assert settings.redis_timeout == 5
     with Producer(redis_url="redis://:secret@127.0.0.1:1/0") as producer:
-        with pytest.raises(Unavailable, match=r"Redis cannot be used: .*127\.0\.0\.1:1\.") as away:
+        with pytest.raises(
+            Unavailable, match=r"Redis cannot be used: .*127\.0\.0\.1:1\."
+        ) as raised:
             producer.update(OrderUpdate(order_id=1, total=1))
-        assert "secret" not in str(away.value)
+        assert "secret" not in str(raised.value)
         with pytest.raises(Unavailable):
             producer.import_file(b"id,name\n1,Ada\n", kind="customers")
 
@@ -195,7 +197,7 @@ def manifest(settings: Settings, job: ImportJob) -> Manifest:
 
 
 def end(stream: Redis, job: ImportJob, status: str) -> None:
-    """Let it be known that the import ended so."""
+    """Publish that the import ended with this status."""
     summary = job.progress()
     assert summary
     publish_progress(stream, {**summary, "status": status, "steps": summary["steps"] + 1})
@@ -402,7 +404,7 @@ def test_names_of_customers_to_create_come_from_their_own_column(
     named = {"mapping": {"customer_name": "who"}}
     job = producer.import_file(content, create_customers=True, **named)  # type: ignore[arg-type]
     assert manifest(settings, job).mapping["customer_name"] == "who"
-    with pytest.raises(InvalidFile, match="no column 'nobody'"):
+    with pytest.raises(InvalidFile, match="no column 'absent'"):
         producer.import_file(content, create_customers=True, mapping={"customer_name": "nobody"})
 
 

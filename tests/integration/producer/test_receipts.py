@@ -1,4 +1,4 @@
-"""Receipts: the verdict of an update, for whoever waits for it."""
+"""Receipts: a producer waits for the verdict of an update."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ def producer(settings: Settings) -> Iterator[Producer]:
 
 
 @pytest.fixture(params=DOORS)
-def door(request: pytest.FixtureRequest, settings: Settings) -> Iterator[ProducerClient]:
+def client(request: pytest.FixtureRequest, settings: Settings) -> Iterator[ProducerClient]:
     """Each of the two producers."""
     made = DOORS[request.param]()
     yield made
@@ -35,12 +35,12 @@ def door(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Produce
 
 
 def give(stream: Redis, entry: str, verdict: Verdict, reason: str = "") -> None:
-    """Leave a verdict as the drain does."""
+    """Publish a verdict as the drain does."""
     stream.set(keys.update_verdict(0, entry), UpdateOutcome(verdict, reason).encode(), ex=60)
 
 
 def only_entry(stream: Redis) -> str:
-    """The one update that was accepted, once it is."""
+    """Wait until one update is accepted; return its entry id."""
     entries: Any = eventually(lambda: stream.xrange(keys.update_stream(0)), 10, "no update")
     ((entry_id, _),) = entries
     return str(entry_id.decode())
@@ -66,28 +66,28 @@ def test_every_final_verdict_ends_the_wait(
     assert receipt.reason == "because"
 
 
-def test_wait_continues_until_a_final_verdict(door: ProducerClient, stream: Redis) -> None:
+def test_wait_continues_until_a_final_verdict(client: ProducerClient, stream: Redis) -> None:
     with ThreadPoolExecutor(1) as thread:
-        waiting = thread.submit(door.verdict, UPDATE, 30)
+        waiting = thread.submit(client.verdict, UPDATE, 30)
         entry = only_entry(stream)
-        before = looks(stream)
-        eventually(lambda: looks(stream) > before + 2, 10, "nobody looks")
+        before = polls(stream)
+        eventually(lambda: polls(stream) > before + 2, 10, "it does not poll")
         give(stream, entry, Verdict.PARKED, "order 2 does not exist")
-        before = looks(stream)
-        eventually(lambda: looks(stream) > before + 2, 10, "parked is taken for the last word")
+        before = polls(stream)
+        eventually(lambda: polls(stream) > before + 2, 10, "parked is taken for the last word")
         assert not waiting.done()
         give(stream, entry, Verdict.DEAD, "order 2 does not exist")
         assert waiting.result(timeout=10) == (Verdict.DEAD, "order 2 does not exist")
 
 
-def looks(stream: Redis) -> int:
-    """How often the server was asked for a string so far."""
+def polls(stream: Redis) -> int:
+    """Return the number of GET commands that the server has processed."""
     return int(stream.info("commandstats").get("cmdstat_get", {"calls": 0})["calls"])
 
 
-def test_wait_times_out(door: ProducerClient) -> None:
+def test_wait_times_out(client: ProducerClient) -> None:
     with pytest.raises(WaitTimeout, match="has no verdict after 0.2 s"):
-        door.verdict(UPDATE, 0.2)
+        client.verdict(UPDATE, 0.2)
 
 
 def test_received_verdict_is_remembered_by_the_receipt(producer: Producer, stream: Redis) -> None:

@@ -1,4 +1,4 @@
-"""Updates: whatever the batches, the effect is that of applying them one by one, guarded by version."""
+"""Application of updates: in any batches, the effect is that of one by one, guarded by version."""
 
 import time
 from collections import Counter
@@ -55,7 +55,7 @@ some_updates = st.lists(
 
 
 def one_by_one(rows: OrderRows, updates: Sequence[OrderUpdate]) -> OrderRows:
-    """The oracle: a dictionary, and a comparison."""
+    """The oracle: apply the updates to a dictionary one by one, by version."""
     expected = dict(rows)
     for update in updates:
         version = update.version
@@ -467,21 +467,21 @@ def test_order_created_concurrently_is_updated(
     with engine.begin() as other, ThreadPoolExecutor() as pool:
         other.execute(sa.insert(orders).values(id=2, customer_id=1, total=1))
         drained = pool.submit(drain)
-        until_somebody_waits_for_a_lock(engine)
+        wait_until_a_session_waits_for_a_lock(engine)
         other.commit()
         assert drained.result(timeout=30)[0].verdicts == {"applied": 1}
     assert rows()[2][2] == Decimal("77.00")
 
 
-def until_somebody_waits_for_a_lock(engine: sa.Engine) -> None:
-    """Return when the other session has met the lock that this one holds."""
+def wait_until_a_session_waits_for_a_lock(engine: sa.Engine) -> None:
+    """Wait until another session waits for the lock that this one holds."""
     waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         with engine.connect() as connection:
             if connection.scalar(waiting):
                 return
-    raise AssertionError("nobody waited")
+    raise AssertionError("no session waits for a lock")
 
 
 def test_many_refused_parked_and_new_updates_are_dead_lettered_in_one_drain(
@@ -568,7 +568,7 @@ def test_versions_follow_entry_order() -> None:
 
 
 def make_due(engine: sa.Engine) -> None:
-    """Let the time pass that parked updates wait for."""
+    """Make all parked updates due."""
     with engine.begin() as connection:
         connection.execute(sa.update(parked_updates).values(next_attempt_at=sa.func.now()))
 

@@ -28,11 +28,11 @@ from tests.integration.conftest import OrderRows
 Accept = Callable[[Sequence[OrderUpdate]], list[str]]
 DrainAll = Callable[..., list[DrainResult]]
 Find = Callable[..., DeadLetterPage]
-Bury = Callable[..., list[int]]
+AddDead = Callable[..., list[int]]
 RunReplay = Callable[..., ReplayResult]
 
 START = 1_795_375_608_079 << 20
-"""The place in the order of acceptance of the first update that a test buries."""
+"""The position in the order of acceptance of the first update that a test dead-letters."""
 
 NOW = datetime.now(UTC)
 
@@ -49,8 +49,8 @@ def find(engine: sa.Engine) -> Find:
 
 
 @pytest.fixture
-def bury(engine: sa.Engine) -> Bury:
-    """Put dead updates into the table, one place after the other; their ids."""
+def add_dead(engine: sa.Engine) -> AddDead:
+    """Insert dead updates with consecutive positions; return their ids."""
 
     def write(*payloads: bytes | OrderUpdate, entry: int = START, **values: object) -> list[int]:
         letters = [
@@ -76,7 +76,7 @@ def bury(engine: sa.Engine) -> Bury:
 
 @pytest.fixture
 def replay(engine: sa.Engine, updates: UpdateStream) -> RunReplay:
-    """Replay dead updates; what is not drained at once the tests drain."""
+    """Replay dead updates, without draining them."""
 
     def run(limit: int | None = None, **wanted: object) -> ReplayResult:
         wish = DeadLetterFilter(**wanted)  # type: ignore[arg-type]
@@ -92,8 +92,8 @@ def ids(found: DeadLetterPage) -> list[int]:
 # Found.
 
 
-def test_dead_update_is_returned_with_all_its_fields(find: Find, bury: Bury) -> None:
-    (made,) = bury(b'{"order_id":42,"status":"paid"}', died_at=NOW)
+def test_dead_update_is_returned_with_all_its_fields(find: Find, add_dead: AddDead) -> None:
+    (made,) = add_dead(b'{"order_id":42,"status":"paid"}', died_at=NOW)
     assert find() == DeadLetterPage(
         1,
         [
@@ -115,27 +115,27 @@ def test_dead_update_is_returned_with_all_its_fields(find: Find, bury: Bury) -> 
     )
 
 
-def test_newest_come_first_and_all_matches_are_counted(find: Find, bury: Bury) -> None:
-    made = bury(*(OrderUpdate(order_id=key, status="paid") for key in range(1, 6)))
+def test_newest_come_first_and_all_matches_are_counted(find: Find, add_dead: AddDead) -> None:
+    made = add_dead(*(OrderUpdate(order_id=key, status="paid") for key in range(1, 6)))
     found = find(limit=2)
     assert (found.total, ids(found)) == (5, made[:2:-1])
 
 
-def test_reason_filter_is_matched_literally(find: Find, bury: Bury) -> None:
+def test_reason_filter_is_matched_literally(find: Find, add_dead: AddDead) -> None:
     update = OrderUpdate(order_id=1, status="paid")
-    (made,) = bury(update, reason="Key 50%_x is NOT there")
-    bury(update, entry=START + 9, reason="Key 500 x is not there")
+    (made,) = add_dead(update, reason="Key 50%_x is NOT there")
+    add_dead(update, entry=START + 9, reason="Key 500 x is not there")
     assert ids(find(reason="50%_X is not")) == [made]
 
 
-def test_order_is_found_in_any_spelling_of_the_payload(find: Find, bury: Bury) -> None:
-    of_42 = bury(
+def test_order_is_found_in_any_spelling_of_the_payload(find: Find, add_dead: AddDead) -> None:
+    of_42 = add_dead(
         b'{"order_id":42,"status":"paid"}',
         b'{ "status": "gr\xc3\xb6\xc3\x9fer\\\\", "order_id"\t:\n 42 }',
         b'{"order_id":42,"statos":"x"}',
         b'\xff\x00{"order_id":42',
     )
-    bury(
+    add_dead(
         b'{"order_id":421,"status":"paid"}',
         b'{"order_id":142,"status":"paid"}',
         b'{"order_id":42.5,"status":"paid"}',
@@ -149,11 +149,11 @@ def test_order_is_found_in_any_spelling_of_the_payload(find: Find, bury: Bury) -
     assert [letter.order_id for letter in found.dead] == [None, None, 42, 42]
 
 
-def test_dead_updates_are_filtered_by_time_and_replay_state(find: Find, bury: Bury) -> None:
+def test_dead_updates_are_filtered_by_time_and_replay_state(find: Find, add_dead: AddDead) -> None:
     update = OrderUpdate(order_id=1, status="paid")
     long_ago, lately = NOW - timedelta(days=2), NOW - timedelta(hours=1)
-    (old,) = bury(update, died_at=long_ago)
-    (new,) = bury(update, entry=START + 1, died_at=lately, replayed_at=NOW)
+    (old,) = add_dead(update, died_at=long_ago)
+    (new,) = add_dead(update, entry=START + 1, died_at=lately, replayed_at=NOW)
     assert ids(find(since=lately)) == [new]
     assert ids(find(until=lately)) == [old]
     assert ids(find(since=long_ago, until=NOW)) == [new, old]
@@ -161,8 +161,8 @@ def test_dead_updates_are_filtered_by_time_and_replay_state(find: Find, bury: Bu
     assert ids(find(replayed=False)) == [old]
 
 
-def test_ids_that_do_not_exist_are_named(find: Find, bury: Bury, replay: RunReplay) -> None:
-    (made,) = bury(OrderUpdate(order_id=1, status="paid"))
+def test_ids_that_do_not_exist_are_named(find: Find, add_dead: AddDead, replay: RunReplay) -> None:
+    (made,) = add_dead(OrderUpdate(order_id=1, status="paid"))
     assert ids(find(ids=[made])) == [made]
     for ask in (find, replay):
         with pytest.raises(DeadUpdateNotFound, match=f"id {made + 1}, {made + 2};"):
@@ -176,11 +176,13 @@ def test_ids_that_do_not_exist_are_named(find: Find, bury: Bury, replay: RunRepl
 def test_replayed_update_is_applied_after_its_cause_is_fixed(
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
-    bury: Bury,
+    add_dead: AddDead,
     replay: RunReplay,
     drain: DrainAll,
 ) -> None:
-    bury(OrderUpdate(order_id=5, customer_id=1, total="7"), OrderUpdate(order_id=5, status="paid"))
+    add_dead(
+        OrderUpdate(order_id=5, customer_id=1, total="7"), OrderUpdate(order_id=5, status="paid")
+    )
     seed({1: (1, "new", Decimal(1), 0)})
     assert replay() == ReplayResult(2, [])
     drain()
@@ -190,7 +192,7 @@ def test_replayed_update_is_applied_after_its_cause_is_fixed(
 def test_a_replay_overwrites_nothing_newer(
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
-    bury: Bury,
+    add_dead: AddDead,
     replay: RunReplay,
     drain: DrainAll,
 ) -> None:
@@ -199,7 +201,7 @@ def test_a_replay_overwrites_nothing_newer(
         4: (1, "newer", Decimal(9), 8),
     }
     seed(newer)
-    bury(OrderUpdate(order_id=2, total="7"), OrderUpdate(order_id=4, total="7", version=7))
+    add_dead(OrderUpdate(order_id=2, total="7"), OrderUpdate(order_id=4, total="7", version=7))
     assert replay() == ReplayResult(2, [])
     assert drain()[0].verdicts == {"stale": 2}
     assert rows() == newer
@@ -209,27 +211,27 @@ def test_update_dead_lettered_again_keeps_its_version(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
-    bury: Bury,
+    add_dead: AddDead,
     replay: RunReplay,
     drain: DrainAll,
 ) -> None:
-    bury(OrderUpdate(order_id=2, customer_id=1, total="7"))
+    add_dead(OrderUpdate(order_id=2, customer_id=1, total="7"))
     replay()
     drain()
-    bury(OrderUpdate(order_id=2, status="paid"), entry=START + 5)
+    add_dead(OrderUpdate(order_id=2, status="paid"), entry=START + 5)
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE parked_updates SET next_attempt_at = now()"))
     drain(unknown_order_patience=0)
     seed({1: (1, "new", Decimal(1), 0)})
-    assert replay() == ReplayResult(2, []), "the first one died again"
+    assert replay() == ReplayResult(2, []), "the first one became a dead letter again"
     drain()
     assert rows()[2] == (1, "paid", Decimal(7), START + 5)
 
 
 def test_already_replayed_updates_are_replayed_by_id_only(
-    bury: Bury, replay: RunReplay, find: Find, updates: UpdateStream
+    add_dead: AddDead, replay: RunReplay, find: Find, updates: UpdateStream
 ) -> None:
-    made = bury(*(OrderUpdate(order_id=key, status="paid") for key in (2, 4, 6)))
+    made = add_dead(*(OrderUpdate(order_id=key, status="paid") for key in (2, 4, 6)))
     assert replay(ids=made[:1]) == ReplayResult(1, [])
     assert ids(find(replayed=True)) == made[:1]
     assert replay() == ReplayResult(2, [])
@@ -238,20 +240,20 @@ def test_already_replayed_updates_are_replayed_by_id_only(
     assert updates.length(0) == 5
 
 
-def test_limit_takes_the_oldest_matches(bury: Bury, replay: RunReplay, find: Find) -> None:
+def test_limit_takes_the_oldest_matches(add_dead: AddDead, replay: RunReplay, find: Find) -> None:
     updates = [OrderUpdate(order_id=key, status="paid") for key in (2, 4, 6)]
-    others = bury(*updates, reason="customer 7 does not exist")
-    made = bury(*updates, entry=START + 10)
+    others = add_dead(*updates, reason="customer 7 does not exist")
+    made = add_dead(*updates, entry=START + 10)
     assert replay(limit=2, reason="order") == ReplayResult(2, [], left=1)
     assert sorted(ids(find(replayed=True))) == made[:2]
     assert sorted(ids(find(replayed=False))) == [*others, made[2]]
 
 
 def test_unreadable_payload_stays_and_is_reported(
-    bury: Bury, replay: RunReplay, find: Find
+    add_dead: AddDead, replay: RunReplay, find: Find
 ) -> None:
-    strange = bury(b"", b"\xff\x00 garbage", b'{"order_id":2,"totl":1}', b"[" * 100_000)
-    good = bury(OrderUpdate(order_id=2, status="paid"), entry=START + 9)
+    strange = add_dead(b"", b"\xff\x00 garbage", b'{"order_id":2,"totl":1}', b"[" * 100_000)
+    good = add_dead(OrderUpdate(order_id=2, status="paid"), entry=START + 9)
     done = replay()
     assert done.replayed == 1
     assert sorted(each.id for each in done.unreadable) == strange
@@ -264,14 +266,14 @@ def test_replay_killed_before_marking_is_repeated_without_effect(
     engine: sa.Engine,
     seed: Callable[[OrderRows], None],
     rows: Callable[[], OrderRows],
-    bury: Bury,
+    add_dead: AddDead,
     replay: RunReplay,
     drain: DrainAll,
     find: Find,
     updates: UpdateStream,
 ) -> None:
     seed({2: (1, "new", Decimal(1), 0)})
-    bury(OrderUpdate(order_id=2, total="7"))
+    add_dead(OrderUpdate(order_id=2, total="7"))
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
@@ -290,9 +292,9 @@ def test_replay_killed_before_marking_is_repeated_without_effect(
 
 
 def test_concurrent_replays_append_each_update_once(
-    engine: sa.Engine, settings: Settings, bury: Bury, updates: UpdateStream
+    engine: sa.Engine, settings: Settings, add_dead: AddDead, updates: UpdateStream
 ) -> None:
-    bury(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 42, 2)))
+    add_dead(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 42, 2)))
     other = make_engine(settings, "orderworks-other")
     first = Replay(engine, updates, lambda _shard: None, rate=50)
     second = Replay(other, updates, lambda _shard: None, rate=100_000)
@@ -311,23 +313,25 @@ def test_concurrent_replays_append_each_update_once(
 
 
 def test_replay_nudges_each_shard_once(
-    engine: sa.Engine, bury: Bury, updates: UpdateStream
+    engine: sa.Engine, add_dead: AddDead, updates: UpdateStream
 ) -> None:
-    bury(*(OrderUpdate(order_id=key, status="paid") for key in range(1, 9)))
+    add_dead(*(OrderUpdate(order_id=key, status="paid") for key in range(1, 9)))
     nudged = list[int]()
     Replay(engine, updates, nudged.append, rate=20).run(DeadLetterFilter())
     assert nudged == [0, 1]
 
 
-def test_a_replay_keeps_to_its_rate(engine: sa.Engine, bury: Bury, updates: UpdateStream) -> None:
-    bury(*(OrderUpdate(order_id=key, status="paid") for key in range(1, 31)))
+def test_a_replay_keeps_to_its_rate(
+    engine: sa.Engine, add_dead: AddDead, updates: UpdateStream
+) -> None:
+    add_dead(*(OrderUpdate(order_id=key, status="paid") for key in range(1, 31)))
     began = time.monotonic()
     Replay(engine, updates, lambda _shard: None, rate=100).run(DeadLetterFilter())
     assert time.monotonic() - began >= 0.2, "the last tenth of a second's is not waited for"
 
 
 def full_stream(stream: Redis, settings: Settings, left: int) -> UpdateStream:
-    """Streams whose first one has room for `left` updates only."""
+    """Return streams of which the first has room for `left` updates only."""
     limit = 20
     for _ in range(limit - left):
         stream.xadd("orders:updates:{0}", {"update": b'{"order_id":2,"status":"full"}'})
@@ -335,9 +339,9 @@ def full_stream(stream: Redis, settings: Settings, left: int) -> UpdateStream:
 
 
 def test_replay_waits_for_a_full_stream(
-    engine: sa.Engine, stream: Redis, settings: Settings, bury: Bury
+    engine: sa.Engine, stream: Redis, settings: Settings, add_dead: AddDead
 ) -> None:
-    bury(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 22, 2)))
+    add_dead(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 22, 2)))
     updates = full_stream(stream, settings, left=5)
 
     def make_room(seen: int, planned: int) -> None:
@@ -352,9 +356,9 @@ def test_replay_waits_for_a_full_stream(
 
 
 def test_replay_stops_at_a_full_stream_and_reports_progress(
-    engine: sa.Engine, stream: Redis, settings: Settings, bury: Bury, find: Find
+    engine: sa.Engine, stream: Redis, settings: Settings, add_dead: AddDead, find: Find
 ) -> None:
-    made = bury(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 22, 2)))
+    made = add_dead(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 22, 2)))
     updates = full_stream(stream, settings, left=5)
     replay = Replay(engine, updates, lambda _shard: None, rate=50, wait_for_room=0.3)
     with pytest.raises(ReplayStopped) as stopped:
@@ -369,9 +373,9 @@ def test_replay_stops_at_a_full_stream_and_reports_progress(
 
 
 def test_replay_stops_at_a_server_error_and_reports_progress(
-    engine: sa.Engine, stream: Redis, updates: UpdateStream, bury: Bury, find: Find
+    engine: sa.Engine, stream: Redis, updates: UpdateStream, add_dead: AddDead, find: Find
 ) -> None:
-    made = bury(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 22, 2)))
+    made = add_dead(*(OrderUpdate(order_id=key, status="paid") for key in range(2, 22, 2)))
 
     def spoil(_seen: int, _planned: int) -> None:
         stream.set("orders:updates:{0}", "no stream")

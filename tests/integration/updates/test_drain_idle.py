@@ -59,7 +59,7 @@ def test_updates_arriving_while_a_drain_idles_are_applied_without_a_nudge(
         eventually(lambda: not updates.length(0), 10, "it is not drained")
         appended = updates.append(0, [OrderUpdate(order_id=4, status=status).encode()])
         assert not appended.needs_nudge, "the drain is still there"
-    eventually(lambda: rows()[4][1] == "back", 10, "nobody looked")
+    eventually(lambda: rows()[4][1] == "back", 10, "it was not applied")
     assert drained.result(timeout=10) == DrainResult({"applied": 4}, more=False)
 
 
@@ -93,7 +93,7 @@ def test_drain_ends_at_once_while_another_idles_on_the_shard(
 
 
 def is_locked(engine: sa.Engine) -> bool:
-    """Whether somebody holds the lock of shard 0."""
+    """Return whether a drain holds the lock of shard 0."""
     query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 7302"
     with engine.connect() as connection:
         return bool(connection.scalar(sa.text(query)))

@@ -1,4 +1,4 @@
-"""The standard door: what Celery clients send is applied as any update; what is none is kept."""
+"""Intake of Celery messages: valid updates are applied like any other; invalid ones are kept."""
 
 import json
 import math
@@ -41,9 +41,9 @@ def nudged() -> list[int]:
 
 @pytest.fixture
 def admit(engine: sa.Engine, updates: UpdateStream, nudged: list[int]) -> Admit:
-    """Let the argument of a message in, as it comes out of JSON."""
-    door = UpdateIngest(engine, updates, nudged.append)
-    return lambda argument: door.ingest(json.loads(json.dumps(argument)))
+    """Ingest the argument of a message, after a round trip through JSON."""
+    intake = UpdateIngest(engine, updates, nudged.append)
+    return lambda argument: intake.ingest(json.loads(json.dumps(argument)))
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def drain_outbox(
 
 
 def account(engine: sa.Engine) -> tuple[int, int]:
-    """What is counted for the door: accepted, dead."""
+    """Return the counters of the intake: accepted, dead."""
     query = sa.select(*update_shards.c["accepted", "dead"]).where(update_shards.c.shard == INGEST)
     with engine.connect() as connection:
         accepted, dead = connection.execute(query).one()
@@ -191,13 +191,13 @@ def test_updates_for_a_full_stream_go_into_the_outbox(
 def test_without_redis_updates_go_into_the_outbox(
     engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: Callable[[], DrainResult]
 ) -> None:
-    nobody = make_redis("redis://127.0.0.1:1/0", timeout=1)
+    unreachable = make_redis("redis://127.0.0.1:1/0", timeout=1)
     argument = [
         {"order_id": key, "status": 'a "quoted"\n word', "total": "999999999999.99", "version": 1}
         for key in (1, 2)
     ]
-    door = UpdateIngest(engine, UpdateStream(nobody, 2, 1000), lambda _shard: None)
-    assert door.ingest(argument) == IngestResult(2, 0)
+    intake = UpdateIngest(engine, UpdateStream(unreachable, 2, 1000), lambda _shard: None)
+    assert intake.ingest(argument) == IngestResult(2, 0)
     assert drain_outbox().verdicts == {"applied": 2}
     assert rows()[2] == (1, 'a "quoted"\n word', Decimal("999999999999.99"), 1)
 

@@ -203,7 +203,7 @@ def test_update_of_unknown_order_is_parked(
 
 @pytest.fixture
 def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
-    """What the sweep asks about imports."""
+    """The importer that the sweep uses."""
     return Importer(engine, Spool(settings.spool), stream, cache, settings)
 
 
@@ -246,17 +246,17 @@ def test_outbox_is_drained_while_redis_is_unavailable(
 ) -> None:
     with engine.begin() as connection:
         outbox.enqueue(connection, [PAID])
-    nobody = make_redis("redis://127.0.0.1:1/0", timeout=1)
-    backlog = OutboxSource(UpdateStream(nobody, 2, 1000))
-    assert Drain(engine, backlog, nobody, settings).run().verdicts == {"applied": 1}
+    unreachable = make_redis("redis://127.0.0.1:1/0", timeout=1)
+    backlog = OutboxSource(UpdateStream(unreachable, 2, 1000))
+    assert Drain(engine, backlog, unreachable, settings).run().verdicts == {"applied": 1}
     assert rows()[2][1] == "paid"
 
 
 def test_locked_row_does_not_block_the_drain(engine: sa.Engine, drain_outbox: DrainOutbox) -> None:
     with engine.begin() as connection:
         outbox.enqueue(connection, [PAID])
-    with engine.connect() as somebody:
-        somebody.execute(sa.select(update_outbox).with_for_update())
+    with engine.connect() as other:
+        other.execute(sa.select(update_outbox).with_for_update())
         assert drain_outbox() == DrainResult({}, more=False)
     assert drain_outbox().verdicts == {"applied": 1}
 

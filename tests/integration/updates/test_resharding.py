@@ -1,4 +1,4 @@
-"""Resharding: nobody splits an order's updates over two streams, whatever is changed or interrupted."""
+"""Resharding: an order's updates are never split over two streams, also after an interruption."""
 
 import threading
 from collections import Counter
@@ -42,7 +42,7 @@ from tests.support.producers import AsyncProducerClient, SyncProducerClient
 
 ORDERS = range(1, 25)
 SHARDS = 4
-"""The most of any layout here."""
+"""The largest number of shards in these tests."""
 
 Spread = Callable[[int], UpdateStream]
 DrainShards = Callable[[], None]
@@ -57,13 +57,13 @@ def seeded(seed: Callable[[OrderRows], None]) -> None:
 
 @pytest.fixture
 def over(stream: Redis, settings: Settings) -> Spread:
-    """The streams as somebody sees them who has this UPDATE_SHARDS."""
+    """Return the streams as a process with this UPDATE_SHARDS sees them."""
     return lambda shards: UpdateStream(stream, shards, settings.stream_limit)
 
 
 @pytest.fixture
 def reshard(settings: Settings, stream: Redis) -> Iterator[Reshard]:
-    """Change the layout as the command does; over another client if one is given."""
+    """Change the layout as the command does, optionally over another client."""
     own = make_engine(settings, "orderworks-test")
 
     def run(goal: int, timeout: float = 20, client: Redis = stream) -> ShardLayout:
@@ -75,7 +75,7 @@ def reshard(settings: Settings, stream: Redis) -> Iterator[Reshard]:
 
 @pytest.fixture
 def drain_shards(engine: sa.Engine, over: Spread, cache: Redis, settings: Settings) -> DrainShards:
-    """Drain all shards that any layout here has."""
+    """Drain the shards of all layouts in these tests."""
     updates = over(SHARDS)
 
     def run() -> None:
@@ -86,7 +86,7 @@ def drain_shards(engine: sa.Engine, over: Spread, cache: Redis, settings: Settin
 
 
 def append(updates: UpdateStream, order_id: int) -> type[OrderworksError] | None:
-    """Accept an update of the order; the error if it is refused."""
+    """Append an update of the order; return the type of the error if it is refused."""
     update = OrderUpdate(order_id=order_id, total=1)
     try:
         updates.append(updates.shard_of(order_id), [update.encode()])
@@ -129,19 +129,19 @@ def test_both_producers_set_layout_wait_and_are_refused(
     stream: Redis,
 ) -> None:
     updates = [OrderUpdate(order_id=key, total=1) for key in ORDERS]
-    with kind().closing() as door:
-        assert door.update_many(updates, durable=durable) == len(ORDERS)
+    with kind().closing() as client:
+        assert client.update_many(updates, durable=durable) == len(ORDERS)
         assert read_layout(stream) == ShardLayout(2)
         assert stream.get(keys.update_layout(1)) == b"2"
         stream.set(keys.update_layout(1), ShardLayout(2, 4).encode())
         with pytest.raises(Backpressure, match="changed from 2 to 4"):
-            door.update(updates[0], durable=durable)
+            client.update(updates[0], durable=durable)
         reopened = threading.Timer(0.2, stream.set, (keys.update_layout(1), b"2"))
         reopened.start()
-        door.update(updates[0], durable=durable, wait_for_room=20)
+        client.update(updates[0], durable=durable, wait_for_room=20)
         stream.set(keys.update_layout(1), b"4")
         with pytest.raises(PartlyAccepted, match="UPDATE_SHARDS is 2 here") as stopped:
-            door.update_many(updates, durable=durable)
+            client.update_many(updates, durable=durable)
     assert stopped.value.accepted == len(stopped.value.refused) == len(ORDERS) // 2
     assert not stopped.value.uncertain
     assert over(2).length(0) + over(2).length(1) == 2 * len(ORDERS) - len(ORDERS) // 2 + 1
@@ -152,8 +152,8 @@ def test_both_producers_check_shard_0_before_using_a_shard_without_layout(
     kind: type[SyncProducerClient | AsyncProducerClient], stream: Redis, updates: UpdateStream
 ) -> None:
     stream.set(keys.update_layout(0), b"4")
-    with kind().closing() as door, pytest.raises(ConfigurationError, match="over 4 shards"):
-        door.update(OrderUpdate(order_id=1, total=1))
+    with kind().closing() as client, pytest.raises(ConfigurationError, match="over 4 shards"):
+        client.update(OrderUpdate(order_id=1, total=1))
     assert updates.length(1) == 0
     assert stream.get(keys.update_layout(1)) is None
 
@@ -179,7 +179,9 @@ def test_no_append_is_accepted_while_updates_of_the_old_layout_wait(
         running = thread.submit(reshard, 4)
         eventually(lambda: append(old, 2) is Backpressure, 10, "it is not closed")
         assert read_layout(stream) == ShardLayout(2, 4)
-        assert append(over(2), 1) is append(over(4), 1) is Backpressure, "nor who just starts"
+        assert append(over(2), 1) is append(over(4), 1) is Backpressure, (
+            "nor does a process that just starts"
+        )
         assert not running.done()
         drain_shards()
         assert running.result() == ShardLayout(2)
@@ -242,7 +244,7 @@ def test_same_shard_count_changes_nothing(over: Spread, reshard: Reshard, stream
 
 @contextmanager
 def killed_after(writes: int, settings: Settings, patch: pytest.MonkeyPatch) -> Iterator[Redis]:
-    """A client whose process is killed after so many writes: nothing that follows is done."""
+    """A client whose process is killed after `writes` writes: later commands are not sent."""
     with make_redis(settings.stream, timeout=5) as client:
         numbers, write = count(), client.set
 
@@ -315,13 +317,13 @@ def test_ingest_with_old_shard_count_uses_the_outbox(
     over: Spread, reshard: Reshard, engine: sa.Engine
 ) -> None:
     reshard(4)
-    door = UpdateIngest(engine, over(2), lambda _shard: None)
-    assert door.ingest([{"order_id": 2, "total": 1, "version": 1}]) == IngestResult(1, 0)
+    client = UpdateIngest(engine, over(2), lambda _shard: None)
+    assert client.ingest([{"order_id": 2, "total": 1, "version": 1}]) == IngestResult(1, 0)
     assert [over(4).length(shard) for shard in range(4)] == [0] * 4
 
 
 class Shop:
-    """Producers that keep changing orders, each its own, and drains that apply it.
+    """Producers that change different orders, and drains that apply the updates.
 
     Attributes:
         last: the newest total of each order that was accepted.
@@ -336,7 +338,7 @@ class Shop:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Three producers and two drains are at work; all is applied at the end."""
+        """Run three producers and two drains; at the end all updates are applied."""
         shares = [ORDERS[number::3] for number in range(3)]
         with ThreadPoolExecutor(5) as threads:
             drains = [threads.submit(self._drain) for _drain in range(2)]
@@ -353,7 +355,7 @@ class Shop:
         self._drain_shards()
 
     def sell(self, number: int) -> None:
-        """Return when so many more updates of each order were accepted."""
+        """Wait until `number` more updates of each order are accepted."""
         before = self.last.copy()
         eventually(lambda: all(self.last[key] >= before[key] + number for key in ORDERS), 30)
 
@@ -377,7 +379,7 @@ class Shop:
 
 @contextmanager
 def held_up(engine: sa.Engine, shard: int) -> Iterator[None]:
-    """Nobody drains the shard while the block lasts, as if its drain took long."""
+    """Block drains of the shard during the block, as if one took long."""
     with engine.begin() as connection:
         eventually(lambda: try_lock(connection, Lock.DRAIN, shard), 20)
         yield
@@ -397,10 +399,10 @@ def test_acceptance_order_is_kept_across_reshards_under_load(
                 shop.sell(5)
                 shop.refused.clear()
                 running = thread.submit(reshard, goal)
-                eventually(lambda: shop.refused[Backpressure], 20, "nobody had to wait")
+                eventually(lambda: shop.refused[Backpressure], 20, "no producer had to wait")
                 assert not running.done(), "updates wait in the old layout"
             running.result()
-            eventually(lambda: shop.refused[ConfigurationError], 20, "nobody noticed")
+            eventually(lambda: shop.refused[ConfigurationError], 20, "no producer noticed")
             monkeypatch.setenv("UPDATE_SHARDS", str(goal))
     accepted = shop.last.total()
     assert {key: row[2] for key, row in rows().items()} == dict(shop.last)

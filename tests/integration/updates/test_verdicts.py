@@ -1,4 +1,4 @@
-"""Verdicts of tracked updates: the first one is told, once it is certain, whoever dies on the way."""
+"""Verdicts of tracked updates: the first one is published after its commit, also after a crash."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,7 +21,7 @@ from tests.integration.conftest import OrderRows
 
 DrainAll = Callable[..., list[DrainResult]]
 Track = Callable[[OrderUpdate], str]
-Told = Callable[[str], UpdateOutcome | None]
+ReadOutcome = Callable[[str], UpdateOutcome | None]
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +32,13 @@ def seeded(seed: Callable[[OrderRows], None]) -> None:
 
 @pytest.fixture
 def track(updates: UpdateStream) -> Track:
-    """Accept an update of shard 0 whose verdict is wanted; its entry id."""
+    """Append a tracked update to shard 0; return its entry id."""
     return lambda update: updates.append(0, [update.encode()], tracked=True).ids[0]
 
 
 @pytest.fixture
-def told(stream: Redis) -> Told:
-    """What producers are told of an entry."""
+def published(stream: Redis) -> ReadOutcome:
+    """Return the published outcome of an entry."""
 
     def read(entry_id: str) -> UpdateOutcome | None:
         kept = stream.get(update_verdict(0, entry_id))
@@ -47,25 +47,25 @@ def told(stream: Redis) -> Told:
     return read
 
 
-def untold(engine: sa.Engine) -> int:
-    """How many verdicts are still to be told."""
+def count_unpublished(engine: sa.Engine) -> int:
+    """Return the number of unpublished verdicts."""
     with engine.connect() as connection:
         query = sa.select(sa.func.count()).select_from(tracked_verdicts)
         return connection.execute(query).scalar_one()
 
 
 def test_each_tracked_update_gets_its_own_verdict(
-    track: Track, told: Told, drain: DrainAll, engine: sa.Engine, stream: Redis
+    track: Track, published: ReadOutcome, drain: DrainAll, engine: sa.Engine, stream: Redis
 ) -> None:
     ids = [track(OrderUpdate(order_id=2, total=1, version=version)) for version in (4, 5, 6, 7, 7)]
     ids.append(track(OrderUpdate(order_id=4, status="paid")))
     drain(unknown_order_patience=0)
-    verdicts = [outcome and outcome.verdict for outcome in map(told, ids)]
+    verdicts = [outcome and outcome.verdict for outcome in map(published, ids)]
     assert verdicts == ["stale", "duplicate", "superseded", "applied", "duplicate", None]
     make_due(engine)
     drain(unknown_order_patience=0)
-    assert told(ids[-1]) == UpdateOutcome(Verdict.DEAD, "order 4 does not exist")
-    assert untold(engine) == 0
+    assert published(ids[-1]) == UpdateOutcome(Verdict.DEAD, "order 4 does not exist")
+    assert count_unpublished(engine) == 0
     assert 0 < stream.ttl(update_verdict(0, ids[0])) <= 60
 
 
@@ -80,7 +80,7 @@ def test_untracked_update_leaves_no_verdict(
 @pytest.mark.parametrize("fatal", ["publish_outcomes", "trim"])
 def test_verdict_of_drain_killed_after_commit_is_published_later(
     track: Track,
-    told: Told,
+    published: ReadOutcome,
     drain: DrainAll,
     engine: sa.Engine,
     monkeypatch: pytest.MonkeyPatch,
@@ -91,15 +91,15 @@ def test_verdict_of_drain_killed_after_commit_is_published_later(
         patch.setattr(UpdateStream, fatal, die)
         with pytest.raises(KeyboardInterrupt):
             drain()
-    assert untold(engine) == 1, "the fault happened: it is committed, and may come again"
+    assert count_unpublished(engine) == 1, "the fault happened: it is committed, and may come again"
     drain()
-    assert told(entry) == UpdateOutcome(Verdict.APPLIED), "not the duplicate that it is by now"
-    assert untold(engine) == 0
+    assert published(entry) == UpdateOutcome(Verdict.APPLIED), "not the duplicate that it is by now"
+    assert count_unpublished(engine) == 0
 
 
 def test_sweep_finds_unpublished_verdict_of_a_parked_update(
     track: Track,
-    told: Told,
+    published: ReadOutcome,
     drain: DrainAll,
     engine: sa.Engine,
     updates: UpdateStream,
@@ -117,7 +117,9 @@ def test_sweep_finds_unpublished_verdict_of_a_parked_update(
         patch.setattr(UpdateStream, "publish_outcomes", die)
         with pytest.raises(KeyboardInterrupt):
             drain()
-    assert untold(engine) == 1, "the fault happened: it is applied, and nobody was told"
+    assert count_unpublished(engine) == 1, (
+        "the fault happened: it is applied, and its verdict is not published"
+    )
     with engine.begin() as connection:
         past = tracked_verdicts.c.given_at - timedelta(minutes=1)
         connection.execute(sa.update(tracked_verdicts).values(given_at=past))
@@ -127,15 +129,15 @@ def test_sweep_finds_unpublished_verdict_of_a_parked_update(
     assert forgotten
     assert forgotten.shards == [0]
     drain()
-    assert told(entry) == UpdateOutcome(Verdict.APPLIED)
+    assert published(entry) == UpdateOutcome(Verdict.APPLIED)
 
 
 def die(*_: object) -> None:
-    """End as a killed process does: nothing more is done."""
+    """Raise, as if the process were killed at this point."""
     raise KeyboardInterrupt
 
 
 def make_due(engine: sa.Engine) -> None:
-    """Let the time pass that parked updates wait for."""
+    """Make all parked updates due."""
     with engine.begin() as connection:
         connection.execute(sa.update(parked_updates).values(next_attempt_at=sa.func.now()))

@@ -1,4 +1,4 @@
-"""The contract of docs/wire-format.md, used by somebody without our code: by plain commands and SQL."""
+"""The contract of docs/wire-format.md, used without our code: by plain commands and SQL."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ LARGEST = 2**63 - 1
 DrainAll = Callable[..., list[DrainResult]]
 
 
-def say(stream: Redis, *command: str) -> Any:  # noqa: ANN401 - whatever the server answers
+def say(stream: Redis, *command: str) -> Any:  # noqa: ANN401 - the reply to any command
     """Send a command as `redis-cli` does."""
     return stream.execute_command(*command)  # type: ignore[no-untyped-call]
 
@@ -93,7 +93,7 @@ def test_layout_key_matches_what_producers_use(stream: Redis, updates: UpdateStr
 
 @pytest.fixture
 def shop(engine: sa.Engine, admin: sa.Engine) -> Iterator[str]:
-    """A role that may do what the page grants, and nothing else."""
+    """A role with the privileges that the page grants, and no others."""
     name = f"shop_{engine.url.database}"
     with admin.connect() as connection:
         connection.execute(sa.text(f"CREATE ROLE {name}"))

@@ -1,4 +1,4 @@
-"""Where a Redis server may be."""
+"""Addresses of Redis servers."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Settings: where they come from, and what a wrong one says."""
+"""Settings: their sources, and the errors of invalid ones."""
 
 import json
 from pathlib import Path

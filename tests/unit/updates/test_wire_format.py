@@ -24,14 +24,14 @@ Vector = dict[str, Any]
 
 
 def document(vector: Vector) -> bytes:
-    """What travels."""
+    """Return the encoded update."""
     if "bytes" in vector:
         return base64.b64decode(vector["bytes"])
     return str(vector["document"]).encode()
 
 
 def members(update: OrderUpdate | InvalidUpdate) -> Vector:
-    """What the update says; totals as text with two decimals."""
+    """Return the fields of the update, with totals as text with two decimals."""
     assert isinstance(update, OrderUpdate), update
     said = {name: getattr(update, name) for name in MEMBERS}
     return said | {"total": None if update.total is None else f"{Decimal(update.total):f}"}

@@ -1,4 +1,4 @@
-"""Accepting updates at full strength, by both producers: full streams, durability, forks, lost links."""
+"""Appends of updates by both producers: full streams, durability, forks, lost connections."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ LIMIT = 1000
 
 
 @pytest.fixture(params=DOORS)
-def door(request: pytest.FixtureRequest, settings: Settings) -> Iterator[ProducerClient]:
+def client(request: pytest.FixtureRequest, settings: Settings) -> Iterator[ProducerClient]:
     """Each of the two producers."""
     assert settings.stream
     made = DOORS[request.param]()
@@ -42,13 +42,13 @@ def door(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Produce
 
 @pytest.fixture
 def limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streams take as little as they can be told to."""
+    """Set the smallest limit of a stream."""
     monkeypatch.setenv("STREAM_LIMIT", str(LIMIT))
 
 
 @pytest.fixture
 def link(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpProxy]:
-    """The way to the stream's server."""
+    """A proxy before the server of the stream."""
     with link_to(settings.stream) as made:
         monkeypatch.setenv("REDIS_URL", made.url)
         yield made
@@ -60,7 +60,7 @@ def some(first: int, last: int, version: int | None = None) -> list[OrderUpdate]
 
 
 def entries(stream: Redis, shard: int) -> dict[str, int]:
-    """The entries of a shard: their ids, and which order each is about."""
+    """Return the orders of a shard's entries, by entry id."""
     found: Any = stream.xrange(keys.update_stream(shard))
     return {
         entry_id.decode(): OrderUpdate.decode(fields[b"update"]).order_id
@@ -74,40 +74,40 @@ def accepted_orders(stream: Redis) -> list[int]:
 
 
 def scripts_run(stream: Redis) -> int:
-    """How often the server ran a script so far."""
+    """Return the number of scripts that the server has run."""
     return int(stream.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"])
 
 
-def test_both_producers_accept_many_updates_in_order(door: ProducerClient, stream: Redis) -> None:
-    assert door.update_many(iter(some(1, 2500))) == 2500
+def test_both_producers_accept_many_updates_in_order(client: ProducerClient, stream: Redis) -> None:
+    assert client.update_many(iter(some(1, 2500))) == 2500
     assert accepted_orders(stream) == [*range(2, 2501, 2), *range(1, 2500, 2)]
 
 
-def test_flushed_script_is_sent_again(door: ProducerClient, stream: Redis) -> None:
-    door.update(OrderUpdate(order_id=2, total=1))
+def test_flushed_script_is_sent_again(client: ProducerClient, stream: Redis) -> None:
+    client.update(OrderUpdate(order_id=2, total=1))
     stream.script_flush()
-    door.update(OrderUpdate(order_id=4, total=1))
+    client.update(OrderUpdate(order_id=4, total=1))
     stream.script_flush()
-    door.update_many(some(5, 8))
+    client.update_many(some(5, 8))
     assert accepted_orders(stream) == [2, 4, 6, 8, 5, 7]
 
 
 def test_a_full_stream_refuses_at_once_by_default(
-    limited: None, door: ProducerClient, stream: Redis
+    limited: None, client: ProducerClient, stream: Redis
 ) -> None:
-    assert door.update_many(some(1, 2 * LIMIT)) == 2 * LIMIT
+    assert client.update_many(some(1, 2 * LIMIT)) == 2 * LIMIT
     with pytest.raises(Backpressure, match="shard 1 has 1000 waiting updates, its limit is 1000"):
-        door.update(OrderUpdate(order_id=1, total=1))
+        client.update(OrderUpdate(order_id=1, total=1))
     assert stream.xlen(keys.update_stream(1)) == LIMIT
 
 
 def test_wait_for_room_ends_when_there_is_room(
-    limited: None, door: ProducerClient, stream: Redis, updates: UpdateStream
+    limited: None, client: ProducerClient, stream: Redis, updates: UpdateStream
 ) -> None:
-    door.update_many(some(1, 2 * LIMIT))
+    client.update_many(some(1, 2 * LIMIT))
     before = scripts_run(stream)
     with ThreadPoolExecutor(1) as thread:
-        waiting = thread.submit(door.update, OrderUpdate(order_id=2, total=1), wait_for_room=30)
+        waiting = thread.submit(client.update, OrderUpdate(order_id=2, total=1), wait_for_room=30)
         eventually(lambda: scripts_run(stream) > before + 3, 10, "it does not try again")
         assert not waiting.done()
         assert updates.length(0) == LIMIT
@@ -116,23 +116,23 @@ def test_wait_for_room_ends_when_there_is_room(
     assert updates.length(0) == LIMIT
 
 
-def test_wait_for_room_times_out(limited: None, door: ProducerClient) -> None:
-    door.update_many(some(1, 2 * LIMIT))
+def test_wait_for_room_times_out(limited: None, client: ProducerClient) -> None:
+    client.update_many(some(1, 2 * LIMIT))
     began = time.monotonic()
     with pytest.raises(Backpressure):
-        door.update(OrderUpdate(order_id=1, total=1), wait_for_room=0.3)
+        client.update(OrderUpdate(order_id=1, total=1), wait_for_room=0.3)
     with pytest.raises(PartlyAccepted) as stopped:
-        door.update_many(some(1, 10), wait_for_room=0.3)
+        client.update_many(some(1, 10), wait_for_room=0.3)
     assert 0.6 <= time.monotonic() - began < 5
     assert (stopped.value.accepted, stopped.value.refused) == (0, some(1, 10))
 
 
 def test_updates_waiting_for_room_are_accepted_once_and_in_order(
-    limited: None, door: ProducerClient, stream: Redis
+    limited: None, client: ProducerClient, stream: Redis
 ) -> None:
     taken: list[int] = []
     with ThreadPoolExecutor(1) as thread:
-        sending = thread.submit(door.update_many, some(1, 10_000), wait_for_room=30)
+        sending = thread.submit(client.update_many, some(1, 10_000), wait_for_room=30)
         while not sending.done() or accepted_orders(stream):
             taken += take(stream, 0) + take(stream, 1)
         assert sending.result() == 10_000
@@ -143,7 +143,7 @@ def test_updates_waiting_for_room_are_accepted_once_and_in_order(
 
 
 def take(stream: Redis, shard: int) -> list[int]:
-    """Take off what a drain would; the shard never holds more than its limit meanwhile."""
+    """Remove the entries as a drain does; check that the shard has at most its limit."""
     found = entries(stream, shard)
     assert len(found) <= LIMIT
     if found:
@@ -156,9 +156,9 @@ def test_four_producers_at_the_limit_get_exact_accepted_counts(
 ) -> None:
     def send(number: int) -> PartlyAccepted:
         first = number * 10_000 + 1
-        with DOORS["Producer" if number % 2 else "AsyncProducer"]().closing() as door:
+        with DOORS["Producer" if number % 2 else "AsyncProducer"]().closing() as client:
             with pytest.raises(PartlyAccepted) as stopped:
-                door.update_many(some(first, first + 4000))
+                client.update_many(some(first, first + 4000))
             return stopped.value
 
     with ThreadPoolExecutor(4) as threads:
@@ -170,14 +170,17 @@ def test_four_producers_at_the_limit_get_exact_accepted_counts(
         assert LIMIT // 2 <= stream.xlen(keys.update_stream(shard)) <= LIMIT
 
 
-def test_durable_updates_are_accepted(door: ProducerClient, stream: Redis) -> None:
-    door.update(OrderUpdate(order_id=2, total=1), durable=True)
-    assert door.update_many(some(3, 1500), durable=True) == 1498
+def test_durable_updates_are_accepted(client: ProducerClient, stream: Redis) -> None:
+    client.update(OrderUpdate(order_id=2, total=1), durable=True)
+    assert client.update_many(some(3, 1500), durable=True) == 1498
     assert sorted(accepted_orders(stream)) == list(range(2, 1501))
 
 
 def test_server_without_fsync_raises_not_durable_for_accepted_updates(
-    door: ProducerClient, stream: Redis, monkeypatch: pytest.MonkeyPatch, impatient: ProducerClient
+    client: ProducerClient,
+    stream: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    impatient: ProducerClient,
 ) -> None:
     stream.config_set("appendfsync", "no")
     try:
@@ -197,23 +200,23 @@ def test_server_without_fsync_raises_not_durable_for_accepted_updates(
 
 
 @pytest.fixture
-def impatient(door: ProducerClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProducerClient]:
-    """The same producer with less time."""
+def impatient(client: ProducerClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProducerClient]:
+    """The same producer with a shorter timeout."""
     monkeypatch.setenv("REDIS_TIMEOUT", "0.5")
-    made = type(door)()
+    made = type(client)()
     yield made
     made.close()
 
 
 def test_durable_update_to_server_without_aof_is_a_configuration_error(
-    settings: Settings, door: ProducerClient, stream: Redis
+    settings: Settings, client: ProducerClient, stream: Redis
 ) -> None:
     stream.config_set("appendonly", "no")
     try:
         with pytest.raises(ConfigurationError, match="set `appendonly yes`"):
-            door.update(OrderUpdate(order_id=2, total=1), durable=True)
+            client.update(OrderUpdate(order_id=2, total=1), durable=True)
         with pytest.raises(ConfigurationError):
-            door.update_many(some(1, 4), durable=True)
+            client.update_many(some(1, 4), durable=True)
         assert not accepted_orders(stream)
     finally:
         stream.config_set("appendonly", "yes")
@@ -222,44 +225,44 @@ def test_durable_update_to_server_without_aof_is_a_configuration_error(
 
 
 def test_connection_failing_before_send_is_retried(
-    link: TcpProxy, door: ProducerClient, stream: Redis
+    link: TcpProxy, client: ProducerClient, stream: Redis
 ) -> None:
     link.refuse_connections()
-    door.update(OrderUpdate(order_id=2, total=1))
+    client.update(OrderUpdate(order_id=2, total=1))
     assert link.refused == 1
     assert accepted_orders(stream) == [2]
 
 
 def test_versioned_update_is_sent_again_after_a_lost_reply(
-    link: TcpProxy, door: ProducerClient, stream: Redis
+    link: TcpProxy, client: ProducerClient, stream: Redis
 ) -> None:
-    door.update(OrderUpdate(order_id=2, total=1))
+    client.update(OrderUpdate(order_id=2, total=1))
     link.lose_answers()
-    entry = door.update(OrderUpdate(order_id=4, total=1, version=7))
+    entry = client.update(OrderUpdate(order_id=4, total=1, version=7))
     assert link.lost == 1
     assert accepted_orders(stream) == [2, 4, 4]
     assert list(entries(stream, 0))[-1] == entry
 
 
 def test_update_without_version_is_not_sent_again_after_a_lost_reply(
-    link: TcpProxy, door: ProducerClient, stream: Redis
+    link: TcpProxy, client: ProducerClient, stream: Redis
 ) -> None:
-    door.update(OrderUpdate(order_id=2, total=1))
+    client.update(OrderUpdate(order_id=2, total=1))
     link.lose_answers()
     with pytest.raises(Unavailable):
-        door.update(OrderUpdate(order_id=4, total=1), wait_for_room=5)
+        client.update(OrderUpdate(order_id=4, total=1), wait_for_room=5)
     assert link.lost == 1
     assert accepted_orders(stream) == [2, 4]
 
 
 def test_updates_without_versions_are_uncertain_after_a_lost_reply(
-    link: TcpProxy, door: ProducerClient, stream: Redis
+    link: TcpProxy, client: ProducerClient, stream: Redis
 ) -> None:
-    door.update(OrderUpdate(order_id=2, total=1))
+    client.update(OrderUpdate(order_id=2, total=1))
     link.lose_answers()
     versioned, plain = some(10, 18, version=7)[::2], some(11, 19)[::2]
     with pytest.raises(PartlyAccepted) as stopped:
-        door.update_many([*versioned, *plain])
+        client.update_many([*versioned, *plain])
     assert link.lost == 1
     assert (stopped.value.accepted, stopped.value.refused) == (5, [])
     assert stopped.value.uncertain == plain
@@ -293,7 +296,7 @@ with Producer.from_settings() as producer:
 
 
 def test_used_producer_works_in_a_forked_process(settings: Settings, stream: Redis) -> None:
-    # Nudges are deleted now and then, so that both processes use the broker meanwhile.
+    # Nudges are deleted periodically, so that both processes use the broker meanwhile.
     over = threading.Event()
 
     def drop_nudges() -> None:
@@ -326,12 +329,12 @@ def test_unused_producer_opens_no_connection(settings: Settings, stream: Redis) 
         each.close()
 
 
-def test_sequential_calls_share_a_connection(door: ProducerClient, stream: Redis) -> None:
+def test_sequential_calls_share_a_connection(client: ProducerClient, stream: Redis) -> None:
     before = int(stream.info("stats")["total_connections_received"])
     for _ in range(20):
-        door.update(OrderUpdate(order_id=2, total=1))
-    door.update_many(some(1, 5000))
-    door.update(OrderUpdate(order_id=2, total=1), durable=True)
+        client.update(OrderUpdate(order_id=2, total=1))
+    client.update_many(some(1, 5000))
+    client.update(OrderUpdate(order_id=2, total=1), durable=True)
     after = int(stream.info("stats")["total_connections_received"])
     nudging = 2
     assert after - before <= 1 + nudging
@@ -340,9 +343,9 @@ def test_sequential_calls_share_a_connection(door: ProducerClient, stream: Redis
 def test_a_closed_producer_leaves_no_connection(settings: Settings, stream: Redis) -> None:
     before = {each["id"] for each in stream.client_list()}
     for made in DOORS.values():
-        with made().closing() as door:
-            door.update(OrderUpdate(order_id=2, total=1))
-            door.update(OrderUpdate(order_id=2, total=1), durable=True)
+        with made().closing() as client:
+            client.update(OrderUpdate(order_id=2, total=1))
+            client.update(OrderUpdate(order_id=2, total=1), durable=True)
     eventually(
         lambda: {each["id"] for each in stream.client_list()} <= before, 10, "connections are left"
     )
