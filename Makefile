@@ -1,5 +1,5 @@
-# Everything a person does here starts with `make`. `make help` lists it.
-# Needs Python 3.11 or later and make; uv is used where it is installed.
+# The commands for work on this repository; `make help` lists them.
+# Needs Python 3.11 or later and make; uses uv if it is installed.
 .DEFAULT_GOAL := help
 .PHONY: help demo up test check faults bench migrate lock
 
@@ -12,7 +12,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-# Built again only when the lock or the project's own metadata changed.
+# Rebuilt only when the lock or the project's own metadata changed.
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Orderworks needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -28,10 +28,10 @@ $(READY): requirements/dev.txt pyproject.toml
 	fi
 	@touch $@
 
-demo: $(READY) ## see it work: real servers, 150,000 orders, 20,000 updates, checked against SQL
+demo: $(READY) ## run all functions: real servers, 150,000 orders, 20,000 updates, checked against SQL
 	@$(BIN)/orderworks demo
 
-up: $(READY) ## run everything here until Ctrl-C
+up: $(READY) ## run all services on this machine until Ctrl-C
 	@$(BIN)/orderworks up
 
 test: $(READY) ## run the tests on real servers and real celery processes
@@ -45,17 +45,17 @@ check: $(READY) ## lint, format, types, words, import contracts, migrations
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q tests/migrations
 
-faults: $(READY) ## only the tests that kill, freeze and cut
+faults: $(READY) ## run only the tests that kill, freeze and disconnect processes
 	@$(BIN)/python -m pytest tests/faults
 
-bench: $(READY) ## measure imports and updates beside the plain ways, on servers of their own
+bench: $(READY) ## compare imports and updates with simple implementations, on servers of their own
 	@$(BIN)/orderworks bench imports
 	@$(BIN)/orderworks bench updates
 
-migrate: $(READY) ## bring the configured database to the newest schema
+migrate: $(READY) ## upgrade the configured database to the newest schema
 	@$(BIN)/orderworks db upgrade
 
-lock: $(READY) ## resolve the locks again, with hashes (UPGRADE=--upgrade for newer releases)
+lock: $(READY) ## resolve the lock files again, with hashes (UPGRADE=--upgrade for newer releases)
 	@for extra in dev gateway; do \
 	  $(LOCK) --extra $$extra --output-file requirements/$$extra.txt $(UPGRADE) pyproject.toml; \
 	done

@@ -1,8 +1,8 @@
 #!/bin/sh
-# The role that owns the database of Orderworks, no superuser. PostgreSQL's image runs this once, on
-# an empty volume. psql reads the password itself: on a command line, everyone would see it.
+# Create the database of Orderworks and the role that owns it, which is no superuser. PostgreSQL's image
+# runs this once, on an empty volume. psql reads the password: every user can see a command line.
 set -eu
-: "${DATABASE_PASSWORD_FILE:?names the file that holds the password of the role orderworks}"
+: "${DATABASE_PASSWORD_FILE:?must name the file with the password of the role orderworks}"
 test -s "$DATABASE_PASSWORD_FILE"
 
 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username="${POSTGRES_USER:-postgres}" --dbname=postgres <<'SQL'

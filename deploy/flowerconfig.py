@@ -1,7 +1,7 @@
-"""What Flower's command line must not show in production: who may look, and the passwords.
+"""Flower's users and passwords in production, which its command line must not show.
 
 `FLOWER_BASIC_AUTH_FILE` names a file with `user:password`, one pair a line. Flower runs this file
-before it listens; without a pair it would let everyone in, so it does not start.
+before it listens; without a pair it would accept every user, so it does not start.
 """  # noqa: INP001 - Flower runs it by path
 
 import os
