@@ -1,4 +1,4 @@
-"""What comes from outside is shown to people as text, and does nothing else to their terminal."""
+"""External text is printed as plain text, without effects on the terminal."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

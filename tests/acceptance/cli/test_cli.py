@@ -1,4 +1,4 @@
-"""The command, as people type it: what it prints, and with what status it ends."""
+"""The command line: output, errors and exit statuses."""
 
 import json
 import os
@@ -28,13 +28,13 @@ COMMANDS = (
 
 @pytest.fixture
 def accepted(stream: Redis) -> Callable[[], int]:
-    """How much was handed over: entries in the streams and imports in sight."""
+    """The number of Redis keys of accepted updates and imports."""
     return lambda: sum(1 for _ in stream.scan_iter("orders:*"))
 
 
 def test_orderworks_runs_as_command_and_as_module() -> None:
-    beside_python = str(Path(sys.executable).parent / "orderworks")
-    for command in ([beside_python], [sys.executable, "-m", "orderworks_app"]):
+    installed = str(Path(sys.executable).parent / "orderworks")
+    for command in ([installed], [sys.executable, "-m", "orderworks_app"]):
         done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
         assert "Background jobs for an orders database" in done.stdout
 
@@ -58,7 +58,7 @@ BAD_FILES = {
 def test_unimportable_file_prints_one_line_and_exits_2(
     run: RunCommand, tmp_path: Path, accepted: Callable[[], int], case: str
 ) -> None:
-    content, said = BAD_FILES[case]
+    content, expected = BAD_FILES[case]
     if content is not None:
         (tmp_path / "orders.csv").write_bytes(content)
     done = run("import", "orders.csv")
@@ -66,7 +66,7 @@ def test_unimportable_file_prints_one_line_and_exits_2(
     assert done.out == ""
     assert len(done.err.splitlines()) == 1
     assert "orders.csv" in done.err
-    assert said in done.err
+    assert expected in done.err
     assert accepted() == 0
     assert not [*tmp_path.glob("home/spool/**/*.*")]
 
@@ -78,7 +78,7 @@ def test_folder_is_rejected_as_file(run: RunCommand, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("update", "1"), "give at least one of total, status and customer_id"),
         (("update", "1", "--total", "12x"), "total: '12x' is not a number"),
@@ -95,11 +95,11 @@ def test_folder_is_rejected_as_file(run: RunCommand, tmp_path: Path) -> None:
     ],
 )
 def test_usage_error_names_the_problem_and_exits_2(
-    run: RunCommand, arguments: tuple[str, ...], said: str
+    run: RunCommand, arguments: tuple[str, ...], expected: str
 ) -> None:
     done = run(*arguments)
     assert done.status == 2
-    assert said in done.err
+    assert expected in done.err
     assert "Traceback" not in done.err
 
 
@@ -154,7 +154,7 @@ def test_customer_name_is_printed_without_markup(
     with engine.begin() as connection:
         connection.execute(sa.text("INSERT INTO customers (id, name) VALUES (1, '[/x] [red] Ltd')"))
         connection.execute(sa.text("INSERT INTO orders (id, customer_id, total) VALUES (1, 1, 1)"))
-    cache.flushdb()  # No worker is there to drop what was computed before.
+    cache.flushdb()  # No worker runs that would invalidate the reads of other tests.
     assert "[/x] [red] Ltd" in run("report", "top-customers").out
 
 
@@ -190,8 +190,8 @@ def test_a_password_with_slashes_is_not_shown(run: RunCommand) -> None:
 def test_status_without_workers_exits_1_and_names_missing_services(run: RunCommand) -> None:
     done = run("status")
     assert done.status == 1
-    for said in ("queue updates", "no worker answers", "it has no entries"):
-        assert said in done.out
+    for expected in ("queue updates", "no worker answers", "it has no entries"):
+        assert expected in done.out
 
 
 def test_updates_are_read_from_json_lines(run: RunCommand, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_updates_are_read_from_json_lines(run: RunCommand, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("outcome", "status", "said"),
+    ("outcome", "status", "expected"),
     [
         (UpdateOutcome(Verdict.APPLIED), 0, ": applied.\n"),
         (UpdateOutcome(Verdict.STALE), 0, ": stale.\n"),
@@ -213,7 +213,7 @@ def test_updates_are_read_from_json_lines(run: RunCommand, tmp_path: Path) -> No
     ],
 )
 def test_tracked_update_prints_verdict_and_exit_status_marks_dead_one(
-    run: RunCommand, stream: Redis, outcome: UpdateOutcome, status: int, said: str
+    run: RunCommand, stream: Redis, outcome: UpdateOutcome, status: int, expected: str
 ) -> None:
     for form in ((), ("--json",)):
         stream.delete(keys.update_stream(0))
@@ -225,11 +225,11 @@ def test_tracked_update_prints_verdict_and_exit_status_marks_dead_one(
             printed = json.loads(done.out)
             assert (printed["verdict"], printed["reason"]) == (outcome.verdict, outcome.reason)
         else:
-            assert done.out.endswith(said)
+            assert done.out.endswith(expected)
 
 
 def give_verdict(stream: Redis, outcome: UpdateOutcome) -> None:
-    """Settle the first update of shard 0 in the workers' place."""
+    """Publish a verdict for the first update of shard 0, as a worker does."""
     waiting: Any = eventually(lambda: stream.xrange(keys.update_stream(0)), 20, "no update")
     entry = waiting[0][0].decode()
     stream.set(keys.update_verdict(0, entry), outcome.encode(), ex=60)
@@ -266,17 +266,17 @@ def test_metrics_are_printed_when_a_server_is_unavailable(run: RunCommand) -> No
     assert (done.status, done.err) == (0, "")
     assert '\norderworks_up{server="postgresql"} 1.0\n' in done.out
     assert "\n# TYPE orderworks_updates_total counter\n" in done.out
-    # As a process of its own: what is logged within the tests goes to pytest.
-    away = subprocess.run(
+    # In a separate process: pytest captures the logs of this one.
+    unavailable = subprocess.run(
         [sys.executable, "-m", "orderworks_app", "metrics"],
         env={**os.environ, "DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/orders"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert '\norderworks_up{server="postgresql"} 0.0\n' in away.stdout
-    assert '\norderworks_up{server="stream"} 1.0\n' in away.stdout
-    assert "orderworks_parked_updates" not in away.stdout
-    assert len(away.stderr.splitlines()) == 1
-    assert away.stderr.startswith("metrics_missing server=postgresql")
-    assert "hunter2" not in away.stderr
+    assert '\norderworks_up{server="postgresql"} 0.0\n' in unavailable.stdout
+    assert '\norderworks_up{server="stream"} 1.0\n' in unavailable.stdout
+    assert "orderworks_parked_updates" not in unavailable.stdout
+    assert len(unavailable.stderr.splitlines()) == 1
+    assert unavailable.stderr.startswith("metrics_missing server=postgresql")
+    assert "hunter2" not in unavailable.stderr

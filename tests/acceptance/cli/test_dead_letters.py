@@ -1,4 +1,4 @@
-"""Dead updates in the hands of a person: listed, found, replayed. No worker is there to take them."""
+"""`orderworks dead`: list, filter and replay dead updates. No worker runs that would apply them."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ def _empty(engine: sa.Engine, stream: Redis) -> None:
     stream.delete("orders:updates:{0}", "orders:updates:{1}")
 
 
-def bury(engine: sa.Engine, *changes: dict[str, object]) -> None:
+def insert_dead(engine: sa.Engine, *changes: dict[str, object]) -> None:
     """Put dead updates into the table, as changes of `LETTER`."""
     with engine.begin() as connection:
         for number, change in enumerate(changes):
@@ -36,7 +36,7 @@ def bury(engine: sa.Engine, *changes: dict[str, object]) -> None:
 
 
 def document(done: Done) -> Any:  # noqa: ANN401 - JSON
-    """What a command printed as JSON."""
+    """The JSON document that a command printed."""
     assert done.status == 0, done.err
     return json.loads(done.out)
 
@@ -44,7 +44,7 @@ def document(done: Done) -> Any:  # noqa: ANN401 - JSON
 def test_dead_update_is_shown_with_payload_reason_and_version(
     run: RunCommand, engine: sa.Engine
 ) -> None:
-    bury(engine, {}, {"payload": b"\xff[red]\x1b[2J", "reason": "cannot be read: [/x]"})
+    insert_dead(engine, {}, {"payload": b"\xff[red]\x1b[2J", "reason": "cannot be read: [/x]"})
     (first,) = document(run("dead", "1", "--json"))["dead"]
     assert json.loads(first["payload"]) == {"order_id": 42, "status": "paid"}
     shown = {name: first[name] for name in ("id", "order_id", "attempts", "replayed_at", "version")}
@@ -55,18 +55,18 @@ def test_dead_update_is_shown_with_payload_reason_and_version(
         "replayed_at": None,
         "version": LETTER["entry"],
     }
-    told = run("dead", "1").out
+    shown_text = run("dead", "1").out
     for word in ("order 42", "3 attempts", str(LETTER["entry"]), '{"order_id":42,"status":"paid"}'):
-        assert word in told
-    strange = run("dead", "2").out
-    assert "cannot be read: [/x]" in strange
-    assert r"\xff[red]\x1b[2J" in strange
+        assert word in shown_text
+    unreadable = run("dead", "2").out
+    assert "cannot be read: [/x]" in unreadable
+    assert r"\xff[red]\x1b[2J" in unreadable
 
 
 def test_filters_narrow_the_list_and_omitted_updates_are_counted(
     run: RunCommand, engine: sa.Engine
 ) -> None:
-    bury(
+    insert_dead(
         engine,
         {"died_at": sa.text("now() - interval '3 days'")},
         {"payload": b'{"order_id":7,"status":"paid"}', "reason": "violates check constraint"},
@@ -110,7 +110,7 @@ def test_replay_takes_updates_by_id_or_by_filter(
     arguments: tuple[str, ...],
     replayed: set[int],
 ) -> None:
-    bury(
+    insert_dead(
         engine,
         {},
         {"replayed_at": sa.func.now()},
@@ -124,7 +124,7 @@ def test_replay_takes_updates_by_id_or_by_filter(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("99",), "no dead update has the id 99"),
         (("--replay", "1", "99"), "no dead update has the id 99"),
@@ -138,12 +138,12 @@ def test_replay_takes_updates_by_id_or_by_filter(
     ],
 )
 def test_ambiguous_replay_arguments_replay_nothing_and_exit_2(
-    run: RunCommand, engine: sa.Engine, arguments: tuple[str, ...], said: str
+    run: RunCommand, engine: sa.Engine, arguments: tuple[str, ...], expected: str
 ) -> None:
-    bury(engine, {})
+    insert_dead(engine, {})
     done = run("dead", *arguments)
     assert done.status == 2
-    assert said in done.err
+    assert expected in done.err
     assert "Traceback" not in done.err
     assert document(run("dead", "--json", "--replayed"))["total"] == 0
 
@@ -151,20 +151,20 @@ def test_ambiguous_replay_arguments_replay_nothing_and_exit_2(
 def test_unreadable_updates_are_reported_and_the_others_are_replayed(
     run: RunCommand, engine: sa.Engine
 ) -> None:
-    bury(engine, {"payload": b"garbage"}, {})
+    insert_dead(engine, {"payload": b"garbage"}, {})
     done = run("dead", "--replay-all")
     assert done.status == 1
     assert "Replayed 1 updates" in done.out
     assert "Dead update 1 was not replayed: it cannot be read" in done.out
-    told = run("dead", "--replay", "1", "--json")
-    assert told.status == 1
-    assert [each["id"] for each in json.loads(told.out)["unreadable"]] == [1]
+    again = run("dead", "--replay", "1", "--json")
+    assert again.status == 1
+    assert [each["id"] for each in json.loads(again.out)["unreadable"]] == [1]
 
 
 def test_replay_stopped_by_server_error_reports_progress(
     run: RunCommand, engine: sa.Engine, stream: Redis
 ) -> None:
-    bury(engine, {}, {"payload": b'{"order_id":7,"status":"paid"}'})
+    insert_dead(engine, {}, {"payload": b'{"order_id":7,"status":"paid"}'})
     stream.set("orders:updates:{1}", "no stream")
     done = run("dead", "--replay-all", "--json")
     assert done.status == 1

@@ -1,4 +1,4 @@
-"""`orderworks rebuild`, the check that beat asks for, and what the other commands tell of them."""
+"""`orderworks rebuild`, the check that beat starts, and their results in other commands."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def _seeded(settings: Settings, admin: sa.Engine) -> None:
 
 @pytest.fixture
 def right(run: RunCommand, engine: sa.Engine, cache: Redis) -> None:
-    """Rollups that are right, with `cancelled` uncounted and the log folded."""
+    """Correct rollups, with `cancelled` uncounted and the log folded."""
     assert refresh(engine, cache, lambda ids: cached.invalidate(cache, ids), depth=10)
     assert run("rebuild").status == 0
     run_sql(engine, "DELETE FROM rollup_checks")
@@ -45,7 +45,7 @@ def right(run: RunCommand, engine: sa.Engine, cache: Redis) -> None:
 
 @pytest.fixture
 def checks(engine: sa.Engine) -> Callable[[], Checks]:
-    """The runs so far."""
+    """The recorded checks."""
 
     def read() -> Checks:
         with engine.connect() as connection:
@@ -56,7 +56,7 @@ def checks(engine: sa.Engine) -> Callable[[], Checks]:
 
 
 def part(run: RunCommand, name: str, **environment: str) -> dict[str, Any]:
-    """What `orderworks status` says of a part."""
+    """A part in the output of `orderworks status`."""
     parts = json.loads(run("status", "--json", **environment).out)["parts"]
     found: dict[str, Any] = next(each for each in parts if each["name"] == name)
     return found
@@ -92,18 +92,18 @@ def test_rebuild_counts_and_corrects_drifted_rows(
     }
     assert (done.status, done.err) == (0, "")
     assert run("rebuild", "--check").status == 0
-    told = part(run, "rollups")
-    assert told["healthy"]
-    assert "2 rows had drifted and were corrected" in told["detail"]
+    rollups = part(run, "rollups")
+    assert rollups["healthy"]
+    assert "2 rows had drifted and were corrected" in rollups["detail"]
 
 
 def test_changed_excluded_statuses_are_reported_and_applied_by_rebuild(
     run: RunCommand, right: None, engine: sa.Engine
 ) -> None:
     other = {"UNCOUNTED_STATUSES": "cancelled,refunded"}
-    told = part(run, "rollups", **other)
-    assert not told["healthy"]
-    assert told["detail"] == (
+    rollups = part(run, "rollups", **other)
+    assert not rollups["healthy"]
+    assert rollups["detail"] == (
         "reports exclude cancelled; UNCOUNTED_STATUSES is cancelled, refunded: "
         "run `orderworks rebuild`"
     )
@@ -136,7 +136,7 @@ def test_scheduled_check_runs_once_and_records_its_result(
 ) -> None:
     run_sql(engine, "UPDATE customer_totals SET total = total + 1 WHERE customer_id > 4")
     send(settings)
-    eventually(lambda: "rollups_checked" in worker.said(), 20, "it comes to the end")
+    eventually(lambda: "rollups_checked" in worker.said(), 20, "the check did not finish")
     [found] = checks()
     assert (found.orders, found.customers, found.customer_totals) == (60, 7, 3)
     sent = [send(settings), send(settings, found.id, 5), send(settings, found.id + 1, 5)]
@@ -145,7 +145,7 @@ def test_scheduled_check_runs_once_and_records_its_result(
 
 
 def send(settings: Settings, *arguments: int) -> str:
-    """Ask for a check as beat does, or for a slice of one; the message's id."""
+    """Send the message of a check as beat does, or of a slice of one; the message's id."""
     queue = QUEUE_OF[TaskName.CHECK_ROLLUPS].value
     with Celery(broker=settings.broker, set_as_current=False) as sender:
         sent = sender.send_task(TaskName.CHECK_ROLLUPS.value, args=arguments, queue=queue)

@@ -1,4 +1,4 @@
-"""What died is mended and replayed by a person, and applied by a real worker."""
+"""Dead updates whose cause was fixed are replayed, and applied by a real worker."""
 
 import json
 from collections.abc import Iterator

@@ -33,7 +33,9 @@ def test_running_system_is_resharded_up_and_down(
     assert run("doctor", UPDATE_SHARDS="4").status == 0
     assert run("update", "3", "--total", "4", UPDATE_SHARDS="4").status == 0
     eventually(lambda: read_orders(engine)[3][2] == 4, 20, "workers do not see the new shard")
-    eventually(lambda: "shard_count_mismatch" in worker_with_beat.said(), 20, "nobody is told")
+    eventually(
+        lambda: "shard_count_mismatch" in worker_with_beat.said(), 20, "the worker did not log it"
+    )
     assert run("reshard", "2", UPDATE_SHARDS="4").status == 0
     assert run("update", "3", "--total", "5").status == 0
     eventually(lambda: read_orders(engine)[3][2] == 5, 20)

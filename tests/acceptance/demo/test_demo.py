@@ -1,4 +1,4 @@
-"""`orderworks demo` as a person runs it, and ends it before it is done."""
+"""`orderworks demo`, interrupted before it is done."""
 
 import signal
 import subprocess
@@ -31,7 +31,7 @@ def test_interrupted_demo_leaves_no_process(home: Path, how: signal.Signals) -> 
     try:
         wait_until((home / STATE_FILE).exists, 60)
         demo.send_signal(how)
-        assert demo.wait(60) != 0, "it has not shown what it is for"
+        assert demo.wait(60) != 0, "an interrupted demo must not succeed"
     finally:
         demo.kill()
         demo.wait()

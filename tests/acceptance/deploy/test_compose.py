@@ -1,4 +1,4 @@
-"""Every service of docker-compose.yml, run as a plain process: it turns healthy, works, and goes.
+"""Every service of docker-compose.yml, run as a plain process: it becomes healthy, works and stops.
 
 Where a process is frozen, its own health check has to see it.
 """
@@ -42,25 +42,25 @@ SERVICES = (*BEATING, "flower")
 THREADS = "worker-threads"
 
 GRACE = 45
-"""Seconds that a worker has to end: its stop_grace_period."""
+"""Seconds that a worker has to stop: its stop_grace_period."""
 
 
 @pytest.fixture
 def composition(tmp_path: Path) -> Composition:
-    """The services, none of which runs yet."""
+    """The services, not started yet."""
     return Composition(tmp_path, free_ports("valkey", "cache", "flower", "gateway"))
 
 
 @pytest.fixture
 def valkeys(composition: Composition) -> Iterator[dict[str, ServiceProcessHandle]]:
-    """Broker, stream and cache, as the file has them."""
+    """Broker, stream and cache, as the file configures them."""
     with running(composition, "valkey", "cache") as processes:
         yield processes
 
 
 @pytest.fixture
 def database(databases: Databases, composition: Composition) -> Iterator[sa.Engine]:
-    """A database without a schema, in the place of the file's own."""
+    """A database without a schema, used instead of the one in the file."""
     name = f"composed_{os.getpid()}"
     url = databases.make(name)
     composition.set_secret("database_url", url)
@@ -79,7 +79,7 @@ def migrated(composition: Composition, database: sa.Engine) -> sa.Engine:
 
 @contextmanager
 def running(composition: Composition, *services: str) -> Iterator[dict[str, ServiceProcessHandle]]:
-    """Start services side by side and wait until all are healthy."""
+    """Start services at once and wait until all are healthy."""
     with ExitStack() as block:
         processes = {name: block.enter_context(composition.running(name)) for name in services}
         for name in services:
@@ -126,8 +126,11 @@ def test_valkey_persists_requires_password_and_turns_unhealthy_when_frozen(
         app.set("kept", "yes")
         with pytest.raises(redis.exceptions.NoPermissionError):
             app.flushall()
-        with redis.Redis(port=composition.ports[name]) as stranger, pytest.raises(redis.RedisError):
-            stranger.get("kept")
+        with (
+            redis.Redis(port=composition.ports[name]) as anonymous,
+            pytest.raises(redis.RedisError),
+        ):
+            anonymous.get("kept")
         with frozen(processes[name]):
             assert not composition.is_healthy(name)
         wait_until_healthy(composition, name)
@@ -144,7 +147,7 @@ def test_services_become_healthy_work_and_stop_in_time(
     with running(composition, *SERVICES, "standby") as processes:
         apply_an_import_and_an_update(composition, migrated)
         assert_beat_sweeps(migrated)
-        assert_flower_lets_look_and_nothing_else(composition)
+        assert_flower_is_read_only(composition)
         assert not refusals(composition)
         for process in processes.values():
             process.terminate()
@@ -173,7 +176,7 @@ def test_gateway_becomes_healthy_accepts_update_and_stops_in_time(
 
 
 def apply_an_import_and_an_update(composition: Composition, database: sa.Engine) -> None:
-    """The import goes by the spool to its own worker, the update by the stream to the other one."""
+    """The import goes through the spool to its own worker, the update through the stream to the other."""
     with make_producer(composition) as producer:
         customers = producer.import_file(b"id,name\n1,One\n", kind="customers").wait(timeout=30)
         producer.update(OrderUpdate(order_id=7, customer_id=1, total="9.99"))
@@ -203,7 +206,7 @@ def assert_beat_sweeps(database: sa.Engine) -> None:
     wait_until(has_swept, 30)
 
 
-def assert_flower_lets_look_and_nothing_else(composition: Composition) -> None:
+def assert_flower_is_read_only(composition: Composition) -> None:
     password = composition.secret("flower_basic_auth")
     assert flower(composition, "/workers", "admin:wrong") == 401
     assert flower(composition, "/workers", password) == 200
@@ -225,7 +228,7 @@ def flower(composition: Composition, path: str, password: str, body: bytes | Non
 
 
 def refusals(composition: Composition) -> list[str]:
-    """What the Valkeys' access lists refused to a service."""
+    """Log lines about commands that the Valkeys' access lists refused to a service."""
     lines = [
         line for name in SERVICES for line in composition.log(name).read_text("utf-8").splitlines()
     ]
@@ -239,35 +242,35 @@ def test_health_checks_detect_frozen_services_and_frozen_broker(
     with running(composition, *SERVICES, THREADS) as processes:
         for name, process in processes.items():
             with frozen(process):
-                assert_seen(composition, name)
+                assert_unhealthy(composition, name)
         for name in processes:
             wait_until_healthy(composition, name)
-        with all_hands_busy(composition, migrated):
-            assert_beats_on(composition, "worker-updates")
+        with all_children_busy(composition, migrated):
+            assert_heartbeat_continues(composition, "worker-updates")
             with frozen(valkeys["valkey"]):
                 for name in (*BEATING, THREADS):
-                    assert_stops_to_beat(composition, name)
+                    assert_heartbeat_stops(composition, name)
         for name in (*WORKERS, THREADS):
             wait_until_healthy(composition, name)
 
 
-def assert_seen(composition: Composition, name: str) -> None:
-    """The health check sees that the service is frozen; we do not wait until the file is old."""
+def assert_unhealthy(composition: Composition, name: str) -> None:
+    """The health check fails for a frozen service. The heartbeat is dated back instead of awaited."""
     if name in (*BEATING, THREADS):
         make_old(composition.heartbeat(name))
     assert not composition.is_healthy(name), name
 
 
-def assert_beats_on(composition: Composition, name: str) -> None:
-    """It goes on to beat though it has asked for no message since longer than it may be silent."""
+def assert_heartbeat_continues(composition: Composition, name: str) -> None:
+    """It renews its heartbeat although it has requested no message for longer than MAX_SILENCE."""
     file, now = composition.heartbeat(name), time.time()
     wait_until(
         lambda: file.stat().st_mtime > now + broker_heartbeat.MAX_SILENCE + heartbeat.INTERVAL, 20
     )
 
 
-def assert_stops_to_beat(composition: Composition, name: str) -> None:
-    """No beat comes any more, and the health check sees it when that has lasted."""
+def assert_heartbeat_stops(composition: Composition, name: str) -> None:
+    """It renews its heartbeat no longer, and its health check fails after a while."""
     file, silence = (
         composition.heartbeat(name),
         broker_heartbeat.MAX_SILENCE + 2 * heartbeat.INTERVAL,
@@ -278,14 +281,14 @@ def assert_stops_to_beat(composition: Composition, name: str) -> None:
 
 
 def make_old(file: Path) -> None:
-    """Let the last beat have been so long ago that the process counts as dead."""
+    """Date the last heartbeat so far back that the process counts as unhealthy."""
     then = time.time() - heartbeat.MAX_AGE - 1
     os.utime(file, (then, then))
 
 
 @contextmanager
-def all_hands_busy(composition: Composition, database: sa.Engine) -> Iterator[None]:
-    """Let both children of the updates' worker wait for tables that someone else has locked."""
+def all_children_busy(composition: Composition, database: sa.Engine) -> Iterator[None]:
+    """Make both children of the updates' worker wait for tables that another session has locked."""
     with database.connect() as connection:
         connection.execute(sa.text("LOCK TABLE customers, orders IN ACCESS EXCLUSIVE MODE"))
         with make_producer(composition) as producer:

@@ -1,4 +1,4 @@
-"""PostgreSQL as docker-compose.yml has it: what its image does once, then the file's own command."""
+"""PostgreSQL of docker-compose.yml: the image's set-up of the cluster, then the file's command."""
 
 import os
 import shlex
@@ -55,7 +55,7 @@ def test_postgresql_creates_app_database_and_turns_unhealthy_when_frozen(
     with composition.running("postgres", "-D", str(data)) as server:
         wait_until(lambda: composition.is_healthy("postgres"), 30)
         create_database(composition)
-        assert look(composition) == ("orderworks", False, "256MB", "C.UTF-8")
+        assert connection_facts(composition) == ("orderworks", False, "256MB", "C.UTF-8")
         server.send_signal(signal.SIGSTOP)
         assert not composition.is_healthy("postgres")
         server.send_signal(signal.SIGCONT)
@@ -80,15 +80,15 @@ def create_database(composition: Composition) -> None:
     )
 
 
-def look(composition: Composition) -> tuple[object, ...]:
-    """What the app finds with the address that the workers read: user, power, setting, locale."""
+def connection_facts(composition: Composition) -> tuple[object, ...]:
+    """User, superuser flag, shared_buffers and locale of a connection with the workers' address."""
     connection = psycopg2.connect(composition.secret("database_url"))
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT current_user, rolsuper, current_setting('shared_buffers'), datlocale "
             "FROM pg_roles, pg_database WHERE rolname = current_user AND datname = 'orderworks'"
         )
-        found = cursor.fetchone()
+        row = cursor.fetchone()
     connection.close()
-    assert found
-    return found
+    assert row
+    return row

@@ -1,4 +1,4 @@
-"""`orderworks up` as a person runs it: it starts, refuses a second one, stops, and keeps the data."""
+"""`orderworks up`: it starts, refuses a second one, stops, and keeps the data."""
 
 import os
 import shutil
@@ -26,9 +26,9 @@ from orderworks_app.embedded.unix_user import SYSTEM_DATA_FOLDER, UnixUser, can_
 from tests.support.processes import ROOT, default_hangup
 from tests.support.stack_process import bare_environment, new_home, processes_of, up, wait_until
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to give its rights away")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to drop its privileges")
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def home() -> Iterator[Path]:
 
 
 def run(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """A command of ours against this home."""
+    """Run an `orderworks` command with this home."""
     command = [sys.executable, "-m", "orderworks_app", *arguments]
     environment = bare_environment(home)
     return subprocess.run(
@@ -47,7 +47,7 @@ def run(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def one_value(url: str, statement: str) -> object:
-    """The first column of the first row, if the statement gives one."""
+    """The first column of the first row, if the statement returns rows."""
     connection = psycopg2.connect(url)
     try:
         with connection, connection.cursor() as cursor:
@@ -177,9 +177,9 @@ def test_env_output_can_be_sourced_by_a_shell(home: Path) -> None:
     assert run(home, "env").returncode == 2
     with up(home) as stack:
         stack.wait_until_up(SERVERS)
-        told = run(home, "env")
-        assert told.returncode == 0, told.stderr
-        script = f'{told.stdout}printf "%s" "$DATABASE_URL"'
+        printed = run(home, "env")
+        assert printed.returncode == 0, printed.stderr
+        script = f'{printed.stdout}printf "%s" "$DATABASE_URL"'
         shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)  # noqa: S607 - any POSIX shell
         assert shell.stdout == stack.environment()["DATABASE_URL"]
         assert stack.environment()["SPOOL_URL"] == f"file://{stack.home}/spool"
@@ -217,20 +217,20 @@ def test_up_as_root_changes_no_folder_permissions(tmp_path: Path) -> None:
 
 @as_root
 def test_up_as_ordinary_user_keeps_all_data_in_home(home: Path) -> None:
-    python, found = python_of_nobody(home.parent)
+    python, found = python_for_unprivileged(home.parent)
     home.mkdir(mode=0o700)
-    os.chown(home, NOBODY, NOBODY)
+    os.chown(home, UNPRIVILEGED, UNPRIVILEGED)
     environment = {**bare_environment(home), **found}
-    account: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    account: dict[str, Any] = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
     with up(home, SERVERS, python, env=environment, cwd="/", **account) as stack:
         stack.wait_until_up(SERVERS)
         assert one_value(stack.environment()["DATABASE_URL"], "SELECT 1") == 1
-        assert (home / "postgresql" / "PG_VERSION").stat().st_uid == NOBODY
-        assert {psutil.Process(stack.pid(name)).uids().real for name in SERVERS} == {NOBODY}
+        assert (home / "postgresql" / "PG_VERSION").stat().st_uid == UNPRIVILEGED
+        assert {psutil.Process(stack.pid(name)).uids().real for name in SERVERS} == {UNPRIVILEGED}
         assert stack.stop() == 0
 
 
-def python_of_nobody(folder: Path) -> tuple[str, dict[str, str]]:
+def python_for_unprivileged(folder: Path) -> tuple[str, dict[str, str]]:
     """This Python where the account `nobody` can reach it, and the variables that it needs there."""
     site = reachable(Path(psutil.__file__).parents[1], folder / "site", "pip", "mypy", "mypyc")
     root = reachable(ROOT, folder / "root", ".git", ".venv", ".*_cache")
@@ -242,7 +242,7 @@ def python_of_nobody(folder: Path) -> tuple[str, dict[str, str]]:
 
 def reachable(source: Path, link: Path, *unneeded: str) -> Path:
     """The folder itself, or if `nobody` cannot reach it, the same files linked where it can."""
-    if can_reach(UnixUser("nobody", NOBODY, NOBODY), source):
+    if can_reach(UnixUser("nobody", UNPRIVILEGED, UNPRIVILEGED), source):
         return source
     ignored = shutil.ignore_patterns(*unneeded)
     return Path(shutil.copytree(source, link, copy_function=link_or_copy, ignore=ignored))
@@ -295,7 +295,7 @@ def test_missing_packages_are_named_with_install_command(
 def test_home_owned_by_another_user_is_refused(home: Path) -> None:
     if os.geteuid() == 0:
         home.mkdir()
-        os.chown(home, NOBODY, NOBODY)
+        os.chown(home, UNPRIVILEGED, UNPRIVILEGED)
     else:
         home = Path("/usr")
     with pytest.raises(ConfigurationError, match="ORDERWORKS_HOME: "), running_stack(home):

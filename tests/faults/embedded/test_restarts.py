@@ -1,4 +1,4 @@
-"""Any process of `up` may be killed: it is back within 30 s, and nothing of the old one is left."""
+"""Any process of `up` that is killed is restarted within 30 s, and none of its children remains."""
 
 import json
 import os
@@ -22,7 +22,7 @@ SERVICES = ("worker-updates", "worker-imports", "beat", "flower", "gateway")
 
 @pytest.fixture(scope="module")
 def everything() -> Iterator[StackProcess]:
-    """A whole `orderworks up`."""
+    """A complete `orderworks up`."""
     with new_home() as home, up(home, parts=None) as stack:
         stack.wait_until_up({*SERVERS, *SERVICES}, 60)
         yield stack
@@ -30,15 +30,17 @@ def everything() -> Iterator[StackProcess]:
 
 
 @pytest.mark.xdist_group("up")
-@pytest.mark.parametrize("part", [*sorted(SERVERS), *SERVICES])
-def test_killed_service_is_restarted_within_30_seconds(everything: StackProcess, part: str) -> None:
-    pid = everything.pid(part)
+@pytest.mark.parametrize("service", [*sorted(SERVERS), *SERVICES])
+def test_killed_service_is_restarted_within_30_seconds(
+    everything: StackProcess, service: str
+) -> None:
+    pid = everything.pid(service)
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    said = everything.said().count(f"{part} ready")
+    said = everything.said().count(f"{service} ready")
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: f"{part} restarting: it was killed by signal 9" in everything.said(), 5)
-    wait_until(lambda: everything.said().count(f"{part} ready") > said, 30)
-    assert everything.pid(part) != pid
+    wait_until(lambda: f"{service} restarting: it was killed by signal 9" in everything.said(), 5)
+    wait_until(lambda: everything.said().count(f"{service} ready") > said, 30)
+    assert everything.pid(service) != pid
     wait_until(lambda: not any(is_alive(process) for process in family), 1)
 
 
@@ -57,13 +59,13 @@ def test_gateway_of_up_accepts_updates_and_appears_in_status(everything: StackPr
     command = [sys.executable, "-m", "orderworks_app", "status", "--json"]
     environment = {**os.environ, "ORDERWORKS_HOME": str(everything.home)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    parts = {part["name"]: part for part in json.loads(done.stdout)["parts"]}
+    parts = {service["name"]: service for service in json.loads(done.stdout)["parts"]}
     assert parts["gateway"]["healthy"], parts
     assert address in parts["gateway"]["detail"]
 
 
 def answers(app: Celery) -> int:
-    """How many workers answer now; none if there is no broker."""
+    """Number of workers that answer now; 0 without a broker."""
     try:
         return len(app.control.ping(timeout=1) or ())
     except (OperationalError, OSError):

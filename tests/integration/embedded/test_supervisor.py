@@ -1,4 +1,4 @@
-"""The supervisor on small real processes: order, health, restarts, refusals to go, one-shots."""
+"""The supervisor with small real processes: order, health, restarts, stops, one-shots."""
 
 import os
 import signal
@@ -20,32 +20,32 @@ from orderworks_app.embedded.service import Service, StartStage
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor
 from tests.support.stack_process import wait_until
 
-READY_FOR_EVER = "echo ready; exec sleep 600"
+READY_UNTIL_STOPPED = "echo ready; exec sleep 600"
 
 
 class Record:
-    """A watcher that keeps what happened, with the process of that moment."""
+    """A watcher that records all changes of state, with the pid at that time."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, ServiceState, float]] = []
         self.pids: dict[str, int] = {}
 
     def changed(self, runner: ServiceRunner, /) -> None:
-        """Keep it."""
+        """Record the state."""
         self.events.append((runner.service.name, runner.state, time.monotonic()))
         if runner.identity:
             self.pids[runner.service.name] = runner.identity.pid
 
     def tick(self, _runners: Sequence[ServiceRunner], /) -> None:
-        """Nothing to keep."""
+        """Do nothing."""
 
     def times(self, name: str, state: ServiceState) -> list[float]:
-        """When the part entered that state."""
-        return [at for part, entered, at in list(self.events) if (part, entered) == (name, state)]
+        """Times at which the service entered that state."""
+        return [at for *entry, at in list(self.events) if entry == [name, state]]
 
     def order(self, *states: ServiceState) -> list[str]:
-        """The parts in the order in which they entered any of these states."""
-        return [part for part, entered, _ in self.events if entered in states]
+        """The services in the order in which they entered any of these states."""
+        return [name for name, entered, _ in self.events if entered in states]
 
 
 @pytest.fixture
@@ -53,15 +53,15 @@ def home(tmp_path: Path) -> Home:
     return open_home(tmp_path / "home")
 
 
-def part(
+def service(
     home: Home,
     name: str,
     script: str,
     stage: StartStage = StartStage.SERVERS,
     **fields: Any,  # noqa: ANN401 - of Service
 ) -> Service:
-    """A part that runs a shell script, healthy once that says so."""
-    given = {"is_healthy": health.logs_phrase("ready"), "stop_timeout": 5.0, **fields}
+    """A service that runs a shell script, healthy once that has printed `ready`."""
+    defaults = {"is_healthy": health.logs_phrase("ready"), "stop_timeout": 5.0, **fields}
     return Service(
         name=name,
         stage=stage,
@@ -69,15 +69,15 @@ def part(
         command_mark="",
         environment={"PATH": os.defpath},
         folder=home.folder,
-        **given,
+        **defaults,
     )
 
 
 @contextmanager
-def supervised(home: Home, *parts: Service) -> Iterator[Record]:
-    """The parts under a supervisor in a thread, all up when the block begins."""
+def supervised(home: Home, *services: Service) -> Iterator[Record]:
+    """The services under a supervisor in a thread, all ready when the block begins."""
     record, request = Record(), StopRequest()
-    supervisor = Supervisor(home, parts, {}, record, request)
+    supervisor = Supervisor(home, services, {}, record, request)
     thread = threading.Thread(target=supervisor.run)
     thread.start()
     try:
@@ -89,16 +89,18 @@ def supervised(home: Home, *parts: Service) -> Iterator[Record]:
     assert not thread.is_alive()
 
 
-def run_to_its_end(home: Home, *parts: Service) -> Record:
-    """Run a supervisor that is expected not to come up."""
+def run_to_its_end(home: Home, *services: Service) -> Record:
+    """Run a supervisor whose start is expected to fail."""
     record = Record()
-    Supervisor(home, parts, {}, record, StopRequest()).run()
+    Supervisor(home, services, {}, record, StopRequest()).run()
     return record
 
 
 def test_stage_starts_after_the_previous_is_ready_and_stops_before_it(home: Home) -> None:
-    slow = part(home, "slow", "sleep 0.3; " + READY_FOR_EVER)
-    with supervised(home, slow, part(home, "late", READY_FOR_EVER, StartStage.SERVICES)) as record:
+    slow = service(home, "slow", "sleep 0.3; " + READY_UNTIL_STOPPED)
+    with supervised(
+        home, slow, service(home, "late", READY_UNTIL_STOPPED, StartStage.SERVICES)
+    ) as record:
         assert (
             record.times("late", ServiceState.STARTING)[0]
             >= record.times("slow", ServiceState.READY)[0]
@@ -107,10 +109,12 @@ def test_stage_starts_after_the_previous_is_ready_and_stops_before_it(home: Home
 
 
 def test_a_one_shot_ends_before_the_next_stage_starts(home: Home) -> None:
-    once = part(
+    once = service(
         home, "once", "sleep 0.2", StartStage.MIGRATIONS, is_healthy=health.never, one_shot=True
     )
-    with supervised(home, once, part(home, "late", READY_FOR_EVER, StartStage.SERVICES)) as record:
+    with supervised(
+        home, once, service(home, "late", READY_UNTIL_STOPPED, StartStage.SERVICES)
+    ) as record:
         assert (
             record.times("late", ServiceState.STARTING)[0]
             >= record.times("once", ServiceState.DONE)[0]
@@ -119,8 +123,8 @@ def test_a_one_shot_ends_before_the_next_stage_starts(home: Home) -> None:
 
 
 def test_failed_one_shot_reports_output_and_stops_others(home: Home) -> None:
-    once = part(home, "once", "echo because; exit 3", StartStage.MIGRATIONS, one_shot=True)
-    server = part(home, "server", READY_FOR_EVER)
+    once = service(home, "once", "echo because; exit 3", StartStage.MIGRATIONS, one_shot=True)
+    server = service(home, "server", READY_UNTIL_STOPPED)
     with pytest.raises(
         StartFailed, match=r"(?s)once did not start: .*exited with status 3.*because"
     ):
@@ -145,13 +149,13 @@ def test_service_that_cannot_be_started_is_named(home: Home) -> None:
 
 
 def test_service_never_ready_fails_after_its_deadline(home: Home) -> None:
-    silent = part(home, "silent", "echo hm; exec sleep 600", deadline=0.3)
+    silent = service(home, "silent", "echo hm; exec sleep 600", deadline=0.3)
     with pytest.raises(StartFailed, match=r"silent did not start: it was not ready within 0\.3 s"):
         run_to_its_end(home, silent)
 
 
 def test_killed_service_is_restarted_and_its_children_are_killed(home: Home) -> None:
-    with supervised(home, part(home, "parent", "sleep 600 & echo ready; wait")) as record:
+    with supervised(home, service(home, "parent", "sleep 600 & echo ready; wait")) as record:
         leader = psutil.Process(record.pids["parent"])
         wait_until(lambda: len(leader.children()) == 1, 5)
         child = leader.children()[0]
@@ -162,7 +166,7 @@ def test_killed_service_is_restarted_and_its_children_are_killed(home: Home) -> 
 
 
 def test_restart_delay_grows(home: Home) -> None:
-    with supervised(home, part(home, "dying", "echo ready; sleep 0.3; exit 1")) as record:
+    with supervised(home, service(home, "dying", "echo ready; sleep 0.3; exit 1")) as record:
         wait_until(lambda: len(record.times("dying", ServiceState.STARTING)) == 4, 20)
     ends = record.times("dying", ServiceState.RESTARTING)
     starts = record.times("dying", ServiceState.STARTING)[1:]
@@ -173,7 +177,7 @@ def test_restart_delay_grows(home: Home) -> None:
 
 def test_service_ignoring_sigterm_is_killed_with_its_children(home: Home) -> None:
     script = "trap '' TERM; sleep 600 & echo ready; while :; do sleep 600; done"
-    with supervised(home, part(home, "stubborn", script, stop_timeout=0.3)) as record:
+    with supervised(home, service(home, "stubborn", script, stop_timeout=0.3)) as record:
         leader = psutil.Process(record.pids["stubborn"])
         wait_until(lambda: len(leader.children()) == 2, 5)
         family = [leader, *leader.children()]
@@ -184,7 +188,7 @@ def test_service_ignoring_sigterm_is_killed_with_its_children(home: Home) -> Non
 
 def test_stop_does_not_wait_for_a_starting_service(home: Home) -> None:
     record, request = Record(), StopRequest()
-    silent = part(home, "silent", "exec sleep 600")
+    silent = service(home, "silent", "exec sleep 600")
     thread = threading.Thread(target=Supervisor(home, [silent], {}, record, request).run)
     thread.start()
     wait_until(lambda: bool(record.times("silent", ServiceState.STARTING)), 5)
@@ -196,5 +200,5 @@ def test_stop_does_not_wait_for_a_starting_service(home: Home) -> None:
 
 def test_service_gets_only_its_own_environment(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPORT", "1")
-    with supervised(home, part(home, "server", "env; " + READY_FOR_EVER)):
+    with supervised(home, service(home, "server", "env; " + READY_UNTIL_STOPPED)):
         assert "PGPORT" not in (home.logs / "server.log").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Metrics: the numbers are those of the servers, and one that is away hides no other."""
+"""Metrics equal the data of the servers, and an unavailable server hides no other."""
 
 import json
 import time
@@ -38,15 +38,15 @@ from tests.integration.conftest import OrderRows
 from worker.beat.entries import PlannedEntry, pause, register
 from worker.beat.slots import record_success
 
-Told = dict[str, float]
-"""Numbers by metric and labels, as they are written."""
+Values = dict[str, float]
+"""Values by metric and labels, as in the output."""
 
 
 @pytest.fixture
-def told(settings: Settings) -> Callable[..., Told]:
-    """Collect the metrics, and read them as Prometheus does."""
+def collect(settings: Settings) -> Callable[..., Values]:
+    """Read the metrics and parse them as Prometheus does."""
 
-    def collect(**overrides: str) -> Told:
+    def read(**overrides: str) -> Values:
         used = settings.model_copy(update=overrides)
         text = generate_latest(Metrics.from_settings(used)).decode()
         return {
@@ -55,11 +55,11 @@ def told(settings: Settings) -> Callable[..., Told]:
             for sample in family.samples
         }
 
-    return collect
+    return read
 
 
 def of(metric: str, **labels: str) -> str:
-    """The name of a number."""
+    """The key of a metric with these labels."""
     return metric + (json.dumps(labels) if labels else "")
 
 
@@ -67,7 +67,7 @@ def test_verdict_counters_equal_drain_results(
     seed: Callable[[OrderRows], None],
     accept: Callable[[Sequence[OrderUpdate]], list[str]],
     drain: Callable[..., list[DrainResult]],
-    told: Callable[..., Told],
+    collect: Callable[..., Values],
 ) -> None:
     seed({2: (1, "new", Decimal(1), 10)})
     accept(
@@ -85,15 +85,19 @@ def test_verdict_counters_equal_drain_results(
         "1": dict.fromkeys(("applied", "superseded", "stale", "duplicate", "dead"), 0)
         | {"accepted": 1},
     }
-    found = told()
+    values = collect()
     for shard, counts in expected.items():
-        assert found[of("orderworks_updates_accepted_total", shard=shard)] == counts.pop("accepted")
+        assert values[of("orderworks_updates_accepted_total", shard=shard)] == counts.pop(
+            "accepted"
+        )
         for verdict, count in counts.items():
-            assert found[of("orderworks_updates_total", shard=shard, verdict=verdict)] == count
-    assert found["orderworks_parked_updates"] == 1
-    accepted = sum(v for k, v in found.items() if k.startswith("orderworks_updates_accepted_total"))
-    verdicts = sum(v for k, v in found.items() if k.startswith("orderworks_updates_total"))
-    assert accepted == verdicts + found["orderworks_parked_updates"]
+            assert values[of("orderworks_updates_total", shard=shard, verdict=verdict)] == count
+    assert values["orderworks_parked_updates"] == 1
+    accepted = sum(
+        v for k, v in values.items() if k.startswith("orderworks_updates_accepted_total")
+    )
+    verdicts = sum(v for k, v in values.items() if k.startswith("orderworks_updates_total"))
+    assert accepted == verdicts + values["orderworks_parked_updates"]
 
 
 def test_pending_work_is_reported_with_its_age(
@@ -101,7 +105,7 @@ def test_pending_work_is_reported_with_its_age(
     stream: Redis,
     updates: UpdateStream,
     settings: Settings,
-    told: Callable[..., Told],
+    collect: Callable[..., Values],
 ) -> None:
     hour_ago = int((time.time() - 3600) * 1000)
     stream.xadd("orders:updates:{1}", {"update": b"{}"}, id=f"{hour_ago}-0")
@@ -119,33 +123,33 @@ def test_pending_work_is_reported_with_its_age(
     for queue, count in ((Queue.IMPORTS, 3), (Queue.UPDATES, 1)):
         with make_redis(settings.broker, timeout=5) as broker:
             broker.rpush(queue.value, *range(count))
-    found = told()
-    assert found[of("orderworks_stream_entries", shard="0")] == 0
-    assert found[of("orderworks_stream_entries", shard="1")] == 3
-    assert found[of("orderworks_stream_lag_seconds", shard="0")] == 0
-    assert found["orderworks_parked_updates"] == 2
-    assert found["orderworks_outbox_updates"] == 1
+    values = collect()
+    assert values[of("orderworks_stream_entries", shard="0")] == 0
+    assert values[of("orderworks_stream_entries", shard="1")] == 3
+    assert values[of("orderworks_stream_lag_seconds", shard="0")] == 0
+    assert values["orderworks_parked_updates"] == 2
+    assert values["orderworks_outbox_updates"] == 1
     for age in (
         of("orderworks_stream_lag_seconds", shard="1"),
         "orderworks_parked_overdue_seconds",
         "orderworks_outbox_lag_seconds",
     ):
-        assert 3600 <= found[age] < 3700
-    queues = {queue: found[of("orderworks_queue_messages", queue=queue)] for queue in Queue}
+        assert 3600 <= values[age] < 3700
+    queues = {queue: values[of("orderworks_queue_messages", queue=queue)] for queue in Queue}
     assert queues == {"updates": 1, "imports": 3, "reports": 0, "upkeep": 0}
-    assert found["orderworks_stream_limit_entries"] == settings.stream_limit
+    assert values["orderworks_stream_limit_entries"] == settings.stream_limit
 
 
-def test_future_attempt_is_not_overdue(engine: sa.Engine, told: Callable[..., Told]) -> None:
+def test_future_attempt_is_not_overdue(engine: sa.Engine, collect: Callable[..., Values]) -> None:
     to_come = sa.func.now() + timedelta(hours=1)
     parked = {"shard": 0, "order_id": 2, "payload": b"{}", "reason": "", "next_attempt_at": to_come}
     with engine.begin() as connection:
         connection.execute(sa.insert(parked_updates).values(entry=1, **parked))
-    assert told()["orderworks_parked_overdue_seconds"] == 0
+    assert collect()["orderworks_parked_overdue_seconds"] == 0
 
 
 def test_dead_updates_are_counted_by_replay_state(
-    engine: sa.Engine, told: Callable[..., Told]
+    engine: sa.Engine, collect: Callable[..., Values]
 ) -> None:
     letter = {"shard": 0, "payload": b"", "reason": "", "first_seen": sa.func.now(), "attempts": 1}
     with engine.begin() as connection:
@@ -154,9 +158,9 @@ def test_dead_updates_are_counted_by_replay_state(
             connection.execute(
                 sa.insert(dead_updates).values(entry=entry, replayed_at=replayed_at, **letter)
             )
-    found = told()
-    assert found[of("orderworks_dead_updates", replayed="true")] == 2
-    assert found[of("orderworks_dead_updates", replayed="false")] == 3
+    values = collect()
+    assert values[of("orderworks_dead_updates", replayed="true")] == 2
+    assert values[of("orderworks_dead_updates", replayed="false")] == 3
 
 
 def test_imports_are_counted_by_status_and_rows_by_outcome(
@@ -164,7 +168,7 @@ def test_imports_are_counted_by_status_and_rows_by_outcome(
     stream: Redis,
     cache: Redis,
     settings: Settings,
-    told: Callable[..., Told],
+    collect: Callable[..., Values],
 ) -> None:
     importer = Importer(engine, Spool(settings.spool), stream, cache, settings)
     for content in (b"id,name\n1,Ada\n2,Bob\nx,Eve\n", b"id,name\n3,Cid\n"):
@@ -183,37 +187,37 @@ def test_imports_are_counted_by_status_and_rows_by_outcome(
         past = sa.func.now() - timedelta(hours=1)
         connection.execute(sa.update(imports).values(accepted_at=past))
         assert connection.scalar(sa.select(sa.func.count()).select_from(import_chunks)) == 2
-    found = told()
+    values = collect()
 
     def by(metric: str, label: str) -> dict[str, float]:
         start = f'{metric}{{"{label}": "'
         return {
             name.removeprefix(start).removesuffix('"}'): value
-            for name, value in found.items()
+            for name, value in values.items()
             if name.startswith(start) and value
         }
 
     assert by("orderworks_imports", "status") == {"running": 1, "done": 1}
     assert by("orderworks_import_chunks", "status") == {"pending": 1, "done": 1}
     assert by("orderworks_import_rows", "outcome") == {"applied": 2, "rejected": 1}
-    assert 3600 <= found["orderworks_import_oldest_seconds"] < 3700
-    assert found["orderworks_change_log_rows"] == 2
+    assert 3600 <= values["orderworks_import_oldest_seconds"] < 3700
+    assert values["orderworks_change_log_rows"] == 2
 
 
 def test_report_timestamps_are_exported(
-    engine: sa.Engine, cache: Redis, told: Callable[..., Told]
+    engine: sa.Engine, cache: Redis, collect: Callable[..., Values]
 ) -> None:
-    assert not [name for name in told() if "timestamp" in name], "there is none yet"
+    assert not [name for name in collect() if "timestamp" in name], "no report is published yet"
     refreshed = refresh(engine, cache, lambda _ids: None, depth=10)
     assert refreshed
-    found = told()
+    values = collect()
     for window in Window:
-        as_of = found[of("orderworks_report_as_of_timestamp_seconds", window=window)]
+        as_of = values[of("orderworks_report_as_of_timestamp_seconds", window=window)]
         assert as_of == refreshed.as_of.timestamp()
 
 
 def test_beat_entries_export_last_success_and_period(
-    engine: sa.Engine, told: Callable[..., Told]
+    engine: sa.Engine, collect: Callable[..., Values]
 ) -> None:
     planned = [
         PlannedEntry("sweep", "tasks.upkeep.sweep", 5),
@@ -225,28 +229,30 @@ def test_beat_entries_export_last_success_and_period(
     before = time.time()
     with engine.begin() as connection:
         record_success(connection, "sweep")
-    found = told()
+    values = collect()
     last = "orderworks_beat_last_success_timestamp_seconds"
-    assert abs(found[of(last, entry="sweep")] - before) < 5
-    assert found[of(last, entry="purge")] < found[of(last, entry="sweep")], (
+    assert abs(values[of(last, entry="sweep")] - before) < 5
+    assert values[of(last, entry="purge")] < values[of(last, entry="sweep")], (
         "it counts from its start"
     )
-    assert found[of("orderworks_beat_period_seconds", entry="sweep")] == 5
-    assert of("orderworks_beat_period_seconds", entry="purge") not in found, (
+    assert values[of("orderworks_beat_period_seconds", entry="sweep")] == 5
+    assert of("orderworks_beat_period_seconds", entry="purge") not in values, (
         "paused, it owes nothing"
     )
 
 
-def test_cached_reads_are_counted_by_result(settings: Settings, told: Callable[..., Told]) -> None:
+def test_cached_reads_are_counted_by_result(
+    settings: Settings, collect: Callable[..., Values]
+) -> None:
     reads = Cache.from_settings(settings)
     read = reads.per_customer(ttl=60)(len_of)
     for _read in range(3):
         read(1, "abc")
     reads.close()
-    found = told()
+    values = collect()
     for result, count in {"hit": 2, "stale": 0, "miss": 1, "error": 0}.items():
-        assert found[of("orderworks_cache_reads_total", result=result)] == count
-    assert found["orderworks_cache_refused_stores_total"] == 0
+        assert values[of("orderworks_cache_reads_total", result=result)] == count
+    assert values["orderworks_cache_refused_stores_total"] == 0
 
 
 def len_of(customer_id: int, text: str) -> int:
@@ -258,9 +264,9 @@ def test_drift_is_exported_from_the_last_check(
     engine: sa.Engine,
     cache: Redis,
     settings: Settings,
-    told: Callable[..., Told],
+    collect: Callable[..., Values],
 ) -> None:
-    assert of("orderworks_rollup_drift_rows", table="customer_daily") not in told()
+    assert of("orderworks_rollup_drift_rows", table="customer_daily") not in collect()
     seed({2: (1, "new", Decimal(1), 10)})
     refresh(engine, cache, lambda _ids: None, depth=10)
     for drift in (1, 0):
@@ -268,20 +274,20 @@ def test_drift_is_exported_from_the_last_check(
             connection.execute(sa.text(f"UPDATE customer_daily SET total = total + {drift}"))
         rebuild = Rebuild(engine, lambda: None, lambda _what, _counted: None)
         rebuild.run(settings.uncounted_statuses)
-        assert told()[of("orderworks_rollup_drift_rows", table="customer_daily")] == drift
-    ended = told()["orderworks_last_rollup_check_timestamp_seconds"]
+        assert collect()[of("orderworks_rollup_drift_rows", table="customer_daily")] == drift
+    ended = collect()["orderworks_last_rollup_check_timestamp_seconds"]
     assert time.time() - 60 < ended < time.time() + 60
 
 
 def test_invalidation_latency_is_exported_by_path_and_quantile(
-    cache: Redis, told: Callable[..., Told]
+    cache: Redis, collect: Callable[..., Values]
 ) -> None:
     record(cache, Path.LOG, [number / 100 for number in range(1, 101)])
-    found, metric = told(), "orderworks_invalidation_seconds"
-    assert found[of(metric, path="log", quantile="0.5")] == pytest.approx(0.505)
-    assert found[of(metric, path="log", quantile="0.99")] == pytest.approx(0.9901)
-    assert found[of(metric, path="log", quantile="1")] == 1
-    assert of(metric, path="worker", quantile="1") not in found, "there was none"
+    values, metric = collect(), "orderworks_invalidation_seconds"
+    assert values[of(metric, path="log", quantile="0.5")] == pytest.approx(0.505)
+    assert values[of(metric, path="log", quantile="0.99")] == pytest.approx(0.9901)
+    assert values[of(metric, path="log", quantile="1")] == 1
+    assert of(metric, path="worker", quantile="1") not in values, "no delay was recorded"
 
 
 def test_every_metric_is_documented_and_exported(
@@ -294,8 +300,8 @@ def test_every_metric_is_documented_and_exported(
 
     Rebuild(engine, lambda: None, lambda _what, _counted: None).run(settings.uncounted_statuses)
     families = [*Metrics.from_settings(settings).collect()]
-    told = [each.name + ("_total" if each.type == "counter" else "") for each in families]
-    assert told == list(DOCUMENTED)
+    exported = [each.name + ("_total" if each.type == "counter" else "") for each in families]
+    assert exported == list(DOCUMENTED)
     assert all(each.documentation and each.samples for each in families)
 
 
@@ -313,31 +319,31 @@ KNOWN_BY = {
 }
 
 
-@pytest.mark.parametrize("away", SERVERS)
+@pytest.mark.parametrize("unavailable", SERVERS)
 def test_unavailable_server_is_reported_and_hides_no_other_metrics(
-    told: Callable[..., Told], caplog: pytest.LogCaptureFixture, away: str
+    collect: Callable[..., Values], caplog: pytest.LogCaptureFixture, unavailable: str
 ) -> None:
-    found = told(**SERVERS[away])
+    values = collect(**SERVERS[unavailable])
     for server, metric in KNOWN_BY.items():
-        assert found[of("orderworks_up", server=server)] == (server != away)
-        assert (metric in found) == (server != away)
-    assert f"metrics_missing server={away}" in caplog.text
+        assert values[of("orderworks_up", server=server)] == (server != unavailable)
+        assert (metric in values) == (server != unavailable)
+    assert f"metrics_missing server={unavailable}" in caplog.text
     assert "hunter2" not in caplog.text
 
 
-def test_non_redis_broker_is_not_queried(told: Callable[..., Told]) -> None:
-    found = told(celery_broker_url="amqp://guest@127.0.0.1:1//")
-    assert of("orderworks_up", server="broker") not in found
-    assert found[of("orderworks_up", server="postgresql")] == 1
+def test_non_redis_broker_is_not_queried(collect: Callable[..., Values]) -> None:
+    values = collect(celery_broker_url="amqp://guest@127.0.0.1:1//")
+    assert of("orderworks_up", server="broker") not in values
+    assert values[of("orderworks_up", server="postgresql")] == 1
 
 
 def test_database_queries_time_out(
-    engine: sa.Engine, told: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, collect: Callable[..., Values], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orderworks_app.observability.metrics.DATABASE_SECONDS", 1)
     with engine.begin() as other:
         other.execute(sa.text("LOCK TABLE dead_updates IN ACCESS EXCLUSIVE MODE"))
-        found = told()
-    assert found[of("orderworks_up", server="postgresql")] == 0
-    assert "orderworks_parked_updates" not in found
-    assert found[of("orderworks_up", server="stream")] == 1
+        values = collect()
+    assert values[of("orderworks_up", server="postgresql")] == 0
+    assert "orderworks_parked_updates" not in values
+    assert values[of("orderworks_up", server="stream")] == 1

@@ -1,4 +1,4 @@
-"""The report as a page: right, safe with any name, and in need of nothing else."""
+"""The report as a page: correct, safe with any name, and self-contained."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -18,14 +18,14 @@ HOSTILE = (
 ROWS = [
     TopCustomer(7, HOSTILE, 1234, Decimal("1234567.80")),
     TopCustomer(9, "Ünal & Söhne", 2, Decimal("617283.90")),
-    TopCustomer(8, "Nobody", 1, Decimal("0.00")),
+    TopCustomer(8, "No Orders", 1, Decimal("0.00")),
 ]
 
 VOID = {"meta", "img", "br", "link", "input"}
 
 
 class Reader(HTMLParser):
-    """Reads a page as a browser does, and insists that all that is opened is closed, in order."""
+    """Parses a page as a browser does, and requires that elements are closed in order."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Reader(HTMLParser):
         assert not self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note it."""
+        """Record the element."""
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
@@ -48,11 +48,11 @@ class Reader(HTMLParser):
             self.cells[-1].append("")
 
     def handle_endtag(self, tag: str) -> None:
-        """It has to be the last that was opened."""
+        """Require that it is the last opened element."""
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Text belongs to the cell that is open."""
+        """Add the text to the open cell."""
         if "title" in self.open:
             self.title += data
         if {"td", "th"} & set(self.open):
@@ -75,7 +75,7 @@ def test_table_lists_every_customer_unchanged() -> None:
         ["#", "Customer", "Orders", "Total"],
         ["1", f"{HOSTILE} id 7", "1,234", "1,234,567.80"],
         ["2", "Ünal & Söhne id 9", "2", "617,283.90"],
-        ["3", "Nobody id 8", "1", "0.00"],
+        ["3", "No Orders id 8", "1", "0.00"],
     ]
 
 
@@ -84,7 +84,7 @@ def test_hostile_name_is_escaped() -> None:
     assert read.title == "Top customers: Orders of the last 30 days, today included, in UTC"
     assert not read.of("script")
     assert not read.of("img")
-    assert len(read.of("bdi")) == len(ROWS), "and turns nothing else round"
+    assert len(read.of("bdi")) == len(ROWS), "each name is isolated, and nothing else"
 
 
 def test_page_loads_no_external_resource() -> None:
@@ -105,16 +105,16 @@ def test_bars_are_relative_to_the_highest_and_labelled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("window", "said"),
+    ("window", "expected"),
     [
         (Window.ALL, "All orders"),
         (Window.MONTH, "Orders of the last 30 days"),
         (Window.DAY, "Orders of today"),
     ],
 )
-def test_page_states_its_window_and_age(window: Window, said: str) -> None:
+def test_page_states_its_window_and_age(window: Window, expected: str) -> None:
     text = page(window)
-    assert said in text
+    assert expected in text
     assert "2026-11-26 14:03:30 UTC" in text
     assert "42 s old when this page was written" in text
 
@@ -133,7 +133,7 @@ def colours(block: str) -> dict[str, str]:
 
 
 def luminance(colour: str) -> float:
-    """As WCAG 2 defines it."""
+    """The contrast ratio as WCAG 2 defines it."""
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [
         part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts

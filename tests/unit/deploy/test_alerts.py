@@ -1,4 +1,4 @@
-"""deploy/alerts.yml watches what is there, and the documentation names every rule."""
+"""deploy/alerts.yml uses existing metrics, and the documentation names every rule."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""docker-compose.yml and deploy/ as texts: valid, closed, without passwords, and about our queues."""
+"""docker-compose.yml and deploy/ as texts: valid, minimal privileges, no passwords, all queues."""
 
 import re
 import subprocess
@@ -155,7 +155,9 @@ def test_compose_images_match_the_tested_versions() -> None:
 
 
 def version(server: Path) -> str:
-    said = subprocess.run([server, "--version"], check=True, capture_output=True, text=True).stdout
-    found = re.search(r"(?:\) |v=)([\d.]+)", said)
-    assert found, said
-    return found[1]
+    output = subprocess.run(
+        [server, "--version"], check=True, capture_output=True, text=True
+    ).stdout
+    match = re.search(r"(?:\) |v=)([\d.]+)", output)
+    assert match, output
+    return match[1]

@@ -1,4 +1,4 @@
-"""deploy/Dockerfile: what is in the image, who runs it, and what the builder gets to see."""
+"""deploy/Dockerfile: the content of the image, its user, and the builder's context."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the embedded stack decides without a server: passwords, logs, plans, names and paths."""
+"""The embedded stack without a server: passwords, logs, plans, names and paths."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def test_private_file_is_replaced_atomically(home: Home) -> None:
 
 def test_log_over_the_limit_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "MAX_LOG_BYTES", 10)
-    path = tmp_path / "part.log"
+    path = tmp_path / "service.log"
     path.write_text("short")
     rotate_if_large(path)
     assert path.read_text() == "short"
@@ -77,13 +77,13 @@ def test_log_over_the_limit_is_rotated(tmp_path: Path, monkeypatch: pytest.Monke
         held.write(" and now long")
         held.flush()
         rotate_if_large(path)
-        held.write("goes on")
-    assert path.read_text() == "goes on"
-    assert (tmp_path / "part.log.1").read_text() == "short and now long"
+        held.write("second text")
+    assert path.read_text() == "second text"
+    assert (tmp_path / "service.log.1").read_text() == "short and now long"
 
 
 def test_log_is_read_from_the_current_start(tmp_path: Path) -> None:
-    path = tmp_path / "part.log"
+    path = tmp_path / "service.log"
     path.write_text("ready, last time\n")
     log = LogFile(path)
     with log.open() as output:
@@ -125,7 +125,7 @@ def test_copied_binaries_find_their_libraries(
     copy = binaries.reachable_copy(original)
     assert copy.is_relative_to(tmp_path)
     assert binaries.reachable_copy(original) == copy
-    told = subprocess.run([copy / "initdb", "--version"], capture_output=True, check=True)
-    assert told.stdout.startswith(b"initdb (PostgreSQL) 18")
+    printed = subprocess.run([copy / "initdb", "--version"], capture_output=True, check=True)
+    assert printed.stdout.startswith(b"initdb (PostgreSQL) 18")
     public = [path for path in copy.parents[2].rglob("*") if not path.is_symlink()]
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in public)

@@ -1,4 +1,4 @@
-"""Moments as people type them."""
+"""Times and ages as users write them."""
 
 from datetime import UTC, datetime, timedelta
 
