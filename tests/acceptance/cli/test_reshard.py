@@ -1,4 +1,4 @@
-"""`orderworks reshard` among real workers, and what each process says to another number of shards."""
+"""`orderworks reshard` with real workers, and the errors of processes with another number of shards."""
 
 from decimal import Decimal
 

@@ -176,7 +176,7 @@ def test_gateway_becomes_healthy_accepts_update_and_stops_in_time(
 
 
 def apply_an_import_and_an_update(composition: Composition, database: sa.Engine) -> None:
-    """The import goes through the spool to its own worker, the update through the stream to the other."""
+    """The import goes through the spool to its worker, the update through the stream to the other."""
     with make_producer(composition) as producer:
         customers = producer.import_file(b"id,name\n1,One\n", kind="customers").wait(timeout=30)
         producer.update(OrderUpdate(order_id=7, customer_id=1, total="9.99"))
