@@ -19,7 +19,7 @@ def update(  # noqa: PLR0913 - the options of a command
     *,
     total: Annotated[str | None, typer.Option(help="New total, such as 19.99.")] = None,
     status: Annotated[str | None, typer.Option(help="New status.")] = None,
-    customer: Annotated[int | None, typer.Option(help="New customer.")] = None,
+    customer: Annotated[int | None, typer.Option(help="Id of the new customer.")] = None,
     version: Annotated[
         int | None,
         typer.Option(help="Apply only if the order's version is lower. Default: order of arrival."),
