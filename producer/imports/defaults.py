@@ -39,7 +39,10 @@ def complete_options(options: ImportOptions, settings: Settings, stream: Redis) 
 
 
 def with_defaults(options: ImportOptions, preset: Values, parent: Values) -> ImportOptions:
-    """Return the options; those not stated have the preset's values, else the parent's."""
+    """Return the options; those not stated have the preset's values, else the parent's.
+
+    The mapping has the columns of all three; a column is mapped as the first of them maps it.
+    """
     stated = stated_values(options)
     if options.strict or options.max_rejects is not None:
         # The two exclude each other, so the stated one also replaces the other one of a preset.

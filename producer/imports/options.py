@@ -17,7 +17,8 @@ class ImportOptions(LoadOptions, frozen=True):
     """Options of the import of a file: the parameters of `Producer.import_file`, with its defaults.
 
     A field with its default value is not stated: `complete_options` takes it from the preset or the
-    parent. The fields of `LoadOptions` are stored in the manifest.
+    parent. The fields of `LoadOptions` are stored in the manifest. A new option is a field in one of the
+    two, and a parameter of `Producer.import_file`, of the command and of the gateway's query.
 
     Attributes:
         kind: kind of the rows; None: that of the preset or the parent, or orders.

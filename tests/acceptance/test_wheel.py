@@ -17,6 +17,9 @@ from orderworks.core.keys import update_stream
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
 
+# Making an environment with pip takes long on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = Path(__file__).parents[2]
 
 PACKAGES = ("config", "core", "migrations", "orders", "tasks", "tests", "worker")

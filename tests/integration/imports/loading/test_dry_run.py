@@ -214,7 +214,7 @@ def test_file_kept_after_dry_run_is_imported_once_unchanged(
     assert (done["status"], done["dry_run"], done["stale"]) == ("done", False, 0)
     assert done["applied"] == would["insert"] + would["change"]
     assert importer.spool.list_waiting() == []
-    with pytest.raises(WrongState, match="come again"):
+    with pytest.raises(WrongState, match="submit the file again"):
         confirm(import_id)
 
 
