@@ -28,7 +28,7 @@ Checks = list[sa.Row[Any]]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _seeded(settings: Settings, admin: sa.Engine) -> None:
+def _seeded(settings: Settings) -> None:
     url = sa.make_url(settings.database)
     seeding = sa.create_engine(url.set(drivername="postgresql+psycopg2"))
     write_orders(seeding, ROWS)
