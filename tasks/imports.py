@@ -1,4 +1,4 @@
-"""Imports: plan an accepted file, load its chunks."""
+"""Tasks of imports: plan an accepted file, load its chunks."""
 
 import time
 from typing import Any
@@ -8,16 +8,16 @@ from tasks.base import task
 from worker.lifecycle import current
 
 YIELD_PAUSE = 0.5
-"""Seconds that a chunk waits before it queues again, behind the updates that the same worker takes."""
+"""Seconds that a chunk waits before it queues again, behind the updates for the same worker."""
 
 
 @task(TaskName.PLAN_IMPORT, soft_time_limit=240, time_limit=280)
 def plan_import(import_id: str) -> int:
-    """Cut an accepted file into chunks and nudge each; how many.
+    """Cut an accepted file into chunks and nudge each; the number of chunks.
 
-    Twice: the ledger keeps the first plan, chunks that are not done are nudged again. Failing half
-    way: the manifest is still in the spool, and the sweep nudges, until too many starts failed. A
-    file is read as a whole, so it may take longer than other tasks.
+    Twice: the ledger keeps the first plan, and chunks that are not done are nudged again. Failing:
+    the manifest stays in the spool, and the sweep nudges, until too many starts have failed. The
+    whole file is read, so it may take longer than other tasks.
     """
     numbers = current().importer.plan(import_id)
     for number in numbers:
@@ -27,11 +27,11 @@ def plan_import(import_id: str) -> int:
 
 @task(TaskName.LOAD_CHUNK, soft_time_limit=240, time_limit=280)
 def load_chunk(import_id: str, number: int) -> dict[str, Any] | None:
-    """Load one chunk; how far its import is. Nothing if it is done or being worked on.
+    """Load one chunk; the progress of its import, or None if the chunk is done or being loaded.
 
-    Twice, or at the same time: the chunk's row is locked by one, and done once. Killed: the row is
+    Twice, or concurrently: one of them locks the chunk, and it is loaded once. Killed: the chunk is
     pending as before, one start is counted, and the sweep nudges. While order updates wait for too
-    long, it goes back to the end of the queue. A file that is strict is one chunk, so it may take
+    long, the message returns to the end of the queue. A strict file is one chunk, so it may take
     longer than other tasks.
     """
     importer = current().importer

@@ -1,8 +1,8 @@
 """Imports: from a file of customers or orders to rows in the database, none lost and none silent.
 
-`source` (with `sources/`) reads what a producer hands over, `spool` keeps it. `flow` leads it through
-the workers: `plan` cuts it, `claims` says whose a chunk is, `loading/` loads it, `ledger` and `progress`
-tell how far it is. `control` and `rejects` are for people.
+A producer uploads the file to the `spool`. In the workers, `planner` cuts it into chunks, `chunk_loader`
+claims each by a `chunk_attempt` and loads it with `loading/`, and `finisher` ends the import. `ledger`
+and `progress` store and publish its progress. `control` and `rejects` serve operators.
 
-Nothing is imported here, because producers are light.
+Nothing is imported here, so that a producer loads only the modules that it needs.
 """

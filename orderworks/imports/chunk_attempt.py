@@ -58,15 +58,15 @@ class ChunkWork(NamedTuple):
 
     @property
     def file_format(self) -> FileFormat:
-        """How the bytes are to be read."""
+        """The format to read the bytes in."""
         return FileFormat(self.format, self.delimiter, self.header)
 
 
 class ChunkResult(NamedTuple):
-    """What became of a chunk.
+    """The outcome of a chunk.
 
     Attributes:
-        ids: the lowest and the highest id of its rows; None if there are none.
+        ids: the lowest and the highest id of its rows; None for a chunk without rows.
         may_be_overtaken: whether it left equal rows at older versions.
     """
 
@@ -109,7 +109,7 @@ class ChunkAttempt:
 
 @dataclass(frozen=True)
 class ChunkAttempts:
-    """Starts attempts; a chunk is quarantined where `max_starts` of them have failed."""
+    """Starts attempts to load chunks; quarantines a chunk that was started `max_starts` times."""
 
     engine: sa.Engine
     stream: Redis
@@ -124,7 +124,7 @@ class ChunkAttempts:
 
         The start is counted first, in a transaction of its own, so that the start of a worker that is
         killed counts too. `ImportFailed` out of the block quarantines the chunk; any other error is
-        recorded, and uncounts the start if it comes of an outage.
+        recorded, and the start is not counted if an outage caused it.
         """
         with chunk_lock(self.engine, import_id, number) as connection:
             if connection is None or not self._count_start(connection, import_id, number):
@@ -163,7 +163,7 @@ class ChunkAttempts:
                     _uncount_start(connection, import_id, number)
                 _record_error(connection, import_id, number, failure_reason(error))
         except sa.exc.SQLAlchemyError:
-            # PostgreSQL is unavailable. That is why the start failed, whatever the error's type.
+            # PostgreSQL is unavailable. That is why the start failed, even if the error shows another.
             self._uncount_start_in_redis(import_id, number)
 
     def _uncount_start_in_redis(self, import_id: str, number: int) -> None:

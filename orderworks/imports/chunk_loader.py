@@ -61,7 +61,7 @@ class ChunkLoader:
         return finisher.finish(import_id)
 
     def must_yield(self) -> bool:
-        """Whether updates wait for so long that chunks should let them go first.
+        """Return whether updates have waited for so long that chunks should yield to them.
 
         Not while Redis is unavailable: then no update is drained either.
         """
@@ -95,7 +95,7 @@ class ChunkLoader:
         """Write the chunk's rows and record what became of them; the number of rejected ones."""
         # polars starts threads when it is imported, and a fork inherits none of them. So it is imported
         # here, in the pool's child, and never by a module that the parent process imports.
-        from orderworks.imports.loading import load_chunk, strict  # noqa: PLC0415 - as said
+        from orderworks.imports.loading import load_chunk, strict  # noqa: PLC0415 - see above
 
         connection, work = attempt.connection, attempt.work
         if work.is_recheck:

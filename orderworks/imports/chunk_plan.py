@@ -21,23 +21,23 @@ class FileChunk(NamedTuple):
 
 
 class ChunkLimits(NamedTuple):
-    """What a chunk holds at the most. A record that is longer by itself is a chunk by itself."""
+    """The limits of a chunk. A record that alone exceeds them is a chunk of its own."""
 
     lines: int
     size: int
 
 
 def chunk_limits(settings: Settings) -> ChunkLimits:
-    """What a chunk may hold by the settings."""
+    """The configured limits of a chunk."""
     return ChunkLimits(settings.import_chunk_rows, settings.import_chunk_bytes)
 
 
 def plan_chunks(
     runs: Iterable[RecordRun], limits: ChunkLimits, start_byte: int, first_line: int
 ) -> Iterator[FileChunk]:
-    """The chunks that the runs, which begin at that byte and line, are to be loaded in.
+    """Cut the runs, which begin at that byte and line, into chunks.
 
-    Lines that are blank belong to a chunk and are not among its rows; a chunk has one row at least.
+    Blank lines belong to a chunk and are not among its rows; a chunk has at least one row.
     """
     draft = _ChunkDraft(0, start_byte, first_line)
     for run in runs:
@@ -55,7 +55,7 @@ def plan_chunks(
 
 
 def split_run(run: RecordRun, room: ChunkLimits) -> tuple[RecordRun | None, RecordRun | None]:
-    """What of the run's records fits into the room, and the rest."""
+    """Split a run into the records that fit into the room, and the rest."""
     if run.lines <= room.lines and len(run.data) <= room.size:
         return run, None
     if run.form in (RecordForm.SPANNING, RecordForm.UNCLOSED):
@@ -64,14 +64,14 @@ def split_run(run: RecordRun, room: ChunkLimits) -> tuple[RecordRun | None, Reco
 
 
 def detach_record(run: RecordRun) -> tuple[RecordRun | None, RecordRun | None]:
-    """The run's first record, or blank line, and the rest."""
+    """Split a run into its first record, or blank line, and the rest."""
     if run.form in (RecordForm.SPANNING, RecordForm.UNCLOSED):
         return run, None
     return split_run_at(run, run.data.find(b"\n") + 1 or len(run.data))
 
 
 def _end_of_lines(data: bytes, room: ChunkLimits) -> int:
-    """Where the lines that fit end."""
+    """The end of the lines that fit, as a byte of the data."""
     fitting = data.rfind(b"\n", 0, max(room.size, 0)) + 1
     if data.count(b"\n", 0, fitting) <= room.lines:
         return fitting
@@ -91,23 +91,23 @@ class _ChunkDraft:
         self.lines = self.rows = 0
 
     def room(self, limits: ChunkLimits) -> ChunkLimits:
-        """What it can still take."""
+        """The limits that are left for it."""
         size = self.end_byte - self.start_byte
         return ChunkLimits(limits.lines - self.lines, limits.size - size)
 
     def add(self, run: RecordRun) -> None:
-        """Take a run in."""
+        """Append a run."""
         self.end_byte += len(run.data)
         self.lines += run.lines
         self.rows += run.rows
 
     def chunk(self) -> Iterator[FileChunk]:
-        """The chunk, unless there is nothing in it but blank lines."""
+        """The chunk, unless it has only blank lines."""
         if self.rows:
             yield FileChunk(self.number, self.start_byte, self.end_byte, self.first_line, self.rows)
 
     def following(self) -> "_ChunkDraft":
-        """An empty one that begins where this one ends."""
+        """An empty draft that begins where this one ends."""
         return _ChunkDraft(
             self.number + bool(self.rows), self.end_byte, self.first_line + self.lines
         )

@@ -1,6 +1,6 @@
-"""The columns that a file of each kind may have, and where a file has them.
+"""The columns that a file of each kind may have, and their positions in a file.
 
-What a value must look like to be taken is in `rules`.
+The rules that their values must follow are in `loading.column_rules`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,23 +14,23 @@ ImportKind = Literal["customers", "orders"]
 
 
 class ColumnRule(Enum):
-    """How a column's text is read."""
+    """The type that the text of a column is read as."""
 
     ID = auto()
     """A whole number, 1 to 2^63 - 1."""
     VERSION = auto()
     """A whole number, 0 to 2^63 - 1."""
     MONEY = auto()
-    """A plain decimal from 0 to under 10^12 with two decimals at the most."""
+    """A plain decimal from 0 to under 10^12 with at most two decimals."""
     MOMENT = auto()
-    """An ISO 8601 date or date and time; UTC unless it says otherwise."""
+    """An ISO 8601 date or date and time; in UTC unless it has an offset."""
     TEXT = auto()
     """Any text up to the column's length."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table that a file may fill. `longest` is in characters, for texts."""
+    """A column of the table that a file may fill. `max_chars` limits the length of texts."""
 
     name: str
     rule: ColumnRule
@@ -59,23 +59,23 @@ COLUMNS: dict[ImportKind, tuple[Column, ...]] = {
 
 
 CUSTOMER_NAME = "customer_name"
-"""In a file of orders, the name of a customer that is to be made. No column of the orders table."""
+"""In a file of orders, the name of a customer to create. The table of orders has no such column."""
 
 PARENT_LINE = "line"
-"""In a file of mended rejects, the line that a row has in the file that it comes from."""
+"""In a sheet of corrected rejects, the line that a row has in the parent's file."""
 
 PARENT_LINE_COLUMN = "parent_line"
-"""What the same is called beside the `line` that the row has in the file of mended rejects."""
+"""The name of the same while it is loaded, when `line` is the row's line in the sheet."""
 
 EXTRA_COLUMNS = {
     CUSTOMER_NAME: Column(CUSTOMER_NAME, ColumnRule.TEXT, max_chars=1000),
     PARENT_LINE: Column(PARENT_LINE_COLUMN, ColumnRule.ID, required=True),
 }
-"""What some files have beside the columns of the table."""
+"""Columns that some files have in addition to those of the table."""
 
 
 class Field(NamedTuple):
-    """A column of the table and the place, from 0, that it has in the file's rows."""
+    """A column of the table and its index, from 0, in the rows of the file."""
 
     column: Column
     column_index: int
@@ -101,7 +101,7 @@ def parse_mapping(pairs: Iterable[str]) -> dict[str, str]:
 def match_columns(
     name: str, kind: ImportKind, header: Sequence[str], mapping: Mapping[str, str]
 ) -> dict[str, str]:
-    """Which of the file's columns fills which column of the table, as target to source.
+    """Match the columns of the file with those of the table; as target to source.
 
     A target that is not mapped is filled by the column of its own name. Other columns are ignored.
 
@@ -135,7 +135,7 @@ def require_columns(
 def locate_fields(
     kind: ImportKind, header: Sequence[str], matched: Mapping[str, str]
 ) -> tuple[Field, ...]:
-    """The matched columns with their places, in the order of the file."""
+    """The matched columns with their indexes, in the order of the file."""
     known = {column.name: column for column in COLUMNS[kind]} | EXTRA_COLUMNS
     fields = (Field(known[target], header.index(name)) for target, name in matched.items())
     return tuple(sorted(fields, key=lambda field: field.column_index))
@@ -151,8 +151,8 @@ def _refuse_unknown_targets(name: str, kind: ImportKind, mapping: Mapping[str, s
 
 
 def _refuse_missing(name: str, target: str, source: str, header: Sequence[str]) -> None:
-    wanted = f"'{target}'" if target == source else f"'{source}' (for '{target}')"
+    missing = f"'{target}'" if target == source else f"'{source}' (for '{target}')"
     raise InvalidFile(
-        f"{name}: has no column {wanted}; its columns are {', '.join(header)}. "
+        f"{name}: has no column {missing}; its columns are {', '.join(header)}. "
         f"Map one with {target}=column"
     )

@@ -1,7 +1,7 @@
-"""What a person may do to an import that is under way: pause, resume, cancel, retry.
+"""Control of a running import by an operator: pause, resume, cancel, retry.
 
-Each changes the ledger, guarded by the state that it finds there; workers look at it before each chunk.
-A chunk that is being loaded is loaded to its end.
+Each changes the ledger if the state there allows it; workers check the state before each chunk. A chunk
+that is being loaded is loaded to its end.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from orderworks.imports import ledger
 from orderworks.imports.progress import Summary, publish_progress
 
 ControlAction = Callable[[sa.Connection, str], Summary]
-"""One of the functions below: changes the ledger and gives the summary to mirror."""
+"""One of the functions below: changes the ledger and returns the summary to publish."""
 
 
 def apply_action(
     engine: sa.Engine, stream: Redis, change: ControlAction, import_id: str
 ) -> Summary:
-    """Make a change and let producers see it, both or neither; how far the import is then.
+    """Make a change and publish it, both or neither; the progress of the import then.
 
     Raises:
         ImportNotFound: the ledger has no such import.
@@ -36,14 +36,14 @@ def apply_action(
 
 
 def pause(connection: sa.Connection, import_id: str) -> Summary:
-    """Let no further chunk of a running import be started."""
+    """Start no further chunk of a running import."""
     if not _update_if(connection, import_id, _is("running"), status="paused"):
         raise _wrong_state(connection, import_id, "only a running one can be paused")
     return ledger.next_summary(connection, import_id)
 
 
 def resume(connection: sa.Connection, import_id: str) -> Summary:
-    """Let a paused import go on. Its plan has to be nudged after the commit."""
+    """Continue a paused import. Its plan has to be nudged after the commit."""
     now = sa.func.now()
     if not _update_if(connection, import_id, _is("paused"), status="running", nudged_at=now):
         raise _wrong_state(connection, import_id, "only a paused one can be resumed")
@@ -51,7 +51,7 @@ def resume(connection: sa.Connection, import_id: str) -> Summary:
 
 
 def cancel(connection: sa.Connection, import_id: str) -> Summary:
-    """End an import before its time. What is loaded stays loaded."""
+    """End an import early. Loaded chunks stay loaded."""
     now = sa.func.now()
     guard = _is("running", "paused")
     if not _update_if(connection, import_id, guard, status="cancelled", finished_at=now):
@@ -60,23 +60,23 @@ def cancel(connection: sa.Connection, import_id: str) -> Summary:
 
 
 def retry(connection: sa.Connection, import_id: str) -> Summary:
-    """Let chunks that were given up be started again. Nudge the plan after the commit."""
+    """Make quarantined chunks pending again. Nudge the plan after the commit."""
     chunk = import_chunks.c
     given_up = (chunk.import_id == import_id, chunk.status == "quarantined")
     guard = _is("running", "failed") & sa.exists().where(*given_up)
-    again = {"nudged_at": sa.func.now(), "finished_at": None, "error": None}
-    if not _update_if(connection, import_id, guard, status="running", **again):
+    cleared = {"nudged_at": sa.func.now(), "finished_at": None, "error": None}
+    if not _update_if(connection, import_id, guard, status="running", **cleared):
         possible = (
             "only chunks that were given up can be tried again, while it is running or failed"
         )
         raise _wrong_state(connection, import_id, possible)
-    afresh = {"status": "pending", "attempts": 0, "error": None, "finished_at": None}
-    connection.execute(sa.update(import_chunks).where(*given_up).values(afresh))
+    pending = {"status": "pending", "attempts": 0, "error": None, "finished_at": None}
+    connection.execute(sa.update(import_chunks).where(*given_up).values(pending))
     return ledger.next_summary(connection, import_id)
 
 
 def reset_uncounted_starts(stream: Redis, import_id: str) -> None:
-    """Let chunks that start afresh have no more starts than any other.
+    """Delete the counts of uncounted starts: retried chunks have `CHUNK_ATTEMPTS` starts again.
 
     Raises:
         redis.RedisError: Redis cannot be reached.
@@ -91,7 +91,7 @@ def _is(*statuses: str) -> sa.ColumnElement[bool]:
 def _update_if(
     connection: sa.Connection, import_id: str, guard: sa.ColumnElement[bool], **values: object
 ) -> bool:
-    """Change an import if the guard holds, and keep its row locked."""
+    """Change an import if the guard holds; whether it did. Its row stays locked."""
     change = sa.update(imports).where(imports.c.id == import_id, guard)
     return bool(connection.execute(change.values(values)).rowcount)
 

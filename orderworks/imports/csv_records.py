@@ -1,10 +1,10 @@
-"""Where records of a text begin and end. The plan and the parse both cut here, so they agree.
+"""Cuts text into records. The plan and the parse both do it here, so they agree.
 
 The rules for CSV are those of Python's csv module: a quote opens only at the start of a field, `""`
 within quotes is a quote, what follows a closing quote belongs to the field. Lines end in LF or CR LF.
 
-Lines without a quote, nearly all in most files, are never looked at one by one; those with one are
-matched by the hundred in one regular expression. Of JSON Lines, each line is a record.
+Lines without a quote, nearly all in most files, are never examined one by one; those with one are
+matched by the hundred in one regular expression. In JSON Lines, each line is a record.
 """
 
 import csv
@@ -26,7 +26,7 @@ run for each would take three times as long."""
 
 
 class RecordForm(Enum):
-    """What the records of a run have in common."""
+    """The form that the records of a run have in common."""
 
     PLAIN = auto()
     """One line each, no quote in any; some may be blank."""
@@ -59,7 +59,7 @@ def split_run_at(run: RecordRun, end: int) -> tuple[RecordRun | None, RecordRun 
         return (run, None) if end else (None, run)
     first, rest = run.data[:end], run.data[end:]
     lines = first.count(b"\n")
-    # Where none is blank, nobody has to look for one again.
+    # Where no line is blank, blank lines need not be counted again.
     rows = lines if run.rows == run.lines else lines - _blank_lines(first)
     return (
         RecordRun(run.form, first, lines, rows),
@@ -68,20 +68,20 @@ def split_run_at(run: RecordRun, end: int) -> tuple[RecordRun | None, RecordRun 
 
 
 def _blank_lines(data: bytes) -> int:
-    """How many lines have nothing on them; looks at single lines only if there may be some."""
-    # One byte is looked for many times as fast as two.
+    """The number of blank lines. Single lines are examined only if there may be some."""
+    # A search for one byte is many times as fast as one for two.
     if data[:1] in b"\r\n" or b"\n\n" in data or (b"\r" in data and b"\n\r" in data):
         return sum(line in (b"", b"\r") for line in data.removesuffix(b"\n").split(b"\n"))
     return 0
 
 
-def splitter(layout: FileFormat) -> "Splitter | LineSplitter":
-    """What cuts texts of that form."""
-    return LineSplitter() if layout.format == "jsonl" else Splitter(layout.delimiter)
+def splitter(file_format: FileFormat) -> "Splitter | LineSplitter":
+    """The splitter for texts of that format."""
+    return LineSplitter() if file_format.format == "jsonl" else Splitter(file_format.delimiter)
 
 
 class LineSplitter:
-    """Splits blocks of bytes into runs of which each line is a record, whatever quotes it has."""
+    """Splits blocks of bytes into runs of which each line is a record, with or without quotes."""
 
     def __init__(self, max_bytes: int = MAX_RECORD_BYTES) -> None:
         self._longest = max_bytes
@@ -105,18 +105,18 @@ class LineSplitter:
 
 
 class Splitter:
-    """Splits blocks of bytes into runs. Holds a block and a record at the most."""
+    """Splits blocks of bytes into runs. Holds at most a block and a record."""
 
     def __init__(self, delimiter: str, max_bytes: int = MAX_RECORD_BYTES) -> None:
-        """`delimiter` is one ASCII character; `longest` is the limit of a record in bytes."""
+        """`delimiter` is one ASCII character; `max_bytes` limits a record."""
         one_line = _record(delimiter, rb"\n")
         any_lines = _record(delimiter, rb"")
-        # Atomic throughout: no backtracking, so the time is linear whatever the input. Repeated
+        # Atomic throughout: no backtracking, so the time is linear for any input. Repeated
         # groups are in atomic groups, because Python before 3.11.5 matches possessive ones wrongly.
         edge = re.escape(delimiter.encode("ascii"))
         around = rb'"[^"\n]*+(?>(?:""[^"\n]*+)*)"\r?+'
         simple = rb"(?>" + around + rb'|[^"\n' + edge + rb"]*+)[\n" + edge + rb"]"
-        # Most quotes just surround a field: this is twice as fast, and leaves the others over.
+        # Most quotes just surround a field: this is twice as fast, and leaves the others to the next.
         self._simple = re.compile(rb"(?>(?:" + simple + rb")*)")
         few_plain = rb'(?>(?:[^"\n]*+\n){0,%d})' % PLAIN_BETWEEN
         with_quote = rb'(?=[^"\n]*+")' + one_line + rb"(?:\n|\Z)"
@@ -141,7 +141,7 @@ class Splitter:
         yield from self._ready(data, final=True)
 
     def _ready(self, data: bytes, *, final: bool) -> Generator[RecordRun, None, int]:
-        """The runs that the bytes at hand decide; returns how many bytes they are."""
+        """The runs that are complete within the bytes; returns the number of their bytes."""
         start, end = 0, len(data) if final else data.rfind(b"\n") + 1
         while start < end:
             quote = data.find(b'"', start, end)
@@ -160,7 +160,7 @@ class Splitter:
         return start
 
     def _one_line_each(self, data: bytes, start: int, end: int) -> int:
-        """Where the records of one line end, the first of which has a quote; 0 if it goes on."""
+        """The end of the one-line records from `start`; 0 if the first one continues on another line."""
         simple = self._simple.match(data, start, end)
         # The match may end within a line.
         lines = data.rfind(b"\n", start, simple.end()) + 1 if simple else 0
@@ -170,9 +170,9 @@ class Splitter:
         return quoted.end() if quoted and quoted.end() > start else 0
 
     def _across_lines(self, data: bytes, start: int, *, final: bool) -> RecordRun | None:
-        """The record that opens a quote on this line; None if the bytes at hand do not decide it.
+        """The record that opens a quote on this line; None if it may continue after the bytes.
 
-        The answer depends on the record's own bytes only, never on where the blocks were cut.
+        The result depends on the record's own bytes only, never on where the blocks were cut.
         """
         limit = start + self._longest
         record = self._spanning.match(data, start, limit)

@@ -1,4 +1,4 @@
-"""Which failed starts of a plan or of a chunk count, and what is recorded of them."""
+"""Failed starts of plans and chunks: whether they count, and the reason to record."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ STARTS_TTL = timedelta(days=7)
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether an unavailable server ended the start, which then does not count."""
+    """Return whether an unavailable server caused the error: such a start does not count."""
     return isinstance(error, Unavailable | redis.RedisError) or is_transient(error)
 
 

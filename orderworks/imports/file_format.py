@@ -1,19 +1,19 @@
-"""How the text of an accepted file is to be read."""
+"""The format of an accepted file."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 FormatName = Literal["csv", "jsonl"]
-"""What the spool holds: lines of fields with a header line before them, or an object a line.
-Whatever else is handed over (Parquet, frames, packed files) is turned into one of them on its way."""
+"""The formats in the spool: lines of fields after a header line, or an object a line. Producers convert
+all others (Parquet, frames, compressed files) to one of them."""
 
 
 class FileFormat(NamedTuple):
-    """The form of a file's records.
+    """The format of a file's records.
 
     Attributes:
         delimiter: one ASCII character; empty where the format has none.
-        header: the names of the columns; of JSON Lines, the keys that its first records have.
+        header: the names of the columns; in JSON Lines, the keys of the first records.
     """
 
     format: FormatName

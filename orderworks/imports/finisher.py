@@ -35,8 +35,8 @@ class Finisher:
     def finish(self, import_id: str) -> ImportStep:
         """Finish the import if no chunk is pending, and publish its progress.
 
-        While Redis is unavailable an import stays unfinished, for the sweep to finish: so no producer
-        waits in vain for its end to be published.
+        While Redis is unavailable an import stays unfinished, and the sweep finishes it later: so its
+        end is always published to the producers that wait for it.
 
         Raises:
             ImportNotFound: there is no such import.

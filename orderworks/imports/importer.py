@@ -1,6 +1,6 @@
-"""An import's way through the workers: planned once, each chunk loaded once, finished once.
+"""The steps of an import in the workers: it is planned once, each chunk loaded once, finished once.
 
-Every step may be started twice, by two workers at a time, or after one that was killed half way.
+Every step may be started twice, by two workers at a time, or after a worker that was killed in it.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Importer:
         return self._chunk_loader.load(import_id, number)
 
     def must_yield(self) -> bool:
-        """Whether chunks should let waiting updates go first. See `ChunkLoader.must_yield`."""
+        """Return whether chunks should yield to updates. See `ChunkLoader.must_yield`."""
         return self._chunk_loader.must_yield()
 
     def finish(self, import_id: str) -> ImportStep:

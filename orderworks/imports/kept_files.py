@@ -1,7 +1,7 @@
-"""Files that were tried by a dry run and are kept, so that they need not come again to be imported.
+"""Files of dry runs that are kept, so that they need not be uploaded again to be imported.
 
-The data stay in the spool, as those of any import; what tells of them is Redis. With its memory gone, or
-after a while, the file has to come again.
+The data stay in the spool, like those of any import; their manifest is in Redis. If Redis loses it, or
+after `KEPT_FOR`, the file has to be uploaded again.
 """
 
 from datetime import timedelta
@@ -13,14 +13,14 @@ from orderworks.core.redis import Redis
 from orderworks.imports.manifest import Manifest
 
 KEPT_FOR = timedelta(hours=6)
-"""For so long one may think about it. The spool keeps data for a day at the least."""
+"""Time in which a kept file can be imported. The spool keeps data for at least a day."""
 
 
 def store(stream: Redis, manifest: Manifest) -> None:
-    """Let the file of a dry run that ended be found.
+    """Store the manifest of a dry run that ended.
 
     Raises:
-        redis.RedisError: it cannot be.
+        redis.RedisError: Redis cannot be reached; it is not stored.
     """
     stream.set(import_kept_file(manifest.id), msgspec.json.encode(manifest), ex=KEPT_FOR)
 
@@ -36,7 +36,7 @@ def find(stream: Redis, import_id: str) -> Manifest | None:
 
 
 def delete(stream: Redis, import_id: str) -> None:
-    """Let the file not be imported a second time.
+    """Delete the manifest, so that the file is not imported a second time.
 
     Raises:
         redis.RedisError: Redis cannot be reached.

@@ -1,4 +1,4 @@
-"""The ledger of imports: what was accepted, how it was cut, and what became of it.
+"""The ledger of imports: accepted options, chunks, and the outcome of each.
 
 Claims of chunks are in `chunk_attempt`.
 """
@@ -20,11 +20,11 @@ from orderworks.imports.pending_chunks import reopen_overtaken
 from orderworks.imports.progress import COUNTS, Summary
 
 ImportCursor = tuple[datetime, str]
-"""The place of an import among all: `accepted_at` and id."""
+"""The position of an import in the list: `accepted_at` and id."""
 
 
 class Advance(NamedTuple):
-    """How far an import was taken.
+    """The effect of `advance` on an import.
 
     Attributes:
         ended: whether it ended by this call.
@@ -36,7 +36,7 @@ class Advance(NamedTuple):
 
 
 def with_parent_version(connection: sa.Connection, manifest: Manifest) -> Manifest:
-    """The manifest; with its parent's version, if it brings rejects of a parent.
+    """The manifest; with the parent's version, if it contains corrected rejects of a parent.
 
     Raises:
         ImportFailed: there is no such parent, or it is of another kind, or has a parent itself.
@@ -48,12 +48,13 @@ def with_parent_version(connection: sa.Connection, manifest: Manifest) -> Manife
     )
     row = connection.execute(parent).one_or_none()
     if row is None:
-        raise ImportFailed(f"there is no import {manifest.parent} whose rejects could be mended")
+        raise ImportFailed(f"there is no import {manifest.parent} whose rejects could be corrected")
     if row.kind != manifest.kind:
         raise ImportFailed(f"import {manifest.parent} is of {row.kind}, not of {manifest.kind}")
     if row.parent is not None:
         raise ImportFailed(
-            f"import {manifest.parent} mends import {row.parent} itself: mend the rejects of that one"
+            f"import {manifest.parent} is a correction of import {row.parent} itself: "
+            f"correct the rejects of import {row.parent}"
         )
     return msgspec.structs.replace(manifest, version=row.version)
 
@@ -133,7 +134,7 @@ def _finish() -> sa.Update:
 def _stop_if_over(connection: sa.Connection, import_id: str) -> bool:
     """End an import that has more rejects than it may have; whether it had. What is loaded stays."""
     rejected = _total("rejected")
-    # How many they are in the end, the chunks say that are at work just now.
+    # The message has no count: chunks that are being loaded may still add to it.
     most = imports.c.max_rejects
     reason = sa.func.concat("more than ", most, " rows were rejected: the rest was not loaded")
     statement = (
@@ -153,7 +154,7 @@ def _total(count: str) -> sa.ScalarSelect[int]:
 
 
 def is_running(connection: sa.Connection, import_id: str) -> bool:
-    """Whether an import is neither paused nor ended.
+    """Return whether an import is neither paused nor ended.
 
     Raises:
         ImportNotFound: the ledger has no such import.
@@ -165,7 +166,7 @@ def is_running(connection: sa.Connection, import_id: str) -> bool:
 
 
 def unfinished_complete_imports(connection: sa.Connection) -> list[str]:
-    """Imports that nobody finished although no chunk of theirs is pending: for the sweep."""
+    """Running imports without a pending chunk, for the sweep to finish."""
     chunk = import_chunks.c
     pending = sa.exists().where(chunk.import_id == imports.c.id, chunk.status == "pending")
     query = sa.select(imports.c.id).where(imports.c.status == "running", ~pending)
@@ -173,7 +174,7 @@ def unfinished_complete_imports(connection: sa.Connection) -> list[str]:
 
 
 def import_summary(connection: sa.Connection, import_id: str) -> Summary:
-    """What is known of an import, as `progress.Summary` describes it.
+    """The summary of an import, as `progress.Summary` describes it.
 
     Raises:
         ImportNotFound: the ledger has no such import.
@@ -185,10 +186,10 @@ def import_summary(connection: sa.Connection, import_id: str) -> Summary:
 
 
 def next_summary(connection: sa.Connection, import_id: str) -> Summary:
-    """The same, counted as one more step of the import, to be mirrored.
+    """The same, counted as one more step of the import, to be published.
 
-    The import's row stays locked until the transaction ends. So of two transactions, the one that
-    has the higher count also has seen what the other one did.
+    The import's row stays locked until the transaction ends. So of two transactions, the one with the
+    higher count sees the effects of the other.
 
     Raises:
         ImportNotFound: the ledger has no such import.
@@ -209,15 +210,15 @@ def list_imports(
 
 
 def list_active(connection: sa.Connection, limit: int) -> list[Summary]:
-    """The summaries of those that are running or paused, the one accepted last first."""
+    """The summaries of running and paused imports, the one accepted last first."""
     unended = _summaries().where(imports.c.status.in_(("running", "paused")))
     return _listed(connection, _page(unended, None).limit(limit))
 
 
 def _page(query: sa.Select[Any], before: ImportCursor | None) -> sa.Select[Any]:
-    place = sa.tuple_(imports.c.accepted_at, imports.c.id)
+    cursor = sa.tuple_(imports.c.accepted_at, imports.c.id)
     if before:
-        query = query.where(place < sa.tuple_(*before))
+        query = query.where(cursor < sa.tuple_(*before))
     return query.order_by(imports.c.accepted_at.desc(), imports.c.id.desc())
 
 
@@ -226,7 +227,7 @@ def _listed(connection: sa.Connection, query: sa.Select[Any]) -> list[Summary]:
 
 
 def count_by_status(connection: sa.Connection) -> dict[str, int]:
-    """How many imports there are of each status that any has."""
+    """The number of imports by status."""
     status = imports.c.status
     query = sa.select(status, sa.func.count()).group_by(status).order_by(status)
     return dict(iter(connection.execute(query)))
@@ -257,7 +258,7 @@ def _summaries() -> sa.Select[Any]:
         sa.func.count(chunk.number).filter(chunk.status == status).label(name)
         for name, status in (("chunks_done", "done"), ("quarantined", "quarantined"))
     ]
-    # A chunk that was given up says why; the first one speaks for the import.
+    # The error of a quarantined chunk is that of its import.
     given_up = chunk.status == "quarantined"
     error = sa.func.coalesce(imports.c.error, sa.func.min(chunk.error).filter(given_up))
     until = sa.func.coalesce(imports.c.finished_at, sa.func.clock_timestamp())
@@ -288,7 +289,7 @@ def _bytes_done() -> sa.ColumnElement[int]:
 
 
 def _corrected_count() -> sa.ColumnElement[int]:
-    """How many rejects another import mended. Without such an import, none has to be looked at."""
+    """The number of rejects that another import corrected. Counted only if there is such an import."""
     child, reject = imports.alias("child"), import_rejects.c
     mended = sa.select(sa.func.count()).where(
         reject.import_id == imports.c.id, reject.mended_by.is_not(None)
@@ -298,13 +299,13 @@ def _corrected_count() -> sa.ColumnElement[int]:
 
 
 def _summary(row: sa.Row[Any]) -> Summary:
-    known = {name: _plain(value) for name, value in row._mapping.items()}  # noqa: SLF001 - public
-    seconds = known.pop("seconds")
-    return {**known, "dry_run": False, **_progress_rate(known, float(seconds))}
+    summary = {name: _plain(value) for name, value in row._mapping.items()}  # noqa: SLF001 - public
+    seconds = summary.pop("seconds")
+    return {**summary, "dry_run": False, **_progress_rate(summary, float(seconds))}
 
 
 def _progress_rate(summary: Summary, seconds: float) -> Summary:
-    """How fast an import is, and what is left of it."""
+    """The rate of an import, and its remaining rows and seconds."""
     done = sum(summary[name] for name in COUNTS)
     left = summary["rows"] - done
     rate = done / max(seconds, 0.001)

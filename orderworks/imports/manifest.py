@@ -1,4 +1,4 @@
-"""The manifest of an accepted import: what its workers read about the file."""
+"""The manifest of an accepted import, which its workers read."""
 
 from datetime import datetime
 

@@ -31,7 +31,7 @@ def reopen_overtaken(connection: sa.Connection, import_id: str) -> list[int]:
 
     Such a chunk found rows equal to the table's and did not write them. If another chunk of the file,
     with ids in the same range, wrote rows that this one could not see yet, an earlier line may have
-    replaced what a later one had found in place. A recheck of the chunk sets that right.
+    replaced a row that a later line had found equal. A recheck of the chunk corrects that.
     """
     chunk, other = import_chunks.c, import_chunks.alias("other")
     overtaken = sa.exists().where(

@@ -1,8 +1,8 @@
-"""Whether something older than an import may still be written after it.
+"""Finds writes that are older than an import and still pending.
 
 An import leaves rows that are equal to the table's as they are, versions included: nothing is written.
-An older write that comes late would then still apply, although the file is the later word. So equal rows
-get the import's version wherever such a write may be on its way.
+A pending older write would then still apply, although the file is newer. So equal rows get the import's
+version wherever such a write may be pending.
 """
 
 from datetime import timedelta
@@ -17,17 +17,17 @@ from orderworks.updates.outbox import ENQUEUED_VERSION
 from orderworks.updates.stream import UpdateStream
 
 MAX_CHUNK_TIME = timedelta(minutes=5)
-"""A chunk that was at work when its import ended is done, or its task was killed, by then."""
+"""Time after the end of an import by which its running chunks are done, or their tasks killed."""
 
 
 def older_write_pending(
     connection: sa.Connection, stream: UpdateStream, spool: Spool, work: ChunkWork
 ) -> bool:
-    """Whether an update or an import accepted before this one has not been applied yet.
+    """Return whether an update or an import accepted before this one has not been applied yet.
 
-    Mended rows may always be followed by older ones: nobody knows.
+    Always true of corrected rows: they have old versions, and what older writes are pending is unknown.
     """
-    # What waits moves on from spool and stream to the database: so that is asked last.
+    # Pending work moves from spool and stream to the database: so that is checked last.
     return (
         work.parent is not None
         or any(each != work.import_id for each in spool.list_waiting())
@@ -46,12 +46,12 @@ def _older_update_waits(stream: UpdateStream, work: ChunkWork) -> bool:
 
 
 def max_version(work: ChunkWork) -> int:
-    """No row of the chunk has a higher version, unless it brings its own."""
+    """The highest version of the chunk's rows that have none of their own, or one above it."""
     return work.version + work.chunk.end_byte
 
 
 def _older_update_is_stored(work: ChunkWork) -> sa.ColumnElement[bool]:
-    """Whether one is parked, or waits in the outbox."""
+    """True if an older update is parked, or waits in the outbox."""
     newest = max_version(work)
     return sa.or_(
         sa.exists().where(parked_updates.c.entry <= newest),
@@ -62,17 +62,17 @@ def _older_update_is_stored(work: ChunkWork) -> sa.ColumnElement[bool]:
 def _older_import(work: ChunkWork) -> sa.Exists:
     """An earlier import of the same kind that may still write.
 
-    It is under way, or has just been ended while chunks were at work, or may be tried again.
+    It is running or paused, or has just ended while chunks were being loaded, or may be retried.
     """
     chunk = import_chunks.alias("of_other").c
     of_other = sa.exists().where(chunk.import_id == imports.c.id)
-    under_way = imports.c.status.in_(("running", "paused"))
+    is_active = imports.c.status.in_(("running", "paused"))
     just_ended = imports.c.finished_at > sa.func.now() - MAX_CHUNK_TIME
     return sa.exists().where(
         imports.c.id != work.import_id,
         imports.c.kind == work.kind,
         imports.c.version <= work.version,
-        under_way
+        is_active
         | (just_ended & of_other.where(chunk.status == "pending"))
         | of_other.where(chunk.status == "quarantined"),
     )

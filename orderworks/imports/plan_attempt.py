@@ -1,4 +1,4 @@
-"""Attempts to plan an import. Their starts are counted in Redis: the ledger has no entry of it yet."""
+"""Attempts to plan an import. Redis counts their starts, because the ledger has no entry of it yet."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,15 +11,15 @@ from orderworks.core.redis import Redis
 from orderworks.imports.failed_starts import STARTS_TTL, failure_reason, is_outage
 
 PLAN_ATTEMPTS = 3
-"""Starts of a plan before the import is given up. Each may take minutes and ends for a reason of the
-file's, so more would help no file."""
+"""Starts of a plan before the import is given up. Each may take minutes, and those that
+fail do so because of the file, so that more would not help."""
 
 
 @contextmanager
 def plan_attempt(stream: Redis, import_id: str) -> Iterator[None]:
     """Count a start, before the work: so one that is killed, or takes too long, counts too.
 
-    An error out of the block is recorded, and uncounts the start if it comes of an outage.
+    An error out of the block is recorded, and the start is not counted if an outage caused it.
 
     Raises:
         ImportFailed: too many plans of the import failed or were killed.

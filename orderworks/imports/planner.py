@@ -1,4 +1,4 @@
-"""Plans accepted files: cuts them into chunks, or tries what they would do."""
+"""Plans accepted imports: cuts their files into chunks, or makes their dry runs."""
 
 import hashlib
 import sys
@@ -31,10 +31,10 @@ from orderworks.imports.spool import Spool
 log = structlog.get_logger()
 
 PLAN_SECONDS = 10
-"""Time since a plan's last sign of life after which the sweep nudges for another one."""
+"""Time since the last keepalive of a plan after which the sweep nudges for another one."""
 
 BLOCKS_PER_KEEPALIVE = 32
-"""Blocks of a plan between two signs of life. Even records over several lines take 7 s for so many."""
+"""Blocks of a plan between two keepalives. This number takes 7 s even with records of several lines."""
 
 UNLIMITED = ChunkLimits(sys.maxsize, sys.maxsize)
 """An all-or-nothing import is a single chunk."""
@@ -58,7 +58,7 @@ class Planner:
 
         Raises:
             ImportFailed: the spool does not hold what was accepted, or too many plans of it failed or
-                were killed; the ledger says so too.
+                were killed; the ledger has the reason too.
             ImportNotFound: nothing with that id was accepted.
             DataMissing: this host does not see the data; another one may.
             Unavailable: the spool cannot be reached.
@@ -76,7 +76,7 @@ class Planner:
             return list_pending(connection, import_id)
 
     def _record_plan(self, manifest: Manifest) -> None:
-        """Make the ledger's entry, with the chunks or with the reason that there can be none."""
+        """Enter the import into the ledger: with its chunks, or with the reason why it has none."""
         began = time.monotonic()
         try:
             with plan_attempt(self.stream, manifest.id):
@@ -110,7 +110,7 @@ class Planner:
         log_finished(summary)
 
     def _dry_run(self, connection: sa.Connection, manifest: Manifest) -> None:
-        """Publish what the import would do. The ledger has no entry of it, and the file is deleted.
+        """Make the dry run and publish its report. Nothing is recorded, and the file is deleted.
 
         A file that is to be kept stays in the spool: it can be imported once its manifest is gone.
         """
@@ -135,7 +135,7 @@ class Planner:
         self, connection: sa.Connection, manifest: Manifest, chunks: list[FileChunk]
     ) -> dict[str, Any]:
         # polars is imported in the pool's child, never by its parent: see `ChunkLoader`.
-        from orderworks.imports.loading.dry_run import dry_run  # noqa: PLC0415 - as said
+        from orderworks.imports.loading.dry_run import dry_run  # noqa: PLC0415 - see above
 
         depth = self.settings.report_depth
         with connection.begin() as transaction:
@@ -154,7 +154,7 @@ def planned_chunks(
 ) -> list[FileChunk]:
     """The chunks of the data in the spool, all of which is read and compared with the manifest.
 
-    `keepalive` is called from time to time with the import's id, as a sign of life.
+    `keepalive` is called periodically with the import's id.
 
     Raises:
         ImportFailed: it is not the data that was accepted.

@@ -1,7 +1,7 @@
-"""What the writer of a sheet of rejects and the reader of the mended one must agree on.
+"""The format of a sheet of rejects, for its writer and for the reader of the corrected sheet.
 
-A spreadsheet runs cells that begin like formulas, so the writer puts a quote before them and the
-reader takes just that away again. (`loading.parents` does the same to a table of a chunk's cells.)
+A spreadsheet runs cells that begin like formulas, so the writer puts a quote before them and the reader
+removes just that quote. (`loading.corrections` does the same to a table of a chunk's cells.)
 """
 
 import re
@@ -10,37 +10,37 @@ from collections.abc import Sequence
 from orderworks.core.errors import InvalidFile
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
-"""What a cell begins with that the writer puts a quote before: so that it takes away no quote of the
-file's own, the quote too."""
+"""The first characters of cells that the writer puts a quote before. The quote is one of them, so that
+the reader removes no quote of the file's own."""
 
 
 def guard_formula(cell: str) -> str:
-    """The cell as no spreadsheet takes it for a formula."""
+    """The cell, with a quote before it if a spreadsheet could take it for a formula."""
     return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
 
 
 def unguard_formula(cell: str) -> str:
-    """The cell as it was before `guarded`."""
+    """The cell as it was before `guard_formula`."""
     bare = cell.removeprefix("'")
     return bare if bare.startswith(FORMULA_STARTS) else cell
 
 
 def own_column(name: str, header: Sequence[str]) -> str:
-    """What the writer calls a column of its own beside those of the file: never a name of theirs."""
-    theirs = _outermost(name, header)
-    return name if theirs is None else f"reject_{theirs}"
+    """The name of a column that the writer adds; never the name of a column of the file."""
+    column = _outermost(name, header)
+    return name if column is None else f"reject_{column}"
 
 
 def line_column(name: str, header: Sequence[str]) -> str:
-    """Which column of a mended sheet says what line of the first file a row is.
+    """The column of a corrected sheet that has the line of a row in the parent's file.
 
     Raises:
-        InvalidFile: there is none; `name` names the file.
+        InvalidFile: it is missing; `name` names the file.
     """
     found = _outermost("line", header)
     if found is None:
         raise InvalidFile(
-            f"{name}: has no column 'line', by which mended rows are told: mend what "
+            f"{name}: has no column 'line', which identifies corrected rows: correct the file that "
             "`orderworks rejects ID --format csv` writes, and keep its columns"
         )
     if header.count(found) > 1:
@@ -49,6 +49,6 @@ def line_column(name: str, header: Sequence[str]) -> str:
 
 
 def _outermost(name: str, header: Sequence[str]) -> str | None:
-    """Of the columns called so, with any number of `reject_` before, the one with most."""
-    called_so = re.compile(f"(?:reject_)*{name}")
-    return max((each for each in header if called_so.fullmatch(each)), key=len, default=None)
+    """The column of this name that has the most prefixes `reject_`."""
+    prefixed = re.compile(f"(?:reject_)*{name}")
+    return max((each for each in header if prefixed.fullmatch(each)), key=len, default=None)

@@ -1,6 +1,6 @@
-"""The rejected rows of an import, and the CSV file in which a person can mend them.
+"""The rejected rows of an import, and the CSV file in which an operator can correct them.
 
-Its columns are the file's own and then what was wrong: so it can be mended in place and imported with
+Its columns are those of the file, then the errors: so it can be corrected in place and imported with
 the first import as its parent.
 """
 
@@ -22,7 +22,7 @@ from orderworks.imports.reject_sheet import guard_formula, own_column
 COLUMNS = ("line", "column", "code", "reason", "raw")
 
 UNREADABLE = ("wrong_width", "unclosed_quote", "bad_encoding", "bad_json")
-"""Codes of records whose text does not tell which column is which."""
+"""Codes of records whose text cannot be split into the columns."""
 
 
 class RejectedRow(NamedTuple):
@@ -39,7 +39,7 @@ class RejectedRow(NamedTuple):
 
 
 def file_format_of(connection: sa.Connection, import_id: str) -> FileFormat:
-    """The form of the import's records.
+    """The format of the import's records.
 
     Raises:
         ImportNotFound: the ledger has no such import.
@@ -60,7 +60,7 @@ def iter_rejects(connection: sa.Connection, import_id: str) -> Iterator[Rejected
 
 
 def iter_uncorrected(connection: sa.Connection, import_id: str) -> Iterator[RejectedRow]:
-    """As `iter_rejects`, without those that another import brought again, mended."""
+    """As `iter_rejects`, without those that another import has corrected."""
     return _streamed(connection, _uncorrected(import_id))
 
 
@@ -89,7 +89,7 @@ def page_of_rejects(
 
 
 def count_reasons(connection: sa.Connection, import_id: str) -> list[Reasons]:
-    """What the rows that are not mended were rejected for, most rows first."""
+    """The reasons of the uncorrected rejects, most rows first."""
     reject, count = import_rejects.c, sa.func.count()
     first = sa.func.min(reject.line)
     reason = sa.func.array_agg(aggregate_order_by(reject.reason, reject.line))[1]
@@ -102,26 +102,27 @@ def count_reasons(connection: sa.Connection, import_id: str) -> list[Reasons]:
     return [Reasons(*row) for row in connection.execute(query)]
 
 
-def as_csv(rejects: Iterable[RejectedRow], layout: FileFormat) -> Iterator[str]:
-    """The lines of the file to mend, each with its line end, the header first.
+def as_csv(rejects: Iterable[RejectedRow], file_format: FileFormat) -> Iterator[str]:
+    """The lines of the file to correct, each with its line end, the header first.
 
     `raw` is filled only where the record cannot be split into just the header's columns. No cell begins
-    as a spreadsheet's formula does; `sheet.unguarded` gives it back.
+    like a formula; `reject_sheet.unguard_formula` restores it.
     """
-    yield _line([*layout.header, *(own_column(name, layout.header) for name in COLUMNS)])
+    header = file_format.header
+    yield _line([*header, *(own_column(name, header) for name in COLUMNS)])
     for reject in rejects:
-        cells, raw = _split(reject, layout)
+        cells, raw = _split(reject, file_format)
         yield _line([*cells, str(reject.line), reject.column, reject.code, reject.reason, raw])
 
 
-def _split(reject: RejectedRow, layout: FileFormat) -> tuple[list[str], str]:
-    """A cell for each column of the header, and the record's text if they do not tell all of it."""
-    blank = [""] * len(layout.header)
+def _split(reject: RejectedRow, file_format: FileFormat) -> tuple[list[str], str]:
+    """A cell for each column of the header, and the record's text unless the cells have all of it."""
+    blank = [""] * len(file_format.header)
     if reject.code in UNREADABLE:
         return blank, reject.raw
-    if layout.format == "jsonl":
-        return _split_object(reject.raw, layout.header)
-    (cells,) = read_records([reject.raw], layout.delimiter)
+    if file_format.format == "jsonl":
+        return _split_object(reject.raw, file_format.header)
+    (cells,) = read_records([reject.raw], file_format.delimiter)
     return (cells, "") if len(cells) == len(blank) else (blank, reject.raw)
 
 
@@ -130,7 +131,7 @@ def _split_object(raw: str, header: Sequence[str]) -> tuple[list[str], str]:
     try:
         values = _values(raw)
     except RecursionError:
-        # The worker that read it had more of its stack left for levels of nesting.
+        # The worker that parsed it had more stack left for levels of nesting.
         return [""] * len(header), raw
     unknown = values.keys() - set(header)
     return [values.get(name, "") for name in header], raw if unknown else ""
@@ -143,7 +144,7 @@ def _values(raw: str) -> dict[str, str]:
 
 
 def _text(value: msgspec.Raw) -> str:
-    """A text as it reads, nothing for null, whatever else as it is written."""
+    """A text without its quotes, the empty text for null, any other value as it is written."""
     written = bytes(value).decode()
     if written.startswith('"'):
         return msgspec.json.decode(written, type=str)

@@ -1,9 +1,9 @@
-"""Which chunk of an import wrote a row: of rows with one id and one version, the file's last counts.
+"""Finds the chunk that wrote a row: of rows with one id and one version, the last of the file counts.
 
-Chunks are loaded in any order, and a version alone does not tell which of two such rows comes later.
-But PostgreSQL keeps with each row what wrote it, `xmin`: the savepoint that the chunk's rows were
-written in. A row of `import_writers` that is written in the same one has the same `xmin`, and the
-chunk's place.
+Chunks are loaded in any order, and a version alone does not show which of two such rows comes later.
+But PostgreSQL stores with each row its writer, `xmin`: the savepoint that the chunk's rows were written
+in. A row of `import_writers` that is written in the same one has the same `xmin`, and the chunk's
+position.
 """
 
 from typing import NamedTuple
@@ -21,12 +21,12 @@ class FilePosition(NamedTuple):
 
 
 def record_writer(connection: sa.Connection, position: FilePosition) -> None:
-    """Note whose rows were written since the last savepoint."""
+    """Record that the rows written since the last savepoint are of this chunk."""
     connection.execute(sa.insert(import_writers).values(position._asdict()))
 
 
 def written_by_earlier_chunk(position: FilePosition, table: sa.Table) -> sa.ColumnElement[bool]:
-    """Whether a chunk of the same import that stands before this place wrote the table's row."""
+    """True if a chunk of the same import that stands before this position wrote the table's row."""
     return sa.exists().where(
         import_writers.c.import_id == position.import_id,
         import_writers.c.first_line < position.first_line,

@@ -1,9 +1,9 @@
-"""What text each rule accepts, as polars expressions, and how it is told why another is refused.
+"""The text that each rule accepts, as polars expressions, and the reasons to reject other text.
 
-`is_storable_unchanged` is cheap and runs over every row; it is true of nearly all cells that are good as
-they stand, and of no other. Where it is false, the cell is cleaned and `accepts` decides. Problems are
-looked at only where that is false too: the first that is found is the one, and the last one of a rule
-is what remains.
+`is_storable_unchanged` is cheap and runs over every row; it is true for nearly all cells that are valid
+without cleaning, and for no other. Where it is false, the cell is cleaned and `accepts` decides. Where
+that is false too, the problems are evaluated: the first one that applies is the reason, and the last one
+of a rule applies to all that remain.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from orderworks.imports.columns import Column, ColumnRule
 WHOLE = "^[0-9]+$"
 NUMBER = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$"
 NOT_FINITE = "(?i)^[+-]?(?:nan|inf|infinity)$"
-# Zeros around a number do not count, up to a length that no honest file has.
+# Zeros around a number do not count, up to a length that only a hostile file exceeds.
 MONEY = r"^(?:0{0,40}[0-9]{1,12}(?:\.[0-9]{0,2}0{0,40})?|\.[0-9]{1,2}0{0,40})$"
 LARGE_MONEY = "^0*[1-9][0-9]{12}"
 TIME = (
@@ -23,7 +23,7 @@ TIME = (
     "(?:Z|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?)?)?$"
 )
 MOMENT = "^[0-9]{4}-[0-9]{2}-[0-9]{2}" + TIME
-# What nearly all moments are: one of the years 1000 to 8999, a day before the 29th in February.
+# Nearly all moments: in one of the years 1000 to 8999, not on the 29th of February.
 PLAIN_MOMENT = (
     "^[1-8][0-9]{3}-"
     "(?:(?:0[13-9]|1[0-2])-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13578]|1[02])-31)"
@@ -35,7 +35,7 @@ NUL = "\0"
 
 
 class CellProblem(NamedTuple):
-    """Where a cleaned value has it, its code, and the reason, which follows the quoted value."""
+    """The condition of a problem, its code, and its reason, which is written after the quoted value."""
 
     condition: pl.Expr
     code: str
@@ -43,7 +43,7 @@ class CellProblem(NamedTuple):
 
 
 def is_storable_unchanged(column: Column, cell: pl.Expr) -> pl.Expr:
-    """Whether the cell can be seen at a glance to be stored as it is; true or false, never null."""
+    """True if a cheap check shows that the cell can be stored unchanged, else false; never null."""
     plain = _is_plain(column, cell).fill_null(value=False)
     return plain if column.required else cell.is_null() | (cell == "") | plain
 
@@ -51,7 +51,7 @@ def is_storable_unchanged(column: Column, cell: pl.Expr) -> pl.Expr:
 def _is_plain(column: Column, cell: pl.Expr) -> pl.Expr:
     match column.rule:
         case ColumnRule.ID | ColumnRule.VERSION:
-            # A sign is understood by the cast, and not by us.
+            # The cast accepts a sign, and the rule does not.
             signed = cell.str.starts_with("+") | cell.str.starts_with("-")
             return (_whole(cell) >= _lowest(column)) & ~signed
         case ColumnRule.MONEY:
@@ -65,19 +65,19 @@ def _is_plain(column: Column, cell: pl.Expr) -> pl.Expr:
 
 
 def cleaned(column: Column, cell: pl.Expr) -> pl.Expr:
-    """The cell as it is judged and stored; null if there is nothing in it."""
+    """The cell without blanks around it, as it is stored; null if it is empty."""
     stripped = cell.str.strip_chars(" \t")
     return pl.when(stripped != "").then(cell if column.rule is ColumnRule.TEXT else stripped)
 
 
 def accepts(column: Column, value: pl.Expr) -> pl.Expr:
-    """Whether the cleaned value can be stored; true or false, never null."""
+    """True if the cleaned value can be stored, else false; never null."""
     follows = _follows_rule(column, value).fill_null(value=False)
     return follows if column.required else value.is_null() | follows
 
 
 def problems(column: Column, value: pl.Expr) -> list[CellProblem]:
-    """What may be wrong with a value that is not accepted, the first that is found first."""
+    """The problems that a value may have that is not accepted, by precedence."""
     return [
         CellProblem(value.is_null(), "missing", "is empty"),
         CellProblem(value.str.contains(NUL, literal=True), "nul_byte", "contains a NUL byte"),

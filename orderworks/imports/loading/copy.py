@@ -1,4 +1,4 @@
-"""A table of polars into a table of PostgreSQL, by COPY."""
+"""Copies a table of polars into a table of PostgreSQL, by COPY."""
 
 from io import BytesIO
 from typing import Any, cast
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 
 def as_array(ids: pl.Series) -> sa.Cast[Any]:
-    """Whole numbers as an array. They travel as one text, which takes a third of a list's time."""
+    """Whole numbers as an array. Sent as one text, they take a third of the time of a list."""
     text = ids.cast(pl.String).str.join(",").item()
     return sa.cast(sa.literal("{" + text + "}", sa.Text), sa.ARRAY(sa.BigInteger))
 
@@ -25,14 +25,14 @@ def copy_rows(connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) ->
     content.seek(0)
     preparer = connection.dialect.identifier_preparer
     columns = ", ".join(preparer.quote(name) for name in rows.columns)
-    # COPY from the driver's own stream is what Core cannot say. An empty cell without quotes is
+    # Core cannot express COPY from the driver's own stream. An empty cell without quotes is
     # NULL; no value here is the empty text.
     statement = f"COPY {preparer.format_table(table)} ({columns}) FROM STDIN (FORMAT csv)"
     _copy(connection, statement, content)
 
 
 def _copy(connection: sa.Connection, statement: str, content: BytesIO) -> None:
-    """Run it past SQLAlchemy, and raise what SQLAlchemy would, so that retries can tell faults."""
+    """Run it without SQLAlchemy, and raise SQLAlchemy's errors, so that retries recognize them."""
     driver = cast("psycopg2.extensions.connection", connection.connection.driver_connection)
     try:
         with driver.cursor() as cursor:

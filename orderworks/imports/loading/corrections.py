@@ -1,7 +1,7 @@
-"""Rejected rows that come back mended, as an import of their own.
+"""Corrected rejects of a parent, which are imported as an import of their own.
 
-A mended row takes the place that it has in the file it comes from: it has the parent's version, and so
-never overwrites what is newer.
+A corrected row is versioned by its line in the parent's file and the parent's version, and so never
+overwrites newer data.
 """
 
 from collections.abc import Sequence
@@ -16,63 +16,63 @@ from orderworks.imports.loading.copy import as_array
 from orderworks.imports.loading.validate import reject
 
 GUARDED_CELL = r"^'([=+\-@\t\r'])"
-"""What `rejects` puts before a cell that a spreadsheet would run: a quote."""
+"""A cell with the quote that `rejects` puts before cells that a spreadsheet would run."""
 
 
 def unguarded(cells: pl.DataFrame) -> pl.DataFrame:
-    """The cells as they were before `rejects` made them harmless for a spreadsheet."""
+    """The cells without the quotes that `rejects` put before them."""
     return cells.with_columns(pl.col("^field_.*$").str.replace(GUARDED_CELL, "$1"))
 
 
 def match_parent_lines(
-    connection: sa.Connection, work: ChunkWork, good: pl.DataFrame
+    connection: sa.Connection, work: ChunkWork, valid: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows whose lines the parent rejected, with their old places; and the rejects of the others."""
-    # Locked, so that of two chunks that bring the same line only one takes it.
+    """The rows whose lines the parent rejected, with their versions there; and rejects of the others."""
+    # Locked, so that of two chunks with the same line only one corrects it.
     query = (
         sa.select(import_rejects.c.line)
         .where(
             import_rejects.c.import_id == work.parent,
-            import_rejects.c.line == sa.any_(as_array(good[PARENT_LINE_COLUMN])),
+            import_rejects.c.line == sa.any_(as_array(valid[PARENT_LINE_COLUMN])),
             import_rejects.c.mended_by.is_(None),
         )
         .order_by(import_rejects.c.line)
         .with_for_update()
     )
-    waiting = pl.Series(connection.scalars(query).all(), dtype=pl.Int64)
+    uncorrected = pl.Series(connection.scalars(query).all(), dtype=pl.Int64)
     is_known = (
-        pl.col(PARENT_LINE_COLUMN).is_in(waiting.implode())
+        pl.col(PARENT_LINE_COLUMN).is_in(uncorrected.implode())
         & pl.col(PARENT_LINE_COLUMN).is_first_distinct()
     )
     reason = pl.format(
-        "line {} of import {} does not wait to be mended", PARENT_LINE_COLUMN, pl.lit(work.parent)
+        "line {} of import {} is not an uncorrected reject", PARENT_LINE_COLUMN, pl.lit(work.parent)
     )
-    unknown = reject(good.filter(~is_known), PARENT_LINE, "unknown_line", reason)
-    brought_none = pl.col("version") - pl.col("line") == work.version
+    unknown = reject(valid.filter(~is_known), PARENT_LINE, "unknown_line", reason)
+    has_no_own = pl.col("version") - pl.col("line") == work.version
     version = (
-        pl.when(brought_none).then(work.version + pl.col(PARENT_LINE_COLUMN)).otherwise("version")
+        pl.when(has_no_own).then(work.version + pl.col(PARENT_LINE_COLUMN)).otherwise("version")
     )
-    return good.filter(is_known).with_columns(version.alias("version")), unknown
+    return valid.filter(is_known).with_columns(version.alias("version")), unknown
 
 
 def with_sheet_columns(rejects: pl.DataFrame) -> pl.DataFrame:
-    """The rejects, with the column that tells a row's place called as the sheet of rejects calls it."""
-    place = pl.col("column") == PARENT_LINE_COLUMN
+    """The rejects, with the parent's line named as in the sheet of rejects."""
+    is_parent_line = pl.col("column") == PARENT_LINE_COLUMN
     reason = pl.col("reason").str.replace(PARENT_LINE_COLUMN, PARENT_LINE, literal=True)
     return rejects.with_columns(
-        pl.when(place).then(pl.lit(PARENT_LINE)).otherwise("column").alias("column"),
-        pl.when(place).then(reason).otherwise("reason").alias("reason"),
+        pl.when(is_parent_line).then(pl.lit(PARENT_LINE)).otherwise("column").alias("column"),
+        pl.when(is_parent_line).then(reason).otherwise("reason").alias("reason"),
     )
 
 
 def mark_corrected(
-    connection: sa.Connection, work: ChunkWork, good: pl.DataFrame, rejects: Sequence[pl.DataFrame]
+    connection: sa.Connection, work: ChunkWork, valid: pl.DataFrame, rejects: Sequence[pl.DataFrame]
 ) -> None:
-    """Close the parent's rejects whose rows were good this time."""
+    """Mark the parent's rejects as corrected whose rows were written now."""
     if work.parent is None:
         return
     refused = pl.concat([pl.Series("line", [], pl.Int64), *(each["line"] for each in rejects)])
-    lines = good.filter(~pl.col("line").is_in(refused.implode()))[PARENT_LINE_COLUMN]
+    lines = valid.filter(~pl.col("line").is_in(refused.implode()))[PARENT_LINE_COLUMN]
     connection.execute(
         sa.update(import_rejects)
         .where(
@@ -84,7 +84,7 @@ def mark_corrected(
 
 
 def reject_lines(connection: sa.Connection, import_id: str, lines: pl.Series) -> pl.Series:
-    """Which of these lines of an import are rejected."""
+    """Those of the lines that are rejects of the import."""
     query = sa.select(import_rejects.c.line).where(
         import_rejects.c.import_id == import_id, import_rejects.c.line == sa.any_(as_array(lines))
     )

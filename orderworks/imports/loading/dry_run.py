@@ -1,8 +1,8 @@
-"""A dry run: the same pipeline, on tables that stand in for the real ones.
+"""Dry runs: the same stages as in a load, on a shadow of the real table.
 
-A temporary table has the name of the real one, so every statement of a load means it. It is filled with
-those rows that the file names, and is gone with the transaction. The real tables are only read, and no
-row of theirs is locked.
+The shadow is a temporary table with the name of the real one, so every statement of a load applies to
+it. It gets those real rows that the file has the ids of, and ends with the transaction. The real tables
+are only read, and none of their rows is locked.
 """
 
 import time
@@ -27,18 +27,18 @@ from orderworks.imports.spool import Spool
 from orderworks.reports import impact
 
 MAX_SHOWN = 10
-"""Differences and rejects that are shown."""
+"""Differences and rejects in the report."""
 
 MIN_ROWS_FOR_RATE = 10_000
-"""Rows of an import whose pace says something about the next one's."""
+"""Rows of an import from which its rate is a measure for the next one."""
 
 DryRunReport = dict[str, Any]
-"""What an import would do.
+"""The effect that an import would have.
 
 `insert`, `change`, `unchanged`, `stale`, `superseded` and `rejected` count its rows. `differences` are
 the first cells that would change, each with `id`, `column`, `before` and `after`; `rejects` the first
-rejected rows. `customers` counts those whose cached reads would disappear, `reports` names the windows
-of the top-customers report that would change. `seconds` is how long it would take.
+rejected rows. `customers` counts those whose cached reads would be invalidated, `reports` names the
+windows of the top-customers report that would change. `seconds` is the predicted duration.
 """
 
 
@@ -50,9 +50,10 @@ def dry_run(
     depth: int,
     keepalive: Callable[[str], None],
 ) -> DryRunReport:
-    """What the chunks would do, one after the other. The caller's transaction has to be rolled back.
+    """Load the chunks into a shadow, one after the other; the report of their effect.
 
-    `depth` is that of a published report; `sign` is called now and then, as a sign of life.
+    The caller's transaction has to be rolled back. `depth` is that of a published report; `keepalive` is
+    called with the import's id before each chunk.
     """
     stage = _ShadowTable(connection, TABLES[manifest.kind])
     counts = Counter(dict.fromkeys(COUNTS, 0))
@@ -82,7 +83,7 @@ def dry_run(
 
 
 def _nothing(rejected: int, rejects: list[dict[str, Any]]) -> DryRunReport:
-    """What a strict import with rejects would do."""
+    """The report of a strict import with rejects, which changes nothing."""
     counts = dict.fromkeys(("insert", "change", "unchanged", "stale", "superseded"), 0)
     effects: DryRunReport = {"differences": [], "customers": 0, "reports": [], "seconds": 0.0}
     return {**counts, "rejected": rejected, "rejects": rejects, **effects}
@@ -110,19 +111,19 @@ def _work(manifest: Manifest, chunk: FileChunk) -> ChunkWork:
 def _load_into_shadow(
     connection: sa.Connection, spool: Spool, work: ChunkWork, shadow: "_ShadowTable"
 ) -> tuple[WriteResult, pl.DataFrame]:
-    """Load a chunk into the stand-in; what became of its rows, and the rejects."""
-    judged = validate_chunk(connection, spool, work, work.chunk)
-    shadow.copy_real_rows(judged.good["id"])
-    # The stand-in has no foreign key: customers that would be made need not be there.
+    """Load a chunk into the shadow; the outcome of its rows, and the rejects."""
+    validated = validate_chunk(connection, spool, work, work.chunk)
+    shadow.copy_real_rows(validated.valid["id"])
+    # The shadow has no foreign key: customers that would be created need not exist.
     loaded = write_valid_rows(
-        connection, work._replace(create_customers=False), judged.good, renew=False
+        connection, work._replace(create_customers=False), validated.valid, renew=False
     )
-    rejects = pl.concat([judged.rejects, *loaded.rejects]).sort("line")
-    return loaded, judged.parsed.with_raw(rejects)
+    rejects = pl.concat([validated.rejects, *loaded.rejects]).sort("line")
+    return loaded, validated.parsed.with_raw(rejects)
 
 
 def _rows_per_second(connection: sa.Connection, manifest: Manifest, own_rate: float) -> float:
-    """Rows a second of the last import of this kind that was large enough, else of the dry run."""
+    """Rows a second of the last import of this kind that was large enough, else `own_rate`."""
     spent = sa.extract("epoch", imports.c.finished_at - imports.c.planned_at)
     query = (
         sa.select(imports.c.rows / sa.func.nullif(spent, 0))
@@ -135,7 +136,7 @@ def _rows_per_second(connection: sa.Connection, manifest: Manifest, own_rate: fl
 
 
 class _ShadowTable:
-    """A temporary table in the place of a real one, and what differs between the two."""
+    """A temporary table in place of a real one, and the differences between the two."""
 
     def __init__(self, connection: sa.Connection, table: sa.Table) -> None:
         self._connection = connection
@@ -143,13 +144,13 @@ class _ShadowTable:
         self._real = table.to_metadata(sa.MetaData(), schema=self._schema(table))
         preparer = connection.dialect.identifier_preparer
         name, real = preparer.quote(table.name), preparer.format_table(self._real)
-        # Core has no LIKE; with it the stand-in has the defaults, checks and keys of the real table.
+        # Core has no LIKE; with it the shadow has the defaults, checks and keys of the real table.
         connection.execute(
             sa.text(f"CREATE TEMPORARY TABLE {name} (LIKE {real} INCLUDING ALL) ON COMMIT DROP")
         )
 
     def _schema(self, table: sa.Table) -> str:
-        """Where the real table is."""
+        """The schema of the real table."""
         query = sa.text(
             "SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
             "WHERE pg_class.oid = to_regclass(:name)"
@@ -157,16 +158,16 @@ class _ShadowTable:
         return str(self._connection.execute(query, {"name": table.name}).scalar_one())
 
     def copy_real_rows(self, ids: pl.Series) -> None:
-        """Bring the real rows with these ids to the stage, as long as they are not there."""
+        """Copy the real rows with these ids into the shadow, unless they are there already."""
         if ids.is_empty():
             return
         rows = sa.select(self._real).where(self._real.c.id == sa.any_(as_array(ids)))
         names = list(self._shadow.c.keys())
-        called = insert(self._shadow).from_select(names, rows).on_conflict_do_nothing()
-        self._connection.execute(called)
+        copy = insert(self._shadow).from_select(names, rows).on_conflict_do_nothing()
+        self._connection.execute(copy)
 
     def inserted(self) -> int:
-        """How many rows are new."""
+        """The number of new rows."""
         query = (
             sa.select(sa.func.count()).select_from(self._joined_with_real()).where(self._is_new())
         )
@@ -176,28 +177,30 @@ class _ShadowTable:
         """The first cells that changed."""
         pairs = sa.select(self._real, self._shadow).select_from(self._joined_with_real())
         changed = pairs.where(self._has_changed()).order_by(self._shadow.c.id).limit(MAX_SHOWN)
-        found = []
+        differences = []
         for row in self._connection.execute(changed):
             before, after = row[: len(row) // 2], row[len(row) // 2 :]
             for name, old, new in zip(self._shadow.c.keys(), before, after, strict=True):
                 if old != new and name not in (*NOT_DATA, UPDATED_AT):
-                    found.append({"id": row[0], "column": str(name), "before": old, "after": new})
-        return found[:MAX_SHOWN]
+                    differences.append(
+                        {"id": row[0], "column": str(name), "before": old, "after": new}
+                    )
+        return differences[:MAX_SHOWN]
 
     def customers(self) -> int:
-        """How many customers have something new or changed."""
-        whose = "customer_id" if self._shadow.name == orders.name else "id"
+        """The number of customers with new or changed rows."""
+        key = "customer_id" if self._shadow.name == orders.name else "id"
         touched = self._is_new() | self._has_changed()
         sides = [
-            sa.select(side.c[whose]).select_from(self._joined_with_real()).where(touched)
+            sa.select(side.c[key]).select_from(self._joined_with_real()).where(touched)
             for side in (self._real, self._shadow)
         ]
-        whom = sa.union(*sides).subquery()
-        query = sa.select(sa.func.count(whom.c[0]))
+        ids = sa.union(*sides).subquery()
+        query = sa.select(sa.func.count(ids.c[0]))
         return self._connection.execute(query).scalar_one()
 
     def reports(self, depth: int) -> list[str]:
-        """The windows whose published list would change."""
+        """The windows whose published report would change."""
         if self._shadow.name == customers.name:
             windows = impact.windows_with_customers(self._connection, self._renamed(), depth)
         else:
@@ -205,13 +208,13 @@ class _ShadowTable:
         return [window.value for window in windows]
 
     def _renamed(self) -> sa.Select[int]:
-        """The customers with another name."""
+        """The customers whose name would change."""
         other = self._shadow.c.name.is_distinct_from(self._real.c.name)
-        beside = sa.select(self._shadow.c.id).select_from(self._joined_with_real())
-        return beside.where(self._real.c.id.is_not(None), other)
+        joined = sa.select(self._shadow.c.id).select_from(self._joined_with_real())
+        return joined.where(self._real.c.id.is_not(None), other)
 
     def _difference(self) -> sa.Subquery:
-        """What the change log would say: signed rows of orders."""
+        """The rows that the change log would get: signed rows of orders."""
         touched = self._is_new() | self._has_changed()
         sides = [
             sa.select(
@@ -233,6 +236,6 @@ class _ShadowTable:
     def _has_changed(self) -> sa.ColumnElement[bool]:
         pairs = zip(self._shadow.c, self._real.c, strict=True)
         differs = (
-            played.is_distinct_from(real) for played, real in pairs if played.name not in NOT_DATA
+            shadow.is_distinct_from(real) for shadow, real in pairs if shadow.name not in NOT_DATA
         )
         return self._real.c.id.is_not(None) & sa.or_(*differs)

@@ -1,4 +1,4 @@
-"""One chunk from its bytes to its rows, within the caller's transaction."""
+"""Loads one chunk, from its bytes to its rows, within the caller's transaction."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,47 +28,47 @@ from orderworks.imports.spool import Spool
 
 
 class ValidatedChunk(NamedTuple):
-    """Records that were read: the good rows, and the rejects of the others."""
+    """Parsed records: the valid rows, and the rejects of the others."""
 
     parsed: ParsedChunk
-    good: pl.DataFrame
+    valid: pl.DataFrame
     rejects: pl.DataFrame
 
 
 def load_chunk(
     connection: sa.Connection, spool: Spool, work: ChunkWork, *, renew: bool
 ) -> ChunkResult:
-    """Read, parse, validate and write the chunk, and keep its rejects; what became of its rows.
+    """Read, parse, validate and write the chunk, and store its rejects; the outcome of its rows.
 
     Raises:
         ImportFailed: the spool does not hold what was planned.
     """
     check_size(spool, work)
-    judged = validate_chunk(connection, spool, work, work.chunk)
-    loaded = write_valid_rows(connection, work, judged.good, renew=renew)
-    rejects = pl.concat([judged.rejects, *loaded.rejects])
-    store_rejects(connection, work.import_id, judged.parsed.with_raw(rejects))
-    corrections.mark_corrected(connection, work, judged.good, loaded.rejects)
-    return chunk_result([loaded], rejects.height, id_range(judged.good), work)
+    validated = validate_chunk(connection, spool, work, work.chunk)
+    loaded = write_valid_rows(connection, work, validated.valid, renew=renew)
+    rejects = pl.concat([validated.rejects, *loaded.rejects])
+    store_rejects(connection, work.import_id, validated.parsed.with_raw(rejects))
+    corrections.mark_corrected(connection, work, validated.valid, loaded.rejects)
+    return chunk_result([loaded], rejects.height, id_range(validated.valid), work)
 
 
 def recheck_chunk(connection: sa.Connection, spool: Spool, work: ChunkWork) -> int:
-    """Write those rows of a chunk, done before, that are due after all; how many.
+    """Write those unchanged rows of a loaded chunk that differ by now; their number.
 
-    Its rejects were settled then.
+    Its rejects are stored already.
     """
     check_size(spool, work)
-    judged = validate_chunk(connection, spool, work, work.chunk)
-    settled = corrections.reject_lines(connection, work.import_id, judged.good["line"])
-    rows = judged.good.filter(~pl.col("line").is_in(settled.implode()))
+    validated = validate_chunk(connection, spool, work, work.chunk)
+    settled = corrections.reject_lines(connection, work.import_id, validated.valid["line"])
+    rows = validated.valid.filter(~pl.col("line").is_in(settled.implode()))
     return write_valid_rows(connection, work, rows, renew=False).applied
 
 
 def check_size(spool: Spool, work: ChunkWork) -> None:
-    """See that the data have not changed their size.
+    """Check that the size of the data is the accepted one.
 
     Raises:
-        ImportFailed: they have.
+        ImportFailed: it is another one.
     """
     size = spool.size(work.import_id)
     if size != work.bytes:
@@ -80,33 +80,33 @@ def check_size(spool: Spool, work: ChunkWork) -> None:
 def validate_chunk(
     connection: sa.Connection, spool: Spool, work: ChunkWork, chunk: FileChunk
 ) -> ValidatedChunk:
-    """Read a chunk's records and part the good from the others. Writes nothing."""
+    """Read a chunk's records and separate the valid ones from the others. Writes nothing."""
     data = spool.read(work.import_id, chunk.start_byte, chunk.end_byte)
     fields = locate_fields(work.kind, work.header, work.mapping)
     parsed = parse(data, chunk.first_line, work.file_format, fields)
     cells = corrections.unguarded(parsed.cells) if work.parent else parsed.cells
-    good, rejects = validate(cells, fields, work.version)
+    valid, rejects = validate(cells, fields, work.version)
     if work.parent:
-        good, unknown = corrections.match_parent_lines(connection, work, good)
+        valid, unknown = corrections.match_parent_lines(connection, work, valid)
         rejects = pl.concat([corrections.with_sheet_columns(rejects), unknown])
     if work.kind == "orders" and not work.create_customers:
-        good, unknown = reject_missing_customers(connection, good)
+        valid, unknown = reject_missing_customers(connection, valid)
         rejects = pl.concat([rejects, unknown])
-    return ValidatedChunk(parsed, good, rejects)
+    return ValidatedChunk(parsed, valid, rejects)
 
 
 def write_valid_rows(
-    connection: sa.Connection, work: ChunkWork, good: pl.DataFrame, *, renew: bool
+    connection: sa.Connection, work: ChunkWork, valid: pl.DataFrame, *, renew: bool
 ) -> WriteResult:
-    """Write good rows, and before them the customers that they need and may bring."""
+    """Write valid rows, and before them the missing customers, if the import may create them."""
     if work.create_customers:
-        create_missing_customers(connection, good)
-    rows = good.drop(CUSTOMER_NAME, strict=False)
+        create_missing_customers(connection, valid)
+    rows = valid.drop(CUSTOMER_NAME, strict=False)
     return write_rows(connection, WriteTarget(work.kind, work.version, work.import_id, renew), rows)
 
 
 def id_range(rows: pl.DataFrame) -> tuple[int, int] | None:
-    """The lowest and the highest id of the rows; None if there is no row."""
+    """The lowest and the highest id of the rows; None without rows."""
     if rows.is_empty():
         return None
     first, last = rows.select(pl.col("id").min(), pl.col("id").max().alias("last")).row(0)
@@ -114,7 +114,7 @@ def id_range(rows: pl.DataFrame) -> tuple[int, int] | None:
 
 
 def chunk_result(
-    loads: Sequence[WriteResult], rejected: int, ids: tuple[int, int] | None, work: ChunkWork
+    results: Sequence[WriteResult], rejected: int, ids: tuple[int, int] | None, work: ChunkWork
 ) -> ChunkResult:
     """The counts, which add up to the chunk's rows.
 
@@ -122,10 +122,10 @@ def chunk_result(
         ImportFailed: they do not.
     """
     counts = Counter(rejected=rejected)
-    for each in loads:
+    for each in results:
         counts.update(each.counts)
     if counts.total() != work.chunk.rows:
         raise ImportFailed(
-            f"{work.chunk.rows} rows were planned, and these were found: {dict(counts)}"
+            f"{work.chunk.rows} rows were planned, and these were read: {dict(counts)}"
         )
-    return ChunkResult(counts, ids, any(each.may_be_overtaken for each in loads))
+    return ChunkResult(counts, ids, any(each.may_be_overtaken for each in results))

@@ -1,4 +1,4 @@
-"""Customers that orders name and the table lacks: they are refused, or made."""
+"""Customers that orders reference and the table lacks: rejects their orders, or creates them."""
 
 import polars as pl
 import sqlalchemy as sa
@@ -19,16 +19,16 @@ def reject_missing_customers(
     if missing.is_empty():
         return rows, reject(rows.clear(), "", "", pl.lit(""))
     is_missing = pl.col("customer_id").is_in(missing.implode())
-    reason = quoted("customer_id", pl.col("customer_id").cast(pl.String), "is no customer's id")
-    unknown = reject(rows.filter(is_missing), "customer_id", "unknown_customer", reason)
-    return rows.filter(~is_missing), unknown
+    reason = quoted("customer_id", pl.col("customer_id").cast(pl.String), "is not a customer's id")
+    rejects = reject(rows.filter(is_missing), "customer_id", "unknown_customer", reason)
+    return rows.filter(~is_missing), rejects
 
 
 def create_missing_customers(connection: sa.Connection, rows: pl.DataFrame) -> None:
-    """Make the customers that do not exist, in the order of their ids, so that no two deadlock.
+    """Create the missing customers, in the order of their ids, so that no two imports deadlock.
 
-    The name is the one that the first of their rows gives, else `Customer` and the id. Their version is
-    0: whatever is written of them later is newer.
+    The name is that in the first row with one, else `Customer` and the id. Their version is 0, so that
+    any later write is newer.
     """
     missing = pl.Series(connection.scalars(_missing(rows)).all(), dtype=pl.Int64)
     if missing.is_empty():
@@ -37,8 +37,8 @@ def create_missing_customers(connection: sa.Connection, rows: pl.DataFrame) -> N
     staging.create(connection, checkfirst=False)
     copy_rows(connection, staging, _named(rows, missing))
     in_order = sa.select(staging).order_by(staging.c.id)
-    made = insert(customers).from_select(["id", "name"], in_order).on_conflict_do_nothing()
-    connection.execute(made)
+    create = insert(customers).from_select(["id", "name"], in_order).on_conflict_do_nothing()
+    connection.execute(create)
     staging.drop(connection, checkfirst=False)
 
 
@@ -53,7 +53,7 @@ def _named(rows: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
 
 
 def _missing(rows: pl.DataFrame) -> sa.Select[int]:
-    """The ids of customers that the rows name and the table lacks."""
+    """The ids of customers that the rows reference and the table lacks."""
     given = (
         sa.func.unnest(as_array(rows["customer_id"].unique().sort()))
         .table_valued(sa.column("id", sa.BigInteger), name="given")

@@ -1,4 +1,4 @@
-"""A chunk's bytes become a table of text cells: exact lines, exact widths, nothing guessed."""
+"""Parses a chunk's bytes into a table of text cells: exact lines, exact widths, nothing guessed."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class ParsedChunk(NamedTuple):
 
     Attributes:
         cells: as `gather_cells` gives them, for the fields.
-        records: what they look like in the file.
+        records: their bytes in the file.
     """
 
     cells: pl.DataFrame
@@ -26,7 +26,7 @@ class ParsedChunk(NamedTuple):
     def with_raw(self, rejects: pl.DataFrame) -> pl.DataFrame:
         """The rejects, each with the text of its record.
 
-        A NUL, which no text column takes, shows as ␀; a byte that is not UTF-8 as its number.
+        A NUL, which no text column takes, is shown as ␀; a byte that is not UTF-8 as its number.
         """
         raw = [
             self.records.text_at(line).decode(errors="backslashreplace").replace("\0", "␀")
@@ -35,9 +35,11 @@ class ParsedChunk(NamedTuple):
         return rejects.with_columns(pl.Series("raw", raw, dtype=pl.String))
 
 
-def parse(data: bytes, first_line: int, layout: FileFormat, fields: Sequence[Field]) -> ParsedChunk:
+def parse(
+    data: bytes, first_line: int, file_format: FileFormat, fields: Sequence[Field]
+) -> ParsedChunk:
     """The chunk's records, with the cells of the fields only: a file may have a thousand others."""
-    if layout.format == "jsonl":
-        return ParsedChunk(*parse_json_lines(data, first_line, layout, fields))
-    places = sorted({field.column_index for field in fields})
-    return ParsedChunk(*parse_csv(data, first_line, layout, places))
+    if file_format.format == "jsonl":
+        return ParsedChunk(*parse_json_lines(data, first_line, file_format, fields))
+    indexes = sorted({field.column_index for field in fields})
+    return ParsedChunk(*parse_csv(data, first_line, file_format, indexes))

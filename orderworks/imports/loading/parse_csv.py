@@ -1,9 +1,9 @@
-"""Reads a chunk of CSV.
+"""Parses a chunk of CSV.
 
-Records of one line, which is nearly all of them, are read by polars' CSV reader, but not on its own
-terms. It fills up short rows in silence, and reads some quotes otherwise than Python's csv: so each
-line is given a mark as its last field, which must come out where it belongs, and lines with quotes must
-be of the plain form that nobody can misread. All other records go through Python's csv, one by one.
+Records of one line, which is nearly all of them, are read by polars' CSV reader, with two checks. It
+pads short rows silently, and reads some quotes unlike Python's csv: so each line gets a mark as its last
+field, which must be read as the last column, and lines with quotes must be of the plain form that all
+readers agree on. All other records go through Python's csv, one by one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,15 +26,15 @@ LINE_MARK = b"\0"
 """The last field of a line. No delimiter, and in no good cell; a line that has it is read by csv."""
 
 REPLACEMENT_LINE = b"?"
-"""Stands for a line that only csv may read. It has no mark."""
+"""Replaces a line that only csv may read. It has no mark."""
 
 
 class SplitRecords(NamedTuple):
-    """A chunk's records by how they are to be read.
+    """A chunk's records by the way to read them.
 
     Attributes:
-        single: those of one line, as whole lines one after the other.
-        numbers: the lines that these stand on.
+        single: those of one line, concatenated with their line ends.
+        numbers: the line numbers of these.
         spanning, unclosed: the others, by the line that they begin on.
     """
 
@@ -45,23 +45,23 @@ class SplitRecords(NamedTuple):
 
 
 def parse_csv(
-    data: bytes, first_line: int, layout: FileFormat, indexes: Sequence[int]
+    data: bytes, first_line: int, file_format: FileFormat, indexes: Sequence[int]
 ) -> tuple[pl.DataFrame, RawRecords]:
-    """The cells at these places, and the records that they are from."""
-    cut = _split_records(data, first_line, layout)
+    """The cells at these indexes, and the records that they are from."""
+    cut = _split_records(data, first_line, file_format)
     records = RawRecords(data, first_line, cut.spanning)
-    bulk, doubtful = _read_single(cut, layout, indexes)
+    bulk, doubtful = _read_single(cut, file_format, indexes)
     closely = [(line, records.text_at(line)) for line in (*doubtful, *cut.spanning)]
-    rest, faults = _read_strictly(closely, layout, indexes)
+    rest, faults = _read_strictly(closely, file_format, indexes)
     faults += [_unclosed(line) for line in cut.unclosed]
     return gather_cells(indexes, [bulk, rest], faults), records
 
 
-def _split_records(data: bytes, first_line: int, layout: FileFormat) -> SplitRecords:
+def _split_records(data: bytes, first_line: int, file_format: FileFormat) -> SplitRecords:
     single, numbers = [], []
     spanning, unclosed = {}, []
     line = first_line
-    for run in Splitter(layout.delimiter).runs([data]):
+    for run in Splitter(file_format.delimiter).runs([data]):
         if run.form is RecordForm.SPANNING:
             spanning[line] = run.data
         elif run.form is RecordForm.UNCLOSED:
@@ -75,18 +75,18 @@ def _split_records(data: bytes, first_line: int, layout: FileFormat) -> SplitRec
 
 
 def _read_single(
-    split: SplitRecords, layout: FileFormat, indexes: Sequence[int]
+    split: SplitRecords, file_format: FileFormat, indexes: Sequence[int]
 ) -> tuple[pl.DataFrame, list[int]]:
-    """Those that can be read in bulk, and the lines of the others."""
-    width = len(layout.header)
+    """The records that polars reads reliably, and the lines of the others."""
+    width = len(file_format.header)
     if width == 1:
-        # A blank line and a line with an empty cell look the same with a mark.
+        # With a mark, a blank line equals a line with an empty cell.
         return pl.DataFrame(), split.numbers.to_list()
-    text = _marked(split.single, layout.delimiter)
+    text = _marked(split.single, file_format.delimiter)
     if b"\r" in text or LINE_MARK in split.single:
         text = _replace_odd_bytes(text)
-    text = _replace_misleading(text, layout.delimiter)
-    table = _read_marked(text, width, layout.delimiter, indexes)
+    text = _replace_misleading(text, file_format.delimiter)
+    table = _read_marked(text, width, file_format.delimiter, indexes)
     whole = table["mark"].eq_missing(LINE_MARK.decode())
     table = table.select(split.numbers.alias("line"), pl.exclude("mark"))
     if whole.all():
@@ -95,9 +95,9 @@ def _read_single(
 
 
 def _marked(data: bytes, delimiter: str) -> bytes:
-    """The lines with a mark each, ended by LF, after a line that is nothing but a mark.
+    """The lines with a mark each, ended by LF, after a line that is only a mark.
 
-    Polars would look for a byte order mark or a packed file in what comes first.
+    Polars would interpret a byte order mark or the magic number of a compressed file at the start.
     """
     ended = data if data.endswith(b"\n") or not data else data + b"\n"
     mark = delimiter.encode("ascii") + LINE_MARK
@@ -105,13 +105,13 @@ def _marked(data: bytes, delimiter: str) -> bytes:
 
 
 def _replace_odd_bytes(text: bytes) -> bytes:
-    """The lines, with those replaced that have a CR within, or a mark of their own."""
+    """The lines, with those replaced that contain a CR or a mark of their own."""
     found = enumerate(text.split(b"\n"))
     return _replace(text, (at for at, line in found if b"\r" in line or line.count(LINE_MARK) > 1))
 
 
 def _replace_misleading(text: bytes, delimiter: str) -> bytes:
-    """The lines, with those replaced that polars would stumble over or misread."""
+    """The lines, with those replaced that polars would refuse or misread."""
     if not is_utf8(text):
         found = enumerate(text.split(b"\n"))
         text = _replace(text, (at for at, line in found if not is_utf8(line)))
@@ -131,7 +131,7 @@ def _replace(text: bytes, line_indexes: Iterable[int]) -> bytes:
 
 
 def _oddly_quoted(text: bytes, delimiter: str) -> Iterable[int]:
-    """The lines with a quote anywhere but around a field, or doubled within."""
+    """The lines with a quote that is neither around a field nor doubled within one."""
     edge = f"\\x{{{ord(delimiter):x}}}"
     field = f'(?:"(?:[^"]|"")*"|[^"{edge}]*)'
     plain = pl.col("line").str.contains(f"^(?:{field}{edge})*\\x00$")
@@ -139,8 +139,8 @@ def _oddly_quoted(text: bytes, delimiter: str) -> Iterable[int]:
 
 
 def _read_marked(text: bytes, width: int, delimiter: str, indexes: Sequence[int]) -> pl.DataFrame:
-    """The fields at the places, and what stands where the `mark` belongs."""
-    names = {f"column_{place}": pl.String for place in range(width + 1)}
+    """The fields at the indexes, and the field in the position of the `mark`."""
+    names = {f"column_{index}": pl.String for index in range(width + 1)}
     table = pl.read_csv(
         text,
         has_header=False,
@@ -155,25 +155,25 @@ def _read_marked(text: bytes, width: int, delimiter: str, indexes: Sequence[int]
 
 
 def _read_strictly(
-    records: Sequence[tuple[int, bytes]], layout: FileFormat, indexes: Sequence[int]
+    records: Sequence[tuple[int, bytes]], file_format: FileFormat, indexes: Sequence[int]
 ) -> tuple[pl.DataFrame, list[RecordFault]]:
-    """The records of the right width, and what is wrong with the others. Blank lines are left out."""
+    """The records of the right width, and the faults of the others. Blank lines are left out."""
     readable = [(line, record) for line, record in records if record and is_utf8(record)]
     faults = [fault for each in records if (fault := encoding_fault(*each))]
-    width = len(layout.header)
+    width = len(file_format.header)
     sound = []
     for line, record in readable:
-        row = _read_record(record.decode(), layout.delimiter)
+        row = _read_record(record.decode(), file_format.delimiter)
         if len(row) == width:
-            sound.append((line, *(row[place] for place in indexes)))
+            sound.append((line, *(row[index] for index in indexes)))
         else:
             faults.append(_wrong_width(line, len(row), width))
-    schema = {"line": pl.Int64, **{field_name(place): pl.String for place in indexes}}
+    schema = {"line": pl.Int64, **{field_name(index): pl.String for index in indexes}}
     return pl.DataFrame(sound, schema=schema, orient="row"), faults
 
 
 def _read_record(record: str, delimiter: str) -> list[str]:
-    """Its fields. One by one, as a CR that csv refuses must not change how others are read."""
+    """The fields of one record. Each is read alone: a CR that csv refuses must not affect the others."""
     if '"' in record:
         return read_records([record], delimiter)[0]
     return record.split(delimiter)

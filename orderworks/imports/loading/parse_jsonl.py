@@ -1,4 +1,4 @@
-"""Reads a chunk of JSON Lines: an object a line, whose keys are found by name in whatever order."""
+"""Parses a chunk of JSON Lines: an object a line, with its keys in any order."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -26,17 +26,17 @@ WRONG_TYPES: Mapping[type, str] = {
     dict: "is an object",
     list: "is an array",
 }
-"""What a cell cannot be. A number with a point or an exponent arrives as the text that it is."""
+"""Types that a cell cannot have. A number with a point or an exponent is decoded as its text."""
 
 BLANK = (b"", b"\r")
 
 NEGATIVE_ZERO = re.compile(rb"-0[\s,}]")
-"""The only whole number that does not say, once read, how it was written."""
+"""The only whole number whose spelling is lost when it is decoded."""
 
 
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 LONE_SURROGATE = re.compile(b"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
-"""Half a character, of which the decoder says that the line is cut off, or worse."""
+"""Half a character, for which the decoder reports a truncated line, or something less clear."""
 
 
 @dataclass
@@ -49,21 +49,21 @@ class Decoded:
 
 
 def parse_json_lines(
-    data: bytes, first_line: int, layout: FileFormat, fields: Sequence[Field]
+    data: bytes, first_line: int, file_format: FileFormat, fields: Sequence[Field]
 ) -> tuple[pl.DataFrame, RawRecords]:
     """The cells of the fields, and the records that they are from."""
-    # Of two columns that one key fills, the first is named if it is of the wrong type.
-    columns = {place: column.name for column, place in reversed(fields)}
-    keys = {place: layout.header[place] for place in sorted(columns)}
+    # Of two columns with the same key, the first is named if the value has the wrong type.
+    columns = {index: column.name for column, index in reversed(fields)}
+    keys = {index: file_format.header[index] for index in sorted(columns)}
     decoded = _decode(data, first_line, keys)
     wrong: dict[int, RecordFault] = {}
     cells = {"line": pl.Series(decoded.lines, dtype=pl.Int64)}
-    for place in keys:
-        values = list(map(attrgetter(field_name(place)), decoded.objects))
+    for index in keys:
+        values = list(map(attrgetter(field_name(index)), decoded.objects))
         kinds = set(map(type, values))
         if not kinds.isdisjoint(WRONG_TYPES):
-            _add_wrong_type_faults(values, decoded.lines, columns[place], wrong)
-        cells[field_name(place)] = pl.Series(_as_text(values, kinds), dtype=pl.String)
+            _add_wrong_type_faults(values, decoded.lines, columns[index], wrong)
+        cells[field_name(index)] = pl.Series(_as_text(values, kinds), dtype=pl.String)
     sound = pl.DataFrame(cells)
     if wrong:
         refused = pl.Series(list(wrong), dtype=pl.Int64)
@@ -77,7 +77,7 @@ def _decode(data: bytes, first_line: int, keys: Mapping[int, str]) -> Decoded:
     add_object, add_line = decoded.objects.append, decoded.lines.append
     texts = data.split(b"\n")
     if not is_utf8(data):
-        # The decoder does not look into texts that nobody asked for.
+        # The decoder does not check values of other keys.
         decoded.faults += _blank_unreadable(texts, first_line)
     for line, text in enumerate(texts, first_line):
         try:
@@ -100,14 +100,14 @@ def _bad_json(line: int, text: bytes, error: Exception) -> RecordFault:
 
 
 def _decoder(keys: Mapping[int, str], kind: type, default: object) -> msgspec.json.Decoder[Any]:
-    """Reads the values of the keys as that kind, and skips all others.
+    """A decoder that reads the values of the keys as that type, and skips all others.
 
     Raises:
-        ImportFailed: a key has a character that the decoder does not look for.
+        ImportFailed: a key has a character that the decoder cannot match.
     """
     members = [
-        (field_name(place), kind, msgspec.field(name=key, default=default))
-        for place, key in keys.items()
+        (field_name(index), kind, msgspec.field(name=key, default=default))
+        for index, key in keys.items()
     ]
     try:
         # Thousands of objects at once, none in a cycle: the garbage collector need not see them.
@@ -118,12 +118,12 @@ def _decoder(keys: Mapping[int, str], kind: type, default: object) -> msgspec.js
 
 
 def _blank_unreadable(texts: list[bytes], first_line: int) -> list[RecordFault]:
-    """The faults of the lines that are not UTF-8, and nothing in their place."""
+    """The faults of the lines that are not UTF-8; `texts` gets empty lines in their place."""
     faults = []
-    for place, text in enumerate(texts):
-        if fault := encoding_fault(first_line + place, text):
+    for index, text in enumerate(texts):
+        if fault := encoding_fault(first_line + index, text):
             faults.append(fault)
-            texts[place] = b""
+            texts[index] = b""
     return faults
 
 
@@ -143,14 +143,14 @@ def _restore_negative_zeros(
 def _add_wrong_type_faults(
     values: Sequence[object], lines: Sequence[int], column: str, wrong: dict[int, RecordFault]
 ) -> None:
-    """Add the rows whose value no cell can hold, unless an earlier column is at fault already."""
+    """Add the faults of values that a cell cannot have, unless an earlier column has one already."""
     for line, value in zip(lines, values, strict=True):
         if found := WRONG_TYPES.get(type(value)):
             wrong.setdefault(line, RecordFault(line, column, "wrong_type", f"{column} {found}"))
 
 
 def _as_text(values: Sequence[object], kinds: set[type]) -> Sequence[object]:
-    """The values as they were written; nothing for a null, and for what no cell can hold."""
+    """The values as they were written; None for a null, and for a value that a cell cannot have."""
     if kinds <= {str, type(None)}:
         return values
     if kinds <= {str, int}:

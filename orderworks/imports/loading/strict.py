@@ -1,4 +1,4 @@
-"""All rows of a file or none: its chunks are judged first, and written only if every row is good."""
+"""Loads all rows of a file or none: the rows are written only if every row is valid."""
 
 from collections.abc import Iterable, Iterator
 
@@ -19,11 +19,11 @@ from orderworks.imports.loading.write_rows import WriteResult, store_rejects
 from orderworks.imports.spool import Spool
 
 BLOCK = 4 << 20
-"""Bytes read at once to cut the file."""
+"""Bytes of the file that are read at a time to cut it into parts."""
 
 
 class _RowsRefused(Exception):
-    """The database refused rows that were judged good."""
+    """The database refused rows that had passed validation."""
 
 
 def load_all_or_nothing(
@@ -31,8 +31,8 @@ def load_all_or_nothing(
 ) -> ChunkResult:
     """Load a file, which is one chunk, part by part in the caller's transaction, or nothing of it.
 
-    The rejects are kept either way. Where there are any, nothing is applied, and the counts do not
-    reach the rows.
+    The rejects are stored either way. If there are any, nothing is applied, and the counts add up to
+    less than the rows.
     """
     check_size(spool, work)
     parts = list(_parts(spool, work, limits))
@@ -49,7 +49,7 @@ def load_all_or_nothing(
 
 
 def _parts(spool: Spool, work: ChunkWork, limits: ChunkLimits) -> Iterator[FileChunk]:
-    """The parts that are held in memory one at a time."""
+    """The parts of the file, which are held in memory one at a time."""
     whole = work.chunk
     runs = splitter(work.file_format).runs(_blocks(spool, work))
     return plan_chunks(runs, limits, whole.start_byte, whole.first_line)
@@ -64,10 +64,10 @@ def _blocks(spool: Spool, work: ChunkWork) -> Iterator[bytes]:
 def _store_rejects(
     connection: sa.Connection, spool: Spool, work: ChunkWork, part: FileChunk
 ) -> int:
-    """Judge a part and keep its rejects; how many they are."""
-    judged = validate_chunk(connection, spool, work, part)
-    store_rejects(connection, work.import_id, judged.parsed.with_raw(judged.rejects))
-    return judged.rejects.height
+    """Validate a part and store its rejects; their number."""
+    validated = validate_chunk(connection, spool, work, part)
+    store_rejects(connection, work.import_id, validated.parsed.with_raw(validated.rejects))
+    return validated.rejects.height
 
 
 def _load(
@@ -80,16 +80,16 @@ def _load(
 ) -> ChunkResult:
     loads: list[WriteResult] = []
     for part in parts:
-        judged = validate_chunk(connection, spool, work, part)
-        loaded = write_valid_rows(connection, work, judged.good, renew=renew)
-        rejects = pl.concat([judged.rejects, *loaded.rejects])
+        validated = validate_chunk(connection, spool, work, part)
+        loaded = write_valid_rows(connection, work, validated.valid, renew=renew)
+        rejects = pl.concat([validated.rejects, *loaded.rejects])
         if rejects.height:
-            raise _RowsRefused(judged.parsed.with_raw(rejects))
-        corrections.mark_corrected(connection, work, judged.good, loaded.rejects)
+            raise _RowsRefused(validated.parsed.with_raw(rejects))
+        corrections.mark_corrected(connection, work, validated.valid, loaded.rejects)
         loads.append(loaded)
     return chunk_result(loads, 0, None, work)
 
 
 def _nothing(rejected: int) -> ChunkResult:
-    """Nothing was applied, because so many rows were rejected."""
+    """The result where rows were rejected, so that nothing was applied."""
     return ChunkResult({"rejected": rejected}, None, may_be_overtaken=False)

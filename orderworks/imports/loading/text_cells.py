@@ -1,4 +1,4 @@
-"""The table of text cells that a chunk becomes, whatever its format, and what its records look like."""
+"""The table of text cells that a chunk of any format is parsed into, and its records' bytes."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -8,7 +8,7 @@ import polars as pl
 
 
 class RecordFault(NamedTuple):
-    """Why a record cannot be judged cell by cell. `column` is empty if it is the record as a whole."""
+    """The reason why a record cannot be validated. `column` is empty if it is not one column's."""
 
     line: int
     column: str
@@ -20,7 +20,7 @@ FAULT_SCHEMA = {"line": pl.Int64, "column": pl.String, "code": pl.String, "reaso
 
 
 class RawRecords:
-    """The bytes of a chunk's records, for the few that are asked for.
+    """The bytes of a chunk's records, for the few that are needed.
 
     `spanning` are the records of more than one line, by the line that they begin on.
     """
@@ -43,26 +43,26 @@ class RawRecords:
 
 
 def field_name(index: int) -> str:
-    """What the cells of a column of the file are called."""
+    """The name of the column of cells with this index in the file."""
     return f"field_{index}"
 
 
 def gather_cells(
     indexes: Sequence[int], valid: Sequence[pl.DataFrame], faults: Sequence[RecordFault]
 ) -> pl.DataFrame:
-    """One table of the records, in no certain order.
+    """One table of the records, in any order.
 
-    `line`; `field_{place}` for each place, null or empty where there is nothing; and `column`, `code`
-    and `reason` of a fault, null for the others. The sound tables have a line and fields.
+    It has `line`; `field_{index}` for each index, null or empty for an empty cell; and `column`, `code`
+    and `reason` of a fault, null for the others. The tables `valid` have `line` and fields.
     """
-    fields = {field_name(place): pl.String for place in indexes}
+    fields = {field_name(index): pl.String for index in indexes}
     empty = pl.DataFrame(schema={**FAULT_SCHEMA, **fields})
     broken = pl.DataFrame(faults, schema=FAULT_SCHEMA, orient="row")
     return pl.concat([empty, *valid, broken], how="diagonal")
 
 
 def encoding_fault(line: int, record: bytes) -> RecordFault | None:
-    """What is wrong with a record that is not UTF-8."""
+    """The fault of a record that is not UTF-8; None if it is."""
     try:
         record.decode()
     except UnicodeDecodeError as error:
@@ -72,7 +72,7 @@ def encoding_fault(line: int, record: bytes) -> RecordFault | None:
 
 
 def is_utf8(data: bytes) -> bool:
-    """Whether all of it is."""
+    """Return whether all of the bytes are UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError:

@@ -1,7 +1,6 @@
-"""The statements that bring staged rows into their table, guarded by version.
+"""The statements that write staged rows into their table, guarded by version.
 
-All of them are Core over `orderworks.core.schema`. The staging table lives as long as the
-transaction.
+All of them are Core over `orderworks.core.schema`. The staging table ends with the transaction.
 """
 
 from collections.abc import Collection
@@ -13,7 +12,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from orderworks.imports.loading.chunk_writers import FilePosition, written_by_earlier_chunk
 
 UPDATED_AT = "updated_at"
-"""Set to now by a write that does not give it, where the table has it."""
+"""A column, where the table has it, that is set to now by a write without a value for it."""
 
 NOT_DATA = ("id", "version")
 
@@ -26,7 +25,7 @@ def staging_table(target: sa.Table, columns: Collection[str]) -> sa.Table:
         "incoming",
         sa.MetaData(),
         *(sa.Column(name, target.c[name].type) for name in columns),
-        # Named with its schema, so that no table of the same name is ever meant.
+        # Named with its schema, so that it cannot be confused with a table of the same name.
         schema="pg_temp",
         prefixes=["TEMPORARY"],
         postgresql_on_commit="DROP",
@@ -36,12 +35,12 @@ def staging_table(target: sa.Table, columns: Collection[str]) -> sa.Table:
 class Upsert:
     """Writes staged rows, no two of which have the same id, a range of ids at a time.
 
-    A column that is not staged, or is null there, keeps the value that the row has, and takes the
-    default in a new row. `blank` names the staged columns that are null anywhere. With a `place`, a row
-    also gives way to one of the same version that stands later in the same file.
+    A column that is not staged, or is null there, keeps the value of the row, and gets the default in a
+    new row. `blank` names the staged columns that have nulls. With a `position`, a row is also replaced
+    by one of the same version that stands later in the same file.
 
-    An UPDATE for the rows that are known and an INSERT for those that are new take a seventh less time
-    than one INSERT ... ON CONFLICT DO UPDATE, which locks each row before it updates it.
+    An UPDATE for existing rows and an INSERT for new ones take a seventh less time than one
+    INSERT ... ON CONFLICT DO UPDATE, which locks each row before it updates it.
     """
 
     def __init__(
@@ -61,14 +60,14 @@ class Upsert:
         self._blank = blank
 
     def index(self, connection: sa.Connection) -> None:
-        """Index the staged rows by id, if they are not. Most chunks are written without."""
+        """Index the staged rows by id, unless they are. Most chunks are written without an index."""
         connection.execute(sa.schema.CreateIndex(self._index, if_not_exists=True))
 
     def compare(self, first_id: int, last_id: int) -> sa.Select[int, int, int, int]:
         """Compare staged rows with those of the table; four counts.
 
-        How many are new; how many replace one with other data; how many are equal and not older; and
-        how many of these are newer. The rest is older.
+        Those that are new; that replace a row with other data; that are equal and not older; and those
+        of the equal ones that are newer. The rest is older.
         """
         known, count = self._target.c, sa.func.count()
         is_known, newer = known.id.is_not(None), self._is_older()
@@ -86,10 +85,10 @@ class Upsert:
         )
 
     def update(self, first_id: int, last_id: int) -> sa.Update:
-        """Update those rows that give way and whose data differ.
+        """Update those rows that are replaceable and whose data differ.
 
         Others are not even locked. The staged rows are sorted by id and taken one after the other, so
-        that two writers meet the same rows in the same order.
+        that two writers lock the same rows in the same order.
         """
         update = self._update(first_id, last_id, self._write_time())
         return update.where(self._is_replaceable(), self._differs())
@@ -97,7 +96,7 @@ class Upsert:
     def insert(self, first_id: int, last_id: int) -> Insert:
         """Insert those rows that the table does not have, in the order of the key.
 
-        A row that somebody else inserts meanwhile is theirs; `update` meets it the next time.
+        A row that another session inserts meanwhile is left to `update`, which runs again.
         """
         rows = sa.select(*(self._inserted(name) for name in self._columns))
         of_range = rows.where(self._staged.id.between(first_id, last_id)).order_by(self._staged.id)
@@ -108,10 +107,10 @@ class Upsert:
         )
 
     def renew_versions(self, first_id: int, last_id: int) -> sa.Update:
-        """After the others: give every row that is still older the staged version.
+        """Give every row that is still older the staged version, after the other statements.
 
-        Their data were equal when they were compared. Without a version of the file's, an older write
-        would apply that comes late; and one that came meanwhile is replaced here.
+        Their data were equal when they were compared. Without the file's version, an older write would
+        still apply later; and one that was applied meanwhile is replaced here.
         """
         touched: dict[str, SqlValue] = {
             name: sa.case((self._differs(), moment), else_=self._target.c[name])
@@ -123,7 +122,7 @@ class Upsert:
         """Give rows the staged data and version.
 
         Both sides name the range: of a file in order of ids, only the part of the table that the chunk
-        covers is looked at.
+        covers is read.
         """
         known = self._target.c
         data = {name: self._merged_value(name) for name in self._data}
@@ -141,26 +140,26 @@ class Upsert:
         return self._target.c.version < self._staged.version
 
     def _is_replaceable(self) -> sa.ColumnElement[bool]:
-        """Whether the staged row replaces the known one."""
+        """True if the staged row replaces the existing one."""
         if self._position is None:
             return self._is_older()
         is_same = self._target.c.version == self._staged.version
         return self._is_older() | (is_same & written_by_earlier_chunk(self._position, self._target))
 
     def _differs(self) -> sa.ColumnElement[bool]:
-        """Whether the staged row would change the data of the known one."""
+        """True if the staged row would change the data of the existing one."""
         known = self._target.c
         return sa.or_(
             *(known[name].is_distinct_from(self._merged_value(name)) for name in self._data)
         )
 
     def _merged_value(self, name: str) -> SqlValue:
-        """What the known value would become: a blank cell leaves it."""
+        """The value after the update: a blank cell keeps the existing one."""
         staged = self._staged[name]
         return sa.func.coalesce(staged, self._target.c[name]) if name in self._blank else staged
 
     def _write_time(self) -> dict[str, SqlValue]:
-        """The time of the write, for rows that do not give it."""
+        """The time of the write, for rows without a value for it."""
         if UPDATED_AT not in self._target.c:
             return {}
         if UPDATED_AT not in self._staged:
@@ -168,7 +167,7 @@ class Upsert:
         return {UPDATED_AT: sa.func.coalesce(self._staged[UPDATED_AT], sa.func.now())}
 
     def _inserted(self, name: str) -> SqlValue:
-        """What the column of a new row is to be."""
+        """The value of the column in a new row."""
         column = self._target.c[name]
         if name not in self._blank or column.server_default is None:
             return self._staged[name]
@@ -176,7 +175,7 @@ class Upsert:
 
 
 def _default(column: sa.Column[Any]) -> SqlValue:
-    """What the table gives a new row that does not name the column."""
+    """The default of the column, as an expression."""
     default = column.server_default
     if not isinstance(default, sa.DefaultClause):
         raise TypeError(f"{column} has no default that a statement could use")

@@ -1,4 +1,4 @@
-"""Parts a chunk's rows into those that can be stored and those that are refused, with the reason."""
+"""Separates a chunk's rows into those that can be stored and rejects, with the reason."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,34 +19,34 @@ REJECT_SCHEMA = FAULT_SCHEMA
 """Line, column, code and reason."""
 
 QUOTED_CHARACTERS = 40
-"""Of a value at fault, what a reason quotes at the most."""
+"""The maximum that a reason quotes of a value."""
 
 
 class Validated(NamedTuple):
-    """What became of a chunk's rows.
+    """The valid rows and the rejects of a chunk.
 
     Attributes:
-        good: `line`, and a column for each field: ids and versions as numbers, the others as text
+        valid: `line`, and a column for each field: ids and versions as numbers, the others as text
             that PostgreSQL reads, null where the cell is empty. `version` is always there.
-        rejects: as `REJECT_SCHEMA`: one for each row refused.
+        rejects: as `REJECT_SCHEMA`, one for each other row.
     """
 
-    good: pl.DataFrame
+    valid: pl.DataFrame
     rejects: pl.DataFrame
 
 
 def validate(cells: pl.DataFrame, fields: Sequence[Field], version: int) -> Validated:
-    """Judge a chunk's cells. `fields` are in the order of the file; the first one at fault counts.
+    """Validate a chunk's cells. `fields` are in the order of the file; the first invalid one counts.
 
-    A row that brings no version gets `version` plus its line: so the last line of a file wins.
+    A row without a version of its own gets `version` plus its line: so the last line of a file wins.
     """
     rows, rejects = _split_broken_records(cells)
-    named = rows.select("line", *(_cell(place).alias(column.name) for column, place in fields))
+    named = rows.select("line", *(_cell(index).alias(column.name) for column, index in fields))
     plain, others = _split_plain(named, fields)
-    good, refused = _judge(others, fields)
+    valid, refused = _check_rows(others, fields)
     whole = (
-        pl.concat([_blank_as_null(plain, fields), good])
-        if good.height
+        pl.concat([_blank_as_null(plain, fields), valid])
+        if valid.height
         else _blank_as_null(plain, fields)
     )
     return Validated(_typed(whole, fields, version), pl.concat([*rejects, *refused]).sort("line"))
@@ -54,8 +54,8 @@ def validate(cells: pl.DataFrame, fields: Sequence[Field], version: int) -> Vali
 
 def reject(rows: pl.DataFrame, column: str, code: str, reason: pl.Expr) -> pl.DataFrame:
     """Rejects of rows that have a `line`."""
-    # What is left of a filtered frame may have empty parts between others: polars 2.1 panics at a text
-    # that it puts together from such columns.
+    # A filtered frame may have empty parts between others: polars 2.1 panics when it formats a text from
+    # such columns.
     return rows.rechunk().select(
         "line",
         pl.lit(column).alias("column"),
@@ -76,7 +76,7 @@ def _cell(index: int) -> pl.Expr:
 
 
 def _split_broken_records(cells: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-    """The records that can be judged, and the rejects of the others."""
+    """The records that have cells, and the rejects of the others."""
     if cells["code"].null_count() == cells.height:
         return cells, [pl.DataFrame(schema=REJECT_SCHEMA)]
     broken = pl.col("code").is_not_null()
@@ -84,45 +84,47 @@ def _split_broken_records(cells: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.Da
 
 
 def _split_plain(rows: pl.DataFrame, fields: Sequence[Field]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows that can be seen at a glance to be good, nearly all in most files; and the others."""
+    """The rows that pass the cheap check, nearly all in most files; and the others."""
     plain = pl.all_horizontal(
-        is_storable_unchanged(column, pl.col(column.name)) for column, _place in fields
+        is_storable_unchanged(column, pl.col(column.name)) for column, _index in fields
     )
-    found = rows.select(plain.alias("plain"))["plain"]
-    if found.all():
+    is_plain = rows.select(plain.alias("plain"))["plain"]
+    if is_plain.all():
         return rows, rows.clear()
-    return rows.filter(found), rows.filter(~found).rechunk()  # for its rejects: see `reject`
+    return rows.filter(is_plain), rows.filter(~is_plain).rechunk()  # for its rejects: see `reject`
 
 
 def _blank_as_null(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.DataFrame:
     """The rows with null for an empty text."""
-    names = [column.name for column, _place in fields if (rows[column.name] == "").any()]
+    names = [column.name for column, _index in fields if (rows[column.name] == "").any()]
     filled = (pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in names)
     return rows.with_columns(filled)
 
 
-def _judge(rows: pl.DataFrame, fields: Sequence[Field]) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-    """The rows that are good, their values cleaned, and the rejects of the others."""
+def _check_rows(
+    rows: pl.DataFrame, fields: Sequence[Field]
+) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """The rows that are valid, their values cleaned, and the rejects of the others."""
     if not rows.height:
         return rows, []
     rows = rows.with_columns(
-        cleaned(column, pl.col(column.name)).alias(column.name) for column, _place in fields
+        cleaned(column, pl.col(column.name)).alias(column.name) for column, _index in fields
     )
     rows = rows.with_columns(_first_fault(rows, fields).alias("fault"))
-    good = rows.filter(pl.col("fault").is_null()).drop("fault")
-    bad = rows.filter(pl.col("fault").is_not_null())
-    return good, [bad.select("line", "fault").unnest("fault")] if bad.height else []
+    valid = rows.filter(pl.col("fault").is_null()).drop("fault")
+    faulty = rows.filter(pl.col("fault").is_not_null())
+    return valid, [faulty.select("line", "fault").unnest("fault")] if faulty.height else []
 
 
 def _first_fault(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.Expr:
     """Column, code and reason of the first value of a row that is not accepted; null if all are."""
     follow = rows.select(
-        accepts(column, pl.col(column.name)).alias(column.name) for column, _place in fields
+        accepts(column, pl.col(column.name)).alias(column.name) for column, _index in fields
     )
-    # Problems are not looked for in columns without one: each has a few expressions to compile.
+    # Problems are evaluated only in columns that have one: each has a few expressions to compile.
     faults = (
         pl.when(~follow[column.name]).then(_first_problem(column, pl.col(column.name)))
-        for column, _place in fields
+        for column, _index in fields
         if not follow[column.name].all()
     )
     return pl.coalesce(*faults, pl.lit(None))
@@ -154,10 +156,10 @@ def _showing_nul(reason: pl.Expr) -> pl.Expr:
 
 def _typed(rows: pl.DataFrame, fields: Sequence[Field], version: int) -> pl.DataFrame:
     """The columns to store, and every row with a version."""
-    names = [column.name for column, _place in fields]
+    names = [column.name for column, _index in fields]
     whole = [
         column.name
-        for column, _place in fields
+        for column, _index in fields
         if column.rule in (ColumnRule.ID, ColumnRule.VERSION)
     ]
     own = pl.col("version") if "version" in names else pl.lit(None, pl.Int64)

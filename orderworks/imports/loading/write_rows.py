@@ -1,7 +1,7 @@
-"""Brings validated rows into the database, within the caller's transaction.
+"""Writes validated rows into the database, within the caller's transaction.
 
-Every row ends as one of: applied, unchanged, stale, superseded, or a reject. One that PostgreSQL
-refuses although it was validated (a constraint or a trigger of its owner's) is found by halving.
+Every row ends as one of: applied, unchanged, stale, superseded, or a reject. A valid row that PostgreSQL
+refuses (by a constraint or a trigger of the database's owner) is found by halving.
 """
 
 from collections.abc import Sequence
@@ -22,23 +22,23 @@ from orderworks.imports.loading.validate import reject
 from orderworks.imports.progress import COUNTS
 
 MAX_REFUSED_ROWS = 500
-"""Rows of a chunk that the database may refuse one by one. Where it refuses more, the rule that it
-follows is at odds with the whole file; to go on would take minutes, and thousands of the locks that
-all sessions share (one for each part of the chunk that was written by itself)."""
+"""Rows of a chunk that the database may refuse individually. Where it refuses more, its rule conflicts
+with the whole file; to continue would take minutes, and thousands of the locks that all sessions share
+(one for each part of the chunk that was written separately)."""
 
 TABLES: dict[ImportKind, sa.Table] = {"customers": customers, "orders": orders}
 
 
 @dataclass
 class WriteResult:
-    """What became of the rows; the four counts and the rejects add up to them.
+    """The outcome of rows; the four counts and the rejects add up to them.
 
     Attributes:
         applied: rows inserted or changed.
-        unchanged: rows whose data the table had already.
-        stale: rows older than what the table has.
+        unchanged: rows equal to those of the table.
+        stale: rows older than those of the table.
         superseded: rows that a later one of the same chunk replaces.
-        open: whether the table has older versions for some of the unchanged rows.
+        may_be_overtaken: whether the table has older versions for some of the unchanged rows.
     """
 
     applied: int = 0
@@ -55,20 +55,19 @@ class WriteResult:
 
 
 class RefusedRow(NamedTuple):
-    """A row that the database did not take, and why."""
+    """A row that the database refused, and the reason."""
 
     id: int
     reason: str
 
 
 class WriteTarget(NamedTuple):
-    """Where rows go and as what.
+    """The table to write rows into, and the import that they are of.
 
     Attributes:
-        version: the import's: rows that brought none have this plus their line.
-        import_id: whose rows they are.
-        renew: give rows that are equal to the table's their version all the same.
-        place: where they are in the file, if that decides among rows with the same version.
+        version: that of the import: rows without their own have this plus their line.
+        renew: give rows that are equal to the table's the new version, too.
+        position: of the rows in the file, if it decides among rows with the same version.
     """
 
     kind: ImportKind
@@ -84,43 +83,43 @@ class WriteTarget(NamedTuple):
 
 
 def write_rows(connection: sa.Connection, target: WriteTarget, rows: pl.DataFrame) -> WriteResult:
-    """Write the good rows of a chunk; nothing of it is visible before the caller commits.
+    """Write the valid rows of a chunk; nothing of it is visible before the caller commits.
 
     Raises:
-        ImportFailed: the database refuses more rows than can be told apart.
+        ImportFailed: the database refuses more than `MAX_REFUSED_ROWS`.
     """
     loaded = WriteResult()
     if not _lacks_own_version(rows, target.version).all():
-        # Where rows bring versions of their own, nobody knows which older ones may follow.
-        place = FilePosition(target.import_id, rows.select(pl.col("line").min()).item())
-        target = target._replace(renew=True, position=place)
+        # Where rows have versions of their own, it is unknown which older ones may follow.
+        position = FilePosition(target.import_id, rows.select(pl.col("line").min()).item())
+        target = target._replace(renew=True, position=position)
     rows = fill_blanks(rows, target.version)
     while rows.height:
         newest, older = split_newest(rows)
         refused = _write(connection, target, newest, loaded)
         loaded.rejects.append(_reject_refused(newest, refused))
-        # Of an id whose newest row was refused, the next older one is the word.
+        # Of an id whose newest row was refused, the next older one counts.
         rows = older.filter(pl.col("id").is_in([each.id for each in refused]))
         loaded.superseded += older.height - rows.height
     return loaded
 
 
 def store_rejects(connection: sa.Connection, import_id: str, rejects: pl.DataFrame) -> None:
-    """Note the rejects in the ledger."""
+    """Store the rejects in the ledger."""
     if rejects.height:
         named = rejects.select(pl.lit(import_id).alias("import_id"), pl.all())
         copy_rows(connection, import_rejects, named)
 
 
 def fill_blanks(rows: pl.DataFrame, version: int) -> pl.DataFrame:
-    """Give the blank cells of a row what the rows of its id before it have.
+    """Fill the blank cells of a row from earlier rows with the same id.
 
-    So it does not matter whether two rows of an id are in one chunk or in two that come in order. Rows
-    with versions of their own are left as they are: the table may have one in between, whose values
-    a blank cell keeps. So is the time of the write, which a blank cell sets to now.
+    So it does not matter whether two rows of an id are in one chunk or in two that are loaded in order.
+    Rows with versions of their own are left unchanged: the table may have one in between, whose values a
+    blank cell keeps. So is the time of the write, which a blank cell sets to now.
     """
-    kept = ("line", PARENT_LINE_COLUMN, "id", "version", UPDATED_AT)
-    data = [name for name in rows.columns if name not in kept and rows[name].null_count()]
+    unfilled = ("line", PARENT_LINE_COLUMN, "id", "version", UPDATED_AT)
+    data = [name for name in rows.columns if name not in unfilled and rows[name].null_count()]
     if not data or not rows["id"].is_duplicated().any():
         return rows
     apart = pl.when(_lacks_own_version(rows, version)).then(0).otherwise("line")
@@ -129,10 +128,10 @@ def fill_blanks(rows: pl.DataFrame, version: int) -> pl.DataFrame:
 
 
 def _lacks_own_version(rows: pl.DataFrame, version: int) -> pl.Series:
-    """Whether each row has the version of its place, and none of its own."""
-    # A mended row has the place of the row that it mends.
-    place = PARENT_LINE_COLUMN if PARENT_LINE_COLUMN in rows.columns else "line"
-    return rows["version"] - rows[place] == version
+    """Return for each row whether its version is that of its line, and not its own."""
+    # A corrected row has the version of its line in the parent's file.
+    line = PARENT_LINE_COLUMN if PARENT_LINE_COLUMN in rows.columns else "line"
+    return rows["version"] - rows[line] == version
 
 
 def split_newest(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -148,7 +147,7 @@ def split_newest(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 def _write(
     connection: sa.Connection, target: WriteTarget, rows: pl.DataFrame, loaded: WriteResult
 ) -> list[RefusedRow]:
-    """Write the rows, sorted by id and each id once; those refused."""
+    """Write the rows, which are sorted by id and have each id once; those refused."""
     content = rows.drop("line", PARENT_LINE_COLUMN, strict=False)
     if _ids_are_free(connection, target.table, content) and _try_copy(connection, target, content):
         loaded.applied += content.height
@@ -157,24 +156,24 @@ def _write(
 
 
 def _ids_are_free(connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> bool:
-    """Whether the table has no row among these ids; looks at its index once."""
+    """Return whether the table has no row among these ids, by one search of its index."""
     between = table.c.id.between(rows["id"][0], rows["id"][-1])
     return not connection.scalar(sa.select(sa.exists().where(between)))
 
 
 def _try_copy(connection: sa.Connection, target: WriteTarget, rows: pl.DataFrame) -> bool:
-    """Copy rows straight into the table; False, and no effect, if they need more care.
+    """Copy rows directly into the table; False, and no effect, if they have to be staged.
 
-    That is where a cell without a value wants the table's default, or the database refuses a row: also
-    because somebody else wrote one of them meanwhile.
+    That is where an empty cell needs the table's default, or the database refuses a row: also because
+    another session wrote one of them meanwhile.
     """
     table = target.table
-    given = rows.select(name for name in rows.columns if rows[name].null_count() < rows.height)
-    if any(given[name].null_count() and not table.c[name].nullable for name in given.columns):
+    filled = rows.select(name for name in rows.columns if rows[name].null_count() < rows.height)
+    if any(filled[name].null_count() and not table.c[name].nullable for name in filled.columns):
         return False
     try:
         with savepoint(connection):
-            copy_rows(connection, table, given)
+            copy_rows(connection, table, filled)
             if target.position:
                 record_writer(connection, target.position)
     except sa.exc.DBAPIError as error:
@@ -200,7 +199,7 @@ def _write_staged(
 
 
 class _RangeWriter:
-    """Writes staged rows by ranges of ids; where the database refuses, halves and tries again."""
+    """Writes staged rows by ranges of ids; halves a range that the database refuses, and tries again."""
 
     def __init__(
         self, connection: sa.Connection, upsert: Upsert, loaded: WriteResult, target: WriteTarget
@@ -216,7 +215,7 @@ class _RangeWriter:
         """Write the staged rows with these ids, which are sorted."""
         try:
             with savepoint(self._connection):
-                applied, unchanged, is_open = self._attempt(ids[0], ids[-1])
+                applied, unchanged, may_be_overtaken = self._attempt(ids[0], ids[-1])
         except sa.exc.DBAPIError as error:
             if not is_data_error(error):
                 raise
@@ -225,10 +224,10 @@ class _RangeWriter:
         self._loaded.applied += applied
         self._loaded.unchanged += min(unchanged, len(ids) - applied)
         self._loaded.stale += max(0, len(ids) - applied - unchanged)
-        self._loaded.may_be_overtaken |= is_open
+        self._loaded.may_be_overtaken |= may_be_overtaken
 
     def _attempt(self, first_id: int, last_id: int) -> tuple[int, int, bool]:
-        """Write a range as a whole: how many were applied and unchanged; whether these stay open."""
+        """Write a range at once: the applied and unchanged rows; whether these may be overtaken."""
         upsert, applied = self._upsert, 0
         new, changed, equal, newer = self._execute(upsert.compare(first_id, last_id)).one()
         if changed:
@@ -236,7 +235,7 @@ class _RangeWriter:
         if new:
             applied += self._execute(upsert.insert(first_id, last_id)).rowcount
         if applied < new + changed:
-            # Somebody wrote some of them meanwhile.
+            # Another session wrote some of them meanwhile.
             applied += self._execute(upsert.update(first_id, last_id)).rowcount
         # Where fewer were written than were due, an older writer made rows equal meanwhile.
         renewed = (newer and self._target.renew) or applied < new + changed
@@ -265,5 +264,5 @@ class _RangeWriter:
 
 def _reject_refused(rows: pl.DataFrame, refused: Sequence[RefusedRow]) -> pl.DataFrame:
     schema = {"id": pl.Int64, "reason": pl.String}
-    found = rows.join(pl.DataFrame(list(refused), schema=schema, orient="row"), on="id")
-    return reject(found, "", "refused", pl.col("reason"))
+    joined = rows.join(pl.DataFrame(list(refused), schema=schema, orient="row"), on="id")
+    return reject(joined, "", "refused", pl.col("reason"))

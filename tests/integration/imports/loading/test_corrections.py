@@ -174,7 +174,7 @@ def test_rejects_of_corrections_must_be_corrected_via_the_first_import(
     rows = mended(sheet(engine, parent))
     rows[0]["total"] = "still bad"
     child = load_child(importer, accept, as_file(rows), parent)
-    with pytest.raises(ImportFailed, match=f"mends import {parent} itself"):
+    with pytest.raises(ImportFailed, match=f"is a correction of import {parent} itself"):
         load_child(importer, accept, as_file(rows), child["id"])
 
 

@@ -26,16 +26,16 @@ GOOD: dict[ImportKind, dict[str, str]] = {
 LARGEST = str(2**63 - 1)
 
 
-def judge(content: bytes, header: list[str], kind: ImportKind = "orders") -> Validated:
+def validate_csv(content: bytes, header: list[str], kind: ImportKind = "orders") -> Validated:
     fields = locate_fields(kind, header, {name: name for name in header})
     parsed = parse(content, 2, FileFormat("csv", ",", header), fields)
-    judged = validate(parsed.cells, fields, version=1000)
-    return judged._replace(rejects=parsed.with_raw(judged.rejects))
+    validated = validate(parsed.cells, fields, version=1000)
+    return validated._replace(rejects=parsed.with_raw(validated.rejects))
 
 
-def judge_cell(kind: ImportKind, column: str, text: str) -> Validated:
+def validate_cell(kind: ImportKind, column: str, text: str) -> Validated:
     cells = {**GOOD[kind], column: '"' + text.replace('"', '""') + '"'}
-    return judge(",".join(cells.values()).encode(), list(cells), kind)
+    return validate_csv(",".join(cells.values()).encode(), list(cells), kind)
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def judge_cell(kind: ImportKind, column: str, text: str) -> Validated:
     ],
 )
 def test_valid_value_is_accepted(column: str, text: str) -> None:
-    judged = judge_cell("orders", column, text)
-    assert judged.rejects.height == 0
-    assert judged.good.height == 1
+    validated = validate_cell("orders", column, text)
+    assert validated.rejects.height == 0
+    assert validated.valid.height == 1
 
 
 @pytest.mark.parametrize(
@@ -116,62 +116,64 @@ def test_valid_value_is_accepted(column: str, text: str) -> None:
     ],
 )
 def test_invalid_value_is_rejected(column: str, text: str, code: str) -> None:
-    judged = judge_cell("orders", column, text)
-    assert judged.good.height == 0
-    assert judged.rejects.select("line", "column", "code").rows() == [(2, column, code)]
+    validated = validate_cell("orders", column, text)
+    assert validated.valid.height == 0
+    assert validated.rejects.select("line", "column", "code").rows() == [(2, column, code)]
 
 
 @pytest.mark.parametrize("column", [column.name for column in COLUMNS["customers"]])
 def test_customer_values_are_validated(column: str) -> None:
-    assert judge_cell("customers", column, "x" * 1001).rejects["column"].to_list() == [column]
+    assert validate_cell("customers", column, "x" * 1001).rejects["column"].to_list() == [column]
 
 
 def test_optional_cell_may_be_empty() -> None:
-    judged = judge(b"1,1,2.00,,\n", ["id", "customer_id", "total", "status", "created_at"])
-    assert judged.good.select("status", "created_at").rows() == [(None, None)]
+    validated = validate_csv(
+        b"1,1,2.00,,\n", ["id", "customer_id", "total", "status", "created_at"]
+    )
+    assert validated.valid.select("status", "created_at").rows() == [(None, None)]
 
 
 def test_first_invalid_column_of_the_file_is_named() -> None:
-    judged = judge(b"x,y,z\n", ["total", "id", "customer_id"])
-    assert judged.rejects["column"].to_list() == ["total"]
+    validated = validate_csv(b"x,y,z\n", ["total", "id", "customer_id"])
+    assert validated.rejects["column"].to_list() == ["total"]
 
 
 def test_reason_quotes_a_shortened_value() -> None:
-    judged = judge(b"1,1,12x\n2,1," + b"9" * 50 + b"\n", ["id", "customer_id", "total"])
-    assert judged.rejects["reason"].to_list() == [
+    validated = validate_csv(b"1,1,12x\n2,1," + b"9" * 50 + b"\n", ["id", "customer_id", "total"])
+    assert validated.rejects["reason"].to_list() == [
         "total: '12x' is not a number",
         f"total: '{'9' * 40}…' is 10^12 or more",
     ]
 
 
 def test_record_of_the_wrong_width_or_unclosed_is_refused_as_a_whole() -> None:
-    judged = judge(b'1,1\n2,1,3,4\n3,1,"5\n4,1,6\n', ["id", "customer_id", "total"])
-    assert judged.rejects.select("line", "column", "code", "raw").rows() == [
+    validated = validate_csv(b'1,1\n2,1,3,4\n3,1,"5\n4,1,6\n', ["id", "customer_id", "total"])
+    assert validated.rejects.select("line", "column", "code", "raw").rows() == [
         (2, "", "wrong_width", "1,1"),
         (3, "", "wrong_width", "2,1,3,4"),
         (4, "", "unclosed_quote", '3,1,"5'),
     ]
-    assert judged.good["id"].to_list() == [4]
+    assert validated.valid["id"].to_list() == [4]
 
 
 def test_raw_text_with_a_nul_can_be_stored() -> None:
-    judged = judge(b"1,1,\x00\n", ["id", "customer_id", "total"])
-    assert judged.rejects["raw"].to_list() == ["1,1,␀"]
-    assert "\x00" not in judged.rejects["reason"].item()
+    validated = validate_csv(b"1,1,\x00\n", ["id", "customer_id", "total"])
+    assert validated.rejects["raw"].to_list() == ["1,1,␀"]
+    assert "\x00" not in validated.rejects["reason"].item()
 
 
 def test_row_without_a_version_gets_its_line() -> None:
     header = ["id", "customer_id", "total", "version"]
-    judged = judge(b"1,1,1,7\n2,1,1,\n", header)
-    assert judged.good["version"].to_list() == [7, 1003]
-    assert judge(b"1,1,1\n", header[:3]).good["version"].to_list() == [1002]
+    validated = validate_csv(b"1,1,1,7\n2,1,1,\n", header)
+    assert validated.valid["version"].to_list() == [7, 1003]
+    assert validate_csv(b"1,1,1\n", header[:3]).valid["version"].to_list() == [1002]
 
 
 def test_ignored_columns_are_not_validated() -> None:
     fields = locate_fields("customers", ["x", "id", "name"], {"id": "id", "name": "name"})
     cells = parse(b"\x00,1,Ann\n", 2, FileFormat("csv", ",", ["x", "id", "name"]), fields).cells
-    judged = validate(cells, fields, version=0)
-    assert judged.good.select(pl.exclude("line")).rows() == [(1, "Ann", 2)]
+    validated = validate(cells, fields, version=0)
+    assert validated.valid.select(pl.exclude("line")).rows() == [(1, "Ann", 2)]
 
 
 signs = st.text(alphabet="0123456789-+.: TZ\t\0aé", max_size=30)
@@ -184,9 +186,9 @@ def test_plain_values_are_accepted_unchanged(texts: list[str]) -> None:
     for column in COLUMNS["orders"]:
         plain = cells.filter(is_storable_unchanged(column, pl.col("cell")) & (pl.col("cell") != ""))
         kept = cleaned(column, pl.col("cell"))
-        judged = plain.select("cell", kept.alias("kept"), accepts(column, kept).alias("taken"))
-        assert judged["taken"].all()
-        assert judged["kept"].equals(judged["cell"].alias("kept"))
+        validated = plain.select("cell", kept.alias("kept"), accepts(column, kept).alias("taken"))
+        assert validated["taken"].all()
+        assert validated["kept"].equals(validated["cell"].alias("kept"))
 
 
 def test_rejects_in_a_frame_of_several_chunks_keep_their_reasons() -> None:
@@ -197,7 +199,7 @@ def test_rejects_in_a_frame_of_several_chunks_keep_their_reasons() -> None:
     whole = pl.DataFrame({"line": range(2, 8)}).with_columns(first)
     bad = whole.filter(pl.col("customer_id").is_in(pl.Series([404]).implode()))
     assert [len(each) for each in bad["customer_id"].get_chunks()] == [1, 0, 1]
-    reason = quoted("customer_id", pl.col("customer_id").cast(pl.String), "is no customer's id")
+    reason = quoted("customer_id", pl.col("customer_id").cast(pl.String), "is not a customer's id")
     found = reject(bad, "customer_id", "unknown_customer", reason)
     assert found["line"].to_list() == [3, 6]
-    assert found["reason"].to_list() == ["customer_id: '404' is no customer's id"] * 2
+    assert found["reason"].to_list() == ["customer_id: '404' is not a customer's id"] * 2
