@@ -1,6 +1,6 @@
-"""Imports as people find and steer them, from a terminal or through the gateway.
+"""Imports as operators find and control them, from a terminal or through the gateway.
 
-What an import is, and what may be done to it, is in `orderworks/imports/`.
+The imports themselves, and the states that allow each action, are in `orderworks/imports/`.
 """
 
 from collections.abc import Iterator
@@ -27,21 +27,21 @@ from producer.nudges import Nudges
 
 
 class FileKind(StrEnum):
-    """What a file holds."""
+    """The kind of rows in a file."""
 
     ORDERS = "orders"
     CUSTOMERS = "customers"
 
 
 class Format(StrEnum):
-    """How rejects are written."""
+    """The format to write rejects in."""
 
     CSV = "csv"
     JSONL = "jsonl"
 
 
 class Steer(StrEnum):
-    """What may be done to an import that is under way."""
+    """The actions on a running import."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -67,7 +67,7 @@ class Imports:
     def __init__(
         self, ledger: sa.Engine, client: Redis, nudges: Nudges, settings: Settings
     ) -> None:
-        """`client` is the server of the streams, where producers are told how far their imports are."""
+        """`client` is of the server of the streams, where progress is published for producers."""
         self.ledger = ledger
         self._client = client
         self._nudges = nudges
@@ -89,10 +89,10 @@ class Imports:
                 ledger.dispose()
 
     def find(self, import_id: str) -> Summary:
-        """What the ledger says, else what was told the producer, else what that left in the spool.
+        """The summary in the ledger, else the published one, else that of the manifest in the spool.
 
         Raises:
-            ImportNotFound: nobody knows it.
+            ImportNotFound: there is no such import.
         """
         with self.ledger.connect() as connection, suppress(ImportNotFound):
             return import_summary(connection, import_id)
@@ -102,31 +102,31 @@ class Imports:
         return accepted
 
     def find_with_wait_state(self, import_id: str) -> Summary:
-        """The same, and as `waits_for_updates` whether it is kept back just now.
+        """The same, with `waits_for_updates`: whether updates hold it back at present.
 
         Raises:
-            ImportNotFound: nobody knows it.
+            ImportNotFound: there is no such import.
         """
-        found = self.find(import_id)
-        kept_back = found["status"] == "running" and self.are_held_back()
-        return {**found, "waits_for_updates": kept_back}
+        summary = self.find(import_id)
+        held_back = summary["status"] == "running" and self.are_held_back()
+        return {**summary, "waits_for_updates": held_back}
 
     def file_format(self, import_id: str) -> FileFormat:
-        """The form of the import's records.
+        """The format of the import's records.
 
         Raises:
-            ImportNotFound, WrongState: the ledger does not have it; says why.
+            ImportNotFound, WrongState: the ledger does not have it; with the reason.
         """
         with self.ledger.connect() as connection, suppress(ImportNotFound):
             return file_format_of(connection, import_id)
         raise self._not_in_ledger(import_id)
 
     def steer(self, import_id: str, steer: Steer) -> Summary:
-        """Pause, resume, cancel or retry an import; how far it is then.
+        """Pause, resume, cancel or retry an import; its summary then.
 
         Raises:
-            ImportNotFound: nobody knows it.
-            WrongState: it is not in a state for that.
+            ImportNotFound: there is no such import.
+            WrongState: its state does not allow the action.
         """
         try:
             summary = control.apply_action(self.ledger, self._client, _CHANGES[steer], import_id)
@@ -135,15 +135,15 @@ class Imports:
         if steer is Steer.RETRY:
             control.reset_uncounted_starts(self._client, import_id)
         if steer in (Steer.RESUME, Steer.RETRY):
-            # A nudge that is lost is made up for by the sweep.
+            # If the nudge is lost, the sweep sends another.
             self._nudges.send(TaskName.PLAN_IMPORT, import_id)
         return summary
 
     def republish_parent(self, parent: str) -> None:
-        """Let Redis know again of an import whose rejects are mended, if it has forgotten it.
+        """Publish the parent of a correction again, if its summary in Redis has expired.
 
         Raises:
-            InvalidInput: nobody knows it.
+            InvalidInput: there is no such import.
         """
         if read_progress(self._client, parent) is None:
             try:
@@ -152,28 +152,28 @@ class Imports:
                 raise InvalidInput(f"parent: {error}") from None
 
     def are_held_back(self) -> bool:
-        """Whether workers keep imports back just now, because order updates waited for too long."""
+        """Return whether workers hold imports back, because updates have waited for too long."""
         with suppress(redis.RedisError):
             return self._updates.backlog().lag > self._max_lag
         return False
 
     def _accepted(self, import_id: str) -> Summary | None:
-        """What is known of an import that is not planned."""
-        told = read_progress(self._client, import_id)
-        if told:
-            return told
-        with suppress(ImportNotFound):  # What can be no id is looked for nowhere.
+        """The summary of an import that is not planned; None for an unknown one."""
+        published = read_progress(self._client, import_id)
+        if published:
+            return published
+        with suppress(ImportNotFound):  # The spool refuses a text that cannot be an id.
             manifest = self._spool.manifest(import_id)
             return accepted_summary(manifest) if manifest else None
         return None
 
     def _not_in_ledger(self, import_id: str) -> OrderworksError:
-        """Why nothing can be done to an import that the ledger does not have."""
+        """The error for an action on an import that the ledger does not have."""
         accepted = self._accepted(import_id)
         if accepted is None:
             return _unknown(import_id)
         if accepted["dry_run"]:
-            return WrongState(f"import {import_id} is a dry run, of which nothing is kept")
+            return WrongState(f"import {import_id} is a dry run, which the ledger does not record")
         return WrongState(
             f"import {import_id} is {accepted['status']} and not planned yet; try again in a "
             "moment, as soon as a worker has read the file"

@@ -185,7 +185,7 @@ def test_json_lines_with_sheet_column_names_lose_no_column(
     parent = load(b"id,customer_id,total,@status\n1,1,x,paid\n", mapping=mapping)["id"]
     (row,) = sheet(engine, parent)
     as_in_sheet = json.dumps({**row, "total": "1"}).encode()
-    with pytest.raises(InvalidFile, match="is '@status' in the first file"):
+    with pytest.raises(InvalidFile, match="is '@status' in the parent's file"):
         accept(as_in_sheet, parent=parent, mapping=mapping)
     import_id = accept(as_in_sheet.replace(b"'@", b"@"), parent=parent, mapping=mapping)
     for number in importer.plan(import_id):
