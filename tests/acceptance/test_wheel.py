@@ -34,9 +34,9 @@ OURS = PUBLIC | {"bench", "celeryconfig", "migrations", "orderworks_app", "tasks
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment with the wheel, and other projects' packages after it on the path."""
-    folder = tmp_path_factory.mktemp("environment")
+    folder = tmp_path_factory.mktemp("installation")
     run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder / "dist"], ROOT)
     venv.create(folder, with_pip=True)
     (wheel,) = (folder / "dist").glob("*.whl")
@@ -60,12 +60,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def seen(settings: Settings, environment: Path, project: Path) -> dict[str, Any]:
+def seen(settings: Settings, installation: Path, project: Path) -> dict[str, Any]:
     """The application's output, run against the test's servers."""
     assert settings.database, "the fixture has put the addresses into the environment"
     own = {"CELERY_CONFIG_MODULE": "celeryconfig"}
     output: dict[str, Any] = json.loads(
-        run([python(environment), "main.py", *MODULES], project, **own)
+        run([python(installation), "main.py", *MODULES], project, **own)
     )
     return output
 
@@ -84,11 +84,11 @@ def test_application_uses_what_the_wheel_has(
 
 
 def test_process_of_an_application_loads_two_of_our_packages(
-    seen: dict[str, Any], environment: Path
+    seen: dict[str, Any], installation: Path
 ) -> None:
     ours = {name: file for name, file in seen["files"].items() if name.partition(".")[0] in OURS}
     assert {name.partition(".")[0] for name in ours} == PUBLIC
-    installed = site_packages(environment)
+    installed = site_packages(installation)
     outside = [name for name, file in ours.items() if not Path(file).is_relative_to(installed)]
     assert not outside, "all of it comes from the wheel"
 
@@ -97,16 +97,16 @@ def test_packages_of_the_application_are_its_own(seen: dict[str, Any]) -> None:
     assert seen["own"] == dict.fromkeys(MODULES, "application")
 
 
-def test_command_of_the_wheel_runs_in_the_project(environment: Path, project: Path) -> None:
-    assert "import" in run([environment / "bin" / "orderworks", "--help"], project)
+def test_command_of_the_wheel_runs_in_the_project(installation: Path, project: Path) -> None:
+    assert "import" in run([installation / "bin" / "orderworks", "--help"], project)
 
 
-def python(environment: Path) -> Path:
-    return environment / "bin" / "python"
+def python(installation: Path) -> Path:
+    return installation / "bin" / "python"
 
 
-def site_packages(environment: Path) -> Path:
-    return Path(sysconfig.get_path("purelib", "venv", {"base": str(environment)}))
+def site_packages(installation: Path) -> Path:
+    return Path(sysconfig.get_path("purelib", "venv", {"base": str(installation)}))
 
 
 def run(command: list[str | Path], folder: Path, **variables: str) -> str:
