@@ -1,4 +1,4 @@
-"""The least that FastAPI can do, served as the gateway is: what a request costs before it does anything.
+"""The baseline of requests: FastAPI with one endpoint that does nothing, served as the gateway is.
 
 `python -m bench.gateway.baseline_app PORT`
 """
@@ -12,7 +12,7 @@ from orderworks_app.gateway.server import run
 
 
 def make_app() -> FastAPI:
-    """An application with one endpoint."""
+    """Return an application with one endpoint."""
     app = FastAPI()
 
     @app.get("/")

@@ -1,9 +1,9 @@
-"""The gateway beside what it is a door to.
+"""The benchmark of the gateway: batches of updates, cached reads, lookups.
 
-**A batch** of updates by HTTP is measured beside `update_many`, both into streams that nobody drains.
-The one has its lines ready, as a client has that reads them from a file; the other makes and validates
-an `OrderUpdate` of each within the time. **A cached read** is told in `hits.py`, **a lookup** of many
-customers in `lookups.py`. Whoever asks the gateway does so with a token, as in production.
+**A batch** of updates by HTTP is compared with `update_many`, both into streams that are not drained.
+The lines of the batch are encoded before, as those of a file are; `update_many` includes the creation
+and validation of each `OrderUpdate`. **A cached read** is in `cached_read.py`, **a lookup** of many
+customers in `lookups.py`. All requests have a token, as in production.
 """
 
 import http.client
@@ -24,33 +24,33 @@ from producer import OrderUpdate, Producer
 UPDATE_MANY, BATCH = "update_many", "POST /v1/orders:batch"
 
 GOAL = 0.5
-"""Of the rate of `update_many`, at the least."""
+"""Minimum rate of a batch, as a share of that of `update_many`."""
 
 RATE = 1_000_000
-"""Requests a second that the token may make."""
+"""Requests a second that the token allows: more than any side sends."""
 
 
 def run(rows: int, count: int, reads: int, rounds: int) -> Figures:
-    """All of it, with so many updates a batch and so many cached reads."""
+    """Measure batches of `count` updates, `reads` cached reads, and lookups."""
     with open_stack(rows) as stack:
         stack.with_orders()
         token = _token(stack)
         batches = compare(rounds, *_enqueueing(stack, token, count))
         cached = cached_read.measured(stack, token, reads, rounds)
         many = lookups.measured(stack, token, rounds)
-    notes = [compared(batches), cached_read.compared(cached), *lookups.compared(many)]
+    notes = [comparison(batches), cached_read.comparison(cached), *lookups.comparisons(many)]
     return Figures("gateway", [*batches, *cached, *many], notes)
 
 
-def compared(batches: Sequence[Result]) -> str:
-    """How a batch stands to `update_many`."""
+def comparison(batches: Sequence[Result]) -> str:
+    """Return a note with the rate of a batch relative to that of `update_many`."""
     rates = {result.name: result.rate for result in batches}
     ratio = rates[BATCH] / rates[UPDATE_MANY]
     return f"{BATCH} does {ratio:.2f} times {UPDATE_MANY} (goal: {GOAL})"
 
 
 def _token(stack: BenchStack) -> str:
-    """A token whose rate nothing here reaches."""
+    """Create a token with a rate limit that no side reaches."""
     with stack.engine.begin() as connection:
         return create_token(connection, "bench", [Scope.READ, Scope.ENQUEUE], RATE)
 
@@ -77,14 +77,14 @@ def _update_many(stack: BenchStack, count: int) -> float:
 
 
 def _batch(stack: BenchStack, token: str, count: int, lines: bytes) -> float:
-    place = urlsplit(str(stack.settings.gateway_url))
-    connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=300)
+    url = urlsplit(str(stack.settings.gateway_url))
+    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=300)
     with undrained(stack.settings), stopwatch() as elapsed:
         headers = {"Content-Type": "application/x-ndjson", "Authorization": f"Bearer {token}"}
         connection.request("POST", "/v1/orders:batch", lines, headers)
-        answer = msgspec.json.decode(connection.getresponse().read())
+        response = msgspec.json.decode(connection.getresponse().read())
         seconds = elapsed()
     connection.close()
-    if answer.get("accepted") != count:
-        raise SideFailed(f"not all was accepted: {answer}")
+    if response.get("accepted") != count:
+        raise SideFailed(f"not all updates were accepted: {response}")
     return seconds

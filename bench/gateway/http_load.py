@@ -1,9 +1,9 @@
-"""Asks the same thing over HTTP again and again, over some connections at once. A process of its own.
+"""An HTTP client that repeats one request over several connections, in a process of its own.
 
     python -m bench.gateway.http_load URL TOKEN COUNT
 
-prints the seconds that it took. It knows no more of HTTP than that the same question has the same
-answer, which it expects each time: a whole client would take longer than the server.
+prints the seconds. It parses no HTTP, but compares each response's body with the first one's: a complete
+client would take longer than the server.
 """
 
 import asyncio
@@ -17,76 +17,76 @@ from urllib.request import Request, urlopen
 
 CONNECTIONS = 32
 
-GOOD = b"HTTP/1.1 200 "
+STATUS_OK = b"HTTP/1.1 200 "
 
 
 class HttpLoadClient(asyncio.Protocol):
-    """One connection. It asks again when it has the answer, until there are no more questions.
+    """One connection, which sends the next request after each response.
 
     Attributes:
-        is_done: when it has its last answer.
+        is_done: a future, resolved after the last response.
     """
 
-    def __init__(self, questions: Iterator[bytes], answer: bytes) -> None:
+    def __init__(self, requests: Iterator[bytes], expected_body: bytes) -> None:
         self.is_done = asyncio.get_running_loop().create_future()
-        self._questions, self._answer, self._heard = questions, answer, b""
+        self._requests, self._expected_body, self._received = requests, expected_body, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is connected."""
+        """Keep the transport."""
         self._transport = cast("asyncio.WriteTransport", transport)
 
-    def ask(self) -> None:
-        """Ask the next question, if there is one."""
-        question = next(self._questions, None)
-        if question is None:
+    def send_next(self) -> None:
+        """Send the next request; without one, resolve `is_done`."""
+        request = next(self._requests, None)
+        if request is None:
             self.is_done.set_result(None)
         else:
-            self._transport.write(question)
+            self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Something of the answer came."""
-        self._heard += data
-        body = self._heard.partition(b"\r\n\r\n")[2]
-        if not self._heard.startswith(GOOD) or len(body) > len(self._answer):
+        """Add data to the response; after its end, check it and send the next request."""
+        self._received += data
+        body = self._received.partition(b"\r\n\r\n")[2]
+        if not self._received.startswith(STATUS_OK) or len(body) > len(self._expected_body):
             self._fail()
-        elif body == self._answer:
-            self._heard = b""
-            self.ask()
+        elif body == self._expected_body:
+            self._received = b""
+            self.send_next()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """The server went away, or all is done."""
+        """Fail unless all responses were received."""
         if not self.is_done.done():
             self._fail()
 
     def _fail(self) -> None:
-        self.is_done.set_exception(RuntimeError(f"it answered {self._heard!r}"))
+        self.is_done.set_exception(RuntimeError(f"it responded {self._received!r}"))
         self._transport.abort()
 
 
-async def run_load(host: str, port: int, questions: Iterator[bytes], answer: bytes) -> float:
-    """Seconds from the first question to the last answer; all are connected before."""
+async def run_load(host: str, port: int, requests: Iterator[bytes], expected_body: bytes) -> float:
+    """Return the seconds from the first request to the last response, after connecting."""
     connect = asyncio.get_running_loop().create_connection
-    made = [
-        await connect(lambda: HttpLoadClient(questions, answer), host, port)
+    clients = [
+        (await connect(lambda: HttpLoadClient(requests, expected_body), host, port))[1]
         for _each in range(CONNECTIONS)
     ]
     started = time.perf_counter()
-    for _, asker in made:
-        asker.ask()
-    await asyncio.gather(*[asker.is_done for _, asker in made])
+    for client in clients:
+        client.send_next()
+    await asyncio.gather(*[client.is_done for client in clients])
     return time.perf_counter() - started
 
 
 def main() -> None:
-    """Learn the answer, then ask."""
+    """Send one request for the expected body, then measure."""
     url, token, count = sys.argv[1:]
     authorization = f"Bearer {token}"
-    with urlopen(Request(url, headers={"Authorization": authorization})) as first:  # noqa: S310 - ours
-        answer = first.read()
-    place = urlsplit(url)
-    head = f"GET {place.path} HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: {authorization}"
-    questions = repeat(f"{head}\r\n\r\n".encode(), int(count))
-    print(asyncio.run(run_load(str(place.hostname), int(place.port or 80), questions, answer)))  # noqa: T201
+    with urlopen(Request(url, headers={"Authorization": authorization})) as first:  # noqa: S310 - the benchmark's URL
+        body = first.read()
+    parts = urlsplit(url)
+    head = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: {authorization}"
+    requests = repeat(f"{head}\r\n\r\n".encode(), int(count))
+    print(asyncio.run(run_load(str(parts.hostname), int(parts.port or 80), requests, body)))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Many customers at once: a lookup through the gateway, beside reads of one customer each.
+"""Many customers: a lookup through the gateway, and reads of one customer each.
 
-All sides answer the same, which is compared: the customer, and number, sum and latest date of the
-orders that count. **One after another**: a query a customer, by psycopg2 over one connection, and by
+All sides return the same data, which is compared: the customer, and number, sum and latest date of the
+orders that count. **One after another**: a query per customer, by psycopg2 over one connection, and by
 asyncpg over one. **Gathered**: the same queries concurrently, over a pool like the gateway's. **The
-lookup**: one request, and one query. Between each of them and PostgreSQL lies a way of so many
-milliseconds, there and back. Connections are made, and have been used, before the clock starts.
+lookup**: one request, and one query. Each is measured with several round-trip times to PostgreSQL.
+Connections are open, and have been used, before the clock starts.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ import msgspec
 import psycopg2
 
 from bench.alternate import Result, Side, SideFailed, compare, stopwatch
-from bench.gateway.serving import linked, served
+from bench.gateway.serving import served, slow_link
 from bench.stack import BenchStack
 from orderworks.cache import Cache
 from orderworks.core.settings import Settings
@@ -34,13 +34,13 @@ SEQUENTIAL, ONE = "psycopg2, one after another", "asyncpg, one after another"
 GATHERED, LOOKUP = "asyncpg, gathered over a pool", "POST /v1/customers:lookup"
 
 ROUND_TRIPS = (0, 1, 2, 5)
-"""Milliseconds to PostgreSQL and back, added to what the loopback takes."""
+"""Milliseconds of a round trip to PostgreSQL, in addition to that of the loopback interface."""
 
 GOALS = {0: 5, 2: 20}
-"""Times as fast as psycopg2, at the least, by round trip."""
+"""Minimum speed of a lookup relative to psycopg2, by milliseconds of a round trip."""
 
 MAX_IDS = 1000
-"""Customers that are looked up: as many as one lookup takes."""
+"""Customers that are looked up: the maximum of one request."""
 
 READ = """
 SELECT c.id, c.name, c.email, c.phone, s.* FROM customers c CROSS JOIN LATERAL (
@@ -48,17 +48,24 @@ SELECT c.id, c.name, c.email, c.phone, s.* FROM customers c CROSS JOIN LATERAL (
   WHERE customer_id = c.id AND status NOT IN (SELECT status FROM uncounted_statuses)
 ) s WHERE c.id = %s
 """
-"""What a lookup answers, of one customer."""
+"""The data of a lookup for one customer."""
 
 
 class LookupResponse(msgspec.Struct):
-    """What the gateway says."""
+    """The gateway's response."""
 
     customers: list[Known]
 
 
 class LookupSetup(NamedTuple):
-    """From where who is read: settings with the way to PostgreSQL, a gateway that has them, ids."""
+    """The customers that a side reads, and the servers.
+
+    Attributes:
+        settings: with the address of PostgreSQL at the round trip.
+        gateway: the URL of a gateway with these settings.
+        token: for its requests.
+        ids: of the customers to look up.
+    """
 
     settings: Settings
     gateway: str
@@ -67,11 +74,11 @@ class LookupSetup(NamedTuple):
 
 
 TimedRead = tuple[float, list[Known]]
-"""Seconds that it took, and what was found."""
+"""The seconds of a read, and its rows."""
 
 
 def measured(stack: BenchStack, token: str, rounds: int) -> list[Result]:
-    """All sides at all round trips."""
+    """Measure all sides at all round trips."""
     return [
         result
         for milliseconds in ROUND_TRIPS
@@ -79,13 +86,13 @@ def measured(stack: BenchStack, token: str, rounds: int) -> list[Result]:
     ]
 
 
-def compared(results: Sequence[Result]) -> list[str]:
-    """How the lookup stands to psycopg2, and gathered reads to those over one connection."""
+def comparisons(results: Sequence[Result]) -> list[str]:
+    """Return notes: the lookup relative to psycopg2, gathered reads relative to one connection."""
     seconds = {result.name: result.seconds for result in results}
     lines = []
     for milliseconds in ROUND_TRIPS:
         sequential, one, gathered, lookup = (
-            seconds[_named(milliseconds, side)] for side in (SEQUENTIAL, ONE, GATHERED, LOOKUP)
+            seconds[_side_name(milliseconds, side)] for side in (SEQUENTIAL, ONE, GATHERED, LOOKUP)
         )
         goal = f" (goal: {GOALS[milliseconds]})" if milliseconds in GOALS else ""
         lines.append(
@@ -96,18 +103,19 @@ def compared(results: Sequence[Result]) -> list[str]:
     return lines
 
 
-def _named(milliseconds: int, side: str) -> str:
+def _side_name(milliseconds: int, side: str) -> str:
     return f"{milliseconds} ms: {side}"
 
 
 def _measured_at(stack: BenchStack, token: str, milliseconds: int, rounds: int) -> list[Result]:
-    known = stack.sample.orders["customer_id"].unique().sort().to_list()
-    ids = sorted(random.Random(milliseconds).sample(known, min(MAX_IDS, len(known))))  # noqa: S311
+    customer_ids = stack.sample.orders["customer_id"].unique().sort().to_list()
+    count = min(MAX_IDS, len(customer_ids))
+    ids = sorted(random.Random(milliseconds).sample(customer_ids, count))  # noqa: S311
     _, expected = _sequential(LookupSetup(stack.settings, "", token, ids))
-    with _with_distance(stack.settings, milliseconds) as (settings, gateway):
-        place = LookupSetup(settings, gateway, token, ids)
+    with _at_round_trip(stack.settings, milliseconds) as (settings, gateway):
+        setup = LookupSetup(settings, gateway, token, ids)
         sides = [
-            Side(_named(milliseconds, side), len(ids), partial(_checked, run, place, expected))
+            Side(_side_name(milliseconds, side), len(ids), partial(_checked, run, setup, expected))
             for side, run in RUNS.items()
         ]
         return compare(rounds, *sides)
@@ -116,27 +124,27 @@ def _measured_at(stack: BenchStack, token: str, milliseconds: int, rounds: int) 
 def _checked(
     run: Callable[[LookupSetup], TimedRead], setup: LookupSetup, expected: list[Known]
 ) -> float:
-    seconds, found = run(setup)
-    if found != expected:
-        raise SideFailed("it does not answer what a query a customer does")
+    seconds, rows = run(setup)
+    if rows != expected:
+        raise SideFailed("its rows differ from those of a query per customer")
     return seconds
 
 
 @contextmanager
-def _with_distance(settings: Settings, milliseconds: int) -> Iterator[tuple[Settings, str]]:
-    """Settings that lead to PostgreSQL by a way so long, and a gateway that has them."""
+def _at_round_trip(settings: Settings, milliseconds: int) -> Iterator[tuple[Settings, str]]:
+    """Yield settings with PostgreSQL at this round trip, and the URL of a gateway with them."""
     if not milliseconds:
         yield settings, str(settings.gateway_url)
         return
     with (
-        linked(settings.database, milliseconds / 1000) as url,
+        slow_link(settings.database, milliseconds / 1000) as url,
         served("-m", "orderworks_app", "gateway", "--port", DATABASE_URL=url) as port,
     ):
         yield settings.model_copy(update={"database_url": url}), f"http://{LOOPBACK}:{port}"
 
 
 def _sequential(setup: LookupSetup) -> TimedRead:
-    found = []
+    rows: list[Known] = []
     with (
         closing(psycopg2.connect(setup.settings.database)) as connection,
         connection.cursor() as cursor,
@@ -146,8 +154,8 @@ def _sequential(setup: LookupSetup) -> TimedRead:
         with stopwatch() as elapsed:
             for customer_id in setup.ids:
                 cursor.execute(READ, (customer_id,))
-                found += [Known(*row) for row in cursor.fetchall()]
-            return elapsed(), found
+                rows += [Known(*row) for row in cursor.fetchall()]
+            return elapsed(), rows
 
 
 def _one(setup: LookupSetup) -> TimedRead:
@@ -159,10 +167,10 @@ async def _over_one(setup: LookupSetup) -> TimedRead:
     async with _reads(connection, setup.settings) as reads:
         await reads.lookup([])
         with stopwatch() as elapsed:
-            found = [known for each in setup.ids for known in await reads.lookup([each])]
+            rows = [row for each in setup.ids for row in await reads.lookup([each])]
             seconds = elapsed()
     await connection.close()
-    return seconds, found
+    return seconds, rows
 
 
 def _gathered(setup: LookupSetup) -> TimedRead:
@@ -174,15 +182,15 @@ async def _over_pool(setup: LookupSetup) -> TimedRead:
     async with _reads(pool, setup.settings) as reads:
         await asyncio.gather(*[reads.lookup([]) for _each in setup.ids])
         with stopwatch() as elapsed:
-            found = await asyncio.gather(*[reads.lookup([each]) for each in setup.ids])
+            results = await asyncio.gather(*[reads.lookup([each]) for each in setup.ids])
             seconds = elapsed()
     await pool.close()
-    return seconds, [known for each in found for known in each]
+    return seconds, [row for rows in results for row in rows]
 
 
 @asynccontextmanager
 async def _reads(pool: Any, settings: Settings) -> AsyncIterator[AsyncCustomerReads]:  # noqa: ANN401 - untyped
-    """Reads; a lookup never asks the cache."""
+    """Yield the reads. Their lookup does not use the cache."""
     cache = Cache.from_settings(settings)
     yield AsyncCustomerReads(pool, cache, settings.cache_ttl)
     await cache.aclose()
@@ -195,17 +203,17 @@ def _lookup(setup: LookupSetup) -> TimedRead:
     ) as client:
         _look_up(client, setup.token, [])
         with stopwatch() as elapsed:
-            found = _look_up(client, setup.token, setup.ids)
-            return elapsed(), found
+            rows = _look_up(client, setup.token, setup.ids)
+            return elapsed(), rows
 
 
 def _look_up(client: http.client.HTTPConnection, token: str, ids: list[int]) -> list[Known]:
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
     client.request("POST", "/v1/customers:lookup", msgspec.json.encode({"ids": ids}), headers)
-    answer = client.getresponse()
-    body = answer.read()
-    if answer.status != HTTPStatus.OK:
-        raise SideFailed(f"the gateway answered {body!r}")
+    response = client.getresponse()
+    body = response.read()
+    if response.status != HTTPStatus.OK:
+        raise SideFailed(f"the gateway responded {body!r}")
     return msgspec.json.decode(body, type=LookupResponse).customers
 
 

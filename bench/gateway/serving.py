@@ -1,4 +1,4 @@
-"""Programs that a benchmark runs beside its stack: HTTP servers, and a link to a server far away."""
+"""Programs that a benchmark runs in addition to its stack: HTTP servers, and a link with latency."""
 
 import os
 import socket
@@ -13,31 +13,31 @@ from bench.alternate import SideFailed
 from orderworks_app.embedded.ports import LOOPBACK
 
 STARTING, STOPPING = 30.0, 10.0
-"""Seconds that a program may take to answer, and to end."""
+"""Seconds that a program may take to accept connections, and to end."""
 
 ServerProcess = subprocess.Popen[str]
 
 
 @contextmanager
 def served(*arguments: str, **environment: str) -> Iterator[int]:
-    """The port of a program that serves it: its last argument.
+    """Run a program with a free port as its last argument; yield the port.
 
     Raises:
-        SideFailed: it does not answer.
+        SideFailed: it does not accept connections.
     """
-    with socket.create_server((LOOPBACK, 0)) as door:
-        port = int(door.getsockname()[1])
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        port = int(listener.getsockname()[1])
     with _running(*arguments, str(port), **environment) as process:
         _wait(process, port)
         yield port
 
 
 @contextmanager
-def linked(url: str, seconds: float) -> Iterator[str]:
-    """The address of a server by way of a link whose round trip takes so long.
+def slow_link(url: str, seconds: float) -> Iterator[str]:
+    """Yield the address of a server through a link that adds these seconds to a round trip.
 
     Raises:
-        SideFailed: there is no link.
+        SideFailed: the link does not start.
     """
     with _running("-m", "bench.gateway.slow_link", url, str(seconds)) as process:
         address = process.stdout.readline().strip() if process.stdout else ""
@@ -48,7 +48,7 @@ def linked(url: str, seconds: float) -> Iterator[str]:
 
 @contextmanager
 def _running(*arguments: str, **environment: str) -> Iterator[ServerProcess]:
-    with subprocess.Popen(  # noqa: S603 - ours
+    with subprocess.Popen(  # noqa: S603 - programs of the benchmarks
         [sys.executable, *arguments],
         cwd=ROOT,
         env={**os.environ, **environment},
@@ -71,5 +71,5 @@ def _wait(process: ServerProcess, port: int) -> None:
         with suppress(OSError), socket.create_connection((LOOPBACK, port)):
             return
         if process.poll() is not None or time.monotonic() > deadline:
-            raise SideFailed(f"nobody answers at port {port}")
+            raise SideFailed(f"no server accepts connections at port {port}")
         time.sleep(0.02)

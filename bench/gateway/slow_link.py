@@ -1,9 +1,9 @@
-"""A link to a server as far away as is wanted: a process of its own.
+"""A TCP proxy that adds latency, in a process of its own.
 
     python -m bench.gateway.slow_link URL SECONDS
 
-prints the server's address by way of the link, whose round trip takes so long. Answers are held back
-piece by piece, each from the moment it came: so a long way carries as much as a short one.
+prints the server's address through the proxy, which adds SECONDS to a round trip. Each piece of a
+response is delayed from the moment at which it was received: so latency does not limit throughput.
 """
 
 import socket
@@ -20,61 +20,62 @@ from orderworks_app.embedded.ports import LOOPBACK
 PIECE = 1 << 16
 
 DelayedQueue = SimpleQueue[tuple[float, bytes]]
-"""Pieces, and from when on each may go; an empty one is the end."""
+"""Pieces with the time at which each may be sent; an empty one is the end."""
 
 
 def main() -> None:
-    """Take connections for ever."""
+    """Print the address, then accept connections until the process is ended."""
     url, seconds = urlsplit(sys.argv[1]), float(sys.argv[2])
-    door = socket.create_server((LOOPBACK, 0))
-    secret = url.netloc.rpartition("@")[0]
-    print(url._replace(netloc=f"{secret}@{LOOPBACK}:{door.getsockname()[1]}").geturl(), flush=True)  # noqa: T201
+    listener = socket.create_server((LOOPBACK, 0))
+    user = url.netloc.rpartition("@")[0]
+    port = listener.getsockname()[1]
+    print(url._replace(netloc=f"{user}@{LOOPBACK}:{port}").geturl(), flush=True)  # noqa: T201
     while True:
-        client, _ = door.accept()
+        client, _ = listener.accept()
         server = socket.create_connection((url.hostname, url.port))
         for each in (client, server):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        held: DelayedQueue = SimpleQueue()
-        _begin(_pass_on, client, server)
-        _begin(_receive, server, held, seconds)
-        _begin(_forward_delayed, held, client)
+        delayed: DelayedQueue = SimpleQueue()
+        _start_thread(_forward, client, server)
+        _start_thread(_receive, server, delayed, seconds)
+        _start_thread(_forward_delayed, delayed, client)
 
 
-def _begin(work: Callable[..., None], *args: object) -> None:
+def _start_thread(work: Callable[..., None], *args: object) -> None:
     threading.Thread(target=work, args=args, daemon=True).start()
 
 
-def _pass_on(client: socket.socket, server: socket.socket) -> None:
+def _forward(client: socket.socket, server: socket.socket) -> None:
     with suppress(OSError):
-        while said := client.recv(PIECE):
-            server.sendall(said)
-    _shut(server)
+        while piece := client.recv(PIECE):
+            server.sendall(piece)
+    _shut_down(server)
 
 
-def _receive(server: socket.socket, held: DelayedQueue, seconds: float) -> None:
-    said = b"?"
-    while said:
+def _receive(server: socket.socket, delayed: DelayedQueue, seconds: float) -> None:
+    piece = b"?"
+    while piece:
         try:
-            said = server.recv(PIECE)
+            piece = server.recv(PIECE)
         except OSError:
-            said = b""
-        held.put((time.monotonic() + seconds, said))
+            piece = b""
+        delayed.put((time.monotonic() + seconds, piece))
 
 
-def _forward_delayed(held: DelayedQueue, client: socket.socket) -> None:
+def _forward_delayed(delayed: DelayedQueue, client: socket.socket) -> None:
     with suppress(OSError):
         while True:
-            due, said = held.get()
-            if not said:
+            due, piece = delayed.get()
+            if not piece:
                 break
             time.sleep(max(0.0, due - time.monotonic()))
-            client.sendall(said)
-    _shut(client)
+            client.sendall(piece)
+    _shut_down(client)
 
 
-def _shut(end: socket.socket) -> None:
+def _shut_down(connection: socket.socket) -> None:
     with suppress(OSError):
-        end.shutdown(socket.SHUT_WR)
+        connection.shutdown(socket.SHUT_WR)
 
 
 if __name__ == "__main__":

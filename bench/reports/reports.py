@@ -29,7 +29,7 @@ REFRESH = "refresh"
 VIEW = "materialized view, refreshed"
 CONCURRENTLY = "materialized view, refreshed concurrently"
 QUERY = "one report by its query"
-READ = "one published report"
+READ = "one report as published"
 
 SIZES = (1_000_000,)
 """Orders of the table, unless others are named."""

@@ -50,7 +50,7 @@ SIDES_OF_REPORTS = {
     "2,000 orders: materialized view, refreshed": 1,
     "2,000 orders: materialized view, refreshed concurrently": 1,
     "2,000 orders: one report by its query": 1,
-    "2,000 orders: one published report": 2000,
+    "2,000 orders: one report as published": 2000,
 }
 
 SIDES_OF_THE_LOG = {

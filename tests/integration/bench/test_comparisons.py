@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from bench.alternate import SideFailed
 from bench.cache import invalidation
-from bench.gateway.cached_read import ask
-from bench.gateway.serving import linked, served
+from bench.gateway.cached_read import run_http_load
+from bench.gateway.serving import served, slow_link
 from bench.imports.loaders import LOADERS, ImportLoader
 from bench.peers.job import JobConnections
 from bench.peers.registry import BARE_LOOP, CELERY, CELERY_TUNED, Peer
@@ -176,7 +176,7 @@ def test_failed_sender_is_reported_with_its_last_output(stack: BenchStack) -> No
 
 
 def test_delayed_link_adds_latency_without_limiting_throughput(settings: Settings) -> None:
-    with linked(settings.cache, 0.2) as url, make_redis(url, 10) as client:
+    with slow_link(settings.cache, 0.2) as url, make_redis(url, 10) as client:
         client.ping()
         began = time.monotonic()
         client.ping()
@@ -196,7 +196,7 @@ def test_wrong_response_is_detected(engine: sa.Engine, settings: Settings) -> No
         "-m", "orderworks_app", "gateway", "--port", DATABASE_URL=settings.database
     ) as port:
         address = f"http://{LOOPBACK}:{port}"
-        assert ask(f"{address}/openapi.json", token, 64) > 0
-        with pytest.raises(SideFailed, match="it answered b'HTTP/1.1 200"):
+        assert run_http_load(f"{address}/openapi.json", token, 64) > 0
+        with pytest.raises(SideFailed, match="it responded b'HTTP/1.1 200"):
             # What was counted meanwhile is in it.
-            ask(f"{address}/metrics", token, 64)
+            run_http_load(f"{address}/metrics", token, 64)
