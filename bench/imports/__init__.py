@@ -1,1 +1,1 @@
-r"""Benchmarks of imports, beside `\copy` and the other ways of loading the same orders."""
+r"""Benchmarks of imports, compared with `\copy` and other ways of loading the same orders."""

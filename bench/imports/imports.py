@@ -1,4 +1,4 @@
-r"""Imports beside `\copy` and the other ways of loading the same orders into the same table."""
+r"""Imports compared with `\copy` and other ways of loading the same orders into the same table."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,25 +18,25 @@ from orderworks.imports.spool import Spool
 from producer import Producer
 
 SLOWEST = 1000
-"""Rows a second: an import that is slower, and a minute more, has got stuck."""
+"""Rows a second, from which the timeout of an import follows, with a minute added."""
 
 
 class ImportBench(NamedTuple):
-    """What the sides share."""
+    """The objects that all sides share."""
 
     stack: BenchStack
     producer: Producer
 
 
 def run(rows: int, rounds: int) -> Figures:
-    """From the call of `import_file` until `wait` returns, validation and ledger included."""
+    """Measure imports from `import_file` until `wait` returns, validation and ledger included."""
     with _open(rows) as bench:
         sides = [*_copies(bench.stack), *_imports(bench)]
         return Figures("imports", compare(rounds, *sides), [describe()])
 
 
 def run_baselines(rows: int, rounds: int) -> Figures:
-    r"""Every other way of loading the file, beside `\copy` and an import into the empty table."""
+    r"""Measure every other way of loading the file, `\copy`, and an import into the empty table."""
     with _open(rows) as bench:
         sides = [_copies(bench.stack)[0], _imports(bench)[0]]
         sides += [*_loader_sides(bench.stack), *_pgloader(bench.stack)]
@@ -45,20 +45,20 @@ def run_baselines(rows: int, rounds: int) -> Figures:
 
 
 def timed_import(bench: ImportBench, file: Path, **counts: int) -> float:
-    """Seconds that the import of a file takes; it must count its rows so.
+    """Import a file; return the seconds.
 
     Raises:
-        OrderworksError: it did not.
+        OrderworksError: its numbers of rows, by result, are not `counts`.
     """
     with stopwatch() as elapsed:
         job = bench.producer.import_file(file, again=True)
         summary = job.wait(timeout=60 + sum(counts.values()) / SLOWEST)
         seconds = elapsed()
     expected = {"status": "done", **dict.fromkeys(COUNTS, 0), **counts}
-    found = {name: summary[name] for name in expected}
-    if found != expected:
-        raise OrderworksError(f"the import of {file.name} ended as {found}, not as {expected}")
-    # Or the disk fills up, and the system writes it while others are measured.
+    ended = {name: summary[name] for name in expected}
+    if ended != expected:
+        raise OrderworksError(f"the import of {file.name} ended as {ended}, not as {expected}")
+    # Else the disk fills up, and the system flushes the file while other sides are measured.
     Spool(bench.stack.settings.spool).delete_data(job.id)
     return seconds
 
@@ -81,12 +81,12 @@ def _copies(stack: BenchStack) -> list[Side]:
 def _imports(bench: ImportBench) -> list[Side]:
     stack = bench.stack
     rows = len(stack.sample.orders)
-    changed, spoilt = order_files.changed(stack), order_files.with_bad_rows(stack)
+    changed, bad_rows = order_files.changed(stack), order_files.with_bad_rows(stack)
     return [
         Side("import into the empty table", rows, lambda: _import(bench)),
         Side("import with every total changed", rows, lambda: _import_changed(bench, changed)),
         Side("import of the same again", rows, lambda: _import_same(bench)),
-        Side("import with 1 % of bad rows", rows, lambda: _import_spoilt(bench, spoilt)),
+        Side("import with 1 % of bad rows", rows, lambda: _import_bad_rows(bench, bad_rows)),
     ]
 
 
@@ -117,7 +117,7 @@ def _copy(stack: BenchStack, parts: list[Path]) -> float:
 
 
 def _load(stack: BenchStack, count: int, load: Callable[[], None]) -> float:
-    """Seconds of loading so many orders into the empty table."""
+    """Load `count` orders into the empty table; return the seconds."""
     stack.without_orders()
     with stopwatch() as elapsed:
         load()
@@ -139,7 +139,7 @@ def _import_changed(bench: ImportBench, file: Path) -> float:
 
 
 def _import_same(bench: ImportBench) -> float:
-    """Nothing is to be written: neither the rows nor their versions."""
+    """Import the same rows again, and check that neither rows nor versions are written."""
     stack = bench.stack
     stack.with_orders()
     before = stack.transaction()
@@ -148,7 +148,7 @@ def _import_same(bench: ImportBench) -> float:
     return seconds
 
 
-def _import_spoilt(bench: ImportBench, file: Path) -> float:
+def _import_bad_rows(bench: ImportBench, file: Path) -> float:
     bench.stack.without_orders()
     rows = len(bench.stack.sample.orders)
     bad = rows // order_files.BAD_ROW_EVERY

@@ -1,7 +1,7 @@
-"""How people load files of orders: each way into the empty table, with keys, index and triggers.
+"""Common ways of loading a file of orders into the empty table, with keys, index and triggers.
 
-All of them read the file with `csv`, make the values typed, and insert plainly, without a care for
-rows that are there or bad. That is less than an import does.
+All of them read the file with `csv`, convert the values and insert them, without handling existing or
+bad rows. That is less than an import does.
 """
 
 import csv
@@ -25,24 +25,24 @@ PAGE = 1000
 
 
 class Base(DeclarativeBase):
-    """What SQLAlchemy wants mapped classes to have."""
+    """The base of mapped classes that SQLAlchemy requires."""
 
 
 class OrmOrder(Base):
-    """A mapped class over the table."""
+    """The mapped class of the table."""
 
     __table__ = orders
 
 
 class ImportLoader(NamedTuple):
-    """A way of loading a file. It is measured with one in `share` of the rows, so slow as it is."""
+    """A way of loading a file, measured with one row of `share`, since it is slow."""
 
     name: str
     share: int
     load: Callable[[sa.Engine, Path], None]
 
 
-def _a_transaction_a_row(engine: sa.Engine, file: Path) -> None:
+def _transaction_per_row(engine: sa.Engine, file: Path) -> None:
     with _psycopg2(engine) as (connection, cursor):
         for row in _rows(file):
             cursor.execute(A_ROW, row)
@@ -63,16 +63,16 @@ def _execute_values(engine: sa.Engine, file: Path) -> None:
 
 def _insertmanyvalues(engine: sa.Engine, file: Path) -> None:
     with engine.begin() as connection:
-        connection.execute(sa.insert(orders), _named(file))
+        connection.execute(sa.insert(orders), _named_rows(file))
 
 
 def _orm(engine: sa.Engine, file: Path) -> None:
     with Session(engine) as session, session.begin():
-        session.bulk_save_objects([OrmOrder(**row) for row in _named(file)])
+        session.bulk_save_objects([OrmOrder(**row) for row in _named_rows(file)])
 
 
 LOADERS = (
-    ImportLoader("a transaction a row", 50, _a_transaction_a_row),
+    ImportLoader("a transaction a row", 50, _transaction_per_row),
     ImportLoader("psycopg2 executemany", 20, _executemany),
     ImportLoader("SQLAlchemy ORM, bulk_save_objects", 10, _orm),
     ImportLoader("SQLAlchemy Core, insertmanyvalues", 10, _insertmanyvalues),
@@ -82,7 +82,7 @@ LOADERS = (
 
 @contextmanager
 def _psycopg2(engine: sa.Engine) -> Iterator[tuple[Any, Any]]:
-    """A connection of psycopg2 and a cursor."""
+    """Yield a connection of psycopg2 and its cursor."""
     connection = engine.raw_connection()
     try:
         yield connection, connection.cursor()
@@ -99,6 +99,6 @@ def _rows(file: Path) -> Iterator[tuple[int, int, Decimal, str, date]]:
             yield int(id_), int(customer_id), Decimal(total), status, day
 
 
-def _named(file: Path) -> list[dict[str, object]]:
+def _named_rows(file: Path) -> list[dict[str, object]]:
     names = COLUMNS["orders"].split(", ")
     return [dict(zip(names, row, strict=True)) for row in _rows(file)]

@@ -1,4 +1,4 @@
-"""The memory that an import takes at its peak, in each of its processes, for files of any size."""
+"""The peak memory of each process of an import, for files of several sizes."""
 
 import subprocess
 import sys
@@ -19,16 +19,16 @@ SIZES = (100_000, 1_000_000, 5_000_000)
 """Orders of the files, unless others are named."""
 
 INTERVAL = 0.1
-"""Seconds between two looks. A peak stays until its process ends, so that few are missed."""
+"""Seconds between two reads. The kernel keeps a peak until the process ends, so few are missed."""
 
 Peaks = dict[int, int]
 """The peak of each process, in bytes."""
 
 
 def run(sizes: Sequence[int] | None) -> Figures:
-    """The peaks of producer and workers, with fresh processes for every size."""
-    found = [each for rows in sizes or SIZES for each in _peaks(rows)]
-    return Figures("imports-memory", found, [])
+    """Measure the peaks of producer and workers, with new processes for every size."""
+    peaks = [each for rows in sizes or SIZES for each in _peaks(rows)]
+    return Figures("imports-memory", peaks, [])
 
 
 def _peaks(rows: int) -> list[Peak]:
@@ -39,27 +39,27 @@ def _peaks(rows: int) -> list[Peak]:
             print_progress(f"import of {rows:,} orders … ")
             producer = _import(stack)
             print_progress("done\n")
-        found = {
+        peaks = {
             "producer": producer,
             "worker, main process": peak(worker.pid),
             **{
-                f"worker, child {n}": most
-                for n, most in enumerate(sorted(children.values(), reverse=True), 1)
+                f"worker, child {n}": size
+                for n, size in enumerate(sorted(children.values(), reverse=True), 1)
             },
         }
-        return [Peak(name, rows, most) for name, most in found.items()]
+        return [Peak(name, rows, size) for name, size in peaks.items()]
 
 
 def _import(stack: BenchStack) -> int:
-    """Import the orders in a process of its own; its peak."""
+    """Import the orders in a process of its own; return its peak."""
     command = [sys.executable, "-m", "bench.imports.one_import", str(stack.sample.orders_file)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)  # noqa: S603 - ours
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)  # noqa: S603 - a program of the benchmarks
     stack.expect_orders(len(stack.sample.orders))
     return int(done.stdout)
 
 
 def _imports_worker() -> psutil.Process:
-    """The main process of the worker that imports."""
+    """Return the main process of the worker for imports."""
     for process in psutil.Process().children():
         with suppress(psutil.Error):
             if "imports@%h" in process.cmdline():
@@ -69,13 +69,13 @@ def _imports_worker() -> psutil.Process:
 
 @contextmanager
 def _watched(worker: psutil.Process) -> Iterator[Peaks]:
-    """The peaks of the worker's children, those that were replaced meanwhile included."""
+    """Yield the peaks of the worker's children during the block, including those that ended."""
     peaks: Peaks = {}
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(INTERVAL):
-            _look(worker, peaks)
+            _read_peaks(worker, peaks)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -84,10 +84,10 @@ def _watched(worker: psutil.Process) -> Iterator[Peaks]:
     finally:
         ended.set()
         watcher.join()
-        _look(worker, peaks)
+        _read_peaks(worker, peaks)
 
 
-def _look(worker: psutil.Process, peaks: Peaks) -> None:
+def _read_peaks(worker: psutil.Process, peaks: Peaks) -> None:
     for child in worker.children():
         with suppress(OSError):
             peaks[child.pid] = max(peak(child.pid), peaks.get(child.pid, 0))

@@ -1,6 +1,6 @@
-"""`python -m bench.imports.one_import FILE` imports a file as a producer does, and prints its peak.
+"""`python -m bench.imports.one_import FILE` imports a file as a producer, and prints its peak memory.
 
-A process of its own, as lean as an application's: neither SQLAlchemy nor polars is loaded.
+A process of its own with the modules of an application: neither SQLAlchemy nor polars is loaded.
 """
 
 import sys
@@ -10,7 +10,7 @@ from producer import Producer
 
 
 def main(file: str) -> None:
-    """Import and wait; print the peak."""
+    """Import the file, wait, and print the peak."""
     with Producer.from_settings() as producer:
         summary = producer.import_file(file, again=True).wait()
     if summary["status"] != "done":

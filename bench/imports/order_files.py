@@ -1,4 +1,4 @@
-"""The generated orders again, as other files: halves, parts, changed, spoilt."""
+"""Files made of the generated orders: halves, parts, with changed totals, with bad rows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +8,11 @@ import polars as pl
 from bench.stack import BenchStack
 
 BAD_ROW_EVERY = 100
-"""One row in so many is bad: one percent."""
+"""One row of this number is bad: one percent."""
 
 CsvFields = list[str]
 
-BREAKERS: tuple[Callable[[CsvFields], CsvFields], ...] = (
+BREAKING_CHANGES: tuple[Callable[[CsvFields], CsvFields], ...] = (
     lambda row: ["0", *row[1:]],
     lambda row: [row[0], "", *row[2:]],
     lambda row: [row[0], "999999999999", *row[2:]],
@@ -24,11 +24,11 @@ BREAKERS: tuple[Callable[[CsvFields], CsvFields], ...] = (
     lambda row: [*row[:4], "2026-02-30"],
     lambda row: row[:4],
 )
-"""What may be wrong with id, customer_id, total, status, created_at: each has its code."""
+"""Changes that make id, customer_id, total, status or created_at invalid, each with its own code."""
 
 
 def halves(stack: BenchStack) -> list[Path]:
-    """Two files with half of the orders each."""
+    """Write two files with half of the orders each."""
     half = len(stack.sample.orders) // 2
     parts = (stack.sample.orders.head(half), stack.sample.orders.tail(-half))
     return [
@@ -37,24 +37,24 @@ def halves(stack: BenchStack) -> list[Path]:
 
 
 def first(stack: BenchStack, count: int) -> Path:
-    """The first so many orders."""
+    """Write a file with the first `count` orders."""
     return _written(stack.sample.orders.head(count), stack.folder / f"first-{count}.csv")
 
 
 def part(stack: BenchStack, start: int, count: int) -> Path:
-    """So many orders, from one on."""
+    """Write a file with `count` orders, from the number `start` on."""
     return _written(stack.sample.orders.slice(start, count), stack.folder / "part.csv")
 
 
 def changed(stack: BenchStack) -> Path:
-    """All orders, each with another total."""
+    """Write a file with all orders, each with a changed total."""
     raised = (pl.col("total") + pl.lit("0.01").cast(pl.Decimal(14, 2))).cast(pl.Decimal(14, 2))
     return _written(stack.sample.orders.with_columns(raised), stack.folder / "changed.csv")
 
 
 def with_bad_rows(stack: BenchStack) -> Path:
-    """All orders, of which one in a hundred is bad, in ten ways by turns."""
-    file = stack.folder / "spoilt.csv"
+    """Write a file with all orders, of which one in a hundred is bad, alternately in ten ways."""
+    file = stack.folder / "bad-rows.csv"
     with (
         stack.sample.orders_file.open(encoding="utf-8") as good,
         file.open("w", encoding="utf-8") as bad,
@@ -66,9 +66,9 @@ def with_bad_rows(stack: BenchStack) -> Path:
 
 
 def break_row(line: str, number: int) -> str:
-    """The line with a mistake in it. No generated field holds a comma or a quote."""
-    mistake = BREAKERS[number // BAD_ROW_EVERY % len(BREAKERS)]
-    return ",".join(mistake(line.rstrip("\n").split(","))) + "\n"
+    """Return the line with one invalid field. No generated field has a comma or a quote."""
+    change = BREAKING_CHANGES[number // BAD_ROW_EVERY % len(BREAKING_CHANGES)]
+    return ",".join(change(line.rstrip("\n").split(","))) + "\n"
 
 
 def _written(orders: pl.DataFrame, file: Path) -> Path:

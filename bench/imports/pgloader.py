@@ -1,4 +1,4 @@
-"""pgloader, where it is installed: the same file into the same table, by its own COPY."""
+"""pgloader, if it is installed: loads the same file into the same table by its own COPY."""
 
 import shutil
 import subprocess
@@ -17,14 +17,14 @@ INTO postgresql:///{database} TARGET TABLE public.orders ({columns})
 WITH skip header = 1, fields terminated by ',', workers = 4, concurrency = 2,
      batch rows = 50000, prefetch rows = 100000;
 """
-"""A thread reads, two write; a batch has as many rows as a chunk of an import."""
+"""One thread reads, two write; a batch has the number of rows of an import's chunk."""
 
-SHOWN = 1000
-"""Characters of the end of what it said, if it failed."""
+MAX_OUTPUT = 1000
+"""Characters of the end of its output in the message of a failure."""
 
 
 def describe() -> str:
-    """Which pgloader it is."""
+    """Return a note with pgloader's release, or that it is missing."""
     return version_of(PROGRAM) if PROGRAM else "pgloader is left out: it is not on the PATH"
 
 
@@ -32,7 +32,7 @@ def load(program: str, database: str, file: Path) -> None:
     """Load a file of orders.
 
     Raises:
-        OrderworksError: it failed; says what it said.
+        OrderworksError: it failed; the message has its last output.
     """
     commands = file.with_suffix(".load")
     text = LOAD.format(
@@ -48,5 +48,5 @@ def load(program: str, database: str, file: Path) -> None:
     )
     if done.returncode != 0:
         raise OrderworksError(
-            f"pgloader went wrong: {(done.stdout + done.stderr)[-SHOWN:].strip()}"
+            f"pgloader failed: {(done.stdout + done.stderr)[-MAX_OUTPUT:].strip()}"
         )

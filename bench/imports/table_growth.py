@@ -1,4 +1,4 @@
-"""Imports while the table grows: whether the ten millionth row costs what the first one did."""
+"""Imports while the table grows: the rate of each of several imports of new orders."""
 
 from functools import partial
 
@@ -11,9 +11,9 @@ from producer import Producer
 
 
 def run(rows: int, steps: int) -> Figures:
-    """Import after import of `rows` new orders, with rising ids.
+    """Measure one import of `rows` new orders after another, with ascending ids.
 
-    Each step is measured once, so a first one, which does not count, makes workers load what they need.
+    Each step is measured once; so a first one, which does not count, makes workers load their modules.
     """
     with open_stack(rows * steps) as stack, Producer.from_settings() as producer:
         step = partial(_step, ImportBench(stack, producer), rows)
@@ -29,7 +29,7 @@ def run(rows: int, steps: int) -> Figures:
 
 def _step(bench: ImportBench, rows: int, before: int) -> float:
     file = order_files.part(bench.stack, before, rows)
-    # In operation the reports are refreshed all the time; the log never holds millions of rows.
+    # In production refreshes empty the log all the time; it never has millions of rows.
     bench.stack.empty_change_log()
     bench.stack.vacuum_and_checkpoint("orders")
     seconds = timed_import(bench, file, applied=rows)

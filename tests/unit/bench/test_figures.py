@@ -13,7 +13,7 @@ from typer.main import get_command
 from bench.alternate import NotRun, Result, Side, SideFailed, attempt, compare
 from bench.commands import BENCHMARKS, Benchmark, picture_file
 from bench.figures import Figures, Latency
-from bench.imports.order_files import BAD_ROW_EVERY, BREAKERS, break_row
+from bench.imports.order_files import BAD_ROW_EVERY, BREAKING_CHANGES, break_row
 from bench.imports.peaks import peak_in
 from bench.peers import sending
 from bench.peers.environments import digest
@@ -53,8 +53,8 @@ def test_sides_run_alternately() -> None:
 
 def test_every_spoil_function_changes_the_line_differently() -> None:
     line = "7,1,19.90,open,2026-11-01\n"
-    spoilt = {break_row(line, BAD_ROW_EVERY * number) for number in range(len(BREAKERS))}
-    assert len(spoilt - {line}) == len(BREAKERS)
+    spoilt = {break_row(line, BAD_ROW_EVERY * number) for number in range(len(BREAKING_CHANGES))}
+    assert len(spoilt - {line}) == len(BREAKING_CHANGES)
     assert all(each.endswith("\n") and each.count("\n") == 1 for each in spoilt)
 
 
