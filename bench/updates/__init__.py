@@ -1,1 +1,1 @@
-"""Benchmarks of updates: enqueued, drained, and from enqueue to commit."""
+"""Benchmarks of updates: enqueueing, draining, and the latency from enqueue to commit."""

@@ -1,8 +1,8 @@
-"""How drains add up: 1, 2 and 4 of them, a process and a shard each, on the same filled streams.
+"""The scaling of drains: 1, 2 and 4 of them, a process and a shard each, on filled streams.
 
-Processes of the benchmark's own run the drains without Celery: what is measured is how far more drains
-help, and what they cost each other. More of them than processors show that they do not get in each
-other's way; what more processors bring, only a machine that has them can tell.
+The benchmark runs drains in processes of its own without Celery, to measure how much more drains help
+and how much they block each other. With more drains than processors only the blocking shows; the gain
+of more processors can be measured only on a machine that has them.
 """
 
 import logging
@@ -31,16 +31,16 @@ from producer import OrderUpdate
 NUMBERS = (1, 2, 4)
 
 CHUNK = 1000
-"""Updates appended in one go."""
+"""Updates appended at once."""
 
-PATIENCE = 300
+TIMEOUT = 300
 """Seconds that the drains may take."""
 
 processes = multiprocessing.get_context("spawn")
 
 
 def run(rows: int, count: int, rounds: int) -> Figures:
-    """The rate of so many drains, committed and with cached reads dropped."""
+    """Measure the rate of each number of drains, until commit and invalidation."""
     with open_stack(rows) as stack:
         stack.with_orders()
         sides = [
@@ -66,22 +66,22 @@ def _drain_all(stack: BenchStack, number: int, count: int) -> float:
 
 @contextmanager
 def filled(settings: Settings, shards: int, updates: Sequence[OrderUpdate]) -> Iterator[None]:
-    """So many streams with all of the updates, which nobody is nudged to drain; gone at the end."""
+    """Fill `shards` streams with the updates, without nudging a drain; delete them after the block."""
     with make_redis(settings.stream, 30) as client:
-        _forget_streams(client)
+        _delete_streams(client)
         stream = UpdateStream(client, shards, settings.stream_limit)
         for shard in range(shards):
             client.set(keys.update_nudge(shard), b"1")
-            mine = [each.encode() for each in updates if stream.shard_of(each.order_id) == shard]
-            for start in range(0, len(mine), CHUNK):
-                stream.append(shard, mine[start : start + CHUNK])
+            entries = [each.encode() for each in updates if stream.shard_of(each.order_id) == shard]
+            for start in range(0, len(entries), CHUNK):
+                stream.append(shard, entries[start : start + CHUNK])
         try:
             yield
         finally:
-            _forget_streams(client)
+            _delete_streams(client)
 
 
-def _forget_streams(client: Redis) -> None:
+def _delete_streams(client: Redis) -> None:
     for shard in range(max(NUMBERS)):
         client.delete(
             keys.update_stream(shard), keys.update_nudge(shard), keys.update_layout(shard)
@@ -89,33 +89,33 @@ def _forget_streams(client: Redis) -> None:
 
 
 def time_of(number: int) -> float:
-    """Seconds from the moment all drains are connected until the last one has nothing left."""
-    together = processes.Barrier(number + 1)
+    """Return the seconds from the moment all drains are connected until all shards are empty."""
+    barrier = processes.Barrier(number + 1)
     drains = [
-        processes.Process(target=drain, args=(each, number, together)) for each in range(number)
+        processes.Process(target=drain, args=(each, number, barrier)) for each in range(number)
     ]
     for each in drains:
         each.start()
-    together.wait(PATIENCE)
+    barrier.wait(TIMEOUT)
     started = time.perf_counter()
-    together.wait(PATIENCE)
+    barrier.wait(TIMEOUT)
     seconds = time.perf_counter() - started
     for each in drains:
         each.join()
     return seconds
 
 
-def drain(shard: int, shards: int, together: Any) -> None:  # noqa: ANN401 - a barrier of processes
-    """Drain one shard until it is empty; the start and the end are common to all."""
+def drain(shard: int, shards: int, barrier: Any) -> None:  # noqa: ANN401 - multiprocessing's
+    """Drain one shard until it is empty, between two waits at the barrier of all drains."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     settings = Settings.load()
     engine = make_engine(settings, "orderworks-bench")
     stream, cache = make_redis(settings.stream, 5), make_redis(settings.cache, 5)
-    backlog = StreamSource(
+    source = StreamSource(
         UpdateStream(stream, shards, settings.stream_limit), shard, settings.verdict_ttl
     )
     engine.connect().close()
-    together.wait(PATIENCE)
-    while Drain(engine, backlog, cache, settings).run().more:
+    barrier.wait(TIMEOUT)
+    while Drain(engine, source, cache, settings).run().more:
         pass
-    together.wait(PATIENCE)
+    barrier.wait(TIMEOUT)

@@ -1,9 +1,9 @@
-"""Enqueues a second, from one process over one connection, while no worker takes anything.
+"""Enqueues per second, from one process over one connection, while no worker receives messages.
 
-An enqueue is what an application calls for one update of an order, with the update made for it: at
-Orderworks `OrderUpdate` is built and validated within the time, at the others the arguments are encoded.
-`update_many` has all of them in one call. Each side sends from a process of its own, in its own
-environment; the first call, which connects, is not counted.
+An enqueue is the call of an application for one update of an order. The creation and validation of
+`OrderUpdate` count for Orderworks, as does the encoding of arguments for the others. `update_many` has
+all updates in one call. Each side sends from a process of its own, in its own environment; the first
+call, which connects, is not counted.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from bench.updates.workloads import random_workload
 
 
 def run(rows: int, count: int, rounds: int, *, peers: bool) -> Figures:
-    """The rate of every enqueue; Celery's `apply_async` is the baseline."""
+    """Measure the rate of every side; Celery's `apply_async` is the baseline."""
     with open_stack(rows) as stack:
         environment = open_peer_environment(stack)
         sides = [*(PEERS if peers else [CELERY]), OURS, OURS_MANY]
@@ -28,7 +28,7 @@ def run(rows: int, count: int, rounds: int, *, peers: bool) -> Figures:
 
 
 def comparisons(results: Sequence[Result]) -> list[str]:
-    """How our enqueues stand to those that they are measured by."""
+    """Return notes with the rates of Orderworks relative to Celery and to the fastest peer."""
     rates = {result.name: result.rate for result in results}
     peers = {each.name: rates[each.name] for each in PEERS if each.name in rates}
     fastest = max(peers, key=lambda name: peers[name], default=None)

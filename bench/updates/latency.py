@@ -1,18 +1,17 @@
-"""From enqueue to commit, at fixed rates: what a customer waits for.
+"""The latency from enqueue to commit, at fixed rates.
 
-**The load** is open: the moment of each send is fixed beforehand, one after another at the rate, from
-processes of their own over a connection each, which send `SENDER_RATE` a second at the most. A send that
-is late counts from its moment all the same, so a side that cannot keep up shows it. Every order is
-updated once at the most.
+**The load** is open: each update has a due time, at a constant rate. Sender processes with a connection
+each send at most `SENDER_RATE` a second. A late update is measured from its due time too, so the figures
+show if a side cannot keep up. Every order is updated at most once.
 
-**The commit** is what PostgreSQL itself says (`track_commit_timestamp`, on for this benchmark): the
-update's version is its moment in microseconds of the system's clock, and `pg_xact_commit_timestamp` of
-the row's `xmin` is read afterwards. Nothing is asked of the server meanwhile, and one clock gives both.
-It is the moment at which the commit's record is written; its flush to disk is left out for all alike.
+**The commit** time is PostgreSQL's (`track_commit_timestamp`, on for this benchmark): the update's
+version is its due time in microseconds of the system's clock, and `pg_xact_commit_timestamp` of the
+row's `xmin` is read afterwards. So the server is not queried meanwhile, and both times are of one clock.
+It is the time at which the commit record is written; its flush to disk is not included for any side.
 
-**Falling behind.** A sender that is more than `PATIENCE` seconds late stops, and what is not committed
-`PATIENCE` seconds after the last send does not count. Such a side fell behind; what it did reach, in
-updates a second, is shown instead.
+**Falling behind.** A sender that is more than `MAX_LATENESS` seconds late stops, and updates that are
+not committed `MAX_LATENESS` seconds after the last send do not count. Such a side fell behind, and only
+its committed updates per second are shown.
 """
 
 import math
@@ -53,13 +52,13 @@ RATES = (50, 1_000, 10_000)
 MAX_LATENESS = 5.0
 
 SENDER_RATE = 5_000
-"""Updates a second that one process is to send at the most; for higher rates there are several."""
+"""Maximum of updates a second per sender process; higher rates use several."""
 
 WARM_UP_UPDATES = 200
-"""Updates before those that count: by then connections are open."""
+"""Updates before those that count, by which connections are opened."""
 
 RESTARTING, DRAINING = 60.0, 120.0
-"""Seconds that PostgreSQL may take to come back, and streams to become empty."""
+"""Seconds that PostgreSQL may take to restart, and streams to become empty."""
 
 COMMITS = """
 SELECT version, (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint
@@ -68,27 +67,28 @@ FROM orders WHERE version >= :since
 
 
 class Measured(NamedTuple):
-    """One side at one rate, once: how long each committed update took, in microseconds.
+    """One side at one rate in one round.
 
     Attributes:
-        due: updates that were to be sent.
-        sent: those that were, before the sender gave up.
-        seconds: from the first moment to the last commit.
+        latencies: of the committed updates, from due time to commit, in microseconds.
+        due: number of updates to send.
+        sent: number of sent ones; fewer if the sender stopped because it was late.
+        seconds: from the first due time to the last commit.
     """
 
-    waited: list[int]
+    latencies: list[int]
     due: int
     sent: int
     seconds: float
 
     @property
     def fell_behind(self) -> bool:
-        """Whether some were not sent, or not committed, in time."""
-        return len(self.waited) < self.due
+        """Return whether some updates were not sent or not committed in time."""
+        return len(self.latencies) < self.due
 
     def percentile(self, percent: int) -> float:
-        """Milliseconds within which so many percent were committed."""
-        ordered = sorted(self.waited)
+        """Return a percentile of the latencies in milliseconds."""
+        ordered = sorted(self.latencies)
         return ordered[min(len(ordered) * percent // 100, len(ordered) - 1)] / 1000
 
 
@@ -97,7 +97,11 @@ SideAtRate = tuple[Peer, int]
 
 
 def run(rows: int, seconds: float, rounds: int, *, peers: bool) -> Figures:
-    """Each side at each rate for so many seconds."""
+    """Measure each side at each rate for `seconds`.
+
+    Raises:
+        InvalidInput: there are too few orders for one update each.
+    """
     if rows <= max(RATES) * seconds:
         raise InvalidInput(
             f"--rows: {seconds:g} s at {max(RATES):,}/s need more orders than {rows:,}"
@@ -115,31 +119,31 @@ def run(rows: int, seconds: float, rounds: int, *, peers: bool) -> Figures:
             for name, (side, rate) in loads.items()
         }
         measured, not_run = take_turns(rounds, runs, _round_text)
-        found = [summary(*loads[name], each) for name, each in measured.items()]
-        return Figures("latency", [*found, *not_run], [])
+        results = [summary(*loads[name], each) for name, each in measured.items()]
+        return Figures("latency", [*results, *not_run], [])
 
 
 def summary(side: Peer, rate: int, rounds: Sequence[Measured]) -> Latency:
-    """The medians of a side's rounds at a rate."""
+    """Return the medians of a side's rounds at a rate."""
     return Latency(
         name=side.name,
         rate=rate,
         rounds=len(rounds),
         p50=statistics.median(each.percentile(50) for each in rounds),
         p99=statistics.median(each.percentile(99) for each in rounds),
-        reached=statistics.median(len(each.waited) / each.seconds for each in rounds),
+        reached=statistics.median(len(each.latencies) / each.seconds for each in rounds),
         fell_behind=sum(each.fell_behind for each in rounds),
     )
 
 
 def measure(environment: PeerEnvironment, side: Peer, rate: int, count: int) -> Measured:
-    """Send so many updates at the rate; how long each took until it was committed.
+    """Send `count` updates at the rate; return their latencies.
 
     Raises:
         SideFailed: the side could not be run, or committed nothing.
     """
     senders = math.ceil(rate / SENDER_RATE)
-    # Each sender connects by one more.
+    # Each sender sends one more, by which it connects.
     workload = distinct_workload(environment.stack, count + senders)
     prepare(environment.stack, workload)
     purge(environment)
@@ -154,7 +158,7 @@ def measure(environment: PeerEnvironment, side: Peer, rate: int, count: int) -> 
 def _send_at_once(
     environment: PeerEnvironment, side: Peer, rate: int, shares: Sequence[Workload]
 ) -> int:
-    """Send each share from a process of its own; how many were sent of all."""
+    """Send each share from a process of its own; return the number of sent updates."""
 
     def send_share(number: int) -> int:
         file = shares[number].write(environment.stack.folder / f"workload-{number}.csv")
@@ -165,7 +169,7 @@ def _send_at_once(
 
 
 def keep_commit_times(stack: BenchStack) -> None:
-    """Let PostgreSQL keep the moment of each commit: it starts again for that, by its supervisor."""
+    """Turn on PostgreSQL's commit timestamps: it is stopped, and its supervisor restarts it."""
     with stack.admin.connect() as connection:
         connection.execute(sa.text("ALTER SYSTEM SET track_commit_timestamp = on"))
         folder = connection.execute(sa.text("SHOW data_directory")).scalar_one()
@@ -175,22 +179,25 @@ def keep_commit_times(stack: BenchStack) -> None:
     deadline = time.monotonic() + RESTARTING
     while not _keeps_commit_times(stack):
         if time.monotonic() > deadline:
-            raise OrderworksError(f"PostgreSQL was not back within {RESTARTING:.0f} s")
+            raise OrderworksError(f"PostgreSQL did not restart within {RESTARTING:.0f} s")
         time.sleep(0.1)
 
 
 def _keeps_commit_times(stack: BenchStack) -> bool:
     try:
         with stack.admin.connect() as connection:
-            answer = connection.execute(sa.text("SHOW track_commit_timestamp")).scalar_one()
-            return bool(answer == "on")
+            value = connection.execute(sa.text("SHOW track_commit_timestamp")).scalar_one()
+            return bool(value == "on")
     except sa.exc.DBAPIError:
         return False
 
 
 @contextmanager
 def _warm_up(environment: PeerEnvironment, side: Peer) -> Iterator[Callable[[int], bool]]:
-    """The side's workers, which have worked before; a call tells whether so many are applied."""
+    """Run the side's workers for a first few updates.
+
+    Yields a function that returns whether a number of updates is applied.
+    """
     file = str(
         random_workload(environment.stack, WARM_UP_UPDATES).write(
             environment.stack.folder / "warming.csv"
@@ -211,7 +218,7 @@ def _warm_up(environment: PeerEnvironment, side: Peer) -> Iterator[Callable[[int
 
 @contextmanager
 def _drained(stack: BenchStack) -> Iterator[Callable[[int], bool]]:
-    """The workers of the stack. At the end nothing waits for them."""
+    """Use the stack's own workers; wait after the block until the streams are empty."""
     settings = stack.settings
     with make_redis(settings.stream, 5) as client:
         stream = UpdateStream(client, settings.update_shards, settings.stream_limit)
@@ -219,28 +226,30 @@ def _drained(stack: BenchStack) -> Iterator[Callable[[int], bool]]:
         deadline = time.monotonic() + DRAINING
         while not is_empty(stream):
             if time.monotonic() > deadline:
-                raise OrderworksError(f"updates still wait after {DRAINING:.0f} s")
+                raise OrderworksError(f"updates are still pending after {DRAINING:.0f} s")
             time.sleep(0.1)
 
 
-def _wait_until(happened: Callable[[], bool]) -> None:
+def _wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + MAX_LATENESS
-    while not happened() and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
 def _measured(stack: BenchStack, since: int, due: int, sent: int) -> Measured:
     with stack.engine.connect() as connection:
-        found = list(connection.execute(sa.text(COMMITS), {"since": since}))
-    if not found:
+        rows = list(connection.execute(sa.text(COMMITS), {"since": since}))
+    if not rows:
         raise SideFailed(f"none of {sent:,} updates was committed")
-    seconds = (max(commit for _, commit in found) - min(moment for moment, _ in found)) / 1_000_000
-    return Measured([commit - moment for moment, commit in found], due, sent, seconds)
+    seconds = (max(commit for _, commit in rows) - min(due_time for due_time, _ in rows)) / 1e6
+    return Measured([commit - due_time for due_time, commit in rows], due, sent, seconds)
 
 
 def _round_text(measured: Measured) -> str:
-    """A round as the person who waits is told of it."""
+    """Return a round's figures as printed for progress."""
     if measured.fell_behind:
-        done = f"{measured.sent:,} of {measured.due:,} sent, {len(measured.waited):,} committed"
-        return f"fell behind: {done} in {measured.seconds:.1f} s"
+        counts = (
+            f"{measured.sent:,} of {measured.due:,} sent, {len(measured.latencies):,} committed"
+        )
+        return f"fell behind: {counts} in {measured.seconds:.1f} s"
     return f"p50 {measured.percentile(50):.1f} ms, p99 {measured.percentile(99):.1f} ms"

@@ -1,4 +1,4 @@
-"""The update streams of the benchmark's own stack: filled while nobody drains them, emptied."""
+"""The update streams of the benchmark's stack: filled without a drain, and checked for emptiness."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +11,15 @@ from orderworks.updates.stream import UpdateStream
 
 @contextmanager
 def undrained(settings: Settings) -> Iterator[UpdateStream]:
-    """Streams that only grow until a nudge is dropped and the next update nudges; empty at the end."""
+    """Yield streams that are not drained, since nudges seem pending; delete them after the block.
+
+    To start a drain, release a shard's nudge and append an update.
+    """
     with make_redis(settings.stream, 5) as client:
         stream = UpdateStream(client, settings.update_shards, settings.stream_limit)
         try:
             for shard in range(stream.shards):
-                # Set for good: an update nudges only where nobody has.
+                # Without expiry: an update nudges only if no nudge is pending.
                 client.set(update_nudge(shard), b"1")
             yield stream
         finally:
@@ -25,5 +28,5 @@ def undrained(settings: Settings) -> Iterator[UpdateStream]:
 
 
 def is_empty(stream: UpdateStream) -> bool:
-    """Whether no update waits: all are committed, and their cached reads dropped."""
+    """Return whether no update is pending: all are committed and their cached reads invalidated."""
     return not any(stream.length(shard) for shard in range(stream.shards))

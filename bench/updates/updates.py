@@ -1,15 +1,15 @@
-"""Updates from a filled queue until all are committed and every cached read of their customers is gone.
+"""Updates from a filled queue until all are committed and their customers' cached reads invalidated.
 
-The job is the same for all sides: of a random order, set the total if the version is newer, and drop the
-customer's cached reads by UNLINK. The same servers, the same table with the same keys and triggers.
+The job is the same for all sides: for a random order, set the total if the version is newer, and
+invalidate the customer's cached reads by UNLINK. Servers, table, keys and triggers are the same.
 
-**The clock.** All updates are in the queue and all worker processes are up before it starts: those of
-Orderworks have no nudge yet; those of the others wait in their first job until each process has one. It
-stops when the last update is committed and its customer's reads are dropped: at Orderworks when the
-streams are empty, which comes after both (looked at each 5 ms); at the others when the last job ends.
+**The clock.** It starts when all updates are in the queue and all worker processes run: those of
+Orderworks without a nudge; those of the others wait in their first job until each process has one. It
+stops when the last update is committed and its customer's reads are invalidated: for Orderworks when the
+streams are empty, which follows both (checked every 5 ms); for the others when the last job ends.
 
-**The oracle.** After each measurement every row that was written since must be what a dictionary says,
-newest version an order, no row more or less; and no cached read of a touched customer may be there.
+**The check.** After each measurement the rows written since its start must be those of a dictionary with
+the newest version of each order, and no customer of these orders may have a cached read.
 """
 
 import time
@@ -32,14 +32,14 @@ from producer import OrderUpdate, Producer
 ORDERWORKS = "Orderworks"
 LOOP = "a transaction an update, in a loop"
 LOOP_SHARE = 25
-"""The loop is slow: it does one in so many of the updates."""
+"""The loop does one update of this number, since it is slow."""
 
 TIMEOUT = 300
-"""Seconds after which the drains of Orderworks have got stuck."""
+"""Seconds after which the drains of Orderworks are taken to be stuck."""
 
 
 def run(rows: int, count: int, rounds: int, *, peers: bool) -> Figures:
-    """The rate of every side; with `peers`, beside other job systems instead of the loop."""
+    """Measure the rate of every side; with `peers` other job systems instead of the loop."""
     with open_stack(rows) as stack, Producer.from_settings() as producer:
         stack.with_orders()
         environment = open_peer_environment(stack)
@@ -52,7 +52,7 @@ def run(rows: int, count: int, rounds: int, *, peers: bool) -> Figures:
 
 
 def comparisons(results: Sequence[Result]) -> list[str]:
-    """How Orderworks stands to those that it is measured by."""
+    """Return a note with the rate of Orderworks relative to the best sides of each kind."""
     rates = {result.name: result.rate for result in results}
     singles = {each.name: rates[each.name] for each in PEERS if each.single and each.name in rates}
     best = max(singles, key=lambda name: singles[name], default=None)
@@ -69,10 +69,10 @@ def _side(environment: PeerEnvironment, peer: Peer, count: int) -> Side:
 
 
 def run_peer(environment: PeerEnvironment, peer: Peer, count: int) -> float:
-    """Seconds that a peer takes to apply so many updates.
+    """Run a peer until it has applied `count` updates; return the seconds.
 
     Raises:
-        SideFailed: it could not be run, or did the job wrongly; says why.
+        SideFailed: it could not be run, or had a wrong result.
     """
     workload = random_workload(environment.stack, count)
     prepare(environment.stack, workload)
@@ -81,8 +81,8 @@ def run_peer(environment: PeerEnvironment, peer: Peer, count: int) -> float:
     seconds = apply_all(environment, peer, count)
     try:
         check(environment.stack, workload)
-    except OrderworksError as wrong:
-        raise SideFailed(str(wrong)) from wrong
+    except OrderworksError as error:
+        raise SideFailed(str(error)) from error
     return seconds
 
 
@@ -102,28 +102,30 @@ def _orderworks(stack: BenchStack, producer: Producer, count: int) -> float:
     workload = random_workload(stack, count)
     prepare(stack, workload)
     with undrained(stack.settings) as stream:
-        first, last = _parted(workload, stream)
-        producer.update_many(map(_ours, first))
+        first, last = _split_off_last(workload, stream)
+        producer.update_many(map(_order_update, first))
         with stopwatch() as elapsed:
             for update in last:
                 stream.release_nudge(stream.shard_of(update.order_id))
-                producer.update(_ours(update))
+                producer.update(_order_update(update))
             _wait_until_empty(stream)
             seconds = elapsed()
     check(stack, workload)
     return seconds
 
 
-def _parted(
+def _split_off_last(
     workload: Workload, stream: UpdateStream
 ) -> tuple[list[BenchUpdate], list[BenchUpdate]]:
-    """The updates but for the last one of each shard, which is to wake its drain; and those."""
+    """Return all updates except the last one of each shard, and those, which start the drains."""
     last = {stream.shard_of(update.order_id): update for update in workload.updates}
-    held_back = {update.version for update in last.values()}
-    return [each for each in workload.updates if each.version not in held_back], [*last.values()]
+    last_versions = {update.version for update in last.values()}
+    return [each for each in workload.updates if each.version not in last_versions], [
+        *last.values()
+    ]
 
 
-def _ours(update: BenchUpdate) -> OrderUpdate:
+def _order_update(update: BenchUpdate) -> OrderUpdate:
     return OrderUpdate(order_id=update.order_id, total=update.total, version=update.version)
 
 
@@ -131,12 +133,12 @@ def _wait_until_empty(stream: UpdateStream) -> None:
     deadline = time.monotonic() + TIMEOUT
     while not is_empty(stream):
         if time.monotonic() > deadline:
-            raise OrderworksError(f"updates still wait after {TIMEOUT} s")
+            raise OrderworksError(f"updates are still pending after {TIMEOUT} s")
         time.sleep(0.005)
 
 
 def _tuning(peers: Sequence[Peer]) -> list[str]:
-    """How each is run, with the releases."""
+    """Return notes on how each side is run, with its releases."""
     return [
         f"{each.name}: {'; '.join(chain([each.tuning], [', '.join(each.pins)] if each.pins else []))}"
         for each in (*peers, BARE_LOOP)

@@ -1,4 +1,4 @@
-"""Senders and workers of contenders: run, held until all are ready, timed, ended."""
+"""Sender and worker processes of peers: started, released together, timed, ended."""
 
 import os
 import signal
@@ -21,33 +21,36 @@ from bench.stack import BenchStack
 from orderworks.core.redis import Redis, make_redis
 
 QUEUE_NUMBER, CLOCK_NUMBER = 2, 3
-"""Databases of the stack's Valkey that the stack itself does not use."""
+"""Numbers of the databases of the stack's Valkey that the stack itself does not use."""
 
 QUEUE_DATABASE = "bench_queue"
 """The database of a peer whose queue is in PostgreSQL."""
 
 WORKING, STOPPING = 240.0, 10.0
-"""Seconds that workers may take to do what they are to do, and to end."""
+"""Seconds that workers may take to apply all updates, and to end."""
 
 WorkerProcess = subprocess.Popen[bytes]
 
 
 class Sent(msgspec.Struct):
-    """What a sender did in so many seconds, without starting and connecting."""
+    """A sender's printed result: the sent updates, and the seconds without start and connection."""
 
     sent: int
     seconds: float
 
 
 class PeerEnvironment(NamedTuple):
-    """Where contenders meet: the stack, and the databases for their queues and clocks."""
+    """The stack, and clients of the databases of the peers' queues and clocks."""
 
     stack: BenchStack
     queue: Redis
     clock: Redis
 
     def variables(self) -> dict[str, str]:
-        """All that a peer is told: not CELERY_BROKER_URL or BROKER_URL, which Celery obeys."""
+        """Return the variables of a peer's processes, without those of the user.
+
+        CELERY_BROKER_URL or BROKER_URL would replace the broker that a peer of Celery configures.
+        """
         settings = self.stack.settings
         return {
             "PATH": os.environ["PATH"],
@@ -58,36 +61,36 @@ class PeerEnvironment(NamedTuple):
             "ORDERS_STREAM_URL": settings.stream,
             "ORDERS_BROKER_URL": settings.broker,
             "QUEUE_URL": numbered(settings.broker, QUEUE_NUMBER),
-            "QUEUE_DATABASE_URL": beside(settings.database),
+            "QUEUE_DATABASE_URL": queue_database(settings.database),
             "CLOCK_URL": numbered(settings.broker, CLOCK_NUMBER),
         }
 
 
 def open_peer_environment(stack: BenchStack) -> PeerEnvironment:
-    """Clients for what contenders use."""
+    """Return the environment of peers on a stack."""
     addresses = (numbered(stack.settings.broker, each) for each in (QUEUE_NUMBER, CLOCK_NUMBER))
     queue, clock = (make_redis(address, 5) for address in addresses)
     return PeerEnvironment(stack, queue, clock)
 
 
 def numbered(url: str, number: int) -> str:
-    """The address of another database of the same server."""
+    """Return the address of another database of the same Valkey server."""
     return f"{url.rpartition('/')[0]}/{number}"
 
 
-def beside(database: str) -> str:
-    """The address of the database for queues, on the same PostgreSQL."""
+def queue_database(database: str) -> str:
+    """Return the address of the database for queues on the same PostgreSQL server."""
     return f"{database.rpartition('/')[0]}/{QUEUE_DATABASE}"
 
 
 def send(environment: PeerEnvironment, peer: Peer, *arguments: str) -> Sent:
-    """Run the peer's sender until it ends.
+    """Run the peer's sender until it ends; return its result.
 
     Raises:
-        SideFailed: it went wrong; says what it said last.
+        SideFailed: it failed; the message has its last line of output.
     """
     command = [python_of(peer), "-m", f"bench.peers.{peer.module}", *arguments]
-    done = subprocess.run(  # noqa: S603 - ours
+    done = subprocess.run(  # noqa: S603 - a program of the benchmarks
         command, cwd=ROOT, env=environment.variables(), capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
@@ -96,7 +99,7 @@ def send(environment: PeerEnvironment, peer: Peer, *arguments: str) -> Sent:
 
 
 def apply_all(environment: PeerEnvironment, peer: Peer, count: int) -> float:
-    """Seconds from the moment all workers are ready until so many updates in the queue are applied."""
+    """Return the seconds from when all workers are ready until `count` queued updates are applied."""
     with working(environment, peer) as watch:
         started = start_together(environment, watch)
         wait_for(lambda: applied(environment)[0] >= count, watch, f"to apply {count:,} updates")
@@ -104,7 +107,7 @@ def apply_all(environment: PeerEnvironment, peer: Peer, count: int) -> float:
 
 
 def start_together(environment: PeerEnvironment, watch: Callable[[], None]) -> float:
-    """Wait until all workers have their first job, and let them begin; the moment, monotonic."""
+    """Wait until all workers have their first job, and release them; return the monotonic time."""
     wait_for(lambda: environment.clock.llen(READY) == PROCESSES, watch, "to get ready")
     started = time.monotonic()
     environment.clock.rpush(GO, *range(PROCESSES))
@@ -112,10 +115,10 @@ def start_together(environment: PeerEnvironment, watch: Callable[[], None]) -> f
 
 
 def wait_for(condition: Callable[[], bool], watch: Callable[[], None], label: str) -> None:
-    """Wait for what workers are to do.
+    """Wait until the condition is true; `watch` checks the workers meanwhile.
 
     Raises:
-        SideFailed: one of them ended, or it took too long.
+        SideFailed: a worker ended, or it took longer than `WORKING`.
     """
     deadline = time.monotonic() + WORKING
     while not condition():
@@ -126,18 +129,17 @@ def wait_for(condition: Callable[[], bool], watch: Callable[[], None], label: st
 
 
 def applied(environment: PeerEnvironment) -> tuple[int, float]:
-    """How many updates workers have applied, and the monotonic time at which the last one was."""
-    told: Any = environment.clock.hvals(DONE)
-    reports = [report.split() for report in told]
+    """Return the number of applied updates, and the monotonic time of the last one."""
+    published: Any = environment.clock.hvals(DONE)
+    reports = [report.split() for report in published]
     return sum(int(jobs) for jobs, _ in reports), max((float(at) for _, at in reports), default=0)
 
 
 @contextmanager
 def working(environment: PeerEnvironment, peer: Peer) -> Iterator[Callable[[], None]]:
-    """The peer's workers while the block lasts; a call looks whether they are well.
+    """Run the peer's workers during the block; yield a function that checks that they run.
 
-    Raises:
-        SideFailed: one of them ended, when asked.
+    The function raises SideFailed if one of them has ended.
     """
     file = environment.stack.folder / f"{peer.module}.log"
     with file.open("wb") as log:
@@ -149,7 +151,7 @@ def working(environment: PeerEnvironment, peer: Peer) -> Iterator[Callable[[], N
 
 
 def purge(environment: PeerEnvironment) -> None:
-    """Nothing is left of what a peer had in Redis, or in the database for queues."""
+    """Delete what peers left in Redis and in the database for queues."""
     environment.queue.flushdb()
     environment.clock.flushdb()
     owner = environment.stack.engine.url.username
@@ -159,18 +161,18 @@ def purge(environment: PeerEnvironment) -> None:
 
 
 def last_line(text: str) -> str:
-    """What a program said last."""
+    """Return the last line of a program's output that is not blank."""
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it said nothing"
+    return lines[-1].strip() if lines else "it had no output"
 
 
 def _start(
     environment: PeerEnvironment,
     peer: Peer,
     arguments: Sequence[str],
-    log: Any,  # noqa: ANN401 - whatever Popen takes
+    log: Any,  # noqa: ANN401 - any file that Popen takes
 ) -> WorkerProcess:
-    return subprocess.Popen(  # noqa: S603 - ours
+    return subprocess.Popen(  # noqa: S603 - a program of the benchmarks
         [python_of(peer), *arguments],
         cwd=ROOT,
         env=environment.variables(),
@@ -183,12 +185,12 @@ def _start(
 
 def _expect_running(processes: Sequence[WorkerProcess], file: Path) -> None:
     if any(process.poll() is not None for process in processes):
-        said = last_line(file.read_text(encoding="utf-8", errors="replace"))
-        raise SideFailed(f"its worker ended: {said}")
+        output = last_line(file.read_text(encoding="utf-8", errors="replace"))
+        raise SideFailed(f"its worker ended: {output}")
 
 
 def _stop(processes: Sequence[WorkerProcess]) -> None:
-    """Ask them to end, then end whatever is left of their sessions."""
+    """Terminate the processes, then kill the remaining ones of their sessions."""
     for process in processes:
         with suppress(ProcessLookupError):
             process.terminate()

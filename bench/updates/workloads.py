@@ -1,4 +1,4 @@
-"""Updates of random orders: made, got ready for, and what has to have come of them."""
+"""Workloads: updates of random orders, the preparation for them, and the check of their result."""
 
 import random
 import time
@@ -20,7 +20,7 @@ KEYS = 1000
 
 
 class BenchUpdate(NamedTuple):
-    """An update as every side is given it."""
+    """An update as every side receives it."""
 
     order_id: int
     total: str
@@ -28,41 +28,41 @@ class BenchUpdate(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """Updates of one measurement. Their versions are above all that were given before."""
+    """The updates of one measurement, with versions above those of all earlier ones."""
 
     updates: list[BenchUpdate]
 
     @property
     def first_version(self) -> int:
-        """The lowest version of the workload."""
+        """Return the lowest version of the workload."""
         return self.updates[0].version
 
     def newest(self) -> dict[int, tuple[Decimal, int]]:
-        """The oracle: total and version of each order that the workload touches, when all is applied."""
+        """Return the expected total and version of each order after all updates are applied."""
         return {order_id: (Decimal(total), version) for order_id, total, version in self.updates}
 
     def write(self, file: Path) -> Path:
-        """The workload as a file for a sender."""
+        """Write the workload to a file for a sender."""
         file.write_text("".join(f"{o},{t},{v}\n" for o, t, v in self.updates), encoding="ascii")
         return file
 
 
 def random_workload(stack: BenchStack, count: int) -> Workload:
-    """So many updates of random orders, with rising versions. An order may come more than once."""
-    dice, first = random.Random(count), time.time_ns() // 1000  # noqa: S311 - the same each time
+    """Return `count` updates of random orders with ascending versions; orders may be repeated."""
+    dice, first = random.Random(count), time.time_ns() // 1000  # noqa: S311 - reproducible
     ids = dice.choices(stack.sample.orders["id"].to_list(), k=count)
     return Workload([BenchUpdate(each, _total(dice), first + n) for n, each in enumerate(ids)])
 
 
 def distinct_workload(stack: BenchStack, count: int) -> Workload:
-    """So many updates of random orders, each of another one."""
-    dice, first = random.Random(count), time.time_ns() // 1000  # noqa: S311 - the same each time
+    """Return `count` updates of random orders, each of a different one."""
+    dice, first = random.Random(count), time.time_ns() // 1000  # noqa: S311 - reproducible
     ids = dice.sample(stack.sample.orders["id"].to_list(), k=count)
     return Workload([BenchUpdate(each, _total(dice), first + n) for n, each in enumerate(ids)])
 
 
 def prepare(stack: BenchStack, workload: Workload) -> None:
-    """The same start for every side: the log empty, the table tidy, a cached read a customer."""
+    """Set the same start for every side: empty log, vacuumed table, a cached read per customer."""
     stack.empty_change_log()
     stack.vacuum_and_checkpoint("orders")
     with make_redis(stack.settings.cache, 5) as cache:
@@ -74,39 +74,37 @@ def prepare(stack: BenchStack, workload: Workload) -> None:
 
 
 def check(stack: BenchStack, workload: Workload) -> None:
-    """Make sure that the workload is applied, and nothing else, and that no cached read is left.
+    """Check that the workload and nothing else is applied, and that no cached read remains.
 
     Raises:
-        OrderworksError: it is not so; says how much is wrong.
+        OrderworksError: it is not so; the message has the number of customers or orders.
     """
     with make_redis(stack.settings.cache, 5) as cache:
-        left = _count(cache, _cached_reads(stack, workload))
-    if left:
-        raise OrderworksError(f"{left:,} customers still have cached reads from before")
-    expected, found = workload.newest(), _written_since(stack, workload.first_version)
-    if wrong := [each for each in expected | found if expected.get(each) != found.get(each)]:
-        raise OrderworksError(
-            f"{len(wrong):,} of {len(expected):,} orders are not as they should be"
-        )
+        remaining = _count(cache, _cached_reads(stack, workload))
+    if remaining:
+        raise OrderworksError(f"cached reads of {remaining:,} customers were not invalidated")
+    expected, written = workload.newest(), _written_since(stack, workload.first_version)
+    if wrong := [each for each in expected | written if expected.get(each) != written.get(each)]:
+        raise OrderworksError(f"{len(wrong):,} of {len(expected):,} orders are wrong")
 
 
 def _written_since(stack: BenchStack, version: int) -> dict[int, tuple[Decimal, int]]:
     query = sa.select(*orders.c["id", "total", "version"]).where(orders.c.version >= version)
     with stack.engine.connect() as connection:
-        return {order_id: (total, found) for order_id, total, found in connection.execute(query)}
+        return {id_: (total, version) for id_, total, version in connection.execute(query)}
 
 
 def _cached_reads(stack: BenchStack, workload: Workload) -> list[str]:
-    """The keys of the customers that the workload touches."""
-    touched = {update.order_id for update in workload.updates}
+    """Return the cache keys of the customers of the workload's orders."""
+    order_ids = {update.order_id for update in workload.updates}
     pairs = stack.sample.orders.select("id", "customer_id").iter_rows()
-    customers = {customer_id for order_id, customer_id in pairs if order_id in touched}
+    customers = {customer_id for order_id, customer_id in pairs if order_id in order_ids}
     return [customer_cache(customer_id) for customer_id in sorted(customers)]
 
 
 def _count(cache: Redis, keys: list[str]) -> int:
-    """How many of the keys there are."""
-    return sum(int(cache.exists(*some)) for some in _chunks(keys))
+    """Return the number of these keys that exist."""
+    return sum(int(cache.exists(*chunk)) for chunk in _chunks(keys))
 
 
 def _chunks(keys: list[str]) -> Iterable[list[str]]:
