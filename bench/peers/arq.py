@@ -1,4 +1,4 @@
-"""arq: a job leaves Redis after it has run; two workers, polling as fast as its settings allow."""
+"""arq: a job is deleted from Redis after it has run; two workers poll as often as settings allow."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from bench.peers import async_job
 from bench.peers.sending import send_each_async
 
 LOGS = {"version": 1}
-"""No line a job."""
+"""A logging configuration that writes no line per job."""
 
 SERVER = RedisSettings.from_dsn(os.environ["QUEUE_URL"])
 
@@ -21,7 +21,7 @@ async def apply(_: object, order_id: int, total: str, version: int) -> None:
 
 
 class Worker:
-    """Settings, as arq wants them."""
+    """Settings of arq's workers."""
 
     functions = (func(apply, name="update", keep_result=0),)
     redis_settings = SERVER

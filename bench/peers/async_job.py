@@ -17,11 +17,11 @@ WHERE id = $3 AND version < $2 RETURNING customer_id
 """
 
 CONNECTIONS = 8
-"""To PostgreSQL, for each process: as many as threads of those that have threads."""
+"""Connections to PostgreSQL per process: the number of threads of peers with threads."""
 
 
 class AsyncJobConnections:
-    """A pool to PostgreSQL, a client of the Redis of cached reads."""
+    """A pool of PostgreSQL connections, and a client of the cache's Redis."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -41,7 +41,7 @@ class AsyncJobConnections:
                 self._database = await asyncpg.create_pool(
                     os.environ["DATABASE_URL"], min_size=CONNECTIONS, max_size=CONNECTIONS
                 )
-                # In a thread, so that the loop goes on; the jobs wait for the lock.
+                # In a thread, so that the loop is not blocked; other jobs wait for the lock.
                 await asyncio.to_thread(clock.start)
         return self._database
 

@@ -1,4 +1,4 @@
-"""celery-batches: tasks that take many messages at once, here with one statement for all of them."""
+"""celery-batches: a task that receives many messages at once, here with one statement for all."""
 
 import os
 from typing import Any
@@ -20,7 +20,7 @@ app.conf.update(
 
 
 def apply(requests: Any) -> None:  # noqa: ANN401 - a list of its requests
-    """The task: all messages that came until the flush."""
+    """The task, for all messages since the last flush."""
     job.update_many(request.args for request in requests)
 
 

@@ -1,4 +1,4 @@
-"""Celery as it comes, two children; only that it acknowledges after the work is not its default."""
+"""Celery with its defaults and two children, except that it acknowledges after the task."""
 
 import os
 

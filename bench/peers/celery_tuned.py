@@ -1,4 +1,4 @@
-"""Celery tuned, as its guide to optimizing has it and beyond: two workers without a pool between."""
+"""Celery with the settings of its guide to optimizing and more: two workers without a pool."""
 
 import os
 
@@ -21,7 +21,7 @@ update = app.task(name="update")(job.update)
 
 
 def main() -> None:
-    """Send with one producer that is kept: `apply_async` else takes one from a pool each time."""
+    """Send with one producer, since `apply_async` otherwise takes one from a pool each time."""
     with app.producer_or_acquire() as producer:
 
         def send(order_id: int, total: str, version: int) -> None:

@@ -1,8 +1,8 @@
-"""How the workers of a side start together, and how it is known what they have done.
+"""The clock of a side's workers: their common start, and the number and time of their jobs.
 
-The first job of each process waits until all processes have one: starting up, importing and connecting
-are over by then. Afterwards a process counts its jobs in memory and keeps the moment of the last one; a
-thread of its own tells both to the benchmark now and then, so that no job pays for being counted.
+The first job of each process waits until all processes have one: so starting, importing and connecting
+are not measured. After that a process counts its jobs in memory and keeps the time of the last one; a
+thread publishes both periodically, so that counting costs a job nothing.
 """
 
 import os
@@ -13,10 +13,10 @@ from typing import Any
 import redis
 
 READY, GO, DONE = "bench:ready", "bench:go", "bench:done"
-"""Processes that wait; a token for each of them to begin; what each has done by now."""
+"""Redis keys: the list of waiting processes; a list with a start token for each; a hash of reports."""
 
 INTERVAL = 0.05
-"""Seconds between two reports."""
+"""Seconds between two reports of a process."""
 
 
 class Clock:
@@ -29,7 +29,7 @@ class Clock:
         self._last = 0.0
 
     def start(self) -> None:
-        """Wait for the other processes, if this is the first job; return at once if it is not."""
+        """Wait for the other processes if this is the process's first job."""
         if not self._started:
             with self._lock:
                 if not self._started:
@@ -37,7 +37,7 @@ class Clock:
                     self._started = True
 
     def count(self, jobs: int) -> None:
-        """Note that so many jobs are done: committed, and the cached reads dropped."""
+        """Count finished jobs: committed, with cached reads invalidated."""
         with self._lock:
             self._jobs += jobs
             self._last = time.monotonic()
@@ -49,13 +49,13 @@ class Clock:
         threading.Thread(target=self._report, args=(server,), daemon=True).start()
 
     def _report(self, server: Any) -> None:  # noqa: ANN401 - a client of any release
-        told = 0
+        published = 0
         while True:
             with self._lock:
                 jobs, last = self._jobs, self._last
-            if jobs > told:
+            if jobs > published:
                 server.hset(DONE, os.getpid(), f"{jobs} {last!r}")
-                told = jobs
+                published = jobs
             time.sleep(INTERVAL)
 
 

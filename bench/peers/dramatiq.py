@@ -1,4 +1,4 @@
-"""dramatiq on Redis: it acknowledges after the work, in threads of each process."""
+"""dramatiq on Redis: tasks run in threads of each process and are acknowledged after they have run."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Environments of the peers: made once for the same releases, kept in the user's cache folder."""
+"""Virtual environments of the peers: created once per set of releases, in the user's cache folder."""
 
 import hashlib
 import os
@@ -12,14 +12,14 @@ from bench.alternate import SideFailed, print_progress
 from bench.peers.registry import Peer
 
 READY = ".ready"
-"""The file that says that an environment is whole."""
+"""The file whose existence marks a complete environment."""
 
 
 def python_of(peer: Peer) -> str:
-    """The interpreter that has the peer's packages; ours, if it pins none.
+    """Return the interpreter with the peer's packages; the running one if it pins none.
 
     Raises:
-        SideFailed: they cannot be installed; says what the installer said last.
+        SideFailed: they cannot be installed; the message has the installer's last line.
     """
     if not peer.pins:
         return sys.executable
@@ -35,18 +35,18 @@ def python_of(peer: Peer) -> str:
 
 
 def cache_folder() -> Path:
-    """Where environments are kept."""
+    """Return the folder of the environments."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "orderworks" / "bench"
 
 
 def digest(pins: Sequence[str]) -> str:
-    """A short name for a set of packages on this Python."""
+    """Return a short name for a set of packages on this Python."""
     return hashlib.sha256("\n".join([sys.version, *pins]).encode()).hexdigest()[:12]
 
 
 def _commands(folder: Path, pins: Sequence[str]) -> list[list[str]]:
-    """What makes the environment: with uv if it is there, which is ten times as fast."""
+    """Return the commands that create the environment: with uv, ten times as fast, if available."""
     python = str(_python(folder))
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if uv:
@@ -65,7 +65,7 @@ def _python(folder: Path) -> Path:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - an installer
     if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise SideFailed(f"it cannot be installed: {said[-1]}")
+        output = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        raise SideFailed(f"it cannot be installed: {output[-1]}")

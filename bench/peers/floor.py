@@ -1,7 +1,7 @@
-"""The floor: what the servers and this language allow, without a job system around it.
+"""The bare loop: the fastest that servers and language allow, without a job system.
 
-A stream a process, read by XREADGROUP; of each batch the newest update an order, one UPDATE, the UNLINKs
-in a pipeline, then XACK and XDEL. No verdicts, no ledger, no dead letters, no healing.
+One stream per process, read by XREADGROUP; for each batch the newest update of each order, one UPDATE,
+the UNLINKs in a pipeline, then XACK and XDEL. No verdicts, no ledger, no dead letters, no recovery.
 """
 
 import os
@@ -22,7 +22,7 @@ GROUP, CONSUMER = "floor", "floor"
 
 
 class UpdateMessage(msgspec.Struct):
-    """An update as it travels."""
+    """An update as it is encoded in a stream."""
 
     order_id: int
     total: str
@@ -30,41 +30,35 @@ class UpdateMessage(msgspec.Struct):
 
 
 def work(number: int) -> None:
-    """Apply what comes in a stream, for ever."""
+    """Apply the updates of a stream until the process is ended."""
     server = redis.Redis.from_url(os.environ["QUEUE_URL"])
-    mine, stream, decode = (
-        JobConnections(),
-        _stream(number),
-        msgspec.json.Decoder(UpdateMessage).decode,
-    )
+    connections, stream = JobConnections(), _stream(number)
+    decode = msgspec.json.Decoder(UpdateMessage).decode
     clock.start()
     while True:
-        answer: Any = server.xreadgroup(GROUP, CONSUMER, {stream: ">"}, count=BATCH, block=1000)
-        for _, entries in answer:
+        reply: Any = server.xreadgroup(GROUP, CONSUMER, {stream: ">"}, count=BATCH, block=1000)
+        for _, entries in reply:
             rows = [decode(fields[b"update"]) for _, fields in entries]
-            mine.update_many(_newest(rows))
+            connections.update_many(_newest(rows))
             _acknowledge(server, stream, [entry_id for entry_id, _ in entries])
             clock.count(len(rows))
 
 
 def send(updates: list[UpdateTuple]) -> None:
-    """Append updates, a thousand a round trip."""
+    """Append updates, a thousand per round trip."""
     server = redis.Redis.from_url(os.environ["QUEUE_URL"])
     for number in range(STREAMS):
         _make_group(server, _stream(number))
     for start in range(0, len(updates), CHUNK):
         with server.pipeline(transaction=False) as pipeline:
             for update in updates[start : start + CHUNK]:
-                stream, encoded = (
-                    _stream(update[0] % STREAMS),
-                    msgspec.json.encode(UpdateMessage(*update)),
-                )
-                pipeline.xadd(stream, {"update": encoded})
+                encoded = msgspec.json.encode(UpdateMessage(*update))
+                pipeline.xadd(_stream(update[0] % STREAMS), {"update": encoded})
             pipeline.execute()
 
 
 def _newest(rows: list[UpdateMessage]) -> str:
-    """The last update of each order: versions rise with the stream's order here."""
+    """Return the last update of each order, encoded: a stream is in the order of versions here."""
     newest = {row.order_id: row for row in rows}
     ordered = [newest[order_id] for order_id in sorted(newest)]
     return msgspec.json.encode(ordered).decode()

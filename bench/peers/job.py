@@ -1,7 +1,7 @@
-"""The job as the workers of all peers do it: update an order if newer, drop its customer's reads.
+"""The job of all peers' workers: update an order if newer, and invalidate its customer's cached reads.
 
-Each thread keeps its connections, and a statement is a transaction of its own, so that nobody pays for
-more than the job. Statements are the same for all.
+Each thread keeps its connections, and a statement is a transaction of its own, so that only the job is
+measured. The statements are the same for all peers.
 """
 
 import json
@@ -28,11 +28,11 @@ WHERE orders.id = batch.order_id AND orders.version < batch.version RETURNING cu
 """
 
 KEYS = 1000
-"""Keys in one UNLINK; the server answers others between two of them."""
+"""Keys in one UNLINK; the server answers other clients between two of them."""
 
 
 class JobConnections:
-    """One to PostgreSQL, one to the Redis of cached reads."""
+    """A connection to PostgreSQL, and a client of the cache's Redis."""
 
     def __init__(self) -> None:
         self.cache: Any = redis.Redis.from_url(os.environ["CACHE_REDIS_URL"])
@@ -47,7 +47,7 @@ class JobConnections:
             self.cache.unlink(customer_cache(customer_id))
 
     def update_many(self, batch: str) -> None:
-        """Do the job for many at once: a JSON array of objects, one an order, sorted by order."""
+        """Do the job for many updates: a JSON array of objects, one per order, sorted by order."""
         self.cursor.execute(UPDATE_MANY, (batch,))
         keys = [customer_cache(customer_id) for (customer_id,) in self.cursor.fetchall()]
         with self.cache.pipeline(transaction=False) as pipeline:
@@ -56,39 +56,39 @@ class JobConnections:
             pipeline.execute()
 
 
-_mine = threading.local()
+_of_thread = threading.local()
 
 
 def connections() -> JobConnections:
-    """The connections of this thread, opened by its first job."""
-    if not hasattr(_mine, "connections"):
-        _mine.connections = JobConnections()
-    made: JobConnections = _mine.connections
-    return made
+    """Return the connections of this thread, opened by its first job."""
+    if not hasattr(_of_thread, "connections"):
+        _of_thread.connections = JobConnections()
+    opened: JobConnections = _of_thread.connections
+    return opened
 
 
 def update(order_id: int, total: str, version: int) -> None:
-    """The task of peers that take an update a message."""
-    mine = connections()
+    """The task of peers with one update per message."""
+    opened = connections()
     clock.start()
-    mine.update(order_id, total, version)
+    opened.update(order_id, total, version)
     clock.count(1)
 
 
 def update_many(updates: Iterable[tuple[int, str, int]]) -> None:
-    """The task of peers that take many messages at once."""
-    mine = connections()
+    """The task of peers that receive many messages at once."""
+    opened = connections()
     clock.start()
-    taken = list(updates)
+    batch = list(updates)
     newest = {
-        order_id: (total, version) for order_id, total, version in sorted(taken, key=_version)
+        order_id: (total, version) for order_id, total, version in sorted(batch, key=_version)
     }
     rows = [
         {"order_id": order_id, "total": total, "version": version}
         for order_id, (total, version) in sorted(newest.items())
     ]
-    mine.update_many(json.dumps(rows))
-    clock.count(len(taken))
+    opened.update_many(json.dumps(rows))
+    clock.count(len(batch))
 
 
 def _version(update: tuple[int, str, int]) -> int:

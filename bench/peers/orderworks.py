@@ -1,4 +1,4 @@
-"""Orderworks' own sender, an update a call. Its workers are those of the stack."""
+"""Orderworks' own sender, with one update per call. Its workers are those of the stack."""
 
 import os
 

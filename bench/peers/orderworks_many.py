@@ -1,4 +1,4 @@
-"""Orderworks' own sender, all updates in a call."""
+"""Orderworks' own sender, with all updates in one call. Its workers are those of the stack."""
 
 import os
 

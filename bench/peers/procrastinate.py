@@ -13,7 +13,7 @@ update = app.task(name="update")(async_job.update)
 
 
 async def main() -> None:
-    """Make the tables if they are not there, then send the updates of the file."""
+    """Create the tables if they do not exist, then send the updates of the file."""
     async with app.open_async():
         if not await app.check_connection_async():
             await app.schema_manager.apply_schema_async()

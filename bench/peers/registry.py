@@ -1,8 +1,8 @@
-"""Who is compared with Orderworks in updates: releases, how their workers are run, how much each does.
+"""The peers that are compared with Orderworks in updates: releases, workers, and shares of the updates.
 
-All have two worker processes for two cores, acknowledge after the work, and take a message an update
-unless it says otherwise. What each does beyond its defaults is what its own documentation advises; the
-rest stands in its module under `bench/peers/`.
+All have two worker processes for two cores, acknowledge after the task, and have one message per update
+unless stated otherwise. Settings other than defaults are those that a peer's own documentation advises;
+they are here or in its module under `bench/peers/`.
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ UVLOOP = "uvloop==0.23.0"
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
-    """A job system, or none, that does the same job.
+    """A job system, or the bare loop, that does the same job.
 
     Attributes:
         module: its file under `bench/peers/`.
-        share: so slow as it is, it does one in so many of the updates of Orderworks.
-        sends_share: and enqueues one in so many of what `update_many` does.
-        workers: what to run. Together they have `PROCESSES` processes.
-        pins: packages of its environment. Without any it runs in the project's own.
-        tuning: how it is run.
-        single: whether each update is a message of its own.
+        share: it applies one update for this number of Orderworks', by its speed.
+        sends_share: it enqueues one update for this number of `update_many`'s.
+        workers: the commands of its workers, which have `PROCESSES` processes together.
+        pins: packages of its environment; without any it runs in the project's.
+        tuning: its settings, for the notes.
+        single: each update is a message of its own.
     """
 
     name: str
@@ -45,12 +45,12 @@ PROCESSES = 2
 
 
 def twice(*command: str) -> tuple[Command, ...]:
-    """The same command for each of the processes."""
+    """Return the same command for each of the processes."""
     return (command,) * PROCESSES
 
 
 def celery(module: str, *options: str) -> Command:
-    """A worker of Celery."""
+    """Return the command of a Celery worker."""
     return (
         "-m",
         "celery",
@@ -63,10 +63,10 @@ def celery(module: str, *options: str) -> Command:
 
 
 def solo(module: str) -> tuple[Command, ...]:
-    """Workers of Celery that do the jobs themselves, and do not look for each other."""
-    alone = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+    """Return the commands of Celery workers without a pool and without events between workers."""
+    options = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     return tuple(
-        celery(module, "--pool=solo", f"--hostname=solo{number}@%h", *alone)
+        celery(module, "--pool=solo", f"--hostname=solo{number}@%h", *options)
         for number in range(PROCESSES)
     )
 

@@ -1,4 +1,4 @@
-"""RQ with workers that run jobs themselves: a fork a job, its default, does some sixty a second."""
+"""RQ with workers that run jobs without a fork: with a fork per job, the default, about 60 a second."""
 
 import logging
 import os
@@ -15,12 +15,12 @@ queue = Queue(connection=server)
 
 
 def send(order_id: int, total: str, version: int) -> None:
-    """Send one update; its result is not kept."""
+    """Send one update; its result is not stored."""
     queue.enqueue(job.update, order_id, total, version, result_ttl=0)
 
 
 def work() -> None:
-    """Work for ever."""
+    """Run a worker until the process is ended."""
     SimpleWorker([queue], connection=server).work(logging_level=logging.ERROR)
 
 

@@ -1,4 +1,4 @@
-"""SAQ on Redis: a job stays in its list of active ones until it has run."""
+"""SAQ on Redis: a job remains in the list of active jobs until it has run."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ settings = {"queue": queue, "functions": [update], "concurrency": 50}
 
 
 async def main() -> None:
-    """Send the updates of the file; results are not kept."""
+    """Send the updates of the file; results are not stored."""
     await queue.connect()
 
     async def send(order_id: int, total: str, version: int) -> None:

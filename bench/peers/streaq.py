@@ -1,4 +1,4 @@
-"""streaQ: Redis streams, acknowledged after the work."""
+"""streaQ: Redis streams, acknowledged after the task."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ update = worker.task(ttl=0, silent=True, name="update")(async_job.update)
 
 
 async def main() -> None:
-    """Send the updates of the file; results are not kept."""
+    """Send the updates of the file; results are not stored."""
     async with worker:
 
         async def send(order_id: int, total: str, version: int) -> None:

@@ -1,6 +1,6 @@
-"""taskiq on a Redis stream: of its Redis brokers the one that acknowledges, after the work.
+"""taskiq on a Redis stream, the one of its Redis brokers that acknowledges, after the task.
 
-Its task is a function in a pool of threads; a coroutine was no faster.
+Its task is a function in a pool of threads; a coroutine was not faster.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from taskiq_redis import RedisStreamBroker
 from bench.peers import job
 from bench.peers.sending import send_each_async
 
-# From the stream's beginning: its group else sees only what comes after the workers' start.
+# From the stream's beginning: otherwise its group receives only entries after the workers' start.
 broker = RedisStreamBroker(os.environ["QUEUE_URL"], consumer_id="0")
 update = broker.task(task_name="update")(job.update)
 

@@ -160,7 +160,7 @@ def test_updates_are_sent_on_schedule_with_the_due_time_as_version(
     monkeypatch.setattr(sending, "time", clock)
     sent = [
         (clock.now, version)
-        for _, _, version in sending.moments([(1, "1.00", 0)] * 3, rate=50, max_lateness=1)
+        for _, _, version in sending.scheduled([(1, "1.00", 0)] * 3, rate=50, max_lateness=1)
     ]
     assert [at for at, _ in sent] == pytest.approx([1000.2, 1000.22, 1000.24])
     assert [version / 1e6 for _, version in sent] == pytest.approx([1000.2, 1000.22, 1000.24])
@@ -172,7 +172,7 @@ def test_late_update_is_measured_from_its_due_time_and_a_sender_far_behind_stops
     clock = FakeTime()
     monkeypatch.setattr(sending, "time", clock)
     versions = []
-    for _, _, version in sending.moments([(1, "1.00", 0)] * 100, rate=10, max_lateness=1):
+    for _, _, version in sending.scheduled([(1, "1.00", 0)] * 100, rate=10, max_lateness=1):
         versions.append(version / 1e6)
         clock.now += 0.6
     # Each takes 0.6 s and is due 0.1 s after the one before: the fourth would be 1.5 s late.
