@@ -141,7 +141,7 @@ def test_cache_benchmark_reports_invalidations_and_saved_queries(tmp_path: Path)
     assert without["reads"] == without["queries"] == with_cache["reads"] == 950
     assert 0 < with_cache["queries"] < 95
     assert all(name in done.stdout and each["rate"] > 0 for name, each in results.items())
-    assert f"spares {1 - with_cache['queries'] / 950:.1%} of the queries" in done.stdout
+    assert f"saves {1 - with_cache['queries'] / 950:.1%} of the queries" in done.stdout
     assert picture.read_text().startswith("<?xml")
 
 
