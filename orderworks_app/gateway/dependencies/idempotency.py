@@ -25,7 +25,7 @@ from orderworks_app.gateway.http.request_body import RequestBody
 from orderworks_app.gateway.resources import GatewayResources
 
 CLAIM_SECONDS = 10.0
-"""Seconds after which a claim expires unless it is renewed."""
+"""Seconds of a claim's lease: it expires after them unless it is renewed."""
 
 RESPONSE_SECONDS = 86_400
 """Seconds that a response is stored."""

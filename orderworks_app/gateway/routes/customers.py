@@ -64,10 +64,10 @@ class Found(msgspec.Struct, frozen=True):
 )
 async def customer(request: Request, customer_id: CustomerId) -> Response:
     """One customer."""
-    found = await current_resources(request).reads.customer(customer_id)
-    if found is None:
+    row = await current_resources(request).reads.customer(customer_id)
+    if row is None:
         raise _unknown(customer_id)
-    return json_response(found)
+    return json_response(row)
 
 
 @by_id.get(
