@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import httpx
 import hypothesis
 import pytest
 import sqlalchemy as sa
@@ -11,7 +12,11 @@ import structlog
 from orderworks.core.database import make_engine
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
+from orderworks.imports.importer import Importer
+from orderworks.imports.spool import Spool
+from orderworks.updates.stream import UpdateStream
 from orderworks_app.embedded.stack import Stack
+from producer import Producer
 from tests.support.databases import Databases, running_databases
 
 # A slow example shows a busy machine. Every run tries the same examples;
@@ -81,4 +86,41 @@ def stream(settings: Settings) -> Iterator[Redis]:
 def cache(settings: Settings) -> Iterator[Redis]:
     """The Valkey of cached reads."""
     with make_redis(settings.cache, timeout=5) as client:
+        yield client
+
+
+@pytest.fixture
+def updates(stream: Redis, settings: Settings) -> UpdateStream:
+    """The streams of accepted updates."""
+    return UpdateStream(stream, settings.update_shards, settings.stream_limit)
+
+
+@pytest.fixture
+def producer(settings: Settings) -> Iterator[Producer]:
+    """A producer for the test's servers."""
+    assert settings.stream
+    with Producer.from_settings() as made:
+        yield made
+
+
+@pytest.fixture
+def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
+    """An importer as a worker has one; its chunks have three lines, so that small files have several."""
+    small = settings.model_copy(update={"import_chunk_rows": 3})
+    return Importer(engine, Spool(settings.spool), stream, cache, small)
+
+
+@pytest.fixture
+def gateway(settings: Settings) -> Iterator[str]:
+    """The address of a running gateway."""
+    from tests.support.gateways import running_gateway  # noqa: PLC0415 - most tests need no web server
+
+    with running_gateway(settings) as address:
+        yield address
+
+
+@pytest.fixture
+def http(gateway: str) -> Iterator[httpx.Client]:
+    """A client of the gateway, on the loopback and without a token."""
+    with httpx.Client(base_url=gateway, timeout=30) as client:
         yield client

@@ -8,9 +8,12 @@ import pytest
 
 from orderworks.core.settings import Settings
 from orderworks_app.cli.app import run as run_command
+from orderworks_app.embedded.home import open_home
+from orderworks_app.embedded.ports import port_of
 from tests.support.commands import Done, RunCommand
 from tests.support.databases import Databases
 from tests.support.processes import BEAT_OFTEN, CeleryProcess, running_worker, worker_and_beat
+from tests.support.stack_process import new_home
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +38,15 @@ def settings(
 
 
 @pytest.fixture(scope="module")
-def worker(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
-    """A worker of two processes."""
-    with running_worker(folder, "--concurrency=2") as service:
+def concurrency() -> int:
+    """The number of processes of a worker."""
+    return 2
+
+
+@pytest.fixture(scope="module")
+def worker(settings: Settings, folder: Path, concurrency: int) -> Iterator[CeleryProcess]:
+    """A worker with pool processes for the module."""
+    with running_worker(folder, f"--concurrency={concurrency}") as service:
         yield service
 
 
@@ -73,3 +82,16 @@ def run(
         return Done(int(ended.value.code or 0), *capfd.readouterr())
 
     return orderworks
+
+
+@pytest.fixture
+def stack_home() -> Iterator[Path]:
+    """The home of a stack that the test starts."""
+    with new_home() as home:
+        yield home
+
+
+@pytest.fixture
+def gateway_port(tmp_path: Path) -> int:
+    """A free port for a gateway."""
+    return port_of(open_home(tmp_path), "gateway")

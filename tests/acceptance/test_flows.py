@@ -1,7 +1,7 @@
 """What users hand over, carried to its end by real workers and beat, against oracles."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -37,13 +37,6 @@ AGES = (0, 3, 20, 60, 200, 500)
 """Days: at least one for each window of the reports."""
 
 COUNTS = ("applied", "unchanged", "stale", "superseded", "rejected")
-
-
-@pytest.fixture
-def producer() -> Iterator[Producer]:
-    """A producer as apps have it."""
-    with Producer.from_settings() as made:
-        yield made
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from celery import Celery
 
 from orderworks.core.settings import Settings
-from producer import Producer
 from tests.support.databases import Databases, running_databases
 from tests.support.oracle import Oracle, make_rows, write_orders
-from tests.support.processes import BEAT_OFTEN
+from tests.support.processes import BEAT_OFTEN, CeleryProcess, running_worker
 from tests.support.ten_chunk_file import CHUNK
 
 SMALL_BATCHES = {"UPDATE_BATCH": "500"}
@@ -47,14 +47,28 @@ def oracle(engine: sa.Engine) -> Oracle:
 
 
 @pytest.fixture
-def producer(settings: Settings) -> Iterator[Producer]:
-    """A producer as apps have it."""
-    with Producer.from_settings() as made:
-        yield made
-
-
-@pytest.fixture
 def small_chunks(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Imports of many chunks, each of which is given up after two starts."""
     monkeypatch.setenv("IMPORT_CHUNK_ROWS", str(CHUNK))
     monkeypatch.setenv("CHUNK_ATTEMPTS", "2")
+
+
+@pytest.fixture
+def concurrency() -> int:
+    """The number of processes of a worker."""
+    return 2
+
+
+@pytest.fixture
+def worker(settings: Settings, folder: Path, concurrency: int) -> Iterator[CeleryProcess]:
+    """A worker without beat: only messages that the test sends start anything."""
+    assert settings.broker
+    with running_worker(folder, f"--concurrency={concurrency}") as service:
+        yield service
+
+
+@pytest.fixture
+def celery_sender(settings: Settings) -> Iterator[Celery]:
+    """A client that sends messages of tasks."""
+    with Celery(broker=settings.broker, set_as_current=False) as app:
+        yield app

@@ -20,12 +20,6 @@ OrderRows = dict[int, tuple[int, str, Decimal, int]]
 
 
 @pytest.fixture
-def updates(stream: Redis, settings: Settings) -> UpdateStream:
-    """The streams of accepted updates."""
-    return UpdateStream(stream, settings.update_shards, settings.stream_limit)
-
-
-@pytest.fixture
 def seed(engine: sa.Engine) -> Callable[[OrderRows], None]:
     """Put orders, and the customers that they name, into the tables."""
 

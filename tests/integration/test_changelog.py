@@ -20,7 +20,7 @@ MARCH = "TIMESTAMPTZ '2026-03-09 23:00Z'"
 
 
 @pytest.fixture
-def shop(engine: sa.Engine) -> None:
+def empty_log(engine: sa.Engine) -> None:
     """Thirty customers, two orders of the first ones, and an empty log."""
     run(
         engine,
@@ -62,7 +62,7 @@ ENTRIES = "SELECT customer_id, day::text, orders, total FROM customer_changes OR
     ],
 )
 def test_every_insert_update_and_delete_is_logged(
-    engine: sa.Engine, shop: None, statement: str, logged: list[tuple[object, ...]]
+    engine: sa.Engine, empty_log: None, statement: str, logged: list[tuple[object, ...]]
 ) -> None:
     run(engine, statement)
     assert rows(engine, ENTRIES) == logged
@@ -70,7 +70,7 @@ def test_every_insert_update_and_delete_is_logged(
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_large_statement_is_logged_in_several_rows(
-    engine: sa.Engine, shop: None, step: int
+    engine: sa.Engine, empty_log: None, step: int
 ) -> None:
     run(
         engine,
@@ -93,7 +93,7 @@ def test_large_statement_is_logged_in_several_rows(
 
 
 def test_touched_customers_are_those_of_this_transaction_only(
-    engine: sa.Engine, shop: None
+    engine: sa.Engine, empty_log: None
 ) -> None:
     run(engine, "UPDATE orders SET total = total + 1 WHERE id = 1")
     with engine.begin() as connection:
@@ -104,7 +104,7 @@ def test_touched_customers_are_those_of_this_transaction_only(
 
 
 def test_fold_takes_oldest_rows_up_to_its_limit(
-    engine: sa.Engine, shop: None, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, empty_log: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orderworks.reports.fold.MAX_FOLD_ENTRIES", 15)
     for first in (1, 11, 21):

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
-def shop(engine: sa.Engine) -> None:
+def paged_orders(engine: sa.Engine) -> None:
     """A customer with orders of five moments, some of them cancelled; and another customer's."""
     with engine.begin() as connection:
         people = [{"id": 1, "name": "Ada"}, {"id": 2, "name": "Bob"}]

@@ -22,7 +22,6 @@ from orderworks.core.schema import dead_updates
 from orderworks.core.settings import Settings
 from orderworks.imports import chunk_attempt
 from orderworks.imports.importer import Importer
-from orderworks.imports.spool import Spool
 from orderworks.reports.refresh import refresh
 from orderworks.updates.messages import UpdateOutcome, Verdict
 from orderworks_app.cli.app import run as run_command
@@ -96,13 +95,6 @@ def documents(
     assert settings.database
     monkeypatch.chdir(tmp_path)
     return Documents(capsys, monkeypatch)
-
-
-@pytest.fixture
-def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
-    """What a worker loads with; a chunk has three lines."""
-    small = settings.model_copy(update={"import_chunk_rows": 3})
-    return Importer(engine, Spool(settings.spool), stream, cache, small)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -19,7 +18,6 @@ from orderworks.reports.rebuild import Rebuild
 from orderworks.reports.refresh import refresh
 from orderworks_app.cli.metrics import metrics as print_metrics
 from orderworks_app.gateway.app import make_app
-from tests.support.gateways import client_of, running_gateway
 from tests.support.golden import compare
 from worker.beat.entries import PlannedEntry, register
 
@@ -56,13 +54,6 @@ def _told(engine: sa.Engine, cache: Redis, settings: Settings) -> None:
     with engine.begin() as connection:
         register(connection, [PlannedEntry("sweep", "tasks.upkeep.sweep", 5)])
     Rebuild(engine, lambda: None, lambda _what, _counted: None).run(settings.uncounted_statuses)
-
-
-@pytest.fixture
-def http(settings: Settings) -> Iterator[httpx.Client]:
-    """A client of a gateway that runs."""
-    with running_gateway(settings) as address, client_of(address) as client:
-        yield client
 
 
 @pytest.mark.usefixtures("_told")

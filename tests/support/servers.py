@@ -1,6 +1,7 @@
 """A Valkey of a test's own, to be killed, frozen and started again with the data it had."""
 
 import random
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -68,3 +69,10 @@ def running_valkey(folder: Path) -> Iterator[Valkey]:
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def silent_redis() -> Iterator[str]:
+    """The address of a server that accepts connections and never answers."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        yield f"redis://{LOOPBACK}:{server.getsockname()[1]}/0"

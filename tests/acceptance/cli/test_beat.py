@@ -27,7 +27,7 @@ def configured() -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _at_work(engine: sa.Engine, worker_with_beat: CeleryProcess) -> None:
+def _beat_registered(engine: sa.Engine, worker_with_beat: CeleryProcess) -> None:
     """A worker, and a beat that has registered its entries."""
     assert not worker_with_beat.has_ended()
 

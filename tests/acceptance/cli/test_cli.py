@@ -27,7 +27,7 @@ COMMANDS = (
 
 
 @pytest.fixture
-def accepted(stream: Redis) -> Callable[[], int]:
+def accepted_count(stream: Redis) -> Callable[[], int]:
     """The number of Redis keys of accepted updates and imports."""
     return lambda: sum(1 for _ in stream.scan_iter("orders:*"))
 
@@ -56,7 +56,7 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("case", BAD_FILES)
 def test_unimportable_file_prints_one_line_and_exits_2(
-    run: RunCommand, tmp_path: Path, accepted: Callable[[], int], case: str
+    run: RunCommand, tmp_path: Path, accepted_count: Callable[[], int], case: str
 ) -> None:
     content, expected = BAD_FILES[case]
     if content is not None:
@@ -67,7 +67,7 @@ def test_unimportable_file_prints_one_line_and_exits_2(
     assert len(done.err.splitlines()) == 1
     assert "orders.csv" in done.err
     assert expected in done.err
-    assert accepted() == 0
+    assert accepted_count() == 0
     assert not [*tmp_path.glob("home/spool/**/*.*")]
 
 

@@ -8,24 +8,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
-from pathlib import Path
 
 import httpx
 import pytest
 
 from orderworks.core.settings import Settings
-from orderworks_app.embedded.home import open_home
-from orderworks_app.embedded.ports import LOOPBACK, port_of
+from orderworks_app.embedded.ports import LOOPBACK
 from tests.support.commands import RunCommand
 from tests.support.processes import eventually
 
 COMMAND = (sys.executable, "-m", "orderworks_app", "gateway")
-
-
-@pytest.fixture
-def port(tmp_path: Path) -> int:
-    """A port that is free."""
-    return port_of(open_home(tmp_path), "gateway")
 
 
 @contextmanager
@@ -48,10 +40,10 @@ def answers(address: str) -> bool:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_gateway_serves_requests_and_shuts_down_cleanly(
-    settings: Settings, port: int, workers: str
+    settings: Settings, gateway_port: int, workers: str
 ) -> None:
-    address = f"http://{LOOPBACK}:{port}"
-    with started("--port", str(port), "--workers", workers) as process:
+    address = f"http://{LOOPBACK}:{gateway_port}"
+    with started("--port", str(gateway_port), "--workers", workers) as process:
         eventually(lambda: answers(address), within=30)
         accepted = httpx.post(f"{address}/v1/orders/1", json={"status": "paid"})
         assert accepted.status_code == 202
@@ -65,14 +57,14 @@ def test_gateway_serves_requests_and_shuts_down_cleanly(
     assert not answers(address)
 
 
-def test_public_address_requires_a_token(run: RunCommand, port: int) -> None:
-    everywhere = ("--host", "0.0.0.0", "--port", str(port))  # noqa: S104 - what is tested
+def test_public_address_requires_a_token(run: RunCommand, gateway_port: int) -> None:
+    everywhere = ("--host", "0.0.0.0", "--port", str(gateway_port))  # noqa: S104 - what is tested
     refused = run("gateway", *everywhere)
     assert refused.status == 2
     assert "orderworks token create" in refused.err
     run("token", "create", "shop", "--scope", "enqueue")
     with started(*everywhere):
-        eventually(lambda: answers(f"http://{LOOPBACK}:{port}"), within=30)
+        eventually(lambda: answers(f"http://{LOOPBACK}:{gateway_port}"), within=30)
 
 
 @contextmanager
@@ -86,10 +78,12 @@ def followed(address: str, token: str, path: str) -> Iterator[Iterator[str]]:
         yield lines
 
 
-def test_event_stream_ends_soon_after_its_token_is_revoked(run: RunCommand, port: int) -> None:
+def test_event_stream_ends_soon_after_its_token_is_revoked(
+    run: RunCommand, gateway_port: int
+) -> None:
     """The overview, which has an event each second, and an import without any events."""
-    address, scopes = f"http://{LOOPBACK}:{port}", ("--scope", "read", "--scope", "enqueue")
-    with started("--port", str(port)):
+    address, scopes = f"http://{LOOPBACK}:{gateway_port}", ("--scope", "read", "--scope", "enqueue")
+    with started("--port", str(gateway_port)):
         eventually(lambda: answers(address), within=30)
         gone, stays = (
             run("token", "create", f"to-{name}", *scopes).out.strip() for name in ("go", "stay")

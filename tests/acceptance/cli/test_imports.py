@@ -43,13 +43,6 @@ WOULD = {
 
 
 @pytest.fixture
-def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
-    """An importer as a worker has one; a chunk has three lines."""
-    small = settings.model_copy(update={"import_chunk_rows": 3})
-    return Importer(engine, Spool(settings.spool), stream, cache, small)
-
-
-@pytest.fixture
 def content(tmp_path: Path) -> str:
     """A file of seven customers, whose content no other test has."""
     rows = "".join(f"{key},{uuid4()}\n" for key in range(1, 8))
@@ -58,7 +51,7 @@ def content(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def accepted(run: RunCommand, content: str) -> str:
+def accepted_import(run: RunCommand, content: str) -> str:
     """The id of an accepted import that is not planned."""
     done = run("import", content, "--kind", "customers", "--json")
     answer = json.loads(done.out)
@@ -67,10 +60,10 @@ def accepted(run: RunCommand, content: str) -> str:
 
 
 @pytest.fixture
-def planned(importer: Importer, accepted: str) -> str:
+def planned_import(importer: Importer, accepted_import: str) -> str:
     """The id of a running import of three chunks."""
-    assert importer.plan(accepted) == [0, 1, 2]
-    return accepted
+    assert importer.plan(accepted_import) == [0, 1, 2]
+    return accepted_import
 
 
 @contextmanager
@@ -87,64 +80,70 @@ def started(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_import_is_paused_resumed_and_cancelled(
-    run: RunCommand, planned: str, settings: Settings
+    run: RunCommand, planned_import: str, settings: Settings
 ) -> None:
-    paused = run("pause", planned)
-    assert (paused.status, f"Import {planned} of customers.csv: paused" in paused.out) == (0, True)
+    paused = run("pause", planned_import)
+    assert (paused.status, f"Import {planned_import} of customers.csv: paused" in paused.out) == (
+        0,
+        True,
+    )
     nudged = messages(settings, Queue.IMPORTS)
-    assert json.loads(run("resume", planned, "--json").out)["status"] == "running"
+    assert json.loads(run("resume", planned_import, "--json").out)["status"] == "running"
     assert messages(settings, Queue.IMPORTS) == nudged + 1
-    cancelled = json.loads(run("cancel", planned, "--json").out)
-    assert (cancelled["id"], cancelled["status"]) == (planned, "cancelled")
+    cancelled = json.loads(run("cancel", planned_import, "--json").out)
+    assert (cancelled["id"], cancelled["status"]) == (planned_import, "cancelled")
 
 
 def test_retry_restarts_quarantined_chunks(
-    run: RunCommand, planned: str, engine: sa.Engine, settings: Settings
+    run: RunCommand, planned_import: str, engine: sa.Engine, settings: Settings
 ) -> None:
     with engine.begin() as connection:
-        chunk_attempt.quarantine_chunk(connection, planned, 1, "the disk was full")
-    shown = run("imports", planned).out
+        chunk_attempt.quarantine_chunk(connection, planned_import, 1, "the disk was full")
+    shown = run("imports", planned_import).out
     assert "the disk was full" in shown
-    assert f"1 of 3 chunks are quarantined; `orderworks retry {planned}`" in shown
+    assert f"1 of 3 chunks are quarantined; `orderworks retry {planned_import}`" in shown
     nudged = messages(settings, Queue.IMPORTS)
-    assert json.loads(run("retry", planned, "--json").out)["quarantined"] == 0
+    assert json.loads(run("retry", planned_import, "--json").out)["quarantined"] == 0
     assert messages(settings, Queue.IMPORTS) == nudged + 1
 
 
 def test_command_not_allowed_in_import_state_prints_one_line_and_exits_1(
-    run: RunCommand, planned: str
+    run: RunCommand, planned_import: str
 ) -> None:
     for command, possible in (
         ("resume", "only a paused one can be resumed"),
         ("retry", "only chunks that were given up can be tried again"),
     ):
-        done = run(command, planned)
+        done = run(command, planned_import)
         assert (done.status, done.out) == (1, "")
-        assert done.err.startswith(f"orderworks: import {planned} is running; {possible}")
+        assert done.err.startswith(f"orderworks: import {planned_import} is running; {possible}")
 
 
 @pytest.mark.parametrize("command", ["pause", "resume", "cancel", "retry", "rejects"])
 def test_command_on_unplanned_import_says_to_try_again(
-    run: RunCommand, accepted: str, command: str
+    run: RunCommand, accepted_import: str, command: str
 ) -> None:
-    done = run(command, accepted)
+    done = run(command, accepted_import)
     assert done.status == 1
-    assert f"import {accepted} is accepted and not planned yet; try again in a moment" in done.err
+    assert (
+        f"import {accepted_import} is accepted and not planned yet; try again in a moment"
+        in done.err
+    )
     unknown = run(command, "nothing")
     assert (unknown.status, "no import has the id nothing" in unknown.err) == (2, True)
 
 
 def test_same_content_returns_the_first_import(
-    run: RunCommand, accepted: str, content: str
+    run: RunCommand, accepted_import: str, content: str
 ) -> None:
     done = run("import", content, "--kind", "customers")
     assert done.out == (
-        f"This content was imported before, as {accepted}; --again imports it again.\n"
+        f"This content was imported before, as {accepted_import}; --again imports it again.\n"
     )
     answer = json.loads(run("import", content, "--kind", "customers", "--json").out)
     names = ("id", "kind", "source", "status", "rows", "repeated")
     assert [answer[name] for name in names] == [
-        accepted,
+        accepted_import,
         "customers",
         content,
         "accepted",
@@ -152,7 +151,7 @@ def test_same_content_returns_the_first_import(
         True,
     ]
     answer = json.loads(run("import", content, "--kind", "customers", "--again", "--json").out)
-    assert (answer["repeated"], answer["id"] == accepted) == (False, False)
+    assert (answer["repeated"], answer["id"] == accepted_import) == (False, False)
     assert (answer["kind"], answer["rows"], answer["bytes"] > 0) == ("customers", None, True)
 
 
@@ -277,16 +276,21 @@ def test_contradictory_options_print_one_line_and_exit_2(
 
 
 def test_rejects_are_written_as_a_correctable_sheet(
-    run: RunCommand, planned: str, engine: sa.Engine
+    run: RunCommand, planned_import: str, engine: sa.Engine
 ) -> None:
-    rejected = {"import_id": planned, "column": "name", "code": "missing", "reason": "a reason"}
+    rejected = {
+        "import_id": planned_import,
+        "column": "name",
+        "code": "missing",
+        "reason": "a reason",
+    }
     rows = [
         {"line": 2, "raw": "1,=A", "mended_by": None},
         {"line": 3, "raw": "2,", "mended_by": "another"},
     ]
     with engine.begin() as connection:
         connection.execute(sa.insert(import_rejects), [{**rejected, **row} for row in rows])
-    (sheet,) = csv.DictReader(io.StringIO(run("rejects", planned).out))
+    (sheet,) = csv.DictReader(io.StringIO(run("rejects", planned_import).out))
     assert sheet == {
         "id": "1",
         "name": "'=A",
@@ -296,30 +300,36 @@ def test_rejects_are_written_as_a_correctable_sheet(
         "reason": "a reason",
         "raw": "",
     }
-    assert len(run("rejects", planned, "--all").out.splitlines()) == 3
-    line = run("rejects", planned, "--format", "jsonl").out
+    assert len(run("rejects", planned_import, "--all").out.splitlines()) == 3
+    line = run("rejects", planned_import, "--format", "jsonl").out
     assert json.loads(line)["raw"] == "1,=A"
-    assert len(json.loads(run("rejects", planned, "--all", "--json").out)) == 2
+    assert len(json.loads(run("rejects", planned_import, "--all", "--json").out)) == 2
 
 
 def test_running_import_shows_progress_and_what_it_waits_for(
-    run: RunCommand, planned: str, stream: Redis
+    run: RunCommand, planned_import: str, stream: Redis
 ) -> None:
-    done = run("imports", planned)
+    done = run("imports", planned_import)
     assert "So far 0 of 7 rows, 0.0 of 0.0 MB, 0 of 3 chunks." in done.out
     assert "It waits" not in done.out
     stream.xadd(keys.update_stream(0), {"update": b""}, id="1-1")
-    assert "It waits until the pending order updates are applied." in (run("imports", planned).out)
-    assert json.loads(run("imports", planned, "--json").out)["waits_for_updates"]
+    assert "It waits until the pending order updates are applied." in (
+        run("imports", planned_import).out
+    )
+    assert json.loads(run("imports", planned_import, "--json").out)["waits_for_updates"]
     stream.delete(keys.update_stream(0))
 
 
-def test_follow_ends_when_the_import_ends(run: RunCommand, planned: str, folder: Path) -> None:
-    with started("imports", planned, "--follow", "--json", folder=folder.parent) as following:
-        assert run("cancel", planned).status == 0
+def test_follow_ends_when_the_import_ends(
+    run: RunCommand, planned_import: str, folder: Path
+) -> None:
+    with started(
+        "imports", planned_import, "--follow", "--json", folder=folder.parent
+    ) as following:
+        assert run("cancel", planned_import).status == 0
         out, _err = following.communicate(timeout=30)
     assert (following.returncode, json.loads(out)["status"]) == (1, "cancelled")
-    assert run("imports", planned, "--json").status == 0
+    assert run("imports", planned_import, "--json").status == 0
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.support.processes import CeleryProcess, eventually, worker_and_beat
 
 
 @pytest.fixture(scope="module", autouse=True)
-def impatient(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
+def worker_without_patience(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
     """A worker that gives an update up after its second attempt, and beat."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNKNOWN_ORDER_PATIENCE", "0")

@@ -13,7 +13,7 @@ from tests.support.processes import CeleryProcess, eventually
 
 
 @pytest.fixture(autouse=True)
-def _at_work(worker_with_beat: CeleryProcess) -> None:
+def _worker_running(worker_with_beat: CeleryProcess) -> None:
     """A worker and beat, with the number of shards that is the default."""
 
 

@@ -46,49 +46,49 @@ GRACE = 45
 
 
 @pytest.fixture
-def composition(tmp_path: Path) -> Composition:
+def compose(tmp_path: Path) -> Composition:
     """The services, not started yet."""
     return Composition(tmp_path, free_ports("valkey", "cache", "flower", "gateway"))
 
 
 @pytest.fixture
-def valkeys(composition: Composition) -> Iterator[dict[str, ServiceProcessHandle]]:
+def valkeys(compose: Composition) -> Iterator[dict[str, ServiceProcessHandle]]:
     """Broker, stream and cache, as the file configures them."""
-    with running(composition, "valkey", "cache") as processes:
+    with running(compose, "valkey", "cache") as processes:
         yield processes
 
 
 @pytest.fixture
-def database(databases: Databases, composition: Composition) -> Iterator[sa.Engine]:
+def database(databases: Databases, compose: Composition) -> Iterator[sa.Engine]:
     """A database without a schema, used instead of the one in the file."""
     name = f"composed_{os.getpid()}"
     url = databases.make(name)
-    composition.set_secret("database_url", url)
+    compose.set_secret("database_url", url)
     engine = sa.create_engine(database_address(url), poolclass=sa.NullPool)
     yield engine
     databases.drop(name)
 
 
 @pytest.fixture
-def migrated(composition: Composition, database: sa.Engine) -> sa.Engine:
+def migrated(compose: Composition, database: sa.Engine) -> sa.Engine:
     """The database after the file's own migration."""
-    with composition.running("migrate") as migrate:
-        assert migrate.wait(timeout=60) == 0, composition.log("migrate").read_text("utf-8")
+    with compose.running("migrate") as migrate:
+        assert migrate.wait(timeout=60) == 0, compose.log("migrate").read_text("utf-8")
     return database
 
 
 @contextmanager
-def running(composition: Composition, *services: str) -> Iterator[dict[str, ServiceProcessHandle]]:
+def running(compose: Composition, *services: str) -> Iterator[dict[str, ServiceProcessHandle]]:
     """Start services at once and wait until all are healthy."""
     with ExitStack() as block:
-        processes = {name: block.enter_context(composition.running(name)) for name in services}
+        processes = {name: block.enter_context(compose.running(name)) for name in services}
         for name in services:
-            wait_until_healthy(composition, name)
+            wait_until_healthy(compose, name)
         yield processes
 
 
-def wait_until_healthy(composition: Composition, name: str) -> None:
-    wait_until(lambda: composition.is_healthy(name), 40)
+def wait_until_healthy(compose: Composition, name: str) -> None:
+    wait_until(lambda: compose.is_healthy(name), 40)
 
 
 @contextmanager
@@ -101,8 +101,8 @@ def frozen(process: ServiceProcessHandle) -> Iterator[None]:
         process.send_signal(signal.SIGCONT)
 
 
-def client(composition: Composition, secret: str) -> Redis:
-    return make_redis(composition.secret(secret), timeout=5)
+def client(compose: Composition, secret: str) -> Redis:
+    return make_redis(compose.secret(secret), timeout=5)
 
 
 @pytest.mark.parametrize(
@@ -113,13 +113,13 @@ def client(composition: Composition, secret: str) -> Redis:
     ],
 )
 def test_valkey_persists_requires_password_and_turns_unhealthy_when_frozen(
-    composition: Composition,
+    compose: Composition,
     name: str,
     secret: str,
     policy: str,
     keeps: bool,  # noqa: FBT001
 ) -> None:
-    with running(composition, name) as processes, client(composition, secret) as app:
+    with running(compose, name) as processes, client(compose, secret) as app:
         assert app.config_get("maxmemory-policy") == {"maxmemory-policy": policy}
         pieces = app.config_get("hash-max-listpack-value")["hash-max-listpack-value"]
         assert keeps or pieces == "2048", "cached reads are longer than the default"
@@ -127,68 +127,68 @@ def test_valkey_persists_requires_password_and_turns_unhealthy_when_frozen(
         with pytest.raises(redis.exceptions.NoPermissionError):
             app.flushall()
         with (
-            redis.Redis(port=composition.ports[name]) as anonymous,
+            redis.Redis(port=compose.ports[name]) as anonymous,
             pytest.raises(redis.RedisError),
         ):
             anonymous.get("kept")
         with frozen(processes[name]):
-            assert not composition.is_healthy(name)
-        wait_until_healthy(composition, name)
+            assert not compose.is_healthy(name)
+        wait_until_healthy(compose, name)
         processes[name].kill()
-    with running(composition, name), client(composition, secret) as app:
+    with running(compose, name), client(compose, secret) as app:
         assert app.exists("kept") == keeps
 
 
 def test_services_become_healthy_work_and_stop_in_time(
-    composition: Composition, valkeys: dict[str, ServiceProcessHandle], migrated: sa.Engine
+    compose: Composition, valkeys: dict[str, ServiceProcessHandle], migrated: sa.Engine
 ) -> None:
     assert valkeys
-    composition.add("standby", "beat")
-    with running(composition, *SERVICES, "standby") as processes:
-        apply_an_import_and_an_update(composition, migrated)
+    compose.add("standby", "beat")
+    with running(compose, *SERVICES, "standby") as processes:
+        apply_an_import_and_an_update(compose, migrated)
         assert_beat_sweeps(migrated)
-        assert_flower_is_read_only(composition)
-        assert not refusals(composition)
+        assert_flower_is_read_only(compose)
+        assert not refusals(compose)
         for process in processes.values():
             process.terminate()
         assert {process.wait(timeout=GRACE) for process in processes.values()} == {0}
-    assert not [path for name in SERVICES for path in composition.left_behind(name)]
+    assert not [path for name in SERVICES for path in compose.left_behind(name)]
 
 
 def test_gateway_becomes_healthy_accepts_update_and_stops_in_time(
-    composition: Composition, valkeys: dict[str, ServiceProcessHandle], migrated: sa.Engine
+    compose: Composition, valkeys: dict[str, ServiceProcessHandle], migrated: sa.Engine
 ) -> None:
     with migrated.begin() as connection:
         token = create_token(connection, "shop", [Scope.ENQUEUE])
-    address = f"http://{LOOPBACK}:{composition.ports['gateway']}/v1/orders/7"
-    with running(composition, "gateway") as processes, client(composition, "redis_url") as stream:
+    address = f"http://{LOOPBACK}:{compose.ports['gateway']}/v1/orders/7"
+    with running(compose, "gateway") as processes, client(compose, "redis_url") as stream:
         headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "once"}
         for _time in range(2):
             said = httpx.post(address, json={"status": "paid"}, headers=headers, timeout=10)
             assert said.status_code == 202
         assert stream.xlen(keys.update_stream(7 % 2)) == 1
         with frozen(processes["gateway"]):
-            assert not composition.is_healthy("gateway")
+            assert not compose.is_healthy("gateway")
         processes["gateway"].terminate()
         assert processes["gateway"].wait(timeout=15) == 0
-    assert "no permissions" not in composition.log("gateway").read_text("utf-8")
-    assert not composition.left_behind("gateway")
+    assert "no permissions" not in compose.log("gateway").read_text("utf-8")
+    assert not compose.left_behind("gateway")
 
 
-def apply_an_import_and_an_update(composition: Composition, database: sa.Engine) -> None:
+def apply_an_import_and_an_update(compose: Composition, database: sa.Engine) -> None:
     """The import goes through the spool to its worker, the update through the stream to the other."""
-    with make_producer(composition) as producer:
+    with make_producer(compose) as producer:
         customers = producer.import_file(b"id,name\n1,One\n", kind="customers").wait(timeout=30)
         producer.update(OrderUpdate(order_id=7, customer_id=1, total="9.99"))
     assert customers["applied"] == 1
     wait_until(lambda: order_ids(database) == [7], 30)
 
 
-def make_producer(composition: Composition) -> Producer:
+def make_producer(compose: Composition) -> Producer:
     return Producer(
-        redis_url=composition.secret("redis_url"),
-        broker_url=composition.secret("celery_broker_url"),
-        spool_url=composition.environment("worker-imports")["SPOOL_URL"],
+        redis_url=compose.secret("redis_url"),
+        broker_url=compose.secret("celery_broker_url"),
+        spool_url=compose.environment("worker-imports")["SPOOL_URL"],
     )
 
 
@@ -206,18 +206,18 @@ def assert_beat_sweeps(database: sa.Engine) -> None:
     wait_until(has_swept, 30)
 
 
-def assert_flower_is_read_only(composition: Composition) -> None:
-    password = composition.secret("flower_basic_auth")
-    assert flower(composition, "/workers", "admin:wrong") == 401
-    assert flower(composition, "/workers", password) == 200
-    assert flower(composition, "/api/workers", password) == 200
+def assert_flower_is_read_only(compose: Composition) -> None:
+    password = compose.secret("flower_basic_auth")
+    assert flower(compose, "/workers", "admin:wrong") == 401
+    assert flower(compose, "/workers", password) == 200
+    assert flower(compose, "/api/workers", password) == 200
     task = "/api/task/send-task/tasks.upkeep.sweep"
-    assert flower(composition, task, password, b'{"args": []}') == 403
+    assert flower(compose, task, password, b'{"args": []}') == 403
 
 
-def flower(composition: Composition, path: str, password: str, body: bytes | None = None) -> int:
+def flower(compose: Composition, path: str, password: str, body: bytes | None = None) -> int:
     """The status that Flower answers with."""
-    request = Request(f"http://{LOOPBACK}:{composition.ports['flower']}{path}", body)
+    request = Request(f"http://{LOOPBACK}:{compose.ports['flower']}{path}", body)
     request.add_header("Authorization", f"Basic {b64encode(password.encode()).decode()}")
     try:
         with urlopen(request, timeout=10) as response:  # noqa: S310 - our own server
@@ -227,57 +227,57 @@ def flower(composition: Composition, path: str, password: str, body: bytes | Non
             return error.code
 
 
-def refusals(composition: Composition) -> list[str]:
+def refusals(compose: Composition) -> list[str]:
     """Log lines about commands that the Valkeys' access lists refused to a service."""
     lines = [
-        line for name in SERVICES for line in composition.log(name).read_text("utf-8").splitlines()
+        line for name in SERVICES for line in compose.log(name).read_text("utf-8").splitlines()
     ]
     return [line for line in lines if "no permissions" in line]
 
 
 def test_health_checks_detect_frozen_services_and_frozen_broker(
-    composition: Composition, valkeys: dict[str, ServiceProcessHandle], migrated: sa.Engine
+    compose: Composition, valkeys: dict[str, ServiceProcessHandle], migrated: sa.Engine
 ) -> None:
-    composition.add(THREADS, "worker-imports", "--pool=threads", "--hostname=threads@%h")
-    with running(composition, *SERVICES, THREADS) as processes:
+    compose.add(THREADS, "worker-imports", "--pool=threads", "--hostname=threads@%h")
+    with running(compose, *SERVICES, THREADS) as processes:
         for name, process in processes.items():
             with frozen(process):
-                assert_unhealthy(composition, name)
+                assert_unhealthy(compose, name)
         for name in processes:
-            wait_until_healthy(composition, name)
-        with all_children_busy(composition, migrated):
-            assert_heartbeat_continues(composition, "worker-updates")
+            wait_until_healthy(compose, name)
+        with all_children_busy(compose, migrated):
+            assert_heartbeat_continues(compose, "worker-updates")
             with frozen(valkeys["valkey"]):
                 for name in (*BEATING, THREADS):
-                    assert_heartbeat_stops(composition, name)
+                    assert_heartbeat_stops(compose, name)
         for name in (*WORKERS, THREADS):
-            wait_until_healthy(composition, name)
+            wait_until_healthy(compose, name)
 
 
-def assert_unhealthy(composition: Composition, name: str) -> None:
+def assert_unhealthy(compose: Composition, name: str) -> None:
     """The health check fails for a frozen service. The heartbeat is dated back instead of awaited."""
     if name in (*BEATING, THREADS):
-        make_old(composition.heartbeat(name))
-    assert not composition.is_healthy(name), name
+        make_old(compose.heartbeat(name))
+    assert not compose.is_healthy(name), name
 
 
-def assert_heartbeat_continues(composition: Composition, name: str) -> None:
+def assert_heartbeat_continues(compose: Composition, name: str) -> None:
     """It renews its heartbeat although it has requested no message for longer than MAX_SILENCE."""
-    file, now = composition.heartbeat(name), time.time()
+    file, now = compose.heartbeat(name), time.time()
     wait_until(
         lambda: file.stat().st_mtime > now + broker_heartbeat.MAX_SILENCE + heartbeat.INTERVAL, 20
     )
 
 
-def assert_heartbeat_stops(composition: Composition, name: str) -> None:
+def assert_heartbeat_stops(compose: Composition, name: str) -> None:
     """It renews its heartbeat no longer, and its health check fails after a while."""
     file, silence = (
-        composition.heartbeat(name),
+        compose.heartbeat(name),
         broker_heartbeat.MAX_SILENCE + 2 * heartbeat.INTERVAL,
     )
     wait_until(lambda: time.time() - file.stat().st_mtime > silence, 20)
     make_old(file)
-    assert not composition.is_healthy(name), name
+    assert not compose.is_healthy(name), name
 
 
 def make_old(file: Path) -> None:
@@ -287,11 +287,11 @@ def make_old(file: Path) -> None:
 
 
 @contextmanager
-def all_children_busy(composition: Composition, database: sa.Engine) -> Iterator[None]:
+def all_children_busy(compose: Composition, database: sa.Engine) -> Iterator[None]:
     """Make both children of the updates' worker wait for tables that another session has locked."""
     with database.connect() as connection:
         connection.execute(sa.text("LOCK TABLE customers, orders IN ACCESS EXCLUSIVE MODE"))
-        with make_producer(composition) as producer:
+        with make_producer(compose) as producer:
             for order_id in (1, 2):
                 producer.update(OrderUpdate(order_id=order_id, customer_id=1, total="1"))
         wait_until(lambda: waiting_sessions(connection) >= 2, 20)

@@ -21,7 +21,7 @@ from tests.support.stack_process import wait_until
 
 
 @pytest.fixture
-def composition() -> Iterator[Composition]:
+def postgresql_compose() -> Iterator[Composition]:
     """The service in a folder that its account can reach: it refuses to run as root."""
     folder = Path(tempfile.mkdtemp(prefix="orderworks-test-"))
     folder.chmod(0o711)
@@ -31,40 +31,40 @@ def composition() -> Iterator[Composition]:
 
 
 @pytest.fixture
-def data(composition: Composition) -> Path:
+def data(postgresql_compose: Composition) -> Path:
     """An empty cluster, made with the arguments that the file gives to the image."""
-    own = composition.folder / "postgres"
+    own = postgresql_compose.folder / "postgres"
     data, password = own / "cluster", own / "password"
-    composition.command("postgres")
+    postgresql_compose.command("postgres")
     data.mkdir()
-    password.write_text(composition.secret("postgres_password"), encoding="utf-8")
-    account = composition.account
+    password.write_text(postgresql_compose.secret("postgres_password"), encoding="utf-8")
+    account = postgresql_compose.account
     for path in (*own.iterdir(), own):
         os.chown(path, account.uid if account else -1, account.gid if account else -1)
     initdb = [str(postgresql_binaries(account) / "initdb"), "--no-sync", "--username=postgres"]
     initdb += [f"--pgdata={data}", f"--pwfile={password}"]
-    initdb += shlex.split(composition.environment("postgres")["POSTGRES_INITDB_ARGS"])
+    initdb += shlex.split(postgresql_compose.environment("postgres")["POSTGRES_INITDB_ARGS"])
     popen = account.popen_arguments() if account else {}
     subprocess.run(initdb, check=True, capture_output=True, cwd=data, env={}, **popen)
     return data
 
 
 def test_postgresql_creates_app_database_and_turns_unhealthy_when_frozen(
-    composition: Composition, data: Path
+    postgresql_compose: Composition, data: Path
 ) -> None:
-    with composition.running("postgres", "-D", str(data)) as server:
-        wait_until(lambda: composition.is_healthy("postgres"), 30)
-        create_database(composition)
-        assert connection_facts(composition) == ("orderworks", False, "256MB", "C.UTF-8")
+    with postgresql_compose.running("postgres", "-D", str(data)) as server:
+        wait_until(lambda: postgresql_compose.is_healthy("postgres"), 30)
+        create_database(postgresql_compose)
+        assert connection_facts(postgresql_compose) == ("orderworks", False, "256MB", "C.UTF-8")
         server.send_signal(signal.SIGSTOP)
-        assert not composition.is_healthy("postgres")
+        assert not postgresql_compose.is_healthy("postgres")
         server.send_signal(signal.SIGCONT)
-        wait_until(lambda: composition.is_healthy("postgres"), 10)
+        wait_until(lambda: postgresql_compose.is_healthy("postgres"), 10)
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=30) == 0
 
 
-def create_database(composition: Composition) -> None:
+def create_database(postgresql_compose: Composition) -> None:
     """Run the script as the image does, but by TCP with the superuser's password."""
     binaries = postgresql_binaries(None)
     subprocess.run(
@@ -73,16 +73,18 @@ def create_database(composition: Composition) -> None:
         env={
             "PATH": f"{binaries}:{os.defpath}",
             "PGHOST": LOOPBACK,
-            "PGPORT": str(composition.ports["postgres"]),
-            "PGPASSWORD": composition.secret("postgres_password"),
-            "DATABASE_PASSWORD_FILE": composition.environment("postgres")["DATABASE_PASSWORD_FILE"],
+            "PGPORT": str(postgresql_compose.ports["postgres"]),
+            "PGPASSWORD": postgresql_compose.secret("postgres_password"),
+            "DATABASE_PASSWORD_FILE": postgresql_compose.environment("postgres")[
+                "DATABASE_PASSWORD_FILE"
+            ],
         },
     )
 
 
-def connection_facts(composition: Composition) -> tuple[object, ...]:
+def connection_facts(postgresql_compose: Composition) -> tuple[object, ...]:
     """User, superuser flag, shared_buffers and locale of a connection with the workers' address."""
-    connection = psycopg2.connect(composition.secret("database_url"))
+    connection = psycopg2.connect(postgresql_compose.secret("database_url"))
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT current_user, rolsuper, current_setting('shared_buffers'), datlocale "

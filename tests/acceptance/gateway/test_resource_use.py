@@ -17,8 +17,7 @@ import psutil
 import pytest
 
 from orderworks.core.settings import Settings
-from orderworks_app.embedded.home import open_home
-from orderworks_app.embedded.ports import LOOPBACK, port_of
+from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.gateway.server import SHUTDOWN_GRACE
 from tests.support.processes import eventually
 
@@ -39,12 +38,6 @@ MOST_FOR_A_FILE = 64 << 20
 
 
 @pytest.fixture
-def port(tmp_path: Path) -> int:
-    """A port that is free."""
-    return port_of(open_home(tmp_path), "gateway")
-
-
-@pytest.fixture
 def many_files() -> Iterator[None]:
     """Raise the limit of open files of this process and its children above the number of streams."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -55,30 +48,30 @@ def many_files() -> Iterator[None]:
 
 @pytest.fixture
 def process(
-    settings: Settings, port: int, tmp_path: Path, many_files: None
+    settings: Settings, gateway_port: int, tmp_path: Path, many_files: None
 ) -> Iterator[psutil.Process]:
     """The process of the gateway, once it is ready."""
-    command = (sys.executable, "-m", "orderworks_app", "gateway", "--port", str(port))
+    command = (sys.executable, "-m", "orderworks_app", "gateway", "--port", str(gateway_port))
     with (tmp_path / "gateway.log").open("wb") as log, subprocess.Popen(command, stderr=log) as run:
         try:
-            eventually(lambda: answers(port), 30, "it does not answer")
+            eventually(lambda: answers(gateway_port), 30, "it does not answer")
             yield psutil.Process(run.pid)
         finally:
             run.kill()
 
 
-def answers(port: int) -> bool:
+def answers(gateway_port: int) -> bool:
     """Return whether the gateway is ready."""
     try:
-        return httpx.get(f"http://{LOOPBACK}:{port}/readyz", timeout=10).status_code == 200
+        return httpx.get(f"http://{LOOPBACK}:{gateway_port}/readyz", timeout=10).status_code == 200
     except httpx.TransportError:
         return False
 
 
 @contextmanager
-def listening(port: int, path: str = "/v1/overview/events") -> Iterator[socket.socket]:
+def listening(gateway_port: int, path: str = "/v1/overview/events") -> Iterator[socket.socket]:
     """A connection on which events were requested; the caller may read them or not."""
-    with socket.create_connection((LOOPBACK, port), timeout=30) as connection:
+    with socket.create_connection((LOOPBACK, gateway_port), timeout=30) as connection:
         asked = f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n"
         connection.sendall(asked.encode())
         yield connection
@@ -94,18 +87,18 @@ def hear(connection: socket.socket, said: bytes) -> None:
 
 
 def test_thousand_idle_streams_use_little_memory_and_block_no_request(
-    process: psutil.Process, port: int
+    process: psutil.Process, gateway_port: int
 ) -> None:
-    with listening(port) as first:
+    with listening(gateway_port) as first:
         hear(first, LINE)
         before = process.memory_info().rss
     with ExitStack() as stack:
-        streams = [stack.enter_context(listening(port)) for _ in range(STREAMS)]
+        streams = [stack.enter_context(listening(gateway_port)) for _ in range(STREAMS)]
         for each in streams:
             hear(each, LINE)
         # From here on no stream is read; each is sent an event per second all the same.
         began = process.cpu_times()
-        lasted = quickest_of(port, 5)
+        lasted = quickest_of(gateway_port, 5)
         taken = process.memory_info().rss - before
         spent = process.cpu_times().user - began.user
         print(f"{taken >> 20} MiB, {1000 * lasted:.1f} ms, {spent:.2f} s of CPU")  # noqa: T201
@@ -115,23 +108,25 @@ def test_thousand_idle_streams_use_little_memory_and_block_no_request(
     eventually(lambda: len(process.net_connections()) < 50, 20, "streams outlived their clients")
 
 
-def quickest_of(port: int, count: int) -> float:
+def quickest_of(gateway_port: int, count: int) -> float:
     """Seconds of the fastest of `count` requests, one after each event."""
     took = []
-    with httpx.stream("GET", f"http://{LOOPBACK}:{port}/v1/overview/events", timeout=30) as stream:
+    with httpx.stream(
+        "GET", f"http://{LOOPBACK}:{gateway_port}/v1/overview/events", timeout=30
+    ) as stream:
         lines = stream.iter_lines()
         for _ in range(count):
             next(line for line in lines if line.startswith("data:"))
             began = time.monotonic()
-            assert httpx.get(f"http://{LOOPBACK}:{port}/healthz", timeout=30).is_success
+            assert httpx.get(f"http://{LOOPBACK}:{gateway_port}/healthz", timeout=30).is_success
             took.append(time.monotonic() - began)
     return min(took)
 
 
 def test_large_upload_uses_bounded_memory(
-    process: psutil.Process, port: int, settings: Settings
+    process: psutil.Process, gateway_port: int, settings: Settings
 ) -> None:
-    url = f"http://{LOOPBACK}:{port}/v1/imports"
+    url = f"http://{LOOPBACK}:{gateway_port}/v1/imports"
     httpx.post(url, content=file_of(1 << 20), headers=CSV, timeout=30)
     before, most = process.memory_info().rss, [0]
     with watched(process, most):
@@ -171,9 +166,9 @@ def watched(process: psutil.Process, most: list[int]) -> Iterator[None]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_event_streams_are_closed_cleanly_on_shutdown(
-    process: psutil.Process, port: int, number: signal.Signals
+    process: psutil.Process, gateway_port: int, number: signal.Signals
 ) -> None:
-    url = f"http://{LOOPBACK}:{port}/v1/overview/events"
+    url = f"http://{LOOPBACK}:{gateway_port}/v1/overview/events"
     with httpx.stream("GET", url, timeout=30) as stream:
         lines = stream.iter_lines()
         next(line for line in lines if line.startswith("data:"))

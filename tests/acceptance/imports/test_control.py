@@ -75,20 +75,20 @@ def worker(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _seeded(settings: Settings) -> None:
+def _order(settings: Settings) -> None:
     engine = make_engine(settings, "orderworks-test")
     write_orders(engine, {1: (1, "new", Decimal(1), 0)})
     engine.dispose()
 
 
 @pytest.fixture
-def file() -> File:
+def orders_file() -> File:
     """A file of the test's own."""
     return File()
 
 
 @pytest.fixture
-def send(run: RunCommand, worker: CeleryProcess, tmp_path: Path) -> Import:
+def submit_import(run: RunCommand, worker: CeleryProcess, tmp_path: Path) -> Import:
     """Import a text with the command; the import's id."""
 
     def accept(text: str, *options: str) -> str:
@@ -128,9 +128,9 @@ def loads(worker: CeleryProcess, how: str) -> int:
     return len(re.findall(rf"load_chunk\[[^]]+\] {how}", worker.said()))
 
 
-def found(engine: sa.Engine, file: File) -> list[int]:
+def found(engine: sa.Engine, orders_file: File) -> list[int]:
     """The orders of the file that are in the database."""
-    return sorted(set(read_orders(engine)) & set(file.ids))
+    return sorted(set(read_orders(engine)) & set(orders_file.ids))
 
 
 def both_at_work(engine: sa.Engine, import_id: str) -> bool:
@@ -139,10 +139,15 @@ def both_at_work(engine: sa.Engine, import_id: str) -> bool:
 
 
 def test_paused_import_finishes_running_chunks_only_and_completes_after_resume(
-    run: RunCommand, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
+    run: RunCommand,
+    submit_import: Import,
+    shown: Shown,
+    all_looked_at: Wait,
+    engine: sa.Engine,
+    orders_file: File,
 ) -> None:
-    with held_by(engine, orders_taken(file.chunk(0)[-1], file.chunk(1)[-1])):
-        import_id = send(file.text())
+    with held_by(engine, orders_taken(orders_file.chunk(0)[-1], orders_file.chunk(1)[-1])):
+        import_id = submit_import(orders_file.text())
         eventually(lambda: both_at_work(engine, import_id), 20, "two chunks at work")
         assert run("pause", import_id).status == 0
         assert shown(import_id)["status"] == "paused"
@@ -154,20 +159,27 @@ def test_paused_import_finishes_running_chunks_only_and_completes_after_resume(
         2 * CHUNK,
     )
     assert attempts(engine, import_id) == [1, 1, 0, 0]
-    assert found(engine, file) == [*file.chunk(0), *file.chunk(1)]
+    assert found(engine, orders_file) == [*orders_file.chunk(0), *orders_file.chunk(1)]
     assert run("resume", import_id).status == 0
     whole = shown(import_id, "--follow")
     assert (whole["status"], whole["applied"], whole["rows_left"]) == ("done", ROWS, 0)
     assert attempts(engine, import_id) == [1, 1, 1, 1]
-    assert found(engine, file) == list(file.ids)
+    assert found(engine, orders_file) == list(orders_file.ids)
 
 
 def test_cancelled_import_finishes_running_chunks_only_and_releases_waiters(
-    run: RunCommand, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
+    run: RunCommand,
+    submit_import: Import,
+    shown: Shown,
+    all_looked_at: Wait,
+    engine: sa.Engine,
+    orders_file: File,
 ) -> None:
     with ThreadPoolExecutor(1) as pool, Producer.from_settings() as producer, ExitStack() as held:
-        held.enter_context(held_by(engine, orders_taken(file.chunk(0)[0], file.chunk(1)[0])))
-        job = producer.import_file(file.text().encode())
+        held.enter_context(
+            held_by(engine, orders_taken(orders_file.chunk(0)[0], orders_file.chunk(1)[0]))
+        )
+        job = producer.import_file(orders_file.text().encode())
         eventually(lambda: both_at_work(engine, job.id), 20, "two chunks at work")
         waited = pool.submit(job.wait, 20)
         assert run("cancel", job.id).status == 0
@@ -180,7 +192,7 @@ def test_cancelled_import_finishes_running_chunks_only_and_releases_waiters(
     assert (cancelled["status"], cancelled["applied"]) == ("cancelled", 2 * CHUNK)
     assert (cancelled["rows_left"], cancelled["chunks_done"]) == (2 * CHUNK, 2)
     assert attempts(engine, job.id) == [1, 1, 0, 0]
-    assert found(engine, file) == [*file.chunk(0), *file.chunk(1)]
+    assert found(engine, orders_file) == [*orders_file.chunk(0), *orders_file.chunk(1)]
     resumed = run("resume", job.id)
     assert (resumed.status, "is cancelled" in resumed.err) == (1, True)
 
@@ -191,13 +203,13 @@ def shown_before(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_retry_loads_chunk_refused_by_database_after_cause_is_fixed(
-    run: RunCommand, send: Import, shown: Shown, engine: sa.Engine, file: File
+    run: RunCommand, submit_import: Import, shown: Shown, engine: sa.Engine, orders_file: File
 ) -> None:
-    refused = file.chunk(2)
+    refused = orders_file.chunk(2)
     rule = f"CHECK (id NOT BETWEEN {refused[0]} AND {refused[-1]})"
     run_sql(engine, f"ALTER TABLE orders ADD CONSTRAINT too_strict {rule} NOT VALID")
     try:
-        import_id = send(file.text())
+        import_id = submit_import(orders_file.text())
         failed = shown(import_id, "--follow")
     finally:
         run_sql(engine, "ALTER TABLE orders DROP CONSTRAINT too_strict")
@@ -205,18 +217,23 @@ def test_retry_loads_chunk_refused_by_database_after_cause_is_fixed(
     assert (failed["applied"], failed["rows_left"]) == (ROWS - CHUNK, CHUNK)
     assert "refuses more than 500 rows" in failed["error"]
     assert "too_strict" in failed["error"]
-    assert not set(refused) & set(found(engine, file)), "nothing of it is left half done"
+    assert not set(refused) & set(found(engine, orders_file)), "nothing of it is left half done"
     assert run("retry", import_id).status == 0
     mended = shown(import_id, "--follow")
     assert (mended["status"], mended["applied"], mended["error"]) == ("done", ROWS, None)
-    assert found(engine, file) == list(file.ids)
+    assert found(engine, orders_file) == list(orders_file.ids)
 
 
 def test_retry_loads_chunks_whose_spool_data_were_missing(
-    run: RunCommand, send: Import, shown: Shown, engine: sa.Engine, file: File, settings: Settings
+    run: RunCommand,
+    submit_import: Import,
+    shown: Shown,
+    engine: sa.Engine,
+    orders_file: File,
+    settings: Settings,
 ) -> None:
-    with held_by(engine, orders_taken(file.chunk(0)[0], file.chunk(1)[0])):
-        import_id = send(file.text())
+    with held_by(engine, orders_taken(orders_file.chunk(0)[0], orders_file.chunk(1)[0])):
+        import_id = submit_import(orders_file.text())
         eventually(lambda: both_at_work(engine, import_id), 20, "two chunks at work")
         data = Path(settings.orderworks_home) / "spool" / "data" / import_id
         content = data.read_bytes()
@@ -231,9 +248,9 @@ def test_retry_loads_chunks_whose_spool_data_were_missing(
 
 
 def test_finished_import_rejects_pause_resume_cancel_and_retry(
-    run: RunCommand, send: Import, shown: Shown, file: File
+    run: RunCommand, submit_import: Import, shown: Shown, orders_file: File
 ) -> None:
-    import_id = send(file.text())
+    import_id = submit_import(orders_file.text())
     assert shown(import_id, "--follow")["status"] == "done"
     for command in ("pause", "resume", "cancel", "retry"):
         done = run(command, import_id)
@@ -243,12 +260,17 @@ def test_finished_import_rejects_pause_resume_cancel_and_retry(
 
 
 def test_exceeding_max_rejects_stops_the_import_and_reports_applied_rows(
-    run: RunCommand, send: Import, shown: Shown, all_looked_at: Wait, engine: sa.Engine, file: File
+    run: RunCommand,
+    submit_import: Import,
+    shown: Shown,
+    all_looked_at: Wait,
+    engine: sa.Engine,
+    orders_file: File,
 ) -> None:
     bad = 5
-    with held_by(engine, orders_taken(file.chunk(1)[0])):
-        import_id = send(
-            file.text(lambda place: "x" if place < bad else 5), "--max-rejects", str(bad - 1)
+    with held_by(engine, orders_taken(orders_file.chunk(1)[0])):
+        import_id = submit_import(
+            orders_file.text(lambda place: "x" if place < bad else 5), "--max-rejects", str(bad - 1)
         )
         stopped = shown(import_id, "--follow")
         assert chunks_at_work(engine, import_id) == [1]
@@ -259,7 +281,7 @@ def test_exceeding_max_rejects_stops_the_import_and_reports_applied_rows(
     all_looked_at(CHUNKS)
     final = shown(import_id)
     assert (final["status"], final["applied"]) == ("failed", 2 * CHUNK - bad)
-    assert found(engine, file) == [*file.chunk(0)[bad:], *file.chunk(1)]
+    assert found(engine, orders_file) == [*orders_file.chunk(0)[bad:], *orders_file.chunk(1)]
     told = run("imports", import_id).out
     assert f"failed, 2,400 rows: {2 * CHUNK - bad:,} applied, {bad} rejected." in told
     assert said in told
@@ -267,24 +289,26 @@ def test_exceeding_max_rejects_stops_the_import_and_reports_applied_rows(
 
 
 def test_exactly_max_rejects_does_not_stop_the_import(
-    send: Import, shown: Shown, file: File
+    submit_import: Import, shown: Shown, orders_file: File
 ) -> None:
-    import_id = send(file.text(lambda place: "x" if place < 5 else 5), "--max-rejects", "5")
+    import_id = submit_import(
+        orders_file.text(lambda place: "x" if place < 5 else 5), "--max-rejects", "5"
+    )
     summary = shown(import_id, "--follow")
     assert (summary["status"], summary["rejected"]) == ("done", 5)
     assert summary["applied"] == ROWS - 5
 
 
 def test_create_customers_inserts_customers_referenced_by_orders(
-    send: Import, shown: Shown, engine: sa.Engine, file: File
+    submit_import: Import, shown: Shown, engine: sa.Engine, orders_file: File
 ) -> None:
     text = "id,customer_id,total,customer_name\n" + "".join(
         f"{key},{person},5,{name}\n"
-        for key, person, name in zip(file.ids, (7001, 7002, 7001, 1), "ABCD", strict=False)
+        for key, person, name in zip(orders_file.ids, (7001, 7002, 7001, 1), "ABCD", strict=False)
     )
-    refused = shown(send(text), "--follow")
+    refused = shown(submit_import(text), "--follow")
     assert (refused["applied"], refused["rejected"]) == (1, 3)
-    made = shown(send(text, "--create-customers"), "--follow")
+    made = shown(submit_import(text, "--create-customers"), "--follow")
     assert (made["applied"], made["unchanged"], made["rejected"]) == (3, 1, 0)
     query = sa.select(customers.c.id, customers.c.name).where(customers.c.id > 7000)
     with engine.connect() as connection:
@@ -293,26 +317,28 @@ def test_create_customers_inserts_customers_referenced_by_orders(
 
 
 def test_strict_file_is_imported_whole_after_its_bad_row_is_corrected(
-    run: RunCommand, engine: sa.Engine, file: File, worker: CeleryProcess, tmp_path: Path
+    run: RunCommand, engine: sa.Engine, orders_file: File, worker: CeleryProcess, tmp_path: Path
 ) -> None:
     command = ("import", "strict.csv", "--strict", "--follow", "--json")
-    (tmp_path / "strict.csv").write_text(file.text(lambda place: "x" if place == ROWS - 1 else 5))
+    (tmp_path / "strict.csv").write_text(
+        orders_file.text(lambda place: "x" if place == ROWS - 1 else 5)
+    )
     failed = run(*command)
     assert failed.status == 1
     assert json.loads(failed.out)["error"] == f"1 of {ROWS} rows were rejected: none was imported"
-    assert found(engine, file) == []
-    (tmp_path / "strict.csv").write_text(file.text())
+    assert found(engine, orders_file) == []
+    (tmp_path / "strict.csv").write_text(orders_file.text())
     done = run(*command)
     assert (done.status, json.loads(done.out)["applied"]) == (0, ROWS)
-    assert found(engine, file) == list(file.ids)
+    assert found(engine, orders_file) == list(orders_file.ids)
 
 
 def test_chunks_wait_for_pending_updates_and_then_load(
-    send: Import,
+    submit_import: Import,
     shown: Shown,
     all_looked_at: Wait,
     engine: sa.Engine,
-    file: File,
+    orders_file: File,
     settings: Settings,
 ) -> None:
     with Celery(broker=settings.broker, set_as_current=False) as app:
@@ -321,7 +347,7 @@ def test_chunks_wait_for_pending_updates_and_then_load(
             producer.update(OrderUpdate(order_id=1, status="waits"))
         with Imports.from_environment() as imports:
             eventually(imports.are_held_back, 5, "the update is not old")
-        import_id = send(file.text())
+        import_id = submit_import(orders_file.text())
         # Each of the four goes back to the end of the queue, and comes again.
         all_looked_at(3 * CHUNKS)
         kept = shown(import_id)

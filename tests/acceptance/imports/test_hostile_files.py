@@ -105,7 +105,7 @@ Import = Callable[..., Summary]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _seeded(settings: Settings) -> None:
+def _customer(settings: Settings) -> None:
     engine = make_engine(settings, "orderworks-test")
     with engine.begin() as connection:
         connection.execute(sa.insert(customers), {"id": 1, "name": "Ada"})
@@ -130,7 +130,7 @@ def _the_same_worker_goes_on(worker: CeleryProcess, children: list[int]) -> Iter
 
 
 @pytest.fixture
-def bring(run: RunCommand, tmp_path: Path) -> Import:
+def import_and_follow(run: RunCommand, tmp_path: Path) -> Import:
     """Import a file and wait for its end; what became of it."""
 
     def bring_file(name: str, content: bytes, *options: str) -> Summary:
@@ -238,9 +238,11 @@ def test_a_field_of_100_mb_is_refused_while_it_streams(
     assert "line 2 is longer than 1048576 bytes" in line
 
 
-def test_unclosed_quote_rejects_only_its_own_lines(bring: Import, run: RunCommand) -> None:
+def test_unclosed_quote_rejects_only_its_own_lines(
+    import_and_follow: Import, run: RunCommand
+) -> None:
     short = b"x" * 999 + b"\n"
-    summary = bring("open.csv", HEADER + ROW + b'2,"' + short * 3000, *KIND)
+    summary = import_and_follow("open.csv", HEADER + ROW + b'2,"' + short * 3000, *KIND)
     assert (summary["status"], summary["rejected"]) == ("done", 3000)
     assert summary["applied"] + summary["unchanged"] == 1
     assert codes(run, summary) == {"unclosed_quote": 1, "wrong_width": 2999}
@@ -261,60 +263,64 @@ def test_ten_thousand_columns_are_refused(
 
 
 def test_widest_file_is_loaded_in_bounded_memory(
-    bring: Import,
+    import_and_follow: Import,
 ) -> None:
     columns = b"id,name," + b",".join(b"c%d" % each for each in range(998)) + b"\n"
     rows = b"".join(b"%d,Ada" % each + b",1" * 998 + b"\n" for each in range(1, 8_001))
-    summary = bring("wide.csv", columns + rows, *KIND)
+    summary = import_and_follow("wide.csv", columns + rows, *KIND)
     assert (summary["status"], summary["chunks"]) == ("done", 2)
     assert summary["applied"] + summary["unchanged"] == 8_000
 
 
-def test_invalid_totals_are_rejected_with_their_reason(bring: Import, run: RunCommand) -> None:
+def test_invalid_totals_are_rejected_with_their_reason(
+    import_and_follow: Import, run: RunCommand
+) -> None:
     rows = "".join(f"{key},1,{total}\n" for key, total in enumerate(TOTALS, 11))
     content = f"id,customer_id,total\n{rows}10,1,5\n".encode()
-    summary = bring("totals.csv", content)
+    summary = import_and_follow("totals.csv", content)
     assert (summary["applied"], summary["rejected"]) == (1, len(TOTALS))
     assert codes_in_order(run, summary) == list(TOTALS.values())
 
 
 def test_unsupported_json_values_are_rejected_with_their_reason(
-    bring: Import, run: RunCommand
+    import_and_follow: Import, run: RunCommand
 ) -> None:
     rows = "".join(
         f'{{"id":{key},"customer_id":1,"total":{total}}}\n'
         for key, total in enumerate(JSON_TOTALS, 31)
     )
     content = f'{rows}{{"id":30,"customer_id":1,"total":5}}\n'.encode()
-    summary = bring("totals.jsonl", content)
+    summary = import_and_follow("totals.jsonl", content)
     assert (summary["applied"], summary["rejected"]) == (1, len(JSON_TOTALS))
     assert codes_in_order(run, summary) == list(JSON_TOTALS.values())
 
 
-def test_rows_with_invalid_utf8_or_nul_are_rejected(bring: Import, run: RunCommand) -> None:
+def test_rows_with_invalid_utf8_or_nul_are_rejected(
+    import_and_follow: Import, run: RunCommand
+) -> None:
     content = HEADER + b"51,\xff\xfe\n52,A\0B\n53,\xed\xa0\x80\n54,Eve\n"
-    summary = bring("bytes.csv", content, *KIND)
+    summary = import_and_follow("bytes.csv", content, *KIND)
     assert (summary["applied"], summary["rejected"]) == (1, 3)
     assert codes_in_order(run, summary) == ["bad_encoding", "nul_byte", "bad_encoding"]
 
 
 def test_deepest_readable_json_objects_are_written_as_rejects(
-    bring: Import, run: RunCommand
+    import_and_follow: Import, run: RunCommand
 ) -> None:
     rows = [
         '{"id":1,"customer_id":1,"total":"x","note":' + "[" * depth + "]" * depth + "}\n"
         for depth in range(700, 1000)
     ]
-    summary = bring("deep.jsonl", "".join(rows).encode())
+    summary = import_and_follow("deep.jsonl", "".join(rows).encode())
     assert summary["rejected"] == len(rows)
     assert set(codes(run, summary)) == {"bad_number", "bad_json"}, "some could be read"
 
 
-def test_reject_sheet_contains_no_formula(bring: Import, run: RunCommand) -> None:
+def test_reject_sheet_contains_no_formula(import_and_follow: Import, run: RunCommand) -> None:
     formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0", "'=1"]
     text = io.StringIO()
     csv.writer(text).writerows([["id", "name", "=1+2"], *(["x", each, each] for each in formulas)])
-    summary = bring("formulas.csv", text.getvalue().encode(), *KIND)
+    summary = import_and_follow("formulas.csv", text.getvalue().encode(), *KIND)
     header, *sheet = csv.reader(io.StringIO(run("rejects", summary["id"]).out))
     assert [row[1:3] for row in sheet] == [[f"'{each}", f"'{each}"] for each in formulas]
     assert header[2] == "'=1+2"
@@ -341,10 +347,12 @@ def test_non_regular_files_are_refused_without_blocking(
 
 
 def test_only_the_file_name_of_a_traversing_path_is_kept(
-    bring: Import, run: RunCommand, settings: Settings, tmp_path: Path
+    import_and_follow: Import, run: RunCommand, settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "inner").mkdir()
-    summary = bring("inner/../../" + f"{tmp_path.name}/climbs.csv", HEADER + b"61,Ada\n", *KIND)
+    summary = import_and_follow(
+        "inner/../../" + f"{tmp_path.name}/climbs.csv", HEADER + b"61,Ada\n", *KIND
+    )
     assert (summary["status"], summary["source"]) == ("done", "climbs.csv")
     data = [Path(each) for each in kept(settings) if Path(each).name == summary["id"]]
     assert data == [Path(settings.orderworks_home) / "spool" / "data" / summary["id"]]
@@ -380,9 +388,9 @@ def test_message_cannot_address_a_file_outside_the_spool(
 
 
 def test_message_for_invalid_chunk_number_changes_nothing(
-    bring: Import, worker: CeleryProcess, settings: Settings, run: RunCommand
+    import_and_follow: Import, worker: CeleryProcess, settings: Settings, run: RunCommand
 ) -> None:
-    import_id = bring("one.csv", HEADER + b"71,Ada\n", *KIND)["id"]
+    import_id = import_and_follow("one.csv", HEADER + b"71,Ada\n", *KIND)["id"]
     before = run("imports", import_id, "--json").out
     name, queue = TaskName.LOAD_CHUNK, QUEUE_OF[TaskName.LOAD_CHUNK]
     with Celery(broker=settings.broker, set_as_current=False) as sender:

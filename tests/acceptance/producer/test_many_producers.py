@@ -7,9 +7,8 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -24,7 +23,7 @@ from tests.support.oracle import (
     read_verdicts,
     write_orders,
 )
-from tests.support.processes import ROOT, CeleryProcess, eventually, running_worker
+from tests.support.processes import ROOT, CeleryProcess, eventually
 from tests.support.sender_process import Share, expected_values, send, send_async
 
 UPDATES = int(os.environ.get("ORDERWORKS_TEST_UPDATES", "200000"))
@@ -40,10 +39,9 @@ def environment() -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="module")
-def worker(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
-    """A worker with a process a shard."""
-    with running_worker(folder, "--concurrency=4") as service:
-        yield service
+def concurrency() -> int:
+    """One process of the worker for each shard."""
+    return 4
 
 
 @pytest.mark.timeout(600)

@@ -30,7 +30,7 @@ def _seeded(settings: Settings) -> None:
 
 
 @pytest.fixture
-def send(settings: Settings, worker: CeleryProcess) -> Send:
+def send_task(settings: Settings, worker: CeleryProcess) -> Send:
     """Return a function that sends a task's message; it returns one that reports if the task has run."""
     sender = Celery(broker=settings.broker, set_as_current=False)
 
@@ -66,14 +66,14 @@ def test_only_pool_children_load_fork_unsafe_modules(worker: CeleryProcess) -> N
 
 @pytest.mark.parametrize("task", TaskName)
 def test_redelivered_message_changes_nothing(
-    task: TaskName, send: Send, engine: sa.Engine, settings: Settings
+    task: TaskName, send_task: Send, engine: sa.Engine, settings: Settings
 ) -> None:
     with Producer.from_settings() as producer:
         producer.update_many(OrderUpdate(order_id=key, total=key) for key in ROWS)
         job = producer.import_file(FILE.encode(), again=True)
         assert job.wait(timeout=20)["rows"] == len(ROWS)
     eventually(lambda: is_drained(settings), 10)
-    eventually(send(TaskName.REFRESH_TOP_CUSTOMERS), 10)
+    eventually(send_task(TaskName.REFRESH_TOP_CUSTOMERS), 10)
     arguments = {
         TaskName.DRAIN_UPDATES: (0,),
         TaskName.APPLY_UPDATES: ([{"order_id": 1, "total": "5"}],),
@@ -84,15 +84,15 @@ def test_redelivered_message_changes_nothing(
         TaskName.SWEEP: (),
         TaskName.PURGE_EXPIRED: (),
     }
-    eventually(send(task, *arguments[task]), 10, f"{task} ran")
+    eventually(send_task(task, *arguments[task]), 10, f"{task} ran")
     before = contents(engine)
-    for done in [send(task, *arguments[task]) for _twice in range(2)]:
+    for done in [send_task(task, *arguments[task]) for _twice in range(2)]:
         eventually(done, 10, f"{task} ran")
     assert contents(engine) == before
 
 
 def test_concurrent_duplicate_messages_do_the_work_once(
-    send: Send, engine: sa.Engine, settings: Settings
+    send_task: Send, engine: sa.Engine, settings: Settings
 ) -> None:
     counted = read_verdicts(engine)["accepted"]
     with gate(engine) as barrier, Producer.from_settings() as producer:
@@ -100,9 +100,9 @@ def test_concurrent_duplicate_messages_do_the_work_once(
             producer.update(OrderUpdate(order_id=2, total=77))
             eventually(barrier.held, 10, "a drain runs")
             job = producer.import_file(FILE.replace("5.00", "6.00").encode())
-            sent = [send(TaskName.PLAN_IMPORT, job.id), send(TaskName.DRAIN_UPDATES, 0)]
+            sent = [send_task(TaskName.PLAN_IMPORT, job.id), send_task(TaskName.DRAIN_UPDATES, 0)]
         eventually(lambda: (job.progress() or {}).get("rows") is not None, 10, "no plan")
-        sent += [send(TaskName.LOAD_CHUNK, job.id, 0) for _twice in range(2)]
+        sent += [send_task(TaskName.LOAD_CHUNK, job.id, 0) for _twice in range(2)]
         summary = job.wait(timeout=20)
         for done in sent:
             eventually(done, 10)

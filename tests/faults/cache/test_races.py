@@ -33,7 +33,7 @@ SUMMARY_LEASE = keys.cache_lease(keys.customer_cache(1), "customer_summary()")
 
 
 @pytest.fixture(autouse=True)
-def shop(engine: sa.Engine) -> None:
+def customers_with_orders(engine: sa.Engine) -> None:
     """A few customers with two orders each."""
     with engine.begin() as connection:
         people = [{"id": each, "name": f"Customer {each}"} for each in PEOPLE]

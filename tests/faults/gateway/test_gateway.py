@@ -37,12 +37,6 @@ ALWAYS = 10**9
 """More connections than any test makes."""
 
 
-@pytest.fixture
-def updates(stream: Redis, settings: Settings) -> UpdateStream:
-    """The streams of accepted updates."""
-    return UpdateStream(stream, settings.update_shards, settings.stream_limit)
-
-
 @contextmanager
 def process(tmp_path: Path, **environment: str) -> Iterator[tuple[str, psutil.Process]]:
     """A gateway in a process of its own, and its address; killed at the end."""
@@ -239,10 +233,3 @@ def test_idempotency_key_of_killed_gateway_becomes_usable_again(
             lambda: client.post("/v1/orders/1", json=PAID, headers=headers).status_code == 202,
             within=3 * idempotency.CLAIM_SECONDS,
         )
-
-
-@pytest.fixture
-def gateway(settings: Settings) -> Iterator[str]:
-    """The address of a gateway whose servers are available."""
-    with running_gateway(settings) as address:
-        yield address

@@ -34,29 +34,29 @@ FILE = b"id,customer_id,total\n900001,1,19.99\n"
 
 
 @pytest.fixture(autouse=True)
-def shop(engine: sa.Engine) -> None:
+def hundred_orders(engine: sa.Engine) -> None:
     """Some orders of five customers."""
     write_orders(engine, make_rows(100, people=5))
 
 
 @pytest.fixture
-def link(settings: Settings) -> Iterator[TcpProxy]:
+def postgresql_proxy(settings: Settings) -> Iterator[TcpProxy]:
     """A link to PostgreSQL."""
     with link_to(settings.database) as made:
         yield made
 
 
 @contextmanager
-def outage(link: TcpProxy, admin: sa.Engine, settings: Settings) -> Iterator[None]:
+def outage(postgresql_proxy: TcpProxy, admin: sa.Engine, settings: Settings) -> Iterator[None]:
     """PostgreSQL cannot be reached by the link during the block."""
-    link.refuse_connections(10**9)
+    postgresql_proxy.refuse_connections(10**9)
     database = sa.make_url(settings.database).database
     query = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
     with admin.connect() as connection:
         connection.execute(query, {"name": database})
     yield
-    assert link.refused, "no connection met the outage"
-    link.refuse_connections(0)
+    assert postgresql_proxy.refused, "no connection met the outage"
+    postgresql_proxy.refuse_connections(0)
 
 
 def get(http: httpx.Client, path: str) -> httpx.Response:
@@ -93,17 +93,23 @@ def is_unavailable(answer: httpx.Response) -> bool:
 
 
 def test_without_postgresql_cached_reads_are_served_and_others_get_503(
-    engine: sa.Engine, admin: sa.Engine, settings: Settings, link: TcpProxy, cache: Redis
+    engine: sa.Engine,
+    admin: sa.Engine,
+    settings: Settings,
+    postgresql_proxy: TcpProxy,
+    cache: Redis,
 ) -> None:
     refresh(engine, cache, lambda ids: invalidate(cache, ids), 100)
     with (
-        running_gateway(settings.model_copy(update={"database_url": link.url})) as address,
+        running_gateway(
+            settings.model_copy(update={"database_url": postgresql_proxy.url})
+        ) as address,
         client_of(address) as http,
     ):
         cached = get(http, "/v1/customers/1").json()
         assert cached["name"] == "Customer 1"
         report = get(http, "/v1/reports/top-customers").json()
-        with outage(link, admin, settings):
+        with outage(postgresql_proxy, admin, settings):
             assert get(http, "/v1/customers/1").json() == cached
             published = get(http, "/v1/reports/top-customers")
             assert (published.json(), int(published.headers["Age"]) >= 0) == (report, True)
@@ -123,13 +129,15 @@ def test_without_postgresql_last_known_import_progress_is_served_with_its_age(
     engine: sa.Engine,
     admin: sa.Engine,
     settings: Settings,
-    link: TcpProxy,
+    postgresql_proxy: TcpProxy,
     stream: Redis,
     cache: Redis,
 ) -> None:
     importer = Importer(engine, Spool(settings.spool), stream, cache, settings)
     with (
-        running_gateway(settings.model_copy(update={"database_url": link.url})) as address,
+        running_gateway(
+            settings.model_copy(update={"database_url": postgresql_proxy.url})
+        ) as address,
         client_of(address) as http,
     ):
         accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
@@ -139,7 +147,7 @@ def test_without_postgresql_last_known_import_progress_is_served_with_its_age(
         assert (known.json()["status"], "Age" in known.headers) == ("running", False)
         key = import_progress(accepted.json()["id"])
         stream.expire(key, PROGRESS_TTL - 100)
-        with outage(link, admin, settings):
+        with outage(postgresql_proxy, admin, settings):
             response = get(http, path)
             assert response.status_code == 200
             assert 100 <= int(response.headers["Age"]) < 100 + BOUND
@@ -151,18 +159,20 @@ def test_without_postgresql_last_known_import_progress_is_served_with_its_age(
 
 
 def test_unresponsive_postgresql_does_not_block_last_known_import_progress(
-    engine: sa.Engine, settings: Settings, link: TcpProxy
+    engine: sa.Engine, settings: Settings, postgresql_proxy: TcpProxy
 ) -> None:
     """There are more requests than threads, and threads stay blocked until PostgreSQL answers."""
     with (
-        running_gateway(settings.model_copy(update={"database_url": link.url})) as address,
+        running_gateway(
+            settings.model_copy(update={"database_url": postgresql_proxy.url})
+        ) as address,
         client_of(address) as http,
         ThreadPoolExecutor(10) as pool,
     ):
         accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
         path = accepted.headers["Location"]
         assert "Age" not in get(http, path).headers
-        with link.silence():
+        with postgresql_proxy.silence():
             answers = [*pool.map(lambda _: get(http, path), range(30))]
             assert {each.status_code for each in answers} == {200}
             assert all("Age" in each.headers for each in answers)
@@ -174,13 +184,15 @@ def test_event_streams_continue_and_report_unavailable_postgresql(
     engine: sa.Engine,
     admin: sa.Engine,
     settings: Settings,
-    link: TcpProxy,
+    postgresql_proxy: TcpProxy,
     stream: Redis,
     cache: Redis,
 ) -> None:
     importer = Importer(engine, Spool(settings.spool), stream, cache, settings)
     with (
-        running_gateway(settings.model_copy(update={"database_url": link.url})) as address,
+        running_gateway(
+            settings.model_copy(update={"database_url": postgresql_proxy.url})
+        ) as address,
         client_of(address) as http,
         client_of(address) as other,
     ):
@@ -193,7 +205,7 @@ def test_event_streams_continue_and_report_unavailable_postgresql(
             published, followed = (events(each.iter_lines()) for each in (overview, following))
             assert next(published)[1]["away"] == []
             assert next(followed)[0] == "progress"
-            with outage(link, admin, settings):
+            with outage(postgresql_proxy, admin, settings):
                 blind = next(data for _, data in published if data["away"])
                 assert blind["away"] == ["postgresql"]
                 assert (blind["updates"], blind["stream"]["waiting"]) == (None, 0)
@@ -208,16 +220,16 @@ def test_event_streams_continue_and_report_unavailable_postgresql(
 
 
 @pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
+def own_redis(tmp_path: Path) -> Iterator[Valkey]:
     """A server of the test's own for streams and cache."""
     with running_valkey(tmp_path / "valkey") as server:
         yield server
 
 
 def test_without_redis_reads_use_postgresql_and_uploads_leave_no_file(
-    settings: Settings, valkey: Valkey
+    settings: Settings, own_redis: Valkey
 ) -> None:
-    apart = {"redis_url": valkey.url, "cache_redis_url": valkey.url}
+    apart = {"redis_url": own_redis.url, "cache_redis_url": own_redis.url}
     with (
         running_gateway(settings.model_copy(update=apart)) as address,
         client_of(address) as http,
@@ -228,7 +240,7 @@ def test_without_redis_reads_use_postgresql_and_uploads_leave_no_file(
         assert next(published)[1]["away"] == []
         customer = get(http, "/v1/customers/1").json()
         assert customer["name"] == "Customer 1"
-        valkey.kill()
+        own_redis.kill()
         assert next(data for _, data in published if data["away"])["away"] == ["stream", "cache"]
         assert get(http, "/v1/customers/1").json() == customer
         assert get(http, "/v1/reports/top-customers").json()["rows"]
@@ -237,7 +249,7 @@ def test_without_redis_reads_use_postgresql_and_uploads_leave_no_file(
         refused = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
         assert is_unavailable(refused)
         assert not any(each.is_file() for each in Path(urlsplit(settings.spool).path).rglob("*"))
-        valkey.start()
+        own_redis.start()
         assert not next(data for _, data in published if not data["away"])["away"]
         accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
         assert accepted.status_code == 202
@@ -246,9 +258,9 @@ def test_without_redis_reads_use_postgresql_and_uploads_leave_no_file(
 
 
 def test_unresponsive_redis_delays_requests_by_bounded_time(
-    settings: Settings, valkey: Valkey
+    settings: Settings, own_redis: Valkey
 ) -> None:
-    apart = {"redis_url": valkey.url, "cache_redis_url": valkey.url, "redis_timeout": 1.0}
+    apart = {"redis_url": own_redis.url, "cache_redis_url": own_redis.url, "redis_timeout": 1.0}
     with (
         running_gateway(settings.model_copy(update=apart)) as address,
         client_of(address) as http,
@@ -257,13 +269,13 @@ def test_unresponsive_redis_delays_requests_by_bounded_time(
     ):
         published = events(overview.iter_lines())
         assert next(published)[1]["away"] == []
-        with frozen(valkey.process.pid):
+        with frozen(own_redis.process.pid):
             assert get(http, "/v1/customers/1").status_code == 200
             assert get(http, "/v1/reports/top-customers").json()["rows"]
             assert is_unavailable(get(http, "/v1/imports/x"))
             assert is_unavailable(http.post("/v1/imports/x:pause", headers=JSON))
             assert next(data for _, data in published if data["away"])["updates"]
-        with make_redis(valkey.url, timeout=5) as client:
+        with make_redis(own_redis.url, timeout=5) as client:
             assert client.ping()
         assert next(data for _, data in published if not data["away"])["stream"]["waiting"] == 0
         assert get(http, "/v1/imports/x").status_code == 404

@@ -105,7 +105,9 @@ def test_frozen_producer_resumes_without_loss_or_duplicates(
 
 
 @pytest.fixture
-def valkey(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Valkey]:
+def own_stream(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Valkey]:
     """A server for the stream, for this test only, whose producers have a short timeout."""
     with running_valkey(tmp_path / "valkey") as server:
         monkeypatch.setenv("REDIS_URL", server.url)
@@ -126,10 +128,10 @@ CALLS: dict[str, tuple[type[Exception], Callable[[Producer], object]]] = {
 }
 
 
-def test_calls_to_frozen_server_time_out_and_send_nothing_twice(valkey: Valkey) -> None:
-    with Producer.from_settings() as producer, make_redis(valkey.url, timeout=5) as stream:
+def test_calls_to_frozen_server_time_out_and_send_nothing_twice(own_stream: Valkey) -> None:
+    with Producer.from_settings() as producer, make_redis(own_stream.url, timeout=5) as stream:
         producer.update(of_order(100), durable=True)
-        with frozen(valkey.process.pid):
+        with frozen(own_stream.process.pid):
             for failure, call in CALLS.values():
                 began = time.monotonic()
                 with pytest.raises(failure):
@@ -141,11 +143,11 @@ def test_calls_to_frozen_server_time_out_and_send_nothing_twice(valkey: Valkey) 
     assert held.keys() >= {2, 100, 102}, "the first was sent before; the others were not sent"
 
 
-def test_concurrent_async_calls_to_frozen_server_time_out_together(valkey: Valkey) -> None:
+def test_concurrent_async_calls_to_frozen_server_time_out_together(own_stream: Valkey) -> None:
     async def send() -> None:
         async with AsyncProducer.from_settings() as producer:
             await producer.update(of_order(100))
-            with frozen(valkey.process.pid):
+            with frozen(own_stream.process.pid):
                 began = time.monotonic()
                 calls = [producer.update(of_order(key)) for key in range(2, 200, 2)]
                 failures = await asyncio.gather(*calls, return_exceptions=True)
@@ -156,10 +158,10 @@ def test_concurrent_async_calls_to_frozen_server_time_out_together(valkey: Valke
     asyncio.run(send())
 
 
-def test_verdict_wait_times_out_when_server_is_frozen(valkey: Valkey) -> None:
+def test_verdict_wait_times_out_when_server_is_frozen(own_stream: Valkey) -> None:
     with Producer.from_settings() as producer:
         receipt = producer.update(of_order(2), track=True)
-        with frozen(valkey.process.pid):
+        with frozen(own_stream.process.pid):
             began = time.monotonic()
             with pytest.raises(WaitTimeout):
                 receipt.wait(TIMEOUT)

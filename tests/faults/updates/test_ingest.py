@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from celery import Celery
 
 from orderworks.core.routing import QUEUE_OF, TaskName
-from orderworks.core.settings import Settings
 from tests.support.celery_inspection import waiting
 from tests.support.chunk_locks import AT_THE_TABLE, held_by
 from tests.support.oracle import Oracle, read_verdicts
-from tests.support.processes import CeleryProcess, eventually, kill, running_worker
+from tests.support.processes import CeleryProcess, eventually, kill
 
 ARGUMENT = [{"order_id": 1, "status": "paid", "version": 1000}, {"order_id": 2, "status": "paid"}]
 """A valid update, and one without a version, whose dead letter needs PostgreSQL."""
@@ -24,29 +22,23 @@ CUT_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname 
 
 
 @pytest.fixture
-def worker(settings: Settings, folder: Path, oracle: Oracle) -> Iterator[CeleryProcess]:
-    """A worker with one process; orders exist."""
-    with running_worker(folder, "--concurrency=1") as service:
-        yield service
+def concurrency(oracle: Oracle) -> int:
+    """Return the concurrency of a worker with one process, which starts when the orders exist."""
+    assert oracle.rows
+    return 1
 
 
-@pytest.fixture
-def sender(settings: Settings) -> Celery:
-    """A client that sends messages."""
-    return Celery(broker=settings.broker, set_as_current=False)
-
-
-def send(sender: Celery) -> None:
+def send(celery_sender: Celery) -> None:
     """Send the message."""
     name = TaskName.APPLY_UPDATES
-    sender.send_task(name.value, args=(ARGUMENT,), queue=QUEUE_OF[name].value)
+    celery_sender.send_task(name.value, args=(ARGUMENT,), queue=QUEUE_OF[name].value)
 
 
 def test_message_of_killed_child_is_processed_exactly_once(
-    engine: sa.Engine, worker: CeleryProcess, sender: Celery
+    engine: sa.Engine, worker: CeleryProcess, celery_sender: Celery
 ) -> None:
     with held_by(engine, "LOCK TABLE dead_updates"):
-        send(sender)
+        send(celery_sender)
         (child,) = eventually(lambda: waiting(engine, AT_THE_TABLE), 20, "it is not served")
         kill(child)
         eventually(
@@ -57,10 +49,10 @@ def test_message_of_killed_child_is_processed_exactly_once(
 
 
 def test_message_needing_unavailable_postgresql_is_requeued_and_applied_later(
-    engine: sa.Engine, worker: CeleryProcess, sender: Celery, admin: sa.Engine
+    engine: sa.Engine, worker: CeleryProcess, celery_sender: Celery, admin: sa.Engine
 ) -> None:
     with database_unavailable(admin, engine):
-        send(sender)
+        send(celery_sender)
         eventually(lambda: "updates_requeued" in worker.said(), 60, "it did not go back")
     eventually(lambda: read_verdicts(engine) == SERVED, 30, "it did not come again")
 

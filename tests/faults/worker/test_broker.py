@@ -32,7 +32,7 @@ KILLED_AT = (7_300, 14_800)
 
 
 @pytest.fixture
-def valkey(
+def own_broker(
     settings: Settings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -68,7 +68,7 @@ def test_sweep_finds_all_work_when_every_message_is_lost(
 
 
 def test_accepted_updates_survive_kill_of_broker_and_stream(
-    engine: sa.Engine, oracle: Oracle, valkey: Valkey, folder: Path
+    engine: sa.Engine, oracle: Oracle, own_broker: Valkey, folder: Path
 ) -> None:
     updates = [
         OrderUpdate(order_id=number % 9000 + 1, total=number, version=1000 + number)
@@ -77,22 +77,22 @@ def test_accepted_updates_survive_kill_of_broker_and_stream(
     oracle.take(updates)
     settings = Settings.load()
     with running_worker(folder, "--concurrency=2"), Producer.from_settings() as producer:
-        failures = send_all(producer, killing(valkey, updates), valkey)
+        failures = send_all(producer, killing(own_broker, updates), own_broker)
         assert failures >= len(KILLED_AT), "it was killed each time"
         eventually(lambda: is_swept_clean(settings), 40, "updates wait")
     assert not differences(read_orders(engine), oracle.rows)
     assert read_verdicts(engine)["effective"] == SENT, "each one counted once"
 
 
-def killing(valkey: Valkey, updates: list[OrderUpdate]) -> Iterator[OrderUpdate]:
+def killing(own_broker: Valkey, updates: list[OrderUpdate]) -> Iterator[OrderUpdate]:
     """Yield the updates; kill the server before some of them."""
     for number, update in enumerate(updates):
         if number in KILLED_AT:
-            valkey.kill()
+            own_broker.kill()
         yield update
 
 
-def send_all(producer: Producer, updates: Iterator[OrderUpdate], valkey: Valkey) -> int:
+def send_all(producer: Producer, updates: Iterator[OrderUpdate], own_broker: Valkey) -> int:
     """Send all, as an application does; restart the server after each failure. Return the failures."""
     failures, again = 0, list[OrderUpdate]()
     while True:
@@ -102,7 +102,7 @@ def send_all(producer: Producer, updates: Iterator[OrderUpdate], valkey: Valkey)
             producer.update_many(updates)
         except PartlyAccepted as error:
             failures += 1
-            valkey.start()
+            own_broker.start()
             sent = error.uncertain + error.refused
             again = [update for update in sent if isinstance(update, OrderUpdate)]
         else:
@@ -118,13 +118,13 @@ def is_swept_clean(settings: Settings) -> bool:
 
 
 def test_import_refused_by_killed_redis_leaves_no_file_in_spool(
-    valkey: Valkey, tmp_path: Path
+    own_broker: Valkey, tmp_path: Path
 ) -> None:
     class LastBlocks(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             block = super().read(size)
             if not block:
-                valkey.kill()
+                own_broker.kill()
             return block
 
     source = LastBlocks(FILE)

@@ -1,11 +1,9 @@
 """A worker process that is frozen until another one has done its work, and then continues."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
 from celery import Celery
 
@@ -21,29 +19,18 @@ from tests.support.processes import (
     eventually,
     frozen,
     running_beat,
-    running_worker,
     worker_and_beat,
 )
 
 FILE = b"id,customer_id,total,version\n1000001,1,5,7\n1000002,1,6,7\n"
 
 
-@pytest.fixture
-def worker(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
-    """A worker without beat: only messages that the test sends repair anything."""
-    with running_worker(folder, "--concurrency=2") as service:
-        yield service
-
-
-@pytest.fixture
-def sender(settings: Settings) -> Iterator[Celery]:
-    """A client that sends a message again."""
-    with Celery(broker=settings.broker, set_as_current=False) as app:
-        yield app
-
-
 def test_batch_of_thawed_worker_has_no_effect(
-    engine: sa.Engine, settings: Settings, oracle: Oracle, worker: CeleryProcess, sender: Celery
+    engine: sa.Engine,
+    settings: Settings,
+    oracle: Oracle,
+    worker: CeleryProcess,
+    celery_sender: Celery,
 ) -> None:
     first = [OrderUpdate(order_id=key, status="first") for key in range(2, 400, 2)]
     second = [OrderUpdate(order_id=key, total=77) for key in range(2, 100, 2)]
@@ -56,7 +43,9 @@ def test_batch_of_thawed_worker_has_no_effect(
             shut.close()
             end_session_of(thawed, engine)
             producer.update_many(second)
-            sender.send_task(TaskName.DRAIN_UPDATES.value, args=(0,), queue=Queue.UPDATES.value)
+            celery_sender.send_task(
+                TaskName.DRAIN_UPDATES.value, args=(0,), queue=Queue.UPDATES.value
+            )
             eventually(lambda: is_drained(settings), 10, "the other one drains")
             by_the_other = read_orders(engine)
             assert thawed not in clients(engine)
@@ -102,7 +91,7 @@ def test_messages_of_frozen_worker_are_processed_by_others(
 
 
 def test_chunk_of_thawed_worker_has_no_effect(
-    engine: sa.Engine, oracle: Oracle, worker: CeleryProcess, sender: Celery
+    engine: sa.Engine, oracle: Oracle, worker: CeleryProcess, celery_sender: Celery
 ) -> None:
     with Producer.from_settings() as producer, gate(engine) as barrier, ExitStack() as shut:
         shut.enter_context(barrier.shut())
@@ -111,7 +100,9 @@ def test_chunk_of_thawed_worker_has_no_effect(
         with frozen(thawed):
             shut.close()
             end_session_of(thawed, engine)
-            sender.send_task(TaskName.LOAD_CHUNK.value, args=(job.id, 0), queue=Queue.IMPORTS.value)
+            celery_sender.send_task(
+                TaskName.LOAD_CHUNK.value, args=(job.id, 0), queue=Queue.IMPORTS.value
+            )
             assert job.wait(timeout=10)["applied"] == 2
             run(engine, "UPDATE orders SET total = 99, version = 8 WHERE id = 1000001")
             assert thawed not in clients(engine)

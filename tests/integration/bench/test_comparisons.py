@@ -78,7 +78,7 @@ def test_copy_loads_files_concurrently(settings: Settings, engine: sa.Engine, fi
 
 
 @pytest.fixture
-def stack(
+def bench_stack(
     stack: Stack, settings: Settings, engine: sa.Engine, tmp_path: Path
 ) -> Iterator[BenchStack]:
     """The test's servers with a thousand orders, as the benchmarks have theirs."""
@@ -92,46 +92,46 @@ def stack(
 
 
 @pytest.mark.parametrize("peer", [BARE_LOOP, CELERY, CELERY_TUNED], ids=lambda each: each.module)
-def test_peer_applies_all_updates_and_is_timed(stack: BenchStack, peer: Peer) -> None:
+def test_peer_applies_all_updates_and_is_timed(bench_stack: BenchStack, peer: Peer) -> None:
     began = time.monotonic()
-    seconds = run_peer(open_peer_environment(stack), peer, 300)
+    seconds = run_peer(open_peer_environment(bench_stack), peer, 300)
     assert 0 < seconds < time.monotonic() - began
 
 
-def test_missing_update_is_detected(stack: BenchStack) -> None:
-    workload = random_workload(stack, 300)
-    prepare(stack, workload)
+def test_missing_update_is_detected(bench_stack: BenchStack) -> None:
+    workload = random_workload(bench_stack, 300)
+    prepare(bench_stack, workload)
     connections = JobConnections()
     for update in workload.updates[:-1]:
         connections.update(*update)
     with pytest.raises(OrderworksError, match="orders are wrong"):
-        check(stack, workload)
+        check(bench_stack, workload)
     connections.update(*workload.updates[-1])
-    check(stack, workload)
+    check(bench_stack, workload)
 
 
-def test_unexpected_write_is_detected(stack: BenchStack) -> None:
-    workload = random_workload(stack, 300)
-    prepare(stack, workload)
+def test_unexpected_write_is_detected(bench_stack: BenchStack) -> None:
+    workload = random_workload(bench_stack, 300)
+    prepare(bench_stack, workload)
     connections = JobConnections()
     for update in workload.updates:
         connections.update(*update)
-    untouched = set(stack.sample.orders["id"]) - workload.newest().keys()
+    untouched = set(bench_stack.sample.orders["id"]) - workload.newest().keys()
     connections.update(untouched.pop(), "1.00", workload.first_version)
     with pytest.raises(OrderworksError, match="^1 of"):
-        check(stack, workload)
+        check(bench_stack, workload)
 
 
-def test_cached_read_not_invalidated_is_detected(stack: BenchStack, cache: Redis) -> None:
-    workload = random_workload(stack, 300)
-    prepare(stack, workload)
+def test_cached_read_not_invalidated_is_detected(bench_stack: BenchStack, cache: Redis) -> None:
+    workload = random_workload(bench_stack, 300)
+    prepare(bench_stack, workload)
     (kept, *_) = cache.scan_iter("orders:cache:*")
     connections = JobConnections()
     for update in workload.updates:
         connections.update(*update)
     cache.hset(kept, "token", "slow reader")
     with pytest.raises(OrderworksError, match="cached reads of 1 customers were not"):
-        check(stack, workload)
+        check(bench_stack, workload)
 
 
 @pytest.mark.parametrize(
@@ -163,16 +163,16 @@ def test_incomplete_invalidation_is_detected(cache: Redis, monkeypatch: pytest.M
         side.run()
 
 
-def test_failed_worker_is_reported_with_its_last_output(stack: BenchStack) -> None:
+def test_failed_worker_is_reported_with_its_last_output(bench_stack: BenchStack) -> None:
     dead = msgspec.structs.replace(CELERY, workers=(("-c", "import nothing_of_that_name"),))
     with pytest.raises(SideFailed, match="its worker ended: .*nothing_of_that_name"):
-        run_peer(open_peer_environment(stack), dead, 300)
+        run_peer(open_peer_environment(bench_stack), dead, 300)
 
 
-def test_failed_sender_is_reported_with_its_last_output(stack: BenchStack) -> None:
+def test_failed_sender_is_reported_with_its_last_output(bench_stack: BenchStack) -> None:
     unknown = msgspec.structs.replace(CELERY, module="nobody")
     with pytest.raises(SideFailed, match="its sender failed: .*nobody"):
-        run_peer(open_peer_environment(stack), unknown, 300)
+        run_peer(open_peer_environment(bench_stack), unknown, 300)
 
 
 def test_delayed_link_adds_latency_without_limiting_throughput(settings: Settings) -> None:

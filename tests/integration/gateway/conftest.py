@@ -1,23 +1,13 @@
-"""A gateway over the test's own database, and a client of it."""
+"""Fixtures of tests of the gateway."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
-import httpx
 import pytest
 
-from orderworks.core.settings import Settings
-from tests.support.gateways import client_of, running_gateway
+from orderworks.updates.stream import UpdateStream
 
 
 @pytest.fixture
-def gateway(settings: Settings) -> Iterator[str]:
-    """The address of a running gateway."""
-    with running_gateway(settings) as address:
-        yield address
-
-
-@pytest.fixture
-def http(gateway: str) -> Iterator[httpx.Client]:
-    """A client of it, on the loopback and without a token."""
-    with client_of(gateway) as client:
-        yield client
+def waiting_count(updates: UpdateStream) -> Callable[[], int]:
+    """Count the updates that wait in the streams."""
+    return lambda: sum(map(updates.length, updates.all_shards()))

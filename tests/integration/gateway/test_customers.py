@@ -21,7 +21,7 @@ SHOP: OrderRows = {
 
 
 @pytest.fixture(autouse=True)
-def shop(seed: Callable[[OrderRows], None]) -> None:
+def two_customers(seed: Callable[[OrderRows], None]) -> None:
     """Two customers, one with a cancelled order."""
     seed(SHOP)
 

@@ -41,12 +41,6 @@ def letter_ids(engine: sa.Engine) -> list[int]:
         return [connection.execute(query, each).scalar_one() for each in made]
 
 
-@pytest.fixture
-def count(updates: UpdateStream) -> Callable[[], int]:
-    """Returns the number of waiting updates."""
-    return lambda: sum(map(updates.length, updates.all_shards()))
-
-
 def test_dead_letters_are_listed_newest_first_in_pages(
     http: httpx.Client, letter_ids: list[int]
 ) -> None:
@@ -85,17 +79,17 @@ def test_dead_letters_are_returned_by_id(http: httpx.Client, letter_ids: list[in
 
 
 def test_a_dry_run_replays_nothing(
-    http: httpx.Client, letter_ids: list[int], count: Callable[[], int]
+    http: httpx.Client, letter_ids: list[int], waiting_count: Callable[[], int]
 ) -> None:
     asked = {"filter": {}, "dry_run": True}
     would = http.post("/v1/dead:replay", json=asked).json()
     assert (would["replayed"], would["left"]) == (0, 4)
     assert [each["id"] for each in would["unreadable"]] == [letter_ids[4]]
-    assert count() == 0
+    assert waiting_count() == 0
 
 
 def test_dead_letters_are_replayed_once_by_filter_or_by_id(
-    http: httpx.Client, letter_ids: list[int], count: Callable[[], int]
+    http: httpx.Client, letter_ids: list[int], waiting_count: Callable[[], int]
 ) -> None:
     def replay(**asked: object) -> tuple[int, int]:
         done = http.post("/v1/dead:replay", json=asked).json()
@@ -105,10 +99,10 @@ def test_dead_letters_are_replayed_once_by_filter_or_by_id(
     assert replay(filter={}, limit=1) == (1, 1)
     assert replay(filter={}) == (1, 0)
     assert replay(filter={}) == (0, 0)
-    assert count() == 4
+    assert waiting_count() == 4
     assert replay(ids=letter_ids[:1]) == (1, 0), "by id, also those that were replayed before"
     assert replay(ids=[]) == (0, 0)
-    assert count() == 5
+    assert waiting_count() == 5
 
 
 @pytest.mark.parametrize(
@@ -125,27 +119,33 @@ def test_dead_letters_are_replayed_once_by_filter_or_by_id(
     ],
 )
 def test_ambiguous_replay_request_replays_nothing(
-    http: httpx.Client, letter_ids: list[int], count: Callable[[], int], asked: dict[str, object]
+    http: httpx.Client,
+    letter_ids: list[int],
+    waiting_count: Callable[[], int],
+    asked: dict[str, object],
 ) -> None:
     assert http.post("/v1/dead:replay", json=asked).status_code == 422
-    assert count() == 0
+    assert waiting_count() == 0
 
 
 def test_unknown_id_replays_nothing(
-    http: httpx.Client, letter_ids: list[int], count: Callable[[], int]
+    http: httpx.Client, letter_ids: list[int], waiting_count: Callable[[], int]
 ) -> None:
     assert http.post("/v1/dead:replay", json={"ids": [letter_ids[0], 999]}).status_code == 404
-    assert count() == 0
+    assert waiting_count() == 0
 
 
 def test_replays_waiting_for_room_do_not_block_other_requests(
-    settings: Settings, updates: UpdateStream, letter_ids: list[int], count: Callable[[], int]
+    settings: Settings,
+    updates: UpdateStream,
+    letter_ids: list[int],
+    waiting_count: Callable[[], int],
 ) -> None:
     """There are more replays than threads, and the stream is full."""
     full = settings.model_copy(update={"stream_limit": 1})
     for shard in updates.all_shards():
         updates.append(shard, [OrderUpdate(order_id=9, status="paid").encode()])
-    waiting = count()
+    waiting = waiting_count()
     with (
         running_gateway(full) as address,
         client_of(address) as http,
@@ -164,4 +164,4 @@ def test_replays_waiting_for_room_do_not_block_other_requests(
         answers = [each.result() for each in asked]
     assert {each.status_code for each in answers} == {429}
     assert all(int(each.headers["Retry-After"]) >= 1 for each in answers)
-    assert count() == waiting
+    assert waiting_count() == waiting

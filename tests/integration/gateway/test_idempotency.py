@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from orderworks.core.redis import Redis, make_async_redis
 from orderworks.core.settings import Settings
-from orderworks.updates.stream import UpdateStream
 from orderworks_app.gateway.auth.token_store import Scope, create_token
 from orderworks_app.gateway.dependencies import idempotency
 from orderworks_app.gateway.http.problems import Problem
@@ -23,21 +22,15 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 PAID = {"status": "paid"}
 
 
-@pytest.fixture
-def count(updates: UpdateStream) -> Callable[[], int]:
-    """Returns the number of waiting updates."""
-    return lambda: sum(map(updates.length, updates.all_shards()))
-
-
 def test_repeated_request_is_done_once_with_the_same_response(
-    http: httpx.Client, count: Callable[[], int]
+    http: httpx.Client, waiting_count: Callable[[], int]
 ) -> None:
     first, again = (http.post("/v1/orders/1", json=PAID, headers=KEY) for _ in range(2))
     assert (first.status_code, again.status_code) == (202, 202)
     assert again.json() == first.json()
     assert "Idempotency-Replayed" not in first.headers
     assert again.headers["Idempotency-Replayed"] == "true"
-    assert count() == 1
+    assert waiting_count() == 1
 
 
 def test_response_is_kept_for_a_day(http: httpx.Client, stream: Redis) -> None:
@@ -51,31 +44,33 @@ def test_response_is_kept_for_a_day(http: httpx.Client, stream: Redis) -> None:
     [("/v1/orders/1", {"status": "sent"}), ("/v1/orders/2", PAID), ("/v1/orders/1?track=1", PAID)],
 )
 def test_different_request_with_same_key_is_refused(
-    http: httpx.Client, count: Callable[[], int], path: str, said: dict[str, str]
+    http: httpx.Client, waiting_count: Callable[[], int], path: str, said: dict[str, str]
 ) -> None:
     http.post("/v1/orders/1", json=PAID, headers=KEY)
     other = http.post(path, json=said, headers=KEY)
     assert other.status_code == 422
     assert other.json()["type"] == "urn:orderworks:problem:key-reused"
-    assert count() == 1
+    assert waiting_count() == 1
 
 
 def test_key_of_rejected_request_can_be_used_again(
-    http: httpx.Client, count: Callable[[], int]
+    http: httpx.Client, waiting_count: Callable[[], int]
 ) -> None:
     assert http.post("/v1/orders/1", json={"status": ""}, headers=KEY).status_code == 422
     assert http.post("/v1/orders/1", json=PAID, headers=KEY).status_code == 202
-    assert count() == 1
+    assert waiting_count() == 1
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "\xe9"])
-def test_invalid_key_is_rejected(http: httpx.Client, count: Callable[[], int], key: str) -> None:
+def test_invalid_key_is_rejected(
+    http: httpx.Client, waiting_count: Callable[[], int], key: str
+) -> None:
     headers = {b"Idempotency-Key": key.encode("latin-1")}
     assert http.post("/v1/orders/1", json=PAID, headers=headers).status_code == 422
-    assert count() == 0
+    assert waiting_count() == 0
 
 
-def test_a_batch_is_done_once(http: httpx.Client, count: Callable[[], int]) -> None:
+def test_a_batch_is_done_once(http: httpx.Client, waiting_count: Callable[[], int]) -> None:
     lines = b"".join(b'{"order_id":%d,"status":"paid"}\n' % each for each in range(1, 20_001))
     first, again = (
         http.post("/v1/orders:batch", content=lines, headers=KEY | NDJSON) for _ in range(2)
@@ -84,11 +79,11 @@ def test_a_batch_is_done_once(http: httpx.Client, count: Callable[[], int]) -> N
     assert again.json() == first.json()
     assert again.headers["Idempotency-Replayed"] == "true"
     assert other.status_code == 422
-    assert count() == 20_000
+    assert waiting_count() == 20_000
 
 
 def test_partly_accepted_batch_is_not_done_again(
-    settings: Settings, count: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, waiting_count: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stored response has the line at which to continue, under another key."""
     monkeypatch.setenv("STREAM_LIMIT", "1000")
@@ -100,11 +95,11 @@ def test_partly_accepted_batch_is_not_done_again(
     assert (first.status_code, first.json()["accepted"]) == (429, 1000)
     assert again.json() == first.json()
     assert again.headers["Retry-After"] == first.headers["Retry-After"]
-    assert count() == 1000
+    assert waiting_count() == 1000
 
 
 def test_concurrent_request_with_same_key_gets_409_with_retry_after(
-    http: httpx.Client, stream: Redis, count: Callable[[], int]
+    http: httpx.Client, stream: Redis, waiting_count: Callable[[], int]
 ) -> None:
     goes_on = threading.Event()
 
@@ -124,11 +119,11 @@ def test_concurrent_request_with_same_key_gets_409_with_retry_after(
     assert refused.status_code == 409
     assert refused.json()["type"] == "urn:orderworks:problem:in-progress"
     assert int(refused.headers["Retry-After"]) >= 1
-    assert count() == 2
+    assert waiting_count() == 2
 
 
 def test_many_concurrent_repeats_do_not_block_other_requests(
-    http: httpx.Client, stream: Redis, count: Callable[[], int]
+    http: httpx.Client, stream: Redis, waiting_count: Callable[[], int]
 ) -> None:
     goes_on = threading.Event()
 
@@ -149,7 +144,7 @@ def test_many_concurrent_repeats_do_not_block_other_requests(
         finally:
             goes_on.set()
         assert first.result().json()["accepted"] == 1
-    assert count() == 1
+    assert waiting_count() == 1
 
 
 def test_claim_of_dead_process_expires(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +188,7 @@ def test_claim_is_renewed_while_work_is_running(
 
 
 def test_keys_of_two_tokens_are_independent(
-    settings: Settings, engine: sa.Engine, count: Callable[[], int]
+    settings: Settings, engine: sa.Engine, waiting_count: Callable[[], int]
 ) -> None:
     with engine.begin() as connection:
         tokens = [create_token(connection, name, [Scope.ENQUEUE]) for name in ("a", "b")]
@@ -202,4 +197,4 @@ def test_keys_of_two_tokens_are_independent(
             with client_of(address, token) as client:
                 answer = client.post("/v1/orders/1", json=PAID, headers=KEY)
                 assert "Idempotency-Replayed" not in answer.headers
-    assert count() == 2
+    assert waiting_count() == 2

@@ -8,7 +8,6 @@ from decimal import Decimal
 
 import httpx
 import pytest
-import sqlalchemy as sa
 
 from orderworks.core.keys import import_progress
 from orderworks.core.redis import Redis
@@ -25,16 +24,9 @@ FILE = b"id,customer_id,total\n1,7,19.99\n2,7,x\n3,8,1.5\n4,99,1.00\n5,8,y\n"
 
 
 @pytest.fixture(autouse=True)
-def people(seed: Callable[[OrderRows], None]) -> None:
+def known_customers(seed: Callable[[OrderRows], None]) -> None:
     """The customers of the file, each with an order."""
     seed({100 + each: (each, "paid", Decimal(1), 1) for each in (7, 8, 99)})
-
-
-@pytest.fixture
-def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
-    """The importer of a worker, with chunks of three lines."""
-    small = settings.model_copy(update={"import_chunk_rows": 3})
-    return Importer(engine, Spool(settings.spool), stream, cache, small)
 
 
 def upload(http: httpx.Client, content: bytes = FILE, **options: str) -> str:

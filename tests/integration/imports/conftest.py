@@ -6,27 +6,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orderworks.core.redis import Redis
 from orderworks.core.schema import customers
-from orderworks.core.settings import Settings
 from orderworks.imports import ledger
 from orderworks.imports.columns import ImportKind
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import COUNTS, Summary
-from orderworks.imports.spool import Spool
 from producer.imports.accept import accept_import
 from producer.imports.options import ImportOptions
 from producer.imports.sources.open_source import ImportSource
 
 Accept = Callable[..., str]
 Load = Callable[..., Summary]
-
-
-@pytest.fixture
-def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
-    """A worker's, with chunks of three lines, so that small files have several."""
-    small = settings.model_copy(update={"import_chunk_rows": 3})
-    return Importer(engine, Spool(settings.spool), stream, cache, small)
 
 
 @pytest.fixture

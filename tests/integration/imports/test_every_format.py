@@ -111,7 +111,9 @@ TABLES: dict[str, Callable[[pl.DataFrame], ImportSource]] = {
 
 
 @pytest.fixture(scope="module")
-def importer(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Importer]:
+def module_importer(
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Importer]:
     """One for all sources, with a few chunks for each."""
     home = tmp_path_factory.mktemp("every-format") / "home"
     with (
@@ -125,18 +127,18 @@ def importer(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def sample(importer: Importer, tmp_path_factory: pytest.TempPathFactory) -> GeneratedFiles:
+def sample(module_importer: Importer, tmp_path_factory: pytest.TempPathFactory) -> GeneratedFiles:
     """TPC-H orders, whose customers are in the table."""
     made = generate(tmp_path_factory.mktemp("tpch"), ROWS)
     people = pl.read_csv(made.customers_file).select("id", "name").to_dicts()
-    with importer.engine.begin() as connection:
+    with module_importer.engine.begin() as connection:
         connection.execute(sa.insert(customers), people)
     return made
 
 
 @pytest.fixture(autouse=True)
-def _no_orders(importer: Importer) -> None:
-    with importer.engine.begin() as connection:
+def _no_orders(module_importer: Importer) -> None:
+    with module_importer.engine.begin() as connection:
         connection.execute(sa.delete(orders))
 
 
@@ -154,25 +156,30 @@ def stored(engine: sa.Engine) -> Rows:
         return [tuple(row) for row in connection.execute(query)]
 
 
-def arrived_whole(sample: GeneratedFiles, importer: Importer, summary: Summary) -> bool:
+def arrived_whole(sample: GeneratedFiles, module_importer: Importer, summary: Summary) -> bool:
     """Whether every row was applied and the whole table is the file's."""
-    return summary["applied"] == ROWS and stored(importer.engine) == given(sample.orders)
+    return summary["applied"] == ROWS and stored(module_importer.engine) == given(sample.orders)
 
 
 @pytest.mark.parametrize("packing", PACKED)
 @pytest.mark.parametrize("name", FILES)
 def test_file_of_every_format_and_compression_gives_the_same_table(
-    importer: Importer, sample: GeneratedFiles, load: Load, tmp_path: Path, name: str, packing: str
+    module_importer: Importer,
+    sample: GeneratedFiles,
+    load: Load,
+    tmp_path: Path,
+    name: str,
+    packing: str,
 ) -> None:
     path = tmp_path / f"{name}{packing}"
     path.write_bytes(PACKED[packing](FILES[name](sample.orders)))
-    assert arrived_whole(sample, importer, load(path))
+    assert arrived_whole(sample, module_importer, load(path))
 
 
 @pytest.mark.parametrize("handed_over", HANDED_OVER)
 @pytest.mark.parametrize("name", ["semicolon.csv.gz", "lines.jsonl", "table.parquet"])
 def test_every_source_type_gives_the_same_table(
-    importer: Importer,
+    module_importer: Importer,
     sample: GeneratedFiles,
     load: Load,
     tmp_path: Path,
@@ -183,11 +190,11 @@ def test_every_source_type_gives_the_same_table(
     packing = ".gz" if name.endswith(".gz") else ""
     path.write_bytes(PACKED[packing](FILES[name.removesuffix(packing)](sample.orders)))
     with ExitStack() as stack:
-        assert arrived_whole(sample, importer, load(HANDED_OVER[handed_over](path, stack)))
+        assert arrived_whole(sample, module_importer, load(HANDED_OVER[handed_over](path, stack)))
 
 
 @pytest.mark.parametrize("library", TABLES)
 def test_table_of_every_library_gives_the_same_table(
-    importer: Importer, sample: GeneratedFiles, load: Load, library: str
+    module_importer: Importer, sample: GeneratedFiles, load: Load, library: str
 ) -> None:
-    assert arrived_whole(sample, importer, load(TABLES[library](sample.orders)))
+    assert arrived_whole(sample, module_importer, load(TABLES[library](sample.orders)))

@@ -221,7 +221,7 @@ class Outage:
         self.away = False
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("no_retries")
 def test_postgresql_outages_are_not_counted_as_starts(
     importer: Importer, planned: str, admin: sa.Engine
 ) -> None:
@@ -235,7 +235,7 @@ def test_postgresql_outages_are_not_counted_as_starts(
     assert importer.load_chunk(planned, 0)
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("no_retries")
 def test_lost_workers_are_counted_despite_outages(
     importer: Importer, planned: str, admin: sa.Engine
 ) -> None:
@@ -252,7 +252,7 @@ def test_lost_workers_are_counted_despite_outages(
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Units of work are not tried again: an outage outlasts that anyhow."""
     retrying = ChunkLoader._load.retry  # noqa: SLF001 - tenacity's
     monkeypatch.setattr(retrying, "stop", stop_after_attempt(1))

@@ -71,16 +71,16 @@ class Place:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def spool_folder(tmp_path: Path) -> Path:
     made = tmp_path / "deep" / "spool here"
     made.mkdir(parents=True)
     return made
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, folder: Path) -> Place:
+def place(request: pytest.FixtureRequest, spool_folder: Path) -> Place:
     if request.param == "folder":
-        return Place(folder.as_uri(), lambda: parts(folder))
+        return Place(spool_folder.as_uri(), lambda: parts(spool_folder))
     bucket: Bucket = request.getfixturevalue("bucket")
     return Place(f"s3://{bucket.name}/some/where", bucket.open_uploads)
 
@@ -90,8 +90,8 @@ def spool(place: Place) -> Spool:
     return Spool(place.url)
 
 
-def parts(folder: Path) -> list[str]:
-    return [path.name for path in folder.rglob("*#*")]
+def parts(spool_folder: Path) -> list[str]:
+    return [path.name for path in spool_folder.rglob("*#*")]
 
 
 def manifest(import_id: str = "one") -> Manifest:
@@ -248,16 +248,16 @@ def test_killed_upload_stores_no_data(spool: Spool, place: Place) -> None:
 
 
 def test_partial_file_of_killed_upload_expires_with_its_age(
-    folder: Path, engine: sa.Engine, settings: Settings
+    spool_folder: Path, engine: sa.Engine, settings: Settings
 ) -> None:
-    spool = Spool(folder.as_uri())
-    kill_an_upload(folder.as_uri())
-    (part,) = folder.rglob("*#*")
+    spool = Spool(spool_folder.as_uri())
+    kill_an_upload(spool_folder.as_uri())
+    (part,) = spool_folder.rglob("*#*")
     assert part.stat().st_size > MIB
     assert purge_expired(engine, spool, settings).files == 0
     os.utime(part, (time.time() - 8 * 86400,) * 2)
     assert purge_expired(engine, spool, settings) == PurgeResult(1, 0, 0)
-    assert parts(folder) == []
+    assert parts(spool_folder) == []
 
 
 def test_stream_may_take_longer_than_the_request_timeout(
@@ -291,11 +291,11 @@ def test_waiting_imports_are_listed_in_acceptance_order(spool: Spool) -> None:
     assert spool.list_waiting() == ids
 
 
-def test_waiting_order_does_not_depend_on_the_id(folder: Path) -> None:
-    spool = Spool(folder.as_uri())
+def test_waiting_order_does_not_depend_on_the_id(spool_folder: Path) -> None:
+    spool = Spool(spool_folder.as_uri())
     for each in ("a", "b"):
         spool.write_manifest(manifest(each))
-    os.utime(folder / "manifests" / "b.json", (time.time() - 60,) * 2)
+    os.utime(spool_folder / "manifests" / "b.json", (time.time() - 60,) * 2)
     assert spool.list_waiting() == ["b", "a"]
 
 

@@ -5,26 +5,17 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
 
-from orderworks.core.redis import Redis
 from orderworks.core.schema import dead_updates, import_chunks, import_writers, imports
 from orderworks.core.settings import Settings
 from orderworks.imports import control
 from orderworks.imports.importer import Importer
-from orderworks.imports.spool import Spool
 from orderworks.maintenance.retention import PurgeResult, purge_expired
 from producer.imports.accept import accept_import
 from producer.imports.options import ImportOptions
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
-
-
-@pytest.fixture
-def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
-    """What plans and loads imports."""
-    return Importer(engine, Spool(settings.spool), stream, cache, settings)
 
 
 def accept(importer: Importer) -> str:

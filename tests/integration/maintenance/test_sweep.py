@@ -10,11 +10,9 @@ from orderworks.core import keys
 from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis
 from orderworks.core.schema import import_chunks, imports, parked_updates
-from orderworks.core.settings import Settings
 from orderworks.imports.chunk_attempt import claim_chunk
 from orderworks.imports.importer import Importer
 from orderworks.imports.ledger import import_summary
-from orderworks.imports.spool import Spool
 from orderworks.maintenance.sweep import LostWork, find_lost_work
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
@@ -28,19 +26,13 @@ Sweep = Callable[[], LostWork | None]
 
 
 @pytest.fixture
-def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
-    """What plans and loads imports."""
-    return Importer(engine, Spool(settings.spool), stream, cache, settings)
-
-
-@pytest.fixture
 def sweep(engine: sa.Engine, updates: UpdateStream, importer: Importer) -> Sweep:
     """One sweep."""
     return lambda: find_lost_work(engine, updates, importer)
 
 
 @pytest.fixture
-def accepted(importer: Importer) -> str:
+def unplanned_import(importer: Importer) -> str:
     """An import that nobody has planned."""
     return accept_customers(importer)
 
@@ -95,48 +87,48 @@ def test_sweep_finds_a_shard_with_a_due_parked_update(sweep: Sweep, engine: sa.E
     assert sweep() == LostWork([1], [], [])
 
 
-def test_sweep_finds_an_unplanned_import(sweep: Sweep, accepted: str) -> None:
-    assert sweep() == LostWork([], [accepted], [])
+def test_sweep_finds_an_unplanned_import(sweep: Sweep, unplanned_import: str) -> None:
+    assert sweep() == LostWork([], [unplanned_import], [])
     assert sweep() == NOTHING, "its plan may still be at work"
 
 
 def test_sweep_finds_an_abandoned_chunk(
-    sweep: Sweep, accepted: str, importer: Importer, engine: sa.Engine
+    sweep: Sweep, unplanned_import: str, importer: Importer, engine: sa.Engine
 ) -> None:
-    importer.plan(accepted)
+    importer.plan(unplanned_import)
     assert sweep() == NOTHING, "its message is on the way"
-    long_ago(engine, accepted)
+    long_ago(engine, unplanned_import)
     with engine.begin() as worker:
-        assert claim_chunk(worker, accepted, 0)
+        assert claim_chunk(worker, unplanned_import, 0)
         assert sweep() == NOTHING, "a worker has it"
-    assert sweep() == LostWork([], [], [(accepted, 0)])
+    assert sweep() == LostWork([], [], [(unplanned_import, 0)])
     assert sweep() == NOTHING, "the sweep's message is on the way"
 
 
 def test_sweep_finds_no_more_chunks_than_the_imports_queue_holds(
-    accepted: str, importer: Importer, engine: sa.Engine, updates: UpdateStream
+    unplanned_import: str, importer: Importer, engine: sa.Engine, updates: UpdateStream
 ) -> None:
-    importer.plan(accepted)
+    importer.plan(unplanned_import)
     unplanned = {accept_customers(importer) for _import in range(3)}
-    long_ago(engine, accepted)
+    long_ago(engine, unplanned_import)
     assert find_lost_work(engine, updates, importer, room=0) == NOTHING
     some = find_lost_work(engine, updates, importer, room=2)
     assert some
-    assert (len(some.unplanned), some.chunks) == (2, [(accepted, 0)])
+    assert (len(some.unplanned), some.chunks) == (2, [(unplanned_import, 0)])
     rest = find_lost_work(engine, updates, importer)
     assert rest
     assert {*some.unplanned, *rest.unplanned} == unplanned, "what had no room is found later"
 
 
 def test_sweep_finishes_an_import_whose_last_worker_was_lost(
-    sweep: Sweep, accepted: str, importer: Importer, engine: sa.Engine
+    sweep: Sweep, unplanned_import: str, importer: Importer, engine: sa.Engine
 ) -> None:
-    importer.plan(accepted)
+    importer.plan(unplanned_import)
     with engine.begin() as connection:
         connection.execute(sa.update(import_chunks).values(status="done", applied=2))
     assert sweep() == NOTHING
     with engine.connect() as connection:
-        assert import_summary(connection, accepted)["status"] == "done"
+        assert import_summary(connection, unplanned_import)["status"] == "done"
 
 
 def test_sweep_does_nothing_while_another_is_running(sweep: Sweep, engine: sa.Engine) -> None:

@@ -1,6 +1,5 @@
 """The producer: what it accepts is in the stream, what it refuses is nowhere, and it never hangs."""
 
-import socket
 import subprocess
 import sys
 import threading
@@ -36,21 +35,6 @@ from producer.imports import deduplication
 from producer.imports.accept import accept_import
 from producer.imports.options import ImportOptions
 from producer.imports.sources.jsonl_header import HEADER_SCAN_BYTES
-
-
-@pytest.fixture
-def producer(settings: Settings) -> Iterator[Producer]:
-    """A producer for the test's servers."""
-    assert settings.stream
-    with Producer.from_settings() as made:
-        yield made
-
-
-@pytest.fixture
-def silent_server() -> Iterator[str]:
-    """The address of a server that accepts connections and never replies."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
 
 def some(count: int) -> list[OrderUpdate]:

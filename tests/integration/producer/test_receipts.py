@@ -1,6 +1,5 @@
 """Receipts: a producer waits for the verdict of an update."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,25 +12,10 @@ from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate, UpdateOutcome, Verdict
 from producer import Producer
 from tests.support.processes import eventually
-from tests.support.producers import DOORS, ProducerClient
+from tests.support.producers import ProducerClient
 from tests.support.tcp_proxy import link_to
 
 UPDATE = OrderUpdate(order_id=2, total=1)
-
-
-@pytest.fixture
-def producer(settings: Settings) -> Iterator[Producer]:
-    """A producer for the test's servers."""
-    with Producer.from_settings() as made:
-        yield made
-
-
-@pytest.fixture(params=DOORS)
-def client(request: pytest.FixtureRequest, settings: Settings) -> Iterator[ProducerClient]:
-    """Each of the two producers."""
-    made = DOORS[request.param]()
-    yield made
-    made.close()
 
 
 def give(stream: Redis, entry: str, verdict: Verdict, reason: str = "") -> None:

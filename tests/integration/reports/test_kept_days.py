@@ -25,7 +25,7 @@ DAY = "(created_at AT TIME ZONE 'UTC')::date"
 
 
 @pytest.fixture
-def shop(engine: sa.Engine, cache: Redis) -> None:
+def unfolded_orders(engine: sa.Engine, cache: Redis) -> None:
     """One customer with orders of more than two years, which are not folded yet."""
     refreshed(engine, cache)
     now = datetime.now(UTC)
@@ -92,7 +92,9 @@ def as_in(engine: sa.Engine, days: int) -> None:
         assert rollups.move_windows(connection, as_of, DEPTH)
 
 
-def test_fold_adds_no_day_outside_all_windows(engine: sa.Engine, cache: Redis, shop: None) -> None:
+def test_fold_adds_no_day_outside_all_windows(
+    engine: sa.Engine, cache: Redis, unfolded_orders: None
+) -> None:
     with folding(engine) as connection:
         assert fold_batch(connection).entries
     today = datetime.now(UTC).date()
@@ -104,7 +106,7 @@ def test_fold_adds_no_day_outside_all_windows(engine: sa.Engine, cache: Redis, s
 
 
 def test_refresh_deletes_a_bounded_number_of_old_rows_and_still_publishes(
-    engine: sa.Engine, cache: Redis, shop: None, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, cache: Redis, unfolded_orders: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As the release before left it: every day has its row.
     run(engine, "UPDATE report_windows SET first_day = '0001-01-01' WHERE days = 0")
@@ -120,7 +122,7 @@ def test_refresh_deletes_a_bounded_number_of_old_rows_and_still_publishes(
 
 
 def test_order_moved_between_old_and_recent_day_is_counted_on_its_current_day(
-    engine: sa.Engine, cache: Redis, shop: None
+    engine: sa.Engine, cache: Redis, unfolded_orders: None
 ) -> None:
     refreshed(engine, cache)
     for change in (
@@ -134,7 +136,7 @@ def test_order_moved_between_old_and_recent_day_is_counted_on_its_current_day(
 
 
 def test_deleted_days_are_recounted_after_clock_is_set_far_back(
-    engine: sa.Engine, cache: Redis, shop: None
+    engine: sa.Engine, cache: Redis, unfolded_orders: None
 ) -> None:
     refreshed(engine, cache)
     as_in(engine, days=100)
@@ -145,7 +147,7 @@ def test_deleted_days_are_recounted_after_clock_is_set_far_back(
 
 
 def test_pending_log_entries_are_not_counted_twice_on_recount(
-    engine: sa.Engine, cache: Redis, shop: None
+    engine: sa.Engine, cache: Redis, unfolded_orders: None
 ) -> None:
     refreshed(engine, cache)
     as_in(engine, days=100)
@@ -159,7 +161,7 @@ def test_pending_log_entries_are_not_counted_twice_on_recount(
 
 
 def test_leftover_rows_of_deleted_days_are_not_reused(
-    engine: sa.Engine, cache: Redis, shop: None, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, cache: Redis, unfolded_orders: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refreshed(engine, cache)
     monkeypatch.setattr("orderworks.reports.rollups.MAX_MOVED_ROWS", 100)
@@ -174,7 +176,7 @@ def test_leftover_rows_of_deleted_days_are_not_reused(
 
 
 def test_clock_set_back_by_weeks_queries_no_orders(
-    engine: sa.Engine, cache: Redis, shop: None
+    engine: sa.Engine, cache: Redis, unfolded_orders: None
 ) -> None:
     refreshed(engine, cache)
     as_in(engine, days=30)

@@ -93,7 +93,7 @@ def rebuild(engine: sa.Engine, cache: Redis) -> DoRebuild:
 
 
 @pytest.fixture
-def shop(engine: sa.Engine, cache: Redis, rebuild: DoRebuild) -> None:
+def rollups_of_orders(engine: sa.Engine, cache: Redis, rebuild: DoRebuild) -> None:
     """Customers with orders over the last eight hundred days, in rollups that are right.
 
     Windows begin at all sorts of places; in some of them not everybody is ranked.
@@ -189,7 +189,7 @@ DRIFTS = [
 
 @pytest.mark.parametrize(("table", "change"), DRIFTS)
 def test_any_drift_is_counted_by_table_and_corrected(
-    engine: sa.Engine, shop: None, rebuild: DoRebuild, table: str, change: str
+    engine: sa.Engine, rollups_of_orders: None, rebuild: DoRebuild, table: str, change: str
 ) -> None:
     with engine.begin() as connection:
         changed = connection.execute(sa.text(change)).rowcount
@@ -211,7 +211,7 @@ def test_any_drift_is_counted_by_table_and_corrected(
     ],
 )
 def test_writes_bypassing_the_triggers_are_counted(
-    engine: sa.Engine, shop: None, rebuild: DoRebuild, change: str
+    engine: sa.Engine, rollups_of_orders: None, rebuild: DoRebuild, change: str
 ) -> None:
     run(
         engine,
@@ -223,7 +223,9 @@ def test_writes_bypassing_the_triggers_are_counted(
     assert is_right(engine)
 
 
-def test_optional_ranking_is_not_drift(engine: sa.Engine, shop: None, rebuild: DoRebuild) -> None:
+def test_optional_ranking_is_not_drift(
+    engine: sa.Engine, rollups_of_orders: None, rebuild: DoRebuild
+) -> None:
     below = "UPDATE customer_windows SET ranked = {} WHERE days = 365 AND total < 20000"
     for ranked in ("total", "NULL"):
         run(engine, below.format(ranked))
@@ -231,7 +233,7 @@ def test_optional_ranking_is_not_drift(engine: sa.Engine, shop: None, rebuild: D
 
 
 def test_rows_without_orders_are_deleted_and_not_counted_as_drift(
-    engine: sa.Engine, shop: None, rebuild: DoRebuild
+    engine: sa.Engine, rollups_of_orders: None, rebuild: DoRebuild
 ) -> None:
     run(
         engine,
@@ -245,7 +247,7 @@ def test_rows_without_orders_are_deleted_and_not_counted_as_drift(
 
 
 def test_leftover_rows_of_deleted_days_are_not_drift(
-    engine: sa.Engine, shop: None, rebuild: DoRebuild
+    engine: sa.Engine, rollups_of_orders: None, rebuild: DoRebuild
 ) -> None:
     run(engine, "INSERT INTO customer_daily VALUES (3, '0044-03-15 BC', 2, 10)")
     assert drift(rebuild()) == {}
@@ -253,7 +255,7 @@ def test_leftover_rows_of_deleted_days_are_not_drift(
 
 
 def test_old_order_bypassing_the_triggers_is_drift_in_totals_only(
-    engine: sa.Engine, shop: None, rebuild: DoRebuild
+    engine: sa.Engine, rollups_of_orders: None, rebuild: DoRebuild
 ) -> None:
     run(
         engine,
@@ -266,7 +268,7 @@ def test_old_order_bypassing_the_triggers_is_drift_in_totals_only(
 
 
 def test_pending_log_entries_are_not_drift(
-    engine: sa.Engine, cache: Redis, shop: None, rebuild: DoRebuild
+    engine: sa.Engine, cache: Redis, rollups_of_orders: None, rebuild: DoRebuild
 ) -> None:
     run(engine, "UPDATE orders SET total = total + 1, customer_id = customer_id % 30 + 1")
     found = rebuild()
@@ -279,7 +281,7 @@ def test_pending_log_entries_are_not_drift(
 
 
 def test_corrected_rollups_are_published_by_the_next_refresh(
-    engine: sa.Engine, cache: Redis, shop: None, rebuild: DoRebuild
+    engine: sa.Engine, cache: Redis, rollups_of_orders: None, rebuild: DoRebuild
 ) -> None:
     run(engine, "DELETE FROM customer_daily", "DELETE FROM customer_totals")
     refresh(engine, cache, lambda _ids: None, DEPTH)
@@ -297,7 +299,7 @@ def equals_the_oracle(engine: sa.Engine, cache: Redis) -> None:
 
 
 def test_check_reports_what_rebuild_would_and_changes_nothing(
-    engine: sa.Engine, cache: Redis, shop: None, rebuild: DoRebuild
+    engine: sa.Engine, cache: Redis, rollups_of_orders: None, rebuild: DoRebuild
 ) -> None:
     run(
         engine,
@@ -314,7 +316,7 @@ def test_check_reports_what_rebuild_would_and_changes_nothing(
 
 
 def test_customer_with_more_orders_than_a_range_is_compared(
-    engine: sa.Engine, shop: None, rebuild: DoRebuild, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, rollups_of_orders: None, rebuild: DoRebuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orderworks.reports.reconcile.RANGE_ROWS", 3)
     run(engine, "UPDATE customer_daily SET orders = orders + 1 WHERE customer_id = 30")
@@ -328,7 +330,7 @@ def test_customer_with_more_orders_than_a_range_is_compared(
 
 
 def test_a_long_log_is_folded_first(
-    engine: sa.Engine, shop: None, rebuild: DoRebuild, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, rollups_of_orders: None, rebuild: DoRebuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orderworks.reports.reconcile_runs.MAX_LOG_ENTRIES", 20)
     run(engine, "UPDATE orders SET customer_id = 1 WHERE customer_id = 2")
@@ -338,7 +340,7 @@ def test_a_long_log_is_folded_first(
 
 
 def test_range_waits_for_a_running_fold(
-    engine: sa.Engine, other_engine: sa.Engine, shop: None, rebuild: DoRebuild
+    engine: sa.Engine, other_engine: sa.Engine, rollups_of_orders: None, rebuild: DoRebuild
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
         with other_engine.begin() as other:
@@ -350,7 +352,7 @@ def test_range_waits_for_a_running_fold(
 
 
 def test_fold_waits_for_a_running_range(
-    engine: sa.Engine, other_engine: sa.Engine, cache: Redis, shop: None
+    engine: sa.Engine, other_engine: sa.Engine, cache: Redis, rollups_of_orders: None
 ) -> None:
     run(engine, "UPDATE orders SET total = total + 1 WHERE customer_id = 1")
     with ThreadPoolExecutor(1) as pool:
@@ -363,7 +365,10 @@ def test_fold_waits_for_a_running_range(
 
 
 def test_fold_that_never_ends_stops_the_rebuild_with_an_error(
-    engine: sa.Engine, other_engine: sa.Engine, shop: None, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine,
+    other_engine: sa.Engine,
+    rollups_of_orders: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("orderworks.reports.reconcile.FOLD_LOCK_WAIT", 0.1)
     with other_engine.begin() as other:
@@ -499,7 +504,7 @@ def test_excluded_statuses_are_changed_under_concurrent_writes(
 
 
 def test_pending_log_entries_are_counted_by_the_new_statuses(
-    engine: sa.Engine, cache: Redis, shop: None, rebuild: DoRebuild
+    engine: sa.Engine, cache: Redis, rollups_of_orders: None, rebuild: DoRebuild
 ) -> None:
     run(engine, "UPDATE orders SET status = 'refunded' WHERE status = 'paid'")
     rebuild("paid", "refunded")
@@ -510,7 +515,7 @@ def test_pending_log_entries_are_counted_by_the_new_statuses(
 
 
 def test_drift_is_distinguished_from_changes_of_excluded_statuses(
-    engine: sa.Engine, shop: None, rebuild: DoRebuild
+    engine: sa.Engine, rollups_of_orders: None, rebuild: DoRebuild
 ) -> None:
     run(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id = 3")
     days = rows(engine, "SELECT count(*) FROM customer_daily WHERE customer_id = 3")[0][0]
@@ -527,7 +532,7 @@ def test_drift_is_distinguished_from_changes_of_excluded_statuses(
 
 
 def test_changing_excluded_statuses_invalidates_cached_reads(
-    engine: sa.Engine, cache: Redis, shop: None, rebuild: DoRebuild
+    engine: sa.Engine, cache: Redis, rollups_of_orders: None, rebuild: DoRebuild
 ) -> None:
     everybody = [*range(1, CUSTOMERS + 1), 99]
     # What no longer counts is made up for, to the cent, by what counts now: the rollups stay equal.
@@ -554,7 +559,7 @@ def test_changing_excluded_statuses_invalidates_cached_reads(
 def test_long_running_writer_prevents_a_change_of_statuses(
     engine: sa.Engine,
     other_engine: sa.Engine,
-    shop: None,
+    rollups_of_orders: None,
     rebuild: DoRebuild,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -586,7 +591,7 @@ def is_right_when_folded(engine: sa.Engine) -> bool:
 
 
 def test_killed_recount_is_completed_by_the_next_rebuild(
-    engine: sa.Engine, cache: Redis, shop: None, rebuild: DoRebuild
+    engine: sa.Engine, cache: Redis, rollups_of_orders: None, rebuild: DoRebuild
 ) -> None:
     class Killed(Exception):
         pass
@@ -609,7 +614,7 @@ def test_killed_recount_is_completed_by_the_next_rebuild(
 
 
 def test_running_check_ends_when_statuses_change(
-    engine: sa.Engine, shop: None, rebuild: DoRebuild
+    engine: sa.Engine, rollups_of_orders: None, rebuild: DoRebuild
 ) -> None:
     with engine.begin() as connection:
         place = reconcile_runs.start_run(connection)
@@ -622,7 +627,7 @@ def test_running_check_ends_when_statuses_change(
     assert reconcile_runs.reconcile_next_range(engine, lambda: None, recount) is not None
 
 
-def test_repeated_step_is_done_once(engine: sa.Engine, shop: None) -> None:
+def test_repeated_step_is_done_once(engine: sa.Engine, rollups_of_orders: None) -> None:
     run(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id = 1")
     with engine.begin() as connection:
         place = reconcile_runs.start_run(connection)

@@ -27,7 +27,7 @@ Slices = Callable[[], list[tuple[int, int]]]
 
 
 @pytest.fixture
-def app(settings: Settings) -> Iterator[Celery]:
+def worker_app(settings: Settings) -> Iterator[Celery]:
     """The worker's app, in a process that has become a worker's."""
     from worker.celery import app as made  # noqa: PLC0415 - reads the environment
 
@@ -39,20 +39,23 @@ def app(settings: Settings) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def check(app: Celery, monkeypatch: pytest.MonkeyPatch) -> Task[..., Any]:
+def check(worker_app: Celery, monkeypatch: pytest.MonkeyPatch) -> Task[..., Any]:
     """The task, with a customer a range and a range a slice."""
     monkeypatch.setattr("orderworks.reports.reconcile.RANGE_ROWS", 1)
     monkeypatch.setattr("tasks.rollups.SLICE_SECONDS", -1.0)
-    return app.tasks[TaskName.CHECK_ROLLUPS.value]
+    return worker_app.tasks[TaskName.CHECK_ROLLUPS.value]
 
 
 @pytest.fixture
-def slices(app: Celery) -> Slices:
+def slices(worker_app: Celery) -> Slices:
     """Take the messages out of the queue that ask for further slices; their arguments."""
 
     def take() -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []
-        with app.connection() as connection, connection.SimpleQueue(Queue.REPORTS.value) as queue:
+        with (
+            worker_app.connection() as connection,
+            connection.SimpleQueue(Queue.REPORTS.value) as queue,
+        ):
             while True:
                 try:
                     message = queue.get(block=False)

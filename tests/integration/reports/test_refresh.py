@@ -40,7 +40,7 @@ LOG_COLUMNS = "entries int, customer_ids bigint[], days date[], orders int[], to
 
 
 @pytest.fixture
-def shop(engine: sa.Engine) -> None:
+def six_hundred_orders(engine: sa.Engine) -> None:
     """Thirty customers, six hundred orders over the last four hundred days, some of them cancelled."""
     dice = random.Random(7)
     now = datetime.now(UTC)
@@ -64,7 +64,7 @@ def shop(engine: sa.Engine) -> None:
 
 
 @pytest.fixture
-def refreshed(engine: sa.Engine, cache: Redis, shop: None) -> Refresh:
+def refreshed(engine: sa.Engine, cache: Redis, six_hundred_orders: None) -> Refresh:
     """Refresh and compare every window with the oracle."""
 
     def run() -> None:
@@ -180,7 +180,7 @@ def test_report_from_a_clock_ahead_does_not_block_publishing(
 
 
 def test_second_refresh_does_nothing_between_passes_of_the_first(
-    engine: sa.Engine, cache: Redis, shop: None, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, cache: Redis, six_hundred_orders: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orderworks.reports.fold.MAX_FOLD_ENTRIES", 10)
     second: list[object] = []
@@ -221,7 +221,9 @@ RANKED = "SELECT count(ranked) FROM customer_totals"
 
 
 @pytest.fixture
-def bring(engine: sa.Engine, cache: Redis, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def add_orders(
+    engine: sa.Engine, cache: Redis, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
     """Bring an order each of customers from one to another, and refresh in passes of ten log rows."""
     monkeypatch.setattr("orderworks.reports.ranking.RANKED_FACTOR", 2)
     monkeypatch.setattr("orderworks.reports.fold.MAX_FOLD_ENTRIES", 10)
@@ -237,25 +239,25 @@ def bring(engine: sa.Engine, cache: Redis, monkeypatch: pytest.MonkeyPatch) -> C
 
 
 def test_first_import_ranks_only_customers_that_may_be_listed(
-    engine: sa.Engine, bring: Callable[..., None]
+    engine: sa.Engine, add_orders: Callable[..., None]
 ) -> None:
-    bring(1, 0)
-    bring(1, 30)
+    add_orders(1, 0)
+    add_orders(1, 30)
     with engine.connect() as connection:
         assert connection.scalar(sa.text(RANKED)) == 2 * 3 + 1
 
 
 def test_ranking_floor_is_recomputed_after_an_import(
-    engine: sa.Engine, bring: Callable[..., None]
+    engine: sa.Engine, add_orders: Callable[..., None]
 ) -> None:
-    bring(1, 2)
-    bring(3, 30)
+    add_orders(1, 2)
+    add_orders(3, 30)
     with engine.connect() as connection:
         assert connection.scalar(sa.text(FLOOR)) == 30 - 2 * 3
 
 
 def test_refresh_does_nothing_while_another_is_running(
-    engine: sa.Engine, cache: Redis, shop: None
+    engine: sa.Engine, cache: Redis, six_hundred_orders: None
 ) -> None:
     with engine.begin() as other:
         assert try_lock(other, Lock.REFRESH)
@@ -263,13 +265,13 @@ def test_refresh_does_nothing_while_another_is_running(
 
 
 @pytest.fixture
-def reads(settings: Settings) -> TopCustomers:
+def report_reads(settings: Settings) -> TopCustomers:
     """Reads of the report."""
     return TopCustomers.from_settings(settings)
 
 
 def test_one_reader_computes_for_all_when_no_report_is_published(
-    engine: sa.Engine, settings: Settings, cache: Redis, shop: None
+    engine: sa.Engine, settings: Settings, cache: Redis, six_hundred_orders: None
 ) -> None:
     assert published_report(cache, Window.ALL) is None
     slow = make_engine(settings, "orderworks-test")
@@ -281,73 +283,77 @@ def test_one_reader_computes_for_all_when_no_report_is_published(
             time.sleep(0.2)  # The others come meanwhile.
 
     sa.event.listen(slow, "before_cursor_execute", note)
-    reads = TopCustomers(slow, cache, Cache.from_settings(settings))
+    report_reads = TopCustomers(slow, cache, Cache.from_settings(settings))
     with ThreadPoolExecutor(10) as pool:
-        found = [*pool.map(lambda _n: reads.read(Window.ALL, 5), range(10))]
+        found = [*pool.map(lambda _n: report_reads.read(Window.ALL, 5), range(10))]
     slow.dispose()
     assert len(queries) == 1
     assert all(each.rows == compute(engine, Window.ALL, 5).rows for each in found)
 
 
 def test_computed_report_is_invalidated_by_any_change(
-    engine: sa.Engine, reads: TopCustomers, cache: Redis, shop: None
+    engine: sa.Engine, report_reads: TopCustomers, cache: Redis, six_hundred_orders: None
 ) -> None:
-    before = reads.read(Window.ALL, 5)
+    before = report_reads.read(Window.ALL, 5)
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE orders SET total = total + 1"))
     cached.invalidate(cache, [1])
-    assert before.rows != reads.read(Window.ALL, 5).rows == compute(engine, Window.ALL, 5).rows
+    assert (
+        before.rows != report_reads.read(Window.ALL, 5).rows == compute(engine, Window.ALL, 5).rows
+    )
 
 
 def test_last_published_report_is_returned_without_postgresql(
-    engine: sa.Engine, settings: Settings, cache: Redis, shop: None
+    engine: sa.Engine, settings: Settings, cache: Redis, six_hundred_orders: None
 ) -> None:
     refresh(engine, cache, lambda _ids: None, depth=3)
     nowhere = sa.create_engine("postgresql+psycopg2://nobody@127.0.0.1:1/nothing")
-    reads = TopCustomers(nowhere, cache, Cache.from_settings(settings))
+    report_reads = TopCustomers(nowhere, cache, Cache.from_settings(settings))
     published = published_report(cache, Window.ALL)
     assert published
-    deeper = reads.read(Window.ALL, 10)
+    deeper = report_reads.read(Window.ALL, 10)
     assert (deeper.rows, deeper.as_of) == (published.rows, published.as_of)
-    assert reads.read(Window.ALL, 2).rows == published.rows[:2]
+    assert report_reads.read(Window.ALL, 2).rows == published.rows[:2]
     cache.flushdb()
     with pytest.raises(sa.exc.DBAPIError):
-        reads.read(Window.ALL, 2)
+        report_reads.read(Window.ALL, 2)
 
 
 def test_last_published_report_is_returned_when_connections_are_exhausted(
-    engine: sa.Engine, settings: Settings, cache: Redis, shop: None
+    engine: sa.Engine, settings: Settings, cache: Redis, six_hundred_orders: None
 ) -> None:
     refresh(engine, cache, lambda _ids: None, depth=3)
     narrow = sa.create_engine(engine.url, pool_size=1, max_overflow=0, pool_timeout=0.1)
-    reads = TopCustomers(narrow, cache, Cache.from_settings(settings))
+    report_reads = TopCustomers(narrow, cache, Cache.from_settings(settings))
     published = published_report(cache, Window.ALL)
     assert published
     with narrow.connect():
-        assert reads.read(Window.ALL, 10).rows == published.rows
+        assert report_reads.read(Window.ALL, 10).rows == published.rows
         cache.flushdb()
         with pytest.raises(sa.exc.TimeoutError):
-            reads.read(Window.ALL, 10)
+            report_reads.read(Window.ALL, 10)
     narrow.dispose()
 
 
-def test_report_is_computed_from_orders_without_cache(engine: sa.Engine, shop: None) -> None:
+def test_report_is_computed_from_orders_without_cache(
+    engine: sa.Engine, six_hundred_orders: None
+) -> None:
     nowhere = "redis://127.0.0.1:1/0"
-    reads = TopCustomers(engine, make_redis(nowhere, 0.5), Cache(nowhere, 0.5))
-    assert len(reads.read(Window.ALL, 5).rows) == 5
+    report_reads = TopCustomers(engine, make_redis(nowhere, 0.5), Cache(nowhere, 0.5))
+    assert len(report_reads.read(Window.ALL, 5).rows) == 5
 
 
 def test_reads_beyond_the_published_depth_are_computed_from_orders(
-    engine: sa.Engine, cache: Redis, reads: TopCustomers, shop: None
+    engine: sa.Engine, cache: Redis, report_reads: TopCustomers, six_hundred_orders: None
 ) -> None:
     refresh(engine, cache, lambda _ids: None, depth=3)
     for limit, min_orders in ((2, 1), (10, 1), (2, 20)):
-        found = reads.read(Window.ALL, limit, min_orders)
+        found = report_reads.read(Window.ALL, limit, min_orders)
         assert found.rows == compute(engine, Window.ALL, limit, min_orders).rows
 
 
 def test_a_fold_waits_for_the_cache_to_be_invalidated(
-    engine: sa.Engine, cache: Redis, shop: None
+    engine: sa.Engine, cache: Redis, six_hundred_orders: None
 ) -> None:
     def away(_ids: object) -> None:
         raise ConnectionError

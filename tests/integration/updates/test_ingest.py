@@ -12,25 +12,19 @@ import sqlalchemy as sa
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import INGEST
 from orderworks.core.schema import dead_updates, update_outbox, update_shards
-from orderworks.core.settings import Settings
 from orderworks.updates.dead_letters import DeadLetterFilter, list_dead_letters
-from orderworks.updates.drain import Drain, DrainResult
+from orderworks.updates.drain import DrainResult
 from orderworks.updates.ingest import BATCH_SIZE, IngestResult, UpdateIngest
-from orderworks.updates.outbox import OutboxSource
 from orderworks.updates.replay import Replay
 from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import OrderRows
+
+pytestmark = pytest.mark.usefixtures("two_orders")
 
 PAID = {"order_id": 2, "status": "paid", "version": 7}
 
 Admit = Callable[[object], IngestResult]
 DrainAll = Callable[[], list[DrainResult]]
-
-
-@pytest.fixture(autouse=True)
-def seeded(seed: Callable[[OrderRows], None]) -> None:
-    """Two orders of one customer."""
-    seed({key: (1, "new", Decimal("1.00"), 0) for key in (1, 2)})
 
 
 @pytest.fixture
@@ -59,14 +53,6 @@ def letters(engine: sa.Engine) -> Callable[[], dict[str, str]]:
             }
 
     return read
-
-
-@pytest.fixture
-def drain_outbox(
-    engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Settings
-) -> Callable[[], DrainResult]:
-    """Drain the outbox until it is empty."""
-    return lambda: Drain(engine, OutboxSource(updates), cache, settings).run()
 
 
 def account(engine: sa.Engine) -> tuple[int, int]:

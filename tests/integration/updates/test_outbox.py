@@ -16,7 +16,6 @@ from orderworks.core.routing import OUTBOX
 from orderworks.core.schema import parked_updates, update_outbox, update_shards
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
-from orderworks.imports.spool import Spool
 from orderworks.maintenance.sweep import find_lost_work
 from orderworks.updates import outbox
 from orderworks.updates.drain import Drain, DrainResult
@@ -25,24 +24,12 @@ from orderworks.updates.outbox import OutboxSource
 from orderworks.updates.stream import UpdateStream
 from tests.integration.conftest import OrderRows
 
+pytestmark = pytest.mark.usefixtures("two_orders")
+
 Accept = Callable[[Sequence[OrderUpdate]], list[str]]
 DrainOutbox = Callable[[], DrainResult]
 
 PAID = OrderUpdate(order_id=2, status="paid")
-
-
-@pytest.fixture(autouse=True)
-def seeded(seed: Callable[[OrderRows], None]) -> None:
-    """Two orders of one customer."""
-    seed({key: (1, "new", Decimal("1.00"), 0) for key in (1, 2)})
-
-
-@pytest.fixture
-def drain_outbox(
-    engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Settings
-) -> DrainOutbox:
-    """Drain the outbox until it is empty."""
-    return lambda: Drain(engine, OutboxSource(updates), cache, settings).run()
 
 
 def test_a_transaction_that_rolls_back_leaves_no_update(
@@ -199,12 +186,6 @@ def test_update_of_unknown_order_is_parked(
     assert forgotten.shards == [OUTBOX]
     assert drain_outbox().verdicts == {"applied": 1}
     assert rows()[3][1] == "paid"
-
-
-@pytest.fixture
-def importer(engine: sa.Engine, stream: Redis, cache: Redis, settings: Settings) -> Importer:
-    """The importer that the sweep uses."""
-    return Importer(engine, Spool(settings.spool), stream, cache, settings)
 
 
 def test_sweep_finds_outbox_rows_without_a_nudge(

@@ -50,7 +50,7 @@ Reshard = Callable[..., ShardLayout]
 
 
 @pytest.fixture(autouse=True)
-def seeded(seed: Callable[[OrderRows], None]) -> None:
+def some_orders(seed: Callable[[OrderRows], None]) -> None:
     """Some orders of one customer."""
     seed({key: (1, "new", Decimal("0.00"), 0) for key in ORDERS})
 

@@ -25,7 +25,7 @@ ReadOutcome = Callable[[str], UpdateOutcome | None]
 
 
 @pytest.fixture(autouse=True)
-def seeded(seed: Callable[[OrderRows], None]) -> None:
+def order_two(seed: Callable[[OrderRows], None]) -> None:
     """Order 2, with version 5."""
     seed({2: (1, "new", Decimal("1.00"), 5)})
 

@@ -31,7 +31,7 @@ def say(stream: Redis, *command: str) -> Any:  # noqa: ANN401 - the reply to any
 
 
 @pytest.fixture(autouse=True)
-def seeded(seed: Callable[[OrderRows], None], engine: sa.Engine) -> None:
+def vector_orders(seed: Callable[[OrderRows], None], engine: sa.Engine) -> None:
     """The orders that the vectors name, and their customers."""
     seed({key: (1, "new", Decimal("1.00"), -1) for key in (1, 7, 42, LARGEST)})
     with engine.begin() as connection:
@@ -92,7 +92,7 @@ def test_layout_key_matches_what_producers_use(stream: Redis, updates: UpdateStr
 
 
 @pytest.fixture
-def shop(engine: sa.Engine, admin: sa.Engine) -> Iterator[str]:
+def insert_only_role(engine: sa.Engine, admin: sa.Engine) -> Iterator[str]:
     """A role with the privileges that the page grants, and no others."""
     name = f"shop_{engine.url.database}"
     with admin.connect() as connection:
@@ -112,13 +112,15 @@ def shop(engine: sa.Engine, admin: sa.Engine) -> Iterator[str]:
         connection.execute(sa.text(f"DROP ROLE {name}"))
 
 
-def test_insert_only_role_can_enqueue_and_nothing_else(engine: sa.Engine, shop: str) -> None:
+def test_insert_only_role_can_enqueue_and_nothing_else(
+    engine: sa.Engine, insert_only_role: str
+) -> None:
     allowed = (
         "INSERT INTO update_outbox (order_id, total, status, customer_id, version) "
         "VALUES (42, 19.90, 'paid', NULL, NULL)"
     )
     with engine.begin() as connection:
-        connection.execute(sa.text(f"SET LOCAL ROLE {shop}"))
+        connection.execute(sa.text(f"SET LOCAL ROLE {insert_only_role}"))
         connection.execute(sa.text(allowed))
     with engine.connect() as connection:
         assert outbox.waits(connection)
@@ -130,7 +132,7 @@ def test_insert_only_role_can_enqueue_and_nothing_else(engine: sa.Engine, shop: 
         "UPDATE orders SET total = 0",
     ):
         with engine.connect() as connection:
-            connection.execute(sa.text(f"SET LOCAL ROLE {shop}"))
+            connection.execute(sa.text(f"SET LOCAL ROLE {insert_only_role}"))
             with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
                 connection.execute(sa.text(statement))
 

@@ -63,13 +63,6 @@ def beat(folder: Path) -> Iterator[Callable[..., CeleryProcess]]:
         yield start
 
 
-@pytest.fixture
-def worker(folder: Path) -> Iterator[CeleryProcess]:
-    """A worker of two processes."""
-    with running_worker(folder, "--concurrency=2") as service:
-        yield service
-
-
 def wait_for_runs(engine: sa.Engine, more: int, within: float = 15) -> None:
     """Wait until this many more slots were run."""
     wanted = len(runs(engine, REFRESH)) + more
@@ -203,24 +196,27 @@ def slow_down(engine: sa.Engine, seconds: int) -> None:
 
 
 @pytest.fixture
-def link(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpProxy]:
+def postgresql_proxy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpProxy]:
     """A proxy to PostgreSQL for every process started from now on."""
-    with link_to(settings.database) as link:
-        monkeypatch.setenv("DATABASE_URL", link.url)
-        yield link
+    with link_to(settings.database) as postgresql_proxy:
+        monkeypatch.setenv("DATABASE_URL", postgresql_proxy.url)
+        yield postgresql_proxy
 
 
 def test_beat_recovers_from_a_postgresql_outage(
-    engine: sa.Engine, worker: CeleryProcess, link: TcpProxy, beat: Callable[..., CeleryProcess]
+    engine: sa.Engine,
+    worker: CeleryProcess,
+    postgresql_proxy: TcpProxy,
+    beat: Callable[..., CeleryProcess],
 ) -> None:
     service = beat("beat")
     wait_for_runs(engine, 2)
-    link.refuse_connections(sys.maxsize)
+    postgresql_proxy.refuse_connections(sys.maxsize)
     end_sessions_of_beat(engine)
     eventually(lambda: "beat_leadership_lost" in service.said(), 10, "it does not notice")
     eventually(lambda: "beat_schedule_read_failed" in service.said(), 10, "it could connect")
-    assert link.refused
-    link.refuse_connections(0)
+    assert postgresql_proxy.refused
+    postgresql_proxy.refuse_connections(0)
     wait_for_runs(engine, 3, within=HEALED_WITHIN)
     assert service.said().count("beat_leadership_acquired") == 2
     assert not service.has_ended()
@@ -242,7 +238,7 @@ def end_sessions_of_beat(engine: sa.Engine) -> None:
 @pytest.mark.usefixtures("worker")
 def test_second_beat_takes_over_from_leader_cut_off_from_postgresql(
     engine: sa.Engine,
-    link: TcpProxy,
+    postgresql_proxy: TcpProxy,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     beat: Callable[..., CeleryProcess],
@@ -251,7 +247,7 @@ def test_second_beat_takes_over_from_leader_cut_off_from_postgresql(
     eventually(lambda: "beat_leadership_acquired" in first.said(), 20, "no beat leads")
     monkeypatch.setenv("DATABASE_URL", settings.database)
     second = beat("second")
-    with link.silence():
+    with postgresql_proxy.silence():
         eventually(lambda: "beat_leadership_acquired" in second.said(), TAKEOVER, "no takeover")
         wait_for_runs(engine, 2)
     found = runs(engine, REFRESH)

@@ -31,15 +31,6 @@ from tests.support.tcp_proxy import TcpProxy, link_to
 LIMIT = 1000
 
 
-@pytest.fixture(params=DOORS)
-def client(request: pytest.FixtureRequest, settings: Settings) -> Iterator[ProducerClient]:
-    """Each of the two producers."""
-    assert settings.stream
-    made = DOORS[request.param]()
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the smallest limit of a stream."""
@@ -47,7 +38,7 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def link(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpProxy]:
+def stream_proxy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpProxy]:
     """A proxy before the server of the stream."""
     with link_to(settings.stream) as made:
         monkeypatch.setenv("REDIS_URL", made.url)
@@ -180,16 +171,16 @@ def test_server_without_fsync_raises_not_durable_for_accepted_updates(
     client: ProducerClient,
     stream: Redis,
     monkeypatch: pytest.MonkeyPatch,
-    impatient: ProducerClient,
+    short_timeout_producer: ProducerClient,
 ) -> None:
     stream.config_set("appendfsync", "no")
     try:
         with pytest.raises(
             NotDurable, match="1 updates are accepted, but may not be on disk"
         ) as unsaved:
-            impatient.update(OrderUpdate(order_id=2, total=1), durable=True)
+            short_timeout_producer.update(OrderUpdate(order_id=2, total=1), durable=True)
         with pytest.raises(PartlyAccepted) as stopped:
-            impatient.update_many(some(3, 4), durable=True)
+            short_timeout_producer.update_many(some(3, 4), durable=True)
     finally:
         stream.config_set("appendfsync", "everysec")
     assert unsaved.value.entries == list(entries(stream, 0))[:1]
@@ -200,7 +191,9 @@ def test_server_without_fsync_raises_not_durable_for_accepted_updates(
 
 
 @pytest.fixture
-def impatient(client: ProducerClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProducerClient]:
+def short_timeout_producer(
+    client: ProducerClient, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ProducerClient]:
     """The same producer with a shorter timeout."""
     monkeypatch.setenv("REDIS_TIMEOUT", "0.5")
     made = type(client)()
@@ -225,45 +218,45 @@ def test_durable_update_to_server_without_aof_is_a_configuration_error(
 
 
 def test_connection_failing_before_send_is_retried(
-    link: TcpProxy, client: ProducerClient, stream: Redis
+    stream_proxy: TcpProxy, client: ProducerClient, stream: Redis
 ) -> None:
-    link.refuse_connections()
+    stream_proxy.refuse_connections()
     client.update(OrderUpdate(order_id=2, total=1))
-    assert link.refused == 1
+    assert stream_proxy.refused == 1
     assert accepted_orders(stream) == [2]
 
 
 def test_versioned_update_is_sent_again_after_a_lost_reply(
-    link: TcpProxy, client: ProducerClient, stream: Redis
+    stream_proxy: TcpProxy, client: ProducerClient, stream: Redis
 ) -> None:
     client.update(OrderUpdate(order_id=2, total=1))
-    link.lose_answers()
+    stream_proxy.lose_answers()
     entry = client.update(OrderUpdate(order_id=4, total=1, version=7))
-    assert link.lost == 1
+    assert stream_proxy.lost == 1
     assert accepted_orders(stream) == [2, 4, 4]
     assert list(entries(stream, 0))[-1] == entry
 
 
 def test_update_without_version_is_not_sent_again_after_a_lost_reply(
-    link: TcpProxy, client: ProducerClient, stream: Redis
+    stream_proxy: TcpProxy, client: ProducerClient, stream: Redis
 ) -> None:
     client.update(OrderUpdate(order_id=2, total=1))
-    link.lose_answers()
+    stream_proxy.lose_answers()
     with pytest.raises(Unavailable):
         client.update(OrderUpdate(order_id=4, total=1), wait_for_room=5)
-    assert link.lost == 1
+    assert stream_proxy.lost == 1
     assert accepted_orders(stream) == [2, 4]
 
 
 def test_updates_without_versions_are_uncertain_after_a_lost_reply(
-    link: TcpProxy, client: ProducerClient, stream: Redis
+    stream_proxy: TcpProxy, client: ProducerClient, stream: Redis
 ) -> None:
     client.update(OrderUpdate(order_id=2, total=1))
-    link.lose_answers()
+    stream_proxy.lose_answers()
     versioned, plain = some(10, 18, version=7)[::2], some(11, 19)[::2]
     with pytest.raises(PartlyAccepted) as stopped:
         client.update_many([*versioned, *plain])
-    assert link.lost == 1
+    assert stream_proxy.lost == 1
     assert (stopped.value.accepted, stopped.value.refused) == (5, [])
     assert stopped.value.uncertain == plain
     assert sorted(accepted_orders(stream)) == sorted([2, *range(10, 20), *range(10, 20, 2)])
