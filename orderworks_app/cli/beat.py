@@ -57,8 +57,8 @@ def set_period(
     """Change the period of an entry. The change survives restarts of beat and of the servers."""
     if default == (every is not None):
         raise typer.BadParameter("give either --every SECONDS or --default")
-    wanted = None if every is None else timedelta(seconds=every)
-    _change(lambda connection: schedule.set_period(connection, entry, wanted), as_json)
+    period = None if every is None else timedelta(seconds=every)
+    _change(lambda connection: schedule.set_period(connection, entry, period), as_json)
 
 
 @commands.command()
@@ -80,12 +80,12 @@ def run(entry: EntryName, *, as_json: AsJson = False) -> None:
     It starts as soon as a worker is free; if none is within two periods, the message expires.
     """
     with _engine().connect() as connection:
-        found = schedule.read_entry(connection, entry)
-    _send(found)
+        stored = schedule.read_entry(connection, entry)
+    _send(stored)
     if as_json:
-        print_json(found)
+        print_json(stored)
     else:
-        print_sentence(f"Sent {escaped(found.task)}.")
+        print_sentence(f"Sent {escaped(stored.task)}.")
 
 
 def _send(entry: BeatEntry) -> None:
@@ -123,7 +123,7 @@ def _print_entries(entries: list[BeatEntry]) -> None:
 def _every(entry: BeatEntry) -> str:
     changed = entry.every != entry.configured
     return format_span(entry.every) + (
-        f" [dim](else {format_span(entry.configured)})[/]" if changed else ""
+        f" [dim](configured: {format_span(entry.configured)})[/]" if changed else ""
     )
 
 
