@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import timedelta
@@ -31,6 +32,7 @@ from tests.support.processes import (
 )
 from tests.support.servers import Valkey, running_valkey
 from tests.support.tcp_proxy import TcpProxy, link_to
+from worker import heartbeat
 from worker.beat import entries
 from worker.beat.schedule import Slot, message_options
 
@@ -203,11 +205,20 @@ def postgresql_proxy(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield postgresql_proxy
 
 
+@pytest.fixture
+def heartbeat_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The heartbeat file of every process started from now on."""
+    file = tmp_path / "heartbeat"
+    monkeypatch.setenv(heartbeat.VARIABLE, str(file))
+    return file
+
+
 def test_beat_recovers_from_a_postgresql_outage(
     engine: sa.Engine,
     worker: CeleryProcess,
     postgresql_proxy: TcpProxy,
     beat: Callable[..., CeleryProcess],
+    heartbeat_file: Path,
 ) -> None:
     service = beat("beat")
     wait_for_runs(engine, 2)
@@ -216,6 +227,8 @@ def test_beat_recovers_from_a_postgresql_outage(
     eventually(lambda: "beat_leadership_lost" in service.said(), 10, "it does not notice")
     eventually(lambda: "beat_schedule_read_failed" in service.said(), 10, "it could connect")
     assert postgresql_proxy.refused
+    since = time.time()
+    eventually(lambda: heartbeat_file.stat().st_mtime > since, 10, "the broker still answers")
     postgresql_proxy.refuse_connections(0)
     wait_for_runs(engine, 3, within=HEALED_WITHIN)
     assert service.said().count("beat_leadership_acquired") == 2
