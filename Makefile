@@ -1,16 +1,19 @@
 # The commands for work on this repository; `make help` lists them.
 # Needs Python 3.11 or later and make; uses uv if it is installed.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check faults bench migrate lock
+.PHONY: help demo up test test-fast check faults bench migrate lock
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# More processes than cores: most tests of acceptance and faults wait. They come first, file by file.
+JOBS ?= 4
+PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-header
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 # Rebuilt only when the lock or the project's own metadata changed.
 $(READY): requirements/dev.txt pyproject.toml
@@ -35,7 +38,10 @@ up: $(READY) ## run all services on this machine until Ctrl-C
 	@$(BIN)/orderworks up
 
 test: $(READY) ## run the tests on real servers and real celery processes
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest $(PARALLEL)
+
+test-fast: $(READY) ## run unit and integration tests without the slow ones, in about a minute
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests/unit tests/integration
 
 check: $(READY) ## lint, format, types, words, import contracts, migrations
 	@$(BIN)/ruff check .
@@ -46,7 +52,7 @@ check: $(READY) ## lint, format, types, words, import contracts, migrations
 	@$(BIN)/python -m pytest -q tests/migrations
 
 faults: $(READY) ## run only the tests that kill, freeze and disconnect processes
-	@$(BIN)/python -m pytest tests/faults
+	@$(BIN)/python -m pytest $(PARALLEL) tests/faults
 
 bench: $(READY) ## compare imports and updates with simple implementations, on servers of their own
 	@$(BIN)/orderworks bench imports

@@ -91,6 +91,7 @@ def bench_stack(
     admin.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peer", [BARE_LOOP, CELERY, CELERY_TUNED], ids=lambda each: each.module)
 def test_peer_applies_all_updates_and_is_timed(bench_stack: BenchStack, peer: Peer) -> None:
     began = time.monotonic()
@@ -175,6 +176,7 @@ def test_failed_sender_is_reported_with_its_last_output(bench_stack: BenchStack)
         run_peer(open_peer_environment(bench_stack), unknown, 300)
 
 
+@pytest.mark.slow
 def test_delayed_link_adds_latency_without_limiting_throughput(settings: Settings) -> None:
     with slow_link(settings.cache, 0.2) as url, make_redis(url, 10) as client:
         client.ping()
@@ -189,6 +191,7 @@ def test_delayed_link_adds_latency_without_limiting_throughput(settings: Setting
             assert time.monotonic() - began < 5, "its two hundred pieces take their time at once"
 
 
+@pytest.mark.slow
 def test_wrong_response_is_detected(engine: sa.Engine, settings: Settings) -> None:
     with engine.begin() as connection:
         token = create_token(connection, "bench", [Scope.READ], 1_000_000)

@@ -102,6 +102,7 @@ def test_invalidating_zero_or_thousands_of_customers_works(
     assert not cache.exists(keys.customer_cache(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("meanwhile", ["invalidated", "evicted and read by another"])
 def test_slow_reader_cannot_store_stale_data(
     engine: sa.Engine, settings: Settings, reads: CustomerReads, cache: Redis, meanwhile: str

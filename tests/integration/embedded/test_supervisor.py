@@ -165,6 +165,7 @@ def test_killed_service_is_restarted_and_its_children_are_killed(home: Home) -> 
         assert record.pids["parent"] != leader.pid
 
 
+@pytest.mark.slow
 def test_restart_delay_grows(home: Home) -> None:
     with supervised(home, service(home, "dying", "echo ready; sleep 0.3; exit 1")) as record:
         wait_until(lambda: len(record.times("dying", ServiceState.STARTING)) == 4, 20)

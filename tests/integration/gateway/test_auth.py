@@ -118,6 +118,7 @@ def test_invalid_authorization_header_gets_401(
     assert refused.status_code == 401
 
 
+@pytest.mark.slow
 def test_revoked_token_is_rejected_within_seconds(
     settings: Settings, make: Making, engine: sa.Engine
 ) -> None:
@@ -144,6 +145,7 @@ def test_concurrent_rate_requests_share_one_redis_call(settings: Settings, cache
     assert calls <= 2, "once, and once before it if the server did not have the script"
 
 
+@pytest.mark.slow
 def test_first_token_ends_streams_opened_without_a_token(settings: Settings, make: Making) -> None:
     with running_gateway(settings) as address, client_of(address) as client:
         with client.stream("GET", "/v1/overview/events") as overview:

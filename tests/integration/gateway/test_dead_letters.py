@@ -135,6 +135,7 @@ def test_unknown_id_replays_nothing(
     assert waiting_count() == 0
 
 
+@pytest.mark.slow
 def test_replays_waiting_for_room_do_not_block_other_requests(
     settings: Settings,
     updates: UpdateStream,

@@ -45,6 +45,7 @@ def api(gateway: str) -> schemathesis.BaseSchema:
     )
 
 
+@pytest.mark.slow
 def test_generated_requests_cause_no_unhandled_error(api: schemathesis.BaseSchema) -> None:
     for result in api.get_all_operations():
         assert isinstance(result, Ok)

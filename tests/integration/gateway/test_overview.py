@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import httpx
+import pytest
 import sqlalchemy as sa
 
 from orderworks.cache import invalidate
@@ -33,6 +34,7 @@ def overviews(http: httpx.Client) -> Iterator[Iterator[dict[str, Any]]]:
         )
 
 
+@pytest.mark.slow
 def test_overview_event_covers_every_section(
     http: httpx.Client,
     engine: sa.Engine,
@@ -73,6 +75,7 @@ def test_overview_event_covers_every_section(
         assert next(published)["updates"]["per_second"] == 0
 
 
+@pytest.mark.slow
 def test_all_overview_streams_share_one_poll(http: httpx.Client, gateway: str) -> None:
     with overviews(http) as published, client_of(gateway) as other, overviews(other) as same:
         seen = {next(published)["at"] for _ in range(4)}

@@ -22,6 +22,8 @@ from orderworks.reports.top_customers import published_report, top_customers_que
 from orderworks.reports.windows import Window
 from tests.integration.imports.conftest import Load
 
+pytestmark = pytest.mark.slow
+
 DEPTH = 3
 
 PEOPLE = range(1, 10)

@@ -35,7 +35,7 @@ from tests.support.random_tables import (
 
 Accept = Callable[..., str]
 
-pytestmark = pytest.mark.usefixtures("people")
+pytestmark = [pytest.mark.usefixtures("people"), pytest.mark.slow]
 
 
 class Cut(NamedTuple):

@@ -200,6 +200,7 @@ def test_empty_data_are_stored(spool: Spool) -> None:
     assert list(spool.stream("one")) == []
 
 
+@pytest.mark.slow
 def test_upload_of_any_size_uses_bounded_memory(place: Place) -> None:
     grown, size, sha256 = run(UPLOAD_AND_MEASURE, place.url).split()
     assert int(size) == 160 * MIB
@@ -207,6 +208,7 @@ def test_upload_of_any_size_uses_bounded_memory(place: Place) -> None:
     assert int(grown) < 45 * MIB
 
 
+@pytest.mark.slow
 def test_upload_waits_for_a_slow_store(bucket: Bucket) -> None:
     taken = 0
 
@@ -260,6 +262,7 @@ def test_partial_file_of_killed_upload_expires_with_its_age(
     assert parts(spool_folder) == []
 
 
+@pytest.mark.slow
 def test_stream_may_take_longer_than_the_request_timeout(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def test_producer_is_bound_to_the_first_event_loop_using_it(settings: Settings) 
         first.run(producer.close())
 
 
+@pytest.mark.slow
 def test_unresponsive_broker_does_not_block_the_event_loop(
     settings: Settings, silent_server: str, updates: UpdateStream, caplog: pytest.LogCaptureFixture
 ) -> None:

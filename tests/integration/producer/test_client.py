@@ -134,6 +134,7 @@ def test_unresponsive_server_makes_updates_uncertain_in_time(
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.slow
 def test_unavailable_broker_loses_no_update(settings: Settings, updates: UpdateStream) -> None:
     assert settings.stream
     with Producer(broker_url="redis://127.0.0.1:1/0") as producer:

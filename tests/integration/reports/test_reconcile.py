@@ -476,6 +476,7 @@ def test_concurrent_writers_and_folds_cause_no_drift(
     assert drift(rebuild()) == {}
 
 
+@pytest.mark.slow
 def test_excluded_statuses_are_changed_under_concurrent_writes(
     engine: sa.Engine,
     other_engine: sa.Engine,

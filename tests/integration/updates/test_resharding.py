@@ -199,6 +199,7 @@ def test_reshard_that_times_out_changes_nothing(
     assert append(over(4), 2) is ConfigurationError
 
 
+@pytest.mark.slow
 def test_reshard_waits_longer_than_the_idle_session_timeout(over: Spread, reshard: Reshard) -> None:
     assert append(over(2), 1) is None
     with pytest.raises(ReshardStopped, match="1 updates wait in the streams"):

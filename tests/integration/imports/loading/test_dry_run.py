@@ -147,6 +147,7 @@ lines = st.lists(
 )
 
 
+@pytest.mark.slow
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(st.dictionaries(keys, st.integers(1, 3)), lines)
 def test_any_import_equals_its_dry_run(

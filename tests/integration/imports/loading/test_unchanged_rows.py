@@ -163,6 +163,7 @@ ids = st.integers(1, 6)
 amounts = st.integers(1, 3)
 
 
+@pytest.mark.slow
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(
     st.dictionaries(ids, amounts),
