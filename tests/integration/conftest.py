@@ -1,7 +1,6 @@
 """What integration tests do with the servers: seed rows, append updates, drain."""
 
-from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal
+from collections.abc import Iterator, Sequence
 
 import pytest
 import sqlalchemy as sa
@@ -14,13 +13,11 @@ from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.sources import StreamSource
 from orderworks.updates.stream import UpdateStream
 from tests.support.s3 import S3, Bucket, new_bucket, running_s3
-
-OrderRows = dict[int, tuple[int, str, Decimal, int]]
-"""Orders by id: customer, status, total, version."""
+from tests.support.types import AcceptUpdates, DrainAll, OrderRows, ReadRows, WriteRows
 
 
 @pytest.fixture
-def seed(engine: sa.Engine) -> Callable[[OrderRows], None]:
+def seed(engine: sa.Engine) -> WriteRows:
     """Put orders, and the customers that they name, into the tables."""
 
     def write(rows: OrderRows) -> None:
@@ -41,7 +38,7 @@ def seed(engine: sa.Engine) -> Callable[[OrderRows], None]:
 
 
 @pytest.fixture
-def rows(engine: sa.Engine) -> Callable[[], OrderRows]:
+def rows(engine: sa.Engine) -> ReadRows:
     """Read the whole orders table."""
 
     def read() -> OrderRows:
@@ -53,7 +50,7 @@ def rows(engine: sa.Engine) -> Callable[[], OrderRows]:
 
 
 @pytest.fixture
-def accept(updates: UpdateStream) -> Callable[[Sequence[OrderUpdate]], list[str]]:
+def accept(updates: UpdateStream) -> AcceptUpdates:
     """Append updates as a producer does; their entry ids."""
 
     def append(batch: Sequence[OrderUpdate]) -> list[str]:
@@ -66,9 +63,7 @@ def accept(updates: UpdateStream) -> Callable[[Sequence[OrderUpdate]], list[str]
 
 
 @pytest.fixture
-def drain(
-    engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Settings
-) -> Callable[..., list[DrainResult]]:
+def drain(engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Settings) -> DrainAll:
     """Drain every shard until it is empty."""
 
     def run(**overrides: str) -> list[DrainResult]:

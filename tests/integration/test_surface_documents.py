@@ -6,7 +6,7 @@
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -25,13 +25,11 @@ from orderworks.imports.importer import Importer
 from orderworks.reports.refresh import refresh
 from orderworks.updates.messages import UpdateOutcome, Verdict
 from orderworks_app.cli.app import run as run_command
-from tests.integration.conftest import OrderRows
 from tests.support.golden import compare
 from tests.support.processes import eventually
+from tests.support.types import WriteRows
 from worker.beat.entries import PlannedEntry, register
 from worker.beat.slots import record_success
-
-Seed = Callable[[OrderRows], None]
 
 EMPTY = {"rebuild --check | recounted_for[]"}
 """Lists that never hold anything."""
@@ -98,7 +96,7 @@ def documents(
 
 
 @pytest.fixture
-def file(seed: Seed, tmp_path: Path) -> str:
+def file(seed: WriteRows, tmp_path: Path) -> str:
     """A file of orders in three chunks, of which the first has a bad row and a change."""
     seed({1: (1, "new", Decimal(1), 0)})
     rows = ["1,1,2.00", "2,1,x", *(f"{key},1,5" for key in range(3, 9))]

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from orderworks.core.schema import customers, orders, parked_updates, update_shards
 from orderworks.updates.messages import OrderUpdate
 
-Rows = dict[int, tuple[int, str, Decimal, int | None]]
+ExpectedRows = dict[int, tuple[int, str, Decimal, int | None]]
 """Orders by id: customer, status, total, and the version if a producer gave it."""
 
 BY_CLOCK = 1 << 60
@@ -24,13 +24,13 @@ class Oracle:
         verdicts: what must be counted; `effective` are the applied and the superseded.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: ExpectedRows) -> None:
         self._rows = {key: (*row[:3], row[3] or 0) for key, row in rows.items()}
         self._clock = BY_CLOCK
         self.verdicts: Counter[str] = Counter()
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> ExpectedRows:
         """The table as `read_orders` must find it."""
         return {
             key: (who, how, what, None if when >= BY_CLOCK else when)
@@ -58,7 +58,7 @@ class Oracle:
         return "effective"
 
 
-def make_rows(count: int, people: int = 500) -> Rows:
+def make_rows(count: int, people: int = 500) -> ExpectedRows:
     """Orders 1 to `count`, dealt out to customers."""
     return {
         key: (key % people + 1, "new", Decimal(key % 1000) + Decimal("0.25"), 100)
@@ -66,7 +66,7 @@ def make_rows(count: int, people: int = 500) -> Rows:
     }
 
 
-def make_updates(rows: Rows, count: int, seed: int) -> list[OrderUpdate]:
+def make_updates(rows: ExpectedRows, count: int, seed: int) -> list[OrderUpdate]:
     """Updates as shops send them: most plain; some twice, some old, some piled up on one order."""
     dice = random.Random(seed)
     ids = sorted(rows)
@@ -94,7 +94,7 @@ def _update(dice: random.Random, order_id: int, version: int | None) -> OrderUpd
     )
 
 
-def write_orders(engine: sa.Engine, rows: Rows) -> None:
+def write_orders(engine: sa.Engine, rows: ExpectedRows) -> None:
     """Put orders, and the customers that they name, into the empty tables."""
     people = sorted({row[0] for row in rows.values()})
     names = ("id", "customer_id", "status", "total", "version")
@@ -106,7 +106,7 @@ def write_orders(engine: sa.Engine, rows: Rows) -> None:
         connection.execute(sa.insert(orders), lines)
 
 
-def read_orders(engine: sa.Engine) -> Rows:
+def read_orders(engine: sa.Engine) -> ExpectedRows:
     """The whole orders table."""
     query = sa.select(*orders.c["id", "customer_id", "status", "total", "version"])
     with engine.connect() as connection:
@@ -116,7 +116,7 @@ def read_orders(engine: sa.Engine) -> Rows:
         }
 
 
-def differences(found: Rows, expected: Rows, shown: int = 5) -> list[str]:
+def differences(found: ExpectedRows, expected: ExpectedRows, shown: int = 5) -> list[str]:
     """The first orders that differ, for people."""
     keys: Sequence[int] = sorted(found.keys() | expected.keys())
     wrong = [key for key in keys if found.get(key) != expected.get(key)]

@@ -173,3 +173,8 @@ def ready(service: CeleryProcess, word: str) -> CeleryProcess:
     )
     assert not service.has_ended(), service.said()[-SHOWN:]
     return service
+
+
+def crash(*_: object) -> None:
+    """Raise `KeyboardInterrupt`, in place of a function: like a killed process, nothing handles it."""
+    raise KeyboardInterrupt

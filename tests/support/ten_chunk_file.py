@@ -7,11 +7,11 @@ import sqlalchemy as sa
 from orderworks.core.schema import customer_changes, customer_totals, import_chunks
 from orderworks.imports.progress import Summary
 from producer.imports.job import ImportJob
-from tests.support.oracle import Rows
+from tests.support.oracle import ExpectedRows
 from tests.support.processes import eventually
 
 CHUNK = 500
-"""Rows of a chunk, with IMPORT_CHUNK_ROWS set to it."""
+"""ExpectedRows of a chunk, with IMPORT_CHUNK_ROWS set to it."""
 
 ROWS = 10 * CHUNK
 FIRST = 1_000_001
@@ -21,7 +21,7 @@ FILE = b"id,customer_id,total,version\n" + b"".join(
 )
 
 
-def in_file() -> Rows:
+def in_file() -> ExpectedRows:
     """The orders of the file."""
     return {
         FIRST + number: (number % 100 + 1, "new", Decimal(f"{number}.50"), 7)

@@ -17,11 +17,13 @@ from orderworks.core.settings import Settings
 from orderworks.reports.refresh import refresh
 from tests.support.celery_inspection import run as run_sql
 from tests.support.commands import RunCommand
-from tests.support.oracle import Rows, write_orders
+from tests.support.oracle import ExpectedRows, write_orders
 from tests.support.processes import CeleryProcess, eventually
 
 STATUSES = ("new", "paid", "refunded", "cancelled")
-ROWS: Rows = {key: (1 + key % 7, STATUSES[key % 4], Decimal(key), 0) for key in range(1, 81)}
+ROWS: ExpectedRows = {
+    key: (1 + key % 7, STATUSES[key % 4], Decimal(key), 0) for key in range(1, 81)
+}
 COUNTED = {"customer_daily": 0, "customer_totals": 0, "customer_windows": 0}
 
 Checks = list[sa.Row[Any]]

@@ -39,7 +39,7 @@ LAG = 0.2
 ENDED = "(?:succeeded|raised)"
 """What the log says of a task that was dealt with."""
 
-Import = Callable[..., str]
+SubmitImport = Callable[..., str]
 Shown = Callable[..., dict[str, Any]]
 Wait = Callable[[int], None]
 
@@ -88,7 +88,7 @@ def orders_file() -> File:
 
 
 @pytest.fixture
-def submit_import(run: RunCommand, worker: CeleryProcess, tmp_path: Path) -> Import:
+def submit_import(run: RunCommand, worker: CeleryProcess, tmp_path: Path) -> SubmitImport:
     """Import a text with the command; the import's id."""
 
     def accept(text: str, *options: str) -> str:
@@ -140,7 +140,7 @@ def both_at_work(engine: sa.Engine, import_id: str) -> bool:
 
 def test_paused_import_finishes_running_chunks_only_and_completes_after_resume(
     run: RunCommand,
-    submit_import: Import,
+    submit_import: SubmitImport,
     shown: Shown,
     all_looked_at: Wait,
     engine: sa.Engine,
@@ -169,7 +169,7 @@ def test_paused_import_finishes_running_chunks_only_and_completes_after_resume(
 
 def test_cancelled_import_finishes_running_chunks_only_and_releases_waiters(
     run: RunCommand,
-    submit_import: Import,
+    submit_import: SubmitImport,
     shown: Shown,
     all_looked_at: Wait,
     engine: sa.Engine,
@@ -203,7 +203,7 @@ def shown_before(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_retry_loads_chunk_refused_by_database_after_cause_is_fixed(
-    run: RunCommand, submit_import: Import, shown: Shown, engine: sa.Engine, orders_file: File
+    run: RunCommand, submit_import: SubmitImport, shown: Shown, engine: sa.Engine, orders_file: File
 ) -> None:
     refused = orders_file.chunk(2)
     rule = f"CHECK (id NOT BETWEEN {refused[0]} AND {refused[-1]})"
@@ -226,7 +226,7 @@ def test_retry_loads_chunk_refused_by_database_after_cause_is_fixed(
 
 def test_retry_loads_chunks_whose_spool_data_were_missing(
     run: RunCommand,
-    submit_import: Import,
+    submit_import: SubmitImport,
     shown: Shown,
     engine: sa.Engine,
     orders_file: File,
@@ -248,7 +248,7 @@ def test_retry_loads_chunks_whose_spool_data_were_missing(
 
 
 def test_finished_import_rejects_pause_resume_cancel_and_retry(
-    run: RunCommand, submit_import: Import, shown: Shown, orders_file: File
+    run: RunCommand, submit_import: SubmitImport, shown: Shown, orders_file: File
 ) -> None:
     import_id = submit_import(orders_file.text())
     assert shown(import_id, "--follow")["status"] == "done"
@@ -261,7 +261,7 @@ def test_finished_import_rejects_pause_resume_cancel_and_retry(
 
 def test_exceeding_max_rejects_stops_the_import_and_reports_applied_rows(
     run: RunCommand,
-    submit_import: Import,
+    submit_import: SubmitImport,
     shown: Shown,
     all_looked_at: Wait,
     engine: sa.Engine,
@@ -289,7 +289,7 @@ def test_exceeding_max_rejects_stops_the_import_and_reports_applied_rows(
 
 
 def test_exactly_max_rejects_does_not_stop_the_import(
-    submit_import: Import, shown: Shown, orders_file: File
+    submit_import: SubmitImport, shown: Shown, orders_file: File
 ) -> None:
     import_id = submit_import(
         orders_file.text(lambda place: "x" if place < 5 else 5), "--max-rejects", "5"
@@ -300,7 +300,7 @@ def test_exactly_max_rejects_does_not_stop_the_import(
 
 
 def test_create_customers_inserts_customers_referenced_by_orders(
-    submit_import: Import, shown: Shown, engine: sa.Engine, orders_file: File
+    submit_import: SubmitImport, shown: Shown, engine: sa.Engine, orders_file: File
 ) -> None:
     text = "id,customer_id,total,customer_name\n" + "".join(
         f"{key},{person},5,{name}\n"
@@ -334,7 +334,7 @@ def test_strict_file_is_imported_whole_after_its_bad_row_is_corrected(
 
 
 def test_chunks_wait_for_pending_updates_and_then_load(
-    submit_import: Import,
+    submit_import: SubmitImport,
     shown: Shown,
     all_looked_at: Wait,
     engine: sa.Engine,

@@ -100,8 +100,8 @@ HOSTILE_IDS = (
 
 KIND = ("--kind", "customers")
 
-Summary = dict[str, Any]
-Import = Callable[..., Summary]
+Document = dict[str, Any]
+ImportFile = Callable[..., Document]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,13 +130,13 @@ def _the_same_worker_goes_on(worker: CeleryProcess, children: list[int]) -> Iter
 
 
 @pytest.fixture
-def import_and_follow(run: RunCommand, tmp_path: Path) -> Import:
+def import_and_follow(run: RunCommand, tmp_path: Path) -> ImportFile:
     """Import a file and wait for its end; what became of it."""
 
-    def bring_file(name: str, content: bytes, *options: str) -> Summary:
+    def bring_file(name: str, content: bytes, *options: str) -> Document:
         (tmp_path / name).write_bytes(content)
         done = run("import", name, "--follow", "--json", *options)
-        summary: Summary = json.loads(done.out)
+        summary: Document = json.loads(done.out)
         return summary
 
     return bring_file
@@ -239,7 +239,7 @@ def test_a_field_of_100_mb_is_refused_while_it_streams(
 
 
 def test_unclosed_quote_rejects_only_its_own_lines(
-    import_and_follow: Import, run: RunCommand
+    import_and_follow: ImportFile, run: RunCommand
 ) -> None:
     short = b"x" * 999 + b"\n"
     summary = import_and_follow("open.csv", HEADER + ROW + b'2,"' + short * 3000, *KIND)
@@ -263,7 +263,7 @@ def test_ten_thousand_columns_are_refused(
 
 
 def test_widest_file_is_loaded_in_bounded_memory(
-    import_and_follow: Import,
+    import_and_follow: ImportFile,
 ) -> None:
     columns = b"id,name," + b",".join(b"c%d" % each for each in range(998)) + b"\n"
     rows = b"".join(b"%d,Ada" % each + b",1" * 998 + b"\n" for each in range(1, 8_001))
@@ -273,7 +273,7 @@ def test_widest_file_is_loaded_in_bounded_memory(
 
 
 def test_invalid_totals_are_rejected_with_their_reason(
-    import_and_follow: Import, run: RunCommand
+    import_and_follow: ImportFile, run: RunCommand
 ) -> None:
     rows = "".join(f"{key},1,{total}\n" for key, total in enumerate(TOTALS, 11))
     content = f"id,customer_id,total\n{rows}10,1,5\n".encode()
@@ -283,7 +283,7 @@ def test_invalid_totals_are_rejected_with_their_reason(
 
 
 def test_unsupported_json_values_are_rejected_with_their_reason(
-    import_and_follow: Import, run: RunCommand
+    import_and_follow: ImportFile, run: RunCommand
 ) -> None:
     rows = "".join(
         f'{{"id":{key},"customer_id":1,"total":{total}}}\n'
@@ -296,7 +296,7 @@ def test_unsupported_json_values_are_rejected_with_their_reason(
 
 
 def test_rows_with_invalid_utf8_or_nul_are_rejected(
-    import_and_follow: Import, run: RunCommand
+    import_and_follow: ImportFile, run: RunCommand
 ) -> None:
     content = HEADER + b"51,\xff\xfe\n52,A\0B\n53,\xed\xa0\x80\n54,Eve\n"
     summary = import_and_follow("bytes.csv", content, *KIND)
@@ -305,7 +305,7 @@ def test_rows_with_invalid_utf8_or_nul_are_rejected(
 
 
 def test_deepest_readable_json_objects_are_written_as_rejects(
-    import_and_follow: Import, run: RunCommand
+    import_and_follow: ImportFile, run: RunCommand
 ) -> None:
     rows = [
         '{"id":1,"customer_id":1,"total":"x","note":' + "[" * depth + "]" * depth + "}\n"
@@ -316,7 +316,7 @@ def test_deepest_readable_json_objects_are_written_as_rejects(
     assert set(codes(run, summary)) == {"bad_number", "bad_json"}, "some could be read"
 
 
-def test_reject_sheet_contains_no_formula(import_and_follow: Import, run: RunCommand) -> None:
+def test_reject_sheet_contains_no_formula(import_and_follow: ImportFile, run: RunCommand) -> None:
     formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0", "'=1"]
     text = io.StringIO()
     csv.writer(text).writerows([["id", "name", "=1+2"], *(["x", each, each] for each in formulas)])
@@ -347,7 +347,7 @@ def test_non_regular_files_are_refused_without_blocking(
 
 
 def test_only_the_file_name_of_a_traversing_path_is_kept(
-    import_and_follow: Import, run: RunCommand, settings: Settings, tmp_path: Path
+    import_and_follow: ImportFile, run: RunCommand, settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "inner").mkdir()
     summary = import_and_follow(
@@ -388,7 +388,7 @@ def test_message_cannot_address_a_file_outside_the_spool(
 
 
 def test_message_for_invalid_chunk_number_changes_nothing(
-    import_and_follow: Import, worker: CeleryProcess, settings: Settings, run: RunCommand
+    import_and_follow: ImportFile, worker: CeleryProcess, settings: Settings, run: RunCommand
 ) -> None:
     import_id = import_and_follow("one.csv", HEADER + b"71,Ada\n", *KIND)["id"]
     before = run("imports", import_id, "--json").out
@@ -406,7 +406,7 @@ def is_over(task_id: str, worker: CeleryProcess) -> Callable[[], bool]:
     return lambda: bool(re.search(rf"\[{task_id}\] (raised|succeeded)", worker.said()))
 
 
-def codes_in_order(run: RunCommand, summary: Summary) -> list[str]:
+def codes_in_order(run: RunCommand, summary: Document) -> list[str]:
     """The code of each reject, by the sheet that a person mends."""
     done = run("rejects", summary["id"])
     assert done.status == 0, done.err
@@ -414,6 +414,6 @@ def codes_in_order(run: RunCommand, summary: Summary) -> list[str]:
     return [row["code"] for row in csv.DictReader(io.StringIO(done.out.replace("\0", "␀")))]
 
 
-def codes(run: RunCommand, summary: Summary) -> Counter[str]:
+def codes(run: RunCommand, summary: Document) -> Counter[str]:
     """How often there is each code."""
     return Counter(codes_in_order(run, summary))

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from orderworks.core.settings import Settings
 from tests.support.celery_inspection import is_drained
 from tests.support.oracle import (
-    Rows,
+    ExpectedRows,
     differences,
     make_rows,
     read_orders,
@@ -48,7 +48,9 @@ def concurrency() -> int:
 def test_whoever_sends_the_highest_version_of_each_order_is_the_last_word(
     engine: sa.Engine, settings: Settings, worker: CeleryProcess
 ) -> None:
-    before: Rows = {key: (*row[:3], VERSION_BEFORE) for key, row in make_rows(ORDERS).items()}
+    before: ExpectedRows = {
+        key: (*row[:3], VERSION_BEFORE) for key, row in make_rows(ORDERS).items()
+    }
     write_orders(engine, before)
     processes = [
         start(kind, share)
@@ -74,7 +76,7 @@ def start(kind: str, share: Share) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT)
 
 
-def expected(before: Rows) -> Rows:
+def expected(before: ExpectedRows) -> ExpectedRows:
     """Each order as its highest version has it."""
     rows = dict(before)
     for share in SHARES:

@@ -18,10 +18,10 @@ from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.support.celery_inspection import backends, drainers, is_drained, messages, run
-from tests.support.oracle import Rows, read_orders, read_verdicts, write_orders
+from tests.support.oracle import ExpectedRows, read_orders, read_verdicts, write_orders
 from tests.support.processes import ROOT, eventually, pool_children, running_worker
 
-ROWS: Rows = {key: (1, "new", Decimal(1), 0) for key in range(1, 21)}
+ROWS: ExpectedRows = {key: (1, "new", Decimal(1), 0) for key in range(1, 21)}
 
 SOFT_SHUTDOWN = 2
 SENT = 100

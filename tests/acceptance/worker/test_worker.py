@@ -13,10 +13,10 @@ from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.support.celery_inspection import backends, contents, gate, is_drained
-from tests.support.oracle import Rows, read_orders, read_verdicts, write_orders
+from tests.support.oracle import ExpectedRows, read_orders, read_verdicts, write_orders
 from tests.support.processes import CeleryProcess, eventually, has_loaded, pool_children, ports_of
 
-ROWS: Rows = {key: (1, "new", Decimal(1), 0) for key in range(1, 21)}
+ROWS: ExpectedRows = {key: (1, "new", Decimal(1), 0) for key in range(1, 21)}
 FILE = "id,customer_id,total\n" + "".join(f"{key},1,5.00\n" for key in ROWS)
 
 Send = Callable[..., Callable[[], bool]]

@@ -1,6 +1,5 @@
 """Customers through the gateway: one at a time from the cache, many at once from the database."""
 
-from collections.abc import Callable
 from decimal import Decimal
 
 import httpx
@@ -10,7 +9,7 @@ import sqlalchemy as sa
 from orderworks.cache import invalidate
 from orderworks.core.redis import Redis
 from orderworks.core.schema import orders
-from tests.integration.conftest import OrderRows
+from tests.support.types import OrderRows, WriteRows
 
 SHOP: OrderRows = {
     1: (7, "paid", Decimal("19.99"), 1),
@@ -21,7 +20,7 @@ SHOP: OrderRows = {
 
 
 @pytest.fixture(autouse=True)
-def two_customers(seed: Callable[[OrderRows], None]) -> None:
+def two_customers(seed: WriteRows) -> None:
     """Two customers, one with a cancelled order."""
     seed(SHOP)
 

@@ -3,7 +3,7 @@
 import csv
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 
 import httpx
@@ -15,8 +15,8 @@ from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks_app.gateway.transfers import reject_files
-from tests.integration.conftest import OrderRows
 from tests.support.gateways import JSON
+from tests.support.types import WriteRows
 
 CSV = {"Content-Type": "text/csv"}
 FILE = b"id,customer_id,total\n1,7,19.99\n2,7,x\n3,8,1.5\n4,99,1.00\n5,8,y\n"
@@ -24,7 +24,7 @@ FILE = b"id,customer_id,total\n1,7,19.99\n2,7,x\n3,8,1.5\n4,99,1.00\n5,8,y\n"
 
 
 @pytest.fixture(autouse=True)
-def known_customers(seed: Callable[[OrderRows], None]) -> None:
+def known_customers(seed: WriteRows) -> None:
     """The customers of the file, each with an order."""
     seed({100 + each: (each, "paid", Decimal(1), 1) for each in (7, 8, 99)})
 

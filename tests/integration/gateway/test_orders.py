@@ -14,8 +14,8 @@ from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.gateway.transfers import ndjson
 from tests.support.gateways import client_of, running_gateway
+from tests.support.types import WriteRows
 
-Rows = dict[int, tuple[int, str, Decimal, int]]
 """Orders by id: customer, status, total, version."""
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -96,7 +96,7 @@ def test_invalid_json_is_a_malformed_problem(http: httpx.Client, body: bytes) ->
 
 
 def test_verdict_of_tracked_update_is_returned(
-    http: httpx.Client, seed: Callable[[Rows], None], drain: Callable[[], Sequence[DrainResult]]
+    http: httpx.Client, seed: WriteRows, drain: Callable[[], Sequence[DrainResult]]
 ) -> None:
     seed({1: (7, "new", Decimal("5.00"), 0)})
     answer = http.post("/v1/orders/1", json={"status": "paid"}, params={"track": "true"}).json()
@@ -109,7 +109,7 @@ def test_verdict_of_tracked_update_is_returned(
 
 
 def test_request_waits_for_a_verdict(
-    http: httpx.Client, seed: Callable[[Rows], None], drain: Callable[[], Sequence[DrainResult]]
+    http: httpx.Client, seed: WriteRows, drain: Callable[[], Sequence[DrainResult]]
 ) -> None:
     seed({1: (7, "new", Decimal("5.00"), 0)})
     answer = http.post("/v1/orders/1", json={"status": "paid"}, params={"track": "true"}).json()

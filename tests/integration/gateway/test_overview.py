@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
@@ -14,11 +14,10 @@ import sqlalchemy as sa
 from orderworks.cache import invalidate
 from orderworks.core.redis import Redis
 from orderworks.reports.refresh import refresh
-from orderworks.updates.drain import DrainResult
 from orderworks.updates.messages import OrderUpdate
 from orderworks_app.gateway.auth.token_store import Scope, create_token
-from tests.integration.conftest import OrderRows
 from tests.support.gateways import client_of
+from tests.support.types import AcceptUpdates, DrainAll, WriteRows
 from worker.beat.entries import PlannedEntry, pause, register
 
 PATH = "/v1/overview/events"
@@ -39,9 +38,9 @@ def test_overview_event_covers_every_section(
     http: httpx.Client,
     engine: sa.Engine,
     cache: Redis,
-    seed: Callable[[OrderRows], None],
-    accept: Callable[[Sequence[OrderUpdate]], list[str]],
-    drain: Callable[..., list[DrainResult]],
+    seed: WriteRows,
+    accept: AcceptUpdates,
+    drain: DrainAll,
 ) -> None:
     seed({each: (each, "paid", Decimal(each), 1) for each in range(1, 6)})
     refresh(engine, cache, lambda ids: invalidate(cache, ids), 100)

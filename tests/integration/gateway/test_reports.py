@@ -15,15 +15,13 @@ from orderworks.core.settings import Settings
 from orderworks.reports.refresh import refresh
 from orderworks.reports.top_customers import TopCustomers
 from orderworks.reports.windows import Window
-from tests.integration.conftest import OrderRows
+from tests.support.types import WriteRows
 
 PATH = "/v1/reports/top-customers"
 
 
 @pytest.fixture
-def publish(
-    engine: sa.Engine, cache: Redis, seed: Callable[[OrderRows], None]
-) -> Callable[[], object]:
+def publish(engine: sa.Engine, cache: Redis, seed: WriteRows) -> Callable[[], object]:
     """Publishes the report of orders of five customers again."""
     seed({each: (each, "paid", Decimal(each), 1) for each in range(1, 6)})
     return lambda: refresh(engine, cache, lambda ids: invalidate(cache, ids), 100)

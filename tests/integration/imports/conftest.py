@@ -14,13 +14,11 @@ from orderworks.imports.progress import COUNTS, Summary
 from producer.imports.accept import accept_import
 from producer.imports.options import ImportOptions
 from producer.imports.sources.open_source import ImportSource
-
-Accept = Callable[..., str]
-Load = Callable[..., Summary]
+from tests.support.types import AcceptFile, LoadFile
 
 
 @pytest.fixture
-def accept(importer: Importer) -> Accept:
+def accept(importer: Importer) -> AcceptFile:
     """Accept a file as a producer does; its id."""
 
     def run(
@@ -43,7 +41,7 @@ def accept(importer: Importer) -> Accept:
 
 
 @pytest.fixture
-def load(importer: Importer, accept: Accept) -> Load:
+def load(importer: Importer, accept: AcceptFile) -> LoadFile:
     """Accept a file and load all of it; its summary, whose counts add up."""
 
     def run(

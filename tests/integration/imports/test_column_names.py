@@ -6,12 +6,12 @@ from msgspec.structs import replace
 from orderworks.core.errors import ImportFailed, InvalidFile
 from orderworks.imports import ledger
 from orderworks.imports.importer import Importer
-from tests.integration.imports.conftest import Accept
+from tests.support.types import AcceptFile
 
 
 @pytest.mark.parametrize("changed", [{"source": "a\0b"}, {"header": ["id", "name", "x\0y"]}])
 def test_column_name_with_nul_fails_the_import_at_once(
-    accept: Accept, importer: Importer, changed: dict[str, object]
+    accept: AcceptFile, importer: Importer, changed: dict[str, object]
 ) -> None:
     import_id = accept(b"id,name,x\n1,Ada,\n", "customers")
     manifest = importer.spool.manifest(import_id)
@@ -27,7 +27,7 @@ def test_column_name_with_nul_fails_the_import_at_once(
 
 
 def test_json_lines_without_a_required_key_are_refused_listing_their_keys(
-    accept: Accept,
+    accept: AcceptFile,
 ) -> None:
     said = r"has no column 'customer_id'; its columns are id, cust, total\. Map one"
     with pytest.raises(InvalidFile, match=said):

@@ -16,8 +16,8 @@ from orderworks.imports import chunk_attempt, control, ledger
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary, read_progress
 from producer.imports.job import ImportJob
+from tests.support.types import AcceptFile
 
-Accept = Callable[..., str]
 Do = Callable[[control.ControlAction], Summary]
 
 SEVEN = b"id,name\n" + b"".join(b"%d,Customer %d\n" % (each, each) for each in range(1, 8))
@@ -25,7 +25,7 @@ SEVEN = b"id,name\n" + b"".join(b"%d,Customer %d\n" % (each, each) for each in r
 
 
 @pytest.fixture
-def planned(importer: Importer, accept: Accept) -> str:
+def planned(importer: Importer, accept: AcceptFile) -> str:
     """A running import of three chunks, none loaded."""
     import_id = accept(SEVEN, "customers")
     assert importer.plan(import_id) == [0, 1, 2]
@@ -105,7 +105,7 @@ def test_disallowed_transition_changes_nothing_and_names_allowed_states(
     assert (summary["status"], summary["steps"]) == (status, 1)
 
 
-def test_unplanned_import_is_not_found(importer: Importer, accept: Accept) -> None:
+def test_unplanned_import_is_not_found(importer: Importer, accept: AcceptFile) -> None:
     import_id = accept(SEVEN, "customers")
     for change in (control.pause, control.resume, control.cancel, control.retry):
         with pytest.raises(ImportNotFound):
@@ -160,7 +160,7 @@ def test_summary_reports_progress_and_speed(importer: Importer, planned: str, do
     assert do(control.cancel)["bytes_done"] == len(SEVEN)
 
 
-def test_summary_counts_corrected_rejects(importer: Importer, accept: Accept) -> None:
+def test_summary_counts_corrected_rejects(importer: Importer, accept: AcceptFile) -> None:
     parent = accept(b"id,name\n1,\n2,\n", "customers")
     importer.plan(parent)
     columns = 'import_id, line, "column", code, reason, raw, mended_by'

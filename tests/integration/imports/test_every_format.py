@@ -23,6 +23,7 @@ from orderworks.imports.spool import Spool
 from orderworks_app.demo.data import GeneratedFiles, generate
 from producer.imports.sources.open_source import ImportSource
 from tests.support.databases import Databases
+from tests.support.types import LoadFile
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -32,8 +33,7 @@ else:
 ROWS = 2000
 CHUNK = 450
 
-Load = Callable[..., Summary]
-Rows = list[tuple[Any, ...]]
+Tuples = list[tuple[Any, ...]]
 
 COLUMNS = ("id", "customer_id", "total", "status", "created_at")
 """All that the file gives: not the version and the time of the write, which are the import's."""
@@ -142,7 +142,7 @@ def _no_orders(module_importer: Importer) -> None:
         connection.execute(sa.delete(orders))
 
 
-def given(frame: pl.DataFrame) -> Rows:
+def given(frame: pl.DataFrame) -> Tuples:
     """The rows of the file, in order of id."""
     return [
         (*row, datetime.combine(day, time(), UTC))
@@ -150,7 +150,7 @@ def given(frame: pl.DataFrame) -> Rows:
     ]
 
 
-def stored(engine: sa.Engine) -> Rows:
+def stored(engine: sa.Engine) -> Tuples:
     with engine.connect() as connection:
         query = sa.select(*orders.c[COLUMNS]).order_by(orders.c.id)
         return [tuple(row) for row in connection.execute(query)]
@@ -166,7 +166,7 @@ def arrived_whole(sample: GeneratedFiles, module_importer: Importer, summary: Su
 def test_file_of_every_format_and_compression_gives_the_same_table(
     module_importer: Importer,
     sample: GeneratedFiles,
-    load: Load,
+    load: LoadFile,
     tmp_path: Path,
     name: str,
     packing: str,
@@ -181,7 +181,7 @@ def test_file_of_every_format_and_compression_gives_the_same_table(
 def test_every_source_type_gives_the_same_table(
     module_importer: Importer,
     sample: GeneratedFiles,
-    load: Load,
+    load: LoadFile,
     tmp_path: Path,
     name: str,
     handed_over: str,
@@ -195,6 +195,6 @@ def test_every_source_type_gives_the_same_table(
 
 @pytest.mark.parametrize("library", TABLES)
 def test_table_of_every_library_gives_the_same_table(
-    module_importer: Importer, sample: GeneratedFiles, load: Load, library: str
+    module_importer: Importer, sample: GeneratedFiles, load: LoadFile, library: str
 ) -> None:
     assert arrived_whole(sample, module_importer, load(TABLES[library](sample.orders)))

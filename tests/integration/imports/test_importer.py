@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -46,15 +46,14 @@ from orderworks.imports.spool import Spool
 from producer.imports.job import ImportJob
 from tests.support.chunk_locks import attempts
 from tests.support.processes import eventually
-
-Accept = Callable[..., str]
+from tests.support.types import AcceptFile
 
 SEVEN = b"id,name\n" + b"".join(b"%d,Customer %d\n" % (each, each) for each in range(1, 8))
 """Seven customers: three chunks."""
 
 
 @pytest.fixture
-def planned(importer: Importer, accept: Accept) -> str:
+def planned(importer: Importer, accept: AcceptFile) -> str:
     """An import of seven customers in three chunks, none loaded."""
     import_id = accept(SEVEN, "customers")
     assert importer.plan(import_id) == [0, 1, 2]
@@ -85,7 +84,7 @@ def worked_on(importer: Importer, import_id: str, number: int) -> Iterator[None]
 
 
 def test_accepted_import_is_visible_at_once_and_planned_once(
-    importer: Importer, accept: Accept
+    importer: Importer, accept: AcceptFile
 ) -> None:
     import_id = accept(SEVEN, "customers")
     accepted = ImportJob(import_id, importer.stream).progress()
@@ -98,7 +97,7 @@ def test_accepted_import_is_visible_at_once_and_planned_once(
 
 
 def test_plan_interrupted_before_manifest_withdrawal_is_resumed(
-    importer: Importer, accept: Accept
+    importer: Importer, accept: AcceptFile
 ) -> None:
     import_id = accept(SEVEN, "customers")
     manifest = importer.spool.manifest(import_id)
@@ -409,7 +408,7 @@ def test_worker_without_access_to_spool_leaves_chunks_to_others(
     assert socket.gethostname() in error
 
 
-def test_modified_spool_data_are_never_planned(importer: Importer, accept: Accept) -> None:
+def test_modified_spool_data_are_never_planned(importer: Importer, accept: AcceptFile) -> None:
     import_id = accept(SEVEN, "customers")
     path = spool_folder(importer) / "data" / import_id
     path.write_bytes(path.read_bytes().replace(b"Customer 3", b"Customer X"))
@@ -432,7 +431,7 @@ def test_modified_spool_data_are_never_planned(importer: Importer, accept: Accep
 )
 def test_plan_that_fails_each_time_fails_the_import(
     importer: Importer,
-    accept: Accept,
+    accept: AcceptFile,
     ends_with: BaseException,
     reason: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -452,7 +451,7 @@ def test_plan_that_fails_each_time_fails_the_import(
 
 
 def test_plan_ended_by_server_failure_is_not_counted(
-    importer: Importer, accept: Accept, monkeypatch: pytest.MonkeyPatch
+    importer: Importer, accept: AcceptFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import_id = accept(SEVEN, "customers")
     with monkeypatch.context() as patch:
@@ -464,7 +463,7 @@ def test_plan_ended_by_server_failure_is_not_counted(
 
 
 def test_import_being_planned_is_left_to_its_planner(
-    importer: Importer, accept: Accept, monkeypatch: pytest.MonkeyPatch
+    importer: Importer, accept: AcceptFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import_id = accept(SEVEN, "customers")
     planned_chunks, second = planner.planned_chunks, list[list[int]]()
@@ -479,7 +478,7 @@ def test_import_being_planned_is_left_to_its_planner(
     assert importer.stream.exists(keys.import_nudge(import_id)), "a sign of life"
 
 
-def test_file_without_rows_is_done_after_planning(importer: Importer, accept: Accept) -> None:
+def test_file_without_rows_is_done_after_planning(importer: Importer, accept: AcceptFile) -> None:
     import_id = accept(b"id,name\n\n", "customers")
     assert importer.plan(import_id) == []
     summary = ImportJob(import_id, importer.stream).wait(timeout=1)
@@ -487,7 +486,7 @@ def test_file_without_rows_is_done_after_planning(importer: Importer, accept: Ac
 
 
 def test_each_step_of_an_import_is_logged_in_one_line(
-    importer: Importer, accept: Accept, monkeypatch: pytest.MonkeyPatch
+    importer: Importer, accept: AcceptFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = Mock()
     for module in (planner, chunk_loader, finisher):
@@ -511,7 +510,7 @@ def test_each_step_of_an_import_is_logged_in_one_line(
 
 
 def test_import_that_cannot_be_planned_is_logged_as_finished(
-    importer: Importer, accept: Accept, monkeypatch: pytest.MonkeyPatch
+    importer: Importer, accept: AcceptFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = Mock()
     monkeypatch.setattr(finisher, "log", log)
@@ -572,7 +571,9 @@ def test_abandoned_chunks_are_found_and_locked_ones_are_not(
     assert abandoned(60) == []
 
 
-def test_imports_are_listed_newest_first_and_counted(importer: Importer, accept: Accept) -> None:
+def test_imports_are_listed_newest_first_and_counted(
+    importer: Importer, accept: AcceptFile
+) -> None:
     ids = [accept(SEVEN, "customers") for _ in range(2)]
     for import_id in ids:
         importer.plan(import_id)
@@ -582,7 +583,7 @@ def test_imports_are_listed_newest_first_and_counted(importer: Importer, accept:
 
 
 def test_file_that_is_refused_leaves_nothing_in_the_spool(
-    importer: Importer, accept: Accept
+    importer: Importer, accept: AcceptFile
 ) -> None:
     for content in (b"id\n1\n", b"\xff\xfei\0d\0", b""):
         with pytest.raises(InvalidFile):
@@ -593,7 +594,9 @@ def test_file_that_is_refused_leaves_nothing_in_the_spool(
     assert left == []
 
 
-def test_import_is_refused_while_redis_is_unavailable(importer: Importer, accept: Accept) -> None:
+def test_import_is_refused_while_redis_is_unavailable(
+    importer: Importer, accept: AcceptFile
+) -> None:
     importer.stream.connection_pool.connection_kwargs["port"] = 1
     importer.stream.connection_pool.disconnect()
     with pytest.raises(Unavailable, match="Redis cannot be used: .*127.0.0.1:1"):

@@ -1,6 +1,5 @@
 """All rows or none, no more rejects than allowed, customers that are made."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,8 +8,7 @@ import sqlalchemy as sa
 from orderworks.core.schema import customer_changes, customers, import_rejects, orders
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import COUNTS, Summary
-
-Accept = Callable[..., str]
+from tests.support.types import AcceptFile
 
 HEADER = b"id,customer_id,total\n"
 GOOD = HEADER + b"".join(b"%d,1,%d\n" % (n, n) for n in range(1, 9))
@@ -43,7 +41,7 @@ def counts(summary: Summary) -> dict[str, Any]:
 
 
 def test_valid_strict_file_is_imported_whole(
-    engine: sa.Engine, importer: Importer, accept: Accept
+    engine: sa.Engine, importer: Importer, accept: AcceptFile
 ) -> None:
     import_id = accept(GOOD, strict=True)
     assert importer.plan(import_id) == [0]
@@ -52,7 +50,7 @@ def test_valid_strict_file_is_imported_whole(
 
 
 def test_strict_file_has_the_same_counts_as_a_chunked_one(
-    importer: Importer, accept: Accept
+    importer: Importer, accept: AcceptFile
 ) -> None:
     run(importer, accept(GOOD))
     file = GOOD.replace(b"8,1,8", b"8,1,9") + b"9,1,1\n9,1,2\n"
@@ -62,7 +60,7 @@ def test_strict_file_has_the_same_counts_as_a_chunked_one(
 
 @pytest.mark.parametrize("bad", [b"9,1,x\n", b"9,777,1\n", b"9,1\n"])
 def test_strict_file_with_a_bad_row_leaves_only_its_rejects(
-    engine: sa.Engine, importer: Importer, accept: Accept, bad: bytes
+    engine: sa.Engine, importer: Importer, accept: AcceptFile, bad: bytes
 ) -> None:
     summary = run(importer, accept(GOOD + bad, strict=True))
     assert counts(summary) == {"status": "failed", "rejected": 1}
@@ -73,7 +71,7 @@ def test_strict_file_with_a_bad_row_leaves_only_its_rejects(
 
 
 def test_strict_file_with_a_row_refused_by_the_database_leaves_nothing(
-    engine: sa.Engine, importer: Importer, accept: Accept
+    engine: sa.Engine, importer: Importer, accept: AcceptFile
 ) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE orders ADD CONSTRAINT small CHECK (total < 8)"))
@@ -84,7 +82,7 @@ def test_strict_file_with_a_row_refused_by_the_database_leaves_nothing(
 
 
 def test_exceeding_max_rejects_stops_the_import(
-    engine: sa.Engine, importer: Importer, accept: Accept
+    engine: sa.Engine, importer: Importer, accept: AcceptFile
 ) -> None:
     file = GOOD.replace(b"1,1,1\n", b"1,1,x\n").replace(b"5,1,5\n", b"5,1,x\n")
     summary = run(importer, accept(file, max_rejects=1))
@@ -94,13 +92,15 @@ def test_exceeding_max_rejects_stops_the_import(
     assert count_of(engine, orders) == 4
 
 
-def test_exactly_max_rejects_does_not_stop_the_import(importer: Importer, accept: Accept) -> None:
+def test_exactly_max_rejects_does_not_stop_the_import(
+    importer: Importer, accept: AcceptFile
+) -> None:
     summary = run(importer, accept(GOOD.replace(b"1,1,1\n", b"1,1,x\n"), max_rejects=1))
     assert counts(summary) == {"status": "done", "applied": 7, "rejected": 1}
 
 
 def test_create_customers_inserts_unknown_customers(
-    engine: sa.Engine, importer: Importer, accept: Accept
+    engine: sa.Engine, importer: Importer, accept: AcceptFile
 ) -> None:
     file = b"id,customer_id,total,customer_name\n1,50,1,\n2,50,1,Ada\n3,51,1,\n4,1,1,Nobody\n"
     rejected = run(importer, accept(file))
@@ -112,7 +112,7 @@ def test_create_customers_inserts_unknown_customers(
 
 
 def test_created_customers_have_the_lowest_version(
-    engine: sa.Engine, importer: Importer, accept: Accept
+    engine: sa.Engine, importer: Importer, accept: AcceptFile
 ) -> None:
     older = accept(b"id,name\n50,Grace\n", "customers")
     run(importer, accept(HEADER + b"1,50,1\n", create_customers=True))

@@ -20,7 +20,7 @@ from orderworks.reports import ranking, rollups
 from orderworks.reports.refresh import refresh
 from orderworks.reports.top_customers import published_report, top_customers_query
 from orderworks.reports.windows import Window
-from tests.integration.imports.conftest import Load
+from tests.support.types import LoadFile
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +76,9 @@ class Killed(Exception):
 class Histories(RuleBasedStateMachine):
     """A shop of few customers, to which anything happens in any order."""
 
-    def __init__(self, engine: sa.Engine, stranger: sa.Engine, cache: Redis, load: Load) -> None:
+    def __init__(
+        self, engine: sa.Engine, stranger: sa.Engine, cache: Redis, load: LoadFile
+    ) -> None:
         super().__init__()
         self.engine, self.stranger, self.cache, self.load = engine, stranger, cache, load
         self.open: sa.Connection | None = None
@@ -282,7 +284,7 @@ def test_after_each_refresh_every_report_and_rollup_equals_sql(
     engine: sa.Engine,
     stranger: sa.Engine,
     cache: Redis,
-    load: Load,
+    load: LoadFile,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Small enough for a handful of orders to need several passes, and more contenders than there are.

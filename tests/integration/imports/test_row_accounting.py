@@ -32,8 +32,7 @@ from tests.support.random_tables import (
     read_stored,
     tables,
 )
-
-Accept = Callable[..., str]
+from tests.support.types import AcceptFile
 
 pytestmark = [pytest.mark.usefixtures("people"), pytest.mark.slow]
 
@@ -122,7 +121,7 @@ def assert_imported(importer: Importer, import_id: str, file: TableFile, cut: Cu
 )
 def test_counts_of_any_csv_add_up_and_no_good_row_is_lost(
     importer: Importer,
-    accept: Accept,
+    accept: AcceptFile,
     rows: Sequence[Row],
     delimiter: str,
     is_sniffed: bool,  # noqa: FBT001 - drawn
@@ -137,7 +136,7 @@ def test_counts_of_any_csv_add_up_and_no_good_row_is_lost(
 @any_table(20)
 @given(rows=tables("bad_json", "bad_encoding", "wrong_type"), seed=seeds, cut=cuts)
 def test_counts_of_any_json_lines_add_up_and_no_good_row_is_lost(
-    importer: Importer, accept: Accept, tmp_path: Path, rows: Sequence[Row], seed: int, cut: Cut
+    importer: Importer, accept: AcceptFile, tmp_path: Path, rows: Sequence[Row], seed: int, cut: Cut
 ) -> None:
     file = as_jsonl(rows, seed)
     # The first line may be a bad one, so only the name tells the format.
@@ -149,7 +148,7 @@ def test_counts_of_any_json_lines_add_up_and_no_good_row_is_lost(
 @any_table(20)
 @given(rows=tables(), seed=seeds, cut=cuts)
 def test_counts_of_any_parquet_file_add_up_and_no_good_row_is_lost(
-    importer: Importer, accept: Accept, rows: Sequence[Row], seed: int, cut: Cut
+    importer: Importer, accept: AcceptFile, rows: Sequence[Row], seed: int, cut: Cut
 ) -> None:
     file = as_parquet(rows, seed)
     assert_imported(importer, accept(file.content), file, cut)
@@ -251,7 +250,7 @@ def mended(importer: Importer, import_id: str, clean: dict[int, Row], bad: Table
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_file_with_every_reject_code_loses_no_good_row_and_corrections_complete_it(
-    importer: Importer, accept: Accept, name: str
+    importer: Importer, accept: AcceptFile, name: str
 ) -> None:
     write, broken = FORMATS[name]
     rows = clean_rows()

@@ -1,6 +1,6 @@
 """The sweep: it finds work whose message was lost, and nothing else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -18,6 +18,7 @@ from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from producer.imports.accept import accept_import
 from producer.imports.options import ImportOptions
+from tests.support.types import AcceptUpdates
 
 NOTHING = LostWork([], [], [])
 CUSTOMERS = b"id,name\n1,Ada\n2,Bob\n"
@@ -63,7 +64,7 @@ def test_sweep_finds_nothing_when_nothing_waits(sweep: Sweep) -> None:
 
 
 def test_sweep_finds_a_shard_whose_nudge_was_lost(
-    sweep: Sweep, accept: Callable[[Sequence[OrderUpdate]], list[str]], stream: Redis
+    sweep: Sweep, accept: AcceptUpdates, stream: Redis
 ) -> None:
     accept([OrderUpdate(order_id=1, total=1)])
     assert sweep() == NOTHING, "the producer's nudge is on its way"

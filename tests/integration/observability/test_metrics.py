@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 
@@ -28,13 +28,12 @@ from orderworks.imports.spool import Spool
 from orderworks.reports.rebuild import Rebuild
 from orderworks.reports.refresh import refresh
 from orderworks.reports.windows import Window
-from orderworks.updates.drain import DrainResult
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.observability.metrics import DOCUMENTED, Metrics
 from producer.imports.accept import accept_import
 from producer.imports.options import ImportOptions
-from tests.integration.conftest import OrderRows
+from tests.support.types import AcceptUpdates, DrainAll, WriteRows
 from worker.beat.entries import PlannedEntry, pause, register
 from worker.beat.slots import record_success
 
@@ -64,9 +63,9 @@ def of(metric: str, **labels: str) -> str:
 
 
 def test_verdict_counters_equal_drain_results(
-    seed: Callable[[OrderRows], None],
-    accept: Callable[[Sequence[OrderUpdate]], list[str]],
-    drain: Callable[..., list[DrainResult]],
+    seed: WriteRows,
+    accept: AcceptUpdates,
+    drain: DrainAll,
     collect: Callable[..., Values],
 ) -> None:
     seed({2: (1, "new", Decimal(1), 10)})
@@ -260,7 +259,7 @@ def len_of(customer_id: int, text: str) -> int:
 
 
 def test_drift_is_exported_from_the_last_check(
-    seed: Callable[[OrderRows], None],
+    seed: WriteRows,
     engine: sa.Engine,
     cache: Redis,
     settings: Settings,

@@ -16,8 +16,8 @@ from orderworks.core.schema import rollup_checks
 from orderworks.core.settings import Settings
 from orderworks.reports import reconcile_runs
 from orderworks.reports.refresh import refresh
-from tests.integration.conftest import OrderRows
 from tests.support.celery_inspection import contents, run
+from tests.support.types import WriteRows
 from worker.beat.entries import read_entries
 from worker.beat.schedule import Slot, message_options
 
@@ -68,7 +68,7 @@ def slices(worker_app: Celery) -> Slices:
 
 
 @pytest.fixture(autouse=True)
-def _shop(engine: sa.Engine, cache: Redis, seed: Callable[[OrderRows], None]) -> None:
+def _shop(engine: sa.Engine, cache: Redis, seed: WriteRows) -> None:
     """Two orders a customer, in rollups that are right."""
     seed({key: (1 + key % CUSTOMERS, "new", Decimal(key), 0) for key in range(2 * CUSTOMERS)})
     assert refresh(engine, cache, lambda _ids: None, depth=10)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from orderworks.cache import invalidation
+from orderworks.core.locks import Lock
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import customers, dead_updates, orders, parked_updates, update_shards
 from orderworks.core.settings import Settings
@@ -25,11 +26,10 @@ from orderworks.updates.entries import ParsedUpdate
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.sources import StreamSource
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import OrderRows
+from tests.support.parked import make_parked_due
+from tests.support.processes import crash
 from tests.support.servers import running_valkey
-
-Accept = Callable[[Sequence[OrderUpdate]], list[str]]
-DrainAll = Callable[..., list[DrainResult]]
+from tests.support.types import AcceptUpdates, DrainAll, OrderRows, ReadRows, WriteRows
 
 SEEDED: OrderRows = {
     key: (key % 3 + 1, "new", Decimal(f"{key}.00"), 5 * (key % 2)) for key in range(1, 9)
@@ -71,7 +71,7 @@ def one_by_one(rows: OrderRows, updates: Sequence[OrderUpdate]) -> OrderRows:
 @hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(updates=some_updates, sizes=st.lists(st.integers(1, 10), min_size=25, max_size=25))
 def test_any_batching_equals_sequential_application(
-    engine: sa.Engine, rows: Callable[[], OrderRows], updates: list[OrderUpdate], sizes: list[int]
+    engine: sa.Engine, rows: ReadRows, updates: list[OrderUpdate], sizes: list[int]
 ) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("TRUNCATE orders, customers, parked_updates"))
@@ -96,9 +96,9 @@ def test_any_batching_equals_sequential_application(
 
 
 def test_last_update_wins_and_missing_fields_are_kept(
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
-    accept: Accept,
+    seed: WriteRows,
+    rows: ReadRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 0)})
@@ -114,7 +114,7 @@ def test_last_update_wins_and_missing_fields_are_kept(
 
 
 def test_every_accepted_update_is_counted_once(
-    engine: sa.Engine, seed: Callable[[OrderRows], None], accept: Accept, drain: DrainAll
+    engine: sa.Engine, seed: WriteRows, accept: AcceptUpdates, drain: DrainAll
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 10)})
     accept(
@@ -146,9 +146,9 @@ def test_every_accepted_update_is_counted_once(
 
 def test_redelivered_committed_entry_is_neither_applied_nor_counted_twice(
     engine: sa.Engine,
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
-    accept: Accept,
+    seed: WriteRows,
+    rows: ReadRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
     stream: Redis,
     monkeypatch: pytest.MonkeyPatch,
@@ -156,11 +156,8 @@ def test_redelivered_committed_entry_is_neither_applied_nor_counted_twice(
     seed({2: (1, "new", Decimal("1.00"), 0)})
     accept([OrderUpdate(order_id=2, total="2"), OrderUpdate(order_id=99, total="1")])
 
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(UpdateStream, "trim", die)
+        patch.setattr(UpdateStream, "trim", crash)
         with pytest.raises(KeyboardInterrupt):
             drain()
     first = rows()
@@ -174,15 +171,15 @@ def test_redelivered_committed_entry_is_neither_applied_nor_counted_twice(
 
 def test_update_is_parked_until_its_order_exists(
     engine: sa.Engine,
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
-    accept: Accept,
+    seed: WriteRows,
+    rows: ReadRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
 ) -> None:
     accept([OrderUpdate(order_id=3, status="paid")])
     drain()
     seed({3: (1, "new", Decimal("1.00"), 0)})
-    make_due(engine)
+    make_parked_due(engine)
     drain()
     assert rows()[3][1] == "paid"
     with engine.connect() as connection:
@@ -191,31 +188,28 @@ def test_update_is_parked_until_its_order_exists(
 
 def test_entry_both_parked_and_in_the_stream_is_one_update(
     engine: sa.Engine,
-    accept: Accept,
+    accept: AcceptUpdates,
     drain: DrainAll,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     accept([OrderUpdate(order_id=2, customer_id=404)])
 
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(UpdateStream, "trim", die)
+        patch.setattr(UpdateStream, "trim", crash)
         with pytest.raises(KeyboardInterrupt):
             drain()
-    make_due(engine)
+    make_parked_due(engine)
     drain()
     with engine.connect() as connection:
         assert connection.execute(sa.select(parked_updates.c["attempts"])).scalars().all() == [2]
 
 
 def test_parked_update_is_dead_lettered_after_its_patience(
-    engine: sa.Engine, accept: Accept, drain: DrainAll
+    engine: sa.Engine, accept: AcceptUpdates, drain: DrainAll
 ) -> None:
     accept([OrderUpdate(order_id=3, status="paid")])
     drain()
-    make_due(engine)
+    make_parked_due(engine)
     drain(unknown_order_patience=0)
     with engine.connect() as connection:
         dead = connection.execute(sa.select(dead_updates)).one()
@@ -224,9 +218,9 @@ def test_parked_update_is_dead_lettered_after_its_patience(
 
 
 def test_an_order_is_created_when_customer_and_total_are_given(
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
-    accept: Accept,
+    seed: WriteRows,
+    rows: ReadRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 0)})
@@ -237,9 +231,9 @@ def test_an_order_is_created_when_customer_and_total_are_given(
 
 def test_update_refused_by_the_database_is_dead_lettered_alone(
     engine: sa.Engine,
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
-    accept: Accept,
+    seed: WriteRows,
+    rows: ReadRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
 ) -> None:
     seed({key: (1, "new", Decimal("1.00"), 0) for key in range(1, 41)})
@@ -271,9 +265,9 @@ def test_update_refused_by_the_database_is_dead_lettered_alone(
 )
 def test_valid_update_is_applied_despite_an_invalid_one_of_its_order(
     engine: sa.Engine,
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
-    accept: Accept,
+    seed: WriteRows,
+    rows: ReadRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
     bad: OrderUpdate,
     good: OrderUpdate,
@@ -287,9 +281,9 @@ def test_valid_update_is_applied_despite_an_invalid_one_of_its_order(
 
 
 def test_a_parked_update_is_not_overtaken_by_a_newer_one_of_its_order(
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
-    accept: Accept,
+    seed: WriteRows,
+    rows: ReadRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
 ) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
@@ -301,9 +295,9 @@ def test_a_parked_update_is_not_overtaken_by_a_newer_one_of_its_order(
 
 
 def test_an_older_update_creates_the_order_that_newer_ones_wait_for(
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
-    accept: Accept,
+    seed: WriteRows,
+    rows: ReadRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 0)})
@@ -316,9 +310,9 @@ def test_an_older_update_creates_the_order_that_newer_ones_wait_for(
 
 def test_a_parked_update_is_not_overtaken_by_a_younger_parked_one_that_is_due(
     engine: sa.Engine,
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
-    accept: Accept,
+    seed: WriteRows,
+    rows: ReadRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
 ) -> None:
     accept([OrderUpdate(order_id=2, total=11), OrderUpdate(order_id=2, status="paid")])
@@ -333,7 +327,7 @@ def test_a_parked_update_is_not_overtaken_by_a_younger_parked_one_that_is_due(
 
 
 def test_co_scheduled_update_still_parked_is_unchanged(
-    engine: sa.Engine, accept: Accept, drain: DrainAll
+    engine: sa.Engine, accept: AcceptUpdates, drain: DrainAll
 ) -> None:
     accept([OrderUpdate(order_id=2, total=11)])
     drain()
@@ -347,7 +341,7 @@ def test_co_scheduled_update_still_parked_is_unchanged(
 
 
 def test_long_parked_update_is_retried_every_minute(
-    engine: sa.Engine, accept: Accept, drain: DrainAll
+    engine: sa.Engine, accept: AcceptUpdates, drain: DrainAll
 ) -> None:
     accept([OrderUpdate(order_id=2, total=11)])
     drain()
@@ -363,9 +357,9 @@ def test_long_parked_update_is_retried_every_minute(
 
 def test_many_refused_updates_of_one_order_are_dead_lettered_in_one_batch(
     engine: sa.Engine,
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
-    accept: Accept,
+    seed: WriteRows,
+    rows: ReadRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
 ) -> None:
     seed({4: (1, "new", Decimal("1.00"), 0)})
@@ -380,9 +374,9 @@ def test_many_refused_updates_of_one_order_are_dead_lettered_in_one_batch(
 
 
 def test_updates_create_their_order_equally_in_one_batch_or_three(
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
-    accept: Accept,
+    seed: WriteRows,
+    rows: ReadRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 0)})
@@ -405,8 +399,8 @@ def test_updates_create_their_order_equally_in_one_batch_or_three(
 @pytest.mark.parametrize("event", ["UPDATE", "INSERT"])
 def test_update_silently_skipped_by_a_trigger_is_dead_lettered(
     engine: sa.Engine,
-    seed: Callable[[OrderRows], None],
-    accept: Accept,
+    seed: WriteRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
     event: str,
 ) -> None:
@@ -435,8 +429,8 @@ def test_update_silently_skipped_by_a_trigger_is_dead_lettered(
 
 def test_stream_is_drained_when_its_server_is_out_of_memory(
     engine: sa.Engine,
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
+    seed: WriteRows,
+    rows: ReadRows,
     cache: Redis,
     settings: Settings,
     tmp_path: Path,
@@ -457,9 +451,9 @@ def test_stream_is_drained_when_its_server_is_out_of_memory(
 
 def test_order_created_concurrently_is_updated(
     engine: sa.Engine,
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
-    accept: Accept,
+    seed: WriteRows,
+    rows: ReadRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 0)})
@@ -485,7 +479,7 @@ def wait_until_a_session_waits_for_a_lock(engine: sa.Engine) -> None:
 
 
 def test_many_refused_parked_and_new_updates_are_dead_lettered_in_one_drain(
-    engine: sa.Engine, seed: Callable[[OrderRows], None], accept: Accept, drain: DrainAll
+    engine: sa.Engine, seed: WriteRows, accept: AcceptUpdates, drain: DrainAll
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 0)})
     accept([OrderUpdate(order_id=key, status="cursed") for key in range(2, 502, 2)])
@@ -498,16 +492,16 @@ def test_many_refused_parked_and_new_updates_are_dead_lettered_in_one_drain(
                 "SELECT g, 1, 1 FROM generate_series(2, 1002) AS g"
             )
         )
-    make_due(engine)
+    make_parked_due(engine)
     accept([OrderUpdate(order_id=key, status="cursed") for key in range(502, 1002, 2)])
     assert drain(update_time_slice=60)[0] == DrainResult({"dead": 500}, more=False)
 
 
 def test_constraint_refusing_nearly_all_updates_blocks_no_other(
     engine: sa.Engine,
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
-    accept: Accept,
+    seed: WriteRows,
+    rows: ReadRows,
+    accept: AcceptUpdates,
     drain: DrainAll,
 ) -> None:
     seed({key: (1, "new", Decimal("1.00"), 0) for key in range(2, 1202, 2)})
@@ -522,10 +516,10 @@ def test_constraint_refusing_nearly_all_updates_blocks_no_other(
 
 def test_malformed_entry_is_dead_lettered_and_blocks_nothing(
     engine: sa.Engine,
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
+    seed: WriteRows,
+    rows: ReadRows,
     stream: Redis,
-    accept: Accept,
+    accept: AcceptUpdates,
     drain: DrainAll,
 ) -> None:
     seed({2: (1, "new", Decimal("1.00"), 0)})
@@ -544,17 +538,17 @@ def test_malformed_entry_is_dead_lettered_and_blocks_nothing(
 
 
 def test_drain_ends_at_once_while_another_holds_the_shard(
-    engine: sa.Engine, accept: Accept, drain: DrainAll, updates: UpdateStream
+    engine: sa.Engine, accept: AcceptUpdates, drain: DrainAll, updates: UpdateStream
 ) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
     with engine.begin() as other:
-        other.execute(sa.text("SELECT pg_advisory_xact_lock(7302, 0)"))
+        other.execute(sa.select(sa.func.pg_advisory_xact_lock(int(Lock.DRAIN), 0)))
         assert drain()[0] == DrainResult({}, more=False)
         assert updates.length(0) == 1
 
 
 def test_drain_yields_after_its_time_slice(
-    seed: Callable[[OrderRows], None], accept: Accept, drain: DrainAll
+    seed: WriteRows, accept: AcceptUpdates, drain: DrainAll
 ) -> None:
     seed({2: (1, "new", Decimal("1.00"), 0)})
     accept([OrderUpdate(order_id=2, total=each) for each in range(5)])
@@ -567,14 +561,8 @@ def test_versions_follow_entry_order() -> None:
     assert versions == sorted(versions)
 
 
-def make_due(engine: sa.Engine) -> None:
-    """Make all parked updates due."""
-    with engine.begin() as connection:
-        connection.execute(sa.update(parked_updates).values(next_attempt_at=sa.func.now()))
-
-
 def test_only_batches_with_changes_record_an_invalidation_latency(
-    seed: Callable[[OrderRows], None], accept: Accept, drain: DrainAll, cache: Redis
+    seed: WriteRows, accept: AcceptUpdates, drain: DrainAll, cache: Redis
 ) -> None:
     seed({1: (1, "new", Decimal("1.00"), 10)})
     drain()

@@ -1,7 +1,7 @@
 """Dead updates: found by what is known of them, replayed in their old place among all writes."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -19,14 +19,12 @@ from orderworks.updates.dead_letters import (
     Letter,
     list_dead_letters,
 )
-from orderworks.updates.drain import DrainResult
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.replay import Replay, ReplayResult
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import OrderRows
+from tests.support.processes import crash
+from tests.support.types import DrainAll, OrderRows, ReadRows, WriteRows
 
-Accept = Callable[[Sequence[OrderUpdate]], list[str]]
-DrainAll = Callable[..., list[DrainResult]]
 Find = Callable[..., DeadLetterPage]
 AddDead = Callable[..., list[int]]
 RunReplay = Callable[..., ReplayResult]
@@ -174,8 +172,8 @@ def test_ids_that_do_not_exist_are_named(find: Find, add_dead: AddDead, replay: 
 
 
 def test_replayed_update_is_applied_after_its_cause_is_fixed(
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
+    seed: WriteRows,
+    rows: ReadRows,
     add_dead: AddDead,
     replay: RunReplay,
     drain: DrainAll,
@@ -190,8 +188,8 @@ def test_replayed_update_is_applied_after_its_cause_is_fixed(
 
 
 def test_a_replay_overwrites_nothing_newer(
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
+    seed: WriteRows,
+    rows: ReadRows,
     add_dead: AddDead,
     replay: RunReplay,
     drain: DrainAll,
@@ -209,8 +207,8 @@ def test_a_replay_overwrites_nothing_newer(
 
 def test_update_dead_lettered_again_keeps_its_version(
     engine: sa.Engine,
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
+    seed: WriteRows,
+    rows: ReadRows,
     add_dead: AddDead,
     replay: RunReplay,
     drain: DrainAll,
@@ -264,8 +262,8 @@ def test_unreadable_payload_stays_and_is_reported(
 
 def test_replay_killed_before_marking_is_repeated_without_effect(
     engine: sa.Engine,
-    seed: Callable[[OrderRows], None],
-    rows: Callable[[], OrderRows],
+    seed: WriteRows,
+    rows: ReadRows,
     add_dead: AddDead,
     replay: RunReplay,
     drain: DrainAll,
@@ -275,13 +273,10 @@ def test_replay_killed_before_marking_is_repeated_without_effect(
     seed({2: (1, "new", Decimal(1), 0)})
     add_dead(OrderUpdate(order_id=2, total="7"))
 
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    sa.event.listen(engine, "commit", die)
+    sa.event.listen(engine, "commit", crash)
     with pytest.raises(KeyboardInterrupt):
         replay()
-    sa.event.remove(engine, "commit", die)
+    sa.event.remove(engine, "commit", crash)
     assert updates.length(0) == 1, "the fault happened: it is appended …"
     assert find().dead[0].replayed_at is None, "… and not marked"
     drain()

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 
@@ -10,16 +10,16 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.core.keys import update_nudge
+from orderworks.core.locks import Lock
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
 from orderworks.updates.drain import MAX_IDLE, Drain, DrainResult
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.sources import StreamSource
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import OrderRows
 from tests.support.processes import eventually
+from tests.support.types import AcceptUpdates, ReadRows, WriteRows
 
-Accept = Callable[[Sequence[OrderUpdate]], list[str]]
 Start = Callable[[], "Future[DrainResult]"]
 
 
@@ -35,7 +35,7 @@ def start(
     updates: UpdateStream,
     cache: Redis,
     settings: Settings,
-    seed: Callable[[OrderRows], None],
+    seed: WriteRows,
     needed: threading.Event,
 ) -> Iterator[Start]:
     """Start a drain of shard 0 in a thread; there are orders 2 and 4."""
@@ -51,7 +51,7 @@ def start(
 
 
 def test_updates_arriving_while_a_drain_idles_are_applied_without_a_nudge(
-    start: Start, accept: Accept, rows: Callable[[], OrderRows], updates: UpdateStream
+    start: Start, accept: AcceptUpdates, rows: ReadRows, updates: UpdateStream
 ) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
     drained = start()
@@ -63,7 +63,7 @@ def test_updates_arriving_while_a_drain_idles_are_applied_without_a_nudge(
     assert drained.result(timeout=10) == DrainResult({"applied": 4}, more=False)
 
 
-def test_drain_ends_after_its_idle_time(start: Start, accept: Accept, stream: Redis) -> None:
+def test_drain_ends_after_its_idle_time(start: Start, accept: AcceptUpdates, stream: Redis) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
     began = time.monotonic()
     assert start().result(timeout=10) == DrainResult({"applied": 1}, more=False)
@@ -72,7 +72,11 @@ def test_drain_ends_after_its_idle_time(start: Start, accept: Accept, stream: Re
 
 
 def test_idle_drain_ends_when_other_work_waits(
-    start: Start, accept: Accept, updates: UpdateStream, stream: Redis, needed: threading.Event
+    start: Start,
+    accept: AcceptUpdates,
+    updates: UpdateStream,
+    stream: Redis,
+    needed: threading.Event,
 ) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
     needed.set()
@@ -82,7 +86,7 @@ def test_idle_drain_ends_when_other_work_waits(
 
 
 def test_drain_ends_at_once_while_another_idles_on_the_shard(
-    start: Start, accept: Accept, updates: UpdateStream, engine: sa.Engine
+    start: Start, accept: AcceptUpdates, updates: UpdateStream, engine: sa.Engine
 ) -> None:
     accept([OrderUpdate(order_id=2, status="paid")])
     first = start()
@@ -94,6 +98,6 @@ def test_drain_ends_at_once_while_another_idles_on_the_shard(
 
 def is_locked(engine: sa.Engine) -> bool:
     """Return whether a drain holds the lock of shard 0."""
-    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 7302"
+    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :lock"
     with engine.connect() as connection:
-        return bool(connection.scalar(sa.text(query)))
+        return bool(connection.scalar(sa.text(query), {"lock": int(Lock.DRAIN)}))

@@ -13,18 +13,16 @@ from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import INGEST
 from orderworks.core.schema import dead_updates, update_outbox, update_shards
 from orderworks.updates.dead_letters import DeadLetterFilter, list_dead_letters
-from orderworks.updates.drain import DrainResult
 from orderworks.updates.ingest import BATCH_SIZE, IngestResult, UpdateIngest
 from orderworks.updates.replay import Replay
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import OrderRows
+from tests.support.types import DrainAll, DrainOutbox, ReadRows
 
 pytestmark = pytest.mark.usefixtures("two_orders")
 
 PAID = {"order_id": 2, "status": "paid", "version": 7}
 
 Admit = Callable[[object], IngestResult]
-DrainAll = Callable[[], list[DrainResult]]
 
 
 @pytest.fixture
@@ -64,7 +62,7 @@ def account(engine: sa.Engine) -> tuple[int, int]:
 
 
 def test_updates_in_messages_are_applied(
-    admit: Admit, drain: DrainAll, rows: Callable[[], OrderRows], nudged: list[int]
+    admit: Admit, drain: DrainAll, rows: ReadRows, nudged: list[int]
 ) -> None:
     other = {"order_id": 1, "total": 0.29, "version": 8}
     assert admit([PAID, other]) == IngestResult(accepted=2, dead=0)
@@ -77,7 +75,7 @@ def test_updates_in_messages_are_applied(
 
 
 def test_repeated_or_late_message_has_no_effect(
-    admit: Admit, drain: DrainAll, rows: Callable[[], OrderRows], nudged: list[int]
+    admit: Admit, drain: DrainAll, rows: ReadRows, nudged: list[int]
 ) -> None:
     older = {**PAID, "status": "packed", "version": 6}
     for argument in ([PAID], [PAID], [older]):
@@ -111,7 +109,7 @@ def test_invalid_item_is_dead_lettered_and_others_are_applied(
     said: str,
     admit: Admit,
     drain: DrainAll,
-    rows: Callable[[], OrderRows],
+    rows: ReadRows,
     engine: sa.Engine,
     letters: Callable[[], dict[str, str]],
 ) -> None:
@@ -160,9 +158,9 @@ def test_large_message_is_ingested_in_pieces(
 def test_updates_for_a_full_stream_go_into_the_outbox(
     engine: sa.Engine,
     stream: Redis,
-    rows: Callable[[], OrderRows],
+    rows: ReadRows,
     drain: DrainAll,
-    drain_outbox: Callable[[], DrainResult],
+    drain_outbox: DrainOutbox,
 ) -> None:
     full = UpdateStream(stream, 2, limit=1)
     full.append(0, [b'{"order_id":2,"total":"4.00"}'])
@@ -175,7 +173,7 @@ def test_updates_for_a_full_stream_go_into_the_outbox(
 
 
 def test_without_redis_updates_go_into_the_outbox(
-    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: Callable[[], DrainResult]
+    engine: sa.Engine, rows: ReadRows, drain_outbox: DrainOutbox
 ) -> None:
     unreachable = make_redis("redis://127.0.0.1:1/0", timeout=1)
     argument = [

@@ -1,7 +1,6 @@
 """The outbox: an app's transaction and its updates stand or fall together, and each is applied once."""
 
 import asyncio
-from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 import pytest
@@ -22,18 +21,17 @@ from orderworks.updates.drain import Drain, DrainResult
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.outbox import OutboxSource
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import OrderRows
+from tests.support.processes import crash
+from tests.support.types import AcceptUpdates, DrainAll, DrainOutbox, ReadRows, WriteRows
 
 pytestmark = pytest.mark.usefixtures("two_orders")
 
-Accept = Callable[[Sequence[OrderUpdate]], list[str]]
-DrainOutbox = Callable[[], DrainResult]
 
 PAID = OrderUpdate(order_id=2, status="paid")
 
 
 def test_a_transaction_that_rolls_back_leaves_no_update(
-    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
+    engine: sa.Engine, rows: ReadRows, drain_outbox: DrainOutbox
 ) -> None:
     with engine.connect() as connection:
         assert outbox.enqueue(connection, [PAID]) == 1
@@ -43,7 +41,7 @@ def test_a_transaction_that_rolls_back_leaves_no_update(
 
 
 def test_a_transaction_that_commits_has_its_updates_applied_once(
-    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
+    engine: sa.Engine, rows: ReadRows, drain_outbox: DrainOutbox
 ) -> None:
     with engine.begin() as connection:
         outbox.enqueue(connection, [PAID, OrderUpdate(order_id=1, total="5")])
@@ -56,7 +54,7 @@ def test_a_transaction_that_commits_has_its_updates_applied_once(
 
 
 def test_a_session_enqueues_with_its_own_transaction(
-    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
+    engine: sa.Engine, rows: ReadRows, drain_outbox: DrainOutbox
 ) -> None:
     with Session(engine) as session:
         outbox.enqueue(session, [OrderUpdate(order_id=1, status="paid")])
@@ -68,7 +66,7 @@ def test_a_session_enqueues_with_its_own_transaction(
 
 
 def test_async_connections_and_sessions_enqueue(
-    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
+    engine: sa.Engine, rows: ReadRows, drain_outbox: DrainOutbox
 ) -> None:
     async def enqueue() -> None:
         address = engine.url.set(drivername="postgresql+asyncpg")
@@ -88,9 +86,7 @@ def test_async_connections_and_sessions_enqueue(
     assert (rows()[1][1:3], rows()[2][1]) == (("new", Decimal("5.50")), "paid")
 
 
-def test_plain_sql_enqueues(
-    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
-) -> None:
+def test_plain_sql_enqueues(engine: sa.Engine, rows: ReadRows, drain_outbox: DrainOutbox) -> None:
     with engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -129,7 +125,7 @@ def test_non_update_prevents_enqueueing_of_all(engine: sa.Engine) -> None:
 
 
 def test_updates_with_equal_timestamps_keep_their_order(
-    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
+    engine: sa.Engine, rows: ReadRows, drain_outbox: DrainOutbox
 ) -> None:
     with engine.begin() as connection:
         outbox.enqueue(connection, [OrderUpdate(order_id=2, total=each) for each in range(50)])
@@ -140,7 +136,7 @@ def test_updates_with_equal_timestamps_keep_their_order(
 
 
 def test_acceptance_order_is_commit_order(
-    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox
+    engine: sa.Engine, rows: ReadRows, drain_outbox: DrainOutbox
 ) -> None:
     with engine.connect() as slow:
         outbox.enqueue(slow, [OrderUpdate(order_id=2, status="late")])
@@ -154,9 +150,9 @@ def test_acceptance_order_is_commit_order(
 
 def test_later_stream_update_wins_over_earlier_outbox_update(
     engine: sa.Engine,
-    rows: Callable[[], OrderRows],
-    accept: Accept,
-    drain: Callable[[], list[DrainResult]],
+    rows: ReadRows,
+    accept: AcceptUpdates,
+    drain: DrainAll,
     drain_outbox: DrainOutbox,
 ) -> None:
     with engine.begin() as connection:
@@ -169,8 +165,8 @@ def test_later_stream_update_wins_over_earlier_outbox_update(
 
 def test_update_of_unknown_order_is_parked(
     engine: sa.Engine,
-    rows: Callable[[], OrderRows],
-    seed: Callable[[OrderRows], None],
+    rows: ReadRows,
+    seed: WriteRows,
     drain_outbox: DrainOutbox,
     updates: UpdateStream,
     importer: Importer,
@@ -204,18 +200,15 @@ def test_sweep_finds_outbox_rows_without_a_nudge(
 
 def test_drain_killed_before_commit_leaves_the_outbox_unchanged(
     engine: sa.Engine,
-    rows: Callable[[], OrderRows],
+    rows: ReadRows,
     drain_outbox: DrainOutbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with engine.begin() as connection:
         outbox.enqueue(connection, [PAID])
 
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(Drain, "_count", die)
+        patch.setattr(Drain, "_count", crash)
         with pytest.raises(KeyboardInterrupt):
             drain_outbox()
     assert rows()[2][1] == "new", "the fault happened: nothing is applied"
@@ -223,7 +216,7 @@ def test_drain_killed_before_commit_leaves_the_outbox_unchanged(
 
 
 def test_outbox_is_drained_while_redis_is_unavailable(
-    engine: sa.Engine, rows: Callable[[], OrderRows], settings: Settings
+    engine: sa.Engine, rows: ReadRows, settings: Settings
 ) -> None:
     with engine.begin() as connection:
         outbox.enqueue(connection, [PAID])
@@ -244,7 +237,7 @@ def test_locked_row_does_not_block_the_drain(engine: sa.Engine, drain_outbox: Dr
 
 @pytest.mark.parametrize("moment", ["infinity", "-infinity", "9999-01-01"])
 def test_impossible_enqueued_at_does_not_stop_the_drain(
-    engine: sa.Engine, rows: Callable[[], OrderRows], drain_outbox: DrainOutbox, moment: str
+    engine: sa.Engine, rows: ReadRows, drain_outbox: DrainOutbox, moment: str
 ) -> None:
     with engine.begin() as connection:
         outbox.enqueue(connection, [PAID])

@@ -35,10 +35,10 @@ from orderworks.updates.shard_layout import ShardLayout, read_layout
 from orderworks.updates.sources import StreamSource
 from orderworks.updates.stream import UpdateStream
 from producer import Producer
-from tests.integration.conftest import OrderRows
 from tests.support.oracle import read_verdicts
 from tests.support.processes import eventually
 from tests.support.producers import AsyncProducerClient, SyncProducerClient
+from tests.support.types import ReadRows, WriteRows
 
 ORDERS = range(1, 25)
 SHARDS = 4
@@ -50,7 +50,7 @@ Reshard = Callable[..., ShardLayout]
 
 
 @pytest.fixture(autouse=True)
-def some_orders(seed: Callable[[OrderRows], None]) -> None:
+def some_orders(seed: WriteRows) -> None:
     """Some orders of one customer."""
     seed({key: (1, "new", Decimal("0.00"), 0) for key in ORDERS})
 
@@ -389,7 +389,7 @@ def held_up(engine: sa.Engine, shard: int) -> Iterator[None]:
 def test_acceptance_order_is_kept_across_reshards_under_load(
     reshard: Reshard,
     drain_shards: DrainShards,
-    rows: Callable[[], OrderRows],
+    rows: ReadRows,
     engine: sa.Engine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,23 +9,23 @@ import sqlalchemy as sa
 
 from orderworks.core.keys import update_nudge, update_verdict
 from orderworks.core.redis import Redis
-from orderworks.core.schema import parked_updates, tracked_verdicts
+from orderworks.core.schema import tracked_verdicts
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool
 from orderworks.maintenance.sweep import find_lost_work
-from orderworks.updates.drain import DrainResult
 from orderworks.updates.messages import OrderUpdate, UpdateOutcome, Verdict
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import OrderRows
+from tests.support.parked import make_parked_due
+from tests.support.processes import crash
+from tests.support.types import DrainAll, WriteRows
 
-DrainAll = Callable[..., list[DrainResult]]
 Track = Callable[[OrderUpdate], str]
 ReadOutcome = Callable[[str], UpdateOutcome | None]
 
 
 @pytest.fixture(autouse=True)
-def order_two(seed: Callable[[OrderRows], None]) -> None:
+def order_two(seed: WriteRows) -> None:
     """Order 2, with version 5."""
     seed({2: (1, "new", Decimal("1.00"), 5)})
 
@@ -62,7 +62,7 @@ def test_each_tracked_update_gets_its_own_verdict(
     drain(unknown_order_patience=0)
     verdicts = [outcome and outcome.verdict for outcome in map(published, ids)]
     assert verdicts == ["stale", "duplicate", "superseded", "applied", "duplicate", None]
-    make_due(engine)
+    make_parked_due(engine)
     drain(unknown_order_patience=0)
     assert published(ids[-1]) == UpdateOutcome(Verdict.DEAD, "order 4 does not exist")
     assert count_unpublished(engine) == 0
@@ -88,7 +88,7 @@ def test_verdict_of_drain_killed_after_commit_is_published_later(
 ) -> None:
     entry = track(OrderUpdate(order_id=2, total=9))
     with monkeypatch.context() as patch:
-        patch.setattr(UpdateStream, fatal, die)
+        patch.setattr(UpdateStream, fatal, crash)
         with pytest.raises(KeyboardInterrupt):
             drain()
     assert count_unpublished(engine) == 1, "the fault happened: it is committed, and may come again"
@@ -106,15 +106,15 @@ def test_sweep_finds_unpublished_verdict_of_a_parked_update(
     stream: Redis,
     cache: Redis,
     settings: Settings,
-    seed: Callable[[OrderRows], None],
+    seed: WriteRows,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     entry = track(OrderUpdate(order_id=4, status="paid"))
     drain()
     seed({4: (2, "new", Decimal("1.00"), 0)})
-    make_due(engine)
+    make_parked_due(engine)
     with monkeypatch.context() as patch:
-        patch.setattr(UpdateStream, "publish_outcomes", die)
+        patch.setattr(UpdateStream, "publish_outcomes", crash)
         with pytest.raises(KeyboardInterrupt):
             drain()
     assert count_unpublished(engine) == 1, (
@@ -130,14 +130,3 @@ def test_sweep_finds_unpublished_verdict_of_a_parked_update(
     assert forgotten.shards == [0]
     drain()
     assert published(entry) == UpdateOutcome(Verdict.APPLIED)
-
-
-def die(*_: object) -> None:
-    """Raise, as if the process were killed at this point."""
-    raise KeyboardInterrupt
-
-
-def make_due(engine: sa.Engine) -> None:
-    """Make all parked updates due."""
-    with engine.begin() as connection:
-        connection.execute(sa.update(parked_updates).values(next_attempt_at=sa.func.now()))

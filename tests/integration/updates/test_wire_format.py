@@ -1,7 +1,7 @@
 """The contract of docs/wire-format.md, used without our code: by plain commands and SQL."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -11,18 +11,15 @@ import sqlalchemy as sa
 from orderworks.core.redis import Redis
 from orderworks.core.schema import customers, dead_updates
 from orderworks.updates import outbox
-from orderworks.updates.drain import DrainResult
 from orderworks.updates.stream import UpdateStream
-from tests.integration.conftest import OrderRows
 from tests.support.processes import ROOT
+from tests.support.types import DrainAll, ReadRows, WriteRows
 
 VECTORS: dict[str, Any] = json.loads(
     (ROOT / "docs" / "wire-format-vectors.json").read_text("utf-8")
 )
 INVALID = [each for each in VECTORS["invalid"] if "document" in each]
 LARGEST = 2**63 - 1
-
-DrainAll = Callable[..., list[DrainResult]]
 
 
 def say(stream: Redis, *command: str) -> Any:  # noqa: ANN401 - the reply to any command
@@ -31,7 +28,7 @@ def say(stream: Redis, *command: str) -> Any:  # noqa: ANN401 - the reply to any
 
 
 @pytest.fixture(autouse=True)
-def vector_orders(seed: Callable[[OrderRows], None], engine: sa.Engine) -> None:
+def vector_orders(seed: WriteRows, engine: sa.Engine) -> None:
     """The orders that the vectors name, and their customers."""
     seed({key: (1, "new", Decimal("1.00"), -1) for key in (1, 7, 42, LARGEST)})
     with engine.begin() as connection:
@@ -41,7 +38,7 @@ def vector_orders(seed: Callable[[OrderRows], None], engine: sa.Engine) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS["valid"])
 def test_a_valid_document_is_applied_from_a_plain_xadd(
-    vector: dict[str, Any], stream: Redis, drain: DrainAll, rows: Callable[[], OrderRows]
+    vector: dict[str, Any], stream: Redis, drain: DrainAll, rows: ReadRows
 ) -> None:
     update = vector["update"]
     key = f"orders:updates:{{{update['order_id'] % 2}}}"

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -16,17 +15,16 @@ from orderworks.imports import ledger
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary, read_progress
 from orderworks.imports.rejects import as_csv, file_format_of, iter_uncorrected
+from tests.support.types import AcceptFile, LoadFile
 
-Accept = Callable[..., str]
-Load = Callable[..., Summary]
-Rows = list[dict[str, str]]
+SheetRows = list[dict[str, str]]
 
 FILE = "Nr;customer_id;total;status\n1;1;x;new\n2;1;2;new\n3;77;3;=1+1\n4;1;4\n2;1;-9;new\n"
 
 pytestmark = pytest.mark.usefixtures("people")
 
 
-def sheet(engine: sa.Engine, import_id: str) -> Rows:
+def sheet(engine: sa.Engine, import_id: str) -> SheetRows:
     """What a person gets to mend."""
     with engine.connect() as connection:
         text = as_csv(
@@ -35,7 +33,7 @@ def sheet(engine: sa.Engine, import_id: str) -> Rows:
         return list(csv.DictReader(io.StringIO("".join(text))))
 
 
-def as_file(rows: Rows) -> bytes:
+def as_file(rows: SheetRows) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
@@ -49,7 +47,7 @@ def table(engine: sa.Engine) -> dict[int, tuple[Any, ...]]:
         return {row[0]: tuple(row[1:]) for row in connection.execute(query)}
 
 
-def load_child(importer: Importer, accept: Accept, content: bytes, parent: str) -> Summary:
+def load_child(importer: Importer, accept: AcceptFile, content: bytes, parent: str) -> Summary:
     mapping = {"id": "Nr"}
     import_id = accept(content, parent=parent, mapping=mapping)
     for number in importer.plan(import_id):
@@ -59,13 +57,13 @@ def load_child(importer: Importer, accept: Accept, content: bytes, parent: str) 
 
 
 @pytest.fixture
-def parent(load: Load) -> str:
+def parent(load: LoadFile) -> str:
     summary = load(FILE.encode(), delimiter=";", mapping={"id": "Nr"})
     assert (summary["applied"], summary["rejected"]) == (1, 4)
     return str(summary["id"])
 
 
-def mended(rows: Rows) -> Rows:
+def mended(rows: SheetRows) -> SheetRows:
     """All rows set right."""
     right = {
         "2": {"total": "1"},
@@ -77,7 +75,7 @@ def mended(rows: Rows) -> Rows:
 
 
 def test_corrected_rejects_complete_the_parent(
-    engine: sa.Engine, importer: Importer, accept: Accept, parent: str
+    engine: sa.Engine, importer: Importer, accept: AcceptFile, parent: str
 ) -> None:
     rows = sheet(engine, parent)
     assert [row["code"] for row in rows] == [
@@ -101,7 +99,7 @@ def test_corrected_rejects_complete_the_parent(
 
 
 def test_row_still_invalid_is_a_reject_of_parent_and_child(
-    engine: sa.Engine, importer: Importer, accept: Accept, parent: str
+    engine: sa.Engine, importer: Importer, accept: AcceptFile, parent: str
 ) -> None:
     rows = mended(sheet(engine, parent))
     rows[0]["total"] = "still bad"
@@ -111,7 +109,7 @@ def test_row_still_invalid_is_a_reject_of_parent_and_child(
 
 
 def test_corrected_row_keeps_its_version_and_overwrites_nothing_newer(
-    engine: sa.Engine, importer: Importer, accept: Accept, load: Load, parent: str
+    engine: sa.Engine, importer: Importer, accept: AcceptFile, load: LoadFile, parent: str
 ) -> None:
     load(b"id,customer_id,total\n1,1,100\n")
     child = load_child(importer, accept, as_file(mended(sheet(engine, parent))), parent)
@@ -120,7 +118,7 @@ def test_corrected_row_keeps_its_version_and_overwrites_nothing_newer(
 
 
 def test_already_corrected_row_is_rejected(
-    engine: sa.Engine, importer: Importer, accept: Accept, parent: str
+    engine: sa.Engine, importer: Importer, accept: AcceptFile, parent: str
 ) -> None:
     rows = mended(sheet(engine, parent))
     load_child(importer, accept, as_file(rows), parent)
@@ -142,7 +140,7 @@ def test_already_corrected_row_is_rejected(
 def test_row_without_line_is_rejected_naming_the_line_column(
     engine: sa.Engine,
     importer: Importer,
-    accept: Accept,
+    accept: AcceptFile,
     parent: str,
     line: str,
     code: str,
@@ -157,7 +155,7 @@ def test_row_without_line_is_rejected_naming_the_line_column(
 
 
 def test_child_of_unknown_parent_fails_with_the_reason(
-    importer: Importer, accept: Accept, parent: str, engine: sa.Engine
+    importer: Importer, accept: AcceptFile, parent: str, engine: sa.Engine
 ) -> None:
     content = as_file(mended(sheet(engine, parent)))
     import_id = accept(content, parent="20200101-000000-00000000", mapping={"id": "Nr"})
@@ -169,7 +167,7 @@ def test_child_of_unknown_parent_fails_with_the_reason(
 
 
 def test_rejects_of_corrections_must_be_corrected_via_the_first_import(
-    engine: sa.Engine, importer: Importer, accept: Accept, parent: str
+    engine: sa.Engine, importer: Importer, accept: AcceptFile, parent: str
 ) -> None:
     rows = mended(sheet(engine, parent))
     rows[0]["total"] = "still bad"
@@ -179,7 +177,7 @@ def test_rejects_of_corrections_must_be_corrected_via_the_first_import(
 
 
 def test_json_lines_with_sheet_column_names_lose_no_column(
-    load: Load, accept: Accept, importer: Importer, engine: sa.Engine
+    load: LoadFile, accept: AcceptFile, importer: Importer, engine: sa.Engine
 ) -> None:
     mapping = {"status": "@status"}
     parent = load(b"id,customer_id,total,@status\n1,1,x,paid\n", mapping=mapping)["id"]
@@ -194,7 +192,7 @@ def test_json_lines_with_sheet_column_names_lose_no_column(
 
 
 def test_strict_corrections_complete_the_parent(
-    engine: sa.Engine, importer: Importer, accept: Accept, parent: str
+    engine: sa.Engine, importer: Importer, accept: AcceptFile, parent: str
 ) -> None:
     content = as_file(mended(sheet(engine, parent)))
     import_id = accept(content, parent=parent, mapping={"id": "Nr"}, strict=True)
@@ -204,7 +202,7 @@ def test_strict_corrections_complete_the_parent(
 
 
 def test_blank_cell_of_corrected_row_takes_value_of_earlier_row(
-    engine: sa.Engine, importer: Importer, accept: Accept, load: Load
+    engine: sa.Engine, importer: Importer, accept: AcceptFile, load: LoadFile
 ) -> None:
     file = b"Nr,customer_id,total,status\n8,1,x,paid\n8,1,y,\n"
     first = load(file, mapping={"id": "Nr"})["id"]

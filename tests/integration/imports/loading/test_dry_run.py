@@ -19,9 +19,8 @@ from orderworks.reports.refresh import refresh
 from orderworks.reports.windows import Window
 from producer.imports.accept import accept_kept_file
 from producer.imports.job import ImportJob
+from tests.support.types import AcceptFile, LoadFile
 
-Accept = Callable[..., str]
-Load = Callable[..., Summary]
 Confirm = Callable[..., ImportJob]
 
 KNOWN = b"id,customer_id,total,status\n1,1,10,new\n2,2,20,new\n3,3,30,new\n"
@@ -70,7 +69,7 @@ def contents(engine: sa.Engine) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def test_dry_run_changes_no_table_and_leaves_no_file(
-    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+    engine: sa.Engine, load: LoadFile, accept: AcceptFile, importer: Importer
 ) -> None:
     load(KNOWN)
     before = contents(engine)
@@ -83,7 +82,7 @@ def test_dry_run_changes_no_table_and_leaves_no_file(
 
 
 def test_dry_run_counts_and_differences_equal_those_of_the_import(
-    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+    engine: sa.Engine, load: LoadFile, accept: AcceptFile, importer: Importer
 ) -> None:
     load(KNOWN)
     would = rehearse(importer, accept(FILE, dry_run=True))["would"]
@@ -108,7 +107,7 @@ def test_dry_run_counts_and_differences_equal_those_of_the_import(
 
 
 def test_dry_run_lists_exactly_the_reports_that_change(
-    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+    engine: sa.Engine, load: LoadFile, accept: AcceptFile, importer: Importer
 ) -> None:
     load(KNOWN)
     refresh(engine, importer.cache, lambda ids: cached.invalidate(importer.cache, ids), 1000)
@@ -122,7 +121,7 @@ def test_dry_run_lists_exactly_the_reports_that_change(
     assert rehearse(importer, accept(cancelled, dry_run=True))["would"]["reports"] == []
 
 
-def test_dry_run_supports_customer_files(accept: Accept, importer: Importer) -> None:
+def test_dry_run_supports_customer_files(accept: AcceptFile, importer: Importer) -> None:
     file = b"id,name\n1,Ada\n2,Customer 2\n50,Grace\n"
     would = rehearse(importer, accept(file, "customers", dry_run=True))["would"]
     assert (would["insert"], would["change"], would["unchanged"]) == (1, 1, 1)
@@ -130,7 +129,7 @@ def test_dry_run_supports_customer_files(accept: Accept, importer: Importer) -> 
 
 
 def test_dry_run_does_not_reject_customers_to_be_created(
-    engine: sa.Engine, accept: Accept, importer: Importer
+    engine: sa.Engine, accept: AcceptFile, importer: Importer
 ) -> None:
     file = b"id,customer_id,total\n1,50,1\n"
     would = rehearse(importer, accept(file, dry_run=True, create_customers=True))["would"]
@@ -153,8 +152,8 @@ lines = st.lists(
 def test_any_import_equals_its_dry_run(
     engine: sa.Engine,
     importer: Importer,
-    accept: Accept,
-    load: Load,
+    accept: AcceptFile,
+    load: LoadFile,
     known: dict[int, int],
     lines: list[tuple[int, str, str]],
 ) -> None:
@@ -171,7 +170,7 @@ def test_any_import_equals_its_dry_run(
 
 
 def test_dry_run_of_strict_file_with_a_bad_row_predicts_no_change(
-    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+    engine: sa.Engine, load: LoadFile, accept: AcceptFile, importer: Importer
 ) -> None:
     load(KNOWN)
     summary = rehearse(importer, accept(FILE, dry_run=True, strict=True))
@@ -187,7 +186,7 @@ def test_dry_run_of_strict_file_with_a_bad_row_predicts_no_change(
 
 
 def test_dry_run_reports_renamed_listed_customers(
-    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+    engine: sa.Engine, load: LoadFile, accept: AcceptFile, importer: Importer
 ) -> None:
     load(KNOWN)
     refresh(engine, importer.cache, lambda _ids: None, 1000)
@@ -198,7 +197,7 @@ def test_dry_run_reports_renamed_listed_customers(
 
 
 def test_file_kept_after_dry_run_is_imported_once_unchanged(
-    load: Load, accept: Accept, importer: Importer, confirm: Confirm
+    load: LoadFile, accept: AcceptFile, importer: Importer, confirm: Confirm
 ) -> None:
     """In the order of all writes it comes after what was written meanwhile."""
     load(KNOWN)
@@ -220,7 +219,7 @@ def test_file_kept_after_dry_run_is_imported_once_unchanged(
 
 
 def test_same_content_is_imported_once_after_any_number_of_dry_runs(
-    accept: Accept, importer: Importer, confirm: Confirm
+    accept: AcceptFile, importer: Importer, confirm: Confirm
 ) -> None:
     first, second = (accept(KNOWN, dry_run=True, keep=True) for _ in range(2))
     for each in (first, second):
@@ -234,7 +233,7 @@ def test_same_content_is_imported_once_after_any_number_of_dry_runs(
 
 
 def test_file_without_keep_is_deleted_after_dry_run(
-    accept: Accept, importer: Importer, confirm: Confirm
+    accept: AcceptFile, importer: Importer, confirm: Confirm
 ) -> None:
     import_id = accept(KNOWN, dry_run=True)
     rehearse(importer, import_id)
@@ -245,7 +244,7 @@ def test_file_without_keep_is_deleted_after_dry_run(
 
 
 def test_dry_run_repeated_after_worker_kill_keeps_its_file(
-    accept: Accept, importer: Importer, confirm: Confirm, monkeypatch: pytest.MonkeyPatch
+    accept: AcceptFile, importer: Importer, confirm: Confirm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import_id = accept(KNOWN, dry_run=True, keep=True)
 

@@ -19,22 +19,20 @@ from orderworks.core.settings import Settings
 from orderworks.imports import control
 from orderworks.imports.importer import Importer
 from orderworks.imports.loading.upsert import Upsert
-from orderworks.imports.progress import Summary
 from orderworks.updates import outbox
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from tests.support.processes import eventually
+from tests.support.types import AcceptFile, LoadFile
 
-Load = Callable[..., Summary]
-Accept = Callable[..., str]
-Rows = list[tuple[Any, ...]]
+Tuples = list[tuple[Any, ...]]
 
 FILE = b"id,customer_id,total,status\n" + b"".join(b"%d,1,%d,paid\n" % (n, n) for n in range(1, 8))
 
 pytestmark = pytest.mark.usefixtures("people")
 
 
-def physically(engine: sa.Engine) -> Rows:
+def physically(engine: sa.Engine) -> Tuples:
     """Where each row lies and which transaction wrote it: any write changes that."""
     query = sa.select(
         sa.literal_column("ctid::text"), sa.literal_column("xmin::text"), orders.c.version
@@ -54,7 +52,7 @@ def totals(engine: sa.Engine) -> dict[int, int]:
         return {key: int(total) for key, total in connection.execute(query)}
 
 
-def test_same_file_again_writes_nothing(engine: sa.Engine, load: Load) -> None:
+def test_same_file_again_writes_nothing(engine: sa.Engine, load: LoadFile) -> None:
     load(FILE)
     with engine.begin() as connection:
         connection.execute(sa.delete(change_log))
@@ -66,7 +64,7 @@ def test_same_file_again_writes_nothing(engine: sa.Engine, load: Load) -> None:
 
 
 def test_equal_file_version_is_unchanged_and_a_higher_one_is_stored(
-    engine: sa.Engine, load: Load
+    engine: sa.Engine, load: LoadFile
 ) -> None:
     first = b"id,customer_id,total,version\n1,1,5,10\n"
     load(first)
@@ -78,7 +76,7 @@ def test_equal_file_version_is_unchanged_and_a_higher_one_is_stored(
 
 
 def test_older_pending_update_does_not_overwrite_an_equal_row(
-    engine: sa.Engine, load: Load, updates: UpdateStream
+    engine: sa.Engine, load: LoadFile, updates: UpdateStream
 ) -> None:
     load(FILE)
     before = versions(engine)
@@ -87,7 +85,9 @@ def test_older_pending_update_does_not_overwrite_an_equal_row(
     assert all(new > old for new, old in zip(versions(engine), before, strict=True))
 
 
-def test_older_parked_update_does_not_overwrite_an_equal_row(engine: sa.Engine, load: Load) -> None:
+def test_older_parked_update_does_not_overwrite_an_equal_row(
+    engine: sa.Engine, load: LoadFile
+) -> None:
     load(FILE)
     before = versions(engine)
     with engine.begin() as connection:
@@ -99,7 +99,9 @@ def test_older_parked_update_does_not_overwrite_an_equal_row(engine: sa.Engine, 
     assert versions(engine)[0] > before[0]
 
 
-def test_older_outbox_update_does_not_overwrite_an_equal_row(engine: sa.Engine, load: Load) -> None:
+def test_older_outbox_update_does_not_overwrite_an_equal_row(
+    engine: sa.Engine, load: LoadFile
+) -> None:
     load(FILE)
     before = versions(engine)
     with engine.begin() as connection:
@@ -109,7 +111,7 @@ def test_older_outbox_update_does_not_overwrite_an_equal_row(engine: sa.Engine, 
 
 
 def test_older_unfinished_import_does_not_overwrite_an_equal_row(
-    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+    engine: sa.Engine, load: LoadFile, accept: AcceptFile, importer: Importer
 ) -> None:
     load(FILE)
     unplanned = accept(FILE.replace(b"paid", b"sent"))
@@ -127,7 +129,7 @@ def test_older_unfinished_import_does_not_overwrite_an_equal_row(
 
 
 def test_unchanged_later_line_wins_over_an_earlier_line_loaded_after_it(
-    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+    engine: sa.Engine, load: LoadFile, accept: AcceptFile, importer: Importer
 ) -> None:
     load(b"id,customer_id,total\n1,1,10\n2,1,10\n3,1,10\n")
     file = b"id,customer_id,total\n1,1,20\n2,1,20\n3,1,20\n1,1,10\n2,1,10\n3,1,30\n"
@@ -149,7 +151,7 @@ def test_unchanged_later_line_wins_over_an_earlier_line_loaded_after_it(
 
 
 def test_chunks_without_shared_ids_are_not_rechecked(
-    load: Load, accept: Accept, importer: Importer
+    load: LoadFile, accept: AcceptFile, importer: Importer
 ) -> None:
     load(FILE)
     import_id = accept(FILE.replace(b"1,1,1,", b"1,1,9,"))
@@ -172,7 +174,7 @@ amounts = st.integers(1, 3)
 )
 def test_last_line_wins_in_any_chunk_order_and_over_any_existing_rows(
     engine: sa.Engine,
-    load: Load,
+    load: LoadFile,
     known: dict[int, int],
     lines: list[tuple[int, int]],
     dice: random.Random,
@@ -207,7 +209,7 @@ def set_total(engine: sa.Engine, total: int, version: int) -> None:
 
 
 def test_older_write_between_comparison_and_renewal_is_overwritten(
-    engine: sa.Engine, load: Load, accept: Accept, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, load: LoadFile, accept: AcceptFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = b"id,customer_id,total\n1,1,10\n"
     load(file)
@@ -219,7 +221,7 @@ def test_older_write_between_comparison_and_renewal_is_overwritten(
 
 
 def test_row_made_equal_by_a_concurrent_older_write_gets_the_newer_version(
-    engine: sa.Engine, load: Load, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, load: LoadFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(b"id,customer_id,total\n1,1,5\n")
     [version] = versions(engine)
@@ -230,7 +232,7 @@ def test_row_made_equal_by_a_concurrent_older_write_gets_the_newer_version(
 
 
 def test_cancelled_import_does_not_overwrite_the_next_one(
-    engine: sa.Engine, load: Load, accept: Accept, importer: Importer
+    engine: sa.Engine, load: LoadFile, accept: AcceptFile, importer: Importer
 ) -> None:
     load(FILE)
     before = versions(engine)
@@ -241,12 +243,12 @@ def test_cancelled_import_does_not_overwrite_the_next_one(
     assert all(new > old for new, old in zip(versions(engine), before, strict=True))
 
 
-def test_largest_id_is_handled_like_any_other(engine: sa.Engine, load: Load) -> None:
+def test_largest_id_is_handled_like_any_other(engine: sa.Engine, load: LoadFile) -> None:
     load(b"id,customer_id,total\n%d,1,1\n" % (2**63 - 1))
     assert totals(engine) == {2**63 - 1: 1}
 
 
-def test_same_json_lines_again_write_nothing(engine: sa.Engine, load: Load) -> None:
+def test_same_json_lines_again_write_nothing(engine: sa.Engine, load: LoadFile) -> None:
     lines = b'{"id": 1, "customer_id": 1, "total": 5}\n{"id": 2, "customer_id": 1, "total": 6}\n'
     load(lines)
     before = physically(engine)
@@ -263,7 +265,7 @@ TIED = b"id,customer_id,total,version\n" + b"".join(
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("before", [None, 4, 5, 6])
 def test_last_row_of_equal_versions_wins_in_any_chunk_order(
-    order: Sequence[int], before: int | None, engine: sa.Engine, load: Load
+    order: Sequence[int], before: int | None, engine: sa.Engine, load: LoadFile
 ) -> None:
     if before is not None:
         load(b"id,customer_id,total,version\n1,1,9,%d\n" % before)
@@ -273,14 +275,20 @@ def test_last_row_of_equal_versions_wins_in_any_chunk_order(
     assert versions(engine)[0] == (before if before == 6 else 5)
 
 
-def test_last_row_of_equal_versions_wins_in_a_strict_file(engine: sa.Engine, load: Load) -> None:
+def test_last_row_of_equal_versions_wins_in_a_strict_file(
+    engine: sa.Engine, load: LoadFile
+) -> None:
     load(TIED, strict=True)
     assert totals(engine)[1] == 3
 
 
 @pytest.mark.parametrize("numbers", [(0, 2), (2, 0)])
 def test_last_row_of_equal_versions_wins_over_a_concurrent_write(
-    numbers: tuple[int, int], settings: Settings, load: Load, accept: Accept, importer: Importer
+    numbers: tuple[int, int],
+    settings: Settings,
+    load: LoadFile,
+    accept: AcceptFile,
+    importer: Importer,
 ) -> None:
     load(b"id,customer_id,total,version\n1,1,9,4\n")
     import_id = accept(TIED)

@@ -23,9 +23,9 @@ from orderworks.imports.loading.validate import validate
 from orderworks.imports.loading.write_rows import WriteTarget, write_rows
 from orderworks.imports.progress import Summary
 from orderworks.imports.rejects import iter_rejects
+from tests.support.types import LoadFile
 
-Load = Callable[..., Summary]
-Rows = list[tuple[Any, ...]]
+Tuples = list[tuple[Any, ...]]
 
 pytestmark = pytest.mark.usefixtures("people")
 
@@ -36,19 +36,19 @@ def counts(summary: Summary) -> dict[str, int]:
     return {name: summary[name] for name in names if summary[name]}
 
 
-def table(engine: sa.Engine, *names: str, of: sa.Table = orders) -> Rows:
+def table(engine: sa.Engine, *names: str, of: sa.Table = orders) -> Tuples:
     with engine.connect() as connection:
         query = sa.select(*(of.c[name] for name in names)).order_by(of.c.id)
         return [tuple(row) for row in connection.execute(query)]
 
 
-def rejects(engine: sa.Engine, summary: Summary) -> Rows:
+def rejects(engine: sa.Engine, summary: Summary) -> Tuples:
     with engine.connect() as connection:
         found = iter_rejects(connection, summary["id"])
         return [(each.line, each.column, each.code) for each in found]
 
 
-def test_all_column_values_are_loaded(engine: sa.Engine, load: Load) -> None:
+def test_all_column_values_are_loaded(engine: sa.Engine, load: LoadFile) -> None:
     content = (
         b"\xef\xbb\xbfid;customer_id;total;status;created_at;updated_at;version;other\r\n"
         b'1;2; 12.30 ;"a ""b"";\r\nc";2024-02-29T01:00:00+02:00;2024-03-01;77;x\r\n'
@@ -66,7 +66,7 @@ def test_all_column_values_are_loaded(engine: sa.Engine, load: Load) -> None:
     )
 
 
-def test_last_line_wins_in_any_chunk_order(engine: sa.Engine, load: Load) -> None:
+def test_last_line_wins_in_any_chunk_order(engine: sa.Engine, load: LoadFile) -> None:
     source = random.Random(5)
     lines = [(source.randint(1, 20), source.randint(1, 999)) for _ in range(100)]
     content = "id,customer_id,total\n" + "".join(f"{key},1,{total}\n" for key, total in lines)
@@ -80,13 +80,13 @@ def test_last_line_wins_in_any_chunk_order(engine: sa.Engine, load: Load) -> Non
     assert summary["applied"] + summary["unchanged"] >= len(dict(lines))
 
 
-def test_versions_in_the_file_decide(engine: sa.Engine, load: Load) -> None:
+def test_versions_in_the_file_decide(engine: sa.Engine, load: LoadFile) -> None:
     content = b"id,customer_id,total,version\n1,1,9,9\n1,1,5,5\n2,1,3,3\n2,1,4,4\n2,1,5,5\n"
     assert counts(load(content)) == {"applied": 3, "superseded": 2}
     assert table(engine, "id", "total", "version") == [(1, 9, 9), (2, 5, 5)]
 
 
-def test_older_rows_are_stale(engine: sa.Engine, load: Load) -> None:
+def test_older_rows_are_stale(engine: sa.Engine, load: LoadFile) -> None:
     load(b"id,customer_id,total,version\n1,1,9,9\n")
     older = load(b"id,customer_id,total,version\n1,1,1,8\n")
     same = load(b"id,customer_id,total,version\n1,1,1,9\n")
@@ -94,7 +94,7 @@ def test_older_rows_are_stale(engine: sa.Engine, load: Load) -> None:
     assert table(engine, "total") == [(9,)]
 
 
-def test_write_older_than_an_unchanged_row_is_stale(engine: sa.Engine, load: Load) -> None:
+def test_write_older_than_an_unchanged_row_is_stale(engine: sa.Engine, load: LoadFile) -> None:
     load(b"id,customer_id,total,version\n1,1,9,10\n")
     load(b"id,customer_id,total,version\n1,1,9,30\n")
     assert counts(load(b"id,customer_id,total,version\n1,1,5,20\n")) == {"stale": 1}
@@ -102,7 +102,7 @@ def test_write_older_than_an_unchanged_row_is_stale(engine: sa.Engine, load: Loa
 
 
 def test_missing_columns_and_empty_cells_keep_existing_values(
-    engine: sa.Engine, load: Load
+    engine: sa.Engine, load: LoadFile
 ) -> None:
     load(b"id,customer_id,total,status,created_at\n1,1,1,paid,2020-01-01\n2,1,1,paid,2020-01-02\n")
     without = load(b"id,customer_id,total\n1,1,2\n")
@@ -131,13 +131,13 @@ def test_empty_cells_keep_values_of_earlier_rows_at_any_chunk_boundary(
     assert table(engine, "id", "total", "status") == [(1, 4, "sent"), (2, 2, "new")]
 
 
-def test_empty_cells_never_restore_replaced_values(engine: sa.Engine, load: Load) -> None:
+def test_empty_cells_never_restore_replaced_values(engine: sa.Engine, load: LoadFile) -> None:
     load(b"id,customer_id,total,status,version\n1,1,1,sent,5\n")
     load(b"id,customer_id,total,status,version\n1,1,1,paid,4\n2,1,1,,9\n1,1,2,,6\n")
     assert table(engine, "total", "status") == [(2, "sent"), (1, "new")]
 
 
-def test_new_rows_take_the_defaults_of_the_table(engine: sa.Engine, load: Load) -> None:
+def test_new_rows_take_the_defaults_of_the_table(engine: sa.Engine, load: LoadFile) -> None:
     load(b"id,customer_id,total,status,created_at,updated_at\n1,1,1,,,\n2,1,1,paid,,\n")
     load(b"id,customer_id,total\n3,1,1\n")
     assert [status for (status,) in table(engine, "status")] == ["new", "paid", "new"]
@@ -146,7 +146,7 @@ def test_new_rows_take_the_defaults_of_the_table(engine: sa.Engine, load: Load) 
         assert created_at == updated_at
 
 
-def test_updated_at_is_now_unless_the_file_gives_it(engine: sa.Engine, load: Load) -> None:
+def test_updated_at_is_now_unless_the_file_gives_it(engine: sa.Engine, load: LoadFile) -> None:
     header = b"id,customer_id,total,updated_at\n"
     load(header + b"1,1,1,2020-01-01\n2,1,1,2020-01-01\n3,1,1,2020-01-01\n")
     assert counts(load(header + b"1,1,2,2021-01-01\n2,1,2,\n3,1,1,\n"))["unchanged"] == 1
@@ -156,7 +156,7 @@ def test_updated_at_is_now_unless_the_file_gives_it(engine: sa.Engine, load: Loa
     assert third == datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def test_customers_keep_values_missing_in_the_file(engine: sa.Engine, load: Load) -> None:
+def test_customers_keep_values_missing_in_the_file(engine: sa.Engine, load: LoadFile) -> None:
     header = b"id,name,email,phone\n"
     load(header + b'20,"Ann, ""A""",a@b,\n21,Bob,,1\n', kind="customers")
     assert counts(load(header + b"20,Ann,,2\n21,Bob,,\n", kind="customers")) == {
@@ -170,7 +170,7 @@ def test_customers_keep_values_missing_in_the_file(engine: sa.Engine, load: Load
 
 
 def test_bad_rows_are_recorded_as_rejects_and_good_ones_applied(
-    engine: sa.Engine, load: Load
+    engine: sa.Engine, load: LoadFile
 ) -> None:
     content = b'id,customer_id,total\n1,1,x\n2,99,1\n3,1,1\n4,1\n5,1,"\n6,1,1\n7,1,\x00\n'
     summary = load(content)
@@ -185,14 +185,14 @@ def test_bad_rows_are_recorded_as_rejects_and_good_ones_applied(
 
 
 def test_row_of_an_unknown_customer_does_not_replace_an_earlier_one(
-    engine: sa.Engine, load: Load
+    engine: sa.Engine, load: LoadFile
 ) -> None:
     assert counts(load(b"id,customer_id,total\n1,1,1\n1,99,2\n")) == {"applied": 1, "rejected": 1}
     assert table(engine, "customer_id", "total") == [(1, 1)]
 
 
 def test_rows_refused_by_the_database_are_rejected_individually(
-    engine: sa.Engine, load: Load
+    engine: sa.Engine, load: LoadFile
 ) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE orders ADD CHECK (total <> 13)"))
@@ -205,7 +205,7 @@ def test_rows_refused_by_the_database_are_rejected_individually(
 
 
 def test_previous_row_of_same_id_is_applied_when_the_last_is_refused(
-    engine: sa.Engine, load: Load
+    engine: sa.Engine, load: LoadFile
 ) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE orders ADD CHECK (total <> 13)"))
@@ -231,7 +231,7 @@ def test_constraint_refusing_too_many_rows_quarantines_the_chunk(
 
 
 def test_existing_table_named_like_the_staging_table_is_untouched(
-    engine: sa.Engine, load: Load
+    engine: sa.Engine, load: LoadFile
 ) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE incoming AS SELECT 1 AS id"))
