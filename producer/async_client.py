@@ -1,10 +1,10 @@
 """The producer for asyncio. It runs the steps of the synchronous one without blocking the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterable, Iterable
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Literal, Self, TypeVar, Unpack, overload
 
 from orderworks.core.effects import run_async
 from orderworks.core.redis import make_async_redis
@@ -13,6 +13,7 @@ from orderworks.updates.messages import OrderUpdate
 from producer.client import Producer, load_settings
 from producer.effects import NudgeEffect, ProducerEffect, ProducerSteps, Replies, RoundTrip
 from producer.imports.job import ImportJob
+from producer.imports.options import ImportKeywords
 from producer.imports.sources.open_source import ImportSource
 from producer.nudges import Nudges
 from producer.receipts import AsyncReceipt
@@ -21,19 +22,6 @@ from producer.updates.async_connections import AsyncConnections, AsyncRedisConne
 from producer.updates.chunking import aiter_chunks
 
 T = TypeVar("T")
-
-
-P = ParamSpec("P")
-
-
-def _typed_as(
-    _model: Callable[Concatenate[Producer, P], T],
-) -> Callable[
-    [Callable[..., Coroutine[Any, Any, T]]],
-    Callable[Concatenate["AsyncProducer", P], Coroutine[Any, Any, T]],
-]:
-    """Give a method the parameters of a method of `Producer`, for type checkers only."""
-    return lambda method: method
 
 
 class AsyncProducer:
@@ -138,8 +126,9 @@ class AsyncProducer:
                 accepted = await self._run(self._appender.append_chunk(chunk, accepted, options))
         return accepted
 
-    @_typed_as(Producer.import_file)
-    async def import_file(self, source: ImportSource, **options: Any) -> ImportJob:  # noqa: ANN401
+    async def import_file(
+        self, source: ImportSource, **options: Unpack[ImportKeywords]
+    ) -> ImportJob:
         """Accept a file, in a thread; return the job.
 
         Parameters and errors are those of `Producer.import_file`. Wait for the end of the import by

@@ -1,8 +1,8 @@
 """The synchronous producer: it accepts order updates and import files, and workers apply them."""
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import Literal, Self, TypeVar, overload
+from collections.abc import Iterable
+from typing import Literal, Self, TypeVar, Unpack, overload
 
 from orderworks.core.effects import run_sync
 from orderworks.core.redis import make_redis
@@ -14,7 +14,7 @@ from producer.effects import NudgeEffect, ProducerEffect, ProducerSteps, Replies
 from producer.imports.accept import accept_import, accept_kept_file
 from producer.imports.defaults import complete_options
 from producer.imports.job import ImportJob
-from producer.imports.options import select_options
+from producer.imports.options import ImportKeywords, make_options, shows_keywords
 from producer.imports.sources.open_source import ImportSource
 from producer.nudges import Nudges
 from producer.receipts import Receipt
@@ -190,22 +190,8 @@ class Producer:
             accepted = self._run(self._appender.append_chunk(chunk, accepted, options))
         return accepted
 
-    def import_file(  # noqa: PLR0913 - each option has a name in the public signature
-        self,
-        source: ImportSource,
-        *,
-        kind: str | None = None,
-        mapping: Mapping[str, str] | None = None,
-        delimiter: str | None = None,
-        preset: str | None = None,
-        strict: bool = False,
-        max_rejects: int | None = None,
-        create_customers: bool = False,
-        parent: str | None = None,
-        again: bool = False,
-        dry_run: bool = False,
-        keep: bool = False,
-    ) -> ImportJob:
+    @shows_keywords
+    def import_file(self, source: ImportSource, **options: Unpack[ImportKeywords]) -> ImportJob:
         """Accept a file of orders or customers: copy it to the spool, from which the workers load it.
 
         Args:
@@ -238,10 +224,10 @@ class Producer:
             ConfigurationError: there is no such preset, or it is invalid.
             Unavailable: the spool or Redis did not respond. Nothing is imported.
         """
-        options = complete_options(select_options(locals()), self._settings, self._redis)
+        completed = complete_options(make_options(options), self._settings, self._redis)
         job = accept_import(
             source,
-            options,
+            completed,
             spool=Spool(self._settings.spool),
             stream=self._redis,
             settings=self._settings,

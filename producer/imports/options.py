@@ -1,7 +1,8 @@
 """The options of an import, as one struct from the caller to the manifest, and their checks."""
 
-from collections.abc import Mapping
-from typing import Any, get_args
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, TypeVar, get_args
 
 import msgspec
 
@@ -18,7 +19,7 @@ class ImportOptions(LoadOptions, frozen=True):
 
     A field with its default value is not stated: `complete_options` takes it from the preset or the
     parent. The fields of `LoadOptions` are stored in the manifest. A new option is a field in one of the
-    two, and a parameter of `Producer.import_file`, of the command and of the gateway's query.
+    two and in `ImportKeywords`, and a parameter of the command and of the gateway's query.
 
     Attributes:
         kind: kind of the rows; None: that of the preset or the parent, or orders.
@@ -49,15 +50,56 @@ UNSTATED = ImportOptions()
 """Every option with its default: the caller stated none."""
 
 
+class ImportKeywords(TypedDict, total=False):
+    """The keyword arguments of `import_file`, for type checkers: the fields of `ImportOptions`."""
+
+    kind: str | None
+    mapping: Mapping[str, str] | None
+    delimiter: str | None
+    preset: str | None
+    strict: bool
+    max_rejects: int | None
+    create_customers: bool
+    parent: str | None
+    again: bool
+    dry_run: bool
+    keep: bool
+
+
+Method = TypeVar("Method", bound=Callable[..., object])
+
+
+def shows_keywords(method: Method) -> Method:
+    """Show the keyword arguments of a method with `**options: Unpack[ImportKeywords]` in `help()`."""
+    *parameters, _options = inspect.signature(method).parameters.values()
+    keywords = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(UNSTATED, name))
+        for name in ImportKeywords.__annotations__
+    ]
+    method.__signature__ = inspect.Signature([*parameters, *keywords])  # type: ignore[attr-defined]
+    return method
+
+
 def select_options(arguments: Mapping[str, Any]) -> ImportOptions:
-    """Return the options among the arguments of a function, which have the names of the fields.
+    """Return the options among the arguments of a command or request, which have the fields' names.
 
     Raises:
         InvalidInput: there is no such kind.
     """
-    options = {name: arguments[name] for name in UNSTATED.__struct_fields__ if name in arguments}
-    kind = options.pop("kind", None)
-    return ImportOptions(**options, kind=require_kind(kind) if kind else None)
+    return make_options(
+        {name: arguments[name] for name in UNSTATED.__struct_fields__ if name in arguments}
+    )
+
+
+def make_options(keywords: Mapping[str, Any]) -> ImportOptions:
+    """Return the options that these keyword arguments state.
+
+    Raises:
+        InvalidInput: there is no such kind.
+        TypeError: an argument is not the name of an option.
+    """
+    kind = keywords.get("kind")
+    return ImportOptions(**{**keywords, "kind": require_kind(kind) if kind else None})
 
 
 def stated_values(options: ImportOptions) -> dict[str, Any]:

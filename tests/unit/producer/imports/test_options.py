@@ -12,7 +12,13 @@ from orderworks_app.gateway.routes.files import ImportQuery
 from orderworks_app.operations.imports import FileKind
 from producer import Producer
 from producer.imports.defaults import with_defaults
-from producer.imports.options import UNSTATED, ImportOptions, select_options
+from producer.imports.options import (
+    UNSTATED,
+    ImportKeywords,
+    ImportOptions,
+    make_options,
+    select_options,
+)
 
 FIELDS = {name: getattr(UNSTATED, name) for name in UNSTATED.__struct_fields__}
 
@@ -26,6 +32,12 @@ def test_import_file_has_a_parameter_for_each_option() -> None:
     keywords = signature(Producer.import_file).parameters.values()
     named = {each.name: each.default for each in keywords if each.kind is Parameter.KEYWORD_ONLY}
     assert named == FIELDS
+    assert set(ImportKeywords.__annotations__) == set(FIELDS)
+
+
+def test_import_file_refuses_an_unknown_keyword() -> None:
+    with pytest.raises(TypeError, match="dryrun"):
+        make_options({"dryrun": True})
 
 
 def test_command_and_query_have_each_option() -> None:
