@@ -68,10 +68,10 @@ _BOUND_WAIT = sa.select(sa.func.set_config("lock_timeout", sa.bindparam("bound")
 
 @contextmanager
 def session_lock(engine: sa.Engine, name: str) -> Iterator[sa.Connection | None]:
-    """A connection whose session holds the lock of this name; None if another session holds it.
+    """Yield a connection whose session holds the lock of this name; None if another session holds it.
 
-    Unlike the numbered locks it outlasts transactions. Its key is one number, theirs are two: the
-    two kinds never meet.
+    Unlike the numbered locks it is kept across transactions. Its key is one number, and theirs are two,
+    so they never conflict.
     """
     key = sa.func.hashtextextended(name, 0)
     with engine.connect() as connection:

@@ -56,7 +56,7 @@ class ReplayResult(msgspec.Struct, frozen=True):
 
 
 class Throttle:
-    """Limits the number of items a second. Time that was not used is lost."""
+    """Limits the number of items a second. Unused capacity is not carried over."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
