@@ -1,4 +1,4 @@
-"""What integration tests do with the servers: seed rows, append updates, drain."""
+"""Fixtures of integration tests: write rows, append updates, drain, an S3 server."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What slots were run, from the first to the last: a trigger notes every claim."""
+"""All slots that were run: a trigger on `beat_runs` logs every claim."""
 
 from datetime import datetime, timedelta
 from itertools import pairwise

@@ -61,10 +61,10 @@ class Browser:
         self.command("Emulation.setDeviceMetricsOverride", **metrics)
 
     def command(self, name: str, **arguments: Any) -> Any:  # noqa: ANN401 - the browser's own protocol
-        """Ask the browser for something that only its own protocol can say."""
+        """Send a command of the browser's own protocol, which Selenium does not offer."""
         return self.driver.execute_cdp_cmd(name, arguments)
 
-    def run(self, script: str, *arguments: Any) -> Any:  # noqa: ANN401 - whatever a script gives
+    def run(self, script: str, *arguments: Any) -> Any:  # noqa: ANN401 - any result of a script
         """Run a script in the page."""
         return self.driver.execute_script(script, *arguments)
 
@@ -85,7 +85,7 @@ class Browser:
         return eventually(shown, within, f"nothing is shown at {css}: {self.text('body')}")[0]
 
     def text(self, css: str) -> str:
-        """What is written in the first such element, empty if there is none."""
+        """The text of the first such element, empty if the page has no such element."""
         return str(self.run("return document.querySelector(arguments[0])?.innerText ?? ''", css))
 
     def reads(self, css: str, words: str, within: float = 15) -> str:
@@ -94,13 +94,13 @@ class Browser:
         return self.text(css)
 
     def press(self, words: str, inside: str = "body") -> None:
-        """Press the button that says so, once it is there."""
+        """Press the button with this text, once it is there."""
         script = (
             "return [...document.querySelectorAll(`${arguments[0]} button`)].find("
             "e => e.innerText.includes(arguments[1]) && e.checkVisibility() && !e.disabled)"
         )
-        said = f"no button says {words!r}: {self.text(inside)}"
-        button: WebElement = eventually(lambda: self.run(script, inside, words), 15, said)
+        failure = f"no button {words!r}: {self.text(inside)}"
+        button: WebElement = eventually(lambda: self.run(script, inside, words), 15, failure)
         button.click()
 
     def drop(self, file: Path, css: str) -> None:
@@ -116,7 +116,7 @@ class Browser:
         self.one(css).send_keys(str(file))
 
     def downloaded(self, name: str, within: float = 15) -> str:
-        """What is in a file that the page let the reader save, once it is whole."""
+        """The content of a file that the page saved, once it is complete."""
         file = self.downloads / name
 
         def whole() -> str:
@@ -127,13 +127,15 @@ class Browser:
         return eventually(whole, within, f"{name} is not saved")
 
     def complaints(self) -> list[str]:
-        """What stands in the console since this was asked last."""
+        """The messages in the console since the last call."""
         return [entry["message"] for entry in self._log("browser")]
 
     def asked_hosts(self) -> set[str]:
         """Hosts, with their ports, that the page asked for anything since this was asked last."""
-        told = (json.loads(entry["message"])["message"] for entry in self._log("performance"))
-        sent = (each["params"] for each in told if each["method"] == "Network.requestWillBeSent")
+        messages = (json.loads(entry["message"])["message"] for entry in self._log("performance"))
+        sent = (
+            each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"
+        )
         urls = [urlsplit(each["request"]["url"]) for each in sent]
         return {url.netloc for url in urls if url.scheme in ("http", "https", "ws", "wss")}
 
@@ -154,14 +156,14 @@ class Browser:
 
 
 class Installed(NamedTuple):
-    """Where the browser and its driver are."""
+    """The paths of the browser and of its driver."""
 
     browser: str
     driver: str
 
 
 def find_browser() -> Installed:
-    """The browser of this machine. Where there is none, the test is skipped, or fails: see `NEEDED`."""
+    """The browser of this machine. Without one, the test is skipped, or fails: see `NEEDED`."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if browser and driver:
         return Installed(browser, driver)
@@ -169,7 +171,8 @@ def find_browser() -> Installed:
     if os.environ.get(NEEDED) == "needed":
         pytest.fail(missing)
     # `make test` promises to need Python and make only, so a machine without a browser passes without
-    # these tests, and says so. `.ci/run` installs one and sets `NEEDED`: there they are run, or fail.
+    # these tests, which are reported as skipped. `.ci/run` installs one and sets `NEEDED`: there they
+    # are run, or fail.
     pytest.skip(missing)
 
 

@@ -1,4 +1,4 @@
-"""What the servers know about workers at this moment, and how a test holds or cuts them there."""
+"""The present state of workers as the servers know it; functions that block or terminate sessions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,25 +66,25 @@ def terminate_worker_sessions(engine: sa.Engine) -> int:
 
 
 def waiting_entries(settings: Settings) -> int:
-    """How many accepted updates stand in the streams."""
+    """The number of accepted updates in the streams."""
     with make_redis(settings.stream, timeout=5) as client:
         streams = UpdateStream(client, settings.update_shards, settings.stream_limit)
         return sum(streams.length(shard) for shard in range(streams.shards))
 
 
 def is_drained(settings: Settings) -> bool:
-    """Whether no accepted update waits."""
+    """Return true if no accepted update waits."""
     return not waiting_entries(settings)
 
 
 def messages(settings: Settings, queue: Queue) -> int:
-    """How many messages wait in a queue that no worker has taken."""
+    """The number of messages in a queue that no worker has taken."""
     with make_redis(settings.broker, timeout=5) as client:
         return int(client.llen(queue.value))
 
 
 class Gate:
-    """Holds whoever writes orders in the middle of a statement, for as long as it is shut."""
+    """Blocks every statement that writes orders, for as long as it is shut."""
 
     NUMBER = 990
 
@@ -93,7 +93,7 @@ class Gate:
 
     @contextmanager
     def shut(self) -> Iterator[None]:
-        """Nobody gets through while the block lasts."""
+        """Block all such statements until the end of the `with` block."""
         with self._engine.connect() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_lock(self.NUMBER)))
             try:
@@ -128,7 +128,7 @@ def gate(engine: sa.Engine) -> Iterator[Gate]:
 
 
 def run(engine: sa.Engine, *statements: str) -> None:
-    """Run SQL in a transaction, as somebody with psql does."""
+    """Run SQL in a transaction, as an operator does with psql."""
     with engine.begin() as connection:
         for statement in statements:
             connection.execute(sa.text(statement))

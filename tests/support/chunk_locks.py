@@ -1,4 +1,4 @@
-"""Holds the chunks of imports at a chosen row, and tells which of them are in a worker's hands."""
+"""Blocks the chunks of imports at a chosen row, and finds those that a worker is loading."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,15 +8,15 @@ import sqlalchemy as sa
 from orderworks.core.schema import import_chunks
 
 AT_A_ROW = "transactionid"
-"""What a statement waits for whose row somebody else has written and not committed."""
+"""The wait event of a statement whose row another transaction has written and not committed."""
 
 AT_THE_TABLE = "relation"
-"""What a statement waits for whose table is locked as a whole."""
+"""The wait event of a statement whose table is locked."""
 
 
 @contextmanager
 def held_by(engine: sa.Engine, statement: str) -> Iterator[sa.Connection]:
-    """Whoever needs what the statement locks waits while the block lasts; then it is undone.
+    """Run a statement in a transaction that is rolled back at the end: its locks block others meanwhile.
 
     The server may be killed meanwhile: the connection, whose session holds the lock, is lost then.
     """
@@ -56,7 +56,7 @@ def chunks_at_work(engine: sa.Engine, import_id: str) -> list[int]:
 
 
 def chunks_left(engine: sa.Engine, import_id: str) -> list[int]:
-    """The chunks that are not done, whether anybody works on them or not."""
+    """The chunks that are not done, in progress or not."""
     chunk = import_chunks.c
     query = sa.select(chunk.number).where(chunk.import_id == import_id, chunk.status == "pending")
     with engine.connect() as connection:
@@ -64,7 +64,7 @@ def chunks_left(engine: sa.Engine, import_id: str) -> list[int]:
 
 
 def attempts(engine: sa.Engine, import_id: str) -> list[int]:
-    """How often each chunk of an import was started."""
+    """The number of starts of each chunk of an import."""
     chunk = import_chunks.c
     query = sa.select(chunk.attempts).where(chunk.import_id == import_id).order_by(chunk.number)
     with engine.connect() as connection:

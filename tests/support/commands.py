@@ -1,11 +1,11 @@
-"""What running `orderworks` in a test gives."""
+"""The result of `orderworks` that ran in a test."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
 class Done(NamedTuple):
-    """How a command ended."""
+    """The exit status and the output of a command."""
 
     status: int
     out: str

@@ -80,11 +80,11 @@ class Composition:
         self._services[name] = {**model, "command": [*model["command"], *options]}
 
     def set_secret(self, name: str, value: str) -> None:
-        """Let a secret file say something else."""
+        """Change the content of a secret file."""
         (self.secrets / name).write_text(value, "utf-8")
 
     def secret(self, name: str) -> str:
-        """What a secret file says."""
+        """The content of a secret file."""
         return (self.secrets / name).read_text("utf-8").strip()
 
     def command(self, name: str) -> list[str]:
@@ -141,7 +141,7 @@ class Composition:
             process.wait()
 
     def log(self, name: str) -> Path:
-        """What a service printed."""
+        """The output of a service."""
         return self.folder / f"{name}.log"
 
     def heartbeat(self, name: str) -> Path:

@@ -11,7 +11,7 @@ from tests.support.processes import ROOT
 GOLDEN = ROOT / "tests" / "golden"
 
 REWRITES = os.environ.get("ORDERWORKS_GOLDEN") == "write"
-"""Whether the files are written anew from what the code does, instead of compared with it."""
+"""True if the files are to be replaced by what the code does, instead of compared with it."""
 
 WHAT_TO_DO = (
     "Callers, running processes or stored data rely on this. If the change is meant, run the test "

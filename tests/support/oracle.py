@@ -1,4 +1,4 @@
-"""What the orders table must be, computed apart: a dictionary, and a comparison."""
+"""The expected content of the orders table, computed independently, and its comparison with it."""
 
 import random
 from collections import Counter
@@ -120,12 +120,12 @@ def differences(found: ExpectedRows, expected: ExpectedRows, shown: int = 5) -> 
     """The first orders that differ, for people."""
     keys: Sequence[int] = sorted(found.keys() | expected.keys())
     wrong = [key for key in keys if found.get(key) != expected.get(key)]
-    told = [f"{key}: {found.get(key)} instead of {expected.get(key)}" for key in wrong[:shown]]
-    return [f"{len(wrong)} orders differ", *told] if wrong else []
+    lines = [f"{key}: {found.get(key)} instead of {expected.get(key)}" for key in wrong[:shown]]
+    return [f"{len(wrong)} orders differ", *lines] if wrong else []
 
 
 def read_verdicts(engine: sa.Engine) -> Counter[str]:
-    """What was counted, in the oracle's words; zeros are left out."""
+    """The verdicts that were counted, by the oracle's names; zeros are left out."""
     names = ("accepted", "applied", "superseded", "stale", "duplicate", "dead")
     sums = [sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0) for name in names]
     parked = sa.select(sa.func.count()).select_from(parked_updates)

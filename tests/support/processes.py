@@ -52,11 +52,11 @@ class CeleryProcess:
         return self.process.pid
 
     def said(self) -> str:
-        """What it logged so far."""
+        """Its log so far."""
         return self.log.read_text("utf-8", "replace")
 
     def has_ended(self) -> bool:
-        """Whether the main process ended."""
+        """Return true if the main process ended."""
         return self.process.poll() is not None
 
     def stop(self, within: float) -> int:
@@ -88,7 +88,7 @@ def ports_of(pid: int) -> set[int]:
 
 
 def has_loaded(pid: int, library: str) -> bool:
-    """Whether a process has mapped a shared library with this word in its path."""
+    """Return true if a process has mapped a shared library with this word in its path."""
     return any(library in each.path for each in psutil.Process(pid).memory_maps())
 
 
@@ -107,7 +107,7 @@ def default_hangup() -> Iterator[None]:
 
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """Stop a process for as long as the block lasts; afterwards it goes on as if nothing were."""
+    """Stop a process by SIGSTOP until the end of the block, then continue it."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -136,7 +136,7 @@ def worker_and_beat(folder: Path, *options: str) -> Iterator[CeleryProcess]:
     with ExitStack() as stack:
         beat = stack.enter_context(running(folder, "beat", "--loglevel=INFO"))
         yield stack.enter_context(running_worker(folder, *options))
-        assert not beat.has_ended(), "beat ended by itself"
+        assert not beat.has_ended(), "beat exited early"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ class SyncProducerClient:
     def __init__(self) -> None:
         self._producer = Producer.from_settings()
 
-    def update(self, update: OrderUpdate, **wanted: Any) -> str:  # noqa: ANN401 - as the caller says
+    def update(self, update: OrderUpdate, **wanted: Any) -> str:  # noqa: ANN401 - any options of `update`
         """Its `update`."""
         return str(self._producer.update(update, **wanted))
 
@@ -45,7 +45,7 @@ class AsyncProducerClient:
         self._runner = asyncio.Runner()
         self._producer = AsyncProducer.from_settings()
 
-    def update(self, update: OrderUpdate, **wanted: Any) -> str:  # noqa: ANN401 - as the caller says
+    def update(self, update: OrderUpdate, **wanted: Any) -> str:  # noqa: ANN401 - any options of `update`
         """Its `update`."""
         return str(self._run(lambda: self._producer.update(update, **wanted)))
 

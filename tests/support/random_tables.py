@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from orderworks.core.schema import orders
 
 Cells = dict[str, str]
-"""What a row has in each column."""
+"""The text of each column of a row."""
 
 Stored = dict[int, tuple[int, Decimal, str, datetime | None, int | None]]
-"""Orders by id: customer, total, status, when it was made and its version, where the file says so."""
+"""Orders by id: customer, total, status; creation time and version, if the file has them."""
 
 
 class Row(NamedTuple):
@@ -57,7 +57,7 @@ class TableFile(NamedTuple):
 # What cells are good and bad.
 
 SINCE = datetime(2025, 1, 1, tzinfo=UTC)
-"""No file says that an order was made later. Those of which it says nothing are made now."""
+"""Later than all creation times in files. Orders without one are created now."""
 
 CUSTOMERS = range(1, 10)
 LARGEST = str(2**63 - 1)
@@ -125,7 +125,7 @@ _GOOD: dict[str, st.SearchStrategy[str]] = {
     "note": _TEXTS | st.just("\0"),
     "no;t,e\n2": _TEXTS,
 }
-"""`note` and the like are no columns of the table: whatever they hold is ignored."""
+"""Columns that the table does not have, such as `note`: their content is ignored."""
 
 _NEEDED = ("id", "customer_id", "total")
 
@@ -250,7 +250,7 @@ def read_stored(engine: sa.Engine, wanted: Stored) -> Stored:
 DELIMITERS = ",;\t|"
 
 BARE = -1
-"""In place of a seed, says that no cell is quoted."""
+"""The seed with which no cell is quoted."""
 
 
 def as_csv(rows: Sequence[Row], delimiter: str, seed: int) -> TableFile:
@@ -412,5 +412,5 @@ def _is_whole(text: str) -> bool:
 
 
 def _is_float(text: str) -> bool:
-    """Whether the text means a number that a float has exactly as written, or one that is none."""
+    """Return true if a float represents the number exactly as written, or the text is not a number."""
     return text in ("NaN", "inf") or (bool(_NUMBER.fullmatch(text)) and "e" not in text)

@@ -21,18 +21,18 @@ class Reader:
         self._process = process
 
     def ask(self, customer_id: int) -> None:
-        """Let it begin to read."""
+        """Send a request without waiting for the answer."""
         assert self._process.stdin
         self._process.stdin.write(f"{customer_id}\n".encode())
         self._process.stdin.flush()
 
     def answer(self) -> CustomerSummary:
-        """What it read."""
+        """Wait for the answer to a request."""
         assert self._process.stdout
         return msgspec.json.decode(self._process.stdout.readline(), type=CustomerSummary)
 
     def customer_summary(self, customer_id: int) -> CustomerSummary:
-        """What it reads."""
+        """Send a request and wait for the answer."""
         self.ask(customer_id)
         return self.answer()
 
@@ -53,7 +53,7 @@ def reading_process() -> Iterator[Reader]:
 
 
 def serve() -> None:
-    """Read for whoever asks."""
+    """Answer requests from the standard input."""
     reads = CustomerReads.from_settings()
     for line in sys.stdin:
         found = reads.customer_summary(int(line))

@@ -64,7 +64,7 @@ def running_s3() -> Iterator[S3]:
 
 @contextmanager
 def new_bucket(server: S3) -> Iterator[Bucket]:
-    """An empty bucket, which the environment says how to reach, as an operator sets it."""
+    """An empty bucket; the environment has its address and keys, as an operator sets them."""
     bucket = Bucket(server, f"bucket-{os.getpid()}-{next(_numbers)}")
     _ask(server.endpoint, "PUT", f"/{bucket.name}")
     with pytest.MonkeyPatch.context() as patch:

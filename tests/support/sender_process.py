@@ -1,7 +1,7 @@
 """One of many producers at once, in a thread or in a process: `python -m tests.support.sender_process`.
 
 What each sends follows from its number. Updates have versions of their own and come in no order, many
-of them more than once, so what has to come of all of them does not depend on who was faster.
+of them more than once, so the expected result does not depend on which producer was faster.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from typing import NamedTuple
 from producer import AsyncProducer, OrderUpdate, Producer
 
 ONE_BY_ONE = 500
-"""Updates that a producer hands over by themselves before the bulk."""
+"""Updates that a producer sends one by one, before it sends the others at once."""
 
 VERSIONS = 20
 """Of each order: with five updates an order, every tenth is a double."""
 
 
 class Share(NamedTuple):
-    """What one of several producers sends: `size` updates of the orders 1 to `orders`."""
+    """The updates that one of several producers sends: `size` updates of the orders 1 to `orders`."""
 
     number: int
     size: int
@@ -41,7 +41,7 @@ class Share(NamedTuple):
 
 
 def expected_values(order_id: int, version: int) -> tuple[Decimal, str]:
-    """Total and status that an order has at a version, whoever says it."""
+    """Total and status that an order has at a version, the same from every producer."""
     return Decimal(order_id * 31 + version * 17) / 100, f"step {version}"
 
 

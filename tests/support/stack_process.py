@@ -38,11 +38,11 @@ class StackProcess:
     output: Path
 
     def said(self) -> str:
-        """What it printed so far."""
+        """Its output so far."""
         return self.output.read_text(encoding="utf-8")
 
     def is_up(self, names: Iterable[str]) -> bool:
-        """Whether all these parts were ready once."""
+        """Return true if all these services became ready."""
         return all(f"{name} ready" in self.said() for name in names)
 
     def wait_until_up(self, names: Iterable[str], seconds: float = 40) -> None:
@@ -77,7 +77,7 @@ def up(
     terminal: int | None = None,
     **options: Any,  # noqa: ANN401 - Popen's own
 ) -> Iterator[StackProcess]:
-    """An `up` of `home`, with all parts if `parts` is None. It is stopped if the test did not."""
+    """An `up` of `home`, with all services unless `parts` names some. It is stopped at the end."""
     output = home.with_name(f"{home.name}.out")
     command = [python, "-c", SOME_PARTS, str(home), *sorted(parts or ())]
     if parts is None:

@@ -10,17 +10,17 @@ from orderworks_app.embedded.ports import LOOPBACK
 
 
 class TcpProxy:
-    """Passes on what clients and server say.
+    """Forwards the data of clients and server.
 
     Attributes:
-        lost: how many answers were lost on it so far.
-        refused: how many connections were closed before they said anything.
+        lost: the number of answers that were lost so far.
+        refused: the number of connections that were closed before any data.
     """
 
-    def __init__(self, url: str, door: socket.socket) -> None:
+    def __init__(self, url: str, listener: socket.socket) -> None:
         self.lost = self.refused = 0
         self._url = urlsplit(url)
-        self._door = door
+        self._listener = listener
         self._to_lose = self._to_refuse = 0
         self._speaks = threading.Event()
         self._speaks.set()
@@ -29,20 +29,20 @@ class TcpProxy:
     def url(self) -> str:
         """The server's address, through this link."""
         secret = self._url.netloc.rpartition("@")[0]
-        place = f"{LOOPBACK}:{self._door.getsockname()[1]}"
+        place = f"{LOOPBACK}:{self._listener.getsockname()[1]}"
         return urlunsplit(self._url._replace(netloc=f"{secret}@{place}" if secret else place))
 
     def lose_answers(self, count: int = 1) -> None:
-        """The next answers get lost, and the connection with each of them; the server did its part."""
+        """Lose the next answers, and close the connection of each; the server did its part."""
         self._to_lose = count
 
     def refuse_connections(self, count: int = 1) -> None:
-        """The next connections are closed before the server hears of them."""
+        """Close the next connections before the server sees them."""
         self._to_refuse = count
 
     @contextmanager
     def silence(self) -> Iterator[None]:
-        """Answers of the server wait until the block ends; nobody's connection is closed."""
+        """Delay all answers of the server until the block ends; no connection is closed."""
         self._speaks.clear()
         try:
             yield
@@ -50,10 +50,10 @@ class TcpProxy:
             self._speaks.set()
 
     def serve(self) -> None:
-        """Take connections until the door is shut."""
+        """Accept connections until the listening socket is closed."""
         with suppress(OSError):
             while True:
-                client, _ = self._door.accept()
+                client, _ = self._listener.accept()
                 if self._to_refuse:
                     self._to_refuse -= 1
                     self.refused += 1
@@ -82,11 +82,11 @@ class TcpProxy:
 @contextmanager
 def link_to(url: str) -> Iterator[TcpProxy]:
     """A link to the server of this address, sound at first."""
-    with socket.create_server((LOOPBACK, 0)) as door:
-        link = TcpProxy(url, door)
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        link = TcpProxy(url, listener)
         thread = threading.Thread(target=link.serve, daemon=True)
         thread.start()
         yield link
         with suppress(OSError):
-            door.shutdown(socket.SHUT_RDWR)
+            listener.shutdown(socket.SHUT_RDWR)
     thread.join(5)

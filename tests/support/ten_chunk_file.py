@@ -30,7 +30,7 @@ def in_file() -> ExpectedRows:
 
 
 def done_chunks(engine: sa.Engine) -> int:
-    """How many chunks are done; each one is visible as a whole or not at all."""
+    """The number of chunks that are done; each is visible completely or not at all."""
     half = sa.text(
         f"SELECT (id - {FIRST}) / {CHUNK} FROM orders WHERE id >= {FIRST} "
         f"GROUP BY 1 HAVING count(*) <> {CHUNK}"
@@ -42,7 +42,7 @@ def done_chunks(engine: sa.Engine) -> int:
 
 
 def counted_orders(engine: sa.Engine) -> int:
-    """How many orders the change log and the rollups, which are its sum, know of."""
+    """The number of orders in the change log and in the rollups, which are its sum."""
     tables = (customer_changes.c.orders, customer_totals.c.orders)
     sums = [sa.select(sa.func.coalesce(sa.func.sum(each), 0)).scalar_subquery() for each in tables]
     with engine.connect() as connection:
@@ -50,7 +50,7 @@ def counted_orders(engine: sa.Engine) -> int:
 
 
 def finish(job: ImportJob, engine: sa.Engine, within: float = 30) -> Summary:
-    """Wait for the end of the import, and look all the while."""
+    """Wait for the end of the import, and check `done_chunks` repeatedly meanwhile."""
 
     def ended() -> Summary | None:
         done_chunks(engine)

@@ -1,4 +1,4 @@
-"""What tests of imports do: accept a file, load it, look at the tables."""
+"""Fixtures of tests of imports: accept a file, load it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
