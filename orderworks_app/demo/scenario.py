@@ -12,12 +12,13 @@ from orderworks.cache import Cache
 from orderworks.core.database import make_engine
 from orderworks.core.errors import OrderworksError, WaitTimeout
 from orderworks.core.redis import make_redis
-from orderworks.core.schema import customers, update_shards
+from orderworks.core.schema import customers
 from orderworks.core.settings import Settings
 from orderworks.core.versions import version_at
 from orderworks.reads import CustomerReads
 from orderworks.reports.top_customers import Report, published_report
 from orderworks.reports.windows import Window
+from orderworks.updates.counters import read_totals
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.demo import checks
 from orderworks_app.demo.checks import Proof
@@ -99,7 +100,7 @@ class Demo:
     ) -> dict[str, int]:
         newest = version_at(datetime.now(UTC))
         updates = make_updates(sample.orders["id"].to_list(), UPDATES, newest)
-        before = self._verdicts()
+        before = self._totals()
         readers = sample.orders["customer_id"].unique().to_list()
         with Readers(self._reads, readers) as reading:
             started = time.monotonic()
@@ -115,7 +116,7 @@ class Demo:
             f"{reading.done:,} cached reads meanwhile"
         )
         self._seen = reading.seen
-        after = self._verdicts()
+        after = self._totals()
         return {name: after[name] - before[name] for name in after}
 
     def _customers_to_check(self, sample: GeneratedFiles) -> list[int]:
@@ -123,17 +124,12 @@ class Demo:
         others = sample.orders["customer_id"].unique().head(UNREAD_CUSTOMERS_CHECKED).to_list()
         return sorted(self._seen.union(others))
 
-    def _verdicts(self) -> dict[str, int]:
-        names = ("accepted", *checks.FINAL)
-        sums = [sa.func.coalesce(sa.func.sum(update_shards.c[name]), 0) for name in names]
+    def _totals(self) -> dict[str, int]:
         with self._engine.connect() as connection:
-            return dict(
-                zip(names, map(int, connection.execute(sa.select(*sums)).one()), strict=True)
-            )
+            return read_totals(connection)
 
     def _await_drained(self) -> None:
-        shards = range(self._settings.update_shards)
-        _wait_until("the updates to be applied", lambda: not any(map(self._stream.length, shards)))
+        _wait_until("the updates to be applied", lambda: self._stream.backlog().waiting == 0)
 
     def _await_report(self) -> None:
         """Wait until beat's next refresh published a report as of a later time than now."""
