@@ -23,8 +23,8 @@ from orderworks.core.schema import import_chunks, imports
 from orderworks.core.sql import THIS_TRANSACTION
 from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.columns import ImportKind
-from orderworks.imports.failed_starts import STARTS_TTL, failure_reason, is_outage
 from orderworks.imports.file_format import FileFormat, FormatName
+from orderworks.imports.outages import STARTS_TTL, failure_reason, is_outage
 
 RowCounts = dict[str, int]
 """`applied`, `unchanged`, `stale`, `superseded`, `rejected`: they add up to a chunk's rows."""

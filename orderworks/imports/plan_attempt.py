@@ -8,7 +8,7 @@ import redis
 from orderworks.core.errors import ImportFailed
 from orderworks.core.keys import import_plan
 from orderworks.core.redis import Redis
-from orderworks.imports.failed_starts import STARTS_TTL, failure_reason, is_outage
+from orderworks.imports.outages import STARTS_TTL, failure_reason, is_outage
 
 PLAN_ATTEMPTS = 3
 """Starts of a plan before the import is given up. Each may take minutes, and those that

@@ -22,7 +22,7 @@ from orderworks.imports.importer import Importer
 from orderworks.imports.ledger import unfinished_complete_imports
 from orderworks.imports.pending_chunks import abandoned_chunks
 from orderworks.imports.planner import PLAN_SECONDS
-from orderworks.updates import outbox, parking, verdicts
+from orderworks.updates import outbox, parking, tracked_verdicts
 from orderworks.updates.stream import UpdateStream
 
 log = structlog.get_logger()
@@ -82,7 +82,7 @@ def _ensure_layout(stream: UpdateStream) -> None:
 
 def _shards_with_due(connection: sa.Connection) -> set[int]:
     """Return the shards with work recorded in the database that is due now."""
-    due = parking.shards_with_due(connection) | verdicts.shards_with_overdue(connection)
+    due = parking.shards_with_due(connection) | tracked_verdicts.shards_with_overdue(connection)
     return due | {OUTBOX} if outbox.waits(connection) else due
 
 

@@ -21,7 +21,7 @@ from orderworks.core.database import retry_transient
 from orderworks.core.locks import Lock, try_lock
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.updates import parking, verdicts
+from orderworks.updates import parking, tracked_verdicts
 from orderworks.updates.apply import ApplyBatch, apply_at_once, apply_updates
 from orderworks.updates.bulk_write import MAX_REFUSED_CHANGES, BatchRefused, TooManyRefused
 from orderworks.updates.counters import ShardCounters, add_to_counters, read_counters
@@ -176,7 +176,7 @@ class Drain:
         self._invalidate(customer_ids)
         if self._source.acknowledge(outcomes) and outcomes:
             with connection.begin():
-                verdicts.delete_published(connection, self._shard, outcomes.keys())
+                tracked_verdicts.delete_published(connection, self._shard, outcomes.keys())
         self._batch = next_batch_size(self._batch, time.monotonic() - started, self._max_batch)
         return len(raw_entries)
 
@@ -230,8 +230,8 @@ class Drain:
         """Return the outcomes to publish: of these updates, and those left by a crashed drain."""
         if not counters.has_unpublished and not any(each.tracked for each in settled):
             return {}
-        verdicts.store(connection, self._shard, settled)
-        return verdicts.read_unpublished(connection, self._shard)
+        tracked_verdicts.store(connection, self._shard, settled)
+        return tracked_verdicts.read_unpublished(connection, self._shard)
 
     def _invalidate(self, customer_ids: Collection[int]) -> None:
         """Invalidate at once. If the cache is unavailable, the fold of the change log does it later."""

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from orderworks.core.settings import Settings
-from orderworks_app.embedded import postgresql, services, valkey
+from orderworks_app.embedded import own_services, postgresql, valkey
 from orderworks_app.embedded.home import Home
 from orderworks_app.embedded.passwords import Passwords
 from orderworks_app.embedded.ports import LOOPBACK, port_of
@@ -40,7 +40,7 @@ def make_plan(
     # The spool is set too: an app that runs in another folder has to use the same one.
     environment = {**_addresses(ports, passwords), **external, "SPOOL_URL": settings.spool}
     planned = _servers(home, location, passwords, ports)
-    planned += services.own_services(home, environment, ports)
+    planned += own_services.own_services(home, environment, ports)
     admin = postgresql.NAME in ports
     return Plan(
         [service for service in planned if only is None or service.name in only],
@@ -69,8 +69,8 @@ def _embedded(external: Collection[str]) -> set[str]:
         postgresql.NAME: "DATABASE_URL" not in external,
         valkey.VALKEY: "REDIS_URL" not in external,
         valkey.CACHE: not {"REDIS_URL", "CACHE_REDIS_URL"} & set(external),
-        services.FLOWER: "FLOWER_URL" not in external,
-        services.GATEWAY: "GATEWAY_URL" not in external,
+        own_services.FLOWER: "FLOWER_URL" not in external,
+        own_services.GATEWAY: "GATEWAY_URL" not in external,
     }
     return {name for name, is_embedded in embedded.items() if is_embedded}
 
@@ -85,10 +85,10 @@ def _addresses(ports: dict[str, int], passwords: Passwords) -> dict[str, str]:
         addresses["CELERY_BROKER_URL"] = url(port, passwords.valkey, valkey.BROKER_NUMBER)
     if port := ports.get(valkey.CACHE):
         addresses["CACHE_REDIS_URL"] = valkey.redis_url(port, passwords.cache)
-    if port := ports.get(services.FLOWER):
+    if port := ports.get(own_services.FLOWER):
         addresses["FLOWER_URL"] = f"http://{LOOPBACK}:{port}"
         addresses["FLOWER_BASIC_AUTH"] = f"orderworks:{passwords.flower}"
-    if port := ports.get(services.GATEWAY):
+    if port := ports.get(own_services.GATEWAY):
         addresses["GATEWAY_URL"] = f"http://{LOOPBACK}:{port}"
     return addresses
 

@@ -16,7 +16,7 @@ from orderworks_app.embedded.orphans import end_orphans
 from orderworks_app.embedded.passwords import passwords_of
 from orderworks_app.embedded.plan import SERVERS, Plan, make_plan
 from orderworks_app.embedded.postgresql import NAME as POSTGRESQL
-from orderworks_app.embedded.runner import ServiceRunner
+from orderworks_app.embedded.service_runner import ServiceRunner
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor
 from orderworks_app.embedded.unix_user import (
     data_location,

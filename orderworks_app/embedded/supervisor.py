@@ -8,8 +8,8 @@ from typing import Protocol
 
 from orderworks_app.embedded.home import Home
 from orderworks_app.embedded.logs import rotate_if_large
-from orderworks_app.embedded.runner import ServiceRunner, ServiceState
 from orderworks_app.embedded.service import Service, StartStage
+from orderworks_app.embedded.service_runner import ServiceRunner, ServiceState
 from orderworks_app.embedded.state import write_state
 
 START_INTERVAL, WATCH_INTERVAL, LOG_INTERVAL = 0.03, 0.2, 10.0

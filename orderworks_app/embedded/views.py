@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from orderworks_app.embedded.runner import ServiceRunner, ServiceState
+from orderworks_app.embedded.service_runner import ServiceRunner, ServiceState
 
 REFRESH = 0.5
 """Seconds between two refreshes of the table."""

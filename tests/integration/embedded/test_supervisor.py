@@ -12,11 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
-from orderworks_app.embedded import health, runner
+from orderworks_app.embedded import health, service_runner
 from orderworks_app.embedded.home import Home, open_home
 from orderworks_app.embedded.process import is_alive
-from orderworks_app.embedded.runner import ServiceRunner, ServiceState, StartFailed
 from orderworks_app.embedded.service import Service, StartStage
+from orderworks_app.embedded.service_runner import ServiceRunner, ServiceState, StartFailed
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor
 from tests.support.stack_process import wait_until
 
@@ -32,9 +32,9 @@ class Record:
 
     def changed(self, runner: ServiceRunner, /) -> None:
         """Record the state."""
-        self.events.append((runner.service.name, runner.state, time.monotonic()))
-        if runner.identity:
-            self.pids[runner.service.name] = runner.identity.pid
+        self.events.append((service_runner.service.name, service_runner.state, time.monotonic()))
+        if service_runner.identity:
+            self.pids[service_runner.service.name] = service_runner.identity.pid
 
     def tick(self, _runners: Sequence[ServiceRunner], /) -> None:
         """Do nothing."""
@@ -173,7 +173,7 @@ def test_restart_delay_grows(home: Home) -> None:
     starts = record.times("dying", ServiceState.STARTING)[1:]
     waits = [start - end for start, end in zip(starts, ends, strict=False)]
     assert [round(wait * 2) / 2 for wait in waits] == [0.5, 1, 2]
-    assert runner.LONGEST_DELAY == 10
+    assert service_runner.LONGEST_DELAY == 10
 
 
 def test_service_ignoring_sigterm_is_killed_with_its_children(home: Home) -> None:

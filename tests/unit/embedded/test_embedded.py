@@ -15,10 +15,10 @@ from orderworks.core.routing import Queue
 from orderworks_app.embedded import binaries, logs, unix_user
 from orderworks_app.embedded.home import AlreadyRunning, Home, home_lock, open_home, write_private
 from orderworks_app.embedded.logs import LogFile, rotate_if_large
+from orderworks_app.embedded.own_services import WORKERS
 from orderworks_app.embedded.passwords import passwords_of
 from orderworks_app.embedded.ports import LOOPBACK, is_free, port_of
 from orderworks_app.embedded.process import Identity
-from orderworks_app.embedded.services import WORKERS
 from orderworks_app.embedded.state import recorded_processes, running_environment
 
 
