@@ -32,9 +32,9 @@ class Record:
 
     def changed(self, runner: ServiceRunner, /) -> None:
         """Record the state."""
-        self.events.append((service_runner.service.name, service_runner.state, time.monotonic()))
-        if service_runner.identity:
-            self.pids[service_runner.service.name] = service_runner.identity.pid
+        self.events.append((runner.service.name, runner.state, time.monotonic()))
+        if runner.identity:
+            self.pids[runner.service.name] = runner.identity.pid
 
     def tick(self, _runners: Sequence[ServiceRunner], /) -> None:
         """Do nothing."""
