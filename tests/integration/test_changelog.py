@@ -1,4 +1,4 @@
-"""The change log itself: what triggers write, how much of it is in a row, and what a fold takes."""
+"""The change log: the rows that triggers write, their size, and those that a fold takes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ MARCH = "TIMESTAMPTZ '2026-03-09 23:00Z'"
 
 @pytest.fixture
 def empty_log(engine: sa.Engine) -> None:
-    """Thirty customers, two orders of the first ones, and an empty log."""
+    """Create thirty customers, two orders of the first ones, and an empty log."""
     run(
         engine,
         "INSERT INTO customers (id, name) SELECT key, 'Nr. ' || key FROM generate_series(1, 30) AS key",

@@ -1,4 +1,4 @@
-"""Reads of customers: pages that leave nothing out, and the same from threads and event loops."""
+"""Reads of customers: complete pages, and the same results in threads and event loops."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @pytest.fixture(autouse=True)
 def paged_orders(engine: sa.Engine) -> None:
-    """A customer with orders of five moments, some of them cancelled; and another customer's."""
+    """Create a customer with orders of five times, some of them cancelled, and another's orders."""
     with engine.begin() as connection:
         people = [{"id": 1, "name": "Ada"}, {"id": 2, "name": "Bob"}]
         connection.execute(sa.insert(customers), people)
@@ -33,7 +33,7 @@ def paged_orders(engine: sa.Engine) -> None:
 
 
 def row(number: int) -> dict[str, object]:
-    """An order of a moment that it shares with others."""
+    """Return an order with a time that other orders have too."""
     moment = MOMENT + timedelta(days=number % 5)
     return {
         "id": number,
@@ -46,7 +46,7 @@ def row(number: int) -> dict[str, object]:
 
 
 def expected() -> list[int]:
-    """The ids of all orders, newest first."""
+    """Return the ids of all orders, newest first."""
     return sorted(range(COUNT), key=lambda number: (number % 5, number), reverse=True)
 
 
@@ -57,7 +57,7 @@ def reads(engine: sa.Engine, settings: Settings) -> CustomerReads:
 
 
 def asked(settings: Settings, read: Callable[[AsyncCustomerReads], Awaitable[T]]) -> T:
-    """What an event loop of its own gets."""
+    """Read in an event loop of its own; return the result."""
 
     async def run() -> T:
         cache = Cache.from_settings(settings)
@@ -78,7 +78,7 @@ def test_pages_have_every_order_once_newest_first(reads: CustomerReads) -> None:
 
 
 def cursor(found: list[Order]) -> tuple[datetime, int] | None:
-    """Where the next page begins."""
+    """Return the cursor of the next page."""
     return (found[-1].created_at, found[-1].id) if found else None
 
 
@@ -125,7 +125,7 @@ def test_sync_and_async_reads_share_the_cache(
 
     threads, tasks = of_thread(1), asked(settings, lambda reads: read(reads, 2))
     with engine.begin() as connection:
-        # Behind everybody's back: nothing that is read again may come from the tables.
+        # Emptied without invalidation: reads after this must come from the cache.
         connection.execute(sa.text("ALTER TABLE orders DISABLE TRIGGER USER"))
         connection.execute(sa.delete(orders))
     assert asked(settings, lambda reads: read(reads, 1)) == threads
@@ -156,5 +156,5 @@ def test_async_read_equals_sync_read(settings: Settings, cache: Redis) -> None:
 
 
 def amount(number: int) -> Decimal:
-    """The total of an order."""
+    """Return the total of an order."""
     return Decimal(f"{number}.05")

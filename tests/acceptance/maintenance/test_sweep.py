@@ -1,4 +1,4 @@
-"""The sweep in a worker: its messages do not pile up while nobody takes them."""
+"""The sweep in a worker: its messages do not accumulate while no worker receives them."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_sweep_nudges_chunks_without_workers_only_once(
     with Producer.from_settings() as producer:
         job = producer.import_file(FILE.encode(), kind="customers")
     with running_worker(folder, "-Q", "imports,upkeep", "--concurrency=1") as worker:
-        eventually(lambda: is_planned(engine), 20, "it is planned")
+        eventually(lambda: is_planned(engine), 20, "the import is planned")
         worker.kill_all()
     with make_redis(settings.broker, timeout=5) as broker:
         broker.flushdb()
@@ -40,17 +40,19 @@ def test_sweep_nudges_chunks_without_workers_only_once(
             sweep(settings, engine, worker)
         assert messages(settings, Queue.IMPORTS) == MAX_WAITING
     with worker_and_beat(folder, "--concurrency=2"):
-        assert job.wait(timeout=40)["chunks_done"] == CHUNKS, "the rest comes when those are done"
+        assert job.wait(timeout=40)["chunks_done"] == CHUNKS, (
+            "the other chunks follow when those are loaded"
+        )
 
 
 def is_planned(engine: sa.Engine) -> bool:
-    """Whether there is an import in the ledger."""
+    """Return whether the ledger has an import."""
     with engine.connect() as connection:
         return bool(connection.scalar(sa.select(sa.func.count()).select_from(imports)))
 
 
 def sweep(settings: Settings, engine: sa.Engine, worker: CeleryProcess) -> None:
-    """Let the quiet time pass, and run a sweep."""
+    """Make the import quiet for long enough, and run a sweep."""
     with engine.begin() as connection:
         past = sa.func.now() - timedelta(minutes=5)
         connection.execute(sa.update(imports).values(nudged_at=past))

@@ -1,4 +1,4 @@
-"""Orders changed past the workers: cached reads and reports follow at once, not when beat comes."""
+"""Orders changed by plain SQL: cached reads and reports follow at once, without beat."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -19,7 +19,7 @@ from tests.support.oracle import make_rows, write_orders
 from tests.support.processes import BEAT_NEVER, eventually, running_worker
 
 ORDER, CUSTOMER = 1, 2
-"""The only order of a customer, as `make_rows` deals them out."""
+"""The only order of a customer, as `make_rows` assigns them."""
 
 LISTENING = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
@@ -29,7 +29,7 @@ LISTENING = (
 
 @pytest.fixture(scope="module")
 def environment() -> Mapping[str, str]:
-    """No sweep and no refresh by the clock."""
+    """Settings by which beat starts no sweep and no refresh."""
     return BEAT_NEVER
 
 
@@ -52,7 +52,7 @@ def test_plain_sql_change_reaches_cache_and_reports_without_beat(
         eventually(
             lambda: listed() == reads.customer_summary(CUSTOMER).total, 20, "no refresh at start"
         )
-        eventually(lambda: is_heard(engine), 20, "nobody listens")
+        eventually(lambda: is_listening(engine), 20, "no worker listens")
         cache.delete(*(keys.invalidation_delays(path) for path in invalidation.Path))
         for total in range(1000, 1005):
             run(engine, f"UPDATE orders SET total = {total} WHERE id = {ORDER}")
@@ -61,13 +61,13 @@ def test_plain_sql_change_reaches_cache_and_reports_without_beat(
         assert name() != "Renamed"
         run(engine, f"UPDATE customers SET name = 'Renamed' WHERE id = {CUSTOMER}")
         eventually(lambda: name() == "Renamed", 5, "the old name is read")
-        eventually(lambda: len(invalidation.read_delays(cache)), 5, "no delay is noted")
-    noted = invalidation.read_delays(cache)
-    assert list(noted) == [invalidation.Path.LOG], "no worker wrote anything"
-    assert 0 < noted[invalidation.Path.LOG].p50 <= noted[invalidation.Path.LOG].longest
+        eventually(lambda: len(invalidation.read_delays(cache)), 5, "no delay is recorded")
+    recorded = invalidation.read_delays(cache)
+    assert list(recorded) == [invalidation.Path.LOG], "no worker wrote"
+    assert 0 < recorded[invalidation.Path.LOG].p50 <= recorded[invalidation.Path.LOG].longest
 
 
-def is_heard(engine: sa.Engine) -> bool:
-    """Whether a worker listens."""
+def is_listening(engine: sa.Engine) -> bool:
+    """Return whether a worker listens."""
     with engine.connect() as connection:
         return bool(connection.scalar(sa.text(LISTENING)))

@@ -1,4 +1,4 @@
-"""A cache that was away, and many readers among many writers: no old value is left behind."""
+"""Outages of the cache, and many concurrent readers and writers: no old value remains cached."""
 
 import random
 import re
@@ -32,7 +32,7 @@ from tests.support.servers import Valkey, running_valkey
 PEOPLE = range(1, 101)
 
 DOOMED = 900
-"""Updates in the batches that are committed before the worker dies: one batch a shard."""
+"""Updates committed before the worker is killed: one batch per shard."""
 
 A_FEW = range(1, 41)
 READERS, WRITES, LAG = 12, 1000, 0.06
@@ -44,7 +44,7 @@ def cache_server(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Valkey]:
-    """A cache of the test's own. It is durable, so that what it held is old when it comes back."""
+    """A cache of the test's own. It is durable, so after a restart it has old values."""
     with running_valkey(tmp_path / "cache") as server:
         monkeypatch.setenv("CACHE_REDIS_URL", server.url)
         yield server
@@ -60,17 +60,17 @@ def test_cache_is_correct_after_outage_and_one_refresh(
     with running_worker(folder, "--concurrency=2") as worker:
         cache_server.kill()
         producer.update_many(updates)
-        eventually(lambda: is_drained(Settings.load()), 30, "updates do not go on")
+        eventually(lambda: is_drained(Settings.load()), 30, "updates are not drained")
         assert not differences(read_orders(engine), oracle.rows)
-        eventually(a_refresh_raised(worker), 10, "no refresh misses the cache")
-        eventually(lambda: all_have_ended(worker), 10, "one is under way still")
-        assert waits_to_be_folded(engine), "a refresh that cannot invalidate takes nothing"
+        eventually(a_refresh_raised(worker), 10, "no refresh fails without the cache")
+        eventually(lambda: all_have_ended(worker), 10, "a task still runs")
+        assert waits_to_be_folded(engine), "a refresh that cannot invalidate folds nothing"
         with engine.begin() as connection:  # Without this lock no refresh can invalidate yet.
             assert wait_for_lock(connection, Lock.FOLD, 10)
             cache_server.start()
-            assert summaries(reads) == old, "the cache has come back with what it held"
+            assert summaries(reads) == old, "the restarted cache has its old values"
         eventually(sent(TaskName.REFRESH_TOP_CUSTOMERS, worker, "succeeded"), 10)
-        # Another one may have been at it.
+        # Another one may have run at that time.
         eventually(lambda: not waits_to_be_folded(engine), 10)
     assert summaries(reads) == uncached(engine)
     assert summaries(reads) != old
@@ -87,13 +87,13 @@ def test_invalidation_missed_by_worker_killed_after_commit_is_done_later(
     old = summaries(reads)
     updates = [OrderUpdate(order_id=key, total=key, status="paid") for key in oracle.rows]
     oracle.take(updates[:DOOMED])
-    # Three children: one refreshes at start and hangs on the cache, as each of two shards does later.
+    # Three children: the refresh at start blocks one on the cache, and later each of two shards another.
     with hanging_cache(), running_worker(folder, "--concurrency=3") as doomed:
         producer.update_many(updates[:DOOMED])
         eventually(lambda: read_verdicts(engine) == oracle.verdicts, 10, "no commit")
         assert waiting_entries(settings) == DOOMED, "they are applied, and still in the streams"
         doomed.kill_all()
-    assert summaries(reads) == old, "and what is cached is old"
+    assert summaries(reads) == old, "the cached values are old"
     with running_worker(folder, "--concurrency=2") as worker:
         producer.update_many(updates[DOOMED:])
         oracle.take(updates[DOOMED:])
@@ -109,7 +109,7 @@ def test_invalidation_missed_by_worker_killed_after_commit_is_done_later(
 
 @contextmanager
 def hanging_cache() -> Iterator[None]:
-    """For services started meanwhile, the cache is one that takes connections and never answers."""
+    """For services started in the block, the cache accepts connections and never replies."""
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.MonkeyPatch.context() as patch:
         patch.setenv("CACHE_REDIS_URL", f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         patch.setenv("REDIS_TIMEOUT", "60")
@@ -117,53 +117,53 @@ def hanging_cache() -> Iterator[None]:
 
 
 def summaries(reads: CustomerReads) -> list[CustomerSummary]:
-    """What is read of everybody."""
+    """Return the summaries of all customers as read through the cache."""
     return [reads.customer_summary(who) for who in PEOPLE]
 
 
 def uncached(engine: sa.Engine) -> list[CustomerSummary]:
-    """What the database says of everybody."""
+    """Return the summaries of all customers from the database."""
     return summaries(CustomerReads(engine, Cache("redis://127.0.0.1:1/0", timeout=0.5), ttl=1))
 
 
 def sent(task: TaskName, worker: CeleryProcess, ending: str, *arguments: int) -> Callable[[], bool]:
-    """Send a task's message; ask what it gives whether the task has ended like this."""
+    """Send a task's message; return a function that returns whether the task ended like this."""
     with Celery(broker=Settings.load().broker, set_as_current=False) as app:
         message = app.send_task(task.value, args=arguments, queue=QUEUE_OF[task].value)
     return lambda: f"[{message.id}] {ending}" in worker.said()
 
 
 def a_refresh_raised(worker: CeleryProcess) -> Callable[[], bool]:
-    """Ask for refreshes until one raises: of two at once, one only does anything."""
+    """Send refreshes until one raises: of two concurrent ones, one does nothing."""
     ended: list[Callable[[], bool]] = []
 
-    def look() -> bool:
+    def has_raised() -> bool:
         if not ended or ended[-1]():
             ended.append(sent(TaskName.REFRESH_TOP_CUSTOMERS, worker, "succeeded"))
         return "tasks.reports.refresh_top_customers" in raised(worker.said())
 
-    return look
+    return has_raised
 
 
 def all_have_ended(worker: CeleryProcess) -> bool:
-    """Whether no task is at work that the worker has received."""
+    """Return whether all tasks that the worker received have ended."""
     said = worker.said()
     return said.count("] received") == said.count("] succeeded") + len(raised(said))
 
 
 def raised(said: str) -> list[str]:
-    """The tasks that raised something."""
+    """Return the tasks that raised an exception."""
     return re.findall(r"Task ([\w.]+)\[[^\]]*\] raised", said)
 
 
 def waits_to_be_folded(engine: sa.Engine) -> bool:
-    """Whether the change log holds anything."""
+    """Return whether the change log has entries."""
     with engine.connect() as connection:
         return bool(connection.scalar(sa.select(sa.exists().select_from(customer_changes))))
 
 
 class SlowReads(CustomerReads):
-    """Reads that often stand still between their query and their store, as on a busy machine."""
+    """Reads that often pause between their query and their store, as on a busy machine."""
 
     def _load_summary(self, customer_id: int) -> CustomerSummary:
         found = super()._load_summary(customer_id)
@@ -179,20 +179,20 @@ def test_slow_readers_among_writers_leave_no_stale_value(
     with running_worker(folder, "--concurrency=2"), ThreadPoolExecutor(READERS + 1) as pool:
         readers = [pool.submit(read_until, over, slow) for _reader in range(READERS)]
         pool.submit(write_orders_of_a_few, producer).result(timeout=60)
-        eventually(lambda: is_drained(settings), 20, "updates wait")
-        eventually(lambda: all(is_cached(who, cache) for who in A_FEW), 10, "nothing to compare")
+        eventually(lambda: is_drained(settings), 20, "updates are pending")
+        eventually(lambda: all(is_cached(each, cache) for each in A_FEW), 10, "nothing is cached")
         over.set()
-        assert all(reader.result(timeout=20) for reader in readers), "each one read"
+        assert all(reader.result(timeout=20) for reader in readers), "every reader has read"
     assert summaries(slow) == uncached(engine)
 
 
 def is_cached(customer_id: int, cache: Redis) -> bool:
-    """Whether a cached summary of the customer is there."""
+    """Return whether the customer's summary is cached."""
     return bool(cache.hexists(keys.customer_cache(customer_id), "customer_summary()"))
 
 
 def read_until(over: threading.Event, reads: CustomerReads) -> int:
-    """Read the summaries of a few again and again; how often."""
+    """Read the summaries of a few customers repeatedly; return the number of reads."""
     count = 0
     while not over.is_set():
         reads.customer_summary(random.choice(A_FEW))
@@ -203,5 +203,5 @@ def read_until(over: threading.Event, reads: CustomerReads) -> int:
 def write_orders_of_a_few(producer: Producer) -> None:
     """Change totals, one update at a time."""
     for number in range(WRITES):
-        order_id = random.choice(A_FEW) + 499  # Orders are dealt out to 500 customers.
+        order_id = random.choice(A_FEW) + 499  # Orders belong to 500 customers in turn.
         producer.update(OrderUpdate(order_id=order_id, total=number))

@@ -1,4 +1,4 @@
-"""Readers and writers at once, stopped and flushed where it hurts: nothing old is ever readable."""
+"""Concurrent readers and writers, stopped or with a flushed cache: no old value is ever read."""
 
 import asyncio
 import random
@@ -24,7 +24,7 @@ from orderworks.reads import AsyncCustomerReads, Cursor, CustomerReads, Customer
 from tests.support.processes import eventually
 from tests.support.reader_process import reading_process
 
-PATIENCE = 20
+TIMEOUT = 20
 PEOPLE = range(1, 11)
 THREADS, TASKS, PROCESSES = 24, 24, 2
 WRITERS, WRITES = 4, 100
@@ -46,7 +46,7 @@ def customers_with_orders(engine: sa.Engine) -> None:
 
 @pytest.fixture
 def truth(engine: sa.Engine) -> CustomerReads:
-    """What the database says."""
+    """Reads from the database, without a cache."""
     return CustomerReads(engine, Cache("redis://127.0.0.1:1/0", timeout=1), ttl=1)
 
 
@@ -58,7 +58,7 @@ def write(engine: sa.Engine, customer_id: int, total: int) -> None:
 
 
 class HeldReads(CustomerReads):
-    """Reads of which one stands still between its query and its store, until it may go on."""
+    """Reads of which one is blocked between its query and its store until it is released."""
 
     def __init__(self, engine: sa.Engine, settings: Settings) -> None:
         super().__init__(engine, Cache.from_settings(settings), ttl=600)
@@ -67,7 +67,7 @@ class HeldReads(CustomerReads):
     def _load_summary(self, customer_id: int) -> CustomerSummary:
         found = super()._load_summary(customer_id)
         self.has_queried.set()
-        assert self.goes_on.wait(PATIENCE)
+        assert self.goes_on.wait(TIMEOUT)
         return found
 
 
@@ -78,17 +78,21 @@ def test_reader_stopped_before_store_publishes_no_stale_value(
     held = HeldReads(engine, settings)
     with reading_process() as process, ThreadPoolExecutor() as pool:
         stopped = pool.submit(held.customer_summary, 1)
-        assert held.has_queried.wait(PATIENCE), "the reader stands before its store"
+        assert held.has_queried.wait(TIMEOUT), "the reader is before its store"
         write(engine, 1, total=70)
         invalidate(cache, [1])
         if second == "reads before the store":
-            cache.delete(SUMMARY_LEASE)  # as if its time were over
+            cache.delete(SUMMARY_LEASE)  # as if it had expired
             assert process.customer_summary(1).total == 140
         elif second == "waits for it":
             process.ask(1)
-            eventually(lambda: cache.exists(keys.customer_cache(1)), PATIENCE, "it has not come")
+            eventually(
+                lambda: cache.exists(keys.customer_cache(1)),
+                TIMEOUT,
+                "the other process has not read",
+            )
         held.goes_on.set()
-        assert stopped.result(PATIENCE).total == 2, "its own caller gets what was read"
+        assert stopped.result(TIMEOUT).total == 2, "its own caller gets the value"
         seen = process.answer() if second == "waits for it" else process.customer_summary(1)
     assert seen == held.customer_summary(1) == truth.customer_summary(1)
 
@@ -99,17 +103,17 @@ def test_two_processes_compute_a_value_once(
     held = HeldReads(engine, settings)
     with reading_process() as process, ThreadPoolExecutor() as pool:
         first = pool.submit(held.customer_summary, 1)
-        assert held.has_queried.wait(PATIENCE)
-        write(engine, 1, total=70)  # Nobody invalidates: a second query would be seen.
+        assert held.has_queried.wait(TIMEOUT)
+        write(engine, 1, total=70)  # Not invalidated: a second query would return another value.
         before = evaluations(cache)
         process.ask(1)
-        eventually(lambda: evaluations(cache) >= before + 5, PATIENCE, "it does not wait")
+        eventually(lambda: evaluations(cache) >= before + 5, TIMEOUT, "the reader does not wait")
         held.goes_on.set()
-        assert process.answer() == first.result(PATIENCE)
+        assert process.answer() == first.result(TIMEOUT)
 
 
 def evaluations(cache: Redis) -> int:
-    """How often anybody asked for the lease of a value, or gave one back."""
+    """Return how many scripts were run: each acquires a lease or releases one."""
     return sum(
         int(stats["calls"])
         for command, stats in cache.info("commandstats").items()
@@ -118,7 +122,7 @@ def evaluations(cache: Redis) -> int:
 
 
 class Watched:
-    """Counts the computations of each value that are under way at once."""
+    """Counts the concurrent computations of each value."""
 
     def __init__(self) -> None:
         self.most = 0
@@ -127,7 +131,7 @@ class Watched:
 
     @contextmanager
     def computing(self, *value: object) -> Iterator[None]:
-        """One computation."""
+        """Count one computation during the block."""
         with self._lock:
             self._under_way[value] += 1
             self.most = max(self.most, self._under_way[value])
@@ -139,7 +143,7 @@ class Watched:
 
 
 class WatchedReads(CustomerReads):
-    """Reads of threads, watched, and slow at times between query and store."""
+    """Reads of threads that count computations, and are slow at times between query and store."""
 
     def __init__(self, engine: sa.Engine, cache: Cache, watched: Watched) -> None:
         super().__init__(engine, cache, ttl=600)
@@ -157,7 +161,7 @@ class WatchedReads(CustomerReads):
 
 
 class AsyncWatchedReads(AsyncCustomerReads):
-    """The same of tasks."""
+    """The same for tasks."""
 
     def __init__(self, pool: asyncpg.Pool, cache: Cache, watched: Watched) -> None:
         super().__init__(pool, cache, ttl=600)
@@ -170,7 +174,7 @@ class AsyncWatchedReads(AsyncCustomerReads):
             return found
 
 
-@pytest.mark.parametrize("cache_is", ["left alone", "flushed at random"])
+@pytest.mark.parametrize("cache_is", ["kept", "flushed at random"])
 def test_fifty_readers_among_writers_leave_no_stale_value(
     engine: sa.Engine, settings: Settings, cache: Redis, truth: CustomerReads, cache_is: str
 ) -> None:
@@ -181,17 +185,19 @@ def test_fifty_readers_among_writers_leave_no_stale_value(
         readers = [pool.submit(read_until, over, reads) for _thread in range(THREADS)]
         readers += [pool.submit(read_elsewhere_until, over) for _process in range(PROCESSES)]
         readers.append(pool.submit(run_tasks_until, over, settings, shared, watched))
-        if cache_is == "left alone":
+        if cache_is == "kept":
             written.set()
         flusher = pool.submit(flush_until, written, cache)
         writers = [pool.submit(write_some, engine, cache) for _writer in range(WRITERS)]
         for writer in writers:
             writer.result(100)
         written.set()
-        assert bool(flusher.result(PATIENCE)) == (cache_is == "flushed at random")
-        eventually(lambda: all(is_cached(who, cache) for who in PEOPLE), PATIENCE, "nothing to see")
+        assert bool(flusher.result(TIMEOUT)) == (cache_is == "flushed at random")
+        eventually(
+            lambda: all(is_cached(each, cache) for each in PEOPLE), TIMEOUT, "nothing is cached"
+        )
         over.set()
-        assert all(reader.result(PATIENCE) for reader in readers), "each one read"
+        assert all(reader.result(TIMEOUT) for reader in readers), "every reader has read"
     with reading_process() as process:
         for who in PEOPLE:
             expected = truth.customer_summary(who)
@@ -201,13 +207,13 @@ def test_fifty_readers_among_writers_leave_no_stale_value(
 
 
 def is_cached(customer_id: int, cache: Redis) -> bool:
-    """Whether both reads of the customer are cached."""
+    """Return whether both reads of the customer are cached."""
     fields = ("customer_summary()", "customer_orders(20,None)")
     return all(cache.hmget(keys.customer_cache(customer_id), *fields))
 
 
 def read_until(over: threading.Event, reads: CustomerReads) -> int:
-    """Read again and again; how often."""
+    """Read repeatedly; return the number of reads."""
     count = 0
     while not over.is_set():
         reads.customer_summary(random.choice(PEOPLE))
@@ -217,7 +223,7 @@ def read_until(over: threading.Event, reads: CustomerReads) -> int:
 
 
 def read_elsewhere_until(over: threading.Event) -> int:
-    """The same in another process."""
+    """Do the same in another process."""
     with reading_process() as process:
         count = 0
         while not over.is_set() or not count:
@@ -229,7 +235,7 @@ def read_elsewhere_until(over: threading.Event) -> int:
 def run_tasks_until(
     over: threading.Event, settings: Settings, shared: Cache, watched: Watched
 ) -> int:
-    """The same by many tasks of one event loop."""
+    """Do the same by many tasks of one event loop."""
 
     async def read_on(reads: AsyncCustomerReads) -> int:
         count = 0
@@ -257,7 +263,7 @@ def write_some(engine: sa.Engine, cache: Redis) -> None:
 
 
 def flush_until(over: threading.Event, cache: Redis) -> int:
-    """Empty the cache at random moments; how often."""
+    """Empty the cache at random times; return how often."""
     count = 0
     while not over.wait(random.random() * 0.05):
         cache.flushall()
@@ -266,35 +272,35 @@ def flush_until(over: threading.Event, cache: Redis) -> int:
 
 
 class Silent:
-    """A server that takes connections and never answers.
+    """A server that accepts connections and never replies.
 
     Attributes:
-        taken: how many it took.
+        accepted: number of accepted connections.
     """
 
-    def __init__(self, door: socket.socket) -> None:
-        self.taken: list[socket.socket] = []
-        self._door = door
+    def __init__(self, listener: socket.socket) -> None:
+        self.accepted: list[socket.socket] = []
+        self._listener = listener
 
     def serve(self) -> None:
-        """Take connections until the door is shut."""
+        """Accept connections until the socket is closed."""
         with suppress(OSError):
             while True:
-                self.taken.append(self._door.accept()[0])
+                self.accepted.append(self._listener.accept()[0])
 
 
 @contextmanager
 def silent_server() -> Iterator[tuple[str, Silent]]:
-    """Its address, and the server."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        silent = Silent(door)
+    """Yield the server's address, and the server."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        silent = Silent(listener)
         thread = threading.Thread(target=silent.serve, daemon=True)
         thread.start()
-        yield f"redis://127.0.0.1:{door.getsockname()[1]}/0", silent
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0", silent
         with suppress(OSError):
-            door.shutdown(socket.SHUT_RDWR)
+            listener.shutdown(socket.SHUT_RDWR)
     thread.join(5)
-    for each in silent.taken:
+    for each in silent.accepted:
         each.close()
 
 
@@ -307,7 +313,7 @@ def test_reads_try_an_unresponsive_cache_only_once_per_avoidance_period(
         for _read in range(200):
             assert reads.customer_summary(1) == truth.customer_summary(1)
         elapsed = time.monotonic() - began
-        assert 1 <= len(silent.taken) <= 1 + elapsed / AVOID_SECONDS
+        assert 1 <= len(silent.accepted) <= 1 + elapsed / AVOID_SECONDS
 
 
 def test_async_reads_use_database_while_cache_is_unresponsive(

@@ -1,4 +1,4 @@
-"""What imports and updates are compared with does the same as they do, and what does not is found."""
+"""Sides of benchmarks do the same as Orderworks; a side with another result is detected."""
 
 import csv
 import time
@@ -46,7 +46,7 @@ AS_IN_THE_FILE = sa.text(
 
 @pytest.fixture
 def file(settings: Settings, tmp_path: Path) -> Path:
-    """A file of orders, whose customer is there."""
+    """A file of orders of an existing customer."""
     (tmp_path / "customers.csv").write_text(CUSTOMERS)
     copy(settings.database, "customers", tmp_path / "customers.csv")
     made = tmp_path / "orders.csv"
@@ -81,7 +81,7 @@ def test_copy_loads_files_concurrently(settings: Settings, engine: sa.Engine, fi
 def bench_stack(
     stack: Stack, settings: Settings, engine: sa.Engine, tmp_path: Path
 ) -> Iterator[BenchStack]:
-    """The test's servers with a thousand orders, as the benchmarks have theirs."""
+    """The test's servers with a thousand orders, as a stack of the benchmarks."""
     address = database_address(str(stack.admin_url))
     database = sa.make_url(settings.database).database
     admin = sa.create_engine(address.set(database=database), isolation_level="AUTOCOMMIT")
@@ -94,9 +94,9 @@ def bench_stack(
 @pytest.mark.slow
 @pytest.mark.parametrize("peer", [BARE_LOOP, CELERY, CELERY_TUNED], ids=lambda each: each.module)
 def test_peer_applies_all_updates_and_is_timed(bench_stack: BenchStack, peer: Peer) -> None:
-    began = time.monotonic()
+    started = time.monotonic()
     seconds = run_peer(open_peer_environment(bench_stack), peer, 300)
-    assert 0 < seconds < time.monotonic() - began
+    assert 0 < seconds < time.monotonic() - started
 
 
 def test_missing_update_is_detected(bench_stack: BenchStack) -> None:
@@ -165,14 +165,14 @@ def test_incomplete_invalidation_is_detected(cache: Redis, monkeypatch: pytest.M
 
 
 def test_failed_worker_is_reported_with_its_last_output(bench_stack: BenchStack) -> None:
-    dead = msgspec.structs.replace(CELERY, workers=(("-c", "import nothing_of_that_name"),))
+    broken = msgspec.structs.replace(CELERY, workers=(("-c", "import nothing_of_that_name"),))
     with pytest.raises(SideFailed, match="its worker ended: .*nothing_of_that_name"):
-        run_peer(open_peer_environment(bench_stack), dead, 300)
+        run_peer(open_peer_environment(bench_stack), broken, 300)
 
 
 def test_failed_sender_is_reported_with_its_last_output(bench_stack: BenchStack) -> None:
-    unknown = msgspec.structs.replace(CELERY, module="nobody")
-    with pytest.raises(SideFailed, match="its sender failed: .*nobody"):
+    unknown = msgspec.structs.replace(CELERY, module="no_such_module")
+    with pytest.raises(SideFailed, match="its sender failed: .*no_such_module"):
         run_peer(open_peer_environment(bench_stack), unknown, 300)
 
 
@@ -180,15 +180,15 @@ def test_failed_sender_is_reported_with_its_last_output(bench_stack: BenchStack)
 def test_delayed_link_adds_latency_without_limiting_throughput(settings: Settings) -> None:
     with slow_link(settings.cache, 0.2) as url, make_redis(url, 10) as client:
         client.ping()
-        began = time.monotonic()
+        started = time.monotonic()
         client.ping()
-        assert 0.2 <= time.monotonic() - began < 0.4
+        assert 0.2 <= time.monotonic() - started < 0.4
         with client.pipeline(transaction=False) as pipeline:
             for _answer in range(50):
                 pipeline.echo("x" * (1 << 18))
-            began = time.monotonic()
+            started = time.monotonic()
             assert len(pipeline.execute()) == 50
-            assert time.monotonic() - began < 5, "its two hundred pieces take their time at once"
+            assert time.monotonic() - started < 5, "two hundred pieces are delayed concurrently"
 
 
 @pytest.mark.slow
@@ -201,5 +201,5 @@ def test_wrong_response_is_detected(engine: sa.Engine, settings: Settings) -> No
         address = f"http://{LOOPBACK}:{port}"
         assert run_http_load(f"{address}/openapi.json", token, 64) > 0
         with pytest.raises(SideFailed, match="it responded b'HTTP/1.1 200"):
-            # What was counted meanwhile is in it.
+            # Its response includes the requests counted meanwhile.
             run_http_load(f"{address}/metrics", token, 64)

@@ -1,4 +1,4 @@
-"""Cached functions: computed once, for as long as they may be, by one reader at a time."""
+"""Cached functions: a value is computed once within its lifetime, by one reader at a time."""
 
 import asyncio
 import gc
@@ -26,8 +26,8 @@ from orderworks.core.settings import Settings
 from tests.support.processes import eventually
 from tests.support.tcp_proxy import link_to
 
-PATIENCE = 20
-"""Seconds until a test gives up waiting."""
+TIMEOUT = 20
+"""Seconds for which a test waits."""
 
 READERS = 10
 
@@ -43,36 +43,36 @@ T = TypeVar("T")
 
 @pytest.fixture
 def cached(settings: Settings) -> Iterator[Cache]:
-    """What makes functions cached."""
+    """The cache, closed after the test."""
     made = Cache.from_settings(settings)
     yield made
     made.close()
 
 
 class Source:
-    """A function to be cached: gives the number of the call, and can be held while it computes."""
+    """A function to be cached: returns the number of the call, and can be blocked in a call."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, int]] = []
-        self._go_on = threading.Event()
-        self._go_on.set()
+        self._may_return = threading.Event()
+        self._may_return.set()
 
     def load(self, customer_id: int, kind: int = 0) -> int:
-        """The number of this call."""
+        """Return the number of this call."""
         self.calls.append((customer_id, kind))
         mine = len(self.calls)
-        assert self._go_on.wait(PATIENCE)
+        assert self._may_return.wait(TIMEOUT)
         return mine
 
-    def hold(self) -> threading.Event:
-        """Calls that are under way from now on do not return until the event is set."""
-        self._go_on = threading.Event()
-        return self._go_on
+    def block(self) -> threading.Event:
+        """Block calls from now on until the event is set."""
+        self._may_return = threading.Event()
+        return self._may_return
 
 
 @pytest.fixture
 def source() -> Source:
-    """What is computed."""
+    """The function to be cached."""
     return Source()
 
 
@@ -84,38 +84,38 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def stored(cache: Redis, field: str) -> bytes:
-    """What is cached in a field, with the moments in front."""
+    """Return the cached bytes of a field: two times, then the value."""
     (raw,) = cache.hmget(KEY, field)
     assert isinstance(raw, bytes)
     return raw
 
 
 def age(cache: Redis, seconds: float) -> None:
-    """Make the cached value older."""
+    """Make the cached value older by these seconds."""
     raw = stored(cache, FIELD)
     moments = (moment - seconds for moment in HEADER.unpack_from(raw))
     cache.hset(KEY, FIELD, HEADER.pack(*moments) + raw[HEADER.size :])
 
 
-def looks(cache: Redis) -> int:
-    """How often anybody looked for a cached value."""
+def lookups(cache: Redis) -> int:
+    """Return how many lookups of cached values there were."""
     return int(cache.info("commandstats").get("cmdstat_hget", {"calls": 0})["calls"])
 
 
 def read_and_wait(
     pool: ThreadPoolExecutor, read: Callable[[int], T], cache: Redis
 ) -> list[Future[T]]:
-    """Readers that have met a computation under way, and look for its outcome again and again."""
-    come: list[int] = []
+    """Start readers while a computation runs; return them once they poll for its result."""
+    started: list[int] = []
 
-    def come_and_read() -> T:
-        come.append(1)
+    def count_and_read() -> T:
+        started.append(1)
         return read(1)
 
-    readers = [pool.submit(come_and_read) for _reader in range(READERS)]
-    eventually(lambda: len(come) == READERS, PATIENCE)
-    before = looks(cache)
-    eventually(lambda: looks(cache) >= before + 5 * READERS, PATIENCE, "they do not wait")
+    readers = [pool.submit(count_and_read) for _reader in range(READERS)]
+    eventually(lambda: len(started) == READERS, TIMEOUT)
+    before = lookups(cache)
+    eventually(lambda: lookups(cache) >= before + 5 * READERS, TIMEOUT, "readers do not wait")
     return readers
 
 
@@ -129,11 +129,11 @@ def test_cached_value_is_not_computed_again(cached: Cache, source: Source) -> No
 def test_cached_function_keeps_its_signature_and_docstring(cached: Cache) -> None:
     @cached.per_customer(ttl=60)
     def visits(customer_id: int, since: int = 3) -> int:
-        """How often they came."""
+        """Return the number of visits."""
         return customer_id + since
 
     assert visits(1, since=4) == 5
-    assert visits.__doc__ == "How often they came."
+    assert visits.__doc__ == "Return the number of visits."
     assert str(inspect.signature(visits)) == "(customer_id: int, since: int = 3) -> int"
 
 
@@ -226,12 +226,12 @@ def test_stale_value_is_served_to_all_readers_except_the_computing_one(
     read = cached.per_customer(ttl=60, stale=30, name="load")(source.load)
     assert read(1) == 1
     age(cache, 60)
-    go_on = source.hold()
+    go_on = source.block()
     computing = pool.submit(read, 1)
-    eventually(lambda: len(source.calls) == 2, PATIENCE)
+    eventually(lambda: len(source.calls) == 2, TIMEOUT)
     assert [read(1) for _reader in range(READERS)] == [1] * READERS
     go_on.set()
-    assert computing.result(PATIENCE) == 2
+    assert computing.result(TIMEOUT) == 2
     assert read(1) == 2
     cached.close()
     assert cache_counts(cache) == {"hit": 1, "stale": READERS, "miss": 2, "error": 0, "refused": 0}
@@ -287,7 +287,7 @@ def test_an_error_reaches_the_caller_and_is_not_cached(cached: Cache, cache: Red
 
     with pytest.raises(ValueError, match="away"):
         read(1)
-    assert not cache.exists(LEASE), "nobody waits for it"
+    assert not cache.exists(LEASE), "the lease is released"
     assert [read(1), read(1)] == [7, 7]
 
 
@@ -295,12 +295,12 @@ def test_many_readers_of_one_value_wait_for_one_computation(
     cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor
 ) -> None:
     read = cached.per_customer(ttl=60)(source.load)
-    go_on = source.hold()
+    go_on = source.block()
     first = pool.submit(read, 1)
-    eventually(lambda: source.calls, PATIENCE)
+    eventually(lambda: source.calls, TIMEOUT)
     waiting = read_and_wait(pool, read, cache)
     go_on.set()
-    assert {reader.result(PATIENCE) for reader in [first, *waiting]} == {1}
+    assert {reader.result(TIMEOUT) for reader in [first, *waiting]} == {1}
 
 
 def test_many_tasks_wait_for_one_computation(cached: Cache) -> None:
@@ -325,18 +325,18 @@ def test_waiting_readers_share_the_second_computation_after_invalidation(
     cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor
 ) -> None:
     read = cached.per_customer(ttl=60, name="load")(source.load)
-    first_goes_on = source.hold()
+    first_goes_on = source.block()
     first = pool.submit(read, 1)
-    eventually(lambda: source.calls, PATIENCE)
-    go_on = source.hold()
+    eventually(lambda: source.calls, TIMEOUT)
+    go_on = source.block()
     waiting = read_and_wait(pool, read, cache)
     invalidate(cache, [1])
     first_goes_on.set()
-    assert first.result(PATIENCE) == 1, "its own caller gets what it read"
-    eventually(lambda: len(source.calls) == 2, PATIENCE)
+    assert first.result(TIMEOUT) == 1, "its own caller gets the value"
+    eventually(lambda: len(source.calls) == 2, TIMEOUT)
     invalidate(cache, [1])
     go_on.set()
-    assert {reader.result(PATIENCE) for reader in waiting} == {2}, "what was stored is gone again"
+    assert {reader.result(TIMEOUT) for reader in waiting} == {2}, "the stored value was invalidated"
     assert not cache.hexists(KEY, FIELD)
     cached.close()
     assert cache_counts(cache)["refused"] == 2
@@ -351,17 +351,17 @@ def test_every_reader_waiting_for_a_failed_computation_gets_its_error(
     def read(customer_id: int) -> int:
         calls.append(customer_id)
         mine = len(calls)
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(TIMEOUT)
         raise ValueError(mine)
 
     first = pool.submit(read, 1)
-    eventually(lambda: calls, PATIENCE)
+    eventually(lambda: calls, TIMEOUT)
     waiting = read_and_wait(pool, read, cache)
     go_on.set()
-    assert [str(reader.exception(PATIENCE)) for reader in [first, *waiting]] == ["1"] + [
+    assert [str(reader.exception(TIMEOUT)) for reader in [first, *waiting]] == ["1"] + [
         "2"
     ] * READERS
-    assert len(calls) == 2, "one that was under way, and one for all who waited"
+    assert len(calls) == 2, "one before, and one for all waiting readers"
 
 
 def test_cancelled_reader_blocks_no_other_reader(cached: Cache, cache: Redis) -> None:
@@ -373,7 +373,7 @@ def test_cancelled_reader_blocks_no_other_reader(cached: Cache, cache: Redis) ->
         begun += 1
         computes.set()
         if begun == 1:
-            await asyncio.sleep(10 * PATIENCE)
+            await asyncio.sleep(10 * TIMEOUT)
         return begun
 
     async def run() -> int:
@@ -392,7 +392,7 @@ def test_cancelled_reader_blocks_no_other_reader(cached: Cache, cache: Redis) ->
 
 
 def in_a_thread(run: Callable[[], T]) -> T:
-    """What it returns; a thread that never ends does not keep the tests from ending."""
+    """Return what it returns; run in a thread that cannot prevent the tests from ending."""
     outcome: Future[T] = Future()
 
     def settle() -> None:
@@ -402,7 +402,7 @@ def in_a_thread(run: Callable[[], T]) -> T:
             outcome.set_exception(error)
 
     threading.Thread(target=settle, daemon=True).start()
-    return outcome.result(PATIENCE)
+    return outcome.result(TIMEOUT)
 
 
 def test_sync_read_in_event_loop_does_not_wait_for_a_task_of_that_loop(
@@ -425,7 +425,7 @@ def test_sync_read_in_event_loop_does_not_wait_for_a_task_of_that_loop(
         return mine, await task
 
     assert in_a_thread(lambda: asyncio.run(run())) == (1, 100)
-    assert read(1) == 100, "the flight went on to its store"
+    assert read(1) == 100, "the computation continued until its store"
 
 
 @pytest.mark.parametrize("other", ["thread", "process"])
@@ -433,13 +433,13 @@ def test_sync_read_in_event_loop_never_waits(
     cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor, other: str
 ) -> None:
     read = cached.per_customer(ttl=60, name="load")(source.load)
-    go_on = source.hold()
+    go_on = source.block()
     if other == "process":
-        cache.set(LEASE, "of a process that computes")
+        cache.set(LEASE, "of a process that computes it")
     else:
         pool.submit(read, 1)
-        eventually(lambda: source.calls, PATIENCE)
-    source.hold().set()
+        eventually(lambda: source.calls, TIMEOUT)
+    source.block().set()
 
     async def run() -> int:
         return read(1)
@@ -459,34 +459,34 @@ def test_reader_computes_after_longest_wait_and_later_ones_do_not_wait(
 ) -> None:
     monkeypatch.setattr(read_through, "MAX_WAIT", 0.2)
     read = cached.per_customer(ttl=60, name="load")(source.load)
-    go_on = source.hold()
+    go_on = source.block()
     stuck = pool.submit(read, 1)
-    eventually(lambda: source.calls, PATIENCE)
-    source.hold().set()
+    eventually(lambda: source.calls, TIMEOUT)
+    source.block().set()
     try:
         assert in_a_thread(lambda: read(1)) == 2
-        cache.delete(LEASE)  # as if its time were over
+        cache.delete(LEASE)  # as if it had expired
         assert in_a_thread(lambda: (read(1), read(1))) == (3, 3)
     finally:
         go_on.set()
-    assert stuck.result(PATIENCE) == 1, "its own caller gets what it read"
+    assert stuck.result(TIMEOUT) == 1, "its own caller gets the value"
 
 
 class Interruption(BaseException):
-    """As it comes from a signal, at any call."""
+    """An exception of a signal handler, which may be raised at any call."""
 
 
-def interrupt(read: Callable[[int], int], moment: int) -> bool:
-    """Raise at the so manieth time that a plain function of a read begins or ends; whether it came."""
-    left = moment
+def interrupt(read: Callable[[int], int], number: int) -> bool:
+    """Raise at a call or return, by number, of a plain function in a read; return whether it came."""
+    remaining = number
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:  # noqa: ANN401 - it is itself
-        nonlocal left
+        nonlocal remaining
         code = frame.f_code
         if CACHING not in code.co_filename or code.co_flags & inspect.CO_GENERATOR:
             return None
-        left -= event in {"call", "return"}
-        if left == 0:
+        remaining -= event in {"call", "return"}
+        if remaining == 0:
             sys.settrace(None)
             raise Interruption
         return trace
@@ -507,25 +507,27 @@ def test_reader_interrupted_at_any_point_blocks_no_other_reader(
     read = cached.per_customer(ttl=60, name="load")(source.load)
     moment = 1
     while interrupt(read, moment):
-        cache.delete(KEY, LEASE)  # A lease ends by itself, so nobody would wait for ever.
+        cache.delete(
+            KEY, LEASE
+        )  # A lease would expire; the next iteration should not wait for that.
         assert in_a_thread(lambda: read(1)) == len(source.calls)
         cache.delete(KEY)
         moment += 1
-    assert moment > 30, "it was interrupted in many places"
+    assert moment > 30, "a read has more than 30 points at which it can be interrupted"
 
 
 def test_lease_expires_and_is_released_by_its_owner_only(
     cached: Cache, source: Source, cache: Redis, pool: ThreadPoolExecutor
 ) -> None:
     read = cached.per_customer(ttl=60, name="load")(source.load)
-    cache.set(LEASE, "of a process that died", px=300)
-    go_on = source.hold()
+    cache.set(LEASE, "of a process that was killed", px=300)
+    go_on = source.block()
     reader = pool.submit(read, 1)
-    eventually(lambda: source.calls, PATIENCE, "nobody computes")
+    eventually(lambda: source.calls, TIMEOUT, "no reader computes")
     assert 0 < cache.pttl(LEASE) <= 1000 * read_through.LEASE_SECONDS
     cache.set(LEASE, "of another process meanwhile")
     go_on.set()
-    assert reader.result(PATIENCE) == 1
+    assert reader.result(TIMEOUT) == 1
     assert cache.get(LEASE) == b"of another process meanwhile"
     assert read(1) == 1
 
@@ -540,19 +542,19 @@ def test_lease_is_released_even_when_the_server_is_avoided(
             raise LookupError
         return found
 
-    with link_to(settings.cache) as link, closing(Cache(link.url, timeout=PATIENCE)) as cached:
+    with link_to(settings.cache) as link, closing(Cache(link.url, timeout=TIMEOUT)) as cached:
         read = cached.per_customer(ttl=60, name="load")(load)
-        goes_on = source.hold()
+        goes_on = source.block()
         first = pool.submit(read, 1)
-        eventually(lambda: source.calls == [(1, 0)], PATIENCE)
+        eventually(lambda: source.calls == [(1, 0)], TIMEOUT)
         link.lose_answers()
         second = pool.submit(read, 2)
-        eventually(lambda: link.lost, PATIENCE)
-        eventually(lambda: len(source.calls) == 2, PATIENCE)
+        eventually(lambda: link.lost, TIMEOUT)
+        eventually(lambda: len(source.calls) == 2, TIMEOUT)
         goes_on.set()
         assert (first.exception() is None) == (outcome == "value")
         assert second.result() == 2
-    assert not cache.exists(LEASE), "readers of other processes would wait for its end"
+    assert not cache.exists(LEASE), "readers of other processes do not wait until it expires"
     assert cache.hexists(KEY, FIELD) == (outcome == "value")
 
 
@@ -567,16 +569,16 @@ def test_full_hash_is_cleared_and_keeps_its_token(
         assert cache.hlen(KEY) <= 4, "three fields and the token"
         tokens.add(cache.hget(KEY, "token"))
     assert len(tokens) == 1
-    assert read(1, 9) == 10, "and the newest is there"
+    assert read(1, 9) == 10, "the newest value is stored"
 
 
-@pytest.mark.parametrize("left", [b"", b"short", HEADER.pack(9e9, 9e9) + b'{"other": 1}'])
+@pytest.mark.parametrize("remaining", [b"", b"short", HEADER.pack(9e9, 9e9) + b'{"other": 1}'])
 def test_value_of_another_release_is_recomputed(
-    cached: Cache, source: Source, cache: Redis, left: bytes
+    cached: Cache, source: Source, cache: Redis, remaining: bytes
 ) -> None:
     read = cached.per_customer(ttl=60, name="load")(source.load)
     assert read(1) == 1
-    cache.hset(KEY, FIELD, left)
+    cache.hset(KEY, FIELD, remaining)
     assert [read(1), read(1)] == [2, 2]
 
 
@@ -595,34 +597,34 @@ def test_uncacheable_value_is_returned(
     assert cache_counts(cache) == {"hit": 0, "stale": 0, "miss": 2, "error": 0, "refused": 2}
 
 
-@pytest.mark.parametrize("come", ["while it is computed", "soon after"])
+@pytest.mark.parametrize("arrival", ["while it is computed", "soon after"])
 def test_readers_of_uncacheable_value_compute_in_parallel(
-    cached: Cache, cache: Redis, pool: ThreadPoolExecutor, come: str
+    cached: Cache, cache: Redis, pool: ThreadPoolExecutor, arrival: str
 ) -> None:
     source, meet = Source(), threading.Barrier(READERS)
 
     @cached.per_customer(ttl=60, name="load")
     def load(customer_id: int, kind: int = 0) -> float:
         if source.load(customer_id) > 1:
-            meet.wait(PATIENCE)
+            meet.wait(TIMEOUT)
         return math.nan
 
     def read(customer_id: int) -> float:
         return load(customer_id)
 
-    go_on = source.hold()
+    go_on = source.block()
     first = pool.submit(read, 1)
-    eventually(lambda: source.calls, PATIENCE)
-    source.hold().set()
-    if come == "soon after":
+    eventually(lambda: source.calls, TIMEOUT)
+    source.block().set()
+    if arrival == "soon after":
         go_on.set()
-        assert math.isnan(first.result(PATIENCE))
-        cache.set(LEASE, "of another process that tries once more")
+        assert math.isnan(first.result(TIMEOUT))
+        cache.set(LEASE, "of another process that retries")
         readers = [pool.submit(read, 1) for _reader in range(READERS)]
     else:
         readers = read_and_wait(pool, read, cache)
         go_on.set()
-    assert all(math.isnan(reader.result(PATIENCE)) for reader in readers)
+    assert all(math.isnan(reader.result(TIMEOUT)) for reader in readers)
     assert len(source.calls) == 1 + READERS
 
 
@@ -671,7 +673,7 @@ def undecodable(customer_id: int) -> object:
     raise AssertionError
 
 
-def of_nobody() -> int:
+def without_customer() -> int:
     raise AssertionError
 
 
@@ -679,7 +681,7 @@ def of_a_name(customer: str) -> int:
     raise AssertionError
 
 
-@pytest.mark.parametrize("function", [undecodable, of_nobody, of_a_name, Source.load])
+@pytest.mark.parametrize("function", [undecodable, without_customer, of_a_name, Source.load])
 def test_a_function_that_cannot_be_cached_is_refused_by_name(
     cached: Cache, function: Callable[..., object]
 ) -> None:

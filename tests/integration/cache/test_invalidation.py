@@ -1,4 +1,4 @@
-"""Cached reads: exact, gone with their customer, and never put back by a slow reader."""
+"""Cached reads: exact, removed when their customer changes, never restored by a slow reader."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -120,7 +120,7 @@ def test_slow_reader_cannot_store_stale_data(
         target=lambda: SlowReads(engine, Cache.from_settings(settings), 60).customer(1)
     )
     slow.start()
-    assert queried.wait(10), "the reader stands between its query and its store"
+    assert queried.wait(10), "the reader is between its query and its store"
     with engine.begin() as connection:
         connection.execute(sa.update(customers).values(name="Countess"))
     invalidate(cache, [1])

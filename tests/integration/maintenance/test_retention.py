@@ -1,4 +1,4 @@
-"""Retention: what has ended long ago goes, everything else stays."""
+"""Retention: data of imports that ended long ago is deleted, all other data kept."""
 
 import os
 import time
@@ -19,7 +19,7 @@ LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 
 
 def accept(importer: Importer) -> str:
-    """An accepted import of one customer."""
+    """Accept an import of one customer; return its id."""
     job = accept_import(
         b"id,name\n1,Ada\n",
         ImportOptions(kind="customers", again=True),
@@ -31,7 +31,7 @@ def accept(importer: Importer) -> str:
 
 
 def age_files(settings: Settings) -> list[Path]:
-    """Let a month pass for everything in the spool; the data files."""
+    """Make all files of the spool a month older; return the data files."""
     files = [*(settings.orderworks_home / "spool" / "data").iterdir()]
     for file in files:
         os.utime(file, (time.time() - 30 * 86400,) * 2)

@@ -1,4 +1,4 @@
-"""The sweep: it finds work whose message was lost, and nothing else."""
+"""The sweep: it finds work whose message was lost, and no other work."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -28,18 +28,18 @@ Sweep = Callable[[], LostWork | None]
 
 @pytest.fixture
 def sweep(engine: sa.Engine, updates: UpdateStream, importer: Importer) -> Sweep:
-    """One sweep."""
+    """A function that sweeps once."""
     return lambda: find_lost_work(engine, updates, importer)
 
 
 @pytest.fixture
 def unplanned_import(importer: Importer) -> str:
-    """An import that nobody has planned."""
+    """Accept an import that is not planned; return its id."""
     return accept_customers(importer)
 
 
 def accept_customers(importer: Importer) -> str:
-    """Accept a file as a producer does; its id."""
+    """Accept a file as a producer does; return the import's id."""
     job = accept_import(
         CUSTOMERS,
         ImportOptions(kind="customers", again=True),
@@ -51,7 +51,7 @@ def accept_customers(importer: Importer) -> str:
 
 
 def long_ago(engine: sa.Engine, import_id: str) -> None:
-    """Let the time pass after which a silent import counts as forgotten."""
+    """Make an import quiet for long enough that its messages count as lost."""
     past = sa.func.now() - timedelta(minutes=5)
     with engine.begin() as connection:
         connection.execute(
@@ -67,10 +67,10 @@ def test_sweep_finds_a_shard_whose_nudge_was_lost(
     sweep: Sweep, accept: AcceptUpdates, stream: Redis
 ) -> None:
     accept([OrderUpdate(order_id=1, total=1)])
-    assert sweep() == NOTHING, "the producer's nudge is on its way"
+    assert sweep() == NOTHING, "the producer's nudge is pending"
     stream.delete(keys.update_nudge(1))
     assert sweep() == LostWork([1], [], [])
-    assert sweep() == NOTHING, "now the sweep's own is"
+    assert sweep() == NOTHING, "now the sweep's own is pending"
 
 
 def test_sweep_finds_a_shard_with_a_due_parked_update(sweep: Sweep, engine: sa.Engine) -> None:
@@ -90,20 +90,20 @@ def test_sweep_finds_a_shard_with_a_due_parked_update(sweep: Sweep, engine: sa.E
 
 def test_sweep_finds_an_unplanned_import(sweep: Sweep, unplanned_import: str) -> None:
     assert sweep() == LostWork([], [unplanned_import], [])
-    assert sweep() == NOTHING, "its plan may still be at work"
+    assert sweep() == NOTHING, "planning may still run"
 
 
 def test_sweep_finds_an_abandoned_chunk(
     sweep: Sweep, unplanned_import: str, importer: Importer, engine: sa.Engine
 ) -> None:
     importer.plan(unplanned_import)
-    assert sweep() == NOTHING, "its message is on the way"
+    assert sweep() == NOTHING, "its message is pending"
     long_ago(engine, unplanned_import)
     with engine.begin() as worker:
         assert claim_chunk(worker, unplanned_import, 0)
-        assert sweep() == NOTHING, "a worker has it"
+        assert sweep() == NOTHING, "a worker loads it"
     assert sweep() == LostWork([], [], [(unplanned_import, 0)])
-    assert sweep() == NOTHING, "the sweep's message is on the way"
+    assert sweep() == NOTHING, "the sweep's message is pending"
 
 
 def test_sweep_finds_no_more_chunks_than_the_imports_queue_holds(
@@ -118,7 +118,7 @@ def test_sweep_finds_no_more_chunks_than_the_imports_queue_holds(
     assert (len(some.unplanned), some.chunks) == (2, [(unplanned_import, 0)])
     rest = find_lost_work(engine, updates, importer)
     assert rest
-    assert {*some.unplanned, *rest.unplanned} == unplanned, "what had no room is found later"
+    assert {*some.unplanned, *rest.unplanned} == unplanned, "the others are found later"
 
 
 def test_sweep_finishes_an_import_whose_last_worker_was_lost(

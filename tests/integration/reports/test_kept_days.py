@@ -1,4 +1,4 @@
-"""The days that are kept: those that no window needs are forgotten by and by, and come back for one."""
+"""The kept days: those that no window needs are deleted in steps, and restored when one needs them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,14 +19,14 @@ from tests.support.celery_inspection import run
 
 DEPTH = 5
 AGES = range(0, 900, 20)
-"""Of each there is one order, in days."""
+"""Ages in days; of each there is one order."""
 
 DAY = "(created_at AT TIME ZONE 'UTC')::date"
 
 
 @pytest.fixture
 def unfolded_orders(engine: sa.Engine, cache: Redis) -> None:
-    """One customer with orders of more than two years, which are not folded yet."""
+    """Create one customer with orders of more than two years, which are not folded yet."""
     refreshed(engine, cache)
     now = datetime.now(UTC)
     lines = [
@@ -39,7 +39,7 @@ def unfolded_orders(engine: sa.Engine, cache: Redis) -> None:
 
 
 def refreshed(engine: sa.Engine, cache: Redis) -> None:
-    """Refresh; every report is what SQL says."""
+    """Refresh, and compare every report with SQL."""
     assert refresh(engine, cache, lambda _ids: None, DEPTH)
     for window in Window:
         published = published_report(cache, window)
@@ -48,13 +48,13 @@ def refreshed(engine: sa.Engine, cache: Redis) -> None:
 
 
 def days(engine: sa.Engine) -> list[date]:
-    """The days of which there are rows."""
+    """Return the days that have rows."""
     with engine.connect() as connection:
         return sorted(connection.scalars(sa.select(customer_daily.c.day)))
 
 
 def first_kept(engine: sa.Engine) -> date:
-    """Where they begin."""
+    """Return the first kept day."""
     first = sa.select(report_windows.c.first_day).where(report_windows.c.days == 0)
     with engine.connect() as connection:
         found: date = connection.execute(first).scalar_one()
@@ -62,7 +62,7 @@ def first_kept(engine: sa.Engine) -> date:
 
 
 def kept_is_right(engine: sa.Engine) -> bool:
-    """Whether the days that are kept are those of the orders."""
+    """Return whether the kept days equal those of the orders."""
     right = (
         f"SELECT customer_id, {DAY}, count(*), sum(total) FROM orders "
         f"WHERE {DAY} >= :first GROUP BY 1, 2 ORDER BY 1, 2"
@@ -79,14 +79,14 @@ def kept_is_right(engine: sa.Engine) -> bool:
 
 @contextmanager
 def folding(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction that may write rollups."""
+    """Yield a transaction that may write rollups."""
     with engine.begin() as connection:
         assert try_lock(connection, Lock.FOLD)
         yield connection
 
 
 def as_in(engine: sa.Engine, days: int) -> None:
-    """As a refresh leaves it whose clock is that many days ahead."""
+    """Set the state after a refresh whose clock is this number of days ahead."""
     with folding(engine) as connection:
         as_of = datetime.now(UTC) + timedelta(days=days)
         assert rollups.move_windows(connection, as_of, DEPTH)
@@ -108,7 +108,7 @@ def test_fold_adds_no_day_outside_all_windows(
 def test_refresh_deletes_a_bounded_number_of_old_rows_and_still_publishes(
     engine: sa.Engine, cache: Redis, unfolded_orders: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As the release before left it: every day has its row.
+    # The state of the previous release: every day has its row.
     run(engine, "UPDATE report_windows SET first_day = '0001-01-01' WHERE days = 0")
     monkeypatch.setattr("orderworks.reports.rollups.MAX_MOVED_ROWS", 10)
     left = []
@@ -151,7 +151,7 @@ def test_pending_log_entries_are_not_counted_twice_on_recount(
 ) -> None:
     refreshed(engine, cache)
     as_in(engine, days=100)
-    # Days that are forgotten, and have to come back.
+    # Days that were deleted and have to be restored.
     run(engine, "UPDATE orders SET total = total + 7 WHERE id IN (341, 381)")
     as_in(engine, days=0)
     with folding(engine) as connection:

@@ -1,4 +1,4 @@
-"""Rebuilding the rollups: whatever drifted is found, counted and mended, while others write and fold."""
+"""Reconciliation: any drift of the rollups is found, counted and corrected during writes and folds."""
 
 import random
 import threading
@@ -73,7 +73,7 @@ def _small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def other_engine(settings: Settings) -> Iterator[sa.Engine]:
-    """Connections for those who write meanwhile."""
+    """Connections of concurrent writers."""
     roomy = settings.model_copy(update={"db_pool_size": 8})
     made = make_engine(roomy, "orderworks-test-others")
     yield made
@@ -84,9 +84,9 @@ def other_engine(settings: Settings) -> Iterator[sa.Engine]:
 def rebuild(engine: sa.Engine, cache: Redis) -> DoRebuild:
     """Rebuild as the command does."""
 
-    def do(*wanted: str, on_step: OnStep = lambda _what, _counted: None) -> RebuildResult:
+    def do(*excluded: str, on_step: OnStep = lambda _label, _counted: None) -> RebuildResult:
         return Rebuild(engine, lambda: fold_log(engine, cache), on_step).run(
-            wanted or ("cancelled",)
+            excluded or ("cancelled",)
         )
 
     return do
@@ -94,9 +94,9 @@ def rebuild(engine: sa.Engine, cache: Redis) -> DoRebuild:
 
 @pytest.fixture
 def rollups_of_orders(engine: sa.Engine, cache: Redis, rebuild: DoRebuild) -> None:
-    """Customers with orders over the last eight hundred days, in rollups that are right.
+    """Create customers with orders of the last eight hundred days, in right rollups.
 
-    Windows begin at all sorts of places; in some of them not everybody is ranked.
+    Windows start at various days; in some of them not all customers are ranked.
     """
     with engine.begin() as connection:
         people = [{"id": key, "name": f"Customer {key}"} for key in range(1, CUSTOMERS + 1)]
@@ -117,13 +117,13 @@ KEYS = range(1, 601)
 
 
 def some_orders() -> list[dict[str, object]]:
-    """The same random orders each time."""
+    """Return random orders, the same in every run."""
     dice = random.Random(7)
     return [new_order(dice, key) for key in KEYS]
 
 
 def new_order(dice: random.Random, key: int) -> dict[str, object]:
-    """A random order of the last 800 days, half of which are too old to be kept as days."""
+    """Return a random order of the last 800 days, half of which are too old to be kept."""
     return {
         "id": key,
         "customer_id": dice.randint(1, CUSTOMERS),
@@ -134,18 +134,18 @@ def new_order(dice: random.Random, key: int) -> dict[str, object]:
 
 
 def fold_log(engine: sa.Engine, cache: Redis) -> None:
-    """Fold what waits."""
+    """Fold the log."""
     assert refresh(engine, cache, lambda ids: cached.invalidate(cache, ids), DEPTH)
 
 
 def rows(engine: sa.Engine, query: str) -> list[tuple[object, ...]]:
-    """What a query gives, sorted."""
+    """Return the rows of a query, sorted."""
     with engine.connect() as connection:
         return sorted(map(tuple, connection.execute(sa.text(query))), key=str)
 
 
 def is_right(engine: sa.Engine) -> bool:
-    """Whether the rollups are what a recount of the orders gives; the log is empty, or of no effect."""
+    """Return whether the rollups equal the sums of the orders; the log is empty or without effect."""
     pairs = (
         (FOUND_DAYS, RIGHT_DAYS),
         (FOUND_TOTALS + " WHERE orders <> 0 OR total <> 0", RIGHT_TOTALS),
@@ -158,7 +158,7 @@ def is_right(engine: sa.Engine) -> bool:
 
 
 def drift(rebuilt: RebuildResult) -> dict[str, int]:
-    """How many rows had drifted, where any had."""
+    """Return the number of drifted rows by rollup, without zeros."""
     assert rebuilt.drift is not None
     return {name: number for name, number in rebuilt.drift.by_table.items() if number}
 
@@ -290,7 +290,7 @@ def test_corrected_rollups_are_published_by_the_next_refresh(
 
 
 def equals_the_oracle(engine: sa.Engine, cache: Redis) -> None:
-    """After a refresh every report is what SQL over the orders says."""
+    """Refresh, and compare every report with SQL over the orders."""
     assert refresh(engine, cache, lambda ids: cached.invalidate(cache, ids), DEPTH)
     for window in Window:
         published = published_report(cache, window)
@@ -308,7 +308,7 @@ def test_check_reports_what_rebuild_would_and_changes_nothing(
         "INSERT INTO customer_totals VALUES (999, 0, 0)",
     )
     before = contents(engine)
-    checked = Rebuild(engine, lambda: None, lambda _what, _counted: None).check(("cancelled",))
+    checked = Rebuild(engine, lambda: None, lambda _label, _counted: None).check(("cancelled",))
     assert contents(engine) == before
     assert drift(checked)
     rebuilt = rebuild()
@@ -380,13 +380,15 @@ def test_fold_that_never_ends_stops_the_rebuild_with_an_error(
 
 
 def waiters(engine: sa.Engine) -> list[tuple[object, ...]]:
-    """Who waits for an advisory lock."""
+    """Return the sessions that wait for an advisory lock."""
     return rows(engine, "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
 
 
 @contextmanager
-def at_work(engine: sa.Engine, cache: Redis, writers: int = 2) -> Iterator[Callable[[], bool]]:
-    """Writers and a fold at work; whether, since that was last asked for, all of them did something."""
+def writing_and_folding(
+    engine: sa.Engine, cache: Redis, writers: int = 2
+) -> Iterator[Callable[[], bool]]:
+    """Run writers and folds; yield a function: whether all progressed since its last call."""
     ended, done = threading.Event(), [0] * (writers + 1)
     asked = list(done)
 
@@ -398,12 +400,12 @@ def at_work(engine: sa.Engine, cache: Redis, writers: int = 2) -> Iterator[Calla
                     connection.execute(random_write(dice, next(key)))
             done[number] += 1
 
-    def fold_again_and_again() -> None:
+    def fold_repeatedly() -> None:
         while not ended.is_set():
             folded = refresh(engine, cache, lambda ids: cached.invalidate(cache, ids), DEPTH)
             done[-1] += bool(folded and folded.folded)
 
-    def all_did() -> bool:
+    def all_progressed() -> bool:
         if any(now == before for now, before in zip(done, asked, strict=True)):
             return False
         asked[:] = done
@@ -411,9 +413,9 @@ def at_work(engine: sa.Engine, cache: Redis, writers: int = 2) -> Iterator[Calla
 
     with ThreadPoolExecutor(writers + 1) as pool:
         futures = [pool.submit(write, number) for number in range(writers)]
-        futures.append(pool.submit(fold_again_and_again))
+        futures.append(pool.submit(fold_repeatedly))
         try:
-            yield all_did
+            yield all_progressed
         finally:
             ended.set()
     for each in futures:
@@ -421,7 +423,7 @@ def at_work(engine: sa.Engine, cache: Redis, writers: int = 2) -> Iterator[Calla
 
 
 def random_write(dice: random.Random, key: int) -> sa.Executable:
-    """An insert, a change, a move or a delete of few orders. Rows are locked one at a time."""
+    """Return an insert, update, move or delete of a few orders. Rows are locked one at a time."""
     one = (
         orders.c.id
         == sa.select(orders.c.id)
@@ -445,7 +447,7 @@ def random_write(dice: random.Random, key: int) -> sa.Executable:
 
 @pytest.fixture
 def stocked(engine: sa.Engine, cache: Redis, rebuild: DoRebuild) -> None:
-    """Customers and orders, in rollups that are right."""
+    """Create customers and orders, in right rollups."""
     with engine.begin() as connection:
         people = [{"id": key, "name": f"Customer {key}"} for key in range(1, CUSTOMERS + 1)]
         connection.execute(sa.insert(customers), people)
@@ -462,11 +464,11 @@ def test_concurrent_writers_and_folds_cause_no_drift(
     rebuild: DoRebuild,
 ) -> None:
     ranges: list[ReconcileCounts] = []
-    with at_work(other_engine, cache) as all_did:
+    with writing_and_folding(other_engine, cache) as all_progressed:
 
-        def on_step(_what: str, counted: ReconcileCounts) -> None:
+        def on_step(_label: str, counted: ReconcileCounts) -> None:
             ranges.append(counted)
-            eventually(all_did, 20, "writers and folds go on between two ranges")
+            eventually(all_progressed, 20, "writers and folds continue between two ranges")
 
         rebuilds = [rebuild(on_step=on_step) for _time in range(3)]
     assert len(ranges) > 3 * 3
@@ -484,14 +486,14 @@ def test_excluded_statuses_are_changed_under_concurrent_writes(
     stocked: None,
     rebuild: DoRebuild,
 ) -> None:
-    with at_work(other_engine, cache) as all_did:
+    with writing_and_folding(other_engine, cache) as all_progressed:
 
-        def on_step(_what: str, _counted: ReconcileCounts) -> None:
-            eventually(all_did, 20, "writers and folds go on between two ranges")
+        def on_step(_label: str, _counted: ReconcileCounts) -> None:
+            eventually(all_progressed, 20, "writers and folds continue between two ranges")
 
         rebuilds = [
-            rebuild(*wanted, on_step=on_step)
-            for wanted in (("cancelled", "refunded"), ("paid",), ("cancelled", "new"))
+            rebuild(*excluded, on_step=on_step)
+            for excluded in (("cancelled", "refunded"), ("paid",), ("cancelled", "new"))
         ]
     assert [drift(each) for each in rebuilds] == [{}, {}, {}]
     assert [each.recounted_for for each in rebuilds] == [
@@ -536,7 +538,7 @@ def test_changing_excluded_statuses_invalidates_cached_reads(
     engine: sa.Engine, cache: Redis, rollups_of_orders: None, rebuild: DoRebuild
 ) -> None:
     everybody = [*range(1, CUSTOMERS + 1), 99]
-    # What no longer counts is made up for, to the cent, by what counts now: the rollups stay equal.
+    # The orders that cease to count equal, to the cent, those that begin to: the rollups stay equal.
     run(
         engine,
         "INSERT INTO customers (id, name) VALUES (99, 'Customer 99')",
@@ -587,7 +589,7 @@ def no_wait(_state: object) -> float:
 
 
 def is_right_when_folded(engine: sa.Engine) -> bool:
-    """Whether days and log together are right."""
+    """Return whether the sums of days and log are right."""
     return rows(engine, FOUND_DAYS) == rows(engine, RIGHT_DAYS)
 
 
@@ -597,8 +599,8 @@ def test_killed_recount_is_completed_by_the_next_rebuild(
     class Killed(Exception):
         pass
 
-    def kill(what: str, _counted: ReconcileCounts) -> None:
-        if what == "recounted":
+    def kill(label: str, _counted: ReconcileCounts) -> None:
+        if label == "recounted":
             raise Killed
 
     with pytest.raises(Killed):
@@ -606,7 +608,7 @@ def test_killed_recount_is_completed_by_the_next_rebuild(
     with engine.begin() as connection:
         assert reconcile_runs.unfinished_change(connection) == {"refunded"}
         assert reconcile_runs.start_run_if_due(connection, timedelta()) is None, (
-            "no check takes it for drift"
+            "no check counts it as drift"
         )
     found = rebuild("cancelled")
     assert (found.drift, found.recounted_for) == (None, ("refunded",))

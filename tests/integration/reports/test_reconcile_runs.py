@@ -1,4 +1,4 @@
-"""The nightly check: slice by slice, and what becomes of it if a slice is lost or comes twice."""
+"""The nightly check: its slices, also lost and repeated ones."""
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -28,7 +28,7 @@ Slices = Callable[[], list[tuple[int, int]]]
 
 @pytest.fixture
 def worker_app(settings: Settings) -> Iterator[Celery]:
-    """The worker's app, in a process that has become a worker's."""
+    """The worker's app, with the resources of a worker in this process."""
     from worker.celery import app as made  # noqa: PLC0415 - reads the environment
 
     assert made.conf.broker_url == settings.broker
@@ -40,7 +40,7 @@ def worker_app(settings: Settings) -> Iterator[Celery]:
 
 @pytest.fixture
 def check(worker_app: Celery, monkeypatch: pytest.MonkeyPatch) -> Task[..., Any]:
-    """The task, with a customer a range and a range a slice."""
+    """The task, with one customer per range and one range per slice."""
     monkeypatch.setattr("orderworks.reports.reconcile.RANGE_ROWS", 1)
     monkeypatch.setattr("tasks.rollups.SLICE_SECONDS", -1.0)
     return worker_app.tasks[TaskName.CHECK_ROLLUPS.value]
@@ -48,9 +48,9 @@ def check(worker_app: Celery, monkeypatch: pytest.MonkeyPatch) -> Task[..., Any]
 
 @pytest.fixture
 def slices(worker_app: Celery) -> Slices:
-    """Take the messages out of the queue that ask for further slices; their arguments."""
+    """A function that receives the messages for further slices and returns their arguments."""
 
-    def take() -> list[tuple[int, int]]:
+    def receive() -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []
         with (
             worker_app.connection() as connection,
@@ -64,24 +64,24 @@ def slices(worker_app: Celery) -> Slices:
                 message.ack()
                 found.append(tuple(message.payload[0]))
 
-    return take
+    return receive
 
 
 @pytest.fixture(autouse=True)
 def _shop(engine: sa.Engine, cache: Redis, seed: WriteRows) -> None:
-    """Two orders a customer, in rollups that are right."""
+    """Create two orders per customer, in right rollups."""
     seed({key: (1 + key % CUSTOMERS, "new", Decimal(key), 0) for key in range(2 * CUSTOMERS)})
     assert refresh(engine, cache, lambda _ids: None, depth=10)
 
 
 def state(engine: sa.Engine) -> sa.Row[Any]:
-    """The only run so far."""
+    """Return the only run so far."""
     with engine.connect() as connection:
         return connection.execute(sa.select(rollup_checks)).one()
 
 
-def work_off(check: Task[..., Any], slices: Slices) -> int:
-    """Run slices until no message asks for one; how many."""
+def run_slices(check: Task[..., Any], slices: Slices) -> int:
+    """Run slices until there is no message for one; return their number."""
     done = 0
     while waiting := slices():
         for arguments in waiting:
@@ -94,7 +94,7 @@ def test_check_completes_slice_by_slice(
 ) -> None:
     run(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id IN (2, 5)")
     assert check() is not None
-    assert work_off(check, slices) >= CUSTOMERS - 1
+    assert run_slices(check, slices) >= CUSTOMERS - 1
     found = state(engine)
     assert found.finished_at
     assert (found.orders, found.customers) == (2 * CUSTOMERS, CUSTOMERS)
@@ -112,7 +112,7 @@ def test_repeated_slice_is_done_once(
         before = contents(engine)
         assert check(*arguments) is None
         assert contents(engine) == before
-    work_off(check, slices)
+    run_slices(check, slices)
     assert state(engine).customer_daily == CUSTOMERS
 
 
@@ -120,8 +120,8 @@ def test_concurrent_starts_are_one_run(
     engine: sa.Engine, check: Task[..., Any], slices: Slices
 ) -> None:
     assert check() is not None
-    assert check() is not None, "it goes on with the run: its child may have been killed"
-    work_off(check, slices)
+    assert check() is not None, "it continues the run, whose pool child may have been killed"
+    run_slices(check, slices)
     assert check() is None
     assert state(engine).orders == 2 * CUSTOMERS
 
@@ -135,7 +135,7 @@ def test_each_beat_slot_has_its_own_check(
         check.push_request(id=f"slot-{slot}", **message_options(asked, 60))
         assert check() is not None
         check.pop_request()
-        work_off(check, slices)
+        run_slices(check, slices)
     with engine.connect() as connection:
         found = connection.scalars(sa.select(rollup_checks.c.customer_daily)).all()
         [entry] = read_entries(connection)
@@ -150,13 +150,13 @@ def test_check_with_lost_message_is_restarted_the_next_night(
     [lost] = slices()
     run(engine, "UPDATE rollup_checks SET moved_at = now() - interval '23 hours'")
     assert check() is not None
-    work_off(check, slices)
+    run_slices(check, slices)
     with engine.connect() as connection:
         newest = reconcile_runs.last_finished_run(connection)
         assert newest is not None
         assert newest.counted.orders == 2 * CUSTOMERS
     late = check(*lost)
-    assert late is not None, "its run is where it was: it does its range, and no harm"
+    assert late is not None, "the run is still at its position: its range is reconciled"
 
 
 def test_check_never_applies_changed_excluded_statuses(
@@ -167,5 +167,5 @@ def test_check_never_applies_changed_excluded_statuses(
 ) -> None:
     monkeypatch.setenv("UNCOUNTED_STATUSES", "new")
     assert check() is not None
-    work_off(check, slices)
+    run_slices(check, slices)
     assert state(engine).orders == 2 * CUSTOMERS

@@ -1,4 +1,4 @@
-"""Reports: whatever happens to the orders, the published list is what SQL over them says."""
+"""Reports: after any change of the orders, the published list equals that of SQL."""
 
 import random
 import time
@@ -41,7 +41,7 @@ LOG_COLUMNS = "entries int, customer_ids bigint[], days date[], orders int[], to
 
 @pytest.fixture
 def six_hundred_orders(engine: sa.Engine) -> None:
-    """Thirty customers, six hundred orders over the last four hundred days, some of them cancelled."""
+    """Create thirty customers with six hundred orders of the last 400 days, some of them cancelled."""
     dice = random.Random(7)
     now = datetime.now(UTC)
     placed = [
@@ -58,14 +58,14 @@ def six_hundred_orders(engine: sa.Engine) -> None:
         connection.execute(
             sa.insert(customers), [{"id": key, "name": f"Customer {key}"} for key in range(1, 31)]
         )
-        # The log gets a row for each statement.
+        # The log gets a row per statement.
         for first in range(0, len(placed), 10):
             connection.execute(sa.insert(orders), placed[first : first + 10])
 
 
 @pytest.fixture
 def refreshed(engine: sa.Engine, cache: Redis, six_hundred_orders: None) -> Refresh:
-    """Refresh and compare every window with the oracle."""
+    """A function that refreshes and compares every window with the oracle."""
 
     def run() -> None:
         refresh(engine, cache, lambda ids: cached.invalidate(cache, ids), DEPTH)
@@ -118,7 +118,7 @@ def test_changes_by_any_role_allowed_to_write_are_logged(
     with clerk.begin() as connection:
         connection.execute(sa.text(f"SET ROLE {role}"))
         connection.execute(sa.text("SET search_path = ''"))
-        # Temporary tables are looked for first, where nobody says otherwise.
+        # PostgreSQL resolves names to temporary tables first unless search_path lists pg_temp.
         connection.execute(sa.text(f"CREATE TEMPORARY TABLE change_log ({LOG_COLUMNS})"))
         connection.execute(sa.text("CREATE TEMPORARY TABLE uncounted_statuses (status text)"))
         connection.execute(sa.text("UPDATE public.orders SET total = 5"))
@@ -202,7 +202,7 @@ def test_refresh_without_changes_only_updates_as_of(
     key = keys.top_customers_report(Window.ALL)
     cache.hset(key, "lines:10", b"[]")
     with engine.begin() as connection:
-        # Nobody on any list of `DEPTH` customers: there are only thirty, so nothing that counts.
+        # Orders that do not count: of only thirty customers any other change might reach a list.
         connection.execute(
             sa.text("UPDATE orders SET total = total + 1 WHERE status = 'cancelled'")
         )
@@ -213,7 +213,7 @@ def test_refresh_without_changes_only_updates_as_of(
     assert again
     assert (again.published, after.rows) == (0, before.rows)
     assert after.as_of > before.as_of
-    assert cache.hget(key, "lines:10") == b"[]", "no line was written again"
+    assert cache.hget(key, "lines:10") == b"[]", "the lines were not written again"
 
 
 FLOOR = "SELECT floor FROM report_windows WHERE days = 0"
@@ -224,7 +224,7 @@ RANKED = "SELECT count(ranked) FROM customer_totals"
 def add_orders(
     engine: sa.Engine, cache: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., None]:
-    """Bring an order each of customers from one to another, and refresh in passes of ten log rows."""
+    """A function that adds an order per customer of a range, and refreshes in passes of ten entries."""
     monkeypatch.setattr("orderworks.reports.ranking.RANKED_FACTOR", 2)
     monkeypatch.setattr("orderworks.reports.fold.MAX_FOLD_ENTRIES", 10)
     people = "SELECT g, 'Customer' FROM generate_series(1, 30) g"
@@ -280,7 +280,7 @@ def test_one_reader_computes_for_all_when_no_report_is_published(
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if "GROUP BY" in statement:
             queries.append(statement)
-            time.sleep(0.2)  # The others come meanwhile.
+            time.sleep(0.2)  # Other readers come meanwhile.
 
     sa.event.listen(slow, "before_cursor_execute", note)
     report_reads = TopCustomers(slow, cache, Cache.from_settings(settings))
@@ -355,17 +355,17 @@ def test_reads_beyond_the_published_depth_are_computed_from_orders(
 def test_a_fold_waits_for_the_cache_to_be_invalidated(
     engine: sa.Engine, cache: Redis, six_hundred_orders: None
 ) -> None:
-    def away(_ids: object) -> None:
+    def unavailable(_ids: object) -> None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        refresh(engine, cache, away, DEPTH)
+        refresh(engine, cache, unavailable, DEPTH)
     with engine.connect() as connection:
         waiting = connection.scalar(sa.select(sa.func.count()).select_from(customer_changes))
-    assert waiting, "the log is still there for the next fold"
-    told: set[int] = set()
-    refresh(engine, cache, told.update, DEPTH)
-    assert told == set(range(1, 31))
+    assert waiting, "the log is kept for the next fold"
+    invalidated: set[int] = set()
+    refresh(engine, cache, invalidated.update, DEPTH)
+    assert invalidated == set(range(1, 31))
 
 
 def test_folding_in_many_passes_gives_the_same_reports(

@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic: medians, ratios, spoilt rows, what /proc says."""
+"""The benchmarks' own arithmetic: medians, ratios, bad rows, values of /proc."""
 
 import inspect
 import sys
@@ -53,9 +53,9 @@ def test_sides_run_alternately() -> None:
 
 def test_every_spoil_function_changes_the_line_differently() -> None:
     line = "7,1,19.90,open,2026-11-01\n"
-    spoilt = {break_row(line, BAD_ROW_EVERY * number) for number in range(len(BREAKING_CHANGES))}
-    assert len(spoilt - {line}) == len(BREAKING_CHANGES)
-    assert all(each.endswith("\n") and each.count("\n") == 1 for each in spoilt)
+    lines = {break_row(line, BAD_ROW_EVERY * number) for number in range(len(BREAKING_CHANGES))}
+    assert len(lines - {line}) == len(BREAKING_CHANGES)
+    assert all(each.endswith("\n") and each.count("\n") == 1 for each in lines)
 
 
 def test_peak_memory_is_in_bytes_and_0_for_an_ended_process() -> None:
@@ -139,7 +139,7 @@ def test_every_package_of_a_peer_is_pinned() -> None:
 
 
 class FakeTime:
-    """A clock that only sleeping moves, and whoever sends slowly."""
+    """A clock that advances only by sleeping, and by slow senders."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -149,7 +149,7 @@ class FakeTime:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Be later."""
+        """Advance the clock."""
         self.now += seconds
 
 

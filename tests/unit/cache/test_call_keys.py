@@ -1,4 +1,4 @@
-"""A call is named exactly: one name however it is spelled, another name for every other call."""
+"""Cache keys of calls: one key for all spellings of a call, different keys for different calls."""
 
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -16,13 +16,13 @@ NOON = datetime(2026, 3, 1, 12)  # noqa: DTZ001 - zones are put in below
 
 
 class Color(Enum):
-    """Members are named by their class."""
+    """An enum, whose members have the class in their key."""
 
     RED = "r"
 
 
 class Size(IntEnum):
-    """A member equals the number 1, and is not it."""
+    """An enum with a member that equals the number 1, and has another key."""
 
     ONE = 1
 
@@ -129,24 +129,24 @@ def test_long_calls_are_digested() -> None:
     assert all(len(field) < MAX_FIELD_CHARS for field in fields)
 
 
-class Place(tzinfo):
-    """A time zone whose `repr` is its address in memory."""
+class UnknownZone(tzinfo):
+    """A time zone whose `repr` has its address in memory."""
 
     def utcoffset(self, _moment: datetime | None) -> timedelta:
-        """As in UTC."""
+        """Return the offset of UTC."""
         return timedelta(0)
 
     def dst(self, _moment: datetime | None) -> None:
         """None."""
 
     def tzname(self, _moment: datetime | None) -> str:
-        """No zone of the database."""
+        """Return the name of no known zone."""
         return "here"
 
 
 @pytest.mark.parametrize(
     "value",
-    [1.5, [1], {1}, object(), (1, [2]), NOON.replace(tzinfo=Place())],
+    [1.5, [1], {1}, object(), (1, [2]), NOON.replace(tzinfo=UnknownZone())],
     ids=["float", "list", "set", "object", "tuple with a list", "moment of an unknown zone"],
 )
 def test_argument_types_without_exact_key_are_refused(value: object) -> None:

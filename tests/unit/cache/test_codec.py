@@ -1,4 +1,4 @@
-"""Values come back as what they were; what would not is refused at decoration, or not cached."""
+"""Values decode to equal values; others are refused at decoration, or not cached."""
 
 import dataclasses
 import logging
@@ -40,7 +40,7 @@ class Money:
 
 
 class Line(msgspec.Struct):
-    """A struct that contains its like."""
+    """A struct that contains structs of its type."""
 
     id: int
     money: Money | None
@@ -115,7 +115,7 @@ def test_values_round_trip(annotation: object, values: st.SearchStrategy[object]
 
 
 def exact(value: object) -> object:
-    """What `==` does not see: types, digits of decimals, offsets."""
+    """Return what `==` does not compare: types, digits of decimals, offsets."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Decimal):
@@ -137,11 +137,11 @@ def test_datetime_offset_and_decimal_digits_are_kept() -> None:
     assert str(amount) == "1.500"
 
 
-def no_annotation():  # type: ignore[no-untyped-def]  # noqa: ANN201 - that is the point
+def no_annotation():  # type: ignore[no-untyped-def]  # noqa: ANN201 - this is tested
     raise AssertionError
 
 
-def anything() -> Any:  # noqa: ANN401 - that is the point
+def anything() -> Any:  # noqa: ANN401 - this is tested
     raise AssertionError
 
 
@@ -169,7 +169,7 @@ def either() -> date | Decimal:
     raise AssertionError
 
 
-def unresolved() -> "NoSuchName":  # type: ignore[name-defined]  # noqa: F821 - that is the point
+def unresolved() -> "NoSuchName":  # type: ignore[name-defined]  # noqa: F821 - this is tested
     raise AssertionError
 
 
