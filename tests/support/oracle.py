@@ -7,7 +7,9 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
+from orderworks.core.database import make_engine
 from orderworks.core.schema import customers, orders, parked_updates, update_shards
+from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 
 ExpectedRows = dict[int, tuple[int, str, Decimal, int | None]]
@@ -104,6 +106,13 @@ def write_orders(engine: sa.Engine, rows: ExpectedRows) -> None:
         )
         lines = [dict(zip(names, (key, *row), strict=True)) for key, row in rows.items()]
         connection.execute(sa.insert(orders), lines)
+
+
+def seed_orders(settings: Settings, rows: ExpectedRows) -> None:
+    """Write orders like `write_orders`, with an engine of its own: for fixtures of a whole module."""
+    engine = make_engine(settings, "orderworks-test")
+    write_orders(engine, rows)
+    engine.dispose()
 
 
 def read_orders(engine: sa.Engine) -> ExpectedRows:

@@ -17,7 +17,7 @@ from orderworks.core.settings import Settings
 from orderworks.reports.refresh import refresh
 from tests.support.celery_inspection import run as run_sql
 from tests.support.commands import RunCommand
-from tests.support.oracle import ExpectedRows, write_orders
+from tests.support.oracle import ExpectedRows, seed_orders
 from tests.support.processes import CeleryProcess, eventually
 
 STATUSES = ("new", "paid", "refunded", "cancelled")
@@ -30,11 +30,8 @@ Checks = list[sa.Row[Any]]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _seeded(settings: Settings) -> None:
-    url = sa.make_url(settings.database)
-    seeding = sa.create_engine(url.set(drivername="postgresql+psycopg2"))
-    write_orders(seeding, ROWS)
-    seeding.dispose()
+def _orders(settings: Settings) -> None:
+    seed_orders(settings, ROWS)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orderworks.core.database import make_engine
 from orderworks.core.routing import Queue
 from orderworks.core.schema import customers
 from orderworks.core.settings import Settings
@@ -24,7 +23,7 @@ from tests.support.celery_inspection import is_drained, messages, waiting
 from tests.support.celery_inspection import run as run_sql
 from tests.support.chunk_locks import AT_A_ROW, attempts, chunks_at_work, held_by, orders_taken
 from tests.support.commands import RunCommand
-from tests.support.oracle import read_orders, write_orders
+from tests.support.oracle import read_orders, seed_orders
 from tests.support.processes import CeleryProcess, eventually, running_worker
 
 CHUNK = 600
@@ -75,10 +74,8 @@ def worker(settings: Settings, folder: Path) -> Iterator[CeleryProcess]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _order(settings: Settings) -> None:
-    engine = make_engine(settings, "orderworks-test")
-    write_orders(engine, {1: (1, "new", Decimal(1), 0)})
-    engine.dispose()
+def _orders(settings: Settings) -> None:
+    seed_orders(settings, {1: (1, "new", Decimal(1), 0)})
 
 
 @pytest.fixture

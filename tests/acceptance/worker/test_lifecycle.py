@@ -12,13 +12,12 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from orderworks.core.database import make_engine
 from orderworks.core.routing import Queue
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.support.celery_inspection import backends, drainers, is_drained, messages, run
-from tests.support.oracle import ExpectedRows, read_orders, read_verdicts, write_orders
+from tests.support.oracle import ExpectedRows, read_orders, read_verdicts, seed_orders
 from tests.support.processes import ROOT, eventually, pool_children, running_worker
 
 ROWS: ExpectedRows = {key: (1, "new", Decimal(1), 0) for key in range(1, 21)}
@@ -49,10 +48,8 @@ print("refused before, and in the fork")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _seeded(settings: Settings) -> None:
-    engine = make_engine(settings, "orderworks-test")
-    write_orders(engine, ROWS)
-    engine.dispose()
+def _orders(settings: Settings) -> None:
+    seed_orders(settings, ROWS)
 
 
 def test_threads_pool_does_the_same_work_as_prefork(

@@ -7,13 +7,12 @@ import pytest
 import sqlalchemy as sa
 from celery import Celery
 
-from orderworks.core.database import make_engine
 from orderworks.core.routing import QUEUE_OF, TaskName
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.support.celery_inspection import backends, contents, gate, is_drained
-from tests.support.oracle import ExpectedRows, read_orders, read_verdicts, write_orders
+from tests.support.oracle import ExpectedRows, read_orders, read_verdicts, seed_orders
 from tests.support.processes import CeleryProcess, eventually, has_loaded, pool_children, ports_of
 
 ROWS: ExpectedRows = {key: (1, "new", Decimal(1), 0) for key in range(1, 21)}
@@ -23,10 +22,8 @@ Send = Callable[..., Callable[[], bool]]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _seeded(settings: Settings) -> None:
-    engine = make_engine(settings, "orderworks-test")
-    write_orders(engine, ROWS)
-    engine.dispose()
+def _orders(settings: Settings) -> None:
+    seed_orders(settings, ROWS)
 
 
 @pytest.fixture

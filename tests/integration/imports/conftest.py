@@ -14,6 +14,7 @@ from orderworks.imports.progress import COUNTS, Summary
 from producer.imports.accept import accept_import
 from producer.imports.options import ImportOptions
 from producer.imports.sources.open_source import ImportSource
+from tests.support.imports import SEVEN
 from tests.support.types import AcceptFile, LoadFile
 
 
@@ -72,3 +73,11 @@ def people(engine: sa.Engine) -> None:
             sa.insert(customers),
             [{"id": each, "name": f"Customer {each}"} for each in range(1, 10)],
         )
+
+
+@pytest.fixture
+def planned(importer: Importer, accept: AcceptFile) -> str:
+    """A running import of seven customers in three chunks, none loaded; its id."""
+    import_id = accept(SEVEN, "customers")
+    assert importer.plan(import_id) == [0, 1, 2]
+    return import_id

@@ -16,20 +16,10 @@ from orderworks.imports import chunk_attempt, control, ledger
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary, read_progress
 from producer.imports.job import ImportJob
+from tests.support.imports import SEVEN
 from tests.support.types import AcceptFile
 
 Do = Callable[[control.ControlAction], Summary]
-
-SEVEN = b"id,name\n" + b"".join(b"%d,Customer %d\n" % (each, each) for each in range(1, 8))
-"""Seven customers: three chunks."""
-
-
-@pytest.fixture
-def planned(importer: Importer, accept: AcceptFile) -> str:
-    """A running import of three chunks, none loaded."""
-    import_id = accept(SEVEN, "customers")
-    assert importer.plan(import_id) == [0, 1, 2]
-    return import_id
 
 
 @pytest.fixture

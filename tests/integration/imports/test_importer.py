@@ -45,24 +45,9 @@ from orderworks.imports.progress import Summary, read_progress
 from orderworks.imports.spool import Spool
 from producer.imports.job import ImportJob
 from tests.support.chunk_locks import attempts
+from tests.support.imports import SEVEN, summary_of
 from tests.support.processes import eventually
 from tests.support.types import AcceptFile
-
-SEVEN = b"id,name\n" + b"".join(b"%d,Customer %d\n" % (each, each) for each in range(1, 8))
-"""Seven customers: three chunks."""
-
-
-@pytest.fixture
-def planned(importer: Importer, accept: AcceptFile) -> str:
-    """An import of seven customers in three chunks, none loaded."""
-    import_id = accept(SEVEN, "customers")
-    assert importer.plan(import_id) == [0, 1, 2]
-    return import_id
-
-
-def summary_of(importer: Importer, import_id: str) -> Summary:
-    with importer.engine.connect() as connection:
-        return ledger.import_summary(connection, import_id)
 
 
 def names_in_table(importer: Importer) -> int:

@@ -15,11 +15,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from orderworks.core.schema import orders
-from orderworks.imports import ledger
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import COUNTS, Summary
 from orderworks.imports.rejects import as_csv as as_sheet
 from orderworks.imports.rejects import file_format_of, iter_rejects, iter_uncorrected
+from tests.support.imports import summary_of
 from tests.support.random_tables import (
     BAD,
     DELIMITERS,
@@ -85,11 +85,6 @@ def load(importer: Importer, import_id: str, cut: Cut) -> Summary:
         step = cutting.load_chunk(import_id, number)
         waiting += step.chunks_to_nudge if step else []
     return summary_of(importer, import_id)
-
-
-def summary_of(importer: Importer, import_id: str) -> Summary:
-    with importer.engine.connect() as connection:
-        return ledger.import_summary(connection, import_id)
 
 
 def assert_closes(importer: Importer, summary: Summary, file: TableFile) -> None:
