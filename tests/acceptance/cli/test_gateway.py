@@ -51,9 +51,9 @@ def test_gateway_serves_requests_and_shuts_down_cleanly(
         assert process.stderr
         lines = [json.loads(line) for line in process.stderr.read().splitlines()]
         assert process.wait(timeout=20) == 0
-    asked = [line for line in lines if line["event"] == "request" and line["method"] == "POST"]
-    assert [(line["path"], line["status"]) for line in asked] == [("/v1/orders/1", 202)]
-    assert asked[0]["request_id"] == accepted.headers["X-Request-ID"]
+    requests = [line for line in lines if line["event"] == "request" and line["method"] == "POST"]
+    assert [(line["path"], line["status"]) for line in requests] == [("/v1/orders/1", 202)]
+    assert requests[0]["request_id"] == accepted.headers["X-Request-ID"]
     assert not answers(address)
 
 
@@ -101,8 +101,8 @@ def test_event_stream_ends_soon_after_its_token_is_revoked(
             followed(address, stays, silent) as others,
         ):
             run("token", "revoke", "to-go")
-            began = time.monotonic()
-            assert all(time.monotonic() - began < 15 for _ in chain(overview, following))
+            start = time.monotonic()
+            assert all(time.monotonic() - start < 15 for _ in chain(overview, following))
             assert next(line for line in others if line.startswith(": "))
 
 
@@ -111,8 +111,10 @@ def test_tokens_are_created_listed_and_revoked(run: RunCommand) -> None:
     assert token.startswith("ow_")
     assert run("token", "create", "a", "--scope", "read").status == 2
     assert run("token", "create", "other").status == 2
-    made = json.loads(run("token", "create", "b", "--scope", "read", "--rate", "5", "--json").out)
-    assert made["name"] == "b"
+    created = json.loads(
+        run("token", "create", "b", "--scope", "read", "--rate", "5", "--json").out
+    )
+    assert created["name"] == "b"
     assert run("token", "revoke", "a").status == 0
     assert run("token", "revoke", "nobody").status == 2
     listed = run("token", "list")

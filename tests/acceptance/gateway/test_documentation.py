@@ -21,8 +21,8 @@ def test_commands_in_gateway_documentation_give_documented_results(
         connection.execute(sa.insert(customers).values(id=7, name="Seven"))
     with running_gateway(settings) as address:
         run_blocks("docs/gateway.md", address, tmp_path)
-    wanted = [(42, "sent", Decimal("19.99")), (43, "new", Decimal("5.00"))]
-    eventually(lambda: found(engine) == wanted, within=30)
+    expected = [(42, "sent", Decimal("19.99")), (43, "new", Decimal("5.00"))]
+    eventually(lambda: read_orders(engine) == expected, within=30)
 
 
 def test_commands_in_gateway_reads_documentation_give_documented_results(
@@ -32,7 +32,7 @@ def test_commands_in_gateway_reads_documentation_give_documented_results(
     empty(engine)
     with running_gateway(settings) as address:
         run_blocks("docs/gateway-reads.md", address, tmp_path)
-    assert found(engine) == [(42, "new", Decimal("19.99")), (43, "new", Decimal("5.00"))]
+    assert read_orders(engine) == [(42, "new", Decimal("19.99")), (43, "new", Decimal("5.00"))]
 
 
 def empty(engine: sa.Engine) -> None:
@@ -42,7 +42,7 @@ def empty(engine: sa.Engine) -> None:
         connection.execute(sa.delete(customers))
 
 
-def found(engine: sa.Engine) -> list[tuple[int, str, Decimal]]:
+def read_orders(engine: sa.Engine) -> list[tuple[int, str, Decimal]]:
     """All orders."""
     query = sa.select(*orders.c["id", "status", "total"]).order_by(orders.c.id)
     with engine.connect() as connection:

@@ -358,12 +358,12 @@ def test_page_asks_for_a_token_when_required(
     try:
         window.open(address)
         window.one("#sign-in[open]", within=30)
-        for given in ("nonsense", token):
+        for entered in ("nonsense", token):
             field = window.one("#token")
             field.clear()
-            field.send_keys(given)
+            field.send_keys(entered)
             window.press("Sign in", "#sign-in")
-            if given != token:
+            if entered != token:
                 window.reads("#sign-in-problem", "not valid")
         eventually(lambda: not window.all("#sign-in[open]"), 15, window.text("#sign-in"))
         window.reads("#connection", "Live")

@@ -72,35 +72,35 @@ def answers(gateway_port: int) -> bool:
 def listening(gateway_port: int, path: str = "/v1/overview/events") -> Iterator[socket.socket]:
     """A connection on which events were requested; the caller may read them or not."""
     with socket.create_connection((LOOPBACK, gateway_port), timeout=30) as connection:
-        asked = f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n"
-        connection.sendall(asked.encode())
+        request = f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n"
+        connection.sendall(request.encode())
         yield connection
 
 
-def hear(connection: socket.socket, said: bytes) -> None:
+def read_until(connection: socket.socket, expected: bytes) -> None:
     """Read until the server has sent this."""
-    heard = b""
-    while said not in heard:
+    received = b""
+    while expected not in received:
         piece = connection.recv(1 << 16)
-        assert piece, f"it ended with {heard[-200:]!r}"
-        heard = heard[-len(said) :] + piece
+        assert piece, f"it ended with {received[-200:]!r}"
+        received = received[-len(expected) :] + piece
 
 
 def test_thousand_idle_streams_use_little_memory_and_block_no_request(
     process: psutil.Process, gateway_port: int
 ) -> None:
     with listening(gateway_port) as first:
-        hear(first, LINE)
+        read_until(first, LINE)
         before = process.memory_info().rss
     with ExitStack() as stack:
         streams = [stack.enter_context(listening(gateway_port)) for _ in range(STREAMS)]
         for each in streams:
-            hear(each, LINE)
+            read_until(each, LINE)
         # From here on no stream is read; each is sent an event per second all the same.
-        began = process.cpu_times()
+        started = process.cpu_times()
         lasted = quickest_of(gateway_port, 5)
         taken = process.memory_info().rss - before
-        spent = process.cpu_times().user - began.user
+        spent = process.cpu_times().user - started.user
         print(f"{taken >> 20} MiB, {1000 * lasted:.1f} ms, {spent:.2f} s of CPU")  # noqa: T201
         assert taken < MOST_MEMORY
         assert lasted < 1
@@ -117,9 +117,9 @@ def quickest_of(gateway_port: int, count: int) -> float:
         lines = stream.iter_lines()
         for _ in range(count):
             next(line for line in lines if line.startswith("data:"))
-            began = time.monotonic()
+            started = time.monotonic()
             assert httpx.get(f"http://{LOOPBACK}:{gateway_port}/healthz", timeout=30).is_success
-            took.append(time.monotonic() - began)
+            took.append(time.monotonic() - started)
     return min(took)
 
 
@@ -172,10 +172,10 @@ def test_event_streams_are_closed_cleanly_on_shutdown(
     with httpx.stream("GET", url, timeout=30) as stream:
         lines = stream.iter_lines()
         next(line for line in lines if line.startswith("data:"))
-        began = time.monotonic()
+        started = time.monotonic()
         process.send_signal(number)
         assert all(line.partition(":")[0] in ("", "event", "id", "data") for line in lines)
     process.wait(timeout=20)
-    assert time.monotonic() - began < SHUTDOWN_GRACE, (
+    assert time.monotonic() - started < SHUTDOWN_GRACE, (
         "it waited for the streams until its patience ended"
     )

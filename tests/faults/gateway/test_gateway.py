@@ -48,14 +48,14 @@ def process(tmp_path: Path, **environment: str) -> Iterator[tuple[str, psutil.Pr
             patch.setenv(name, value)
         started = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        eventually(lambda: lives(address), within=30)
+        eventually(lambda: is_alive(address), within=30)
         yield address, psutil.Process(started.pid)
     finally:
         started.kill()
         started.wait()
 
 
-def lives(address: str) -> bool:
+def is_alive(address: str) -> bool:
     """Return whether a gateway answers at an address."""
     try:
         return httpx.get(f"{address}/healthz", timeout=5).status_code == 200
@@ -132,12 +132,12 @@ def test_update_without_redis_is_refused_in_time_and_accepted_after_recovery(
 
 def test_unresponsive_servers_delay_requests_by_bounded_time(settings: Settings) -> None:
     with socket.create_server((LOOPBACK, 0)) as silent:
-        place = f"{LOOPBACK}:{silent.getsockname()[1]}"
+        silent_address = f"{LOOPBACK}:{silent.getsockname()[1]}"
         mute = settings.model_copy(
             update={
-                "database_url": f"postgresql://somebody@{place}/orders",
-                "redis_url": f"redis://{place}/0",
-                "cache_redis_url": f"redis://{place}/0",
+                "database_url": f"postgresql://somebody@{silent_address}/orders",
+                "redis_url": f"redis://{silent_address}/0",
+                "cache_redis_url": f"redis://{silent_address}/0",
                 "db_connect_timeout": 1,
                 "redis_timeout": 1.0,
             }
@@ -157,7 +157,7 @@ def test_missing_request_body_times_out_with_408(
             gateway, path, "Content-Type: application/json", "Content-Length: 100"
         ) as connection:
             assert connection.recv(1000).startswith(b"HTTP/1.1 408")
-    assert lives(gateway)
+    assert is_alive(gateway)
 
 
 def test_gateway_survives_a_truncated_body(gateway: str, updates: UpdateStream) -> None:
@@ -185,7 +185,7 @@ def test_endless_body_is_rejected(gateway: str) -> None:
         piece = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
         with pytest.raises(OSError, match="reset|pipe"):
             connection.sendall(piece * 100)
-    assert lives(gateway)
+    assert is_alive(gateway)
 
 
 def test_unterminated_line_uses_bounded_memory(tmp_path: Path, settings: Settings) -> None:
@@ -227,7 +227,7 @@ def test_idempotency_key_of_killed_gateway_becomes_usable_again(
     ):
         eventually(lambda: list(stream.scan_iter("orders:gateway-answer:*")), within=20)
         gateway.send_signal(signal.SIGKILL)
-        eventually(lambda: not lives(address), within=20)
+        eventually(lambda: not is_alive(address), within=20)
     with process(tmp_path) as (address, _gateway), client_of(address) as client:
         eventually(
             lambda: client.post("/v1/orders/1", json=PAID, headers=headers).status_code == 202,

@@ -42,8 +42,8 @@ def hundred_orders(engine: sa.Engine) -> None:
 @pytest.fixture
 def postgresql_proxy(settings: Settings) -> Iterator[TcpProxy]:
     """A link to PostgreSQL."""
-    with link_to(settings.database) as made:
-        yield made
+    with link_to(settings.database) as proxy:
+        yield proxy
 
 
 @contextmanager
@@ -61,9 +61,9 @@ def outage(postgresql_proxy: TcpProxy, admin: sa.Engine, settings: Settings) -> 
 
 def get(http: httpx.Client, path: str) -> httpx.Response:
     """The response, which must come in time."""
-    began = time.monotonic()
+    started = time.monotonic()
     answer = http.get(path)
-    assert time.monotonic() - began < BOUND, path
+    assert time.monotonic() - started < BOUND, path
     return answer
 
 
@@ -206,13 +206,13 @@ def test_event_streams_continue_and_report_unavailable_postgresql(
             assert next(published)[1]["away"] == []
             assert next(followed)[0] == "progress"
             with outage(postgresql_proxy, admin, settings):
-                blind = next(data for _, data in published if data["away"])
-                assert blind["away"] == ["postgresql"]
-                assert (blind["updates"], blind["stream"]["waiting"]) == (None, 0)
+                event = next(data for _, data in published if data["away"])
+                assert event["away"] == ["postgresql"]
+                assert (event["updates"], event["stream"]["waiting"]) == (None, 0)
                 name, reason = next(followed)
                 assert (name, [*reason]) == ("away", ["detail"])
-            seeing = next(data for _, data in published if not data["away"])
-            assert seeing["imports"]["running"] == []
+            later = next(data for _, data in published if not data["away"])
+            assert later["imports"]["running"] == []
             for number in importer.plan(import_id):
                 importer.load_chunk(import_id, number)
             name, last = list(followed)[-1]
@@ -253,8 +253,8 @@ def test_without_redis_reads_use_postgresql_and_uploads_leave_no_file(
         assert not next(data for _, data in published if not data["away"])["away"]
         accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
         assert accepted.status_code == 202
-        found = get(http, f"/v1/imports/{accepted.json()['id']}")
-        assert found.json()["status"] == "accepted"
+        status = get(http, f"/v1/imports/{accepted.json()['id']}")
+        assert status.json()["status"] == "accepted"
 
 
 def test_unresponsive_redis_delays_requests_by_bounded_time(

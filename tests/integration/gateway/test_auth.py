@@ -31,11 +31,11 @@ PAID = {"status": "paid"}
 def make(engine: sa.Engine) -> Making:
     """Create a token."""
 
-    def made(name: str, *scopes: Scope, rate: float | None = None) -> str:
+    def create(name: str, *scopes: Scope, rate: float | None = None) -> str:
         with engine.begin() as connection:
             return create_token(connection, name, scopes, rate)
 
-    return made
+    return create
 
 
 def test_only_the_hash_of_a_token_is_stored(make: Making, engine: sa.Engine) -> None:
@@ -99,21 +99,21 @@ def test_every_operation_requires_a_token(settings: Settings, make: Making) -> N
     make("first", Scope.READ)
     with running_gateway(settings) as address, client_of(address) as client:
         paths = client.get("/openapi.json").json()["paths"]
-        asked = [(method, path) for path in paths for method in paths[path] if "/v1/" in path]
-        assert ("post", "/v1/orders:batch") in asked
-        for method, path in asked:
+        operations = [(method, path) for path in paths for method in paths[path] if "/v1/" in path]
+        assert ("post", "/v1/orders:batch") in operations
+        for method, path in operations:
             answer = client.request(method, re.sub(r"\{\w+\}", "1", path), headers=JSON)
             assert answer.status_code == 401, (method, path)
 
 
-@pytest.mark.parametrize("given", ["Basic abc", "Bearer", "Bearer \xe9", "x"])
+@pytest.mark.parametrize("header", ["Basic abc", "Bearer", "Bearer \xe9", "x"])
 def test_invalid_authorization_header_gets_401(
-    settings: Settings, make: Making, given: str
+    settings: Settings, make: Making, header: str
 ) -> None:
     make("first", Scope.ENQUEUE)
     with running_gateway(settings) as address, client_of(address) as client:
         refused = client.post(
-            "/v1/orders/1", json=PAID, headers={b"Authorization": given.encode("latin-1")}
+            "/v1/orders/1", json=PAID, headers={b"Authorization": header.encode("latin-1")}
         )
     assert refused.status_code == 401
 
@@ -152,8 +152,8 @@ def test_first_token_ends_streams_opened_without_a_token(settings: Settings, mak
             lines = overview.iter_lines()
             assert next(line for line in lines if line.startswith("event: "))
             make("first", Scope.READ)
-            began = time.monotonic()
-            assert all(time.monotonic() - began < 3 * token_cache.FRESH_SECONDS for _ in lines)
+            started = time.monotonic()
+            assert all(time.monotonic() - started < 3 * token_cache.FRESH_SECONDS for _ in lines)
         assert client.get("/v1/overview/events").status_code == 401
 
 
@@ -182,8 +182,8 @@ def test_rate_is_not_limited_without_redis(
         silent_url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         without = settings.model_copy(update={"cache_redis_url": silent_url, "cache_timeout": 0.1})
         with running_gateway(without) as address, client_of(address, token) as client:
-            found = [client.post("/v1/orders/1", json=PAID).status_code for _ in range(5)]
-    assert found == [202] * 5
+            statuses = [client.post("/v1/orders/1", json=PAID).status_code for _ in range(5)]
+    assert statuses == [202] * 5
 
 
 @pytest.mark.parametrize(

@@ -45,20 +45,20 @@ def test_unknown_customer_is_404_problem(http: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/customers/{}", "/v1/customers/{}/summary"])
-@pytest.mark.parametrize("given", ["0", "-7", "x", "7x", "9223372036854775808", "1" * 30])
+@pytest.mark.parametrize("id_", ["0", "-7", "x", "7x", "9223372036854775808", "1" * 30])
 def test_invalid_customer_id_is_rejected_by_field_name(
-    http: httpx.Client, path: str, given: str
+    http: httpx.Client, path: str, id_: str
 ) -> None:
-    answer = http.get(path.format(given))
+    answer = http.get(path.format(id_))
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "customer_id"
 
 
-@pytest.mark.parametrize("given", ["007", "7", "%2B7"])
+@pytest.mark.parametrize("id_", ["007", "7", "%2B7"])
 def test_equivalent_spellings_of_an_id_return_the_same_customer(
-    http: httpx.Client, given: str
+    http: httpx.Client, id_: str
 ) -> None:
-    assert http.get(f"/v1/customers/{given}").json()["name"] == "Customer 7"
+    assert http.get(f"/v1/customers/{id_}").json()["name"] == "Customer 7"
 
 
 def test_reads_come_from_cache_until_invalidation(
@@ -79,11 +79,11 @@ def test_reads_come_from_cache_until_invalidation(
 def test_pages_contain_each_order_exactly_once(http: httpx.Client, engine: sa.Engine) -> None:
     with engine.begin() as connection:
         # Orders of one moment, so that the id decides.
-        made = [
+        rows = [
             {"id": number, "customer_id": 8, "total": "1.00", "status": "paid"}
             for number in range(100, 123)
         ]
-        connection.execute(sa.insert(orders), made)
+        connection.execute(sa.insert(orders), rows)
     seen: list[int] = []
     path = "/v1/customers/8/orders?limit=10"
     while path:
@@ -103,10 +103,10 @@ def test_invalid_cursor_is_rejected_by_field_name(http: httpx.Client, cursor: st
 
 
 def test_lookup_returns_existing_customers_and_lists_missing_ids(http: httpx.Client) -> None:
-    found = http.post("/v1/customers:lookup", json={"ids": [9, 8, 7, 7, 10]}).json()
-    assert [each["id"] for each in found["customers"]] == [7, 8]
-    assert found["missing"] == [9, 10]
-    for each in found["customers"]:
+    result = http.post("/v1/customers:lookup", json={"ids": [9, 8, 7, 7, 10]}).json()
+    assert [each["id"] for each in result["customers"]] == [7, 8]
+    assert result["missing"] == [9, 10]
+    for each in result["customers"]:
         summary = http.get(f"/v1/customers/{each['id']}/summary").json()
         assert {name: each[name] for name in ("orders", "total", "last_order_at")} == {
             name: summary[name] for name in ("orders", "total", "last_order_at")

@@ -26,7 +26,7 @@ def letter_ids(engine: sa.Engine) -> list[int]:
         OrderUpdate(order_id=each, total="1.00", status="paid").encode() for each in range(1, 5)
     ]
     with engine.begin() as connection:
-        made = [
+        rows = [
             {
                 "shard": 0,
                 "entry": FILLED + number,
@@ -38,7 +38,7 @@ def letter_ids(engine: sa.Engine) -> list[int]:
             for number, payload in enumerate([*payloads, b"{"])
         ]
         query = sa.insert(dead_updates).returning(dead_updates.c.id)
-        return [connection.execute(query, each).scalar_one() for each in made]
+        return [connection.execute(query, each).scalar_one() for each in rows]
 
 
 def test_dead_letters_are_listed_newest_first_in_pages(
@@ -55,7 +55,7 @@ def test_dead_letters_are_listed_newest_first_in_pages(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "numbers"),
+    ("conditions", "numbers"),
     [
         ({"reason": "CUSTOMER"}, [1, 0]),
         ({"order": "3"}, [2]),
@@ -66,15 +66,15 @@ def test_dead_letters_are_listed_newest_first_in_pages(
     ],
 )
 def test_dead_letters_are_filtered_by_order_reason_and_time(
-    http: httpx.Client, letter_ids: list[int], wanted: dict[str, str], numbers: list[int]
+    http: httpx.Client, letter_ids: list[int], conditions: dict[str, str], numbers: list[int]
 ) -> None:
-    found = http.get("/v1/dead", params=wanted).json()
-    assert [letter["id"] for letter in found["dead"]] == [letter_ids[each] for each in numbers]
+    page = http.get("/v1/dead", params=conditions).json()
+    assert [letter["id"] for letter in page["dead"]] == [letter_ids[each] for each in numbers]
 
 
 def test_dead_letters_are_returned_by_id(http: httpx.Client, letter_ids: list[int]) -> None:
-    found = http.get("/v1/dead", params={"id": [str(letter_ids[3]), str(letter_ids[0])]}).json()
-    assert [letter["order_id"] for letter in found["dead"]] == [4, 1]
+    page = http.get("/v1/dead", params={"id": [str(letter_ids[3]), str(letter_ids[0])]}).json()
+    assert [letter["order_id"] for letter in page["dead"]] == [4, 1]
     assert http.get("/v1/dead", params={"id": "999"}).status_code == 404
 
 
@@ -157,10 +157,10 @@ def test_replays_waiting_for_room_do_not_block_other_requests(
             for each in 2 * letter_ids[:4]
         ]
         for _ in range(10):
-            began = time.monotonic()
+            started = time.monotonic()
             assert http.get("/v1/dead").json()["total"] == 5
             assert http.get("/v1/imports").status_code == 200
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - started < 2
         assert not any(each.done() for each in asked)
         answers = [each.result() for each in asked]
     assert {each.status_code for each in answers} == {429}

@@ -40,14 +40,14 @@ def test_response_is_kept_for_a_day(http: httpx.Client, stream: Redis) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "document"),
     [("/v1/orders/1", {"status": "sent"}), ("/v1/orders/2", PAID), ("/v1/orders/1?track=1", PAID)],
 )
 def test_different_request_with_same_key_is_refused(
-    http: httpx.Client, waiting_count: Callable[[], int], path: str, said: dict[str, str]
+    http: httpx.Client, waiting_count: Callable[[], int], path: str, document: dict[str, str]
 ) -> None:
     http.post("/v1/orders/1", json=PAID, headers=KEY)
-    other = http.post(path, json=said, headers=KEY)
+    other = http.post(path, json=document, headers=KEY)
     assert other.status_code == 422
     assert other.json()["type"] == "urn:orderworks:problem:key-reused"
     assert waiting_count() == 1

@@ -109,7 +109,7 @@ def test_file_kept_after_dry_run_is_imported_without_new_upload(
 
 
 @pytest.mark.parametrize(
-    ("options", "content", "said"),
+    ("options", "content", "message"),
     [
         ({}, b"", "is empty"),
         ({}, b"id,customer_id\n1,7\n", "total"),
@@ -129,11 +129,11 @@ def test_unimportable_upload_is_refused_and_leaves_nothing(
     settings: Settings,
     options: dict[str, str],
     content: bytes,
-    said: str,
+    message: str,
 ) -> None:
     answer = http.post("/v1/imports", content=content, params=options, headers=CSV)
     assert answer.status_code == 422
-    assert said in answer.json()["detail"]
+    assert message in answer.json()["detail"]
     assert Spool(settings.spool).list_waiting() == []
     assert http.get("/v1/imports").json()["imports"] == []
 
@@ -146,8 +146,8 @@ def test_import_known_only_by_manifest_is_found(http: httpx.Client, stream: Redi
 
 
 def test_imports_are_listed_in_pages(http: httpx.Client, importer: Importer) -> None:
-    made = [upload(http, again="true") for _ in range(5)]
-    for each in made:
+    import_ids = [upload(http, again="true") for _ in range(5)]
+    for each in import_ids:
         load(importer, each)
     seen: list[str] = []
     path = "/v1/imports?limit=2"
@@ -155,7 +155,7 @@ def test_imports_are_listed_in_pages(http: httpx.Client, importer: Importer) -> 
         answer = http.get(path)
         seen += [each["id"] for each in answer.json()["imports"]]
         path = str(answer.links.get("next", {}).get("url", ""))
-    assert seen == made[::-1]
+    assert seen == import_ids[::-1]
 
 
 def test_import_events_report_progress_and_close_with_the_end(
@@ -214,10 +214,10 @@ def test_rejects_are_downloaded_corrected_and_uploaded_again(
     ]
     lines = http.get(f"/v1/imports/{import_id}/rejects", params={"format": "jsonl"})
     assert [json.loads(line)["line"] for line in lines.text.splitlines()] == [3, 6]
-    mended = file.content.replace(b"2,7,x", b"2,7,2.00")
-    load(importer, upload(http, mended, parent=import_id))
-    left = list(csv.DictReader(http.get(f"/v1/imports/{import_id}/rejects").text.splitlines()))
-    assert [row["id"] for row in left] == ["5"]
+    corrected = file.content.replace(b"2,7,x", b"2,7,2.00")
+    load(importer, upload(http, corrected, parent=import_id))
+    remaining = list(csv.DictReader(http.get(f"/v1/imports/{import_id}/rejects").text.splitlines()))
+    assert [row["id"] for row in remaining] == ["5"]
     everything = http.get(f"/v1/imports/{import_id}/rejects", params={"all": "true"})
     assert everything.content == file.content
 
@@ -261,19 +261,19 @@ def test_twenty_streams_of_one_import_all_receive_the_end(
     http: httpx.Client, gateway: str, importer: Importer
 ) -> None:
     import_id = upload(http)
-    begun, ends = threading.Barrier(21), list[str]()
+    all_started, ends = threading.Barrier(21), list[str]()
 
     def listen() -> None:
         with httpx.stream("GET", f"{gateway}/v1/imports/{import_id}/events", timeout=30) as stream:
             published = events(stream.iter_lines())
             next(published)
-            begun.wait(20)
+            all_started.wait(20)
             ends.append(list(published)[-1][0])
 
     listeners = [threading.Thread(target=listen) for _ in range(20)]
     for each in listeners:
         each.start()
-    begun.wait(20)
+    all_started.wait(20)
     load(importer, import_id)
     for each in listeners:
         each.join(20)

@@ -41,7 +41,7 @@ def one_line(_context: object, value: object) -> bytes:
 def api(gateway: str) -> schemathesis.BaseSchema:
     """The document of the gateway, without streams of events, which do not end."""
     return schemathesis.openapi.from_url(f"{gateway}/openapi.json").exclude(
-        lambda found: STREAM in str(found.operation.definition.raw)
+        lambda context: STREAM in str(context.operation.definition.raw)
     )
 
 

@@ -46,8 +46,8 @@ def paid(*ids: int) -> list[str]:
 def test_update_is_accepted_with_all_its_fields(
     http: httpx.Client, waiting: Callable[[], list[OrderUpdate]]
 ) -> None:
-    said = {"total": "19.99", "status": "paid", "customer_id": 7, "version": 3}
-    answer = http.post("/v1/orders/42", json=said)
+    document = {"total": "19.99", "status": "paid", "customer_id": 7, "version": 3}
+    answer = http.post("/v1/orders/42", json=document)
     assert answer.status_code == 202
     assert answer.json() == {"entry": answer.json()["entry"], "order_id": 42}
     assert waiting() == [
@@ -56,7 +56,7 @@ def test_update_is_accepted_with_all_its_fields(
 
 
 @pytest.mark.parametrize(
-    ("order", "said", "field"),
+    ("order", "document", "field"),
     [
         ("1", {}, "update"),
         ("1", {"status": ""}, "status"),
@@ -76,10 +76,10 @@ def test_invalid_update_is_rejected_by_field_name(
     http: httpx.Client,
     waiting: Callable[[], list[OrderUpdate]],
     order: str,
-    said: object,
+    document: object,
     field: str,
 ) -> None:
-    answer = http.post(f"/v1/orders/{order}", json=said)
+    answer = http.post(f"/v1/orders/{order}", json=document)
     assert answer.status_code == 422
     assert [each["field"] for each in answer.json()["errors"]] == [field]
     assert not waiting()
@@ -121,10 +121,10 @@ def test_request_waits_for_a_verdict(
 
 
 @pytest.mark.parametrize(
-    "asked", ["1/updates/none", "1/updates/1-0?wait=31", "1/updates/1-0?wait=-1"]
+    "path", ["1/updates/none", "1/updates/1-0?wait=31", "1/updates/1-0?wait=-1"]
 )
-def test_invalid_verdict_query_is_rejected(http: httpx.Client, asked: str) -> None:
-    assert http.get(f"/v1/orders/{asked}").status_code == 422
+def test_invalid_verdict_query_is_rejected(http: httpx.Client, path: str) -> None:
+    assert http.get(f"/v1/orders/{path}").status_code == 422
 
 
 def test_durable_update_is_accepted(http: httpx.Client) -> None:

@@ -82,17 +82,19 @@ def test_all_overview_streams_share_one_poll(http: httpx.Client, gateway: str) -
 
 
 def test_status_is_computed_once_for_requests_within_seconds(http: httpx.Client) -> None:
-    began = time.monotonic()
+    started = time.monotonic()
     first = http.get("/v1/status")
-    looked = time.monotonic() - began
+    first_duration = time.monotonic() - started
     assert not first.json()["healthy"], "there are no workers"
     assert {"name": "schema", "healthy": True, "detail": first.json()["parts"][1]["detail"]} in (
         first.json()["parts"]
     )
-    began = time.monotonic()
+    started = time.monotonic()
     again = http.get("/v1/status")
     assert again.json() == first.json()
-    assert time.monotonic() - began < looked / 2, "a status waits a second for answers of workers"
+    assert time.monotonic() - started < first_duration / 2, (
+        "a status waits a second for answers of workers"
+    )
 
 
 def test_metrics_endpoint_serves_prometheus_text(http: httpx.Client) -> None:
@@ -107,7 +109,7 @@ def test_each_endpoint_requires_its_scope(
 ) -> None:
     with engine.begin() as connection:
         tokens = {scope: create_token(connection, scope.value, [scope]) for scope in Scope}
-    asked: dict[tuple[str, str], Scope] = {
+    scopes: dict[tuple[str, str], Scope] = {
         ("GET", "/v1/customers/7"): Scope.READ,
         ("POST", "/v1/customers:lookup"): Scope.READ,
         ("GET", "/v1/reports/top-customers"): Scope.READ,
@@ -122,7 +124,7 @@ def test_each_endpoint_requires_its_scope(
     }
     for scope, token in tokens.items():
         with client_of(gateway, token) as client:
-            for (method, path), needed in asked.items():
+            for (method, path), needed in scopes.items():
                 headers = {"Content-Type": "application/json"} if method == "POST" else {}
                 answer = client.request(method, path, headers=headers)
                 assert (answer.status_code == 403) == (scope is not needed), (scope, method, path)
