@@ -210,13 +210,13 @@ def test_expiry_is_spread_over_a_fifth_of_the_ttl(
     began = time.time()
     for kind in range(20):
         read(1, kind)
-    lives = []
+    lifetimes = []
     for kind in range(20):
         fresh, stale = HEADER.unpack_from(stored(cache, f"{__name__}.Source.load({kind})"))
         assert stale == pytest.approx(fresh + 100)
-        lives.append(fresh - began)
-    assert 800 <= min(lives) < max(lives) <= 1000 + time.time() - began
-    assert len(set(lives)) > 10
+        lifetimes.append(fresh - began)
+    assert 800 <= min(lifetimes) < max(lifetimes) <= 1000 + time.time() - began
+    assert len(set(lifetimes)) > 10
     assert 0 < cache.ttl(KEY) <= 1100
 
 
