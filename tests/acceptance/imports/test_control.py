@@ -1,4 +1,4 @@
-"""An import under way, in the hands of a person and of a real worker: paused, cancelled, mended."""
+"""Commands on an import that a real worker is loading: pause, resume, cancel, retry."""
 
 import json
 import re
@@ -33,10 +33,10 @@ CHUNKS = 4
 ROWS = CHUNKS * CHUNK
 
 LAG = 0.2
-"""Seconds that an update may wait before chunks let it go first."""
+"""Seconds that an update may wait before chunks yield to it."""
 
 ENDED = "(?:succeeded|raised)"
-"""What the log says of a task that was dealt with."""
+"""The words of the log for a task that ended."""
 
 SubmitImport = Callable[..., str]
 Shown = Callable[..., dict[str, Any]]
@@ -58,7 +58,7 @@ class File:
         return self.ids[number * CHUNK : (number + 1) * CHUNK]
 
     def text(self, total: Callable[[int], object] = lambda _place: 5) -> str:
-        """Its content; `total` tells the cell of each row, by the row's place."""
+        """Its content; `total` returns the cell of each row, by the row's index."""
         rows = (f"{key},1,{total(place)}\n" for place, key in enumerate(self.ids))
         return "id,customer_id,total\n" + "".join(rows)
 
@@ -99,7 +99,7 @@ def submit_import(run: RunCommand, worker: CeleryProcess, tmp_path: Path) -> Sub
 
 @pytest.fixture
 def shown(run: RunCommand) -> Shown:
-    """What `orderworks imports ID` says of an import."""
+    """The output of `orderworks imports ID`."""
 
     def show(import_id: str, *options: str) -> dict[str, Any]:
         summary: dict[str, Any] = json.loads(run("imports", import_id, "--json", *options).out)
@@ -110,7 +110,7 @@ def shown(run: RunCommand) -> Shown:
 
 @pytest.fixture
 def all_looked_at(worker: CeleryProcess) -> Wait:
-    """Wait until the worker has dealt with so many messages to load a chunk since the test began."""
+    """Wait until the worker has run this number of `load_chunk` tasks since the test began."""
     eventually(lambda: loads(worker, "received") == loads(worker, ENDED), 20, "earlier ones")
     before = loads(worker, ENDED)
 
@@ -121,7 +121,7 @@ def all_looked_at(worker: CeleryProcess) -> Wait:
 
 
 def loads(worker: CeleryProcess, how: str) -> int:
-    """Of how many messages to load a chunk the log says that."""
+    """The number of `load_chunk` tasks that the log reports so."""
     return len(re.findall(rf"load_chunk\[[^]]+\] {how}", worker.said()))
 
 
@@ -131,7 +131,7 @@ def found(engine: sa.Engine, orders_file: File) -> list[int]:
 
 
 def both_at_work(engine: sa.Engine, import_id: str) -> bool:
-    """Whether both processes are in the middle of a chunk, the first and the second one."""
+    """Return whether both processes are loading a chunk, the first and the second one."""
     return len(set(waiting(engine, AT_A_ROW))) == 2 and chunks_at_work(engine, import_id) == [0, 1]
 
 
@@ -145,7 +145,7 @@ def test_paused_import_finishes_running_chunks_only_and_completes_after_resume(
 ) -> None:
     with held_by(engine, orders_taken(orders_file.chunk(0)[-1], orders_file.chunk(1)[-1])):
         import_id = submit_import(orders_file.text())
-        eventually(lambda: both_at_work(engine, import_id), 20, "two chunks at work")
+        eventually(lambda: both_at_work(engine, import_id), 20, "two chunks are not loading")
         assert run("pause", import_id).status == 0
         assert shown(import_id)["status"] == "paused"
     all_looked_at(CHUNKS)
@@ -177,11 +177,11 @@ def test_cancelled_import_finishes_running_chunks_only_and_releases_waiters(
             held_by(engine, orders_taken(orders_file.chunk(0)[0], orders_file.chunk(1)[0]))
         )
         job = producer.import_file(orders_file.text().encode())
-        eventually(lambda: both_at_work(engine, job.id), 20, "two chunks at work")
+        eventually(lambda: both_at_work(engine, job.id), 20, "two chunks are not loading")
         waited = pool.submit(job.wait, 20)
         assert run("cancel", job.id).status == 0
         assert waited.result(timeout=10)["status"] == "cancelled"
-        assert both_at_work(engine, job.id), "the chunks at work did not end yet"
+        assert both_at_work(engine, job.id), "the running chunks did not end yet"
         held.close()
         all_looked_at(CHUNKS)
         assert job.wait(timeout=1) == shown_before(shown(job.id))
@@ -195,7 +195,7 @@ def test_cancelled_import_finishes_running_chunks_only_and_releases_waiters(
 
 
 def shown_before(summary: dict[str, Any]) -> dict[str, Any]:
-    """What the command shows, without what only the command adds."""
+    """The members of the command's output, without those that only the command adds."""
     return {name: value for name, value in summary.items() if name != "waits_for_updates"}
 
 
@@ -231,7 +231,7 @@ def test_retry_loads_chunks_whose_spool_data_were_missing(
 ) -> None:
     with held_by(engine, orders_taken(orders_file.chunk(0)[0], orders_file.chunk(1)[0])):
         import_id = submit_import(orders_file.text())
-        eventually(lambda: both_at_work(engine, import_id), 20, "two chunks at work")
+        eventually(lambda: both_at_work(engine, import_id), 20, "two chunks are not loading")
         data = Path(settings.orderworks_home) / "spool" / "data" / import_id
         content = data.read_bytes()
         data.write_bytes(content[:-1])
@@ -279,9 +279,9 @@ def test_exceeding_max_rejects_stops_the_import_and_reports_applied_rows(
     final = shown(import_id)
     assert (final["status"], final["applied"]) == ("failed", 2 * CHUNK - bad)
     assert found(engine, orders_file) == [*orders_file.chunk(0)[bad:], *orders_file.chunk(1)]
-    told = run("imports", import_id).out
-    assert f"failed, 2,400 rows: {2 * CHUNK - bad:,} applied, {bad} rejected." in told
-    assert said in told
+    output = run("imports", import_id).out
+    assert f"failed, 2,400 rows: {2 * CHUNK - bad:,} applied, {bad} rejected." in output
+    assert said in output
     assert len(run("rejects", import_id).out.splitlines()) == 1 + bad
 
 

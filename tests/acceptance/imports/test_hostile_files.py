@@ -1,4 +1,4 @@
-"""Files and messages made to do harm: a clear line, or rejects, and the same worker goes on."""
+"""Malicious files and messages: a clear error or rejects, and the same worker continues."""
 
 import csv
 import gzip
@@ -32,7 +32,7 @@ else:
     from backports import zstd
 
 MOST_OF_COMMAND, MOST_OF_CHILD = 200 << 10, 400 << 10
-"""KiB that a process may ever have held, whatever it was given: 135 and 200 MB were measured. A command
+"""KiB that a process may ever have held, for any input: 135 and 200 MB were measured. A command
 that held as much as it is given here would be over it."""
 
 MEGABYTES = 100
@@ -144,7 +144,7 @@ def import_and_follow(run: RunCommand, tmp_path: Path) -> ImportFile:
 
 @pytest.fixture
 def refused(run: RunCommand, settings: Settings) -> Callable[..., str]:
-    """Try to import a file that nobody may; the line that says why. Nothing was enqueued or kept."""
+    """Import a file that must be refused; the error line. Nothing was enqueued or stored."""
 
     def attempt(*arguments: str) -> str:
         before = kept(settings)
@@ -171,7 +171,7 @@ def refused_within_bounds(settings: Settings, tmp_path: Path) -> Callable[..., s
 
 
 def fed_with(command: list[str], blocks: Iterable[bytes], folder: Path) -> Done:
-    """How a command ends that is fed with the blocks; it may stop reading before the last one."""
+    """Run a command with the blocks as its input; it may stop reading before the last one."""
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         assert process.stdin
@@ -213,7 +213,7 @@ def test_a_decompression_bomb_is_refused_in_bounded_memory(
     refused_within_bounds: Callable[..., str],
     tmp_path: Path,
 ) -> None:
-    # Both formats allow parts that follow each other, each packed by itself.
+    # Both formats allow concatenated members, each compressed separately.
     (tmp_path / name).write_bytes(pack(HEADER) + pack(LINES) * MEGABYTES)
     line = refused_within_bounds(name)
     assert "decompresses to more than 200 times its size (the setting IMPORT_MAX_RATIO)" in line
@@ -402,12 +402,12 @@ def test_message_for_invalid_chunk_number_changes_nothing(
 
 
 def is_over(task_id: str, worker: CeleryProcess) -> Callable[[], bool]:
-    """Asks whether the worker has dealt with a task, in whatever way."""
+    """Checks whether the worker has run a task, successfully or not."""
     return lambda: bool(re.search(rf"\[{task_id}\] (raised|succeeded)", worker.said()))
 
 
 def codes_in_order(run: RunCommand, summary: Document) -> list[str]:
-    """The code of each reject, by the sheet that a person mends."""
+    """The code of each reject, from the sheet to correct."""
     done = run("rejects", summary["id"])
     assert done.status == 0, done.err
     csv.field_size_limit(1 << 22)
@@ -415,5 +415,5 @@ def codes_in_order(run: RunCommand, summary: Document) -> list[str]:
 
 
 def codes(run: RunCommand, summary: Document) -> Counter[str]:
-    """How often there is each code."""
+    """The number of rejects by code."""
     return Counter(codes_in_order(run, summary))

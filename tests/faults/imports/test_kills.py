@@ -1,4 +1,4 @@
-"""kill -9 in the middle of every kind of import: it ends by itself, as if nothing had been."""
+"""SIGKILL in the middle of every kind of import: the import still ends, with a complete result."""
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -37,10 +37,10 @@ LAST = FIRST + ROWS - 1
 
 AS_A_WHOLE = (0, ROWS)
 BY_CHUNKS = range(0, ROWS + 1, CHUNK)
-"""How many orders of the file may be seen at any moment."""
+"""Numbers of orders of the file that may be visible."""
 
 BAD = 5
-"""One of so many lines, the last one too, is to be mended."""
+"""One in this number of lines, including the last one, is to be corrected."""
 
 pytestmark = pytest.mark.usefixtures("oracle", "small_chunks")
 
@@ -144,10 +144,10 @@ def test_strict_import_completes_after_kill_of_postgresql(
 
 
 def ended(job: ImportJob, engine: sa.Engine, may_be_seen: Collection[int]) -> Summary:
-    """Wait for the end of the import, and look all the while at how much of it is seen."""
+    """Wait for the end of the import; check meanwhile the number of its visible orders."""
 
     def look() -> Summary | None:
-        with suppress(sa.exc.OperationalError):  # PostgreSQL may be on its way back
+        with suppress(sa.exc.OperationalError):  # PostgreSQL may be restarting
             assert visible(engine) in may_be_seen
         summary = job.progress()
         return summary if summary and summary["status"] in ENDED else None
@@ -158,14 +158,14 @@ def ended(job: ImportJob, engine: sa.Engine, may_be_seen: Collection[int]) -> Su
 
 
 def visible(engine: sa.Engine) -> int:
-    """How many orders of the file anybody sees."""
+    """The number of visible orders of the file."""
     with engine.connect() as connection:
         query = sa.text(f"SELECT count(*) FROM orders WHERE id >= {FIRST}")
         return int(connection.scalar(query) or 0)
 
 
 def check_complete(summary: Summary, engine: sa.Engine) -> None:
-    """The import says and did what one says and does that nobody disturbed."""
+    """Check that summary and orders are those of an undisturbed import."""
     counts = ("status", "error", "applied", "unchanged", "stale", "superseded", "rejected")
     assert [summary[name] for name in counts] == ["done", None, ROWS, 0, 0, 0, 0]
     check_orders(engine)
@@ -191,9 +191,13 @@ def at_the_last_row(engine: sa.Engine, job: ImportJob, holder: sa.Connection) ->
 
 
 def kill_child(child: int, worker: CeleryProcess) -> None:
-    """Kill a child, and see that it is what its worker says too."""
+    """Kill a child, and wait until its worker reports that."""
     kill(child)
-    eventually(lambda: f"pid:{child} {BY_SIGKILL}" in worker.said(), 10, "it lives on")
+    eventually(
+        lambda: f"pid:{child} {BY_SIGKILL}" in worker.said(),
+        10,
+        "the child was not reported killed",
+    )
 
 
 def crash(
@@ -203,13 +207,13 @@ def crash(
     with held_by(engine, orders_taken(LAST)) as holder:
         at_the_last_row(engine, job, holder)
         kill_it(holder)
-        eventually(lambda: is_lost(holder), 10, "PostgreSQL lives on")
+        eventually(lambda: is_lost(holder), 10, "the connection is not lost")
     for each in (engine, admin):
         each.dispose()
 
 
 def is_lost(connection: sa.Connection) -> bool:
-    """Whether the server does not know the connection any more."""
+    """Return whether the connection is lost."""
     try:
         connection.execute(sa.text("SELECT 1"))
     except sa.exc.OperationalError:
@@ -218,14 +222,14 @@ def is_lost(connection: sa.Connection) -> bool:
 
 
 def writers(engine: sa.Engine) -> dict[int, str]:
-    """Which transaction wrote each order of the file."""
+    """The transaction that wrote each order of the file."""
     query = sa.text(f"SELECT id, xmin::text FROM orders WHERE id >= {FIRST}")
     with engine.connect() as connection:
         return dict(iter(connection.execute(query)))
 
 
 def mended_by(engine: sa.Engine, parent: ImportJob) -> dict[str | None, int]:
-    """How many rejects of an import each other import mended; None stands for nobody."""
+    """The number of rejects of an import by the import that corrected them; None if none has."""
     by = import_rejects.c.mended_by
     query = sa.select(by, sa.func.count()).where(import_rejects.c.import_id == parent.id)
     with engine.connect() as connection:
@@ -233,11 +237,11 @@ def mended_by(engine: sa.Engine, parent: ImportJob) -> dict[str | None, int]:
 
 
 def is_bad(place: int) -> bool:
-    """Whether the row is one that is to be mended."""
+    """Return whether the row is one to be corrected."""
     return place % BAD == BAD - 1
 
 
 def spoil(line: bytes) -> bytes:
-    """The line with a total that is none."""
+    """The line with an invalid total."""
     order, customer, _total, version = line.split(b",")
     return b",".join([order, customer, b"much", version])

@@ -16,7 +16,7 @@ def test_column_name_with_nul_fails_the_import_at_once(
     import_id = accept(b"id,name,x\n1,Ada,\n", "customers")
     manifest = importer.spool.manifest(import_id)
     assert manifest
-    # A producer of an older version let them pass.
+    # A producer of an older version accepted them.
     importer.spool.write_manifest(replace(manifest, **changed))
     with pytest.raises(ImportFailed, match="has a NUL in it"):
         importer.plan(import_id)

@@ -1,4 +1,4 @@
-"""What a person may do to an import: only what its state allows, seen by producers at once."""
+"""Actions of operators on imports: only those that the state allows, published at once."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -103,8 +103,8 @@ def test_unplanned_import_is_not_found(importer: Importer, accept: AcceptFile) -
 
 
 def test_without_redis_nothing_is_changed(importer: Importer, planned: str) -> None:
-    with make_redis("redis://127.0.0.1:1/0", 1) as away, pytest.raises(redis.RedisError):
-        control.apply_action(importer.engine, away, control.cancel, planned)
+    with make_redis("redis://127.0.0.1:1/0", 1) as unavailable, pytest.raises(redis.RedisError):
+        control.apply_action(importer.engine, unavailable, control.cancel, planned)
     with importer.engine.connect() as connection:
         assert ledger.import_summary(connection, planned)["status"] == "running"
 
@@ -159,6 +159,6 @@ def test_summary_counts_corrected_rejects(importer: Importer, accept: AcceptFile
             sa.text(f"INSERT INTO import_rejects ({columns}) VALUES (:id, 2, '', '', '', '', 'x')"),
             {"id": parent},
         )
-        assert ledger.import_summary(connection, parent)["mended"] == 0, "no import mends it"
+        assert ledger.import_summary(connection, parent)["mended"] == 0, "no import corrects it"
         connection.execute(sa.update(imports).values(parent=parent))
         assert ledger.import_summary(connection, parent)["mended"] == 1

@@ -1,4 +1,4 @@
-"""The same orders give the same table, whatever they are handed over as."""
+"""The same orders give the same table in any format and from any source."""
 
 import gzip
 import io
@@ -40,7 +40,7 @@ COLUMNS = ("id", "customer_id", "total", "status", "created_at")
 
 
 def text(**options: Any) -> Callable[[pl.DataFrame], bytes]:  # noqa: ANN401 - those of `write_csv`
-    """What writes a frame as CSV in a certain way."""
+    """A function that writes a frame as CSV with certain options."""
     return lambda frame: frame.write_csv(**options).encode()
 
 
@@ -85,7 +85,7 @@ class Trickle:
 
 
 def pipe(path: Path, stack: ExitStack) -> ImportSource:
-    """What a program finds as its standard input behind `cat file |`."""
+    """The standard input of a program behind `cat file |`."""
     process = stack.enter_context(subprocess.Popen(["cat", path], stdout=subprocess.PIPE))  # noqa: S607
     assert process.stdout
     return process.stdout
@@ -157,7 +157,7 @@ def stored(engine: sa.Engine) -> Tuples:
 
 
 def arrived_whole(sample: GeneratedFiles, module_importer: Importer, summary: Summary) -> bool:
-    """Whether every row was applied and the whole table is the file's."""
+    """Return whether every row was applied and the whole table is the file's."""
     return summary["applied"] == ROWS and stored(module_importer.engine) == given(sample.orders)
 
 

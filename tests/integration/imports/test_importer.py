@@ -1,4 +1,4 @@
-"""An import's way through the workers, and what may go wrong on it."""
+"""The steps of an import in the workers, and their failures."""
 
 import socket
 import threading
@@ -61,7 +61,7 @@ def spool_folder(importer: Importer) -> Path:
 
 @contextmanager
 def worked_on(importer: Importer, import_id: str, number: int) -> Iterator[None]:
-    """Another worker is at work on the chunk."""
+    """Another worker is loading the chunk."""
     with importer.engine.connect() as connection:
         assert chunk_attempt.claim_chunk(connection, import_id, number)
         yield
@@ -111,7 +111,7 @@ PACE = ("rows_per_second", "eta_seconds")
 
 
 def steady(summary: Summary) -> Summary:
-    """What does not change while nothing happens."""
+    """The members that do not change with time alone."""
     return {name: summary[name] for name in summary if name not in PACE}
 
 
@@ -164,8 +164,10 @@ def test_start_ended_by_server_failure_is_not_counted(
     importer: Importer, planned: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
-    away = Spool((tmp_path / "file" / "spool").as_uri())
-    broken = Importer(importer.engine, away, importer.stream, importer.cache, importer.settings)
+    unavailable = Spool((tmp_path / "file" / "spool").as_uri())
+    broken = Importer(
+        importer.engine, unavailable, importer.stream, importer.cache, importer.settings
+    )
     for _start in range(importer.settings.chunk_attempts + 1):
         with pytest.raises(Unavailable):
             broken.load_chunk(planned, 0)
@@ -173,11 +175,11 @@ def test_start_ended_by_server_failure_is_not_counted(
 
 
 class Outage:
-    """PostgreSQL goes away in the middle of a chunk: sessions end, and nobody can connect."""
+    """PostgreSQL becomes unavailable in the middle of a chunk: sessions end, connections are refused."""
 
     def __init__(self, importer: Importer, admin: sa.Engine, patch: pytest.MonkeyPatch) -> None:
         self.met = 0
-        self.away = False
+        self.unavailable = False
         self._admin = admin
         self._database = importer.engine.url.database
         self._claim = chunk_attempt.claim_chunk
@@ -188,7 +190,7 @@ class Outage:
         self, connection: sa.Connection, import_id: str, number: int
     ) -> chunk_attempt.ChunkWork | None:
         work = self._claim(connection, import_id, number)
-        self.met, self.away = self.met + 1, True
+        self.met, self.unavailable = self.met + 1, True
         sessions = sa.text(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
         )
@@ -197,12 +199,12 @@ class Outage:
         return work
 
     def _connect(self, *_: object) -> None:
-        if self.away:
+        if self.unavailable:
             raise psycopg2.OperationalError("connection refused")
 
     def end(self) -> None:
-        """Let everybody connect again."""
-        self.away = False
+        """Accept connections again."""
+        self.unavailable = False
 
 
 @pytest.mark.usefixtures("no_retries")
@@ -521,16 +523,20 @@ def test_loading_customers_invalidates_their_cache(importer: Importer, planned: 
 
 
 def test_unavailable_cache_does_not_stop_an_import(importer: Importer, planned: str) -> None:
-    away = make_redis("redis://127.0.0.1:1/0", timeout=0.2)
-    without = Importer(importer.engine, importer.spool, importer.stream, away, importer.settings)
+    unavailable = make_redis("redis://127.0.0.1:1/0", timeout=0.2)
+    without = Importer(
+        importer.engine, importer.spool, importer.stream, unavailable, importer.settings
+    )
     assert without.load_chunk(planned, 0)
 
 
 def test_import_ends_only_after_its_end_is_mirrored_to_redis(
     importer: Importer, planned: str
 ) -> None:
-    away = make_redis("redis://127.0.0.1:1/0", timeout=0.2)
-    without = Importer(importer.engine, importer.spool, away, importer.cache, importer.settings)
+    unavailable = make_redis("redis://127.0.0.1:1/0", timeout=0.2)
+    without = Importer(
+        importer.engine, importer.spool, unavailable, importer.cache, importer.settings
+    )
     for number in range(3):
         without.load_chunk(planned, number)
     assert summary_of(importer, planned)["status"] == "running"

@@ -1,4 +1,4 @@
-"""Histories of orders that nobody thought of: after each refresh every report equals SQL."""
+"""Random histories of orders: after each refresh every report equals SQL."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,17 +70,17 @@ ages = st.sampled_from([-1, 0, 1, 6, 7, 29, 30, 89, 90, 364, 365, 400, 401, 440,
 
 
 class Killed(Exception):
-    """What a refresh dies of."""
+    """The error of a refresh that fails."""
 
 
 class Histories(RuleBasedStateMachine):
     """A shop of few customers, to which anything happens in any order."""
 
     def __init__(
-        self, engine: sa.Engine, stranger: sa.Engine, cache: Redis, load: LoadFile
+        self, engine: sa.Engine, other_program: sa.Engine, cache: Redis, load: LoadFile
     ) -> None:
         super().__init__()
-        self.engine, self.stranger, self.cache, self.load = engine, stranger, cache, load
+        self.engine, self.other_program, self.cache, self.load = engine, other_program, cache, load
         self.open: sa.Connection | None = None
         self.renumbered = 0
         self.next_id = 1001
@@ -92,7 +92,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(order_id=ids, who=people, total=money, status=statuses, age=ages)
     def insert(self, order_id: int, who: int, total: Decimal, status: str, age: int) -> None:
-        """A new order, if there is none of that id."""
+        """A new order, unless the id exists."""
         created_at = datetime.now(UTC) - timedelta(days=age)
         self.write(
             "INSERT INTO orders (id, customer_id, total, status, created_at) "
@@ -108,7 +108,7 @@ class Histories(RuleBasedStateMachine):
         )
 
     @rule(order_id=ids, who=people)
-    def give_away(self, order_id: int, who: int) -> None:
+    def reassign(self, order_id: int, who: int) -> None:
         """The order moves to another customer."""
         self.write(
             "UPDATE orders SET customer_id = :who WHERE id = :id", {"id": order_id, "who": who}
@@ -148,24 +148,24 @@ class Histories(RuleBasedStateMachine):
             ]
         )
     )
-    def by_another_session(self, statement: str) -> None:
+    def by_another_program(self, statement: str) -> None:
         """Plain SQL by an application that knows nothing of us."""
-        self.write_as_stranger(statement, {})
+        self.write_by_another_program(statement, {})
 
     @rule()
-    def renumber_by_another_session(self) -> None:
+    def renumber_by_another_program(self) -> None:
         """Orders get other customers and other keys, each time keys that no order has had."""
         self.renumbered += len(ORDERS)
-        self.write_as_stranger(
+        self.write_by_another_program(
             "UPDATE orders SET customer_id = customer_id % 9 + 1, id = id + :shift "
             "WHERE id < :limit",
             {"shift": self.renumbered, "limit": ORDERS[-1]},
         )
 
-    def write_as_stranger(self, statement: str, values: dict[str, Any]) -> None:
+    def write_by_another_program(self, statement: str, values: dict[str, Any]) -> None:
         """One transaction of an application that knows nothing of us."""
         self.settle()
-        with self.stranger.begin() as connection:
+        with self.other_program.begin() as connection:
             connection.execute(sa.text(statement), values)
 
     @rule(rows=st.lists(st.tuples(ids, people, money, statuses), min_size=1, max_size=8))
@@ -178,7 +178,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.open is None)
     @rule(total=money)
     def begin(self, total: Decimal) -> None:
-        """A transaction that is under way while others go on, and folds as well."""
+        """A transaction that stays open during others, and during folds."""
         self.open = self.engine.connect()
         self.open.execute(
             sa.insert(orders).values(id=self.next_id, customer_id=1, total=total, status="new")
@@ -194,15 +194,15 @@ class Histories(RuleBasedStateMachine):
         self.settle()
 
     def settle(self) -> None:
-        """Nothing is under way."""
+        """Commit the open transaction."""
         if self.open is not None:
             self.open.commit()
             self.open.close()
             self.open = None
 
     @rule()
-    def refresh_dies_before_its_commit(self) -> None:
-        """The cache is away, or the worker is killed."""
+    def refresh_fails_before_its_commit(self) -> None:
+        """The cache is unavailable, or the worker is killed."""
 
         def die(_ids: object) -> None:
             raise Killed
@@ -211,8 +211,8 @@ class Histories(RuleBasedStateMachine):
             refresh(self.engine, self.cache, die, DEPTH)
 
     @rule()
-    def refresh_dies_before_it_publishes(self) -> None:
-        """What was folded is not published by this refresh."""
+    def refresh_fails_before_it_publishes(self) -> None:
+        """This refresh does not publish what it folded."""
         nowhere = make_redis("redis://127.0.0.1:1/0", timeout=0.5)
         with pytest.raises(redis.RedisError):
             refresh(self.engine, nowhere, lambda _ids: None, DEPTH)
@@ -225,7 +225,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def night(self) -> None:
-        """Ranks are found anew."""
+        """All customers are ranked again."""
         with self.folding() as connection:
             ranking.rerank_all(connection, DEPTH)
 
@@ -236,7 +236,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def refresh(self) -> None:
-        """A refresh that lives: all of it must be what SQL says."""
+        """A refresh that succeeds: all of its results must equal SQL's."""
         self.settle()
         done = refresh(self.engine, self.cache, lambda _ids: None, DEPTH)
         assert done is not None
@@ -256,11 +256,11 @@ class Histories(RuleBasedStateMachine):
             assert Window.YEAR.days <= kept <= rollups.KEPT_DAYS + 1
 
     def teardown(self) -> None:
-        """Whatever happened, one more refresh makes it right."""
+        """After any history, one more refresh gives the right reports."""
         self.refresh()
 
     def write(self, statement: str, values: dict[str, Any]) -> None:
-        """One transaction of a worker or of anybody else."""
+        """One transaction of a worker or of another program."""
         with self.engine.begin() as connection:
             connection.execute(sa.text(statement), values)
 
@@ -273,7 +273,7 @@ class Histories(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def stranger(engine: sa.Engine) -> Iterator[sa.Engine]:
+def other_program(engine: sa.Engine) -> Iterator[sa.Engine]:
     """Another application, with sessions of its own."""
     made = sa.create_engine(engine.url)
     yield made
@@ -282,7 +282,7 @@ def stranger(engine: sa.Engine) -> Iterator[sa.Engine]:
 
 def test_after_each_refresh_every_report_and_rollup_equals_sql(
     engine: sa.Engine,
-    stranger: sa.Engine,
+    other_program: sa.Engine,
     cache: Redis,
     load: LoadFile,
     monkeypatch: pytest.MonkeyPatch,
@@ -296,7 +296,7 @@ def test_after_each_refresh_every_report_and_rollup_equals_sql(
         """On the servers of this test."""
 
         def __init__(self) -> None:
-            super().__init__(engine, stranger, cache, load)
+            super().__init__(engine, other_program, cache, load)
 
     run_state_machine_as_test(
         Here,

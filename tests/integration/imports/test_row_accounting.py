@@ -1,4 +1,4 @@
-"""Every row of a file is accounted for, whatever the file looks like, and no good one is lost."""
+"""Every row of any file is accounted for, and no valid one is lost."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.usefixtures("people"), pytest.mark.slow]
 
 
 class Cut(NamedTuple):
-    """How large chunks are at the most, and in which order they are loaded."""
+    """The limits of chunks, and the order in which they are loaded."""
 
     rows: int
     size: int
@@ -88,7 +88,7 @@ def load(importer: Importer, import_id: str, cut: Cut) -> Summary:
 
 
 def assert_closes(importer: Importer, summary: Summary, file: TableFile) -> None:
-    """See that each row of the file is counted, and those that are bad say so."""
+    """Check that each row of the file is counted, and that the invalid ones are rejects."""
     assert summary["status"] == "done"
     assert summary["rows"] == len(file.rows) == sum(summary[name] for name in COUNTS)
     with importer.engine.connect() as connection:
@@ -134,7 +134,7 @@ def test_counts_of_any_json_lines_add_up_and_no_good_row_is_lost(
     importer: Importer, accept: AcceptFile, tmp_path: Path, rows: Sequence[Row], seed: int, cut: Cut
 ) -> None:
     file = as_jsonl(rows, seed)
-    # The first line may be a bad one, so only the name tells the format.
+    # The first line may be invalid, so only the name shows the format.
     path = tmp_path / "lines.jsonl"
     path.write_bytes(file.content)
     assert_imported(importer, accept(path), file, cut)
@@ -149,7 +149,7 @@ def test_counts_of_any_parquet_file_add_up_and_no_good_row_is_lost(
     assert_imported(importer, accept(file.content), file, cut)
 
 
-# A large file with bad rows of all codes, mended.
+# A large file with invalid rows of all codes, which are corrected.
 
 ROWS = 3000
 ORDERS = 2730
@@ -161,7 +161,7 @@ FORBIDDEN = "forbidden"
 
 
 class Format(NamedTuple):
-    """How a table is written, and what can be wrong with a record as a whole there.
+    """The format of a table, and the faults that a whole record can have in it.
 
     The last of these comes last in the file: a quote that stays open needs that.
     """

@@ -53,15 +53,15 @@ NO_IDS = [
 
 @dataclass(frozen=True)
 class Place:
-    """Where a spool is, as its tests look at it."""
+    """The location of a spool, and access to its content for tests."""
 
     url: str
     unfinished: Callable[[], list[str]]
-    """What is there of uploads that did not end."""
+    """The remains of incomplete uploads."""
 
     @property
     def store(self) -> ObjectStore:
-        """What lies under the spool."""
+        """The content of the spool."""
         return from_url(self.url, client_options={"allow_http": True})
 
     @property
@@ -144,7 +144,7 @@ FROZEN_AT = 20
 
 @contextmanager
 def going_on(pid: int) -> Iterator[None]:
-    """See that a process that the block stopped goes on, whatever becomes of the block."""
+    """Continue a process that the block stopped, even if the block fails."""
     try:
         yield
     finally:
@@ -152,7 +152,7 @@ def going_on(pid: int) -> Iterator[None]:
 
 
 def settled(value: Callable[[], int]) -> int:
-    """What a value is once it has not changed for half a second."""
+    """The value once it has not changed for half a second."""
     last, since = value(), time.monotonic()
 
     def is_settled() -> bool:
@@ -161,19 +161,19 @@ def settled(value: Callable[[], int]) -> int:
             last, since = value(), time.monotonic()
         return time.monotonic() - since > 0.5
 
-    eventually(is_settled, 20, "it goes on changing")
+    eventually(is_settled, 20, "it keeps changing")
     return last
 
 
 def kill_an_upload(url: str) -> None:
-    """Let a producer be killed when much of its file is on its way."""
+    """Kill a producer in the middle of its upload."""
     with pytest.raises(subprocess.CalledProcessError) as raised:
         run(UPLOAD_AND_DIE, url)
     assert raised.value.returncode == -signal.SIGKILL
 
 
 def run(code: str, *arguments: str) -> str:
-    """What a process of its own prints."""
+    """The output of a separate process."""
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -1,4 +1,4 @@
-"""Chunks let updates go first that have waited too long."""
+"""Chunks yield to updates that have waited too long."""
 
 from orderworks.core.redis import Redis
 from orderworks.imports.importer import Importer

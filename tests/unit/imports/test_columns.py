@@ -1,4 +1,4 @@
-"""Which of a file's columns fills which column of the table."""
+"""The match of a file's columns with those of the table."""
 
 import pytest
 

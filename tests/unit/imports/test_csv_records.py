@@ -44,7 +44,7 @@ def physical_lines(content: bytes) -> Iterator[str]:
 
 
 def records_of_csv(content: bytes) -> list[Record]:
-    """What the csv module makes of the content."""
+    """The records that the csv module reads in the content."""
     reader = csv.reader(physical_lines(content))
     found, line = [], 1
     for fields in reader:

@@ -1,4 +1,4 @@
-"""What a module may not load just by being imported."""
+"""Libraries that an import of a module must not load."""
 
 import subprocess
 import sys

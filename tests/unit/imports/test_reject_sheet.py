@@ -1,4 +1,4 @@
-"""The sheet of rejects: it says what the file said, and no spreadsheet runs any of it."""
+"""The sheet of rejects: it has the cells of the file, and no spreadsheet runs them."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ def bad(raw: str, code: str = "not_a_number") -> RejectedRow:
 
 
 def read(rejects: list[RejectedRow], layout: FileFormat) -> list[list[str]]:
-    """What a spreadsheet reads: the header and the rows."""
+    """The header and the rows, as a spreadsheet reads them."""
     return list(csv.reader(io.StringIO("".join(as_csv(rejects, layout)), newline="")))
 
 

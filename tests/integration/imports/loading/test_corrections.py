@@ -1,4 +1,4 @@
-"""Rejected rows come back mended, and the account of their file closes."""
+"""Corrected rejects are imported, and every row of their file is accounted for."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("people")
 
 
 def sheet(engine: sa.Engine, import_id: str) -> SheetRows:
-    """What a person gets to mend."""
+    """The sheet that an operator gets to correct."""
     with engine.connect() as connection:
         text = as_csv(
             iter_uncorrected(connection, import_id), file_format_of(connection, import_id)
@@ -93,9 +93,9 @@ def test_corrected_rejects_complete_the_parent(
         4: (1, Decimal(4), "new"),
     }
     assert sheet(engine, parent) == []
-    told = read_progress(importer.stream, parent)
-    assert told
-    assert (told["rejected"], told["mended"]) == (4, 4)
+    published = read_progress(importer.stream, parent)
+    assert published
+    assert (published["rejected"], published["mended"]) == (4, 4)
 
 
 def test_row_still_invalid_is_a_reject_of_parent_and_child(
@@ -161,9 +161,9 @@ def test_child_of_unknown_parent_fails_with_the_reason(
     import_id = accept(content, parent="20200101-000000-00000000", mapping={"id": "Nr"})
     with pytest.raises(Exception, match="no import 20200101-000000-00000000"):
         importer.plan(import_id)
-    told = read_progress(importer.stream, import_id)
-    assert told
-    assert told["status"] == "failed"
+    published = read_progress(importer.stream, import_id)
+    assert published
+    assert published["status"] == "failed"
 
 
 def test_rejects_of_corrections_must_be_corrected_via_the_first_import(

@@ -1,4 +1,4 @@
-"""A dry run says what the import then does, and changes nothing."""
+"""A dry run predicts the effect of the import, and changes nothing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ FILE = (
     b"3,4,30,new\n"  # moved to another customer
     b"7,5,70,new\n"  # new
     b"7,5,71,new\n"  # new again, in the same chunk
-    b"8,99,1,new\n"  # of nobody
+    b"8,99,1,new\n"  # of no customer
     b"x,1,1,new\n"
 )
 
@@ -206,8 +206,12 @@ def test_file_kept_after_dry_run_is_imported_once_unchanged(
     load(b"id,customer_id,total,status\n2,2,22,sent\n")
     job = confirm(import_id)
     assert (job.id, job.repeated) == (import_id, False)
-    told = read_progress(importer.stream, import_id) or {}
-    assert (told["status"], told["dry_run"], told["max_rejects"]) == ("accepted", False, 2)
+    published = read_progress(importer.stream, import_id) or {}
+    assert (published["status"], published["dry_run"], published["max_rejects"]) == (
+        "accepted",
+        False,
+        2,
+    )
     for number in importer.plan(import_id):
         importer.load_chunk(import_id, number)
     done = read_progress(importer.stream, import_id) or {}

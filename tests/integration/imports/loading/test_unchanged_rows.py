@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("people")
 
 
 def physically(engine: sa.Engine) -> Tuples:
-    """Where each row lies and which transaction wrote it: any write changes that."""
+    """The position of each row and the transaction that wrote it: any write changes them."""
     query = sa.select(
         sa.literal_column("ctid::text"), sa.literal_column("xmin::text"), orders.c.version
     ).order_by(orders.c.id)
@@ -308,7 +308,7 @@ def test_last_row_of_equal_versions_wins_over_a_concurrent_write(
 
 
 def _wait(engine: sa.Engine, count: int) -> bool:
-    """Whether so many sessions of this database wait for a lock."""
+    """Return whether this number of sessions of this database wait for a lock."""
     waiting = (
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"

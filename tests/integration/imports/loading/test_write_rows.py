@@ -1,4 +1,4 @@
-"""What becomes of a file's rows."""
+"""The outcomes of a file's rows."""
 
 import random
 from collections.abc import Callable

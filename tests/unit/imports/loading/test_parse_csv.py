@@ -1,4 +1,4 @@
-"""What a chunk's bytes become, whatever is in them."""
+"""The cells that any bytes of a chunk are parsed into."""
 
 import polars as pl
 import pytest

@@ -1,4 +1,4 @@
-"""What is taken from lines of JSON, and what is refused."""
+"""The cells of JSON Lines, and the lines that are rejected."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is taken, what is refused, and in which words."""
+"""Valid values, rejected values, and the reasons."""
 
 import polars as pl
 import pytest
