@@ -135,8 +135,8 @@ def _stop_if_over(connection: sa.Connection, import_id: str) -> bool:
     """End an import that has more rejects than it may have; whether it had. What is loaded stays."""
     rejected = _total("rejected")
     # The message has no count: chunks that are being loaded may still add to it.
-    most = imports.c.max_rejects
-    reason = sa.func.concat("more than ", most, " rows were rejected: the rest was not loaded")
+    limit = imports.c.max_rejects
+    reason = sa.func.concat("more than ", limit, " rows were rejected: the rest was not loaded")
     statement = (
         sa.update(imports)
         .where(imports.c.id == import_id, imports.c.status == "running")

@@ -11,8 +11,8 @@ from orderworks.core.redis import Redis
 from orderworks.imports.outages import STARTS_TTL, failure_reason, is_outage
 
 PLAN_ATTEMPTS = 3
-"""Starts of a plan before the import is given up. Each may take minutes, and those that
-fail do so because of the file, so that more would not help."""
+"""Starts of a plan before the import is given up. Each may take minutes, and fails because of
+the file, so that more would not help."""
 
 
 @contextmanager

@@ -53,8 +53,8 @@ class Planner:
     def plan(self, import_id: str) -> list[int]:
         """Cut an accepted file into chunks; the numbers of those to load.
 
-        An import that is planned already keeps its chunks; those not done are returned again. None are
-        while another worker is planning it, or if it is a dry run, which is done here.
+        An import that is planned already keeps its chunks; those not done are returned again. The list
+        is empty while another worker is planning it, and for a dry run, which is made here.
 
         Raises:
             ImportFailed: the spool does not hold what was accepted, or too many plans of it failed or

@@ -37,15 +37,15 @@ def line_column(name: str, header: Sequence[str]) -> str:
     Raises:
         InvalidFile: it is missing; `name` names the file.
     """
-    found = _outermost("line", header)
-    if found is None:
+    column = _outermost("line", header)
+    if column is None:
         raise InvalidFile(
             f"{name}: has no column 'line', which identifies corrected rows: correct the file that "
             "`orderworks rejects ID --format csv` writes, and keep its columns"
         )
-    if header.count(found) > 1:
-        raise InvalidFile(f"{name}: has more than one column '{found}'")
-    return found
+    if header.count(column) > 1:
+        raise InvalidFile(f"{name}: has more than one column '{column}'")
+    return column
 
 
 def _outermost(name: str, header: Sequence[str]) -> str | None:

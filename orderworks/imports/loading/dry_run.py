@@ -55,27 +55,27 @@ def dry_run(
     The caller's transaction has to be rolled back. `depth` is that of a published report; `keepalive` is
     called with the import's id before each chunk.
     """
-    stage = _ShadowTable(connection, TABLES[manifest.kind])
+    shadow = _ShadowTable(connection, TABLES[manifest.kind])
     counts = Counter(dict.fromkeys(COUNTS, 0))
     rejects: list[dict[str, Any]] = []
     began = time.monotonic()
     for chunk in chunks:
         keepalive(manifest.id)
-        loaded, refused = _load_into_shadow(connection, spool, _work(manifest, chunk), stage)
+        loaded, refused = _load_into_shadow(connection, spool, _work(manifest, chunk), shadow)
         counts.update(loaded.counts, rejected=refused.height)
         rejects += refused.head(MAX_SHOWN - len(rejects)).to_dicts()
     rows, seconds = counts.total(), time.monotonic() - began
     if manifest.strict and counts["rejected"]:
         return _nothing(counts["rejected"], rejects)
-    inserted = stage.inserted()
+    inserted = shadow.inserted()
     return {
         "insert": inserted,
         "change": counts.pop("applied") - inserted,
         **counts,
-        "differences": stage.differences(),
+        "differences": shadow.differences(),
         "rejects": rejects,
-        "customers": stage.customers(),
-        "reports": stage.reports(depth),
+        "customers": shadow.customers(),
+        "reports": shadow.reports(depth),
         "seconds": round(
             rows / _rows_per_second(connection, manifest, rows / max(seconds, 0.001)), 1
         ),

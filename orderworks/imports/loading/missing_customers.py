@@ -46,17 +46,17 @@ def _named(rows: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     """`id` and `name` of new customers."""
     id_ = pl.col("customer_id")
     unnamed = pl.format("Customer {}", id_)
-    given = pl.col(CUSTOMER_NAME).drop_nulls().first() if CUSTOMER_NAME in rows.columns else None
+    name = pl.col(CUSTOMER_NAME).drop_nulls().first() if CUSTOMER_NAME in rows.columns else None
     named = rows.filter(id_.is_in(ids.implode())).sort("line").group_by("customer_id")
-    names = named.agg(name=pl.lit(None, pl.String) if given is None else given)
+    names = named.agg(name=pl.lit(None, pl.String) if name is None else name)
     return names.select(id_.alias("id"), pl.coalesce("name", unnamed).alias("name"))
 
 
 def _missing(rows: pl.DataFrame) -> sa.Select[int]:
     """The ids of customers that the rows reference and the table lacks."""
-    given = (
+    referenced = (
         sa.func.unnest(as_array(rows["customer_id"].unique().sort()))
-        .table_valued(sa.column("id", sa.BigInteger), name="given")
+        .table_valued(sa.column("id", sa.BigInteger), name="referenced")
         .render_derived()
     )
-    return sa.select(given.c.id).where(~sa.exists().where(customers.c.id == given.c.id))
+    return sa.select(referenced.c.id).where(~sa.exists().where(customers.c.id == referenced.c.id))

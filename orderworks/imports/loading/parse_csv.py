@@ -87,11 +87,11 @@ def _read_single(
         text = _replace_odd_bytes(text)
     text = _replace_misleading(text, file_format.delimiter)
     table = _read_marked(text, width, file_format.delimiter, indexes)
-    whole = table["mark"].eq_missing(LINE_MARK.decode())
+    is_marked = table["mark"].eq_missing(LINE_MARK.decode())
     table = table.select(split.numbers.alias("line"), pl.exclude("mark"))
-    if whole.all():
+    if is_marked.all():
         return table, []
-    return table.filter(whole), table.filter(~whole)["line"].to_list()
+    return table.filter(is_marked), table.filter(~is_marked)["line"].to_list()
 
 
 def _marked(data: bytes, delimiter: str) -> bytes:
@@ -106,15 +106,17 @@ def _marked(data: bytes, delimiter: str) -> bytes:
 
 def _replace_odd_bytes(text: bytes) -> bytes:
     """The lines, with those replaced that contain a CR or a mark of their own."""
-    found = enumerate(text.split(b"\n"))
-    return _replace(text, (at for at, line in found if b"\r" in line or line.count(LINE_MARK) > 1))
+    lines = enumerate(text.split(b"\n"))
+    return _replace(
+        text, (number for number, line in lines if b"\r" in line or line.count(LINE_MARK) > 1)
+    )
 
 
 def _replace_misleading(text: bytes, delimiter: str) -> bytes:
     """The lines, with those replaced that polars would refuse or misread."""
     if not is_utf8(text):
-        found = enumerate(text.split(b"\n"))
-        text = _replace(text, (at for at, line in found if not is_utf8(line)))
+        lines = enumerate(text.split(b"\n"))
+        text = _replace(text, (number for number, line in lines if not is_utf8(line)))
     if b'"' in text:
         text = _replace(text, _oddly_quoted(text, delimiter))
     return text

@@ -131,13 +131,13 @@ def _restore_negative_zeros(
     decoded: Decoded, texts: Sequence[bytes], first_line: int, keys: Mapping[int, str]
 ) -> None:
     decode = _decoder(keys, msgspec.Raw, msgspec.Raw(b"")).decode
-    for line, found in zip(decoded.lines, decoded.objects, strict=True):
+    for line, row in zip(decoded.lines, decoded.objects, strict=True):
         text = texts[line - first_line]
         if NEGATIVE_ZERO.search(text):
             written = decode(text)
             for name in map(field_name, keys):
                 if bytes(getattr(written, name)) == b"-0":
-                    setattr(found, name, "-0")
+                    setattr(row, name, "-0")
 
 
 def _add_wrong_type_faults(
@@ -145,8 +145,8 @@ def _add_wrong_type_faults(
 ) -> None:
     """Add the faults of values that a cell cannot have, unless an earlier column has one already."""
     for line, value in zip(lines, values, strict=True):
-        if found := WRONG_TYPES.get(type(value)):
-            wrong.setdefault(line, RecordFault(line, column, "wrong_type", f"{column} {found}"))
+        if reason := WRONG_TYPES.get(type(value)):
+            wrong.setdefault(line, RecordFault(line, column, "wrong_type", f"{column} {reason}"))
 
 
 def _as_text(values: Sequence[object], kinds: set[type]) -> Sequence[object]:

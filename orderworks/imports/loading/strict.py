@@ -50,15 +50,15 @@ def load_all_or_nothing(
 
 def _parts(spool: Spool, work: ChunkWork, limits: ChunkLimits) -> Iterator[FileChunk]:
     """The parts of the file, which are held in memory one at a time."""
-    whole = work.chunk
+    file = work.chunk
     runs = splitter(work.file_format).runs(_blocks(spool, work))
-    return plan_chunks(runs, limits, whole.start_byte, whole.first_line)
+    return plan_chunks(runs, limits, file.start_byte, file.first_line)
 
 
 def _blocks(spool: Spool, work: ChunkWork) -> Iterator[bytes]:
-    whole = work.chunk
-    for start in range(whole.start_byte, whole.end_byte, BLOCK):
-        yield spool.read(work.import_id, start, min(start + BLOCK, whole.end_byte))
+    file = work.chunk
+    for start in range(file.start_byte, file.end_byte, BLOCK):
+        yield spool.read(work.import_id, start, min(start + BLOCK, file.end_byte))
 
 
 def _store_rejects(

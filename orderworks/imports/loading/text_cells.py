@@ -66,8 +66,8 @@ def encoding_fault(line: int, record: bytes) -> RecordFault | None:
     try:
         record.decode()
     except UnicodeDecodeError as error:
-        found = f"byte {error.start + 1} of the record, 0x{record[error.start]:02x}"
-        return RecordFault(line, "", "bad_encoding", f"{found}, is not UTF-8")
+        byte = f"byte {error.start + 1} of the record, 0x{record[error.start]:02x}"
+        return RecordFault(line, "", "bad_encoding", f"{byte}, is not UTF-8")
     return None
 
 

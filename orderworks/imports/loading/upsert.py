@@ -69,14 +69,14 @@ class Upsert:
         Those that are new; that replace a row with other data; that are equal and not older; and those
         of the equal ones that are newer. The rest is older.
         """
-        known, count = self._target.c, sa.func.count()
-        is_known, newer = known.id.is_not(None), self._is_older()
-        equal = is_known & ~self._differs() & (known.version <= self._staged.version)
-        same = (known.id == self._staged.id) & known.id.between(first_id, last_id)
+        existing, count = self._target.c, sa.func.count()
+        exists, newer = existing.id.is_not(None), self._is_older()
+        equal = exists & ~self._differs() & (existing.version <= self._staged.version)
+        same = (existing.id == self._staged.id) & existing.id.between(first_id, last_id)
         return (
             sa.select(
-                count.filter(~is_known),
-                count.filter(is_known & self._differs() & self._is_replaceable()),
+                count.filter(~exists),
+                count.filter(exists & self._differs() & self._is_replaceable()),
                 count.filter(equal),
                 count.filter(equal & newer),
             )
@@ -124,14 +124,14 @@ class Upsert:
         Both sides name the range: of a file in order of ids, only the part of the table that the chunk
         covers is read.
         """
-        known = self._target.c
+        existing = self._target.c
         data = {name: self._merged_value(name) for name in self._data}
         return (
             sa.update(self._target)
             .values({**data, **touched, "version": self._staged.version})
             .where(
-                known.id == self._staged.id,
-                known.id.between(first_id, last_id),
+                existing.id == self._staged.id,
+                existing.id.between(first_id, last_id),
                 self._staged.id.between(first_id, last_id),
             )
         )
@@ -148,9 +148,9 @@ class Upsert:
 
     def _differs(self) -> sa.ColumnElement[bool]:
         """True if the staged row would change the data of the existing one."""
-        known = self._target.c
+        existing = self._target.c
         return sa.or_(
-            *(known[name].is_distinct_from(self._merged_value(name)) for name in self._data)
+            *(existing[name].is_distinct_from(self._merged_value(name)) for name in self._data)
         )
 
     def _merged_value(self, name: str) -> SqlValue:

@@ -44,12 +44,12 @@ def validate(cells: pl.DataFrame, fields: Sequence[Field], version: int) -> Vali
     named = rows.select("line", *(_cell(index).alias(column.name) for column, index in fields))
     plain, others = _split_plain(named, fields)
     valid, refused = _check_rows(others, fields)
-    whole = (
-        pl.concat([_blank_as_null(plain, fields), valid])
-        if valid.height
-        else _blank_as_null(plain, fields)
+    storable = _blank_as_null(plain, fields)
+    if valid.height:
+        storable = pl.concat([storable, valid])
+    return Validated(
+        _typed(storable, fields, version), pl.concat([*rejects, *refused]).sort("line")
     )
-    return Validated(_typed(whole, fields, version), pl.concat([*rejects, *refused]).sort("line"))
 
 
 def reject(rows: pl.DataFrame, column: str, code: str, reason: pl.Expr) -> pl.DataFrame:
@@ -133,10 +133,10 @@ def _first_fault(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.Expr:
 def _first_problem(column: Column, value: pl.Expr) -> pl.Expr:
     """Column, code and reason of the first problem of a value that is not accepted."""
     *first, last = problems(column, value)
-    found = _described(column, value, last)
+    fault = _described(column, value, last)
     for problem in reversed(first):
-        found = pl.when(problem.condition).then(_described(column, value, problem)).otherwise(found)
-    return found
+        fault = pl.when(problem.condition).then(_described(column, value, problem)).otherwise(fault)
+    return fault
 
 
 def _described(column: Column, value: pl.Expr, problem: CellProblem) -> pl.Expr:
@@ -157,14 +157,14 @@ def _showing_nul(reason: pl.Expr) -> pl.Expr:
 def _typed(rows: pl.DataFrame, fields: Sequence[Field], version: int) -> pl.DataFrame:
     """The columns to store, and every row with a version."""
     names = [column.name for column, _index in fields]
-    whole = [
+    integers = [
         column.name
         for column, _index in fields
         if column.rule in (ColumnRule.ID, ColumnRule.VERSION)
     ]
-    own = pl.col("version") if "version" in names else pl.lit(None, pl.Int64)
+    own_version = pl.col("version") if "version" in names else pl.lit(None, pl.Int64)
     return (
         rows.select("line", *names)
-        .with_columns(pl.col(whole).cast(pl.Int64))
-        .with_columns(pl.coalesce(own, pl.lit(version) + pl.col("line")).alias("version"))
+        .with_columns(pl.col(integers).cast(pl.Int64))
+        .with_columns(pl.coalesce(own_version, pl.lit(version) + pl.col("line")).alias("version"))
     )
