@@ -1,4 +1,4 @@
-"""What users hand over, carried to its end by real workers and beat, against oracles."""
+"""Updates and imports, processed by real workers and beat, compared with oracles."""
 
 import asyncio
 from collections.abc import Callable
@@ -95,7 +95,7 @@ def test_fifty_thousand_updates_end_as_if_applied_one_by_one(
     assert min(oracle.verdicts.values()) > 1000, "each verdict was to be given"
 
 
-def test_tracked_updates_are_told_their_verdicts(engine: sa.Engine, producer: Producer) -> None:
+def test_tracked_updates_get_their_verdicts(engine: sa.Engine, producer: Producer) -> None:
     write_orders(engine, {9_000_001: (9_000_001, "new", Decimal(1), 5)})
     update = OrderUpdate(order_id=9_000_001, total=2, version=6)
     verdicts = [producer.update(update, track=True).wait(timeout=20) for _try in range(2)]

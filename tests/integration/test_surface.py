@@ -1,7 +1,7 @@
-"""Names that other processes, stored data and deployments rely on: they are what they were.
+"""Names that other processes, stored data and deployments rely on are unchanged.
 
-`tests/golden/` holds them. `ORDERWORKS_GOLDEN=write pytest tests/integration/test_surface*.py` writes
-it anew; a line that changes there changes for every process and every database that runs already.
+`tests/golden/` has them. `ORDERWORKS_GOLDEN=write pytest tests/integration/test_surface*.py` rewrites
+the files. A changed line there is a change for every running process and every existing database.
 """
 
 import inspect
@@ -85,7 +85,7 @@ def test_celery_names_are_unchanged(app: Celery) -> None:
 
 
 def app_facts(app: Celery) -> Iterator[str]:
-    """What a client has to know to reach a queue, and to be read."""
+    """Settings that a client needs to reach a queue and to be read."""
     for setting in ("task_serializer", "accept_content", "task_default_queue"):
         yield f"setting {setting}: {app.conf[setting]}"
     for queue in app.conf.task_queues:
@@ -148,7 +148,7 @@ def test_the_schema_is_unchanged(settings: Settings) -> None:
 OF_PG_DUMP = re.compile(
     r"--$|-- (Name|Dumped|PostgreSQL)|\\|SET \w+ = |SELECT pg_catalog\.set_config"
 )
-"""Lines that are not about the schema, or say what the next one says too."""
+"""Lines that do not describe the schema, or repeat the next one."""
 
 
 def dump(url: str) -> list[str]:

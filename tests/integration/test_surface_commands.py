@@ -1,6 +1,6 @@
-"""What scripts rely on that call `orderworks`: its commands and options are what they were.
+"""Commands and options of `orderworks`, on which scripts rely, are unchanged.
 
-`test_surface.py` says how the golden files are written anew.
+`test_surface.py` describes how to rewrite the golden files.
 """
 
 import enum
@@ -44,7 +44,7 @@ def spellings(option: Any) -> str:  # noqa: ANN401 - likewise
 
 
 def parameter_fact(parameter: Any) -> str:  # noqa: ANN401 - likewise
-    """What a parameter takes, without its prose."""
+    """A parameter's values, without its prose."""
     flags = {
         "hidden": parameter.hidden,
         "required": parameter.required,
@@ -65,8 +65,8 @@ def taken(parameter: Any) -> str:  # noqa: ANN401 - likewise
     if issubclass(kind, enum.Enum):
         return "|".join(str(each.value) for each in kind)
     limits = {"from": parameter.min, "to": parameter.max}
-    told = [f" {word} {limit}" for word, limit in limits.items() if limit is not None]
-    return "".join([kind.__name__, *told])
+    bounds = [f" {word} {limit}" for word, limit in limits.items() if limit is not None]
+    return "".join([kind.__name__, *bounds])
 
 
 def default(value: object) -> list[str]:

@@ -1,6 +1,6 @@
-"""What scripts rely on that call `orderworks`: the JSON documents that commands print.
+"""JSON documents of commands, on which scripts rely, are unchanged.
 
-`test_surface.py` says how the golden files are written anew.
+`test_surface.py` describes how to rewrite the golden files.
 """
 
 import json
@@ -46,7 +46,7 @@ class Documents:
         self._types: dict[str, set[str]] = defaultdict(set)
 
     def print(self, command: str, *values: str) -> Any:  # noqa: ANN401 - JSON
-        """What the command prints with `--json`."""
+        """The document that the command prints with `--json`."""
         given = iter(values)
         words = [next(given) if word.isupper() else word for word in command.split()]
         self._capsys.readouterr()

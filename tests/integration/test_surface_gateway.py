@@ -1,6 +1,6 @@
-"""What clients of the gateway and metrics systems rely on: it is what it was.
+"""The API of the gateway and the metrics, on which clients rely, are unchanged.
 
-`test_surface.py` says how the golden files are written anew.
+`test_surface.py` describes how to rewrite the golden files.
 """
 
 import json
@@ -25,7 +25,7 @@ PROSE = {"description", "summary", "title", "example", "examples"}
 """Keys of the document that only people read."""
 
 NAMED = {"paths", "properties", "responses", "schemas", "securitySchemes"}
-"""Keys below which stand names, whatever they are."""
+"""Keys whose members are names."""
 
 
 def test_the_openapi_document_is_unchanged(settings: Settings) -> None:
@@ -46,8 +46,8 @@ def bare(node: Any, *, named: bool = False) -> Any:  # noqa: ANN401 - JSON
 
 
 @pytest.fixture
-def _told(engine: sa.Engine, cache: Redis, settings: Settings) -> None:
-    """Every metric has something to tell."""
+def _measured(engine: sa.Engine, cache: Redis, settings: Settings) -> None:
+    """Give every metric a value."""
     refresh(engine, cache, lambda _ids: None, depth=10)
     for path in Path:
         record(cache, path, [0.001])
@@ -56,13 +56,13 @@ def _told(engine: sa.Engine, cache: Redis, settings: Settings) -> None:
     Rebuild(engine, lambda: None, lambda _what, _counted: None).run(settings.uncounted_statuses)
 
 
-@pytest.mark.usefixtures("_told")
+@pytest.mark.usefixtures("_measured")
 def test_metrics_of_the_command_are_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     print_metrics()
     compare("metrics.txt", metric_facts(capsys.readouterr().out))
 
 
-@pytest.mark.usefixtures("_told")
+@pytest.mark.usefixtures("_measured")
 def test_metrics_of_the_gateway_are_those_of_the_command(http: httpx.Client) -> None:
     compare("metrics.txt", metric_facts(http.get("/metrics").text))
 

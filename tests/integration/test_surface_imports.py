@@ -1,6 +1,6 @@
 """Names that apps import and processes are started by: they are there, and called as they were.
 
-`test_surface.py` says how the golden files are written anew.
+`test_surface.py` describes how to rewrite the golden files.
 """
 
 import ast
@@ -33,10 +33,10 @@ STARTED = (
 """Modules that command lines, settings and messages name."""
 
 OWN = (*PUBLIC.values(), DOMAIN)
-"""What a class of ours begins its module's name with."""
+"""First parts of the module names of our classes."""
 
 PLAIN = (type(None), bool, int, float, str, bytes, tuple)
-"""Types of defaults that are told by their value; of all others the type is told."""
+"""Types of defaults that are listed by value; all others are listed by type."""
 
 
 def test_public_names_and_signatures_are_unchanged() -> None:
@@ -81,7 +81,7 @@ def defined_names(module: ModuleType) -> Iterator[str]:
 
 
 def class_facts(where: str, kind: type) -> Iterator[str]:
-    """How a class is made, and its public members."""
+    """The constructor of a class, and its public members."""
     if issubclass(kind, enum.Enum):
         yield from (f"{where}.{each.name} = {each.value!r}" for each in kind)
         return
@@ -106,11 +106,11 @@ def members(kind: type, wanted: Callable[[str], bool]) -> set[str]:
 
 
 def is_public(name: str) -> bool:
-    """Whether callers may use the name."""
+    """Return whether the name is public."""
     return not name.startswith("_")
 
 
-def member_fact(where: str, member: Any) -> str:  # noqa: ANN401 - whatever a class holds
+def member_fact(where: str, member: Any) -> str:  # noqa: ANN401 - any member
     """A method with its parameters; of all else, that it is there."""
     if isinstance(member, classmethod | staticmethod):
         return f"{where}{signature(member.__func__)} ({type(member).__name__})"
