@@ -1,6 +1,6 @@
-"""Eight producers at once, threads and processes, sync and async: the table is what versions say.
+"""Eight producers at once, threads and processes, sync and async: versions decide the table.
 
-ORDERWORKS_TEST_UPDATES says how many updates; a million take a few minutes.
+ORDERWORKS_TEST_UPDATES is the number of updates; a million take a few minutes.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ def concurrency() -> int:
 
 
 @pytest.mark.timeout(600)
-def test_whoever_sends_the_highest_version_of_each_order_is_the_last_word(
+def test_highest_version_of_each_order_counts_for_any_producer(
     engine: sa.Engine, settings: Settings, worker: CeleryProcess
 ) -> None:
     before: ExpectedRows = {

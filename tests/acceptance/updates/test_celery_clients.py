@@ -14,7 +14,7 @@ from tests.support.oracle import read_orders, read_verdicts, write_orders
 from tests.support.processes import ROOT, CeleryProcess, eventually
 
 NODE = ROOT / "tests" / "vectors" / "celery-node-0.5.9.json"
-"""What celery-node pushed for the snippet in docs/wire-format.md: orders 42 and 43, versions given."""
+"""Messages of the snippet for celery-node in docs/wire-format.md: orders 42 and 43, versions given."""
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def send_at_once(settings: Settings) -> list[list[OrderUpdate]]:
 
 
 def _send(producer: Producer, first: int) -> list[OrderUpdate]:
-    """Updates without versions; those of an order count upwards, and some say less than others."""
+    """Updates without versions; those of an order count upwards; some have fewer fields."""
     sent = [
         OrderUpdate(order_id=key, total=number, status=f"{number}" if number % 3 else None)
         for number in range(ROUNDS)

@@ -50,14 +50,14 @@ def enqueue(engine: sa.Engine, total: int) -> None:
 
 
 def has_total(engine: sa.Engine, total: int) -> Callable[[], bool]:
-    """Whether order 1 has it."""
+    """Return a function that tests whether order 1 has it."""
 
-    def look() -> bool:
+    def check() -> bool:
         with engine.connect() as connection:
             query = sa.select(orders.c.total).where(orders.c.id == 1)
             return bool(connection.scalar(query) == Decimal(total))
 
-    return look
+    return check
 
 
 def listeners(engine: sa.Engine) -> list[int]:
@@ -68,22 +68,22 @@ def listeners(engine: sa.Engine) -> list[int]:
         return list(connection.scalars(sa.text(query)))
 
 
-def test_a_commit_is_heard(engine: sa.Engine, worker: CeleryProcess) -> None:
-    eventually(lambda: listeners(engine), 10, "nobody listens")
+def test_commit_is_noticed(engine: sa.Engine, worker: CeleryProcess) -> None:
+    eventually(lambda: listeners(engine), 10, "no worker listens")
     for total in (11, 12, 13):
         enqueue(engine, total)
-        eventually(has_total(engine, total), 10, "nobody heard")
+        eventually(has_total(engine, total), 10, "no listener noticed it")
 
 
-def test_a_listener_that_was_cut_off_hears_again(engine: sa.Engine, worker: CeleryProcess) -> None:
-    eventually(lambda: listeners(engine), 10, "nobody listens")
+def test_disconnected_listener_listens_again(engine: sa.Engine, worker: CeleryProcess) -> None:
+    eventually(lambda: listeners(engine), 10, "no worker listens")
     with engine.connect() as connection:
         cut = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {LISTENERS}"
         assert connection.scalar(sa.text(cut)) == 1
-    enqueue(engine, 21)  # Heard by nobody, or by who listens again.
-    eventually(has_total(engine, 21), 20, "nobody looked")
+    enqueue(engine, 21)  # Missed, or noticed by the listener that has reconnected.
+    eventually(has_total(engine, 21), 20, "no sweep found it")
     enqueue(engine, 22)
-    eventually(has_total(engine, 22), 10, "nobody heard")
+    eventually(has_total(engine, 22), 10, "no listener noticed it")
 
 
 def test_only_a_worker_that_takes_updates_listens(
