@@ -126,6 +126,12 @@ def module_importer(
         engine.dispose()
 
 
+@pytest.fixture
+def importer(module_importer: Importer) -> Importer:
+    """The importer that `accept` and `load` use here: that of the database with the customers."""
+    return module_importer
+
+
 @pytest.fixture(scope="module")
 def sample(module_importer: Importer, tmp_path_factory: pytest.TempPathFactory) -> GeneratedFiles:
     """TPC-H orders, whose customers are in the table."""
