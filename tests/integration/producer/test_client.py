@@ -390,7 +390,7 @@ def test_names_of_customers_to_create_come_from_their_own_column(
     job = producer.import_file(content, create_customers=True, **named)  # type: ignore[arg-type]
     assert manifest(settings, job).mapping["customer_name"] == "who"
     with pytest.raises(InvalidFile, match="no column 'absent'"):
-        producer.import_file(content, create_customers=True, mapping={"customer_name": "nobody"})
+        producer.import_file(content, create_customers=True, mapping={"customer_name": "absent"})
 
 
 def test_preset_supplies_options_that_are_not_given(
