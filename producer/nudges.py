@@ -6,8 +6,10 @@ sent once, with a bounded wait, and a failure is logged, not raised.
 
 import logging
 import os
+from typing import Any
 
 from celery import Celery
+from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from orderworks.core.routing import QUEUE_OF, TaskName
@@ -37,17 +39,29 @@ class Nudges:
         self._app.close()
 
 
-def _make_app(broker_url: str) -> Celery:
-    """A Celery app that reads no configuration of the process it is in.
+class _NudgeApp(Celery):
+    """A Celery app that sends to one broker, and awaits no results.
 
-    The application may use Celery too: its module `celeryconfig`, CELERY_CONFIG_MODULE, CELERY_LOADER
-    and Django's settings are for its own Celery apps.
+    Celery prefers CELERY_BROKER_WRITE_URL, CELERY_BROKER_URL and CELERY_RESULT_BACKEND of the environment
+    to its settings, not to these attributes.
+    """
+
+    broker_url = ""
+    backend_cls = "disabled"
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Connection:  # noqa: ANN401 - Celery's
+        """Return a connection to the broker of this app, unless another one is named."""
+        return super().connection_for_write(url or self.broker_url, **options)
+
+
+def _make_app(broker_url: str) -> Celery:
+    """Return a Celery app that reads no configuration of the process that it is in.
+
+    The application may use Celery too: its module `celeryconfig`, its variables CELERY_* and Django's
+    settings are for its own Celery apps.
     """
     config = {
-        # Unlike broker_url, this is not overridden by CELERY_BROKER_URL in the environment.
-        "broker_write_url": broker_url,
         "task_serializer": "json",
-        "task_ignore_result": True,
         "broker_transport_options": {
             "socket_timeout": 5,
             "socket_connect_timeout": 2,
@@ -55,10 +69,12 @@ def _make_app(broker_url: str) -> Celery:
             "health_check_interval": 10,
         },
     }
-    return Celery(
+    app = _NudgeApp(
         "orderworks-producer",
         set_as_current=False,
         loader="celery.loaders.app:AppLoader",
         config_source=config,
         fixups=[],
     )
+    app.broker_url = broker_url
+    return app

@@ -14,6 +14,9 @@ from producer.nudges import Nudges
         ("CELERY_CONFIG_MODULE", "no_such_module"),
         ("CELERY_LOADER", "no.such.loader:Loader"),
         ("DJANGO_SETTINGS_MODULE", "no_such_settings"),
+        ("CELERY_BROKER_URL", "redis://127.0.0.1:1/0"),
+        ("CELERY_BROKER_WRITE_URL", "redis://127.0.0.1:1/0"),
+        ("CELERY_RESULT_BACKEND", "redis://127.0.0.1:1/0"),
     ],
 )
 def test_nudges_ignore_celery_configuration_of_the_application(
