@@ -34,7 +34,7 @@ from orderworks_app.observability.snapshot import (
     read_database,
     read_details,
 )
-from worker.beat.entries import BeatEntry
+from worker.beat.entries import BeatEntry, read_entries
 
 log = logging.getLogger(__name__)
 
@@ -140,11 +140,12 @@ class Metrics(Collector):
         with consistent(self._engine) as connection:
             connection.execute(sa.text(f"SET LOCAL transaction_timeout = '{DATABASE_SECONDS}s'"))
             database, details = read_database(connection), read_details(connection)
+            entries = read_entries(connection)
         return [
             *_verdicts(details.shards, self._stream.shards),
             *_waiting(database, details),
             *_imports(database, details),
-            *_beat(database.beat),
+            *_beat(entries),
             *_rollups(details.last_check),
         ]
 

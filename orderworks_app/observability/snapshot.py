@@ -55,7 +55,6 @@ class DatabaseSnapshot(NamedTuple):
     at: float
     totals: Mapping[str, int]
     imports: Mapping[str, int]
-    beat: Sequence[BeatEntry]
     unreplayed: int
 
 
@@ -103,15 +102,20 @@ class Snapshot:
     """A reading of all servers. `result()` of each field raises the error that prevented its reading."""
 
     database: Future[DatabaseSnapshot]
+    beat: Future[Sequence[BeatEntry]]
     backlog: Future[Backlog]
     cache: Future[CacheSnapshot]
 
 
 def read_snapshot(engine: sa.Engine, updates: UpdateStream, cache: Redis) -> Snapshot:
-    """Read all servers at the same time, so that one that is unavailable delays no other."""
-    with ThreadPoolExecutor(3) as pool:
+    """Read all servers at the same time, so that one that is unavailable delays no other.
+
+    The entries of beat are read on their own: they are shown also where a count cannot be read.
+    """
+    with ThreadPoolExecutor(4) as pool:
         return Snapshot(
             pool.submit(_database_of, engine),
+            pool.submit(_beat_of, engine),
             pool.submit(updates.backlog),
             pool.submit(read_cache, cache),
         )
@@ -120,6 +124,11 @@ def read_snapshot(engine: sa.Engine, updates: UpdateStream, cache: Redis) -> Sna
 def _database_of(engine: sa.Engine) -> DatabaseSnapshot:
     with consistent(engine) as connection:
         return read_database(connection)
+
+
+def _beat_of(engine: sa.Engine) -> list[BeatEntry]:
+    with engine.connect() as connection:
+        return read_entries(connection)
 
 
 @contextmanager
@@ -136,7 +145,6 @@ def read_database(connection: sa.Connection) -> DatabaseSnapshot:
         at=float(at),
         totals=read_totals(connection),
         imports=count_by_status(connection),
-        beat=read_entries(connection),
         unreplayed=count_unreplayed(connection),
     )
 

@@ -152,7 +152,7 @@ class StatusReader:
     def _beat(self, snapshot: Snapshot) -> Iterable[Part]:
         """The health of each entry of beat, which needs beat, its queue's worker and its servers."""
         try:
-            entries = snapshot.database.result().beat
+            entries = snapshot.beat.result()
         except sa.exc.DBAPIError as error:
             unavailable = str(database_unavailable(error, self._settings.database))
             return [Part("beat", healthy=False, detail=unavailable)]
@@ -183,7 +183,7 @@ class StatusReader:
     def _refresh_period(self, snapshot: Snapshot) -> float:
         """Seconds between two refreshes by beat's entry; as configured without PostgreSQL."""
         try:
-            entries = snapshot.database.result().beat
+            entries = snapshot.beat.result()
         except sa.exc.DBAPIError:
             entries = []
         of_refresh = (each.every for each in entries if each.task == TaskName.REFRESH_TOP_CUSTOMERS)

@@ -18,6 +18,12 @@ from worker.beat.leader import MAX_IDLE, LeaderLock
 POLL_INTERVAL = 2.0
 """Seconds between two polls. A change takes effect after one, and after beat's next tick."""
 
+_BOUND_POLL = sa.select(
+    sa.func.set_config("lock_timeout", "1s", sa.true()),
+    sa.func.set_config("statement_timeout", "3s", sa.true()),
+)
+"""Limits of a poll, so that a locked row of `beat_runs` does not delay the renewal of leadership."""
+
 log = structlog.get_logger()
 
 
@@ -83,6 +89,7 @@ class ScheduleWatch:
         """
         leads = self._lead_if_eligible()
         with self._engine.begin() as connection:
+            connection.execute(_BOUND_POLL)
             read_at = time.monotonic()
             if leads:
                 register(connection, self._planned)

@@ -29,7 +29,8 @@ class Scheduler(celery.beat.Scheduler):
     """Sends the entries of `beat_schedule` that are due, while this beat leads.
 
     Of entries with a slot the database has the period, the pause and the last run. Entries without one
-    follow Celery's rules, from the time at which this beat began to lead.
+    follow Celery's rules, from the time at which this beat began to lead: give one with a long period a
+    slot.
 
     Attributes:
         hears_broker: whether the broker answered at the last tick.
@@ -77,7 +78,11 @@ class Scheduler(celery.beat.Scheduler):
         if slot_of(_options(entry).get("headers")):
             stored = snapshot.entries.get(entry.name or "")
             return self._send_slot_if_due(entry, stored, snapshot.read_at)
-        is_due, seconds = entry.is_due()
+        try:
+            is_due, seconds = entry.is_due()
+        except Exception as error:  # noqa: BLE001 - one entry's schedule must not end beat
+            log.warning("beat_send_failed", entry=entry.name, error=str(error))
+            return self._max_wait
         if is_due and self._send(entry):
             self.reserve(entry)
         return seconds

@@ -19,7 +19,7 @@ from orderworks_app.gateway.backends.threads import BlockingServices
 from orderworks_app.gateway.streaming.polling import BackgroundPoll
 from orderworks_app.gateway.streaming.sse import encode_event
 from orderworks_app.observability.snapshot import consistent, read_cache, read_database
-from worker.beat.entries import BeatEntry
+from worker.beat.entries import BeatEntry, read_entries
 
 INTERVAL = 1.0
 """Seconds from one event to the next."""
@@ -175,12 +175,13 @@ def _updates_per_second(before: DatabaseFigures | None, now: DatabaseFigures) ->
 def _database_figures(engine: sa.Engine) -> DatabaseFigures:
     with consistent(engine) as connection:
         database = read_database(connection)
+        entries = read_entries(connection)
         active = list_active(connection, MAX_IMPORTS)
     return DatabaseFigures(
         at=database.at,
         totals=database.totals,
         imports=ImportsNow({**database.imports}, active),
-        beat=[_beat(each) for each in database.beat],
+        beat=[_beat(each) for each in entries],
         dead=Dead(database.unreplayed),
     )
 
