@@ -42,8 +42,8 @@ class Nudges:
 class _NudgeApp(Celery):
     """A Celery app that sends to one broker, and awaits no results.
 
-    Celery prefers CELERY_BROKER_WRITE_URL, CELERY_BROKER_URL and CELERY_RESULT_BACKEND of the environment
-    to its settings, not to these attributes.
+    Celery prefers CELERY_BROKER_WRITE_URL, CELERY_BROKER_URL and CELERY_RESULT_BACKEND of the
+    environment to its settings, but not to these attributes.
     """
 
     broker_url = ""
