@@ -16,15 +16,16 @@ from orderworks.core.database import SELF_INVALIDATING, database_address, make_e
 from orderworks.core.errors import OrderworksError
 from orderworks.core.settings import Settings
 from orderworks_app.demo.data import GeneratedFiles, generate
-from orderworks_app.embedded.stack import temporary_stack
+from orderworks_app.embedded.own_services import GATEWAY, MIGRATIONS, WORKERS, worker_name
+from orderworks_app.embedded.stack import SERVERS, temporary_stack
 
 TABLES = (
     "orders, customers, change_log, customer_daily, customer_totals, customer_windows, "
     "update_shards"
 )
 
-QUIET = {"REPORT_INTERVAL": "86400", "SWEEP_INTERVAL": "86400"}
-"""Settings by which no refresh and no sweep runs during a measurement."""
+SERVICES = SERVERS | {MIGRATIONS, *map(worker_name, WORKERS)}
+"""The services of a stack. Without beat no refresh and no sweep runs during a measurement."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,13 @@ class BenchStack:
 
 
 @contextmanager
-def open_stack(rows: int) -> Iterator[BenchStack]:
+def open_stack(rows: int, *, gateway: bool = False) -> Iterator[BenchStack]:
     """Yield a stack with workers and `rows` generated orders; delete it with its data at the end."""
+    services = SERVICES | {GATEWAY} if gateway else SERVICES
     print_progress(f"starting servers and workers, generating {rows:,} orders … ")
     with (
-        patch.dict(os.environ, QUIET),
         _without_settings_of_the_user(),
-        temporary_stack() as embedded,
+        temporary_stack(services) as embedded,
         patch.dict(os.environ, embedded.environment, ORDERWORKS_HOME=str(embedded.home)),
         tempfile.TemporaryDirectory(prefix="orderworks-bench-") as folder,
     ):
@@ -139,7 +140,7 @@ def _without_settings_of_the_user() -> Iterator[None]:
     So defaults are measured, and no database of the user is emptied.
     """
     names = {name.upper() for name in Settings.model_fields}
-    to_remove = {*names, *(f"{name}_FILE" for name in names)} - QUIET.keys()
+    to_remove = {*names, *(f"{name}_FILE" for name in names)}
     with patch.dict(os.environ):
         for name in to_remove & os.environ.keys():
             del os.environ[name]

@@ -32,7 +32,7 @@ RATE = 1_000_000
 
 def run(rows: int, count: int, reads: int, rounds: int) -> Figures:
     """Measure batches of `count` updates, `reads` cached reads, and lookups."""
-    with open_stack(rows) as stack:
+    with open_stack(rows, gateway=True) as stack:
         stack.with_orders()
         token = _token(stack)
         batches = compare(rounds, *_enqueueing(stack, token, count))

@@ -41,6 +41,11 @@ def own_services(
     ]
 
 
+def worker_name(name: str) -> str:
+    """The name of the service that runs one of `WORKERS`."""
+    return f"worker-{name}"
+
+
 def _migrations(home: Home, addresses: Mapping[str, str]) -> Service:
     return Service(
         name=MIGRATIONS,
@@ -61,7 +66,7 @@ def _worker(
 ) -> Service:
     """A worker that returns its unfinished messages when it is stopped, instead of finishing them."""
     arguments = ("worker", "-Q", ",".join(queues), "-n", f"{name}@%h", "--concurrency", "2", INFO)
-    service = f"worker-{name}"
+    service = worker_name(name)
     return Service(
         name=service,
         stage=StartStage.SERVICES,
