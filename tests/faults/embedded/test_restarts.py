@@ -47,7 +47,7 @@ def test_killed_service_is_restarted_within_30_seconds(
 @pytest.mark.xdist_group("up")
 def test_workers_reconnect_after_broker_kill(everything: StackProcess) -> None:
     os.kill(everything.pid("valkey"), signal.SIGKILL)
-    with Celery(broker=everything.environment()["CELERY_BROKER_URL"]) as app:
+    with Celery(broker=everything.environment()["CELERY_BROKER_URL"], set_as_current=False) as app:
         wait_until(lambda: answers(app) >= 2, 30)
 
 

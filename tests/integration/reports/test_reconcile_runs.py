@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 from queue import Empty
 from typing import Any
 
@@ -17,6 +18,7 @@ from orderworks.core.settings import Settings
 from orderworks.reports import reconcile_runs
 from orderworks.reports.refresh import refresh
 from tests.support.celery_inspection import contents, run
+from tests.support.servers import running_valkey
 from tests.support.types import WriteRows
 from worker.beat.entries import read_entries
 from worker.beat.schedule import Slot, message_options
@@ -27,15 +29,25 @@ Slices = Callable[[], list[tuple[int, int]]]
 
 
 @pytest.fixture
-def worker_app(settings: Settings) -> Iterator[Celery]:
-    """The worker's app, with the resources of a worker in this process."""
+def worker_app(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Celery]:
+    """The worker's app, with the resources of a worker in this process, and a broker of its own.
+
+    No other process consumes from that broker, and no connection of an earlier test is used.
+    """
     from worker.celery import app as made  # noqa: PLC0415 - reads the environment
 
-    assert made.conf.broker_url == settings.broker
-    made.loader.import_default_modules()
-    worker_process_init.send(sender=None)
-    yield made
-    worker_process_shutdown.send(sender=None)
+    assert settings.database
+    with running_valkey(tmp_path / "broker") as server:
+        monkeypatch.setenv("CELERY_BROKER_URL", server.url)
+        monkeypatch.setattr(made, "_pool", None)
+        monkeypatch.setattr(made.amqp, "_producer_pool", None)
+        assert made.conf.broker_url == server.url
+        made.loader.import_default_modules()
+        worker_process_init.send(sender=None)
+        yield made
+        worker_process_shutdown.send(sender=None)
 
 
 @pytest.fixture
