@@ -14,6 +14,7 @@ import sqlalchemy as sa
 import structlog
 from celery import Task
 
+from orderworks.core.database import retry_transient
 from orderworks.core.routing import TaskName
 from worker.beat import slots
 from worker.beat.schedule import Slot, slot_of
@@ -42,14 +43,10 @@ class GuardedTask(Task[P, R]):
         slot = slot_of(self.request.headers)
         if slot is None:
             return self.run(*args, **kwargs)
-        if not self._claim(slot):
+        if not claim_slot(slot, self.name, str(self.request.id)):
             log.info("beat_slot_already_claimed", entry=slot.entry)
             return SKIPPED
         return self._run_in(slot, *args, **kwargs)
-
-    def _claim(self, slot: Slot) -> bool:
-        with current().engine.begin() as connection:
-            return slots.claim(connection, slot, self.name, str(self.request.id))
 
     def _run_in(self, slot: Slot, *args: Any, **kwargs: Any) -> R:  # noqa: ANN401 - P's
         try:
@@ -60,6 +57,13 @@ class GuardedTask(Task[P, R]):
         if result is not None:
             record_success(slot.entry)
         return result
+
+
+@retry_transient
+def claim_slot(slot: Slot, task: str, message_id: str) -> bool:
+    """Claim the slot for this message of the task; return whether to run it."""
+    with current().engine.begin() as connection:
+        return slots.claim(connection, slot, task, message_id)
 
 
 def record_success(entry: str) -> None:

@@ -1,8 +1,10 @@
 """Order updates: drain a shard of the stream, or the outbox; accept updates of Celery clients."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
+import redis
 import sqlalchemy as sa
 import structlog
 from celery.exceptions import Reject, SoftTimeLimitExceeded
@@ -26,12 +28,17 @@ def drain_updates(shard: int) -> dict[str, Any]:
     """Apply the waiting updates of a shard; nudge again if the time slice ended first.
 
     The outbox is shard -1. A second task for the same shard returns at once. After a failure, committed
-    batches stay, the rest is still in the stream, and the sweep nudges.
+    batches stay, the rest is still in the stream, and the next sweep nudges.
     """
     resources = current()
     source = resources.update_source(shard)
     drain = Drain(resources.engine, source, resources.cache, resources.settings, messages_wait)
-    result = drain.run()
+    try:
+        result = drain.run()
+    except sa.exc.SQLAlchemyError:
+        with suppress(redis.RedisError):
+            resources.stream.release_nudge(shard)
+        raise
     if result.more:
         drain_updates.delay(shard)
     return summary(result)

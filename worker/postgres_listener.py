@@ -20,6 +20,7 @@ from kombu.exceptions import OperationalError
 
 from orderworks import changelog
 from orderworks.core.database import make_engine
+from orderworks.core.errors import Unavailable
 from orderworks.core.keys import refresh_nudge
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import OUTBOX, Queue, TaskName
@@ -143,6 +144,7 @@ def _listen(engine: sa.Engine, nudges: ListenerNudges, stopped: threading.Event)
         session: Any = connection.connection.driver_connection
         next_look = 0.0
         while not stopped.is_set():
+            _require_writable(connection)
             # Not by NOTIFY: it takes a lock at commit, so writers of orders would commit one by one.
             if nudges.refresh and time.monotonic() >= next_look:
                 next_look = time.monotonic() + POLL_INTERVAL
@@ -153,3 +155,10 @@ def _listen(engine: sa.Engine, nudges: ListenerNudges, stopped: threading.Event)
             if session.notifies and nudges.drain:
                 session.notifies.clear()
                 nudges.drain()
+
+
+def _require_writable(connection: sa.Connection) -> None:
+    """Raise if the session is read-only: a former primary, for instance, sends no notifications."""
+    if connection.scalar(sa.text("SHOW transaction_read_only")) == "on":
+        connection.invalidate()
+        raise Unavailable("the session is read-only")

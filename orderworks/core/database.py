@@ -18,9 +18,13 @@ SELF_INVALIDATING = {"orderworks.invalidates": "on"}
 """Parameters of sessions whose process invalidates cached reads itself, right after its commits. The
 change log has those of all other sessions invalidated."""
 
-TRANSIENT_STATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300")
+READ_ONLY = "25006"
+"""The SQLSTATE of a write in a read-only session. After a switchover a session that was opened before
+it, or during it, may stay read-only, while new sessions may write."""
+
+TRANSIENT_STATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300", READ_ONLY)
 """SQLSTATEs after which a retry may succeed: serialization failure, deadlock, lock timeout, shutdowns,
-too many connections."""
+too many connections, a read-only session."""
 
 
 def database_address(url: str) -> URL:
@@ -46,7 +50,8 @@ def make_engine(
     """Return a pooled engine. It opens connections on first use; make it after the fork.
 
     Sessions run in UTC, with the parameters in `session`. Statements, lock waits and idle transactions
-    end after the configured times, so that the locks of a killed worker are soon released.
+    end after the configured times, so that the locks of a killed worker are soon released. A session
+    that refuses a write as read-only is closed, and so are all others of the pool on their next use.
     """
     if settings.db_pool_size + settings.db_max_overflow < CONNECTIONS:
         raise ConfigurationError(
@@ -54,7 +59,7 @@ def make_engine(
             "to note why a chunk failed while it holds the chunk"
         )
     options = session_options(settings) | dict(session or {})
-    return sa.create_engine(
+    engine = sa.create_engine(
         database_address(settings.database),
         pool_size=settings.db_pool_size,
         max_overflow=settings.db_max_overflow,
@@ -71,6 +76,22 @@ def make_engine(
             "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         },
     )
+    sa.event.listen(engine, "handle_error", _discard_read_only_sessions)
+    return engine
+
+
+def _discard_read_only_sessions(context: sa.engine.ExceptionContext) -> None:
+    """Have the pool replace all its sessions after the error of a read-only one.
+
+    Its own test of a session does not write, so it would keep them.
+    """
+    if is_read_only(context.original_exception):
+        context.is_disconnect = True
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Return whether the driver's error is the refusal of a write in a read-only session."""
+    return getattr(error, "pgcode", None) == READ_ONLY
 
 
 def session_options(settings: Settings) -> dict[str, str]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 import redis
 
 from orderworks.core.errors import ImportFailed
-from orderworks.core.keys import import_plan
+from orderworks.core.keys import import_nudge, import_plan
 from orderworks.core.redis import Redis
 from orderworks.imports.outages import STARTS_TTL, failure_reason, is_outage
 
@@ -33,6 +33,7 @@ def plan_attempt(stream: Redis, import_id: str) -> Iterator[None]:
         with suppress(redis.RedisError):
             if is_outage(error):
                 stream.hincrby(import_plan(import_id), "starts", -1)
+                stream.delete(import_nudge(import_id))  # The next sweep nudges.
             else:
                 stream.hset(import_plan(import_id), "error", failure_reason(error))
         raise
