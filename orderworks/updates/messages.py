@@ -1,11 +1,11 @@
 """Messages between producers and workers: the update of an order, and its verdict."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from decimal import Context, Decimal, InvalidOperation
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import msgspec
 
@@ -21,8 +21,12 @@ _WIDE = Context(prec=64)
 if TYPE_CHECKING:
     Money = Decimal | str | int
 else:
-    # msgspec reads a Decimal from a JSON string or number alike, exactly.
-    Money = Decimal
+    # Not Decimal, which msgspec reads from a string by rules of its own: digits of any script, for one.
+    # So a string stays one until `_money` checks it, and a number is read by `exact_decimal`.
+    Money = Annotated[Any, msgspec.Meta(extra_json_schema={"type": "string", "format": "decimal"})]
+
+FEW_DOCUMENTS = 8
+"""Documents that are decoded one by one if at least one of them is not in the usual form."""
 
 
 class Verdict(StrEnum):
@@ -131,21 +135,56 @@ class OrderUpdate(
         try:
             return _decoder.decode(document)  # type: ignore[return-value]  # there are no subclasses
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            problem, _, path = str(error).partition(" - at `$.")
-            raise InvalidUpdate(path.rstrip("`") or "update", problem) from None
+            raise invalid_document(error) from None
+
+
+def exact_decimal(number: str) -> Decimal:
+    """Return the value of a JSON number, exactly.
+
+    Raises:
+        InvalidUpdate: its exponent is out of the range of Decimal.
+    """
+    try:
+        return Decimal(number)
+    except InvalidOperation:
+        raise InvalidUpdate("total", f"{_shortened(number)} is not between 0 and 10**12") from None
 
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
-_decoder = msgspec.json.Decoder(OrderUpdate)
+_decoder = msgspec.json.Decoder(OrderUpdate, float_hook=exact_decimal)
 _outcome_decoder = msgspec.json.Decoder(UpdateOutcome)
 
 
-def decode_updates(documents: Sequence[bytes]) -> list[OrderUpdate | InvalidUpdate]:
+def invalid_document(error: Exception) -> InvalidUpdate:
+    """Return the error of an update for what msgspec raised; it names the field, or `update`."""
+    problem, _, path = str(error).partition(" - at `$.")
+    return InvalidUpdate(path.rstrip("`") or "update", problem)
+
+
+DecodeUpdate = Callable[[bytes], OrderUpdate]
+"""Decodes one document; raises InvalidUpdate."""
+
+
+def decode_updates(
+    documents: Sequence[bytes], decode: DecodeUpdate = OrderUpdate.decode
+) -> list[OrderUpdate | InvalidUpdate]:
     """Return the update of each document, in their order, or the error if it is invalid.
 
     Documents as `OrderUpdate.encode` writes them are read all at once, by rules that the decoder
-    checks; a single one in another form makes it read all one by one.
+    checks. Around one in another form they are halved until few are left, which `decode` reads one by
+    one: so such a document makes only its neighbours slower.
     """
+    if (decoded := _decode_usual(documents)) is not None:
+        return decoded
+    if len(documents) <= FEW_DOCUMENTS:
+        return [_decode_or_error(document, decode) for document in documents]
+    middle = len(documents) // 2
+    halves = documents[:middle], documents[middle:]
+    return [each for half in halves for each in decode_updates(half, decode)]
+
+
+def _decode_usual(documents: Sequence[bytes]) -> list[OrderUpdate | InvalidUpdate] | None:
+    """Return the updates of documents that are all in the form of `OrderUpdate.encode`, else None."""
     lines = b"\n".join(documents)
     # A text that begins with a brace and has no line end is one document, so each stays in its place.
     if lines.count(b"\n") == len(documents) - 1 and all(map(_begins_an_object, documents)):
@@ -153,16 +192,16 @@ def decode_updates(documents: Sequence[bytes]) -> list[OrderUpdate | InvalidUpda
             decoded = _line_decoder.decode_lines(lines)
             if len(decoded) == len(documents):
                 return list(decoded)
-    return [_decode_or_error(document) for document in documents]
+    return None
 
 
 def _begins_an_object(document: bytes) -> bool:
     return document.startswith(b"{")
 
 
-def _decode_or_error(document: bytes) -> OrderUpdate | InvalidUpdate:
+def _decode_or_error(document: bytes, decode: DecodeUpdate) -> OrderUpdate | InvalidUpdate:
     try:
-        return OrderUpdate.decode(document)
+        return decode(document)
     except InvalidUpdate as invalid:
         return invalid
     except Exception as error:  # noqa: BLE001 - an unexpected error must not affect other documents
@@ -211,7 +250,7 @@ def _money(value: object) -> Decimal:
     if isinstance(value, str) and PLAIN_CENTS.fullmatch(value):
         return Decimal(value)
     if not isinstance(value, Decimal | str | int) or isinstance(value, bool):
-        raise InvalidUpdate("total", f"give {value!r} as a string or a Decimal")
+        raise InvalidUpdate("total", f"give {_shortened(value)} as a string or a Decimal")
     amount = _parsed(value.strip(" ")) if isinstance(value, str) else Decimal(value)
     if not amount.is_finite():
         raise InvalidUpdate("total", f"{value} is not a finite number")

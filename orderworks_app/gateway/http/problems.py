@@ -61,6 +61,7 @@ class ProblemKind(Enum):
     WRONG_HOST = (421, "wrong-host")
     INVALID = (422, "invalid")
     KEY_REUSED = (422, "key-reused")
+    TOO_MANY_REJECTS = (422, "too-many-rejects")
     TOO_MANY = (429, "too-many-requests")
     BACKPRESSURE = (429, "backpressure")
     INTERNAL = (500, "internal")

@@ -8,6 +8,7 @@ import msgspec
 from fastapi import Request
 from fastapi.responses import Response
 
+from orderworks.updates.messages import exact_decimal
 from orderworks_app.gateway.http.problems import FieldError, Problem, ProblemKind
 
 T = TypeVar("T")
@@ -37,9 +38,10 @@ def decode_body(body: bytes, kind: type[T]) -> T:
 
     Raises:
         Problem: the body is not JSON, or not of this type; names the field.
+        InvalidUpdate: the total of an update is not a number.
     """
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.Decoder(kind, float_hook=exact_decimal).decode(body)
     except msgspec.ValidationError as error:
         invalid = _field_error(str(error))
         detail = f"{invalid.field}: {invalid.detail}"

@@ -1,6 +1,6 @@
 """Updates of orders: sending one or a batch of them, and reading their verdicts."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import structlog
@@ -15,7 +15,7 @@ from orderworks_app.gateway.dependencies.authorize import Scope, requires
 from orderworks_app.gateway.dependencies.current import ResourcesDep
 from orderworks_app.gateway.dependencies.idempotency import run_once
 from orderworks_app.gateway.http.openapi import IDEMPOTENCY_KEY, request_docs, response_docs
-from orderworks_app.gateway.http.problems import problem_of
+from orderworks_app.gateway.http.problems import Problem, problem_of
 from orderworks_app.gateway.http.request_body import RequestBody
 from orderworks_app.gateway.http.responses import decode_body, json_response
 from orderworks_app.gateway.resources import GatewayResources
@@ -191,6 +191,9 @@ async def _append_batch(
         accepted = await resources.producer.update_many(batch.updates(), durable=durable)
     except PartlyAccepted as error:
         return _partial_response(batch, error)
+    except Problem as nothing_accepted:
+        nothing_accepted.more = _counts(batch)
+        raise
     result = Account(batch.lines, accepted, batch.rejected_count, batch.rejected)
     return json_response(result, 202)
 
@@ -209,15 +212,24 @@ def _partial_response(batch: UpdateBatch, error: PartlyAccepted) -> Response:
         log.info("batch_interrupted", accepted=error.accepted, lines=batch.lines)
         raise cause
     problem = problem_of(cause if isinstance(cause, Exception) else error)
-    problem.more = {
-        "lines": batch.lines,
+    problem.more = _counts(batch) | {
         "accepted": error.accepted,
-        "rejected_count": batch.rejected_count,
-        "rejected": batch.rejected,
         "refused": batch.lines_of(error.refused),
         "uncertain": batch.lines_of(error.uncertain),
-        "next_line": batch.last + 1,
     }
     if not error.accepted and not error.uncertain:
         raise problem
     return problem.response()
+
+
+def _counts(batch: UpdateBatch) -> dict[str, Any]:
+    """Return what is known of a batch that stopped, if it had no effect."""
+    return {
+        "lines": batch.lines,
+        "accepted": 0,
+        "rejected_count": batch.rejected_count,
+        "rejected": batch.rejected,
+        "refused": [],
+        "uncertain": [],
+        "next_line": batch.last + 1,
+    }

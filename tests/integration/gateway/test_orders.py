@@ -13,7 +13,7 @@ from orderworks.updates.drain import DrainResult
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.gateway.transfers import ndjson
-from tests.support.gateways import client_of, running_gateway
+from tests.support.gateways import JSON, client_of, running_gateway
 from tests.support.types import WriteRows
 
 """Orders by id: customer, status, total, version."""
@@ -162,6 +162,60 @@ def test_only_the_first_rejected_lines_are_listed(http: httpx.Client) -> None:
     assert [each["line"] for each in account["rejected"]] == list(
         range(1, ndjson.MAX_LISTED_REJECTS + 1)
     )
+
+
+def test_batch_stops_after_many_rejects_with_counts_that_add_up(
+    http: httpx.Client, waiting: Callable[[], list[OrderUpdate]]
+) -> None:
+    answer = batch(http, *paid(1, 2), "", *["{}"] * ndjson.MAX_REJECTS, *paid(3))
+    result = answer.json()
+    assert answer.status_code == 422
+    assert result["type"] == "urn:orderworks:problem:too-many-rejects"
+    assert (result["accepted"], result["rejected_count"]) == (2, ndjson.MAX_REJECTS)
+    assert result["lines"] == 2 + ndjson.MAX_REJECTS
+    assert result["next_line"] == 2 + 1 + ndjson.MAX_REJECTS + 1
+    assert (result["refused"], result["uncertain"]) == ([], [])
+    assert len(result["rejected"]) == ndjson.MAX_LISTED_REJECTS
+    assert sorted(each.order_id for each in waiting()) == [1, 2]
+
+
+def test_batch_of_rejects_only_reports_their_number_and_accepts_nothing(
+    http: httpx.Client, waiting: Callable[[], list[OrderUpdate]]
+) -> None:
+    result = batch(http, *["1"] * (ndjson.MAX_REJECTS + 1000)).json()
+    assert (result["accepted"], result["rejected_count"]) == (0, ndjson.MAX_REJECTS)
+    assert result["next_line"] == ndjson.MAX_REJECTS + 1
+    assert not waiting()
+
+
+def test_blank_lines_do_not_count_and_cost_little(http: httpx.Client) -> None:
+    body = b"\n \r\n" * 300_000 + paid(1)[0].encode() + b"\n" * 300_000
+    answer = http.post("/v1/orders:batch", content=body, headers=NDJSON)
+    assert answer.json() == {"lines": 1, "accepted": 1, "rejected_count": 0, "rejected": []}
+
+
+def test_error_of_a_rejected_line_is_short(http: httpx.Client) -> None:
+    answer = batch(http, *[json.dumps({"order_id": 1, "n" * 100_000: 1})] * 100)
+    assert len(answer.content) < 100_000
+
+
+@pytest.mark.parametrize("total", ["\uff11\uff12.00", "\u0663", "1_0", "1e2"])
+def test_total_in_other_digits_than_plain_ascii_is_refused(
+    http: httpx.Client, waiting: Callable[[], list[OrderUpdate]], total: str
+) -> None:
+    single = http.post("/v1/orders/1", json={"total": total})
+    assert single.status_code == 422
+    assert [each["field"] for each in single.json()["errors"]] == ["total"]
+    many = batch(http, json.dumps({"order_id": 1, "total": total}, ensure_ascii=False))
+    assert [each["field"] for each in many.json()["rejected"]] == ["total"]
+    assert not waiting()
+
+
+def test_number_with_an_endless_exponent_is_refused(http: httpx.Client) -> None:
+    body = b'{"total":1e999999999999999999999}'
+    answer = http.post("/v1/orders/1", content=body, headers=JSON)
+    assert answer.status_code == 422
+    assert [each["field"] for each in answer.json()["errors"]] == ["total"]
 
 
 def test_too_long_line_is_rejected_in_any_chunking(settings: Settings) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderworks.updates.messages import UpdateOutcome, Verdict, decode_updates
+from orderworks.updates.messages import FEW_DOCUMENTS, UpdateOutcome, Verdict, decode_updates
 from producer import InvalidUpdate, OrderUpdate
 
 GOOD = b'{"order_id":3,"total":"3.00"}'
@@ -78,6 +78,10 @@ def test_invalid_update_is_refused_naming_its_field(field: str, fields: dict[str
         ("order_id", b'{"order_id": "1", "total": "2"}'),
         ("total", b'{"order_id": 1, "total": "x"}'),
         ("total", b'{"order_id": 1, "total": 1e400}'),
+        ("total", b'{"order_id": 1, "total": 1e999999999999999999999}'),
+        ("total", '{"order_id": 1, "total": "\uff11\uff12.00"}'.encode()),
+        ("total", b'{"order_id": 1, "total": "1_0"}'),
+        ("total", b'{"order_id": 1, "total": "1e2"}'),
         ("update", b'{"order_id": 1, "status": "\xff"}'),
     ],
 )
@@ -106,6 +110,20 @@ def test_outcome_is_encoded_with_both_members() -> None:
     assert UpdateOutcome.decode(b'{"verdict":"dead","reason":"x","more":1}') == UpdateOutcome(
         Verdict.DEAD, "x"
     )
+
+
+def test_one_bad_document_has_only_its_neighbours_read_one_by_one() -> None:
+    alone: list[bytes] = []
+
+    def decode(document: bytes) -> OrderUpdate:
+        alone.append(document)
+        return OrderUpdate.decode(document)
+
+    read = decode_updates([*[GOOD] * 700, b"{}", *[GOOD] * 299], decode)
+    assert len(alone) <= FEW_DOCUMENTS
+    assert [position for position, each in enumerate(read) if isinstance(each, InvalidUpdate)] == [
+        700
+    ]
 
 
 @pytest.mark.parametrize(
