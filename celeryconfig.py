@@ -54,6 +54,7 @@ task_soft_time_limit = 100  # seconds; raises in the task
 task_time_limit = 120  # seconds; kills the child. Below visibility_timeout
 
 # --- Workers ------------------------------------------------------------------------------------
+worker_consumer = "worker.consumer:Consumer"  # a malformed message must not end the process
 worker_soft_shutdown_timeout = 10  # with REMAP_SIGTERM=SIGQUIT: finish for so long, then hand back
 worker_enable_soft_shutdown_on_idle = False
 worker_max_tasks_per_child = 2000  # a leak anywhere stays small

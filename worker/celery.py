@@ -2,8 +2,15 @@
 
 from celery import Celery
 
-from worker import broker_heartbeat, lifecycle, postgres_listener, task_logging
+from worker import (
+    broker_heartbeat,
+    lifecycle,
+    postgres_listener,
+    redis_transport,
+    task_logging,
+)
 
+redis_transport.register()
 app = Celery("orderworks")
 app.config_from_object("celeryconfig")
 lifecycle.connect()
