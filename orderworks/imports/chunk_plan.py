@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from orderworks.core.settings import Settings
-from orderworks.imports.csv_records import RecordForm, RecordRun, split_run_at
+from orderworks.imports.csv_records import RecordRun, split_run_at
 
 
 class FileChunk(NamedTuple):
@@ -58,14 +58,14 @@ def split_run(run: RecordRun, room: ChunkLimits) -> tuple[RecordRun | None, Reco
     """Split a run into the records that fit into the room, and the rest."""
     if run.lines <= room.lines and len(run.data) <= room.size:
         return run, None
-    if run.form in (RecordForm.SPANNING, RecordForm.UNCLOSED):
+    if run.is_one_record:
         return None, run
     return split_run_at(run, _end_of_lines(run.data, room))
 
 
 def detach_record(run: RecordRun) -> tuple[RecordRun | None, RecordRun | None]:
     """Split a run into its first record, or blank line, and the rest."""
-    if run.form in (RecordForm.SPANNING, RecordForm.UNCLOSED):
+    if run.is_one_record:
         return run, None
     return split_run_at(run, run.data.find(b"\n") + 1 or len(run.data))
 

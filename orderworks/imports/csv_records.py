@@ -1,7 +1,9 @@
 """Cuts text into records. The plan and the parse both do it here, so they agree.
 
-The rules for CSV are those of Python's csv module: a quote opens only at the start of a field, `""`
-within quotes is a quote, what follows a closing quote belongs to the field. Lines end in LF or CR LF.
+The rules for CSV are the strict ones of Python's csv module: a quote opens only at the start of a field,
+`""` within quotes is a quote, and only blanks may follow a closing quote. A record with any other quote
+ends with the line on which that quote opens; the next line begins a record. Lines end in LF, after any
+number of CRs.
 
 Lines without a quote, nearly all in most files, are never examined one by one; those with one are
 matched by the hundred in one regular expression. In JSON Lines, each line is a record.
@@ -34,8 +36,22 @@ class RecordForm(Enum):
     """One line each, the first with a quote."""
     SPANNING = auto()
     """One record of several lines: a line end stands within quotes."""
-    UNCLOSED = auto()
-    """One line that opens a quote which nothing closes."""
+    BAD_QUOTE = auto()
+    """One record that cannot be read, up to the line on which its bad quote opens."""
+
+
+class BadQuote(NamedTuple):
+    """A quote that nothing closes, or with text after the closing one. Lines count from the record's: 0.
+
+    Attributes:
+        opens: the line on which it opens.
+        last: the line on which it closes; the last one that was searched, if nothing closes it.
+        is_closed: whether it is closed, before other text.
+    """
+
+    opens: int
+    last: int
+    is_closed: bool
 
 
 class RecordRun(NamedTuple):
@@ -45,6 +61,12 @@ class RecordRun(NamedTuple):
     data: bytes
     lines: int
     rows: int
+    bad_quote: BadQuote | None = None
+
+    @property
+    def is_one_record(self) -> bool:
+        """True if it cannot be split."""
+        return self.form in (RecordForm.SPANNING, RecordForm.BAD_QUOTE)
 
 
 def plain_or_quoted(form: RecordForm, data: bytes) -> RecordRun:
@@ -71,7 +93,7 @@ def _blank_lines(data: bytes) -> int:
     """The number of blank lines. Single lines are examined only if there may be some."""
     # A search for one byte is many times as fast as one for two.
     if data[:1] in b"\r\n" or b"\n\n" in data or (b"\r" in data and b"\n\r" in data):
-        return sum(line in (b"", b"\r") for line in data.removesuffix(b"\n").split(b"\n"))
+        return sum(not line.strip(b"\r") for line in data.removesuffix(b"\n").split(b"\n"))
     return 0
 
 
@@ -114,7 +136,7 @@ class Splitter:
         # Atomic throughout: no backtracking, so the time is linear for any input. Repeated
         # groups are in atomic groups, because Python before 3.11.5 matches possessive ones wrongly.
         edge = re.escape(delimiter.encode("ascii"))
-        around = rb'"[^"\n]*+(?>(?:""[^"\n]*+)*)"\r?+'
+        around = rb'"[^"\n]*+(?>(?:""[^"\n]*+)*)"' + _blanks(delimiter)
         simple = rb"(?>" + around + rb'|[^"\n' + edge + rb"]*+)[\n" + edge + rb"]"
         # Most quotes just surround a field: this is twice as fast, and leaves the others to the next.
         self._simple = re.compile(rb"(?>(?:" + simple + rb")*)")
@@ -123,6 +145,9 @@ class Splitter:
         self._quoted = re.compile(rb"(?>(?:" + few_plain + with_quote + rb"){0,100})")
         self._spanning = re.compile(any_lines + rb"\n")
         self._last = re.compile(any_lines + rb"\Z")
+        self._fields = re.compile(rb"(?>(?:" + _field(delimiter, rb"") + edge + rb")*)")
+        self._within_quotes = re.compile(rb'"(?>(?:[^"]++|"")*)')
+        self._after_quote = re.compile(rb'"' + _blanks(delimiter))
         self._longest = max_bytes
 
     def runs(self, blocks: Iterable[bytes]) -> Iterator[RecordRun]:
@@ -181,10 +206,43 @@ class Splitter:
         if record:
             lines = record.group().removesuffix(b"\n").count(b"\n") + 1
             return RecordRun(RecordForm.SPANNING, record.group(), lines, 1)
-        if final or len(data) >= limit:
-            line_end = data.find(b"\n", start) + 1 or len(data)
-            return RecordRun(RecordForm.UNCLOSED, data[start:line_end], 1, 1)
-        return None
+        bad = self.bad_quote(data, start)
+        if not (bad.is_closed or final or len(data) > limit):
+            return None
+        end = start
+        for _line in range(bad.opens + 1):
+            end = data.find(b"\n", end) + 1 or len(data)
+        return RecordRun(RecordForm.BAD_QUOTE, data[start:end], bad.opens + 1, 1, bad)
+
+    def bad_quote(self, data: bytes, start: int) -> BadQuote:
+        """The quote because of which no record begins there, as far as the bytes show it.
+
+        The line on which it opens is the same wherever the bytes end after that line.
+        """
+        limit = min(start + self._longest, len(data))
+        opens = self._field_start(data, start, limit)
+        closes = self._closing_quote(data, opens, limit)
+        if closes is not None:
+            return BadQuote(
+                data.count(b"\n", start, opens), data.count(b"\n", start, closes), is_closed=True
+            )
+        if limit < len(data):
+            # Too long. The quote is the one that is open at the last line end that is near enough.
+            limit = data.rfind(b"\n", start, limit) + 1 or limit
+            opens = self._field_start(data, start, limit)
+        last = data.count(b"\n", start, limit - 1)
+        return BadQuote(data.count(b"\n", start, opens), last, is_closed=False)
+
+    def _field_start(self, data: bytes, start: int, limit: int) -> int:
+        """The start of the first field of the record that is not complete before the limit."""
+        complete = self._fields.match(data, start, limit)
+        return complete.end() if complete else start
+
+    def _closing_quote(self, data: bytes, opens: int, limit: int) -> int | None:
+        """The quote that closes the one at `opens`, if other text is known to follow it."""
+        within = self._within_quotes.match(data, opens, limit)
+        after = within and self._after_quote.match(data, within.end(), limit)
+        return after.start() if after and after.end() < limit else None
 
 
 def _reject_longer(line: bytes, max_bytes: int) -> None:
@@ -194,10 +252,20 @@ def _reject_longer(line: bytes, max_bytes: int) -> None:
 
 def _record(delimiter: str, unquotable: bytes) -> bytes:
     """The expression for one record without its line end; `unquotable` cannot stand in quotes."""
-    edge = re.escape(delimiter.encode("ascii"))
-    quoted = rb'"(?>(?:[^"' + unquotable + rb']++|"")*)"[^' + edge + rb"\n]*+"
-    field = rb"(?>(?:" + quoted + rb'|[^"' + edge + rb"\n][^" + edge + rb"\n]*+)?)"
+    edge, field = re.escape(delimiter.encode("ascii")), _field(delimiter, unquotable)
     return field + rb"(?>(?:" + edge + field + rb")*)"
+
+
+def _field(delimiter: str, unquotable: bytes) -> bytes:
+    """The expression for one field, which may be empty."""
+    edge = re.escape(delimiter.encode("ascii"))
+    quoted = rb'"(?>(?:[^"' + unquotable + rb']++|"")*)"' + _blanks(delimiter)
+    return rb"(?>(?:" + quoted + rb'|[^"' + edge + rb"\n][^" + edge + rb"\n]*+)?)"
+
+
+def _blanks(delimiter: str) -> bytes:
+    """The expression for what may follow a closing quote within its field."""
+    return rb"[" + "".join({*" \t\r"} - {delimiter}).encode() + rb"]*+"
 
 
 # A field may be as long as a record, as it is for the splitter.

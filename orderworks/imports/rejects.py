@@ -21,7 +21,7 @@ from orderworks.imports.reject_sheet import guard_formula, own_column
 
 COLUMNS = ("line", "column", "code", "reason", "raw")
 
-UNREADABLE = ("wrong_width", "unclosed_quote", "bad_encoding", "bad_json")
+UNREADABLE = ("wrong_width", "unclosed_quote", "text_after_quote", "bad_encoding", "bad_json")
 """Codes of records whose text cannot be split into the columns."""
 
 

@@ -307,19 +307,15 @@ def _csv_record(row: Row, delimiter: str) -> bytes:
 
 
 def _record(cells: Sequence[str], delimiter: str, dice: Random) -> str:
-    return delimiter.join(_field(cell, delimiter, dice) for cell in cells)
+    return delimiter.join(_field(cell, dice) for cell in cells)
 
 
-def _field(cell: str, delimiter: str, dice: Random) -> str:
-    """The cell bare where it may be, quoted as a whole, or only its front part quoted."""
-    special = [at for at, letter in enumerate(cell) if letter in (*DELIMITERS, "\n")]
+def _field(cell: str, dice: Random) -> str:
+    """The cell bare where it may be, or quoted."""
+    special = any(letter in cell for letter in (*DELIMITERS, "\n"))
     if not (special or cell.startswith('"') or cell.endswith("\r") or dice.random() < 0.3):
         return cell
-    end = dice.choice((len(cell), max(special, default=0) + 1))
-    front, rest = cell[:end], cell[end:]
-    if rest.startswith('"') or rest.endswith("\r"):
-        front, rest = cell, ""
-    return '"' + front.replace('"', '""') + '"' + rest
+    return '"' + cell.replace('"', '""') + '"'
 
 
 def _line_end(dice: Random) -> bytes:

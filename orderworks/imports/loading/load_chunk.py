@@ -11,6 +11,7 @@ from orderworks.core.errors import ImportFailed
 from orderworks.imports.chunk_attempt import ChunkResult, ChunkWork
 from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.columns import CUSTOMER_NAME, locate_fields
+from orderworks.imports.csv_records import MAX_RECORD_BYTES
 from orderworks.imports.loading import corrections
 from orderworks.imports.loading.missing_customers import (
     create_missing_customers,
@@ -83,7 +84,12 @@ def validate_chunk(
     """Read a chunk's records and separate the valid ones from the others. Writes nothing."""
     data = spool.read(work.import_id, chunk.start_byte, chunk.end_byte)
     fields = locate_fields(work.kind, work.header, work.mapping)
-    parsed = parse(data, chunk.first_line, work.file_format, fields)
+
+    def following() -> bytes:
+        end = min(chunk.end_byte + MAX_RECORD_BYTES, work.bytes)
+        return spool.read(work.import_id, chunk.end_byte, end) if end > chunk.end_byte else b""
+
+    parsed = parse(data, chunk.first_line, work.file_format, fields, following)
     cells = corrections.unguarded(parsed.cells) if work.parent else parsed.cells
     valid, rejects = validate(cells, fields, work.version)
     if work.parent:

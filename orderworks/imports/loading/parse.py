@@ -1,6 +1,6 @@
 """Parses a chunk's bytes into a table of text cells: exact lines, exact widths, nothing guessed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -36,10 +36,18 @@ class ParsedChunk(NamedTuple):
 
 
 def parse(
-    data: bytes, first_line: int, file_format: FileFormat, fields: Sequence[Field]
+    data: bytes,
+    first_line: int,
+    file_format: FileFormat,
+    fields: Sequence[Field],
+    following: Callable[[], bytes] = bytes,
 ) -> ParsedChunk:
-    """The chunk's records, with the cells of the fields only: a file may have a thousand others."""
+    """The chunk's records, with the cells of the fields only: a file may have a thousand others.
+
+    `following` reads the bytes behind the chunk, up to the size of a record. It is called only if a
+    quote is still open at the end of the chunk.
+    """
     if file_format.format == "jsonl":
         return ParsedChunk(*parse_json_lines(data, first_line, file_format, fields))
     indexes = sorted({field.column_index for field in fields})
-    return ParsedChunk(*parse_csv(data, first_line, file_format, indexes))
+    return ParsedChunk(*parse_csv(data, first_line, file_format, indexes, following))

@@ -6,13 +6,15 @@ field, which must be read as the last column, and lines with quotes must be of t
 readers agree on. All other records go through Python's csv, one by one.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import polars as pl
 
-from orderworks.imports.csv_records import RecordForm, Splitter, read_records
+from orderworks.imports.csv_records import Splitter, read_records
 from orderworks.imports.file_format import FileFormat
+from orderworks.imports.loading.bad_quotes import BadRecord, bad_quote_faults
 from orderworks.imports.loading.text_cells import (
     RawRecords,
     RecordFault,
@@ -28,6 +30,9 @@ LINE_MARK = b"\0"
 REPLACEMENT_LINE = b"?"
 """Replaces a line that only csv may read. It has no mark."""
 
+SEVERAL_CRS = re.compile(rb"\r++\n")
+"""A line end after which a program wrote another one."""
+
 
 class SplitRecords(NamedTuple):
     """A chunk's records by the way to read them.
@@ -35,43 +40,49 @@ class SplitRecords(NamedTuple):
     Attributes:
         single: those of one line, concatenated with their line ends.
         numbers: the line numbers of these.
-        spanning, unclosed: the others, by the line that they begin on.
+        spanning: those of several lines, by the line that they begin on.
+        bad: those with a bad quote.
     """
 
     single: bytes
     numbers: pl.Series
     spanning: dict[int, bytes]
-    unclosed: list[int]
+    bad: list[BadRecord]
 
 
 def parse_csv(
-    data: bytes, first_line: int, file_format: FileFormat, indexes: Sequence[int]
+    data: bytes,
+    first_line: int,
+    file_format: FileFormat,
+    indexes: Sequence[int],
+    following: Callable[[], bytes],
 ) -> tuple[pl.DataFrame, RawRecords]:
-    """The cells at these indexes, and the records that they are from."""
+    """The cells at these indexes, and the records that they are from. `following` as in `parse`."""
     cut = _split_records(data, first_line, file_format)
-    records = RawRecords(data, first_line, cut.spanning)
+    bad = {each.line: each.data for each in cut.bad}
+    records = RawRecords(data, first_line, cut.spanning | bad)
     bulk, doubtful = _read_single(cut, file_format, indexes)
     closely = [(line, records.text_at(line)) for line in (*doubtful, *cut.spanning)]
     rest, faults = _read_strictly(closely, file_format, indexes)
-    faults += [_unclosed(line) for line in cut.unclosed]
+    faults += bad_quote_faults(cut.bad, data, file_format.delimiter, following)
     return gather_cells(indexes, [bulk, rest], faults), records
 
 
 def _split_records(data: bytes, first_line: int, file_format: FileFormat) -> SplitRecords:
     single, numbers = [], []
-    spanning, unclosed = {}, []
-    line = first_line
+    spanning, bad = {}, []
+    start, line = 0, first_line
     for run in Splitter(file_format.delimiter).runs([data]):
-        if run.form is RecordForm.SPANNING:
+        if run.bad_quote:
+            bad.append(BadRecord(line, start, run.data, run.bad_quote))
+        elif run.is_one_record:
             spanning[line] = run.data
-        elif run.form is RecordForm.UNCLOSED:
-            unclosed.append(line)
         else:
             single.append(run.data)
             numbers.append(pl.int_range(line, line + run.lines, eager=True))
-        line += run.lines
+        start, line = start + len(run.data), line + run.lines
     lines = pl.concat(numbers) if numbers else pl.Series(dtype=pl.Int64)
-    return SplitRecords(b"".join(single), lines, spanning, unclosed)
+    return SplitRecords(b"".join(single), lines, spanning, bad)
 
 
 def _read_single(
@@ -101,6 +112,8 @@ def _marked(data: bytes, delimiter: str) -> bytes:
     """
     ended = data if data.endswith(b"\n") or not data else data + b"\n"
     mark = delimiter.encode("ascii") + LINE_MARK
+    if b"\r\r\n" in ended:
+        ended = SEVERAL_CRS.sub(b"\n", ended)
     return LINE_MARK + b"\n" + ended.replace(b"\r\n", b"\n").replace(b"\n", mark + b"\n")
 
 
@@ -169,7 +182,7 @@ def _read_strictly(
         if len(row) == width:
             sound.append((line, *(row[index] for index in indexes)))
         else:
-            faults.append(_wrong_width(line, len(row), width))
+            faults.append(_wrong_width(line, record, len(row), width))
     schema = {"line": pl.Int64, **{field_name(index): pl.String for index in indexes}}
     return pl.DataFrame(sound, schema=schema, orient="row"), faults
 
@@ -181,12 +194,10 @@ def _read_record(record: str, delimiter: str) -> list[str]:
     return record.split(delimiter)
 
 
-def _wrong_width(line: int, actual: int, width: int) -> RecordFault:
-    compared = "fewer" if actual < width else "more"
-    return RecordFault(line, "", "wrong_width", f"the row has {compared} than {width} fields")
-
-
-def _unclosed(line: int) -> RecordFault:
-    return RecordFault(
-        line, "", "unclosed_quote", "a quote opens on this line and nothing closes it"
-    )
+def _wrong_width(line: int, record: bytes, actual: int, width: int) -> RecordFault:
+    reason = f"the row has {'fewer' if actual < width else 'more'} than {width} fields"
+    if more_lines := record.count(b"\n"):
+        reason += f"; it spans lines {line} to {line + more_lines}"
+    if b"\r" in record.replace(b"\r\n", b""):
+        reason += "; it has a CR that ends no line: lines end in LF or CR LF"
+    return RecordFault(line, "", "wrong_width", reason)

@@ -28,8 +28,6 @@ WRONG_TYPES: Mapping[type, str] = {
 }
 """Types that a cell cannot have. A number with a point or an exponent is decoded as its text."""
 
-BLANK = (b"", b"\r")
-
 NEGATIVE_ZERO = re.compile(rb"-0[\s,}]")
 """The only whole number whose spelling is lost when it is decoded."""
 
@@ -84,7 +82,7 @@ def _decode(data: bytes, first_line: int, keys: Mapping[int, str]) -> Decoded:
             add_object(decode(text))
             add_line(line)
         except (msgspec.DecodeError, RecursionError) as error:
-            if text not in BLANK:
+            if text.strip(b"\r"):
                 decoded.faults.append(_bad_json(line, text, error))
     if NEGATIVE_ZERO.search(data):
         _restore_negative_zeros(decoded, texts, first_line, keys)

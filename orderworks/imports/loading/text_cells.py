@@ -22,20 +22,20 @@ FAULT_SCHEMA = {"line": pl.Int64, "column": pl.String, "code": pl.String, "reaso
 class RawRecords:
     """The bytes of a chunk's records, for the few that are needed.
 
-    `spanning` are the records of more than one line, by the line that they begin on.
+    `others` are the records that are not one line, by the line that they begin on.
     """
 
-    def __init__(self, data: bytes, first_line: int, spanning: Mapping[int, bytes]) -> None:
+    def __init__(self, data: bytes, first_line: int, others: Mapping[int, bytes]) -> None:
         self._data = data
         self._first_line = first_line
-        self._spanning = spanning
+        self._others = others
 
     def text_at(self, line: int) -> bytes:
         """The record that begins on the line, without its line end."""
-        record = self._spanning.get(line)
+        record = self._others.get(line)
         if record is None:
             record = self._lines[line - self._first_line]
-        return record.removesuffix(b"\n").removesuffix(b"\r")
+        return record.removesuffix(b"\n").rstrip(b"\r")
 
     @cached_property
     def _lines(self) -> list[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from orderworks.core.errors import InvalidFile
-from orderworks.imports.csv_records import RecordForm, Splitter
+from orderworks.imports.csv_records import BadQuote, RecordRun, Splitter
 
 CANDIDATES = ",;\t|"
 
@@ -83,30 +83,34 @@ def read_csv_header(
 
     start, line = 0, 1
     for run in Splitter(delimiter).runs(remembered()):
-        record, lines = _first_record(run.data, run.form)
+        record, lines = _first_record(run)
         start, line = start + len(record), line + lines
         if record.strip(b"\r\n"):
             bom = len(codecs.BOM_UTF8) if read_ahead[0].startswith(codecs.BOM_UTF8) else 0
-            header = _column_names(name, record, run.form, delimiter)
+            header = _column_names(name, record, run.bad_quote, delimiter)
             return SourceHeader(delimiter, header, start + bom, line), read_ahead
     raise InvalidFile(f"{name}: has no header")
 
 
-def _first_record(data: bytes, form: RecordForm) -> tuple[bytes, int]:
+def _first_record(run: RecordRun) -> tuple[bytes, int]:
     """Return the first record that is not blank with the blank lines before it, and its line count."""
-    if form in (RecordForm.SPANNING, RecordForm.UNCLOSED):
-        return data, data.removesuffix(b"\n").count(b"\n") + 1
+    data = run.data
+    if run.is_one_record:
+        return data, run.lines
     content = len(data) - len(data.lstrip(b"\r\n"))
     end = data.find(b"\n", content) + 1 or len(data)
     return data[:end], data.removesuffix(b"\n").count(b"\n", 0, end - 1) + 1
 
 
-def _column_names(name: str, record: bytes, form: RecordForm, delimiter: str) -> tuple[str, ...]:
-    if form is RecordForm.UNCLOSED:
-        raise InvalidFile(f"{name}: the header opens a quote and does not close it")
+def _column_names(
+    name: str, record: bytes, bad_quote: BadQuote | None, delimiter: str
+) -> tuple[str, ...]:
     text = _decoded(name, record).strip("\r\n")
     if "\r" in re.sub(r'"[^"]*"', "", text):
         raise InvalidFile(f"{name}: its lines end in a lone CR; they must end in LF or CR LF")
+    if bad_quote:
+        problem = "closes it before other text" if bad_quote.is_closed else "does not close it"
+        raise InvalidFile(f"{name}: the header opens a quote and {problem}")
     try:
         return tuple(column.strip() for column in next(csv.reader([text], delimiter=delimiter)))
     except csv.Error as error:

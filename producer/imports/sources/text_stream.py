@@ -18,6 +18,8 @@ OTHER_ENCODINGS = {
 }
 """First bytes of files that are not UTF-8. UTF-32 precedes UTF-16, whose mark it begins with."""
 
+LONE_CRS = "; its lines may end in a lone CR: they must end in LF or CR LF"
+
 
 def reject_other_encodings(name: str, start: bytes) -> None:
     """Raise InvalidFile if a file with these first bytes is certainly not UTF-8 text."""
@@ -56,7 +58,8 @@ def checked_lines(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
         first_end = block.find(b"\n")
         open_line += len(block) if first_end < 0 else first_end
         if open_line > MAX_RECORD_BYTES:
-            raise InvalidFile(f"{name}: line {line} is longer than {MAX_RECORD_BYTES} bytes")
+            hint = LONE_CRS if block.count(b"\r") > 1 else ""
+            raise InvalidFile(f"{name}: line {line} is longer than {MAX_RECORD_BYTES} bytes{hint}")
         if first_end >= 0:
             open_line = len(block) - block.rfind(b"\n") - 1
         line += block.count(b"\n")

@@ -3,6 +3,9 @@
 import csv
 import io
 from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
 
 import polars as pl
 import pytest
@@ -21,7 +24,7 @@ Record = tuple[int, list[str]]
 
 cells = st.text(alphabet='ab ",;\n\ré', max_size=6)
 rows = st.lists(cells, min_size=1, max_size=4)
-texts = st.text(alphabet='a,"\n', max_size=60)
+texts = st.text(alphabet='a,"\n \r', max_size=60)
 sizes = st.integers(1, 40)
 
 
@@ -96,12 +99,96 @@ def test_chunks_of_any_size_contain_the_records_of_csv_module(
         assert records_of_chunks(content, chunks, width) == of_width(expected, width)
 
 
+class Expected(NamedTuple):
+    """A record, read one character at a time: its lines, and why it cannot be read."""
+
+    first_line: int
+    lines: int
+    problem: str
+
+
+def records_by_character(content: str) -> Iterator[Expected]:
+    """The records that are not blank, by rules that know neither blocks nor expressions."""
+    lines = content.split("\n")
+    line = 1
+    while line <= len(lines):
+        rest = "\n".join(lines[line - 1 :])
+        length, problem = read_by_character(rest, line)
+        if problem or rest.split("\n")[0].strip("\r"):
+            yield Expected(line, length, problem)
+        line += length
+
+
+def read_by_character(text: str, line: int) -> tuple[int, str]:
+    """The lines of the first record of the text, which begins on that line, and its problem."""
+    opened, state, first = line, "start", line
+    for here, following in pairwise([*text, ""]):
+        if state == "skip":
+            state = "quoted"
+        elif state == "quoted" and here == following == '"':
+            state = "skip"
+        elif state == "quoted" and here == '"':
+            state = "closed"
+        elif state == "closed" and here not in " \r,\n":
+            return opened - first + 1, closed_before_text(opened, line)
+        elif state == "start" and here == '"':
+            state, opened = "quoted", line
+        elif state != "quoted" and here == "\n":
+            return line - first + 1, ""
+        elif state != "quoted":
+            state = "start" if here == "," else "closed" if state == "closed" else "bare"
+        line += here == "\n"
+    if state != "quoted":
+        return line - first + 1, ""
+    last = line - text.endswith("\n")
+    return opened - first + 1, never_closed(opened, last)
+
+
+def closed_before_text(opens: int, closes: int) -> str:
+    where = f"line {closes}" if closes > opens else "the same line"
+    return (
+        f"a quote opens on line {opens} and closes on {where} before other text"
+        + rest_of_reason(opens, closes)
+    )
+
+
+def never_closed(opens: int, last: int) -> str:
+    searched = f" up to line {last}" if last > opens else ""
+    return f"a quote opens on line {opens} and nothing closes it{searched}" + rest_of_reason(
+        opens, last
+    )
+
+
+def rest_of_reason(opens: int, last: int) -> str:
+    return f"; lines {opens + 1} to {last} are read as rows of their own" if last > opens else ""
+
+
+@given(texts, sizes, sizes, sizes)
+def test_records_with_bad_quotes_end_where_a_reader_of_characters_ends_them(
+    text: str, lines: int, size: int, block: int
+) -> None:
+    content = text.encode()
+    found = []
+    for chunk in plan(content, ChunkLimits(lines, size), block):
+        data, behind = content[chunk.start_byte : chunk.end_byte], content[chunk.end_byte :]
+        fields = [Field(Column("0", ColumnRule.TEXT), 0)]
+        file_format = FileFormat("csv", ",", [""] * 99)
+        following = partial(bytes, behind)
+        parsed = parse(data, chunk.first_line, file_format, fields, following)
+        table = parsed.with_raw(parsed.cells).sort("line")
+        assert table.height == chunk.rows
+        for line, code, reason, raw in table.select("line", "code", "reason", "raw").iter_rows():
+            problem = reason if code in ("unclosed_quote", "text_after_quote") else ""
+            found.append(Expected(line, raw.count("\n") + 1, problem))
+    assert found == list(records_by_character(text))
+
+
 @given(texts, sizes, sizes, sizes)
 def test_stray_quotes_are_read_as_by_csv_module(
     text: str, lines: int, size: int, block: int
 ) -> None:
-    content = text.encode()
-    assume(all(run.form is not RecordForm.UNCLOSED for run in Splitter(",").runs([content])))
+    content = text.replace("\r", "").encode()
+    assume(all(run.bad_quote is None for run in Splitter(",").runs([content])))
     expected = records_of_csv(content)
     chunks = plan(content, ChunkLimits(lines, size), block)
     for width in range(1, 4):
@@ -109,13 +196,13 @@ def test_stray_quotes_are_read_as_by_csv_module(
 
 
 def single_records(content: list[bytes], longest: int) -> list[tuple[bytes, bool]]:
-    """Each record, blank lines too, and whether its quote is unclosed."""
+    """Each record, blank lines too, and whether it has a bad quote."""
     found = []
     for run in Splitter(",", longest).runs(content):
         if run.form in (RecordForm.PLAIN, RecordForm.QUOTED):
             found += [(line, False) for line in run.data.splitlines(keepends=True)]
         else:
-            found.append((run.data, run.form is RecordForm.UNCLOSED))
+            found.append((run.data, run.form is RecordForm.BAD_QUOTE))
     return found
 
 
@@ -138,8 +225,8 @@ def test_chunk_alone_splits_as_within_the_file(
     alone = []
     for chunk in plan_chunks(runs, ChunkLimits(lines, size), 0, 1):
         alone += single_records([content[chunk.start_byte : chunk.end_byte]], longest)
-    written = [record for record in single_records([content], longest) if record[0] != b"\n"]
-    assert [record for record in alone if record[0] != b"\n"] == written
+    written = [record for record in single_records([content], longest) if record[0].strip()]
+    assert [record for record in alone if record[0].strip()] == written
 
 
 def test_unclosed_quote_rejects_its_own_line_only() -> None:
@@ -154,7 +241,7 @@ def test_quote_that_closes_beyond_the_longest_record_is_unclosed() -> None:
     long = b'1,"' + b"x\n" * 10 + b'z"\n2,y\n'
     runs = list(Splitter(",", max_bytes=16).runs([long]))
     assert [run.form for run in runs] == [
-        RecordForm.UNCLOSED,
+        RecordForm.BAD_QUOTE,
         RecordForm.PLAIN,
         RecordForm.QUOTED,
         RecordForm.PLAIN,

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orderworks.imports.columns import Column, ColumnRule, Field
-from orderworks.imports.csv_records import read_records
+from orderworks.imports.csv_records import Splitter, read_records
 from orderworks.imports.file_format import FileFormat
 from orderworks.imports.loading.parse import ParsedChunk, parse
 
@@ -59,7 +59,10 @@ with_quotes = st.sampled_from(
 
 def read_alone(line: bytes, width: int) -> tuple[str | None, ...]:
     """Code and cells of a line that is a record, by csv and no other."""
-    record = line.removesuffix(b"\r")
+    record = line.rstrip(b"\r")
+    (run,) = Splitter(",").runs([record])
+    if run.bad_quote:
+        return ("text_after_quote", *[""] * width)
     try:
         text = record.decode()
     except UnicodeDecodeError:
@@ -75,10 +78,74 @@ def test_bulk_parsing_equals_csv_module(lines: list[bytes], end: bytes, width: i
     expected = [
         (number, *read_alone(line, width))
         for number, line in enumerate(lines, start=5)
-        if line not in (b"", b"\r")
+        if line.strip(b"\r")
     ]
     cells = parsed.cells.sort("line").select("line", "code", pl.col("^field_.*$").fill_null(""))
     assert cells.rows() == expected
+
+
+def reasons(parsed: ParsedChunk) -> dict[int, tuple[str, str]]:
+    """Code and reason by line."""
+    broken = parsed.cells.filter(parsed.cells["code"].is_not_null())
+    return {line: (code, why) for line, code, why in broken["line", "code", "reason"].iter_rows()}
+
+
+def test_lines_behind_a_quote_that_closes_before_text_are_rows_of_their_own() -> None:
+    parsed = read(b'1,a,"5 inch\n2,b,c\n3,d,"said ""hi"", left"\n4,e,f\n')
+    assert good_lines(parsed) == [6, 7, 8]
+    reason = (
+        "a quote opens on line 5 and closes on line 7 before other text; "
+        "lines 6 to 7 are read as rows of their own"
+    )
+    assert reasons(parsed) == {5: ("text_after_quote", reason)}
+
+
+def test_lines_behind_a_quote_that_nothing_closes_are_rows_of_their_own() -> None:
+    parsed = read(b'1,a,"5 inch\n2,b,c\n3,d,e')
+    assert good_lines(parsed) == [6, 7]
+    reason = (
+        "a quote opens on line 5 and nothing closes it up to line 7; "
+        "lines 6 to 7 are read as rows of their own"
+    )
+    assert reasons(parsed) == {5: ("unclosed_quote", reason)}
+
+
+def test_record_with_a_bad_quote_ends_with_the_line_on_which_that_quote_opens() -> None:
+    parsed = read(b'1,"two\nlines","24" wide"\n2,b,c\n')
+    assert good_lines(parsed) == [7]
+    reason = "a quote opens on line 6 and closes on the same line before other text"
+    assert reasons(parsed) == {5: ("text_after_quote", reason)}
+    assert faults(parsed)[0][2] == '1,"two\nlines","24" wide"'
+
+
+def test_reason_of_a_bad_quote_does_not_depend_on_the_end_of_the_chunk() -> None:
+    first, rest = b'1,a,"5 inch\n', b'2,b,c\n3,d,"ok"\n'
+    fields = [Field(Column("0", ColumnRule.TEXT), 0)]
+    layout = FileFormat("csv", ",", [""] * 3)
+    alone = parse(first, 5, layout, fields, lambda: rest)
+    assert reasons(alone) == {5: reasons(read(first + rest))[5]}
+
+
+def test_blanks_may_follow_a_closing_quote() -> None:
+    parsed = read(b'"1" ,"b"\t,"c"  \r\n')
+    assert good_lines(parsed) == [5]
+
+
+def test_several_crs_before_a_line_feed_are_a_line_end() -> None:
+    parsed = read(b'1,a,b\r\r\n\r\r\n2,c,"d"\r\r\n3,"two\r\r\nlines",e\r\r\n')
+    cells = parsed.cells.sort("line").select("line", "code", "field_2")
+    assert cells.rows() == [(5, None, "b"), (7, None, "d"), (8, None, "e")]
+
+
+def test_reason_names_a_cr_that_ends_no_line_and_the_lines_of_a_record() -> None:
+    parsed = read(b'1,a,b\r2,c,d\n3,"e\nf"\n')
+    assert reasons(parsed) == {
+        5: (
+            "wrong_width",
+            "the row has more than 3 fields; it has a CR that ends no line: lines end in LF or CR LF",
+        ),
+        6: ("wrong_width", "the row has fewer than 3 fields; it spans lines 6 to 7"),
+    }
 
 
 def test_file_may_have_a_thousand_unmapped_columns() -> None:

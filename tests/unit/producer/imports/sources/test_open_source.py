@@ -103,6 +103,7 @@ def test_unsupported_source_is_refused_by_name(tmp_path: Path) -> None:
         (b"\xef\xbb\xbf", "bytes: has no header"),
         (b"id,name\r1,Ann\r", "bytes: its lines end in a lone CR; they must end in LF or CR LF"),
         (b'id,"name\n1,Ann\n', "bytes: the header opens a quote and does not close it"),
+        (b'id,"na"me\n1,Ann\n', "bytes: the header opens a quote and closes it before other text"),
         (
             b'"id","na""me"\r"1","Ann"\r',
             "bytes: its lines end in a lone CR; they must end in LF or CR LF",
@@ -133,6 +134,12 @@ def test_unterminated_line_is_refused() -> None:
         refusal(b"id\n" + long + b"x\n") == f"bytes: line 2 is longer than {MAX_RECORD_BYTES} bytes"
     )
     assert refusal(long + b"x").startswith("bytes: line 1 is longer")
+
+
+def test_large_file_of_lines_that_end_in_cr_is_refused_by_name() -> None:
+    assert refusal(b"id,name\r" + b"1,Ann\r" * MAX_RECORD_BYTES).endswith(
+        "; its lines may end in a lone CR: they must end in LF or CR LF"
+    )
 
 
 def test_endless_line_is_refused_before_more_of_it_is_read() -> None:
