@@ -1,7 +1,5 @@
 """PostgreSQL advisory locks: their numbers in one place, so that each has one meaning."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from enum import IntEnum
 
 import sqlalchemy as sa
@@ -28,14 +26,18 @@ even a frozen process releases the lock. Longer than holders wait for Redis."""
 TIMED_OUT = "55P03"
 """The SQLSTATE of a lock timeout."""
 
-_BOUND_IDLE = sa.func.set_config(
-    "idle_in_transaction_session_timeout", f"{MAX_IDLE_IN_TRANSACTION}s", sa.true()
-)
+
+def _bound_idle() -> sa.Function[str]:
+    """Bounds the time for which this transaction may be idle."""
+    bound = f"{MAX_IDLE_IN_TRANSACTION}s"
+    return sa.func.set_config("idle_in_transaction_session_timeout", bound, sa.true())
+
+
 _TRY = sa.select(
-    sa.func.pg_try_advisory_xact_lock(sa.bindparam("lock"), sa.bindparam("key")), _BOUND_IDLE
+    sa.func.pg_try_advisory_xact_lock(sa.bindparam("lock"), sa.bindparam("key")), _bound_idle()
 )
 _WAIT = sa.select(
-    sa.func.pg_advisory_xact_lock(sa.bindparam("lock"), sa.bindparam("key")), _BOUND_IDLE
+    sa.func.pg_advisory_xact_lock(sa.bindparam("lock"), sa.bindparam("key")), _bound_idle()
 )
 
 
@@ -66,31 +68,15 @@ def wait_for_lock(connection: sa.Connection, lock: Lock, seconds: float, key: in
 _BOUND_WAIT = sa.select(sa.func.set_config("lock_timeout", sa.bindparam("bound"), sa.true()))
 
 
-@contextmanager
-def session_lock(engine: sa.Engine, name: str) -> Iterator[sa.Connection | None]:
-    """Yield a connection whose session holds the lock of this name; None if another session holds it.
+def try_named_lock(connection: sa.Connection, name: str) -> bool:
+    """Acquire the lock of this name until the transaction ends; false if another session holds it.
 
-    Unlike the numbered locks it is kept across transactions. Its key is one number, and theirs are two,
-    so they never conflict.
+    Its key is one number, and those of the numbered locks are two, so they never conflict.
     """
     key = sa.func.hashtextextended(name, 0)
-    with engine.connect() as connection:
-        acquired = connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key)))
-        connection.commit()
-        try:
-            yield connection if acquired else None
-        finally:
-            if acquired and not connection.invalidated:
-                _release(connection, key)
+    return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key), _bound_idle())))
 
 
-def _release(connection: sa.Connection, key: sa.ColumnElement[int]) -> None:
-    """Release the lock, or invalidate the connection, so that the pool cannot reuse it with the lock."""
-    released = False
-    try:
-        with suppress(sa.exc.SQLAlchemyError):
-            released = bool(connection.scalar(sa.select(sa.func.pg_advisory_unlock(key))))
-            connection.commit()
-    finally:
-        if not released:
-            connection.invalidate()
+def touch(connection: sa.Connection) -> None:
+    """Execute a statement that does nothing, so that the transaction is not idle for too long."""
+    connection.exec_driver_sql("SELECT 1")

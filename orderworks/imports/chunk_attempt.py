@@ -6,7 +6,7 @@ locks, which PostgreSQL releases with the worker's session, however the worker e
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import Range
 from orderworks.core.bounds import MAX_BIGINT
 from orderworks.core.errors import ImportFailed
 from orderworks.core.keys import import_uncounted_starts
-from orderworks.core.locks import session_lock
+from orderworks.core.locks import try_named_lock
 from orderworks.core.redis import Redis
 from orderworks.core.schema import import_chunks, imports
 from orderworks.core.sql import THIS_TRANSACTION
@@ -126,23 +126,24 @@ class ChunkAttempts:
         killed counts too. `ImportFailed` out of the block quarantines the chunk; any other error is
         recorded, and the start is not counted if an outage caused it.
         """
-        with chunk_lock(self.engine, import_id, number) as connection:
-            if connection is None or not self._count_start(connection, import_id, number):
-                yield None
-                return
-            try:
-                with connection.begin():
-                    work = claim_chunk(connection, import_id, number)
-                    if work is None:
-                        _uncount_start(connection, import_id, number)
-                    yield ChunkAttempt(connection, work) if work else None
-            except Exception as error:
+        counted = False
+        try:
+            with self.engine.begin() as connection:
+                counted = lock_chunk(connection, import_id, number) and self._count_start(
+                    import_id, number
+                )
+                work = claim_chunk(connection, import_id, number) if counted else None
+                if counted and work is None:
+                    _uncount_start(connection, import_id, number)
+                yield ChunkAttempt(connection, work) if work else None
+        except Exception as error:
+            if counted:
                 self._record_failure(import_id, number, error)
-                raise
+            raise
 
-    def _count_start(self, connection: sa.Connection, import_id: str, number: int) -> bool:
+    def _count_start(self, import_id: str, number: int) -> bool:
         max_starts = self.max_starts + self._uncounted_starts(import_id, number)
-        with connection.begin():
+        with self.engine.begin() as connection:
             return count_start(connection, import_id, number, max_starts)
 
     def _uncounted_starts(self, import_id: str, number: int) -> float:
@@ -175,15 +176,13 @@ class ChunkAttempts:
             pipe.execute()
 
 
-def chunk_lock(
-    engine: sa.Engine, import_id: str, number: int
-) -> AbstractContextManager[sa.Connection | None]:
-    """A connection whose session alone may start the chunk; None if another session may.
+def lock_chunk(connection: sa.Connection, import_id: str, number: int) -> bool:
+    """Reserve the start of a chunk until the transaction ends; false if another worker has it.
 
-    The start is counted in one transaction and the row locked in the next. Between the two, no other
-    message may take the chunk for one whose worker was lost.
+    The start is counted in a transaction of its own, and then the row is locked. Between the two, no
+    other message may take the chunk for one whose worker was lost.
     """
-    return session_lock(engine, f"import {import_id} chunk {number}")
+    return try_named_lock(connection, f"import {import_id} chunk {number}")
 
 
 def count_start(connection: sa.Connection, import_id: str, number: int, max_starts: float) -> bool:
@@ -209,8 +208,8 @@ def count_start(connection: sa.Connection, import_id: str, number: int, max_star
 def claim_chunk(connection: sa.Connection, import_id: str, number: int) -> ChunkWork | None:
     """Lock a pending chunk until the transaction ends; None if it, or its import, is pending no more.
 
-    Waits for another lock of the row. With the lock of the session, which an attempt holds, that is
-    the sweep's, for a moment: to skip the row would waste a start that is counted already.
+    Waits for another lock of the row. With the lock that an attempt holds, that is the sweep's, for a
+    moment: to skip the row would waste a start that is counted already.
     """
     columns = (
         import_chunks.c.import_id,

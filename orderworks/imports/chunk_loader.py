@@ -3,6 +3,7 @@
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import redis
 import sqlalchemy as sa
@@ -12,12 +13,14 @@ from orderworks import changelog
 from orderworks.cache.invalidation import invalidate_and_record
 from orderworks.core.database import retry_transient
 from orderworks.core.errors import ImportFailed
+from orderworks.core.locks import touch
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
 from orderworks.imports import pending_writes
 from orderworks.imports.chunk_attempt import ChunkAttempt, ChunkAttempts
 from orderworks.imports.chunk_plan import chunk_limits
 from orderworks.imports.finisher import Finisher, ImportStep
+from orderworks.imports.keepalive import keep_alive
 from orderworks.imports.spool import Spool
 from orderworks.updates.stream import UpdateStream
 
@@ -98,15 +101,16 @@ class ChunkLoader:
         from orderworks.imports.loading import load_chunk, strict  # noqa: PLC0415 - see above
 
         connection, work = attempt.connection, attempt.work
+        spool = self.spool.kept_alive(keep_alive(partial(touch, connection)))
         if work.is_recheck:
-            attempt.finish_recheck(load_chunk.recheck_chunk(connection, self.spool, work))
+            attempt.finish_recheck(load_chunk.recheck_chunk(connection, spool, work))
             return 0
-        renew = pending_writes.older_write_pending(connection, self._updates, self.spool, work)
+        renew = pending_writes.older_write_pending(connection, self._updates, spool, work)
         if work.strict:
             limits = chunk_limits(self.settings)
-            result = strict.load_all_or_nothing(connection, self.spool, work, limits, renew=renew)
+            result = strict.load_all_or_nothing(connection, spool, work, limits, renew=renew)
         else:
-            result = load_chunk.load_chunk(connection, self.spool, work, renew=renew)
+            result = load_chunk.load_chunk(connection, spool, work, renew=renew)
         attempt.finish(result)
         return result.counts["rejected"]
 

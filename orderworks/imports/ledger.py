@@ -69,9 +69,10 @@ def record_plan(connection: sa.Connection, manifest: Manifest, chunks: Sequence[
         raise ImportFailed("the name of the file or of a column has a NUL in it")
     values = {
         **_manifest_values(manifest),
+        **_now_planned(),
         "rows": sum(chunk.rows for chunk in chunks),
         "status": "running" if chunks else "done",
-        "finished_at": None if chunks else sa.func.now(),
+        "finished_at": None if chunks else sa.func.clock_timestamp(),
     }
     entered = connection.execute(insert(imports).values(values).on_conflict_do_nothing())
     if entered.rowcount and chunks:
@@ -84,12 +85,18 @@ def record_failure(connection: sa.Connection, manifest: Manifest, error: str) ->
     """Enter an import that cannot be planned, with the reason."""
     values = {
         **_manifest_values(_without_nuls(manifest)),
+        **_now_planned(),
         "rows": 0,
         "status": "failed",
-        "finished_at": sa.func.now(),
+        "finished_at": sa.func.clock_timestamp(),
         "error": error,
     }
     connection.execute(insert(imports).values(values).on_conflict_do_nothing())
+
+
+def _now_planned() -> dict[str, sa.Function[datetime]]:
+    """The times of a plan that ends now: its transaction began before the file was read."""
+    return dict.fromkeys(("planned_at", "nudged_at"), sa.func.clock_timestamp())
 
 
 def advance(connection: sa.Connection, import_id: str) -> Advance:

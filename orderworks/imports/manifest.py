@@ -1,11 +1,19 @@
 """The manifest of an accepted import, which its workers read."""
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
+from orderworks.core.bounds import MAX_BIGINT
 from orderworks.imports.columns import ImportKind
 from orderworks.imports.file_format import FileFormat, FormatName
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_BIGINT)]
+"""A number that the ledger can hold."""
+
+YEARS = range(1970, 9999)
+"""Years of `accepted_at`: times that every clock and every time zone can show."""
 
 
 class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +29,7 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     strict: bool = False
-    max_rejects: int | None = None
+    max_rejects: Count | None = None
     create_customers: bool = False
     parent: str | None = None
     dry_run: bool = False
@@ -46,15 +54,39 @@ class Manifest(LoadOptions, frozen=True):
     mapping: dict[str, str]
     delimiter: str
     header: list[str]
-    data_start: int
-    data_line: int
-    bytes: int
+    data_start: Count
+    data_line: Count
+    bytes: Count
     sha256: str
-    version: int
+    version: Count
     accepted_at: datetime
     format: FormatName = "csv"
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for numbers from which those of rows cannot be made."""
+        if self.version + self.data_line + self.bytes > MAX_BIGINT:
+            raise ValueError("version is too large: rows could not have their line added to it")
+        if self.data_start > self.bytes:
+            raise ValueError("data_start is beyond bytes, the end of the data")
+        if self.accepted_at.year not in YEARS:
+            raise ValueError(f"accepted_at is in the year {self.accepted_at.year}")
 
     @property
     def file_format(self) -> FileFormat:
         """The format of the data."""
         return FileFormat(self.format, self.delimiter, self.header)
+
+
+def decode_manifest(content: bytes, import_id: str) -> Manifest:
+    """Return the manifest that is stored for this import.
+
+    Raises:
+        ValueError: it is not a manifest, or that of another import; the message is what is wrong.
+    """
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if manifest.id != import_id:
+        raise ValueError(f"it is of import {manifest.id[:80]!r}")
+    return manifest

@@ -1,6 +1,6 @@
 """The progress of an import, mirrored in Redis for producers that cannot reach the database."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -97,6 +97,21 @@ def publish_progress(stream: Redis, summary: Summary) -> None:
     publish_if_newer(
         stream, import_progress(summary["id"]), summary["steps"], body, ttl=PROGRESS_TTL
     )
+
+
+def publish_set_aside(stream: Redis, import_id: str, reason: str) -> None:
+    """Publish that an accepted import failed because its manifest was set aside.
+
+    It continues the summary that its producer published; without one, no producer waits for it.
+
+    Raises:
+        redis.RedisError: it may not be published.
+    """
+    accepted = read_progress(stream, import_id)
+    if accepted:
+        steps = accepted["steps"] + 1
+        ended = {"status": "failed", "error": reason, "finished_at": datetime.now(UTC).isoformat()}
+        publish_progress(stream, {**accepted, **ended, "steps": steps})
 
 
 def read_progress(stream: Redis, import_id: str) -> Summary | None:

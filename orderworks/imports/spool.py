@@ -3,29 +3,29 @@
 A file's manifest is written after its data: a file with a manifest is complete and accepted. The
 manifest is deleted once the import is in the ledger, so those that exist are of imports not planned yet.
 
-A killed producer leaves files in a folder, which `list_stored_before` finds and `delete_data` deletes;
-in an object store, it leaves an incomplete multipart upload, which is not listed. A lifecycle rule of
-the bucket has to delete those.
+A killed producer leaves a part of its file in a folder, which `list_stored_before` finds and
+`delete_data` deletes; in an object store, it leaves an incomplete multipart upload, which is not listed.
+A lifecycle rule of the bucket has to delete those.
 
 The object store's client runs threads, which do not exist in forked processes: a process that forks
 workers must not use a spool before; its children may.
 """
 
 import hashlib
+import logging
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, ObjectStore, from_url
 
 from orderworks.core.errors import (
     ConfigurationError,
@@ -35,42 +35,55 @@ from orderworks.core.errors import (
     Unavailable,
 )
 from orderworks.core.settings import Settings
-from orderworks.imports.manifest import Manifest
+from orderworks.imports.keepalive import Keepalive, wait_alive
+from orderworks.imports.manifest import Manifest, decode_manifest
+from orderworks.imports.spool_bucket import BucketStorage
+from orderworks.imports.spool_folder import FolderStorage, UnusableFile
+
+log = logging.getLogger(__name__)
+
+Storage = FolderStorage | BucketStorage
+Answer = TypeVar("Answer")
 
 STREAM_BLOCK = 1 << 20
 
 STREAM_REQUEST = 8 << 20
 """Bytes of a stream that are requested at a time: enough that a store's latency matters little."""
 
-REQUEST_SECONDS = 30
-"""Longest time of a request to an object store, including its retries and its response."""
-
-UPLOAD_PARTS = 4
-"""Parts of 5 MiB that an upload sends, and holds in memory, at a time. 12, the client's default, are no
-faster where bandwidth is the limit; each would have a twelfth of it until its timeout."""
+MAX_MANIFEST_BYTES = 16 << 20
+"""Bytes of a manifest, most of which are the names of columns."""
 
 _ID = "[A-Za-z0-9-]{1,64}"
 _DATA = re.compile(rf"data/({_ID})")
 _MANIFEST = re.compile(rf"manifests/({_ID})\.json")
+_DAMAGED = re.compile(rf"damaged/({_ID})\.json(?:\.[0-9]+)?")
 _PART = re.compile(rf"(?:data/|manifests/)({_ID})(?:\.json)?#[0-9]+")
-"""Names of files in a local spool while they are written."""
+"""Names of files in a folder while they are written."""
 
 
 class Spool:
-    """A spool at a URL. Connects, or creates the local folder, on first use.
+    """A spool at a URL. Connects on first use; a folder is created by the first write.
 
     Every method raises `Unavailable`, naming the spool, if it cannot be reached; and `ImportNotFound`
     for an id of another form than ours, so that no message can name a file outside of the spool.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, storage: Storage | None = None, sign: Keepalive | None = None
+    ) -> None:
+        """`storage` and `sign` are those of `kept_alive`."""
         self._url = url
-        self._store: ObjectStore | None = None
+        self._storage = storage
+        self._sign = sign
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """The configured spool."""
         return cls(settings.spool)
+
+    def kept_alive(self, sign: Keepalive) -> Self:
+        """The same spool; `sign` is called often while it is read and does not answer."""
+        return type(self)(self._url, self._opened(), sign)
 
     def upload(self, import_id: str, blocks: Iterable[bytes]) -> tuple[int, str]:
         """Store the data of an import; return their size in bytes and their SHA-256.
@@ -86,85 +99,100 @@ class Spool:
                 size += len(block)
                 yield block
 
-        with self._reachable_store() as store:
-            obstore.put(store, _data(import_id), measured(), max_concurrency=UPLOAD_PARTS)
-            self._make_durable(_data(import_id))
+        path = _data(import_id)
+        self._ask(lambda storage: storage.write(path, measured()))
         return size, digest.hexdigest()
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write the manifest: then the import is accepted."""
-        with self._reachable_store() as store:
-            obstore.put(store, _manifest(manifest.id), msgspec.json.encode(manifest))
-            self._make_durable(_manifest(manifest.id))
+        path, content = _manifest(manifest.id), msgspec.json.encode(manifest)
+        self._ask(lambda storage: storage.write(path, [content]))
 
     def list_waiting(self) -> list[str]:
         """List the ids of imports that are accepted and not planned, oldest first."""
-        with self._reachable_store() as store:
-            objects = [meta for batch in obstore.list(store, "manifests") for meta in batch]
+        files = self._ask(lambda storage: storage.entries("manifests"))
         # Object stores may have times of whole seconds; ids begin with their time.
-        objects.sort(key=lambda meta: (meta["last_modified"], meta["path"]))
-        return [match[1] for meta in objects if (match := _MANIFEST.fullmatch(meta["path"]))]
+        files.sort(key=lambda file: (file.modified, file.path))
+        return [match[1] for file in files if (match := _MANIFEST.fullmatch(file.path))]
+
+    def list_damaged(self) -> list[str]:
+        """List the ids of imports whose manifests were set aside, in order."""
+        files = self._ask(lambda storage: storage.entries("damaged"))
+        return sorted(match[1] for file in files if (match := _DAMAGED.fullmatch(file.path)))
 
     def list_stored_before(self, moment: datetime) -> list[str]:
         """List the ids of imports whose data, complete or not, were stored before `moment`."""
-        with self._reachable_store() as store:
-            objects = [meta for batch in obstore.list(store, "data") for meta in batch]
-            parts = {import_id for import_id, file in self._parts() if _is_older(file, moment)}
-        old = [meta["path"] for meta in objects if meta["last_modified"] < moment]
-        return sorted(parts | {match[1] for path in old if (match := _DATA.fullmatch(path))})
+        files = self._ask(lambda storage: [*storage.entries("data"), *storage.parts()])
+        old = [file.path for file in files if file.modified < moment and not file.is_folder]
+        matches = (_DATA.fullmatch(path) or _PART.fullmatch(path) for path in old)
+        return sorted({match[1] for match in matches if match})
 
     def manifest(self, import_id: str) -> Manifest | None:
         """Return the manifest, or None if the import was never accepted or is planned already.
 
         Raises:
-            ImportFailed: it cannot be decoded; it is moved to `damaged/`.
+            ImportFailed: it cannot be read or understood; it is set aside.
         """
-        with self._reachable_store() as store:
-            try:
-                content = obstore.get(store, _manifest(import_id)).bytes().to_bytes()
-            except FileNotFoundError:
-                return None
+        path = _manifest(import_id)
         try:
-            return msgspec.json.decode(content, type=Manifest)
-        except msgspec.DecodeError as error:
-            self._quarantine_manifest(import_id)
+            content = self._find(lambda storage: storage.read_all(path, MAX_MANIFEST_BYTES))
+            return decode_manifest(content, import_id)
+        except FileNotFoundError:
+            return None
+        except (UnusableFile, ValueError) as error:
+            self.set_aside(import_id, str(error))
             raise ImportFailed(f"the manifest of import {import_id} is damaged: {error}") from None
+
+    def set_aside(self, import_id: str, reason: str) -> None:
+        """Move a manifest to where an operator can read it and no sweep finds it again; log that."""
+        path = _manifest(import_id)
+        try:
+            moved = self._find(lambda storage: storage.move(path, f"damaged/{import_id}.json"))
+        except FileNotFoundError:
+            return  # Another process has moved it.
+        log.error("manifest_set_aside import_id=%s to=%s reason=%s", import_id, moved, reason)
 
     def withdraw_manifest(self, import_id: str) -> None:
         """Delete the manifest, if it exists."""
-        self._delete(_manifest(import_id))
+        path = _manifest(import_id)
+        self._ask(lambda storage: storage.delete(path))
 
     def delete_data(self, import_id: str) -> None:
         """Delete the data, complete or not, if they exist."""
-        self._delete(_data(import_id))
-        with self._reachable_store():
-            for owner, file in self._parts():
-                if owner == import_id:
-                    file.unlink(missing_ok=True)
+        path = _data(import_id)
+        self._ask(lambda storage: storage.delete(path))
+        for part in self._ask(lambda storage: storage.parts()):
+            if (match := _PART.fullmatch(part.path)) and match[1] == import_id:
+                self._ask(partial(_delete, path=part.path))
 
     def size(self, import_id: str) -> int:
         """Return the size of the data in bytes.
 
         Raises:
             DataMissing: the data do not exist.
+            ImportFailed: they are not a regular file.
         """
-        with self._data_of(import_id) as store:
-            return obstore.head(store, _data(import_id))["size"]
+        path = _data(import_id)
+        with self._existing_data(import_id):
+            return self._find(lambda storage: storage.size(path))
 
     def read(self, import_id: str, start: int, end: int) -> bytes:
         """Return the data from byte `start` up to, without, byte `end`.
 
         Raises:
             DataMissing: the data do not exist.
+            ImportFailed: they are not a regular file.
         """
-        with self._data_of(import_id) as store:
-            return obstore.get_range(store, _data(import_id), start=start, end=end).to_bytes()
+        path = _data(import_id)
+        with self._existing_data(import_id):
+            return self._find(lambda storage: storage.read(path, start, end))
 
     def stream(self, import_id: str) -> Iterator[bytes]:
         """Yield all of the data, in blocks.
 
         Raises:
             DataMissing: the data do not exist.
+            ImportFailed: they are not a regular file.
         """
         size = self.size(import_id)
         # One request for all would reach its timeout while the reader still processes blocks.
@@ -172,76 +200,55 @@ class Spool:
             content = self.read(import_id, start, min(start + STREAM_REQUEST, size))
             for block in range(0, len(content), STREAM_BLOCK):
                 yield content[block : block + STREAM_BLOCK]
-
-    def _quarantine_manifest(self, import_id: str) -> None:
-        """Move a damaged manifest to where an operator can read it and no sweep finds it again."""
-        with self._reachable_store() as store:
-            obstore.rename(store, _manifest(import_id), f"damaged/{import_id}.json")
-
-    def _delete(self, path: str) -> None:
-        with self._reachable_store() as store:
-            try:
-                obstore.delete(store, path)
-            except FileNotFoundError:
-                return
-
-    @contextmanager
-    def _data_of(self, import_id: str) -> Iterator[ObjectStore]:
-        """The store, for reading data that must exist: a missing file becomes `DataMissing`."""
-        with self._reachable_store() as store:
-            try:
-                yield store
-            except FileNotFoundError:
-                raise DataMissing(
-                    f"the spool at {self.address}, as {socket.gethostname()} sees it, "
-                    f"lacks the data of import {import_id}"
-                ) from None
-
-    @contextmanager
-    def _reachable_store(self) -> Iterator[ObjectStore]:
-        """The store; its failures become `Unavailable`."""
-        try:
-            yield self._opened()
-        except (OSError, BaseError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise Unavailable(f"The spool at {self.address} cannot be used: {reason}") from None
-
-    def _opened(self) -> ObjectStore:
-        _refuse_after_fork()
-        if self._store is None:
-            self._store = _open_store(self._url)
-        return self._store
+                if self._sign:
+                    self._sign()
 
     @property
     def address(self) -> str:
         """The URL without its password."""
         return _redacted(self._url)
 
-    def _make_durable(self, path: str) -> None:
-        """Flush a file of a local spool to disk; object stores have no need of it."""
-        if folder := self._folder():
-            for target in (folder / path, (folder / path).parent):
-                descriptor = os.open(target, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+    @contextmanager
+    def _existing_data(self, import_id: str) -> Iterator[None]:
+        """For reading data that must exist, as a regular file."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise DataMissing(
+                f"the spool at {self.address}, as {socket.gethostname()} sees it, "
+                f"lacks the data of import {import_id}"
+            ) from None
+        except UnusableFile as error:
+            raise ImportFailed(f"the data of import {import_id} cannot be used: {error}") from None
 
-    def _parts(self) -> Iterator[tuple[str, Path]]:
-        """Yield incomplete files of a local spool, with the id of their import.
+    def _ask(self, request: Callable[[Storage], Answer]) -> Answer:
+        """Return the storage's answer; its failures become `Unavailable`."""
+        try:
+            return self._find(request)
+        except FileNotFoundError as error:
+            raise self._unavailable(error) from None
 
-        The store's client writes them, and neither lists nor deletes them.
-        """
-        if folder := self._folder():
-            for file in folder.glob("*/*#*"):
-                if match := _PART.fullmatch(file.relative_to(folder).as_posix()):
-                    yield match[1], file
+    def _find(self, request: Callable[[Storage], Answer]) -> Answer:
+        """Do the same for a file that may be missing: then `FileNotFoundError` is raised."""
+        try:
+            storage = self._opened()
+            if self._sign:
+                return wait_alive(partial(request, storage), self._sign)
+            return request(storage)
+        except FileNotFoundError:
+            raise
+        except (OSError, BaseError) as error:
+            raise self._unavailable(error) from None
 
-    def _folder(self) -> Path | None:
-        """The folder of a local spool; None for an object store."""
-        if isinstance(self._store, LocalStore):
-            return Path(unquote(urlsplit(self._url).path))
-        return None
+    def _unavailable(self, error: Exception) -> Unavailable:
+        reason = str(error).strip().partition("\n")[0]
+        return Unavailable(f"The spool at {self.address} cannot be used: {reason}")
+
+    def _opened(self) -> Storage:
+        _refuse_after_fork()
+        if self._storage is None:
+            self._storage = _open_storage(self._url)
+        return self._storage
 
 
 _first_user: list[int] = []
@@ -266,23 +273,18 @@ def _redacted(url: str) -> str:
     return scheme + separator + re.split("[?#]", rest, maxsplit=1)[0]
 
 
-def _open_store(url: str) -> ObjectStore:
-    if url.lower().startswith("file:"):
-        return from_url(url, mkdir=True)
+def _open_storage(url: str) -> Storage:
+    address = urlsplit(url) if url.lower().startswith("file:") else None
+    if address is None:
+        return _open_bucket(url)
+    if address.netloc not in ("", "localhost") or not address.path.startswith("/"):
+        raise ConfigurationError(f"SPOOL_URL: {url} is no folder: give it as file:///path")
+    return FolderStorage(Path(unquote(address.path)))
+
+
+def _open_bucket(url: str) -> BucketStorage:
     try:
-        return from_url(
-            url,
-            # Plain HTTP is used only for an endpoint whose address begins with http.
-            client_options={
-                "connect_timeout": "5s",
-                "timeout": f"{REQUEST_SECONDS}s",
-                "allow_http": True,
-            },
-            retry_config={
-                "max_retries": 3,
-                "retry_timeout": timedelta(seconds=REQUEST_SECONDS),
-            },
-        )
+        return BucketStorage(url)
     except (BaseError, ValueError) as error:
         address, reason = _redacted(url), str(error).strip().partition("\n")[0]
         if address != url:
@@ -291,23 +293,24 @@ def _open_store(url: str) -> ObjectStore:
         raise ConfigurationError(f"SPOOL_URL: {address} cannot be used: {reason}") from None
 
 
-def _is_older(file: Path, moment: datetime) -> bool:
-    try:
-        return datetime.fromtimestamp(file.stat().st_mtime, UTC) < moment
-    except FileNotFoundError:
-        # It was completed meanwhile.
-        return False
+def _delete(storage: Storage, path: str) -> None:
+    storage.delete(path)
 
 
 def _data(import_id: str) -> str:
-    return f"data/{_require_id(import_id)}"
+    return f"data/{require_id(import_id)}"
 
 
 def _manifest(import_id: str) -> str:
-    return f"manifests/{_require_id(import_id)}.json"
+    return f"manifests/{require_id(import_id)}.json"
 
 
-def _require_id(import_id: str) -> str:
+def require_id(import_id: str) -> str:
+    """Return the id.
+
+    Raises:
+        ImportNotFound: it has not the form of an import's id.
+    """
     if not re.fullmatch(_ID, import_id):
         raise ImportNotFound(f"there is no import {import_id!r}")
     return import_id

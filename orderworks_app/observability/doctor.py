@@ -9,8 +9,10 @@ import sqlalchemy as sa
 import celeryconfig
 from migrations import runner
 from orderworks.core.database import make_engine
+from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
+from orderworks.imports.spool import Spool
 from orderworks.reports import excluded_statuses
 from orderworks.reports.excluded_statuses import format_statuses
 from orderworks.updates.shard_layout import ShardLayout, read_layout
@@ -24,6 +26,10 @@ LISTENERS_A_HOST = 1
 
 GATEWAYS_A_HOST = 1
 """Gateway processes, each with an asyncpg pool in addition to the usual one."""
+
+
+MAX_SHOWN = 5
+"""Imports that a check names at most."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ def run_checks(settings: Settings) -> list[Finding]:
             *_stream(make_redis(settings.stream, settings.redis_timeout), settings),
             *_broker(make_redis(settings.broker, settings.redis_timeout)),
             _cache_is_separate(settings),
+            _damaged_manifests(Spool.from_settings(settings)),
             _schema(connection),
             _statuses(connection, settings.uncounted_statuses),
             _pool_budget(connection, settings),
@@ -106,6 +113,25 @@ def _cache_is_separate(settings: Settings) -> Finding:
         "CACHE_REDIS_URL is set" if is_separate else "cached reads are in REDIS_URL",
         "set CACHE_REDIS_URL to a server that may evict: cached reads could fill the stream's memory",
     )
+
+
+def _damaged_manifests(spool: Spool) -> Finding:
+    try:
+        damaged = spool.list_damaged()
+    except OrderworksError as error:
+        return Finding(_PLANNABLE, ok=False, observed=str(error), remedy=_MOUNT_SPOOL)
+    shown = ", ".join(damaged[:MAX_SHOWN]) + (", …" if len(damaged) > MAX_SHOWN else "")
+    return Finding(
+        _PLANNABLE,
+        not damaged,
+        f"{len(damaged)} manifests are set aside: {shown}" if damaged else "no damaged manifests",
+        "see `manifest_set_aside` in the log of the workers, correct or import the files again, and "
+        f"delete the manifests from damaged/ in {spool.address}",
+    )
+
+
+_PLANNABLE = "every accepted import can be planned"
+_MOUNT_SPOOL = "give this host the spool of the workers, by SPOOL_URL"
 
 
 def _schema(connection: sa.Connection) -> Finding:

@@ -7,7 +7,7 @@ are only read, and none of their rows is locked.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import polars as pl
@@ -48,19 +48,16 @@ def dry_run(
     manifest: Manifest,
     chunks: Iterable[FileChunk],
     depth: int,
-    keepalive: Callable[[str], None],
 ) -> DryRunReport:
     """Load the chunks into a shadow, one after the other; the report of their effect.
 
-    The caller's transaction has to be rolled back. `depth` is that of a published report; `keepalive` is
-    called with the import's id before each chunk.
+    The caller's transaction has to be rolled back. `depth` is that of a published report.
     """
     shadow = _ShadowTable(connection, TABLES[manifest.kind])
     counts = Counter(dict.fromkeys(COUNTS, 0))
     rejects: list[dict[str, Any]] = []
     began = time.monotonic()
     for chunk in chunks:
-        keepalive(manifest.id)
         loaded, refused = _load_into_shadow(connection, spool, _work(manifest, chunk), shadow)
         counts.update(loaded.counts, rejected=refused.height)
         rejects += refused.head(MAX_SHOWN - len(rejects)).to_dicts()

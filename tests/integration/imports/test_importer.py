@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -325,13 +325,19 @@ def lock_waits(engine: sa.Engine) -> int:
 
 
 def test_chunk_lock_is_released_with_the_work(importer: Importer, planned: str) -> None:
+    def lock(number: int) -> AbstractContextManager[bool]:
+        return locked(importer, planned, number)
+
     for _time in range(2):
-        with (
-            chunk_attempt.chunk_lock(importer.engine, planned, 0) as mine,
-            chunk_attempt.chunk_lock(importer.engine, planned, 0) as second,
-            chunk_attempt.chunk_lock(importer.engine, planned, 1) as other,
-        ):
-            assert (bool(mine), bool(second), bool(other)) == (True, False, True)
+        with lock(0) as mine, lock(0) as second, lock(1) as other:
+            assert (mine, second, other) == (True, False, True)
+
+
+@contextmanager
+def locked(importer: Importer, import_id: str, number: int) -> Iterator[bool]:
+    """Try to reserve the start of the chunk until the block ends; true if it is."""
+    with importer.engine.begin() as connection:
+        yield chunk_attempt.lock_chunk(connection, import_id, number)
 
 
 def test_summary_is_computed_once_per_chunk(

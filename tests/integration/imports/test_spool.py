@@ -28,6 +28,7 @@ from orderworks.core.errors import (
 )
 from orderworks.core.settings import Settings
 from orderworks.imports import spool as spools
+from orderworks.imports import spool_bucket
 from orderworks.imports.manifest import Manifest
 from orderworks.imports.spool import Spool
 from orderworks.maintenance.retention import PurgeResult, purge_expired
@@ -266,7 +267,7 @@ def test_partial_file_of_killed_upload_expires_with_its_age(
 def test_stream_may_take_longer_than_the_request_timeout(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spools, "REQUEST_SECONDS", 1)
+    monkeypatch.setattr(spool_bucket, "REQUEST_SECONDS", 1)
     spool = Spool(place.url)
     spool.upload("one", [bytes(MIB)] * 40)
     blocks = spool.stream("one")
@@ -383,7 +384,7 @@ def test_missing_bucket_is_named(bucket: Bucket) -> None:
 def test_unresponsive_object_store_is_named_in_time(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spools, "REQUEST_SECONDS", 1)
+    monkeypatch.setattr(spool_bucket, "REQUEST_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         spool = Spool(f"s3://{bucket.name}")
