@@ -1,7 +1,7 @@
 """Keeps a transaction alive while its worker reads files, so that PostgreSQL ends it only if it freezes.
 
 PostgreSQL ends a session that sends no statement within a transaction for `MAX_IDLE_IN_TRANSACTION`. So
-plans and chunks send one now and then while they wait for the spool, or read a long file.
+plans and chunks send one every few seconds while they wait for the spool, or read a long file.
 """
 
 import time

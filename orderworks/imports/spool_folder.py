@@ -82,7 +82,7 @@ class FolderStorage:
         return self.read(path, 0, limit)
 
     def entries(self, folder: str) -> list[StoredFile]:
-        """List the entries of a folder, complete or not, of whatever kind."""
+        """List the entries of a folder, complete or not, of any kind."""
         try:
             with self._opened(folder) as at, os.scandir(at) as found:
                 return [file for entry in found for file in _stored(folder, entry)]
@@ -147,7 +147,7 @@ class FolderStorage:
 
 
 def _make_private(folder: int) -> None:
-    """Withdraw the rights of others on a folder of ours, whatever the umask was when it was made."""
+    """Withdraw the rights of others on a folder of ours: its umask may have left them some."""
     status = os.fstat(folder)
     if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) & 0o077:
         os.fchmod(folder, PRIVATE_FOLDER)

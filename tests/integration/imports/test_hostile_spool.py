@@ -1,4 +1,4 @@
-"""What others put into a folder that is a spool: nothing is followed, waited for, or tried for ever."""
+"""Hostile files in a spool's folder: no link is followed, no pipe read, nothing is retried endlessly."""
 
 import json
 import logging

@@ -36,7 +36,7 @@ def short_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Silence:
-    """Stops one thread at a place, without a sign of life, until the test lets it continue."""
+    """Stops one thread at a place, without a sign of life, until the test continues it."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -50,7 +50,7 @@ class Silence:
 
     @contextmanager
     def around(self, work: threading.Thread) -> Iterator[None]:
-        """Do the block while the thread is silent, and let it continue and end."""
+        """Do the block while the thread is silent, then wait for its end."""
         work.start()
         try:
             assert self.reached.wait(timeout=10)
@@ -80,7 +80,7 @@ def test_plan_of_silent_worker_is_made_by_another_one(
     work = threading.Thread(target=lambda: thawed.append(importer.plan(import_id)))
     with silence.around(work):
         assert importer.plan(import_id) == [], "the silent worker still has it"
-        numbers = eventually(lambda: importer.plan(import_id), 10, "nobody plans it")
+        numbers = eventually(lambda: importer.plan(import_id), 10, "it is not planned")
         for number in numbers:
             importer.load_chunk(import_id, number)
         by_the_other = summary_of(importer, import_id)
@@ -105,7 +105,7 @@ def test_chunk_of_silent_worker_is_loaded_by_another_one(
 
     with silence.around(threading.Thread(target=freeze_in_chunk)):
         assert importer.load_chunk(planned, 0) is None, "the silent worker still has it"
-        step = eventually(lambda: importer.load_chunk(planned, 0), 10, "nobody loads it")
+        step = eventually(lambda: importer.load_chunk(planned, 0), 10, "it is not loaded")
         assert step
     assert refused, "its session is lost"
     assert summary_of(importer, planned)["applied"] == 3
