@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
@@ -28,6 +28,34 @@ STATE_FILE = "state.json"
 
 MAX_LIFETIME = 365 * 24 * 3600
 """Seconds that a cached value may be fresh, or stale. The server refuses much longer times."""
+
+
+def _host_names(value: object) -> object:
+    """Return the names as they are compared: in lower case, without spaces."""
+    if not isinstance(value, str):
+        return value
+    return tuple(name.strip().lower() for name in value.split(",") if name.strip())
+
+
+def _statuses(value: object) -> object:
+    """Return the statuses in order, each once."""
+    if not isinstance(value, str):
+        return value
+    found = sorted({status.strip() for status in value.split(",")} if value.strip() else ())
+    if not all(0 < len(status) <= MAX_STATUS for status in found):
+        raise PydanticCustomError(
+            "statuses",
+            "give statuses of 1 to {most} characters with commas between them",
+            {"most": MAX_STATUS},
+        )
+    return tuple(found)
+
+
+HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_host_names)]
+"""Names of hosts, in a variable with commas between them."""
+
+Statuses = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_statuses)]
+"""Statuses of orders, likewise."""
 
 
 class Settings(BaseSettings):
@@ -112,7 +140,7 @@ class Settings(BaseSettings):
     )
     report_depth: int = Field(1000, ge=1, description="customers a published report lists")
     report_interval: float = Field(30, gt=0, description="seconds between two report refreshes")
-    uncounted_statuses: Annotated[tuple[str, ...], NoDecode] = Field(
+    uncounted_statuses: Statuses = Field(
         ("cancelled",),
         description="statuses of orders that count in no report, with commas between them; "
         "`orderworks rebuild` puts a change in force; empty: all count",
@@ -128,7 +156,7 @@ class Settings(BaseSettings):
         description="address that the gateway listens at; off the loopback it needs tokens",
     )
     gateway_port: int = Field(8000, ge=0, le=65_535, description="port that the gateway listens at")
-    gateway_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    gateway_hosts: HostNames = Field(
         ("localhost", "127.0.0.1", "[::1]"),
         description="names that the gateway answers to, with commas between them",
     )
@@ -144,29 +172,6 @@ class Settings(BaseSettings):
     gateway_max_batch: int = Field(
         256 << 20, ge=1, description="bytes of a batch of updates to the gateway"
     )
-
-    @field_validator("gateway_hosts", mode="before")
-    @classmethod
-    def _names(cls, value: object) -> object:
-        """Return the names as they are compared: in lower case, without spaces."""
-        if not isinstance(value, str):
-            return value
-        return tuple(name.strip().lower() for name in value.split(",") if name.strip())
-
-    @field_validator("uncounted_statuses", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        """Return the statuses in order, each once."""
-        if not isinstance(value, str):
-            return value
-        found = sorted({status.strip() for status in value.split(",")} if value.strip() else ())
-        if not all(0 < len(status) <= MAX_STATUS for status in found):
-            raise PydanticCustomError(
-                "statuses",
-                "give statuses of 1 to {most} characters with commas between them",
-                {"most": MAX_STATUS},
-            )
-        return tuple(found)
 
     @classmethod
     def load(cls, **overrides: str | Path) -> Self:

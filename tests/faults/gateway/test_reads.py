@@ -19,7 +19,6 @@ from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.progress import PROGRESS_TTL, read_progress
-from orderworks.imports.spool import Spool
 from orderworks.reports.refresh import refresh
 from tests.support.gateways import JSON, client_of, running_gateway
 from tests.support.oracle import make_rows, write_orders
@@ -44,6 +43,14 @@ def postgresql_proxy(settings: Settings) -> Iterator[TcpProxy]:
     """A link to PostgreSQL."""
     with link_to(settings.database) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def gateway(settings: Settings, postgresql_proxy: TcpProxy) -> Iterator[str]:
+    """The address of a gateway that reaches PostgreSQL by the link."""
+    linked = settings.model_copy(update={"database_url": postgresql_proxy.url})
+    with running_gateway(linked) as address:
+        yield address
 
 
 @contextmanager
@@ -77,6 +84,15 @@ def events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, json.loads(value)
 
 
+def upload(http: httpx.Client) -> str:
+    """Upload the file, as an import; its id."""
+    accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
+    assert accepted.status_code == 202
+    import_id = str(accepted.json()["id"])
+    assert accepted.headers["Location"] == f"/v1/imports/{import_id}"
+    return import_id
+
+
 def is_well(http: httpx.Client) -> bool:
     """Return whether reads that need PostgreSQL succeed."""
     paths = ("/v1/customers/2", "/v1/imports", "/v1/dead")
@@ -98,80 +114,61 @@ def test_without_postgresql_cached_reads_are_served_and_others_get_503(
     settings: Settings,
     postgresql_proxy: TcpProxy,
     cache: Redis,
+    http: httpx.Client,
 ) -> None:
     refresh(engine, cache, lambda ids: invalidate(cache, ids), 100)
-    with (
-        running_gateway(
-            settings.model_copy(update={"database_url": postgresql_proxy.url})
-        ) as address,
-        client_of(address) as http,
-    ):
-        cached = get(http, "/v1/customers/1").json()
-        assert cached["name"] == "Customer 1"
-        report = get(http, "/v1/reports/top-customers").json()
-        with outage(postgresql_proxy, admin, settings):
-            assert get(http, "/v1/customers/1").json() == cached
-            published = get(http, "/v1/reports/top-customers")
-            assert (published.json(), int(published.headers["Age"]) >= 0) == (report, True)
-            for path in ("/v1/customers/2", "/v1/imports", "/v1/imports/x", "/v1/dead"):
-                assert is_unavailable(get(http, path)), path
-            assert is_unavailable(http.post("/v1/customers:lookup", json={"ids": [1]}))
-            status = get(http, "/v1/status").json()
-            (postgresql,) = [each for each in status["parts"] if each["name"] == "postgresql"]
-            assert (status["healthy"], postgresql["healthy"]) == (False, False)
-            assert 'orderworks_up{server="postgresql"} 0.0' in get(http, "/metrics").text
-            assert settings.database not in get(http, "/v1/imports").text
-        eventually(lambda: is_well(http), 20, "it does not come back")
-        assert 'orderworks_up{server="postgresql"} 1.0' in get(http, "/metrics").text
+    cached = get(http, "/v1/customers/1").json()
+    assert cached["name"] == "Customer 1"
+    report = get(http, "/v1/reports/top-customers").json()
+    with outage(postgresql_proxy, admin, settings):
+        assert get(http, "/v1/customers/1").json() == cached
+        published = get(http, "/v1/reports/top-customers")
+        assert (published.json(), int(published.headers["Age"]) >= 0) == (report, True)
+        for path in ("/v1/customers/2", "/v1/imports", "/v1/imports/x", "/v1/dead"):
+            assert is_unavailable(get(http, path)), path
+        assert is_unavailable(http.post("/v1/customers:lookup", json={"ids": [1]}))
+        status = get(http, "/v1/status").json()
+        (postgresql,) = [each for each in status["parts"] if each["name"] == "postgresql"]
+        assert (status["healthy"], postgresql["healthy"]) == (False, False)
+        assert 'orderworks_up{server="postgresql"} 0.0' in get(http, "/metrics").text
+        assert settings.database not in get(http, "/v1/imports").text
+    eventually(lambda: is_well(http), 20, "it does not come back")
+    assert 'orderworks_up{server="postgresql"} 1.0' in get(http, "/metrics").text
 
 
 def test_without_postgresql_last_known_import_progress_is_served_with_its_age(
-    engine: sa.Engine,
+    importer: Importer,
     admin: sa.Engine,
     settings: Settings,
     postgresql_proxy: TcpProxy,
     stream: Redis,
-    cache: Redis,
+    http: httpx.Client,
 ) -> None:
-    importer = Importer(engine, Spool(settings.spool), stream, cache, settings)
-    with (
-        running_gateway(
-            settings.model_copy(update={"database_url": postgresql_proxy.url})
-        ) as address,
-        client_of(address) as http,
-    ):
-        accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
-        path = accepted.headers["Location"]
-        importer.plan(accepted.json()["id"])
-        known = get(http, path)
-        assert (known.json()["status"], "Age" in known.headers) == ("running", False)
-        key = import_progress(accepted.json()["id"])
-        stream.expire(key, PROGRESS_TTL - 100)
-        with outage(postgresql_proxy, admin, settings):
-            response = get(http, path)
-            assert response.status_code == 200
-            assert 100 <= int(response.headers["Age"]) < 100 + BOUND
-            mirrored = read_progress(stream, accepted.json()["id"])
-            assert response.json() == {**(mirrored or {}), "waits_for_updates": None}
-            stream.delete(key)
-            assert is_unavailable(get(http, path))
-        eventually(lambda: "Age" not in get(http, path).headers, 20, "it does not come back")
+    import_id = upload(http)
+    path = f"/v1/imports/{import_id}"
+    importer.plan(import_id)
+    known = get(http, path)
+    assert (known.json()["status"], "Age" in known.headers) == ("running", False)
+    key = import_progress(import_id)
+    stream.expire(key, PROGRESS_TTL - 100)
+    with outage(postgresql_proxy, admin, settings):
+        response = get(http, path)
+        assert response.status_code == 200
+        assert 100 <= int(response.headers["Age"]) < 100 + BOUND
+        mirrored = read_progress(stream, import_id)
+        assert response.json() == {**(mirrored or {}), "waits_for_updates": None}
+        stream.delete(key)
+        assert is_unavailable(get(http, path))
+    eventually(lambda: "Age" not in get(http, path).headers, 20, "it does not come back")
 
 
 def test_unresponsive_postgresql_does_not_block_last_known_import_progress(
-    engine: sa.Engine, settings: Settings, postgresql_proxy: TcpProxy
+    http: httpx.Client, postgresql_proxy: TcpProxy
 ) -> None:
     """There are more requests than threads, and threads stay blocked until PostgreSQL answers."""
-    with (
-        running_gateway(
-            settings.model_copy(update={"database_url": postgresql_proxy.url})
-        ) as address,
-        client_of(address) as http,
-        ThreadPoolExecutor(10) as pool,
-    ):
-        accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
-        path = accepted.headers["Location"]
-        assert "Age" not in get(http, path).headers
+    path = f"/v1/imports/{upload(http)}"
+    assert "Age" not in get(http, path).headers
+    with ThreadPoolExecutor(10) as pool:
         with postgresql_proxy.silence():
             answers = [*pool.map(lambda _: get(http, path), range(30))]
             assert {each.status_code for each in answers} == {200}
@@ -181,42 +178,34 @@ def test_unresponsive_postgresql_does_not_block_last_known_import_progress(
 
 
 def test_event_streams_continue_and_report_unavailable_postgresql(
-    engine: sa.Engine,
+    importer: Importer,
     admin: sa.Engine,
     settings: Settings,
     postgresql_proxy: TcpProxy,
-    stream: Redis,
-    cache: Redis,
+    gateway: str,
+    http: httpx.Client,
 ) -> None:
-    importer = Importer(engine, Spool(settings.spool), stream, cache, settings)
+    import_id = upload(http)
     with (
-        running_gateway(
-            settings.model_copy(update={"database_url": postgresql_proxy.url})
-        ) as address,
-        client_of(address) as http,
-        client_of(address) as other,
+        client_of(gateway) as other,
+        http.stream("GET", "/v1/overview/events") as overview,
+        other.stream("GET", f"/v1/imports/{import_id}/events") as following,
     ):
-        accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
-        import_id = accepted.json()["id"]
-        with (
-            http.stream("GET", "/v1/overview/events") as overview,
-            other.stream("GET", f"/v1/imports/{import_id}/events") as following,
-        ):
-            published, followed = (events(each.iter_lines()) for each in (overview, following))
-            assert next(published)[1]["away"] == []
-            assert next(followed)[0] == "progress"
-            with outage(postgresql_proxy, admin, settings):
-                event = next(data for _, data in published if data["away"])
-                assert event["away"] == ["postgresql"]
-                assert (event["updates"], event["stream"]["waiting"]) == (None, 0)
-                name, reason = next(followed)
-                assert (name, [*reason]) == ("away", ["detail"])
-            later = next(data for _, data in published if not data["away"])
-            assert later["imports"]["running"] == []
-            for number in importer.plan(import_id):
-                importer.load_chunk(import_id, number)
-            name, last = list(followed)[-1]
-            assert (name, last["status"]) == ("end", "done")
+        published, followed = (events(each.iter_lines()) for each in (overview, following))
+        assert next(published)[1]["away"] == []
+        assert next(followed)[0] == "progress"
+        with outage(postgresql_proxy, admin, settings):
+            event = next(data for _, data in published if data["away"])
+            assert event["away"] == ["postgresql"]
+            assert (event["updates"], event["stream"]["waiting"]) == (None, 0)
+            name, reason = next(followed)
+            assert (name, [*reason]) == ("away", ["detail"])
+        later = next(data for _, data in published if not data["away"])
+        assert later["imports"]["running"] == []
+        for number in importer.plan(import_id):
+            importer.load_chunk(import_id, number)
+        name, last = list(followed)[-1]
+        assert (name, last["status"]) == ("end", "done")
 
 
 @pytest.fixture
@@ -251,9 +240,7 @@ def test_without_redis_reads_use_postgresql_and_uploads_leave_no_file(
         assert not any(each.is_file() for each in Path(urlsplit(settings.spool).path).rglob("*"))
         own_redis.start()
         assert not next(data for _, data in published if not data["away"])["away"]
-        accepted = http.post("/v1/imports", content=FILE, headers={"Content-Type": "text/csv"})
-        assert accepted.status_code == 202
-        status = get(http, f"/v1/imports/{accepted.json()['id']}")
+        status = get(http, f"/v1/imports/{upload(http)}")
         assert status.json()["status"] == "accepted"
 
 
