@@ -154,13 +154,9 @@ class Producer:
         return Receipt(entry, self._appender.shard_of_order(order_id), self._run)
 
     def update_many(
-        self,
-        updates: Iterable[OrderUpdate],
-        *,
-        wait_for_room: float = 0,
-        durable: bool = False,
+        self, updates: Iterable[OrderUpdate], *, wait_for_room: float = 0, durable: bool = False
     ) -> int:
-        """Accept any number of updates, a thousand in each round trip.
+        """Accept any number of updates, a thousand in each round trip; return their number.
 
         Updates of one order are applied in their order in the iterable. An error does not undo what is
         accepted: `PartlyAccepted` lists what is not.
@@ -171,9 +167,6 @@ class Producer:
             durable: continue only when the server has the chunk on disk. Chunks then have 10,000
                 updates, and each waits for an fsync: about 0.1 s with `appendfsync everysec` on Valkey
                 9.1.
-
-        Returns:
-            The number of accepted updates, which is that of all updates.
 
         Raises:
             PartlyAccepted: it stopped part way. The error has the number of accepted updates, and those
@@ -199,21 +192,7 @@ class Producer:
                 bytearray or memoryview), a table of polars, pandas or pyarrow, or any iterable of
                 mappings, one for each row. Files are CSV, JSON Lines or Parquet, uncompressed or
                 compressed by gzip or zstd. Read once, in constant memory.
-            kind: `orders` or `customers`; default: that of the preset or the parent, or orders.
-            mapping: names of the file's columns by names of ours: `{"total": "o_totalprice"}`.
-            delimiter: one character; detected by default.
-            preset: name of a table of the file `IMPORT_PRESETS`, with values for options that are not
-                given here.
-            strict: apply all rows, or none if one is rejected.
-            max_rejects: load no further chunk after more rejected rows than this.
-            create_customers: create customers that orders refer to and that do not exist.
-            parent: id of the import whose rejected rows this file has, corrected, in the format of
-                `orderworks rejects ID --format csv`. Kind, mapping and create_customers are the
-                parent's by default; a week after its end, kind and mapping have to be given.
-            again: import the file although the same content was imported with the same options
-                before. Otherwise the job of that import is returned, and its `repeated` is true.
-            dry_run: report what the import would do, and change nothing.
-            keep: keep the file of the dry run for six hours, for `import_tried`.
+            options: as `ImportKeywords` documents them; `help()` shows them below.
 
         Returns:
             The job, to wait for the end of the import.
@@ -225,17 +204,14 @@ class Producer:
             Unavailable: the spool or Redis did not respond. Nothing is imported.
         """
         completed = complete_options(make_options(options), self._settings, self._redis)
+        spool = Spool(self._settings.spool)
         job = accept_import(
-            source,
-            completed,
-            spool=Spool(self._settings.spool),
-            stream=self._redis,
-            settings=self._settings,
+            source, completed, spool=spool, stream=self._redis, settings=self._settings
         )
-        return self._nudge(job)
+        return _nudged(job, self._nudges)
 
     def import_tried(self, import_id: str, *, again: bool = False) -> ImportJob:
-        """Import the file that a dry run has kept, with its options.
+        """Import the file that a dry run has kept, with its options; return the job.
 
         The import is accepted now: earlier writes of its orders are older, later ones newer.
 
@@ -243,22 +219,13 @@ class Producer:
             import_id: the id of the dry run, which becomes that of the import.
             again: as for `import_file`.
 
-        Returns:
-            The job, to wait for the end of the import.
-
         Raises:
             WrongState: no file of this dry run is kept: it is not done, was imported, or is too old.
             Unavailable: the spool or Redis did not respond. Nothing is imported.
         """
-        job = accept_kept_file(
-            import_id, again=again, spool=Spool(self._settings.spool), stream=self._redis
-        )
-        return self._nudge(job)
-
-    def _nudge(self, job: ImportJob) -> ImportJob:
-        if not job.repeated:
-            self._nudges.send(TaskName.PLAN_IMPORT, job.id)
-        return job
+        spool = Spool(self._settings.spool)
+        job = accept_kept_file(import_id, again=again, spool=spool, stream=self._redis)
+        return _nudged(job, self._nudges)
 
     def _run(self, steps: ProducerSteps[T]) -> T:
         performer = _Performer(self._connections, self._nudges)
@@ -267,6 +234,13 @@ class Producer:
         finally:
             if performer.held:
                 self._connections.discard(performer.held)
+
+
+def _nudged(job: ImportJob, nudges: Nudges) -> ImportJob:
+    """Return the job, after a nudge to plan it; an import that was accepted before needs none."""
+    if not job.repeated:
+        nudges.send(TaskName.PLAN_IMPORT, job.id)
+    return job
 
 
 class _Performer:

@@ -51,7 +51,25 @@ UNSTATED = ImportOptions()
 
 
 class ImportKeywords(TypedDict, total=False):
-    """The keyword arguments of `import_file`, for type checkers: the fields of `ImportOptions`."""
+    """The keyword arguments of `import_file`: the fields of `ImportOptions`.
+
+    Attributes:
+        kind: `orders` or `customers`; default: that of the preset or the parent, or orders.
+        mapping: names of the file's columns by names of ours: `{"total": "o_totalprice"}`.
+        delimiter: one character; detected by default.
+        preset: name of a table of the file `IMPORT_PRESETS`, with values for options that are not
+            given here.
+        strict: apply all rows, or none if one is rejected.
+        max_rejects: load no further chunk after more rejected rows than this.
+        create_customers: create customers that orders refer to and that do not exist.
+        parent: id of the import whose rejected rows this file has, corrected, in the format of
+            `orderworks rejects ID --format csv`. Kind, mapping and create_customers are the
+            parent's by default; a week after its end, kind and mapping have to be given.
+        again: import the file although the same content was imported with the same options
+            before. Otherwise the job of that import is returned, and its `repeated` is true.
+        dry_run: report what the import would do, and change nothing.
+        keep: keep the file of the dry run for six hours, for `import_tried`.
+    """
 
     kind: str | None
     mapping: Mapping[str, str] | None
@@ -70,13 +88,14 @@ Method = TypeVar("Method", bound=Callable[..., object])
 
 
 def shows_keywords(method: Method) -> Method:
-    """Show the keyword arguments of a method with `**options: Unpack[ImportKeywords]` in `help()`."""
+    """Have `help()` show the keyword arguments of a method with `**options: Unpack[ImportKeywords]`."""
     *parameters, _options = inspect.signature(method).parameters.values()
     keywords = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(UNSTATED, name))
         for name in ImportKeywords.__annotations__
     ]
     method.__signature__ = inspect.Signature([*parameters, *keywords])  # type: ignore[attr-defined]
+    method.__doc__ = f"{inspect.getdoc(method)}\n\n{inspect.getdoc(ImportKeywords)}"
     return method
 
 
