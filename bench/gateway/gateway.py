@@ -33,11 +33,16 @@ RATE = 1_000_000
 def run(rows: int, count: int, reads: int, rounds: int) -> Figures:
     """Measure batches of `count` updates, `reads` cached reads, and lookups."""
     with open_stack(rows, gateway=True) as stack:
-        stack.with_orders()
-        token = _token(stack)
-        batches = compare(rounds, *_enqueueing(stack, token, count))
-        cached = cached_read.measured(stack, token, reads, rounds)
-        many = lookups.measured(stack, token, rounds)
+        return run_on(stack, count, reads, rounds)
+
+
+def run_on(stack: BenchStack, count: int, reads: int, rounds: int) -> Figures:
+    """Do the same on a stack that has a gateway."""
+    stack.with_orders()
+    token = _token(stack)
+    batches = compare(rounds, *_enqueueing(stack, token, count))
+    cached = cached_read.measured(stack, token, reads, rounds)
+    many = lookups.measured(stack, token, rounds)
     notes = [comparison(batches), cached_read.comparison(cached), *lookups.comparisons(many)]
     return Figures("gateway", [*batches, *cached, *many], notes)
 

@@ -37,7 +37,14 @@ FOLD_PAUSE = 0.1
 
 def run(rows: int, count: int, rounds: int) -> Figures:
     """Measure drain and import with the log and without, and the fold after a drain and during one."""
-    with open_stack(rows) as stack, Producer.from_settings() as producer:
+    with open_stack(rows) as stack:
+        return run_on(stack, count, rounds)
+
+
+def run_on(stack: BenchStack, count: int, rounds: int) -> Figures:
+    """Do the same on a stack."""
+    rows = len(stack.sample.orders)
+    with Producer.from_settings() as producer:
         stack.with_orders()
         _fold(stack)
         drains = {

@@ -64,12 +64,22 @@ def run(sizes: Sequence[int] | None, changes: int, rounds: int) -> Figures:
     sizes = sizes or SIZES
     if changes > min(sizes):
         raise InvalidInput(f"--changes {changes}: there are {min(sizes):,} orders")
-    results = [each for rows in sizes for each in _of_size(rows, changes, rounds)]
+    results: list[Result] = []
+    for rows in sizes:
+        with open_stack(rows) as stack:
+            results += _measured(stack, changes, rounds)
     return Figures("reports", results, _growth(results))
 
 
-def _of_size(rows: int, changes: int, rounds: int) -> list[Result]:
-    with open_stack(rows) as stack, make_redis(stack.settings.cache, 30) as client:
+def run_on(stack: BenchStack, changes: int, rounds: int) -> Figures:
+    """Do the same on a stack, at its size only."""
+    results = _measured(stack, changes, rounds)
+    return Figures("reports", results, _growth(results))
+
+
+def _measured(stack: BenchStack, changes: int, rounds: int) -> list[Result]:
+    rows = len(stack.sample.orders)
+    with make_redis(stack.settings.cache, 30) as client:
         bench = ReportBench(stack, client, changes)
         # A refresh sets the first day that is kept; it has to run before orders are loaded.
         _refresh(bench)

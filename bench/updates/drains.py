@@ -5,26 +5,20 @@ and how much they block each other. With more drains than processors only the bl
 of more processors can be measured only on a machine that has them.
 """
 
-import logging
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
-
-import structlog
 
 from bench.alternate import Side, compare
 from bench.figures import Figures
 from bench.stack import BenchStack, open_stack
+from bench.updates.drain_process import TIMEOUT, drain
 from bench.updates.workloads import check, prepare, random_workload
 from orderworks.core import keys
-from orderworks.core.database import make_engine
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
-from orderworks.updates.drain import Drain
-from orderworks.updates.sources import StreamSource
 from orderworks.updates.stream import UpdateStream
 from producer import OrderUpdate
 
@@ -33,25 +27,27 @@ NUMBERS = (1, 2, 4)
 CHUNK = 1000
 """Updates appended at once."""
 
-TIMEOUT = 300
-"""Seconds that the drains may take."""
-
 processes = multiprocessing.get_context("spawn")
 
 
 def run(rows: int, count: int, rounds: int) -> Figures:
     """Measure the rate of each number of drains, until commit and invalidation."""
     with open_stack(rows) as stack:
-        stack.with_orders()
-        sides = [
-            Side(
-                f"{number} drains" if number > 1 else "1 drain",
-                count,
-                partial(_drain_all, stack, number, count),
-            )
-            for number in NUMBERS
-        ]
-        return Figures("drains", compare(rounds, *sides), [])
+        return run_on(stack, count, rounds)
+
+
+def run_on(stack: BenchStack, count: int, rounds: int) -> Figures:
+    """Do the same on a stack."""
+    stack.with_orders()
+    sides = [
+        Side(
+            f"{number} drains" if number > 1 else "1 drain",
+            count,
+            partial(_drain_all, stack, number, count),
+        )
+        for number in NUMBERS
+    ]
+    return Figures("drains", compare(rounds, *sides), [])
 
 
 def _drain_all(stack: BenchStack, number: int, count: int) -> float:
@@ -103,19 +99,3 @@ def time_of(number: int) -> float:
     for each in drains:
         each.join()
     return seconds
-
-
-def drain(shard: int, shards: int, barrier: Any) -> None:  # noqa: ANN401 - multiprocessing's
-    """Drain one shard until it is empty, between two waits at the barrier of all drains."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    settings = Settings.load()
-    engine = make_engine(settings, "orderworks-bench")
-    stream, cache = make_redis(settings.stream, 5), make_redis(settings.cache, 5)
-    source = StreamSource(
-        UpdateStream(stream, shards, settings.stream_limit), shard, settings.verdict_ttl
-    )
-    engine.connect().close()
-    barrier.wait(TIMEOUT)
-    while Drain(engine, source, cache, settings).run().more:
-        pass
-    barrier.wait(TIMEOUT)

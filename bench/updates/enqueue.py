@@ -12,7 +12,7 @@ from functools import partial
 from bench.alternate import Result, Side, attempt
 from bench.figures import Figures
 from bench.peers.registry import CELERY, OURS, OURS_MANY, PEERS, Peer
-from bench.stack import open_stack
+from bench.stack import BenchStack, open_stack
 from bench.updates.streams import undrained
 from bench.updates.workers import PeerEnvironment, open_peer_environment, purge, send
 from bench.updates.workloads import random_workload
@@ -21,10 +21,15 @@ from bench.updates.workloads import random_workload
 def run(rows: int, count: int, rounds: int, *, peers: bool) -> Figures:
     """Measure the rate of every side; Celery's `apply_async` is the baseline."""
     with open_stack(rows) as stack:
-        environment = open_peer_environment(stack)
-        sides = [*(PEERS if peers else [CELERY]), OURS, OURS_MANY]
-        results, not_run = attempt(rounds, *(_side(environment, each, count) for each in sides))
-        return Figures("enqueue", [*results, *not_run], comparisons(results))
+        return run_on(stack, count, rounds, peers=peers)
+
+
+def run_on(stack: BenchStack, count: int, rounds: int, *, peers: bool) -> Figures:
+    """Do the same on a stack."""
+    environment = open_peer_environment(stack)
+    sides = [*(PEERS if peers else [CELERY]), OURS, OURS_MANY]
+    results, not_run = attempt(rounds, *(_side(environment, each, count) for each in sides))
+    return Figures("enqueue", [*results, *not_run], comparisons(results))
 
 
 def comparisons(results: Sequence[Result]) -> list[str]:

@@ -107,20 +107,25 @@ def run(rows: int, seconds: float, rounds: int, *, peers: bool) -> Figures:
             f"--rows: {seconds:g} s at {max(RATES):,}/s need more orders than {rows:,}"
         )
     with open_stack(rows) as stack:
-        keep_commit_times(stack)
-        stack.with_orders()
-        environment = open_peer_environment(stack)
-        sides = [CELERY, *([DRAMATIQ] if peers else []), OURS]
-        loads: Mapping[str, SideAtRate] = {
-            f"{side.name} at {rate:,}/s": (side, rate) for rate in RATES for side in sides
-        }
-        runs = {
-            name: partial(measure, environment, side, rate, int(rate * seconds))
-            for name, (side, rate) in loads.items()
-        }
-        measured, not_run = take_turns(rounds, runs, _round_text)
-        results = [summary(*loads[name], each) for name, each in measured.items()]
-        return Figures("latency", [*results, *not_run], [])
+        return run_on(stack, seconds, rounds, peers=peers)
+
+
+def run_on(stack: BenchStack, seconds: float, rounds: int, *, peers: bool) -> Figures:
+    """Do the same on a stack that has enough orders. PostgreSQL is restarted."""
+    keep_commit_times(stack)
+    stack.with_orders()
+    environment = open_peer_environment(stack)
+    sides = [CELERY, *([DRAMATIQ] if peers else []), OURS]
+    loads: Mapping[str, SideAtRate] = {
+        f"{side.name} at {rate:,}/s": (side, rate) for rate in RATES for side in sides
+    }
+    runs = {
+        name: partial(measure, environment, side, rate, int(rate * seconds))
+        for name, (side, rate) in loads.items()
+    }
+    measured, not_run = take_turns(rounds, runs, _round_text)
+    results = [summary(*loads[name], each) for name, each in measured.items()]
+    return Figures("latency", [*results, *not_run], [])
 
 
 def summary(side: Peer, rate: int, rounds: Sequence[Measured]) -> Latency:

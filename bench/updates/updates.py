@@ -40,7 +40,13 @@ TIMEOUT = 300
 
 def run(rows: int, count: int, rounds: int, *, peers: bool) -> Figures:
     """Measure the rate of every side; with `peers` other job systems instead of the loop."""
-    with open_stack(rows) as stack, Producer.from_settings() as producer:
+    with open_stack(rows) as stack:
+        return run_on(stack, count, rounds, peers=peers)
+
+
+def run_on(stack: BenchStack, count: int, rounds: int, *, peers: bool) -> Figures:
+    """Do the same on a stack."""
+    with Producer.from_settings() as producer:
         stack.with_orders()
         environment = open_peer_environment(stack)
         ours = Side(ORDERWORKS, count, lambda: _orderworks(stack, producer, count))
