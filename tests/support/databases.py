@@ -77,6 +77,8 @@ class Databases:
 
     def __init__(self, stack: Stack, admin: sa.Engine) -> None:
         self.stack, self.admin = stack, admin
+        # One for all databases: what its dialect asks a server at first is asked once.
+        self._superuser = sa.create_engine(admin.url, poolclass=sa.NullPool)
         self._numbers = itertools.count(1)
         self._clean: list[str] = []
         self._make_template()
@@ -170,9 +172,18 @@ class Databases:
     @contextmanager
     def _connection(self, name: str) -> Iterator[sa.Connection]:
         """A session of the superuser in one of the databases."""
-        engine = sa.create_engine(self.admin.url.set(database=name), poolclass=sa.NullPool)
-        with engine.connect() as connection:
-            yield connection
+
+        def choose(
+            _dialect: object, _record: object, _args: object, options: dict[str, str]
+        ) -> None:
+            options["dbname"] = name
+
+        sa.event.listen(self._superuser, "do_connect", choose)
+        try:
+            with self._superuser.connect() as connection:
+                yield connection
+        finally:
+            sa.event.remove(self._superuser, "do_connect", choose)
 
     def _run(self, statement: str) -> None:
         with self.admin.connect() as connection:

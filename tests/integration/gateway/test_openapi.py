@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-EXAMPLES = 30
+EXAMPLES = 12
 """Valid requests for each operation, and the same number of invalid ones; equal in each run."""
 
 CHECKS = [
