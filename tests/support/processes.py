@@ -1,6 +1,7 @@
 """Real `celery` processes, as users start them, and the verbs that tests put them through."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -25,11 +26,22 @@ def eventually(
     condition: Callable[[], T], within: float, else_say: str = "", every: float = 0.02
 ) -> T:
     """Wait until the condition holds, and return what it returned; fail if it takes too many seconds."""
+    result = poll(condition, within, every)
+    assert result, f"not within {within} s: {else_say}"
+    return result
+
+
+def poll(condition: Callable[[], T], within: float, every: float = 0.02) -> T:
+    """Wait until the condition holds, but not longer; return what it returned last."""
     deadline = time.monotonic() + within
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"not within {within} s: {else_say}"
+    while not (result := condition()) and time.monotonic() < deadline:
         time.sleep(every)
     return result
+
+
+def dawdle(longest: float) -> None:
+    """Take a random time, as any step does on a busy machine, so that others get between two steps."""
+    time.sleep(random.random() * longest)
 
 
 BEAT_OFTEN = {"SWEEP_INTERVAL": "1", "REPORT_INTERVAL": "1"}

@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import psutil
 
 from orderworks.core.settings import STATE_FILE, Settings
 from orderworks_app.embedded.stack import SERVERS, Stack, discard
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, eventually
 
 # `up` itself runs everything; this is the same code with the parts named.
 SOME_PARTS = (
@@ -47,7 +46,7 @@ class StackProcess:
 
     def wait_until_up(self, names: Iterable[str], seconds: float = 40) -> None:
         """Wait until all these parts were ready once."""
-        wait_until(lambda: self.is_up(names) or self.process.poll() is not None, seconds)
+        eventually(lambda: self.is_up(names) or self.process.poll() is not None, seconds)
         assert self.is_up(names), self.said()
 
     def state(self) -> dict[str, Any]:
@@ -129,14 +128,6 @@ def processes_of(home: Path) -> list[str]:
             if any(str(home) in place for place in places) and process.pid != os.getpid():
                 found.append(f"{process.pid} {process.status()} {command}")
     return found
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait for a condition; fail if it is not true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
 
 
 def server_of(stack: Stack) -> int:

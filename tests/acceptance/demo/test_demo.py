@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from orderworks.core.settings import STATE_FILE
-from tests.support.processes import ROOT, default_hangup
-from tests.support.stack_process import bare_environment, processes_of, wait_until
+from tests.support.processes import ROOT, default_hangup, eventually
+from tests.support.stack_process import bare_environment, processes_of
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -22,7 +22,7 @@ def test_interrupted_demo_leaves_no_process(stack_home: Path, how: signal.Signal
             stdout=subprocess.DEVNULL,
         )
     try:
-        wait_until((stack_home / STATE_FILE).exists, 60)
+        eventually((stack_home / STATE_FILE).exists, 60)
         demo.send_signal(how)
         assert demo.wait(60) != 0, "an interrupted demo must not succeed"
     finally:

@@ -30,7 +30,7 @@ from orderworks_app.gateway.auth.token_store import Scope, create_token
 from producer import Producer
 from tests.support.compose_processes import Composition, free_ports
 from tests.support.databases import Databases
-from tests.support.stack_process import wait_until
+from tests.support.processes import eventually
 from worker import broker_heartbeat, heartbeat
 from worker.beat import entries as schedule
 
@@ -88,13 +88,13 @@ def running(compose: Composition, *services: str) -> Iterator[dict[str, ServiceP
 
 
 def wait_until_healthy(compose: Composition, name: str) -> None:
-    wait_until(lambda: compose.is_healthy(name), 40)
+    eventually(lambda: compose.is_healthy(name), 40, every=0.2)
 
 
 @contextmanager
 def frozen(process: ServiceProcessHandle) -> Iterator[None]:
     process.send_signal(signal.SIGSTOP)
-    wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, 5)
+    eventually(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, 5)
     try:
         yield
     finally:
@@ -181,7 +181,7 @@ def apply_an_import_and_an_update(compose: Composition, database: sa.Engine) -> 
         customers = producer.import_file(b"id,name\n1,One\n", kind="customers").wait(timeout=30)
         producer.update(OrderUpdate(order_id=7, customer_id=1, total="9.99"))
     assert customers["applied"] == 1
-    wait_until(lambda: order_ids(database) == [7], 30)
+    eventually(lambda: order_ids(database) == [7], 30)
 
 
 def make_producer(compose: Composition) -> Producer:
@@ -203,7 +203,7 @@ def assert_beat_sweeps(database: sa.Engine) -> None:
             entries = schedule.read_entries(connection)
         return any(each.succeeded_at for each in entries if each.entry == "sweep")
 
-    wait_until(has_swept, 30)
+    eventually(has_swept, 30)
 
 
 def assert_flower_is_read_only(compose: Composition) -> None:
@@ -264,7 +264,7 @@ def assert_unhealthy(compose: Composition, name: str) -> None:
 def assert_heartbeat_continues(compose: Composition, name: str) -> None:
     """It renews its heartbeat although it has requested no message for longer than MAX_SILENCE."""
     file, now = compose.heartbeat(name), time.time()
-    wait_until(
+    eventually(
         lambda: file.stat().st_mtime > now + broker_heartbeat.MAX_SILENCE + heartbeat.INTERVAL, 20
     )
 
@@ -275,7 +275,7 @@ def assert_heartbeat_stops(compose: Composition, name: str) -> None:
         compose.heartbeat(name),
         broker_heartbeat.MAX_SILENCE + 2 * heartbeat.INTERVAL,
     )
-    wait_until(lambda: time.time() - file.stat().st_mtime > silence, 20)
+    eventually(lambda: time.time() - file.stat().st_mtime > silence, 20)
     make_old(file)
     assert not compose.is_healthy(name), name
 
@@ -294,7 +294,7 @@ def all_children_busy(compose: Composition, database: sa.Engine) -> Iterator[Non
         with make_producer(compose) as producer:
             for order_id in (1, 2):
                 producer.update(OrderUpdate(order_id=order_id, customer_id=1, total="1"))
-        wait_until(lambda: waiting_sessions(connection) >= 2, 20)
+        eventually(lambda: waiting_sessions(connection) >= 2, 20)
         yield
         connection.rollback()
 

@@ -16,8 +16,7 @@ from orderworks_app.embedded.binaries import postgresql_binaries
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.unix_user import system_user
 from tests.support.compose_processes import Composition, free_ports
-from tests.support.processes import ROOT
-from tests.support.stack_process import wait_until
+from tests.support.processes import ROOT, eventually
 
 
 @pytest.fixture
@@ -53,13 +52,13 @@ def test_postgresql_creates_app_database_and_turns_unhealthy_when_frozen(
     postgresql_compose: Composition, data: Path
 ) -> None:
     with postgresql_compose.running("postgres", "-D", str(data)) as server:
-        wait_until(lambda: postgresql_compose.is_healthy("postgres"), 30)
+        eventually(lambda: postgresql_compose.is_healthy("postgres"), 30, every=0.2)
         create_database(postgresql_compose)
         assert connection_facts(postgresql_compose) == ("orderworks", False, "256MB", "C.UTF-8")
         server.send_signal(signal.SIGSTOP)
         assert not postgresql_compose.is_healthy("postgres")
         server.send_signal(signal.SIGCONT)
-        wait_until(lambda: postgresql_compose.is_healthy("postgres"), 10)
+        eventually(lambda: postgresql_compose.is_healthy("postgres"), 10, every=0.2)
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=30) == 0
 

@@ -22,8 +22,8 @@ from orderworks_app.embedded.passwords import passwords_of
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.stack import SERVERS, discard, running_stack
 from orderworks_app.embedded.unix_user import SYSTEM_DATA_FOLDER, UnixUser, can_reach
-from tests.support.processes import ROOT, default_hangup
-from tests.support.stack_process import bare_environment, processes_of, up, wait_until
+from tests.support.processes import ROOT, default_hangup, eventually
+from tests.support.stack_process import bare_environment, processes_of, up
 
 UNPRIVILEGED = 65534
 
@@ -81,7 +81,7 @@ def test_a_terminal_shows_one_table(stack_home: Path) -> None:
     ours, theirs = os.openpty()
     environment = {**bare_environment(stack_home), "TERM": "xterm", "COLUMNS": "120"}
     with default_hangup(), up(stack_home, env=environment, terminal=theirs) as stack:
-        wait_until((stack_home / "state.json").exists, 20)
+        eventually((stack_home / "state.json").exists, 20)
         shown = b""
         while b"postgresql" not in shown or shown.count(b"ready") < len(SERVERS):
             shown += os.read(ours, 4096)

@@ -4,7 +4,6 @@ import random
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from orderworks.updates.messages import OrderUpdate
 from producer import Producer
 from tests.support.celery_inspection import is_drained, waiting_entries
 from tests.support.oracle import Oracle, differences, read_orders, read_verdicts
-from tests.support.processes import CeleryProcess, eventually, running_worker
+from tests.support.processes import CeleryProcess, dawdle, eventually, running_worker
 from tests.support.servers import Valkey, running_valkey
 
 PEOPLE = range(1, 101)
@@ -167,7 +166,7 @@ class SlowReads(CustomerReads):
 
     def _load_summary(self, customer_id: int) -> CustomerSummary:
         found = super()._load_summary(customer_id)
-        time.sleep(random.random() * LAG)
+        dawdle(LAG)
         return found
 
 

@@ -21,7 +21,7 @@ from orderworks.core.redis import Redis
 from orderworks.core.schema import customers, orders
 from orderworks.core.settings import Settings
 from orderworks.reads import AsyncCustomerReads, Cursor, CustomerReads, CustomerSummary, Order
-from tests.support.processes import eventually
+from tests.support.processes import dawdle, eventually
 from tests.support.reader_process import reading_process
 
 TIMEOUT = 20
@@ -152,7 +152,7 @@ class WatchedReads(CustomerReads):
     def _load_summary(self, customer_id: int) -> CustomerSummary:
         with self._watched.computing("summary", customer_id):
             found = super()._load_summary(customer_id)
-            time.sleep(random.random() * 0.01)
+            dawdle(0.01)
             return found
 
     def _load_orders(self, customer_id: int, limit: int, before: Cursor | None) -> list[Order]:
@@ -170,7 +170,7 @@ class AsyncWatchedReads(AsyncCustomerReads):
     async def _load_summary(self, customer_id: int) -> CustomerSummary:
         with self._watched.computing("summary", customer_id):
             found = await super()._load_summary(customer_id)
-            await asyncio.sleep(random.random() * 0.01)
+            await asyncio.to_thread(dawdle, 0.01)
             return found
 
 

@@ -15,7 +15,8 @@ from kombu.exceptions import OperationalError
 
 from orderworks_app.embedded.plan import SERVERS
 from orderworks_app.embedded.process import is_alive
-from tests.support.stack_process import StackProcess, new_home, up, wait_until
+from tests.support.processes import eventually
+from tests.support.stack_process import StackProcess, new_home, up
 
 SERVICES = ("worker-updates", "worker-imports", "beat", "flower", "gateway")
 
@@ -38,17 +39,17 @@ def test_killed_service_is_restarted_within_30_seconds(
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     said = everything.said().count(f"{service} ready")
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: f"{service} restarting: it was killed by signal 9" in everything.said(), 5)
-    wait_until(lambda: everything.said().count(f"{service} ready") > said, 30)
+    eventually(lambda: f"{service} restarting: it was killed by signal 9" in everything.said(), 5)
+    eventually(lambda: everything.said().count(f"{service} ready") > said, 30)
     assert everything.pid(service) != pid
-    wait_until(lambda: not any(is_alive(process) for process in family), 1)
+    eventually(lambda: not any(is_alive(process) for process in family), 1)
 
 
 @pytest.mark.xdist_group("up")
 def test_workers_reconnect_after_broker_kill(everything: StackProcess) -> None:
     os.kill(everything.pid("valkey"), signal.SIGKILL)
     with Celery(broker=everything.environment()["CELERY_BROKER_URL"], set_as_current=False) as app:
-        wait_until(lambda: answers(app) >= 2, 30)
+        eventually(lambda: answers(app) >= 2, 30)
 
 
 @pytest.mark.xdist_group("up")

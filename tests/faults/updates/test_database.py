@@ -1,6 +1,5 @@
 """PostgreSQL ends sessions in the middle of everything: it costs a delay."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.support.celery_inspection import drainers, is_drained, terminate_worker_sessions
 from tests.support.oracle import Oracle, differences, make_updates, read_orders, read_verdicts
-from tests.support.processes import eventually, kill, worker_and_beat
+from tests.support.processes import eventually, kill, poll, worker_and_beat
 from tests.support.stack_process import server_of
 from tests.support.ten_chunk_file import FILE, FIRST, ROWS, finish, in_file
 
@@ -20,7 +19,7 @@ SENT = 50_000
 
 CUTS = 15
 PAUSE = 0.15
-"""Seconds between two terminations of sessions."""
+"""Seconds to wait for a drain before sessions are terminated."""
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -76,5 +75,5 @@ def parts(updates: list[OrderUpdate]) -> list[list[OrderUpdate]]:
 def cut_while_sending(updates: list[OrderUpdate], producer: Producer, engine: sa.Engine) -> int:
     """Send some updates, and then end all sessions of workers; return the number of busy ones."""
     producer.update_many(updates)
-    time.sleep(PAUSE)
+    poll(lambda: drainers(engine), PAUSE)
     return terminate_worker_sessions(engine)

@@ -304,17 +304,26 @@ def test_many_readers_of_one_value_wait_for_one_computation(
 
 
 def test_many_tasks_wait_for_one_computation(cached: Cache) -> None:
-    calls = 0
+    calls = started = 0
+    all_started = asyncio.Event()
 
     @cached.per_customer(ttl=60)
     async def read(customer_id: int) -> int:
         nonlocal calls
         calls += 1
-        await asyncio.sleep(0.05)
+        await all_started.wait()
         return calls
 
+    async def count_and_read() -> int:
+        nonlocal started
+        started += 1
+        if started == 200:
+            all_started.set()
+        return await read(1)
+
     async def run() -> list[int]:
-        found = await asyncio.gather(*(read(1) for _task in range(200)))
+        async with asyncio.timeout(TIMEOUT):
+            found = await asyncio.gather(*(count_and_read() for _task in range(200)))
         await cached.aclose()
         return found
 
@@ -373,7 +382,7 @@ def test_cancelled_reader_blocks_no_other_reader(cached: Cache, cache: Redis) ->
         begun += 1
         computes.set()
         if begun == 1:
-            await asyncio.sleep(10 * TIMEOUT)
+            await asyncio.Event().wait()
         return begun
 
     async def run() -> int:

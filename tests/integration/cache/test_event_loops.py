@@ -10,6 +10,7 @@ import redis
 from orderworks.cache.event_loops import PipelinedClient
 from orderworks.core.redis import Redis, make_async_redis
 from orderworks.core.settings import Settings
+from tests.support.processes import eventually
 from tests.support.tcp_proxy import link_to
 
 T = TypeVar("T")
@@ -85,12 +86,19 @@ def test_connection_closed_by_the_server_is_replaced_without_error(
     async def commands(client: PipelinedClient) -> tuple[int, object]:
         old = await client.execute_command("CLIENT", "ID")
         cache.client_kill_filter(_id=old)
-        # Give the loop time to notice.
-        await asyncio.sleep(0.1)
+        eventually(lambda: old not in ids(cache), 5, "it is not closed")
+        # The loop is notified in its next iteration, and calls back in the one after that.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         return old, await client.execute_command("CLIENT", "ID")
 
     old, new = run_commands(settings.cache, commands)
     assert new != old
+
+
+def ids(cache: Redis) -> set[int]:
+    """The connections of the server."""
+    return {int(each["id"]) for each in cache.client_list()}
 
 
 def test_concurrent_commands_time_out_after_one_timeout(settings: Settings, cache: Redis) -> None:

@@ -18,7 +18,7 @@ from orderworks_app.embedded.process import is_alive
 from orderworks_app.embedded.service import Service, StartStage
 from orderworks_app.embedded.service_runner import ServiceRunner, ServiceState, StartFailed
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor
-from tests.support.stack_process import wait_until
+from tests.support.processes import eventually
 
 READY_UNTIL_STOPPED = "echo ready; exec sleep 600"
 
@@ -81,7 +81,7 @@ def supervised(home: Home, *services: Service) -> Iterator[Record]:
     thread = threading.Thread(target=supervisor.run)
     thread.start()
     try:
-        wait_until(lambda: supervisor.is_up or not thread.is_alive(), 10)
+        eventually(lambda: supervisor.is_up or not thread.is_alive(), 10)
         yield record
     finally:
         request.requested = True
@@ -157,18 +157,18 @@ def test_service_never_ready_fails_after_its_deadline(home: Home) -> None:
 def test_killed_service_is_restarted_and_its_children_are_killed(home: Home) -> None:
     with supervised(home, service(home, "parent", "sleep 600 & echo ready; wait")) as record:
         leader = psutil.Process(record.pids["parent"])
-        wait_until(lambda: len(leader.children()) == 1, 5)
+        eventually(lambda: len(leader.children()) == 1, 5)
         child = leader.children()[0]
         leader.kill()
-        wait_until(lambda: len(record.times("parent", ServiceState.READY)) == 2, 5)
-        wait_until(lambda: not is_alive(child), 1)
+        eventually(lambda: len(record.times("parent", ServiceState.READY)) == 2, 5)
+        eventually(lambda: not is_alive(child), 1)
         assert record.pids["parent"] != leader.pid
 
 
 @pytest.mark.slow
 def test_restart_delay_grows(home: Home) -> None:
     with supervised(home, service(home, "dying", "echo ready; sleep 0.3; exit 1")) as record:
-        wait_until(lambda: len(record.times("dying", ServiceState.STARTING)) == 4, 20)
+        eventually(lambda: len(record.times("dying", ServiceState.STARTING)) == 4, 20)
     ends = record.times("dying", ServiceState.RESTARTING)
     starts = record.times("dying", ServiceState.STARTING)[1:]
     waits = [start - end for start, end in zip(starts, ends, strict=False)]
@@ -180,11 +180,11 @@ def test_service_ignoring_sigterm_is_killed_with_its_children(home: Home) -> Non
     script = "trap '' TERM; sleep 600 & echo ready; while :; do sleep 600; done"
     with supervised(home, service(home, "stubborn", script, stop_timeout=0.3)) as record:
         leader = psutil.Process(record.pids["stubborn"])
-        wait_until(lambda: len(leader.children()) == 2, 5)
+        eventually(lambda: len(leader.children()) == 2, 5)
         family = [leader, *leader.children()]
         leader.send_signal(signal.SIGTERM)
         assert is_alive(leader)
-    wait_until(lambda: not any(is_alive(process) for process in family), 1)
+    eventually(lambda: not any(is_alive(process) for process in family), 1)
 
 
 def test_stop_does_not_wait_for_a_starting_service(home: Home) -> None:
@@ -192,7 +192,7 @@ def test_stop_does_not_wait_for_a_starting_service(home: Home) -> None:
     silent = service(home, "silent", "exec sleep 600")
     thread = threading.Thread(target=Supervisor(home, [silent], {}, record, request).run)
     thread.start()
-    wait_until(lambda: bool(record.times("silent", ServiceState.STARTING)), 5)
+    eventually(lambda: bool(record.times("silent", ServiceState.STARTING)), 5)
     request.requested = True
     thread.join(timeout=5)
     assert not thread.is_alive()

@@ -1,7 +1,6 @@
 """Reports: after any change of the orders, the published list equals that of SQL."""
 
 import random
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -30,6 +29,7 @@ from orderworks.reports.top_customers import (
 )
 from orderworks.reports.windows import Window
 from tests.support.celery_inspection import run
+from tests.support.processes import eventually
 
 DEPTH = 50
 
@@ -276,16 +276,22 @@ def test_one_reader_computes_for_all_when_no_report_is_published(
     assert published_report(cache, Window.ALL) is None
     slow = make_engine(settings, "orderworks-test")
     queries: list[str] = []
+    readers: list[int] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if "GROUP BY" in statement:
             queries.append(statement)
-            time.sleep(0.2)  # Other readers come meanwhile.
+            eventually(lambda: len(readers) == 10, 10, "other readers do not come")
 
     sa.event.listen(slow, "before_cursor_execute", note)
-    report_reads = TopCustomers(slow, cache, Cache.from_settings(settings))
+    slow_reads = TopCustomers(slow, cache, Cache.from_settings(settings))
+
+    def read(number: int) -> Report:
+        readers.append(number)
+        return slow_reads.read(Window.ALL, 5)
+
     with ThreadPoolExecutor(10) as pool:
-        found = [*pool.map(lambda _n: report_reads.read(Window.ALL, 5), range(10))]
+        found = [*pool.map(read, range(10))]
     slow.dispose()
     assert len(queries) == 1
     assert all(each.rows == compute(engine, Window.ALL, 5).rows for each in found)
