@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.stack import SERVERS, discard, running_stack
 from orderworks_app.embedded.unix_user import SYSTEM_DATA_FOLDER, UnixUser, can_reach
 from tests.support.processes import ROOT, default_hangup, eventually
-from tests.support.stack_process import bare_environment, processes_of, up
+from tests.support.stack_process import StackProcess, bare_environment, new_home, processes_of, up
 
 UNPRIVILEGED = 65534
 
@@ -37,6 +38,15 @@ def run(stack_home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[StackProcess]:
+    """A stack for the tests that only look at one."""
+    with new_home() as home, up(home) as stack:
+        stack.wait_until_up(SERVERS)
+        yield stack
+        assert stack.stop() == 0
 
 
 def one_value(url: str, statement: str) -> object:
@@ -91,16 +101,13 @@ def test_a_terminal_shows_one_table(stack_home: Path) -> None:
     assert b"restarts" in shown
 
 
-def test_second_up_is_refused_in_one_line_naming_the_first_pid(stack_home: Path) -> None:
-    with up(stack_home) as first:
-        first.wait_until_up(SERVERS)
-        before = first.state()
-        again = run(stack_home, "up")
-        assert again.returncode == 1
-        assert again.stderr.count("\n") == 1
-        assert f"pid {first.process.pid}" in again.stderr
-        assert first.state() == before
-        assert first.stop() == 0
+def test_second_up_is_refused_in_one_line_naming_the_first_pid(running: StackProcess) -> None:
+    before = running.state()
+    again = run(running.home, "up")
+    assert again.returncode == 1
+    assert again.stderr.count("\n") == 1
+    assert f"pid {running.process.pid}" in again.stderr
+    assert running.state() == before
 
 
 def test_up_stops_processes_left_by_a_killed_supervisor(stack_home: Path) -> None:
@@ -133,52 +140,41 @@ def test_orphans_are_found_without_a_state_file(stack_home: Path) -> None:
         assert one_value(second.environment["DATABASE_URL"], "SELECT 1") == 1
 
 
-def test_passwords_are_readable_by_owner_only(stack_home: Path) -> None:
-    with up(stack_home) as stack:
-        stack.wait_until_up(SERVERS)
-        secret = passwords_of(open_home(stack_home))
-        assert not any(
-            word in line
-            for line in processes_of(stack_home)
-            for word in (secret.postgresql, secret.valkey, secret.cache)
-        )
-        private = ["state.json", "passwords.json", "valkey/valkey.conf", "cache/valkey.conf"]
-        assert {stat.S_IMODE((stack_home / name).stat().st_mode) for name in private} == {0o600}
-        assert stat.S_IMODE(stack_home.stat().st_mode) & 0o066 == 0
-        assert stack.stop() == 0
+def test_passwords_are_readable_by_owner_only(running: StackProcess) -> None:
+    home = running.home
+    secret = passwords_of(open_home(home))
+    assert not any(
+        word in line
+        for line in processes_of(home)
+        for word in (secret.postgresql, secret.valkey, secret.cache)
+    )
+    private = ["state.json", "passwords.json", "valkey/valkey.conf", "cache/valkey.conf"]
+    assert {stat.S_IMODE((home / name).stat().st_mode) for name in private} == {0o600}
+    assert stat.S_IMODE(home.stat().st_mode) & 0o066 == 0
 
 
-def test_a_wrong_password_is_refused_and_the_role_is_no_superuser(stack_home: Path) -> None:
-    with running_stack(stack_home, SERVERS) as stack:
-        url = stack.environment["DATABASE_URL"]
-        secret = passwords_of(open_home(stack_home)).postgresql
-        with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
-            one_value(url.replace(secret, "wrong"), "SELECT 1")
-        is_super = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
-        assert one_value(url, is_super) is False
-        assert one_value(url, "SHOW fsync") == "on"
-        assert one_value(url, "SHOW listen_addresses") == LOOPBACK
-        wrong = stack.environment["CACHE_REDIS_URL"].replace(
-            passwords_of(open_home(stack_home)).cache, "no"
-        )
-        with (
-            redis.Redis.from_url(wrong) as client,
-            pytest.raises(redis.AuthenticationError),
-        ):
-            client.ping()
+def test_a_wrong_password_is_refused_and_the_role_is_no_superuser(running: StackProcess) -> None:
+    addresses, passwords = running.environment(), passwords_of(open_home(running.home))
+    url = addresses["DATABASE_URL"]
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        one_value(url.replace(passwords.postgresql, "wrong"), "SELECT 1")
+    is_super = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+    assert one_value(url, is_super) is False
+    assert one_value(url, "SHOW fsync") == "on"
+    assert one_value(url, "SHOW listen_addresses") == LOOPBACK
+    wrong = addresses["CACHE_REDIS_URL"].replace(passwords.cache, "no")
+    with redis.Redis.from_url(wrong) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
 
 
-def test_env_output_can_be_sourced_by_a_shell(stack_home: Path) -> None:
-    assert run(stack_home, "env").returncode == 2
-    with up(stack_home) as stack:
-        stack.wait_until_up(SERVERS)
-        printed = run(stack_home, "env")
-        assert printed.returncode == 0, printed.stderr
-        script = f'{printed.stdout}printf "%s" "$DATABASE_URL"'
-        shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)  # noqa: S607 - any POSIX shell
-        assert shell.stdout == stack.environment()["DATABASE_URL"]
-        assert stack.environment()["SPOOL_URL"] == f"file://{stack.home}/spool"
-        assert stack.stop() == 0
+def test_env_output_can_be_sourced_by_a_shell(running: StackProcess, stack_home: Path) -> None:
+    assert run(stack_home, "env").returncode == 2, "it is not up"
+    printed = run(running.home, "env")
+    assert printed.returncode == 0, printed.stderr
+    script = f'{printed.stdout}printf "%s" "$DATABASE_URL"'
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)  # noqa: S607 - any POSIX shell
+    assert shell.stdout == running.environment()["DATABASE_URL"]
+    assert running.environment()["SPOOL_URL"] == f"file://{running.home}/spool"
 
 
 def test_server_with_configured_address_is_not_started(

@@ -301,7 +301,7 @@ def test_after_each_refresh_every_report_and_rollup_equals_sql(
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=40,
+            max_examples=20,
             stateful_step_count=25,
             suppress_health_check=[*HealthCheck],
         ),

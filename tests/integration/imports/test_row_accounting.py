@@ -106,7 +106,7 @@ def assert_imported(importer: Importer, import_id: str, file: TableFile, cut: Cu
     assert read_stored(importer.engine, wanted) == wanted
 
 
-@any_table(30)
+@any_table(20)
 @given(
     rows=tables("wrong_width", "bad_encoding", "unclosed_quote"),
     delimiter=st.sampled_from(DELIMITERS),
@@ -128,7 +128,7 @@ def test_counts_of_any_csv_add_up_and_no_good_row_is_lost(
     assert_imported(importer, import_id, file, cut)
 
 
-@any_table(20)
+@any_table(12)
 @given(rows=tables("bad_json", "bad_encoding", "wrong_type"), seed=seeds, cut=cuts)
 def test_counts_of_any_json_lines_add_up_and_no_good_row_is_lost(
     importer: Importer, accept: AcceptFile, tmp_path: Path, rows: Sequence[Row], seed: int, cut: Cut
@@ -140,7 +140,7 @@ def test_counts_of_any_json_lines_add_up_and_no_good_row_is_lost(
     assert_imported(importer, accept(path), file, cut)
 
 
-@any_table(20)
+@any_table(12)
 @given(rows=tables(), seed=seeds, cut=cuts)
 def test_counts_of_any_parquet_file_add_up_and_no_good_row_is_lost(
     importer: Importer, accept: AcceptFile, rows: Sequence[Row], seed: int, cut: Cut
