@@ -164,6 +164,7 @@ def test_incomplete_invalidation_is_detected(cache: Redis, monkeypatch: pytest.M
         side.run()
 
 
+@pytest.mark.slow
 def test_failed_worker_is_reported_with_its_last_output(bench_stack: BenchStack) -> None:
     broken = msgspec.structs.replace(CELERY, workers=(("-c", "import nothing_of_that_name"),))
     with pytest.raises(SideFailed, match="its worker ended: .*nothing_of_that_name"):

@@ -456,6 +456,7 @@ def stocked(engine: sa.Engine, cache: Redis, rebuild: DoRebuild) -> None:
     assert drift(rebuild()) == {}
 
 
+@pytest.mark.slow
 def test_concurrent_writers_and_folds_cause_no_drift(
     engine: sa.Engine,
     other_engine: sa.Engine,

@@ -114,6 +114,7 @@ EXACT = st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st
 VALUES = st.tuples(EXACT | st.tuples(EXACT, EXACT), EXACT)
 
 
+@pytest.mark.slow
 @given(VALUES, VALUES)
 def test_keys_are_equal_only_if_values_are(
     one: tuple[object, ...], other: tuple[object, ...]

@@ -89,6 +89,7 @@ def of_width(records: list[Record], width: int) -> list[Record]:
     return [(line, fields) for line, fields in records if len(fields) == width]
 
 
+@pytest.mark.slow
 @given(tables(), sizes, sizes, sizes)
 def test_chunks_of_any_size_contain_the_records_of_csv_module(
     content: bytes, lines: int, size: int, block: int

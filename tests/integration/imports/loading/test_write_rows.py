@@ -66,6 +66,7 @@ def test_all_column_values_are_loaded(engine: sa.Engine, load: LoadFile) -> None
     )
 
 
+@pytest.mark.slow
 def test_last_line_wins_in_any_chunk_order(engine: sa.Engine, load: LoadFile) -> None:
     source = random.Random(5)
     lines = [(source.randint(1, 20), source.randint(1, 999)) for _ in range(100)]
@@ -214,6 +215,7 @@ def test_previous_row_of_same_id_is_applied_when_the_last_is_refused(
     assert table(engine, "total") == [(6,)]
 
 
+@pytest.mark.slow
 def test_constraint_refusing_too_many_rows_quarantines_the_chunk(
     engine: sa.Engine, importer: Importer, accept: Callable[..., str]
 ) -> None:
@@ -256,6 +258,7 @@ texts = st.text(alphabet=st.characters(codec="utf-8"), max_size=8) | st.sampled_
 )
 
 
+@pytest.mark.slow
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.lists(st.tuples(numbers, moments, texts), min_size=1, max_size=20))
 def test_database_accepts_every_validated_value(

@@ -288,6 +288,7 @@ with Producer.from_settings() as producer:
 """
 
 
+@pytest.mark.slow
 def test_used_producer_works_in_a_forked_process(settings: Settings, stream: Redis) -> None:
     # Nudges are deleted periodically, so that both processes use the broker meanwhile.
     over = threading.Event()

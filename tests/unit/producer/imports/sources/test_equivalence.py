@@ -12,6 +12,7 @@ import msgspec
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,6 +71,7 @@ def frame(rows: Rows) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"id": pl.Int64, "name": pl.String}, orient="row")
 
 
+@pytest.mark.slow
 @given(
     rows=ROWS,
     delimiter=st.sampled_from(",;\t|"),
