@@ -42,7 +42,7 @@ def run(stack_home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[StackProcess]:
-    """A stack for the tests that only look at one."""
+    """A stack for the tests that only read from one."""
     with new_home() as home, up(home) as stack:
         stack.wait_until_up(SERVERS)
         yield stack
