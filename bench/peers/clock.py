@@ -43,7 +43,8 @@ class Clock:
             self._last = time.monotonic()
 
     def _wait(self) -> None:
-        server = redis.Redis.from_url(os.environ["CLOCK_URL"])
+        # Without a limit: on a busy machine other processes take longer than a client waits by default.
+        server = redis.Redis.from_url(os.environ["CLOCK_URL"], socket_timeout=None)
         server.rpush(READY, os.getpid())
         server.blpop([GO])
         threading.Thread(target=self._report, args=(server,), daemon=True).start()
