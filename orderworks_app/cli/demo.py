@@ -16,7 +16,6 @@ from orderworks.core.settings import Settings
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.reports import print_report
 from orderworks_app.cli.stack import signals_as_interrupt
-from orderworks_app.demo.scenario import Demo
 from orderworks_app.embedded.home import AlreadyRunning
 from orderworks_app.embedded.stack import running_stack
 from orderworks_app.terminal import print_sentence
@@ -36,6 +35,8 @@ def demo(
     independently. Exit status 0 only if all agree. It uses the stack that `orderworks up` runs, or
     starts one until it ends; the data stay in ORDERWORKS_HOME.
     """
+    from orderworks_app.demo.scenario import Demo  # noqa: PLC0415 - loads polars
+
     started = time.monotonic()
     signals_as_interrupt()
     with _stack(Settings.load().orderworks_home):
