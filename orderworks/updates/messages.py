@@ -203,7 +203,9 @@ def _decode_or_error(document: bytes, decode: DecodeUpdate) -> OrderUpdate | Inv
     try:
         return decode(document)
     except InvalidUpdate as invalid:
-        return invalid
+        # A new error. The raised one refers to the frames of its callers, and so to the list that it
+        # would become an item of: thousands of such cycles block the process while they are collected.
+        return InvalidUpdate(invalid.field, invalid.problem)
     except Exception as error:  # noqa: BLE001 - an unexpected error must not affect other documents
         return InvalidUpdate("update", str(error))
 

@@ -62,6 +62,8 @@ def app_of_environment() -> FastAPI:
     """Create the gateway from environment variables; each server process calls this."""
     logging.configure()
     app = make_app(Settings.load())
+    # At the first request for it, it would block the others.
+    app.openapi()
     # The objects that exist now are permanent, and few requests create cycles: by default, the
     # collector took 7 % of a cached read's time.
     gc.freeze()

@@ -13,6 +13,7 @@ from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
 from orderworks_app.gateway.auth.loopback import is_loopback
 from orderworks_app.gateway.auth.token_store import count_valid
+from orderworks_app.gateway.http.protocol import HttpConnection
 
 APP = "orderworks_app.gateway.app:app_of_environment"
 """The factory by which each process creates its application."""
@@ -45,6 +46,7 @@ def run(app: str, host: str, port: int, workers: int) -> None:
         host=host,
         port=port,
         workers=workers,
+        http=HttpConnection,  # type: ignore[arg-type]  # asyncio takes this kind of protocol as well
         ws="none",
         log_config=None,
         access_log=False,

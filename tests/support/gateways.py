@@ -12,6 +12,7 @@ import uvicorn
 from orderworks.core.settings import Settings
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.gateway.app import make_app
+from orderworks_app.gateway.http.protocol import HttpConnection
 from tests.support.processes import eventually
 
 JSON = {"Content-Type": "application/json"}
@@ -33,7 +34,12 @@ class QuickServer(uvicorn.Server):
 def running_gateway(settings: Settings) -> Iterator[str]:
     """The address of a gateway for these settings, as long as the block lasts."""
     config = uvicorn.Config(
-        make_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=5
+        make_app(settings),
+        http=HttpConnection,  # type: ignore[arg-type]  # as in the server
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
     )
     server = QuickServer(config)
     with socket.create_server((LOOPBACK, 0)) as listener:

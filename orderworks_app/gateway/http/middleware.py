@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderworks.core import logging
 from orderworks.core.settings import Settings
-from orderworks_app.gateway.http.problems import Problem, ProblemKind, problem_of
+from orderworks_app.gateway.http.problems import Problem, ProblemKind, not_found, problem_of
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +29,9 @@ CONTENT_TYPES = frozenset(
 )
 """Types of bodies that are accepted. A page of another host cannot send one of these without a
 preflight request, so no such page can use a gateway that its reader's browser reaches."""
+
+MAX_PATH, MAX_PARAMETERS = 1024, 1024
+"""Characters of a path, and parameters of a query; the longest valid ones are shorter."""
 
 BODY_TIMEOUT = 30.0
 """Seconds to wait for the next piece of a body."""
@@ -86,8 +89,9 @@ class GatewayMiddleware:
         """Check the headers, and return a `receive` with a timeout and a limit of bytes.
 
         Raises:
-            Problem: the host or the content type is not accepted, or the body is too large.
+            Problem: the target, the host or the content type is not accepted, or the body is too large.
         """
+        _check_target(scope)
         _check_host(headers.get(b"host", b""), self._hosts)
         if scope["method"] not in WRITES:
             return receive
@@ -141,6 +145,14 @@ class Exchange:
 def _request_id(headers: Headers) -> str:
     value = headers.get(b"x-request-id", b"")
     return value.decode() if REQUEST_ID.fullmatch(value) else secrets.token_hex(16)
+
+
+def _check_target(scope: Scope) -> None:
+    """Refuse long targets: the time to match a path with the routes may grow with its square."""
+    if len(scope["path"]) > MAX_PATH:
+        raise not_found(f"there is no path of more than {MAX_PATH:,} characters")
+    if scope["query_string"].count(b"&") >= MAX_PARAMETERS:
+        raise Problem(ProblemKind.INVALID, f"the query has more than {MAX_PARAMETERS:,} parameters")
 
 
 def _check_host(host: bytes, allowed_hosts: Collection[str]) -> None:

@@ -64,6 +64,7 @@ class ProblemKind(Enum):
     TOO_MANY_REJECTS = (422, "too-many-rejects")
     TOO_MANY = (429, "too-many-requests")
     BACKPRESSURE = (429, "backpressure")
+    HEAD_TOO_LARGE = (431, "head-too-large")
     INTERNAL = (500, "internal")
     UNAVAILABLE = (503, "unavailable")
 

@@ -1,5 +1,6 @@
 """Order updates: what is accepted, what is refused, and how they travel."""
 
+import gc
 from decimal import Decimal
 from typing import Any
 
@@ -124,6 +125,13 @@ def test_one_bad_document_has_only_its_neighbours_read_one_by_one() -> None:
     assert [position for position, each in enumerate(read) if isinstance(each, InvalidUpdate)] == [
         700
     ]
+
+
+def test_errors_of_documents_are_freed_without_garbage_collection() -> None:
+    """Else a batch of bad documents blocks the process while their objects are collected."""
+    gc.collect()
+    decode_updates([b"{}"] * 1000)
+    assert gc.collect() < 100
 
 
 @pytest.mark.parametrize(
