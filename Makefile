@@ -9,6 +9,8 @@ READY := .venv/.ready
 # More processes than cores: most tests of acceptance and faults wait. They come first, file by file.
 JOBS ?= 4
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# As many as cores: these tests compute, and each process has servers of its own and loads all tests.
+PARALLEL_FAST := -n logical --dist loadfile
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-header
 
@@ -41,7 +43,7 @@ test: $(READY) ## run the tests on real servers and real celery processes
 	@$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(READY) ## run unit and integration tests without the slow ones, in about a minute
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" tests/unit tests/integration
+	@$(BIN)/python -m pytest $(PARALLEL_FAST) -m "not slow" tests/unit tests/integration
 
 check: $(READY) ## lint, format, types, words, import contracts, migrations
 	@$(BIN)/ruff check .
