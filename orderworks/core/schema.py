@@ -1,6 +1,6 @@
 """The tables. Migrations create them; a test compares the two.
 
-`version` of a row is that of its newest write: a write applies only if its own version is higher.
+`version` and `field_versions` of a row decide which fields a write gives: see `core/field_versions.py`.
 """
 
 import sqlalchemy as sa
@@ -29,6 +29,7 @@ customers = sa.Table(
     sa.Column("email", sa.Text),
     sa.Column("version", sa.BigInteger, nullable=False, server_default=ZERO),
     sa.Column("phone", sa.Text),
+    sa.Column("field_versions", ARRAY(sa.BigInteger)),
 )
 
 orders = sa.Table(
@@ -43,6 +44,7 @@ orders = sa.Table(
     sa.Column("created_at", Moment, nullable=False, server_default=NOW),
     sa.Column("updated_at", Moment, nullable=False, server_default=NOW),
     sa.Column("version", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.Column("field_versions", ARRAY(sa.BigInteger)),
     # numeric(14,2) alone accepts NaN, which compares greater than every number.
     sa.CheckConstraint("total >= 0 AND total < 1000000000000", name="total"),
     postgresql_with={"fillfactor": 90},
@@ -146,6 +148,10 @@ update_shards = sa.Table(
     sa.Column("stale", sa.BigInteger, nullable=False, server_default=ZERO),
     sa.Column("duplicate", sa.BigInteger, nullable=False, server_default=ZERO),
     sa.Column("dead", sa.BigInteger, nullable=False, server_default=ZERO),
+    # Updates that were not taken because the row has versions by the order of acceptance and they have
+    # counters of their own; and the order of the last one.
+    sa.Column("mixed", sa.BigInteger, nullable=False, server_default=ZERO),
+    sa.Column("mixed_order_id", sa.BigInteger),
 )
 
 parked_updates = sa.Table(

@@ -1,13 +1,17 @@
 """Versions in the order of acceptance: `(milliseconds << 20) + sequence` of a stream entry's id.
 
 An update without its own version has that of its stream entry; an import has that of the moment at which
-its file was complete. Both are on one scale, so the later write wins.
+its file was complete. Both are on one scale, and so is a version that is given as a moment: the later
+write wins.
 """
 
 from datetime import UTC, datetime, timedelta
 
 SEQUENCE_BITS = 20
 """Bits of a version that number the entries of one millisecond."""
+
+FIRST_BY_ACCEPTANCE = 1 << 60
+"""The version of a moment in 2004. Lower ones are counters of the application's own."""
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -24,8 +28,8 @@ def entry_id(version: int) -> str:
 
 
 def version_at(moment: datetime) -> int:
-    """Return the lowest version of writes that are accepted in the millisecond of this moment."""
-    return (moment - EPOCH) // timedelta(milliseconds=1) << SEQUENCE_BITS
+    """Return the version of this moment, to the microsecond. The moment has a time zone."""
+    return ((moment - EPOCH) // timedelta(microseconds=1) << SEQUENCE_BITS) // 1000
 
 
 def milliseconds_of(version: int) -> int:
@@ -36,3 +40,8 @@ def milliseconds_of(version: int) -> int:
 def moment_of(version: int) -> datetime:
     """Return the time at which the write with this version was accepted, in UTC."""
     return datetime.fromtimestamp(milliseconds_of(version) / 1000, UTC)
+
+
+def is_by_acceptance(version: int) -> bool:
+    """Return whether the version is a moment on the scale of acceptance, and not a counter."""
+    return version >= FIRST_BY_ACCEPTANCE

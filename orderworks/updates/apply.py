@@ -1,7 +1,7 @@
 """Application of a batch of updates: one statement, guarded by version, and a verdict for each update.
 
-The effect is that of applying the updates one by one in order of acceptance, each only if its version
-is higher than its order's. It does not depend on batches, drains or redeliveries.
+The effect is that of applying the updates one by one in order of acceptance, and of each only the fields
+that no newer write gave. It does not depend on batches, drains or redeliveries.
 """
 
 from collections import Counter
@@ -16,11 +16,12 @@ from orderworks.updates.bulk_write import (
     TooManyRefused,
     WriteChanges,
     insert_rows,
+    update_locked_rows,
     update_rows,
     write,
     write_at_once,
 )
-from orderworks.updates.coalescing import can_create, coalesce, coalesce_unknown
+from orderworks.updates.coalescing import StoredOrder, can_create, coalesce
 from orderworks.updates.entries import ParsedUpdate
 from orderworks.updates.messages import Verdict
 
@@ -100,10 +101,10 @@ def _settle(connection: sa.Connection, candidates: Sequence[ParsedUpdate]) -> Re
     """Lock the rows; apply newer updates, create the orders that can be created, park the rest."""
     if not candidates:
         return {}
-    versions = _locked_versions(connection, {each.update.order_id for each in candidates})
-    known = [each for each in candidates if each.update.order_id in versions]
-    refused = _settle_known(connection, known, versions)
-    unknown = coalesce_unknown(each for each in candidates if each.update.order_id not in versions)
+    stored = _lock_orders(connection, {each.update.order_id for each in candidates})
+    known = [each for each in candidates if each.update.order_id in stored]
+    refused = _settle_known(connection, known, stored)
+    unknown = coalesce([each for each in candidates if each.update.order_id not in stored], {})
     refused |= write(connection, [each for each in unknown if can_create(each)], insert_rows)
     created_by_others = set()
     for change in unknown:
@@ -116,10 +117,12 @@ def _settle(connection: sa.Connection, candidates: Sequence[ParsedUpdate]) -> Re
 
 
 def _settle_known(
-    connection: sa.Connection, candidates: Sequence[ParsedUpdate], versions: Mapping[int, int]
+    connection: sa.Connection,
+    candidates: Sequence[ParsedUpdate],
+    stored: Mapping[int, StoredOrder],
 ) -> RefusedOrders:
-    """Apply the updates that are newer than their rows, which are locked."""
-    refused = write(connection, coalesce(candidates, versions), update_rows)
+    """Apply the fields that are newer than those of the orders, which are locked."""
+    refused = write(connection, coalesce(candidates, stored), update_locked_rows)
     for each in candidates:
         if each.verdict is None and each.update.order_id not in refused:
             each.settle(Verdict.DEAD, UNCHANGED_BY_DATABASE)
@@ -130,23 +133,23 @@ def _settle_created(connection: sa.Connection, candidates: Sequence[ParsedUpdate
     """Apply updates to orders that another transaction has created meanwhile."""
     if not candidates:
         return {}
-    versions = _locked_versions(connection, {each.update.order_id for each in candidates})
+    stored = _lock_orders(connection, {each.update.order_id for each in candidates})
     for each in candidates:
-        if each.update.order_id not in versions:
+        if each.update.order_id not in stored:
             each.settle(Verdict.DEAD, UNCHANGED_BY_DATABASE)
-    known = [each for each in candidates if each.update.order_id in versions]
-    return _settle_known(connection, known, versions)
+    known = [each for each in candidates if each.update.order_id in stored]
+    return _settle_known(connection, known, stored)
 
 
-def _locked_versions(connection: sa.Connection, order_ids: Collection[int]) -> dict[int, int]:
-    """Return the versions of the orders that exist, and lock these until the commit."""
+def _lock_orders(connection: sa.Connection, order_ids: Collection[int]) -> dict[int, StoredOrder]:
+    """Return the orders that exist, by id, and lock them until the commit."""
     locked = (
-        sa.select(orders.c.id, orders.c.version)
+        sa.select(orders.c.id, *orders.c[StoredOrder._fields])
         .where(orders.c.id == sa.any_(sa.literal(sorted(order_ids), _IDS)))
         .order_by(orders.c.id)
         .with_for_update(key_share=True)
     )
-    return dict(iter(connection.execute(locked)))
+    return {row[0]: StoredOrder._make(row[1:]) for row in connection.execute(locked)}
 
 
 def _settle_refused(

@@ -8,8 +8,9 @@ from sqlalchemy.dialects.postgresql import JSON, insert
 
 from orderworks.core.database import error_summary, is_data_error, savepoint
 from orderworks.core.errors import OrderworksError
+from orderworks.core.field_versions import field_version, versions_after, versions_of_new
 from orderworks.core.schema import Money, orders
-from orderworks.updates.coalescing import OrderChange
+from orderworks.updates.coalescing import FIELDS, OrderChange
 
 MAX_REFUSED_CHANGES = 200
 """Changes of a batch that may be refused one by one. Each valid change that is written alone between
@@ -28,7 +29,7 @@ RefusedOrders = dict[int, str]
 """The orders whose change the database refused, with its reason."""
 
 BulkStatement = Callable[[sa.Connection, Sequence[OrderChange]], Collection[int]]
-"""`update_rows` or `insert_rows`: returns the ids of the orders that it wrote."""
+"""`update_rows`, `update_locked_rows` or `insert_rows`: returns the ids of the orders that it wrote."""
 
 WriteChanges = Callable[[sa.Connection, Sequence[OrderChange], BulkStatement], RefusedOrders]
 
@@ -104,37 +105,58 @@ _BATCH = (
         sa.column("total", Money),
         sa.column("first_version", sa.BigInteger),
         sa.column("version", sa.BigInteger),
+        sa.column("versions", sa.ARRAY(sa.BigInteger)),
         name="batch",
     )
     .render_derived(with_types=True)
 )
 
-_UPDATE = (
+_GIVEN = {
+    name: sa.func.coalesce(_BATCH.c.versions[index], _BATCH.c.version)
+    for index, name in enumerate(FIELDS, start=1)
+}
+"""The version of each field, if the batch gives it."""
+
+_WRITTEN = {
+    name: sa.case((_BATCH.c[name].is_(None), field_version(orders, name)), else_=version)
+    for name, version in _GIVEN.items()
+}
+"""The versions of an order's fields after the batch."""
+
+_IS_NEWEST = orders.c.version <= _BATCH.c.version
+
+_UPDATE_LOCKED = (
     sa.update(orders)
-    .where(
-        orders.c.id == _BATCH.c.order_id,
-        orders.c.version < sa.func.coalesce(_BATCH.c.first_version, _BATCH.c.version),
-    )
+    .where(orders.c.id == _BATCH.c.order_id)
     .values(
-        customer_id=sa.func.coalesce(_BATCH.c.customer_id, orders.c.customer_id),
-        status=sa.func.coalesce(_BATCH.c.status, orders.c.status),
-        total=sa.func.coalesce(_BATCH.c.total, orders.c.total),
-        updated_at=sa.func.now(),
-        version=_BATCH.c.version,
+        **{name: sa.func.coalesce(_BATCH.c[name], orders.c[name]) for name in FIELDS},
+        updated_at=sa.case((_IS_NEWEST, sa.func.now()), else_=orders.c.updated_at),
+        version=sa.func.greatest(orders.c.version, _BATCH.c.version),
+        field_versions=versions_after(orders, _WRITTEN),
     )
     .returning(orders.c.id)
+)
+_UPDATE = _UPDATE_LOCKED.where(
+    orders.c.version < sa.func.coalesce(_BATCH.c.first_version, _BATCH.c.version)
 )
 
 _INSERT = (
     insert(orders)
     .from_select(
-        ["id", "customer_id", "status", "total", "version"],
+        ["id", "customer_id", "status", "total", "version", "field_versions"],
         sa.select(
             _BATCH.c.order_id,
             _BATCH.c.customer_id,
             sa.func.coalesce(_BATCH.c.status, "new"),
             _BATCH.c.total,
             _BATCH.c.version,
+            versions_of_new(
+                orders,
+                {
+                    name: sa.case((_BATCH.c[name].is_not(None), version))
+                    for name, version in _GIVEN.items()
+                },
+            ),
         ).order_by(_BATCH.c.order_id),
     )
     .on_conflict_do_nothing(index_elements=["id"])
@@ -145,6 +167,11 @@ _INSERT = (
 def update_rows(connection: sa.Connection, changes: Sequence[OrderChange]) -> set[int]:
     """Change the rows that exist and are older than all updates of the change; return their ids."""
     return set(connection.scalars(_UPDATE, {"batch": _encoded(changes)}).all())
+
+
+def update_locked_rows(connection: sa.Connection, changes: Sequence[OrderChange]) -> set[int]:
+    """Write the changes of rows that the transaction has read and locked; return their ids."""
+    return set(connection.scalars(_UPDATE_LOCKED, {"batch": _encoded(changes)}).all())
 
 
 def insert_rows(connection: sa.Connection, changes: Sequence[OrderChange]) -> set[int]:

@@ -4,7 +4,7 @@ They are read and written under the shard's lock, in the transaction that gives 
 consistent after any crash: accepted = applied + superseded + stale + duplicate + dead + parked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -66,8 +66,11 @@ _ADD = _insert.on_conflict_do_update(
         "last_entry": sa.func.greatest(update_shards.c.last_entry, _insert.excluded.last_entry),
         **{
             name: update_shards.c[name] + _insert.excluded[name]
-            for name in ("accepted", *(verdict.value for verdict in FINAL_VERDICTS))
+            for name in ("accepted", *(verdict.value for verdict in FINAL_VERDICTS), "mixed")
         },
+        "mixed_order_id": sa.func.coalesce(
+            _insert.excluded.mixed_order_id, update_shards.c.mixed_order_id
+        ),
     },
 )
 
@@ -79,8 +82,16 @@ def add_to_counters(
     accepted: int,
     last_entry: int,
     verdicts: Mapping[Verdict, int],
+    mixed_order_ids: Sequence[int] = (),
 ) -> None:
-    """Count `accepted` new updates, up to the position `last_entry`, and the verdicts given."""
+    """Count `accepted` new updates, up to the position `last_entry`, and the verdicts given.
+
+    `mixed_order_ids` are the orders of updates that mix a counter with the order of acceptance.
+    """
     counts = {verdict.value: verdicts.get(verdict, 0) for verdict in FINAL_VERDICTS}
     new = {"shard": shard, "last_entry": last_entry, "accepted": accepted}
-    connection.execute(_ADD, {**new, **counts})
+    mixed = {
+        "mixed": len(mixed_order_ids),
+        "mixed_order_id": mixed_order_ids[-1] if mixed_order_ids else None,
+    }
+    connection.execute(_ADD, {**new, **counts, **mixed})

@@ -153,7 +153,7 @@ def _letter(row: sa.Row[*tuple[Any, ...]]) -> Letter:
     except InvalidUpdate:
         order_id, version = None, None
     else:
-        order_id, version = update.order_id, update.version
+        order_id, version = update.order_id, update.own_version
     entry, accepted_at = _entry_and_time(row.shard, row.entry, row.first_seen)
     return Letter(
         id=row.id,

@@ -221,6 +221,11 @@ class Drain:
                 accepted=len(new_entries),
                 last_entry=new_entries[-1] if new_entries else 0,
                 verdicts=new_verdicts,
+                mixed_order_ids=[
+                    each.update.order_id
+                    for each in settled
+                    if isinstance(each, ParsedUpdate) and each.mixes_versions
+                ],
             )
         return new_verdicts
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import cast
 
 import msgspec
 
@@ -48,10 +49,13 @@ class ParsedUpdate(AcceptedUpdate, kw_only=True, gc=False):
 
     Attributes:
         version: the producer's own, otherwise the position in the order of acceptance.
+        mixes_versions: a field was not taken because one of these two versions is a counter of the
+            application's own, and the other the position in the order of acceptance.
     """
 
     update: OrderUpdate
     version: int
+    mixes_versions: bool = False
 
 
 RawEntry = tuple[int, bytes, bool]
@@ -75,7 +79,7 @@ def _parse_entry(
         dead = AcceptedUpdate(entry=entry, payload=payload, tracked=tracked)
         dead.settle(Verdict.DEAD, f"cannot be read: {update}")
         return dead
-    version = entry if update.version is None else update.version
+    version = entry if update.version is None else cast("int", update.version)
     return ParsedUpdate(
         entry=entry, payload=payload, tracked=tracked, update=update, version=version
     )

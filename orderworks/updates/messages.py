@@ -3,14 +3,16 @@
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from decimal import Context, Decimal, InvalidOperation
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
 import msgspec
 
 from orderworks.core.bounds import MAX_BIGINT, MAX_STATUS, MAX_TOTAL
 from orderworks.core.errors import InvalidUpdate
+from orderworks.core.versions import version_at
 
 CENT = Decimal("0.01")
 PLAIN_DECIMAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)")
@@ -20,10 +22,12 @@ _WIDE = Context(prec=64)
 
 if TYPE_CHECKING:
     Money = Decimal | str | int
+    Version = int | datetime
 else:
     # Not Decimal, which msgspec reads from a string by rules of its own: digits of any script, for one.
     # So a string stays one until `_money` checks it, and a number is read by `exact_decimal`.
     Money = Annotated[Any, msgspec.Meta(extra_json_schema={"type": "string", "format": "decimal"})]
+    Version = int | datetime
 
 FEW_DOCUMENTS = 8
 """Documents that are decoded one by one if at least one of them is not in the usual form."""
@@ -33,13 +37,13 @@ class Verdict(StrEnum):
     """The outcome of an accepted update. Every accepted update gets exactly one final verdict."""
 
     APPLIED = "applied"
-    """Its fields were written to the order."""
+    """Its fields were written to the order, except those that a newer write gave."""
     SUPERSEDED = "superseded"
-    """Merged into a newer update of the same order in the same batch."""
+    """Merged into a later update of the same order in the same batch."""
     STALE = "stale"
-    """Older than the order's latest write; no effect."""
+    """Newer writes gave all its fields; no effect."""
     DUPLICATE = "duplicate"
-    """The order already has this version; no effect."""
+    """The order already has its values in this version; no effect."""
     DEAD = "dead"
     """Invalid, refused by the database, or parked for too long; kept as a dead letter."""
     PARKED = "parked"
@@ -56,7 +60,7 @@ class UpdateOutcome(msgspec.Struct, frozen=True):
 
     Attributes:
         verdict: the final verdict.
-        reason: why the update is dead; empty otherwise.
+        reason: why the update is dead, or which of its fields were not taken, and why; otherwise empty.
     """
 
     verdict: Verdict
@@ -91,9 +95,11 @@ class OrderUpdate(
             Decimal or int. A float is refused, because it cannot represent cents exactly.
         status: 1 to 64 characters, such as "paid".
         customer_id: 1 to 2**63 - 1.
-        version: 0 to 2**63 - 1. The update applies only if the version of the order is lower, so it is
-            safe to send it twice. Without a version, updates apply in the order of acceptance. Use a
-            version for all updates of an order or for none.
+        version: a counter, 0 to 2**63 - 1, or a moment with a time zone, which is stored as a number
+            on the scale of the order of acceptance. A field of the order is written if no write with a
+            higher version gave it, so it is safe to send an update twice. Without a version, updates
+            have their place in the order of acceptance. Use a counter for all updates of an order, or
+            for none.
 
     Raises:
         InvalidUpdate: a field is not valid; the error names it.
@@ -103,7 +109,7 @@ class OrderUpdate(
     total: Money | None = None
     status: str | None = None
     customer_id: int | None = None
-    version: int | None = None
+    version: Version | None = None
 
     def __post_init__(self) -> None:
         # This runs in the application for each update, so valid values are checked inline.
@@ -112,6 +118,8 @@ class OrderUpdate(
         if self.customer_id is not None:
             _check_integer("customer_id", self.customer_id, 1)
         if self.version is not None:
+            if isinstance(self.version, datetime):
+                msgspec.structs.force_setattr(self, "version", _version_at(self.version))
             _check_integer("version", self.version, 0)
         if self.status is not None:
             _check_status(self.status)
@@ -119,6 +127,11 @@ class OrderUpdate(
             msgspec.structs.force_setattr(self, "total", _money(self.total))
         if self.total is None and self.status is None and self.customer_id is None:
             raise InvalidUpdate("update", "give at least one of total, status and customer_id")
+
+    @property
+    def own_version(self) -> int | None:
+        """The version as a number; None if the update has none."""
+        return cast("int | None", self.version)
 
     def encode(self) -> bytes:
         """Return the update as a JSON object, with the total as a string."""
@@ -158,7 +171,10 @@ _outcome_decoder = msgspec.json.Decoder(UpdateOutcome)
 def invalid_document(error: Exception) -> InvalidUpdate:
     """Return the error of an update for what msgspec raised; it names the field, or `update`."""
     problem, _, path = str(error).partition(" - at `$.")
-    return InvalidUpdate(path.rstrip("`") or "update", problem)
+    field = path.rstrip("`") or "update"
+    if field == "version":
+        problem = "is neither a whole number nor a moment such as 2026-11-26T11:00:00Z"
+    return InvalidUpdate(field, problem)
 
 
 DecodeUpdate = Callable[[bytes], OrderUpdate]
@@ -237,6 +253,15 @@ def _check_integer(field: str, value: object, least: int) -> None:
         raise InvalidUpdate(field, f"{value!r} is not a whole number")
     if not least <= value <= MAX_BIGINT:
         raise InvalidUpdate(field, f"is not between {least} and {MAX_BIGINT}")
+
+
+def _version_at(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        raise InvalidUpdate("version", f"{moment} has no time zone")
+    version = version_at(moment)
+    if not 0 <= version <= MAX_BIGINT:
+        raise InvalidUpdate("version", f"{moment} is not in one of the years 1970 to 2248")
+    return version
 
 
 def _check_status(status: object) -> None:

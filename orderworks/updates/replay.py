@@ -155,7 +155,7 @@ class Replay:
                     unreadable.append(Unreadable(letter_id, str(error)))
                 else:
                     to = self._stream.shard_of(update.order_id)
-                    planned.append(_ReplayItem(update.version or 0, letter_id, to))
+                    planned.append(_ReplayItem(update.own_version or 0, letter_id, to))
         return sorted(planned), unreadable
 
     def _batches(self, planned: Sequence[_ReplayItem]) -> Iterator[tuple[int, list[int]]]:

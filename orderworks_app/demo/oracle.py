@@ -38,7 +38,7 @@ class ExpectedOrders:
 
     def apply_update(self, update: OrderUpdate) -> None:
         """Change the order if the update has no version or a higher one than the last."""
-        version = update.version
+        version = update.own_version
         if version is not None and version <= self.versions.get(update.order_id, STALE_VERSION):
             return
         if version is not None:

@@ -172,7 +172,8 @@ CREATE TABLE public.customers (
     name text NOT NULL,
     email text,
     version bigint DEFAULT 0 NOT NULL,
-    phone text
+    phone text,
+    field_versions bigint[]
 );
 
 CREATE TABLE public.dead_updates (
@@ -268,6 +269,7 @@ CREATE TABLE public.orders (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     version bigint DEFAULT 0 NOT NULL,
+    field_versions bigint[],
     CONSTRAINT ck_orders_total CHECK (((total >= (0)::numeric) AND (total < ('1000000000000'::bigint)::numeric)))
 )
 WITH (fillfactor='90');
@@ -359,7 +361,9 @@ CREATE TABLE public.update_shards (
     superseded bigint DEFAULT 0 NOT NULL,
     stale bigint DEFAULT 0 NOT NULL,
     duplicate bigint DEFAULT 0 NOT NULL,
-    dead bigint DEFAULT 0 NOT NULL
+    dead bigint DEFAULT 0 NOT NULL,
+    mixed bigint DEFAULT 0 NOT NULL,
+    mixed_order_id bigint
 );
 
 ALTER TABLE ONLY public.api_tokens

@@ -11,23 +11,29 @@ from orderworks.core.database import make_engine
 from orderworks.core.schema import customers, orders, parked_updates, update_shards
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
+from tests.support.field_fold import FieldFold
 
 ExpectedRows = dict[int, tuple[int, str, Decimal, int | None]]
 """Orders by id: customer, status, total, and the version if a producer gave it."""
+
+FIELDS = ("customer_id", "status", "total")
 
 BY_CLOCK = 1 << 60
 """Versions from here on are places in the order of acceptance, not a producer's own."""
 
 
 class Oracle:
-    """Applies updates one by one in order of acceptance, each only if its version is higher.
+    """Applies updates one by one in order of acceptance, and of each the fields that are newer.
 
     Attributes:
         verdicts: what must be counted; `effective` are the applied and the superseded.
     """
 
     def __init__(self, rows: ExpectedRows) -> None:
-        self._rows = {key: (*row[:3], row[3] or 0) for key, row in rows.items()}
+        self._rows = {
+            key: FieldFold(dict(zip(FIELDS, row, strict=False)), row[3] or 0)
+            for key, row in rows.items()
+        }
         self._clock = BY_CLOCK
         self.verdicts: Counter[str] = Counter()
 
@@ -35,8 +41,13 @@ class Oracle:
     def rows(self) -> ExpectedRows:
         """The table as `read_orders` must find it."""
         return {
-            key: (who, how, what, None if when >= BY_CLOCK else when)
-            for key, (who, how, what, when) in self._rows.items()
+            key: (
+                row["customer_id"],
+                row["status"],
+                row["total"],
+                None if row.version >= BY_CLOCK else row.version,
+            )
+            for key, row in self._rows.items()
         }
 
     def take(self, updates: Iterable[OrderUpdate]) -> None:
@@ -47,17 +58,14 @@ class Oracle:
             self.verdicts[self._apply(update)] += 1
 
     def _apply(self, update: OrderUpdate) -> str:
-        customer, status, total, current = self._rows[update.order_id]
-        version = self._clock if update.version is None else update.version
-        if version <= current:
-            return "duplicate" if version == current else "stale"
-        self._rows[update.order_id] = (
-            update.customer_id or customer,
-            update.status or status,
-            total if update.total is None else Decimal(update.total),
-            version,
-        )
-        return "effective"
+        version = self._clock if update.own_version is None else update.own_version
+        return self._rows[update.order_id].take(version, given_fields(update))
+
+
+def given_fields(update: OrderUpdate) -> dict[str, object]:
+    """The fields that an update gives, with their values in the table."""
+    values = {name: getattr(update, name) for name in FIELDS}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def make_rows(count: int, people: int = 500) -> ExpectedRows:

@@ -6,9 +6,10 @@ in. A row of `import_writers` that is written in the same one has the same `xmin
 position.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.sql.selectable import NamedFromClause
 
 from orderworks.core.schema import import_writers
 
@@ -25,15 +26,22 @@ def record_writer(connection: sa.Connection, position: FilePosition) -> None:
     connection.execute(sa.insert(import_writers).values(position._asdict()))
 
 
-def written_by_earlier_chunk(position: FilePosition, table: sa.Table) -> sa.ColumnElement[bool]:
-    """True if a chunk of the same import that stands before this position wrote the table's row."""
-    return sa.exists().where(
+def written_by_earlier_line(position: FilePosition, table: sa.Table) -> sa.ColumnElement[bool]:
+    """True if the table's row has no value from behind this position in the same file.
+
+    False also of a row that another session has written since the statement began: its position is not
+    visible yet. A second statement sees it.
+    """
+    by_later_chunk = sa.exists().where(
         import_writers.c.import_id == position.import_id,
-        import_writers.c.first_line < position.first_line,
+        import_writers.c.first_line > position.first_line,
         _xmin(import_writers) == _xmin(table),
     )
+    seen = table.alias("seen")
+    seen_writer = sa.select(_xmin(seen)).where(seen.c.id == table.c.id).scalar_subquery()
+    return ~by_later_chunk & (_xmin(table) == seen_writer)
 
 
-def _xmin(table: sa.Table) -> sa.ColumnElement[object]:
+def _xmin(table: NamedFromClause[Any]) -> sa.ColumnElement[object]:
     """A system column, of which Core does not know."""
     return sa.literal_column(f"{table.name}.xmin")

@@ -15,9 +15,10 @@ from orderworks.core.database import error_summary, is_data_error, savepoint
 from orderworks.core.errors import ImportFailed
 from orderworks.core.schema import customers, import_rejects, orders
 from orderworks.imports.columns import PARENT_LINE_COLUMN, ImportKind
+from orderworks.imports.loading.cell_versions import fill_blanks, of_new_rows, without_versions
 from orderworks.imports.loading.chunk_writers import FilePosition, record_writer
 from orderworks.imports.loading.copy import copy_rows
-from orderworks.imports.loading.upsert import UPDATED_AT, Upsert, staging_table
+from orderworks.imports.loading.upsert import Upsert, staging_table
 from orderworks.imports.loading.validate import reject
 from orderworks.imports.progress import COUNTS
 
@@ -93,7 +94,7 @@ def write_rows(connection: sa.Connection, target: WriteTarget, rows: pl.DataFram
         # Where rows have versions of their own, it is unknown which older ones may follow.
         position = FilePosition(target.import_id, rows.select(pl.col("line").min()).item())
         target = target._replace(renew=True, position=position)
-    rows = fill_blanks(rows, target.version)
+    rows = fill_blanks(target.table, rows)
     while rows.height:
         newest, older = split_newest(rows)
         refused = _write(connection, target, newest, loaded)
@@ -109,22 +110,6 @@ def store_rejects(connection: sa.Connection, import_id: str, rejects: pl.DataFra
     if rejects.height:
         named = rejects.select(pl.lit(import_id).alias("import_id"), pl.all())
         copy_rows(connection, import_rejects, named)
-
-
-def fill_blanks(rows: pl.DataFrame, version: int) -> pl.DataFrame:
-    """Fill the blank cells of a row from earlier rows with the same id.
-
-    So it does not matter whether two rows of an id are in one chunk or in two that are loaded in order.
-    Rows with versions of their own are left unchanged: the table may have one in between, whose values a
-    blank cell keeps. So is the time of the write, which a blank cell sets to now.
-    """
-    unfilled = ("line", PARENT_LINE_COLUMN, "id", "version", UPDATED_AT)
-    data = [name for name in rows.columns if name not in unfilled and rows[name].null_count()]
-    if not data or not rows["id"].is_duplicated().any():
-        return rows
-    apart = pl.when(_lacks_own_version(rows, version)).then(0).otherwise("line")
-    rows = rows.with_columns(apart=apart).sort("id", "version", "line")
-    return rows.with_columns(pl.col(data).forward_fill().over("id", "apart")).drop("apart")
 
 
 def _lacks_own_version(rows: pl.DataFrame, version: int) -> pl.Series:
@@ -168,9 +153,14 @@ def _try_copy(connection: sa.Connection, target: WriteTarget, rows: pl.DataFrame
     another session wrote one of them meanwhile.
     """
     table = target.table
-    filled = rows.select(name for name in rows.columns if rows[name].null_count() < rows.height)
+    content = without_versions(rows)
+    filled = content.select(
+        name for name in content.columns if content[name].null_count() < content.height
+    )
     if any(filled[name].null_count() and not table.c[name].nullable for name in filled.columns):
         return False
+    if (field_versions := of_new_rows(table, rows)) is not None:
+        filled = rows.select(*filled.columns, field_versions.alias("field_versions"))
     try:
         with savepoint(connection):
             copy_rows(connection, table, filled)

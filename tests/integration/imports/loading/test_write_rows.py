@@ -63,6 +63,7 @@ def test_all_column_values_are_loaded(engine: sa.Engine, load: LoadFile) -> None
         datetime(2024, 2, 28, 23, tzinfo=UTC),
         datetime(2024, 3, 1, tzinfo=UTC),
         77,
+        None,
     )
 
 
@@ -89,10 +90,17 @@ def test_versions_in_the_file_decide(engine: sa.Engine, load: LoadFile) -> None:
 
 def test_older_rows_are_stale(engine: sa.Engine, load: LoadFile) -> None:
     load(b"id,customer_id,total,version\n1,1,9,9\n")
-    older = load(b"id,customer_id,total,version\n1,1,1,8\n")
-    same = load(b"id,customer_id,total,version\n1,1,1,9\n")
-    assert counts(older) == counts(same) == {"stale": 1}
+    assert counts(load(b"id,customer_id,total,version\n1,1,1,8\n")) == {"stale": 1}
     assert table(engine, "total") == [(9,)]
+
+
+def test_later_file_with_the_same_version_and_other_values_is_applied(
+    engine: sa.Engine, load: LoadFile
+) -> None:
+    load(b"id,customer_id,total,version\n1,1,9,9\n")
+    assert counts(load(b"id,customer_id,total,version\n1,1,9.00,9\n")) == {"unchanged": 1}
+    assert counts(load(b"id,customer_id,total,version\n1,1,1,9\n")) == {"applied": 1}
+    assert table(engine, "total") == [(1,)]
 
 
 def test_write_older_than_an_unchanged_row_is_stale(engine: sa.Engine, load: LoadFile) -> None:
