@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from bench.alternate import print_progress
 from bench.psql_copy import copy
-from orderworks.core.database import SELF_INVALIDATING, database_address, make_engine
+from orderworks.core.database import database_address, make_engine
 from orderworks.core.errors import OrderworksError
+from orderworks.core.sessions import SELF_INVALIDATING
 from orderworks.core.settings import Settings
 from orderworks_app.demo.data import GeneratedFiles, generate
 from orderworks_app.embedded.own_services import GATEWAY, MIGRATIONS, WORKERS, worker_name

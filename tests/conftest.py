@@ -1,5 +1,6 @@
 """Real servers for every test that wants them: one stack a session, a clean database a test."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from orderworks.updates.stream import UpdateStream
 from orderworks_app.embedded.stack import Stack
 from producer import Producer
 from tests.support.databases import Databases, running_databases
+from tests.support.pooler import pgbouncer
+from tests.support.postgresql import BINARIES, binaries_15
 
 # A slow example shows a busy machine. Every run tries the same examples;
 # `--hypothesis-profile=explore` tries others.
@@ -31,6 +34,25 @@ hypothesis.settings.load_profile("orderworks")
 
 # Unconfigured, structlog prints to standard output, where tests read what a command prints.
 structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
+
+
+collect_ignore = [
+    file
+    for file, is_installed in (
+        ("integration/servers/test_postgresql_15.py", binaries_15()),
+        ("integration/servers/test_pooler.py", pgbouncer()),
+    )
+    if not is_installed
+]
+
+
+def pytest_report_header() -> list[str]:
+    """Name the servers of a distribution with which some tests run, or that these are left out."""
+    return [
+        f"PostgreSQL of all tests: {os.environ.get(BINARIES, 'embedded')}",
+        f"PostgreSQL 15: {binaries_15() or 'not installed, its tests are left out'}",
+        f"PgBouncer: {pgbouncer() or 'not installed, its tests are left out'}",
+    ]
 
 
 @pytest.fixture(scope="session")

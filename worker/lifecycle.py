@@ -1,8 +1,11 @@
 """Start and end of a worker process: prefork children after the fork, thread pools at start."""
 
 import os
+import sys
 from typing import Any
 
+import sqlalchemy as sa
+import structlog
 from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.signals import (
@@ -12,14 +15,20 @@ from celery.signals import (
     worker_shutdown,
 )
 
+from orderworks.core.database import database_unavailable, make_engine
+from orderworks.core.errors import ConfigurationError
+from orderworks.core.server_version import require_supported_version
 from orderworks.core.settings import Settings
 from worker.resources import NotStarted, WorkerResources
+
+log = structlog.get_logger()
 
 _process: WorkerResources | None = None
 
 
 def connect() -> None:
     """Start and stop the resources of this process by Celery's signals."""
+    worker_init.connect(_refuse_old_server)
     worker_init.connect(_start_unless_forking)
     worker_process_init.connect(_start)
     worker_process_shutdown.connect(_stop)
@@ -38,6 +47,22 @@ def current() -> WorkerResources:
             "`celery -A worker worker` started"
         )
     return _process
+
+
+def _refuse_old_server(**_: object) -> None:
+    """End the process if PostgreSQL is too old. While it is unavailable, a worker starts and waits."""
+    settings = Settings.load()
+    engine = make_engine(settings, "orderworks-worker")
+    try:
+        with engine.connect() as connection:
+            require_supported_version(connection)
+    except sa.exc.DBAPIError as error:
+        reason = str(database_unavailable(error, settings.database))
+        log.warning("postgresql_unavailable", error=reason)
+    except ConfigurationError as error:
+        sys.exit(f"orderworks: {error}")  # Celery only logs other exceptions.
+    finally:
+        engine.dispose()
 
 
 def _start_unless_forking(sender: Any, **_: object) -> None:  # noqa: ANN401 - a WorkController

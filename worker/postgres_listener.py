@@ -24,12 +24,13 @@ from orderworks.core.errors import Unavailable
 from orderworks.core.keys import refresh_nudge
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import OUTBOX, Queue, TaskName
+from orderworks.core.sessions import is_pooled
 from orderworks.core.settings import Settings
 from orderworks.updates import outbox
 from orderworks.updates.stream import UpdateStream
 
 POLL_INTERVAL = 0.5
-"""Seconds between two checks for changes that no worker made, and for the end of the thread."""
+"""Seconds between two checks of the outbox and the change log, and for the end of the thread."""
 
 RECONNECT_PAUSE = 5.0
 """Seconds until the listener connects again after an error."""
@@ -126,35 +127,46 @@ def _logging_failure(nudge: SendNudge) -> SendNudge:
 def listen(settings: Settings, nudges: ListenerNudges, stopped: threading.Event) -> None:
     """Send nudges until `stopped` is set; connect again after an error."""
     engine = make_engine(settings, "orderworks-listener")
+    # A pooler takes the notifications for itself. The outbox is then polled only.
+    channel = None if is_pooled(settings) else outbox.CHANNEL
     while not stopped.is_set():
         try:
-            _listen(engine, nudges, stopped)
+            _listen(engine, channel, nudges, stopped)
         except Exception as error:  # noqa: BLE001 - the thread continues after any error
             log.warning("postgres_listen_failed", error=str(error).strip())
             stopped.wait(RECONNECT_PAUSE)
     engine.dispose()
 
 
-def _listen(engine: sa.Engine, nudges: ListenerNudges, stopped: threading.Event) -> None:
+def _listen(
+    engine: sa.Engine, channel: str | None, nudges: ListenerNudges, stopped: threading.Event
+) -> None:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if nudges.drain:
-            connection.execute(sa.text(f"LISTEN {outbox.CHANNEL}"))
-            if outbox.waits(connection):  # Rows committed before LISTEN.
-                nudges.drain()
+        if nudges.drain and channel:
+            connection.execute(sa.text(f"LISTEN {channel}"))
         session: Any = connection.connection.driver_connection
-        next_look = 0.0
+        next_check = 0.0
         while not stopped.is_set():
-            _require_writable(connection)
-            # Not by NOTIFY: it takes a lock at commit, so writers of orders would commit one by one.
-            if nudges.refresh and time.monotonic() >= next_look:
-                next_look = time.monotonic() + POLL_INTERVAL
-                if changelog.has_uninvalidated(connection):
-                    nudges.refresh()
+            if time.monotonic() >= next_check:
+                next_check = time.monotonic() + POLL_INTERVAL
+                _nudge_waiting(connection, nudges)
             if select.select([session], [], [], POLL_INTERVAL)[0]:
                 session.poll()
             if session.notifies and nudges.drain:
                 session.notifies.clear()
                 nudges.drain()
+
+
+def _nudge_waiting(connection: sa.Connection, nudges: ListenerNudges) -> None:
+    """Nudge for what is there: rows committed before LISTEN, and changes by others than workers.
+
+    Changes send no NOTIFY: it takes a lock at commit, so writers of orders would commit one by one.
+    """
+    _require_writable(connection)
+    if nudges.drain and outbox.waits(connection):
+        nudges.drain()
+    if nudges.refresh and changelog.has_uninvalidated(connection):
+        nudges.refresh()
 
 
 def _require_writable(connection: sa.Connection) -> None:

@@ -11,10 +11,11 @@ from typing import Self
 import sqlalchemy as sa
 
 from orderworks import cache
-from orderworks.core.database import SELF_INVALIDATING, make_engine
+from orderworks.core.database import make_engine
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import OUTBOX
+from orderworks.core.sessions import SELF_INVALIDATING
 from orderworks.core.settings import Settings
 from orderworks.imports.importer import Importer
 from orderworks.imports.spool import Spool

@@ -9,14 +9,21 @@ from sqlalchemy.engine import URL, make_url
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from orderworks.core.errors import ConfigurationError, Unavailable
+from orderworks.core.sessions import (
+    is_pooled,
+    session_parameters,
+    set_in_each_transaction,
+    start_options,
+)
 from orderworks.core.settings import Settings
 
 CONNECTIONS = 2
 """Connections that one thread of a worker may hold at the same time."""
 
-SELF_INVALIDATING = {"orderworks.invalidates": "on"}
-"""Parameters of sessions whose process invalidates cached reads itself, right after its commits. The
-change log has those of all other sessions invalidated."""
+POOLER_REFUSAL = "unsupported startup parameter"
+"""Part of PgBouncer's error where a session is to start with parameters."""
+
+POOLER_REMEDY = "a pooler is in front of PostgreSQL: set DB_POOLER=transaction"
 
 READ_ONLY = "25006"
 """The SQLSTATE of a write in a read-only session. After a switchover a session that was opened before
@@ -58,7 +65,7 @@ def make_engine(
             f"DB_POOL_SIZE and DB_MAX_OVERFLOW: a process needs {CONNECTIONS} connections at times, "
             "to note why a chunk failed while it holds the chunk"
         )
-    options = session_options(settings) | dict(session or {})
+    parameters = session_parameters(settings) | dict(session or {})
     engine = sa.create_engine(
         database_address(settings.database),
         pool_size=settings.db_pool_size,
@@ -73,9 +80,11 @@ def make_engine(
             "client_encoding": "utf8",
             "keepalives_idle": 30,
             "tcp_user_timeout": 30_000,
-            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+            **({} if is_pooled(settings) else start_options(parameters)),
         },
     )
+    if is_pooled(settings):
+        set_in_each_transaction(engine, parameters)
     sa.event.listen(engine, "handle_error", _discard_read_only_sessions)
     return engine
 
@@ -92,17 +101,6 @@ def _discard_read_only_sessions(context: sa.engine.ExceptionContext) -> None:
 def is_read_only(error: BaseException) -> bool:
     """Return whether the driver's error is the refusal of a write in a read-only session."""
     return getattr(error, "pgcode", None) == READ_ONLY
-
-
-def session_options(settings: Settings) -> dict[str, str]:
-    """Return the options of each session, of the engine and of the gateway's pool; times are in ms."""
-    return {
-        "timezone": "UTC",
-        "statement_timeout": str(settings.db_statement_timeout * 1000),
-        "lock_timeout": str(settings.db_lock_timeout * 1000),
-        "idle_in_transaction_session_timeout": "60000",
-        "client_connection_check_interval": "10000",
-    }
 
 
 def is_transient(error: BaseException) -> bool:
@@ -168,4 +166,6 @@ def database_unavailable(error: sa.exc.DBAPIError, url: str) -> Unavailable:
     """Return the error to show when PostgreSQL cannot be reached. It never has the password."""
     address = database_address(url)
     where = f"{address.host or 'localhost'}:{address.port or 5432}/{address.database or ''}"
-    return Unavailable(f"PostgreSQL at {where} cannot be used: {error_summary(error)}")
+    reason = error_summary(error)
+    remedy = f": {POOLER_REMEDY}" if POOLER_REFUSAL in reason else ""
+    return Unavailable(f"PostgreSQL at {where} cannot be used: {reason}{remedy}")

@@ -53,7 +53,7 @@ def wait_for_lock(connection: sa.Connection, lock: Lock, seconds: float, key: in
     PostgreSQL grants the lock in the order in which sessions began to wait. So two sessions that acquire
     it repeatedly, each for a short time, alternate.
     """
-    connection.execute(_BOUND_WAIT, {"bound": f"{max(1, seconds * 1000):.0f}ms"})
+    before = connection.scalar(_BOUND_WAIT, {"bound": f"{max(1, seconds * 1000):.0f}ms"})
     try:
         with savepoint(connection):
             connection.execute(_WAIT, {"lock": int(lock), "key": key})
@@ -61,11 +61,15 @@ def wait_for_lock(connection: sa.Connection, lock: Lock, seconds: float, key: in
         if getattr(error.orig, "pgcode", None) == TIMED_OUT:
             return False
         raise
-    connection.execute(sa.text("SET LOCAL lock_timeout TO DEFAULT"))
+    connection.execute(_BOUND_WAIT, {"bound": before})
     return True
 
 
-_BOUND_WAIT = sa.select(sa.func.set_config("lock_timeout", sa.bindparam("bound"), sa.true()))
+# The former value first. The default is no substitute: through a pooler it is the server's.
+_BOUND_WAIT = sa.select(
+    sa.func.current_setting("lock_timeout"),
+    sa.func.set_config("lock_timeout", sa.bindparam("bound"), sa.true()),
+)
 
 
 def try_named_lock(connection: sa.Connection, name: str) -> bool:

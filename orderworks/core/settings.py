@@ -8,7 +8,7 @@ embedded stack under `ORDERWORKS_HOME`, which leaves them in a state file while 
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -95,6 +95,10 @@ class Settings(BaseSettings):
     db_connect_timeout: int = Field(5, ge=1, description="seconds to connect to PostgreSQL")
     db_statement_timeout: int = Field(90, ge=0, description="seconds a statement may run")
     db_lock_timeout: int = Field(15, ge=0, description="seconds a statement may wait for a lock")
+
+    db_pooler: Literal["none", "transaction"] = Field(
+        "none", description="`transaction` if PgBouncer or another pooler is in front of PostgreSQL"
+    )
 
     redis_timeout: float = Field(5, gt=0, description="seconds to wait for a Redis answer")
 

@@ -11,6 +11,8 @@ from migrations import runner
 from orderworks.core.database import make_engine
 from orderworks.core.errors import OrderworksError
 from orderworks.core.redis import Redis, make_redis
+from orderworks.core.server_version import OLDEST, is_supported, server_version
+from orderworks.core.sessions import is_pooled, parameters_lost
 from orderworks.core.settings import Settings
 from orderworks.imports.spool import Spool
 from orderworks.reports import excluded_statuses
@@ -55,6 +57,8 @@ def run_checks(settings: Settings) -> list[Finding]:
             *_broker(make_redis(settings.broker, settings.redis_timeout)),
             _cache_is_separate(settings),
             _damaged_manifests(Spool.from_settings(settings)),
+            _version(connection),
+            _sessions(connection, settings),
             _schema(connection),
             _statuses(connection, settings.uncounted_statuses),
             _pool_budget(connection, settings),
@@ -132,6 +136,28 @@ def _damaged_manifests(spool: Spool) -> Finding:
 
 _PLANNABLE = "every accepted import can be planned"
 _MOUNT_SPOOL = "give this host the spool of the workers, by SPOOL_URL"
+
+
+def _version(connection: sa.Connection) -> Finding:
+    return Finding(
+        f"PostgreSQL is of version {OLDEST} or newer",
+        is_supported(connection),
+        f"version {server_version(connection)}",
+        f"upgrade the server to version {OLDEST} or newer",
+    )
+
+
+def _sessions(connection: sa.Connection, settings: Settings) -> Finding:
+    lost = parameters_lost(connection, settings)
+    by = "its session from the start"
+    if is_pooled(settings):
+        by = "each transaction (DB_POOLER=transaction); the outbox is polled, without LISTEN"
+    return Finding(
+        "transactions have their time zone and timeouts",
+        not lost,
+        f"{', '.join(lost)}: not as set" if lost else f"set by {by}",
+        "set DB_POOLER=transaction: a pooler between drops what a session starts with",
+    )
 
 
 def _schema(connection: sa.Connection) -> Finding:

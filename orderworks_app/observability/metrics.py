@@ -39,7 +39,7 @@ from worker.beat.entries import BeatEntry, read_entries
 log = logging.getLogger(__name__)
 
 DATABASE_SECONDS = 5
-"""Seconds for all queries to PostgreSQL together. The usual timeout of a scrape is ten."""
+"""Seconds for each query to PostgreSQL. The usual timeout of a scrape is ten."""
 
 IMPORT_STATUSES = ("running", "paused", "done", "failed", "cancelled")
 CHUNK_STATUSES = ("pending", "done", "quarantined")
@@ -138,7 +138,7 @@ class Metrics(Collector):
     def _database(self) -> list[MetricSample]:
         """The metrics from PostgreSQL, of one snapshot, so that they add up."""
         with consistent(self._engine) as connection:
-            connection.execute(sa.text(f"SET LOCAL transaction_timeout = '{DATABASE_SECONDS}s'"))
+            connection.execute(sa.text(f"SET LOCAL statement_timeout = '{DATABASE_SECONDS}s'"))
             database, details = read_database(connection), read_details(connection)
             entries = read_entries(connection)
         return [

@@ -4,6 +4,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from orderworks.core.database import database_address
 from orderworks.core.redis import make_redis
 from orderworks.core.settings import Settings
 from orderworks_app.embedded.stack import SERVERS, Stack, temporary_stack
+from tests.support.postgresql import BINARIES, running_postgresql
 from tests.support.processes import eventually
 
 TEMPLATE = "template_orders"
@@ -201,13 +203,36 @@ def running_databases(*, durable: bool) -> Iterator[Databases]:
         durable: whether PostgreSQL waits for the disk, as it does for users. Where it does not, a
             killed server still loses nothing: only a machine that stops does.
     """
+    binaries = os.environ.get(BINARIES)
+    with databases_on(Path(binaries)) if binaries else _embedded_databases(durable) as made:
+        yield made
+
+
+@contextmanager
+def databases_on(binaries: Path) -> Iterator[Databases]:
+    """Databases on a PostgreSQL of these binaries, and on Valkeys of their own."""
+    with running_postgresql(binaries) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", server.url)
+        with temporary_stack(SERVERS) as stack:
+            patch.undo()
+            admin = _administrator(server.admin_url)
+            yield Databases(replace(stack, admin_url=server.admin_url), admin)
+            admin.dispose()
+
+
+@contextmanager
+def _embedded_databases(durable: bool) -> Iterator[Databases]:  # noqa: FBT001 - passed on
     with temporary_stack(SERVERS) as stack:
         assert stack.admin_url
-        admin = sa.create_engine(database_address(stack.admin_url), isolation_level="AUTOCOMMIT")
+        admin = _administrator(stack.admin_url)
         if not durable:
             _do_not_wait_for_the_disk(admin)
         yield Databases(stack, admin)
         admin.dispose()
+
+
+def _administrator(url: str) -> sa.Engine:
+    return sa.create_engine(database_address(url), isolation_level="AUTOCOMMIT")
 
 
 def _do_not_wait_for_the_disk(admin: sa.Engine) -> None:

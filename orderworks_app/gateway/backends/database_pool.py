@@ -8,12 +8,16 @@ from typing import Any, Self
 
 import asyncpg
 
-from orderworks.core.database import TRANSIENT_STATES, database_address, session_options
+from orderworks.core.database import TRANSIENT_STATES, database_address
 from orderworks.core.errors import Unavailable
+from orderworks.core.sessions import is_pooled, session_parameters
 from orderworks.core.settings import Settings
 
 CLOSE_TIMEOUT = 3.0
 """Seconds that running queries have when the pool is closed."""
+
+STATEMENTS = 100
+"""Prepared statements of a connection that are kept; asyncpg's default."""
 
 CANCELED = "57014"
 """The SQLSTATE of a statement that exceeded its timeout."""
@@ -28,7 +32,12 @@ class DatabasePool:
 
     @classmethod
     async def open(cls, settings: Settings) -> Self:
-        """Create a pool for the running event loop. Its sessions have the options of `make_engine`."""
+        """Create a pool for the running event loop.
+
+        Its sessions have the parameters of `make_engine`. Through a pooler they have none, because
+        each query is a transaction of its own, and `command_timeout` ends one that takes too long.
+        """
+        pooled = is_pooled(settings)
         pool = await asyncpg.create_pool(
             address(settings),
             min_size=0,
@@ -39,8 +48,10 @@ class DatabasePool:
             command_timeout=settings.db_statement_timeout + settings.db_connect_timeout,
             server_settings={
                 "application_name": f"orderworks-gateway:{os.getpid()}",
-                **session_options(settings),
+                **({} if pooled else session_parameters(settings)),
             },
+            # A prepared statement stays with one session, and a pooler changes the session.
+            statement_cache_size=0 if pooled else STATEMENTS,
         )
         return cls(pool, settings)
 

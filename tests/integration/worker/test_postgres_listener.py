@@ -11,10 +11,11 @@ from tests.support.read_only import new_sessions_are_read_only
 from worker import postgres_listener
 from worker.postgres_listener import ListenerNudges, listen
 
-_LISTENERS = sa.text(
+_LISTENERS = (
     "SELECT pid FROM pg_stat_activity "
     "WHERE datname = current_database() AND application_name LIKE 'orderworks-listener:%'"
 )
+_KEPT = f"{_LISTENERS} AND backend_start < clock_timestamp() - interval '1 s'"
 
 
 def test_listener_replaces_a_session_that_is_read_only(
@@ -22,18 +23,19 @@ def test_listener_replaces_a_session_that_is_read_only(
 ) -> None:
     monkeypatch.setattr(postgres_listener, "RECONNECT_PAUSE", 0.05)
 
-    def listeners() -> set[int]:
+    def pids(query: str) -> set[int]:
         with engine.connect() as connection:
-            return set(connection.scalars(_LISTENERS))
+            return set(connection.scalars(sa.text(query)))
 
     stopped = threading.Event()
     nudges = ListenerNudges(lambda: None, None)
-    thread = threading.Thread(target=listen, args=(settings, nudges, stopped))
-    with new_sessions_are_read_only(engine):
-        thread.start()
-        first = eventually(listeners, 10, "it does not connect")
-        eventually(lambda: listeners() - first, 10, "it keeps a read-only session")
-    kept = eventually(listeners, 10, "it does not connect again")
-    eventually(lambda: listeners() == kept, 10, "it does not keep a session that may write")
-    stopped.set()
-    thread.join(10)
+    thread = threading.Thread(target=listen, args=(settings, nudges, stopped), daemon=True)
+    try:
+        with new_sessions_are_read_only(engine):
+            thread.start()
+            first = eventually(lambda: pids(_LISTENERS), 10, "it does not connect")
+            eventually(lambda: pids(_LISTENERS) - first, 10, "it keeps a read-only session")
+        eventually(lambda: pids(_KEPT) - first, 10, "it keeps no session that may write")
+    finally:
+        stopped.set()
+        thread.join(10)
