@@ -176,6 +176,9 @@ class Settings(BaseSettings):
     gateway_max_batch: int = Field(
         256 << 20, ge=1, description="bytes of a batch of updates to the gateway"
     )
+    gateway_max_streams: int = Field(
+        2000, ge=1, description="event streams that a gateway process serves at a time"
+    )
 
     @classmethod
     def load(cls, **overrides: str | Path) -> Self:

@@ -20,6 +20,7 @@ from orderworks_app.gateway.auth.rate_limit import RateLimits
 from orderworks_app.gateway.auth.token_cache import Tokens
 from orderworks_app.gateway.backends.database_pool import DatabasePool
 from orderworks_app.gateway.backends.threads import BlockingServices
+from orderworks_app.gateway.http.descriptors import max_streams
 from orderworks_app.gateway.streaming.shared_streams import SharedStreams
 from orderworks_app.gateway.streaming.shutdown import call_on_shutdown
 from orderworks_app.gateway.transfers.uploads import Uploads
@@ -77,7 +78,7 @@ class GatewayResources:
             published = _client(stack, settings, settings.cache)
             producer = await stack.enter_async_context(_producer(settings))
             blocking = stack.enter_context(BlockingServices.running(settings, engine, cache))
-            streams = SharedStreams(blocking)
+            streams = SharedStreams(blocking, max_streams(settings.gateway_max_streams))
             stack.enter_context(call_on_shutdown(streams.close))
             yield cls(
                 settings=settings,

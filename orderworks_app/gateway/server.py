@@ -5,6 +5,7 @@ import signal
 import sys
 
 import sqlalchemy as sa
+import structlog
 import uvicorn
 
 from orderworks.core import logging
@@ -13,7 +14,10 @@ from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
 from orderworks_app.gateway.auth.loopback import is_loopback
 from orderworks_app.gateway.auth.token_store import count_valid
+from orderworks_app.gateway.http.descriptors import max_streams, raise_limit
 from orderworks_app.gateway.http.protocol import HttpConnection
+
+log = structlog.get_logger(__name__)
 
 APP = "orderworks_app.gateway.app:app_of_environment"
 """The factory by which each process creates its application."""
@@ -31,6 +35,8 @@ def serve(settings: Settings, workers: int) -> None:
     if not is_loopback(settings.gateway_host):
         _refuse_without_tokens(settings)
     logging.configure()
+    raise_limit()
+    _warn_of_few_streams(settings)
     # Each process reads its settings from the environment; an option may have changed this one.
     os.environ["GATEWAY_HOST"] = settings.gateway_host
     # uvicorn raises the signal again after its shutdown; the exit code is to be 0.
@@ -53,6 +59,13 @@ def run(app: str, host: str, port: int, workers: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_GRACE,
     )
+
+
+def _warn_of_few_streams(settings: Settings) -> None:
+    """Log that the limit of open files allows fewer event streams than configured."""
+    configured = settings.gateway_max_streams
+    if (allowed := max_streams(configured)) < configured:
+        log.warning("event_streams_limited", configured=configured, allowed=allowed)
 
 
 def _refuse_without_tokens(settings: Settings) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from orderworks_app.gateway.http.ids import ID_MEMBERS
 from orderworks_app.gateway.http.problems import MEDIA_TYPE, TYPES, FieldError
 
 REFERENCE = "#/components/schemas/{name}"
@@ -119,10 +120,35 @@ def describe(app: FastAPI) -> Mapping[str, Any]:
         # Of FastAPI's schemas only the enums of parameters are used; its errors become problems.
         generated = document.get("components", {}).get("schemas", {})
         enums = {name: schema for name, schema in generated.items() if "enum" in schema}
-        schemas = enums | _components
+        schemas = enums | {name: _with_text_ids(each) for name, each in _components.items()}
         document["components"] = {"schemas": schemas, "securitySchemes": {"token": TOKEN}}
         app.openapi_schema = document
     return app.openapi_schema
+
+
+TEXT_ID = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,18})$"}
+"""The other form of ids: accepted in bodies, and returned where the query requests it."""
+
+
+def _with_text_ids(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of an object whose integer ids may be text."""
+    properties = {
+        name: _or_text(each) if name in ID_MEMBERS else each
+        for name, each in schema.get("properties", {}).items()
+    }
+    return {**schema, "properties": properties} if properties else schema
+
+
+def _or_text(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "items" in schema:
+        return {**schema, "items": _or_text(schema["items"])}
+    options = schema.get("anyOf", [schema])
+    if all(each.get("type") != "integer" for each in options):
+        # Null, or a list.
+        return {**schema, "anyOf": [*map(_or_text, options)]} if "anyOf" in schema else schema
+    others = {name: each for name, each in schema.items() if name in ("default", "description")}
+    kept = [each for each in options if each.get("type") != "string"]
+    return {**others, "anyOf": [*kept, TEXT_ID]}
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -10,6 +10,7 @@ import msgspec
 from fastapi import Request
 from fastapi.responses import Response
 
+from orderworks_app.gateway.http.ids import IdForm, in_form
 from orderworks_app.gateway.http.problems import FieldError, Problem, ProblemKind
 from orderworks_app.gateway.http.responses import json_response
 
@@ -54,6 +55,7 @@ def page_response(
     rows: Sequence[T],
     limit: int,
     position_of: Callable[[T], object],
+    id_form: IdForm = IdForm.NUMBER,
     **extra: Any,  # noqa: ANN401 - any value that msgspec can encode
 ) -> Response:
     """Return a page of at most `limit` rows, and the cursor of the next page.
@@ -67,4 +69,5 @@ def page_response(
     if next_cursor:
         url = request.url.include_query_params(cursor=next_cursor)
         headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
-    return json_response({name: page, "next": next_cursor, **extra}, headers=headers)
+    document = {name: page, "next": next_cursor, **extra}
+    return json_response(in_form(document, id_form), headers=headers)

@@ -17,7 +17,8 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from orderworks_app.gateway.http.problems import Problem, ProblemKind
+from orderworks_app.gateway.http.descriptors import max_connections
+from orderworks_app.gateway.http.problems import Problem, ProblemKind, retry_later
 
 READ_BYTES = 64 << 10
 """Bytes that are read from a connection at once."""
@@ -57,6 +58,11 @@ _PIPELINED = Problem(
 )
 
 
+_TOO_MANY_CONNECTIONS = retry_later(
+    ProblemKind.UNAVAILABLE, "this gateway process has no room for more connections", 5
+)
+
+
 class RefusedRequest(Exception):
     """Ends the parsing of a request, by way of httptools."""
 
@@ -79,6 +85,10 @@ class LimitedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head."""
         super().connection_made(transport)
+        if len(self.connections) > max_connections():
+            transport.write(_encode(_TOO_MANY_CONNECTIONS))
+            transport.close()
+            return
         self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:

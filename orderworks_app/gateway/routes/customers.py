@@ -12,6 +12,7 @@ from orderworks.reads import Customer, CustomerSummary, Known, Order
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
 from orderworks_app.gateway.dependencies.current import ResourcesDep, current_resources
 from orderworks_app.gateway.http.fast_route import FastRoute
+from orderworks_app.gateway.http.ids import PLAIN_DIGITS, IdForm, IdFormQuery, id_of, in_form
 from orderworks_app.gateway.http.openapi import request_docs, response_docs
 from orderworks_app.gateway.http.pagination import decode_cursor, page_response
 from orderworks_app.gateway.http.problems import Problem, not_found
@@ -27,7 +28,9 @@ router = APIRouter(prefix="/v1", tags=["customers"], dependencies=READERS)
 MAX_PER_REQUEST = 1000
 """Customers of one lookup, and orders of one page."""
 
-CustomerId = Annotated[int, Path(ge=1, le=MAX_BIGINT, description="The customer's id.")]
+CustomerId = Annotated[
+    int, Path(ge=1, le=MAX_BIGINT, description="The customer's id."), PLAIN_DIGITS
+]
 
 LookupId = Annotated[int, msgspec.Meta(ge=1, le=MAX_BIGINT)]
 
@@ -47,7 +50,7 @@ class Orders(msgspec.Struct, frozen=True):
 class Lookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The ids of the customers to look up."""
 
-    ids: Annotated[list[LookupId], msgspec.Meta(max_length=MAX_PER_REQUEST)]
+    ids: Annotated[list[LookupId | str], msgspec.Meta(max_length=MAX_PER_REQUEST)]
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -62,12 +65,14 @@ class Found(msgspec.Struct, frozen=True):
     operation_id="customer",
     responses=response_docs(200, "The customer.", Customer, ADA),
 )
-async def customer(request: Request, customer_id: CustomerId) -> Response:
+async def customer(
+    request: Request, customer_id: CustomerId, id_form: IdFormQuery = IdForm.NUMBER
+) -> Response:
     """One customer."""
     row = await current_resources(request).reads.customer(customer_id)
     if row is None:
         raise _unknown(customer_id)
-    return json_response(row)
+    return json_response(in_form(row, id_form))
 
 
 @by_id.get(
@@ -77,12 +82,14 @@ async def customer(request: Request, customer_id: CustomerId) -> Response:
         200, "Number, sum and latest date.", CustomerSummary, {"customer_id": 7, **SUMS}
     ),
 )
-async def customer_summary(request: Request, customer_id: CustomerId) -> Response:
+async def customer_summary(
+    request: Request, customer_id: CustomerId, id_form: IdFormQuery = IdForm.NUMBER
+) -> Response:
     """Number, sum and latest date of the customer's orders that count in reports."""
     reads = current_resources(request).reads
     if await reads.customer(customer_id) is None:
         raise _unknown(customer_id)
-    return json_response(await reads.customer_summary(customer_id))
+    return json_response(in_form(await reads.customer_summary(customer_id), id_form))
 
 
 @router.get(
@@ -110,14 +117,17 @@ async def customer_orders(
     request: Request,
     customer_id: CustomerId,
     resources: ResourcesDep,
-    limit: Annotated[int, Query(ge=1, le=MAX_PER_REQUEST, description="Orders of a page.")] = 20,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_PER_REQUEST, description="Orders of a page."), PLAIN_DIGITS
+    ] = 20,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+    id_form: IdFormQuery = IdForm.NUMBER,
 ) -> Response:
     """The customer's orders, newest first; an empty list if there is no such customer."""
     before = decode_cursor(cursor, _CURSOR)
     orders = await resources.reads.customer_orders(customer_id, limit + 1, before)
     return page_response(
-        request, "orders", orders, limit, lambda order: (order.created_at, order.id)
+        request, "orders", orders, limit, lambda order: (order.created_at, order.id), id_form
     )
 
 
@@ -129,12 +139,14 @@ async def customer_orders(
         200, "Those that exist.", Found, {"customers": [ADA | SUMS], "missing": [8]}
     ),
 )
-async def lookup_customers(request: Request, resources: ResourcesDep) -> Response:
+async def lookup_customers(
+    request: Request, resources: ResourcesDep, id_form: IdFormQuery = IdForm.NUMBER
+) -> Response:
     """Many customers at once, each with number, sum and latest date of their orders."""
-    ids = set((await read_json(request, Lookup)).ids)
+    ids = {id_of("ids", each) for each in (await read_json(request, Lookup)).ids}
     customers = await resources.reads.lookup(ids)
     missing = sorted(ids - {each.id for each in customers})
-    return json_response(Found(customers, missing))
+    return json_response(in_form(Found(customers, missing), id_form))
 
 
 def _unknown(customer_id: int) -> Problem:

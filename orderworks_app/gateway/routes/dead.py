@@ -21,6 +21,7 @@ from orderworks.updates.dead_letters import (
 from orderworks.updates.replay import Replay, ReplayResult, Unreadable
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
 from orderworks_app.gateway.dependencies.current import ResourcesDep
+from orderworks_app.gateway.http.ids import PLAIN_DIGITS, IdForm, IdFormQuery, id_of, in_form
 from orderworks_app.gateway.http.openapi import request_docs, response_docs
 from orderworks_app.gateway.http.pagination import decode_cursor, page_response
 from orderworks_app.gateway.http.problems import (
@@ -63,7 +64,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Selects dead letters that were not replayed: those that meet all given conditions."""
 
     reason: Annotated[str, msgspec.Meta(pattern=NO_NUL)] = ""
-    order: PositiveId | None = None
+    order: PositiveId | str | None = None
     since: str | None = None
     until: str | None = None
 
@@ -71,7 +72,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Replays(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The dead letters to replay, by `ids` or by `filter`; at most `limit`, the oldest first."""
 
-    ids: Annotated[list[PositiveId], msgspec.Meta(max_length=MAX_REPLAYED)] | None = None
+    ids: Annotated[list[PositiveId | str], msgspec.Meta(max_length=MAX_REPLAYED)] | None = None
     filter: Filter | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_REPLAYED)] = 1000
     dry_run: bool = False
@@ -114,14 +115,16 @@ async def dead_letters(  # noqa: PLR0913, PLR0917 - all that dead updates can be
     request: Request,
     resources: ResourcesDep,
     ids: Annotated[
-        list[Annotated[int, Query(ge=1, le=MAX_BIGINT)]] | None,
+        list[Annotated[int, Query(ge=1, le=MAX_BIGINT), PLAIN_DIGITS]] | None,
         Query(alias="id", max_length=MAX_LISTED, description="Only these."),
     ] = None,
     reason: Annotated[
         str, Query(pattern=NO_NUL, description="Only those with this text in the reason.")
     ] = "",
     order: Annotated[
-        int | None, Query(ge=1, le=MAX_BIGINT, description="Only those of this order.")
+        int | None,
+        Query(ge=1, le=MAX_BIGINT, description="Only those of this order."),
+        PLAIN_DIGITS,
     ] = None,
     since: Annotated[
         str | None, Query(description="Only those dead-lettered since: 2h, 3d, ISO 8601.")
@@ -130,8 +133,11 @@ async def dead_letters(  # noqa: PLR0913, PLR0917 - all that dead updates can be
     replayed: Annotated[
         bool | None, Query(description="Only those that were replayed, or were not.")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="Dead letters of a page.")] = 50,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_LISTED, description="Dead letters of a page."), PLAIN_DIGITS
+    ] = 50,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+    id_form: IdFormQuery = IdForm.NUMBER,
 ) -> Response:
     """The dead letters, newest first, each with its reason."""
     criteria = _criteria(Filter(reason, order, since, until), ids or (), replayed)
@@ -143,7 +149,7 @@ async def dead_letters(  # noqa: PLR0913, PLR0917 - all that dead updates can be
 
     page = await resources.in_thread(load)
     return page_response(
-        request, "dead", page.dead, limit, lambda letter: letter.id, total=page.total
+        request, "dead", page.dead, limit, lambda letter: letter.id, id_form, total=page.total
     )
 
 
@@ -159,7 +165,9 @@ async def dead_letters(  # noqa: PLR0913, PLR0917 - all that dead updates can be
         {"dry_run": True, "replayed": 0, "left": 1, "unreadable": []},
     ),
 )
-async def replay_dead_letters(request: Request, resources: ResourcesDep) -> Response:
+async def replay_dead_letters(
+    request: Request, resources: ResourcesDep, id_form: IdFormQuery = IdForm.NUMBER
+) -> Response:
     """Send dead updates again. Fix the cause first, or the updates will be dead-lettered again.
 
     An update keeps its version, so it overwrites nothing newer. Those that were replayed before are
@@ -170,7 +178,8 @@ async def replay_dead_letters(request: Request, resources: ResourcesDep) -> Resp
         raise Problem(
             ProblemKind.INVALID, "give either ids or a filter; an empty filter selects all"
         )
-    criteria = _criteria(options.filter or Filter(), options.ids or ())
+    ids = [id_of("ids", each) for each in options.ids or ()]
+    criteria = _criteria(options.filter or Filter(), ids)
     if options.ids == []:
         return json_response(Outcome(options.dry_run, 0, 0, []))
     run = resources.blocking.replay(REPLAY_ROOM_WAIT)
@@ -180,7 +189,8 @@ async def replay_dead_letters(request: Request, resources: ResourcesDep) -> Resp
         async with _one_replay(resources):
             # Not in one of the shared threads: a replay sleeps for most of its time.
             result = await to_thread.run_sync(_replay, run, criteria, options.limit)
-    return json_response(Outcome(options.dry_run, result.replayed, result.left, result.unreadable))
+    outcome = Outcome(options.dry_run, result.replayed, result.left, result.unreadable)
+    return json_response(in_form(outcome, id_form))
 
 
 @asynccontextmanager
@@ -231,6 +241,7 @@ def _criteria(
             raise Problem(
                 ProblemKind.INVALID, f"{name}: {error}", errors=[FieldError(name, str(error))]
             ) from None
+    order_id = None if conditions.order is None else id_of("order", conditions.order)
     return DeadLetterFilter(
-        ids=ids, reason=conditions.reason, order_id=conditions.order, replayed=replayed, **times
+        ids=ids, reason=conditions.reason, order_id=order_id, replayed=replayed, **times
     )

@@ -12,6 +12,7 @@ from orderworks.core.settings import Settings
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
 from orderworks_app.gateway.dependencies.current import ResourcesDep
 from orderworks_app.gateway.dependencies.idempotency import run_once
+from orderworks_app.gateway.http.ids import PLAIN_DIGITS
 from orderworks_app.gateway.http.openapi import IDEMPOTENCY_KEY, response_docs
 from orderworks_app.gateway.http.problems import FieldError, Problem, ProblemKind
 from orderworks_app.gateway.http.query_params import NO_NUL
@@ -99,7 +100,9 @@ class ImportQuery:
     ] = None
     strict: Annotated[bool, Query(description="Apply all rows, or none.")] = False
     max_rejects: Annotated[
-        int | None, Query(ge=0, lt=2**63, description="Stop after more rejected rows than this.")
+        int | None,
+        Query(ge=0, lt=2**63, description="Stop after more rejected rows than this."),
+        PLAIN_DIGITS,
     ] = None
     create_customers: Annotated[
         bool, Query(description="Create customers that orders refer to and that do not exist.")

@@ -20,6 +20,7 @@ from orderworks.imports.rejects import (
 from orderworks_app.gateway.dependencies.authorize import Scope, requires, still_authorized
 from orderworks_app.gateway.dependencies.current import ResourcesDep
 from orderworks_app.gateway.dependencies.import_lookup import find_import
+from orderworks_app.gateway.http.ids import PLAIN_DIGITS
 from orderworks_app.gateway.http.openapi import Responses, response_docs
 from orderworks_app.gateway.http.pagination import decode_cursor, page_response
 from orderworks_app.gateway.http.responses import json_response
@@ -123,7 +124,7 @@ REJECTS: Responses = {
 async def imports(
     request: Request,
     resources: ResourcesDep,
-    limit: Annotated[int, Query(ge=1, le=500, description="Imports of a page.")] = 50,
+    limit: Annotated[int, Query(ge=1, le=500, description="Imports of a page."), PLAIN_DIGITS] = 50,
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> Response:
     """The imports of the ledger, newest first."""
@@ -174,9 +175,8 @@ async def import_events(
     `away` has the reason why the state cannot be read at the moment; the stream continues.
     """
     await resources.in_thread(resources.blocking.imports.find, import_id)
-    return EventStream(
-        resources.streams.import_events(import_id), still_authorized(request, Scope.READ)
-    )
+    events = resources.streams.import_events(import_id)
+    return EventStream(events, still_authorized(request, Scope.READ), resources.streams.slots)
 
 
 @router.get(

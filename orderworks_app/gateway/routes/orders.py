@@ -10,15 +10,23 @@ from starlette.requests import ClientDisconnect
 
 from orderworks.core.bounds import MAX_BIGINT
 from orderworks.core.errors import NotDurable, PartlyAccepted, WaitTimeout
-from orderworks.updates.messages import Money, OrderUpdate, Verdict
+from orderworks.updates.messages import OrderUpdate, Verdict
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
 from orderworks_app.gateway.dependencies.current import ResourcesDep
 from orderworks_app.gateway.dependencies.idempotency import run_once
+from orderworks_app.gateway.http.ids import (
+    PLAIN_DECIMAL,
+    PLAIN_DIGITS,
+    IdForm,
+    IdFormQuery,
+    in_form,
+)
 from orderworks_app.gateway.http.openapi import IDEMPOTENCY_KEY, request_docs, response_docs
 from orderworks_app.gateway.http.problems import Problem, problem_of
 from orderworks_app.gateway.http.request_body import RequestBody
 from orderworks_app.gateway.http.responses import decode_body, json_response
 from orderworks_app.gateway.resources import GatewayResources
+from orderworks_app.gateway.transfers.changes import Change, ChangeLine
 from orderworks_app.gateway.transfers.ndjson import Reject, UpdateBatch
 
 log = structlog.get_logger(__name__)
@@ -28,20 +36,13 @@ router = APIRouter(prefix="/v1", tags=["orders"])
 MAX_WAIT = 30.0
 """Seconds that a request may wait for a verdict."""
 
-OrderId = Annotated[int, Path(ge=1, le=MAX_BIGINT, description="The order's id.", examples=[42])]
+OrderId = Annotated[
+    int, Path(ge=1, le=MAX_BIGINT, description="The order's id.", examples=[42]), PLAIN_DIGITS
+]
 Track = Annotated[bool, Query(description="Keep the verdict, which can be read by the entry.")]
 Durable = Annotated[bool, Query(description="Answer only after Redis has written it to disk.")]
 
 ENQUEUES = [Depends(requires(Scope.ENQUEUE))]
-
-
-class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The changes to an order: the fields of `OrderUpdate` without the id."""
-
-    total: Money | None = None
-    status: str | None = None
-    customer_id: int | None = None
-    version: int | None = None
 
 
 class Enqueued(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -93,6 +94,7 @@ async def update_order(
     *,
     track: Track = False,
     durable: Durable = False,
+    id_form: IdFormQuery = IdForm.NUMBER,
 ) -> Response:
     """Send one update.
 
@@ -100,15 +102,16 @@ async def update_order(
     `customer_id` and `total` are given.
     """
     body = RequestBody(request, resources.settings.gateway_max_body)
-    change = decode_body(await body.read_all(), Change)
-    update = OrderUpdate(order_id=order_id, **msgspec.structs.asdict(change))
+    update = decode_body(await body.read_all(), Change).update_of(order_id)
 
     async def append() -> Response:
         try:
             entry = await _append(resources, update, durable=durable, track=track)
         except NotDurable as accepted:
-            return json_response(Enqueued(accepted.entries[0], order_id, durable=False), 202)
-        return json_response(Enqueued(entry, order_id), 202)
+            receipt = Enqueued(accepted.entries[0], order_id, durable=False)
+        else:
+            receipt = Enqueued(entry, order_id)
+        return json_response(in_form(receipt, id_form), 202)
 
     return await run_once(request, resources, body, append)
 
@@ -137,7 +140,10 @@ async def read_verdict(
     order_id: OrderId,
     entry: Annotated[str, Path(pattern=r"^[0-9]{1,20}-[0-9]{1,20}$", examples=["1795704831018-0"])],
     resources: ResourcesDep,
-    wait: Annotated[float, Query(ge=0, le=MAX_WAIT, description="Seconds to wait for it.")] = 0,
+    wait: Annotated[
+        float, Query(ge=0, le=MAX_WAIT, description="Seconds to wait for it."), PLAIN_DECIMAL
+    ] = 0,
+    id_form: IdFormQuery = IdForm.NUMBER,
 ) -> Response:
     """The verdict of an update that was sent with `track`."""
     receipt = resources.producer.receipt(order_id, entry)
@@ -146,8 +152,10 @@ async def read_verdict(
     except WaitTimeout:
         # A receipt also waits while Redis is unavailable; that must be 503 here, not "no verdict".
         await resources.stream.ping()
-        return json_response(TrackedVerdict(entry, order_id, None, ""))
-    return json_response(TrackedVerdict(entry, order_id, verdict, receipt.reason))
+        result = TrackedVerdict(entry, order_id, None, "")
+    else:
+        result = TrackedVerdict(entry, order_id, verdict, receipt.reason)
+    return json_response(in_form(result, id_form))
 
 
 @router.post(
@@ -156,7 +164,7 @@ async def read_verdict(
     status_code=202,
     dependencies=ENQUEUES,
     openapi_extra=request_docs(
-        OrderUpdate,
+        ChangeLine,
         '{"order_id":42,"status":"paid"}\n{"order_id":43,"total":"5.00"}\n',
         "application/x-ndjson",
         header=IDEMPOTENCY_KEY,

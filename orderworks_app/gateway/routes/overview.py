@@ -58,4 +58,5 @@ async def overview_events(request: Request, resources: ResourcesDep) -> Response
 
     The figures of an unavailable server are null, and `away` names it.
     """
-    return EventStream(resources.streams.overview(), still_authorized(request, Scope.READ))
+    events = resources.streams.overview()
+    return EventStream(events, still_authorized(request, Scope.READ), resources.streams.slots)

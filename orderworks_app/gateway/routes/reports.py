@@ -12,6 +12,7 @@ from orderworks.reports.top_customers import Report, Shown
 from orderworks.reports.windows import Window
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
 from orderworks_app.gateway.dependencies.current import ResourcesDep
+from orderworks_app.gateway.http.ids import PLAIN_DIGITS, IdForm, IdFormQuery, in_form
 from orderworks_app.gateway.http.openapi import response_docs
 
 router = APIRouter(prefix="/v1", tags=["reports"], dependencies=[Depends(requires(Scope.READ))])
@@ -39,18 +40,23 @@ EXAMPLE = {
 async def top_customers(
     resources: ResourcesDep,
     window: Annotated[Window, Query(description="Days, including today, in UTC.")] = Window.ALL,
-    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Customers to list.")] = 10,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_LIMIT, description="Customers to list."), PLAIN_DIGITS
+    ] = 10,
     min_orders: Annotated[
-        int, Query(ge=1, le=2**31 - 1, description="Omit customers with fewer orders.")
+        int,
+        Query(ge=1, le=2**31 - 1, description="Omit customers with fewer orders."),
+        PLAIN_DIGITS,
     ] = 1,
     if_none_match: Annotated[str | None, Header()] = None,
+    id_form: IdFormQuery = IdForm.NUMBER,
 ) -> Response:
     """The customers with the highest order totals; `Age` is the age of the list in seconds.
 
     While PostgreSQL is unavailable it is the list that was published last.
     """
     report = await resources.in_thread(resources.blocking.reports.read, window, limit, min_orders)
-    body = msgspec.json.encode(report.shown())
+    body = msgspec.json.encode(in_form(report.shown(), id_form))
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Age": str(_age(report)), "Cache-Control": "private, no-cache"}
     if _matches_tag(if_none_match, tag):

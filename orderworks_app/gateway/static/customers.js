@@ -39,7 +39,7 @@ function choice([name, label]) {
 async function refresh() {
   const requested = chosen;
   try {
-    const report = await get(`v1/reports/top-customers?window=${requested}&limit=${LISTED}`);
+    const report = await get(`v1/reports/top-customers?window=${requested}&limit=${LISTED}&ids=text`);
     if (requested === chosen) draw(report);
   } catch (error) {
     shown = null; // the next event tries it again

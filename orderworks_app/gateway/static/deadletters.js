@@ -25,7 +25,7 @@ export function showDeadLetters({ not_replayed: total }) {
 async function refresh(total) {
   knownTotal = total;
   try {
-    draw(await get(`v1/dead?replayed=false&limit=${LISTED}`));
+    draw(await get(`v1/dead?replayed=false&limit=${LISTED}&ids=text`));
   } catch (error) {
     knownTotal = null; // the next event tries it again
     setText(byId("dead-result"), error.message);

@@ -6,6 +6,7 @@ A slow listener misses events and gets the newest one: no events are queued.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
+from itertools import count
 
 import structlog
 
@@ -14,6 +15,13 @@ log = structlog.get_logger(__name__)
 HEARTBEAT = 5.0
 """Seconds without an event after which a comment is sent, so that no proxy closes the stream. With each
 one it is checked whether the client is still authorized."""
+
+FEW_LISTENERS = 100
+"""Listeners to which an event is sent at once."""
+
+TURNS, TURN_SECONDS = 50, 0.002
+"""The turns in which an event is sent to more of them, and the time of a turn: between two turns, other
+requests are served."""
 
 RETRY = b"retry: 2000\n\n"
 """The beginning of a stream: the milliseconds after which a client reconnects if it breaks."""
@@ -37,11 +45,13 @@ class Broadcasts:
         The source is started for the first listener, and ends with the last one.
         """
         broadcast = self._broadcasts.get(name) or self._start(name, source)
+        delay = next(broadcast.numbers) % TURNS * TURN_SECONDS
         broadcast.listeners += 1
         try:
             yield RETRY
             number = 0
             while numbered := await broadcast.next_event(number):
+                await asyncio.sleep(delay if broadcast.listeners > FEW_LISTENERS else 0)
                 number, event = numbered
                 yield event
         finally:
@@ -72,10 +82,11 @@ class Broadcast:
 
     Attributes:
         listeners: the number of streams that follow it.
+        numbers: gives each of them a number.
     """
 
     def __init__(self, source: AsyncIterator[bytes]) -> None:
-        self.listeners = 0
+        self.listeners, self.numbers = 0, count()
         self._newest, self._number, self._ended = b"", 0, False
         self._news = asyncio.Event()
         self._publishing = asyncio.create_task(self._publish(source))

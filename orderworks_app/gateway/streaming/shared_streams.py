@@ -9,6 +9,7 @@ from orderworks_app.gateway.streaming.broadcast import Broadcasts
 from orderworks_app.gateway.streaming.import_events import import_progress_events
 from orderworks_app.gateway.streaming.overview import overview_events
 from orderworks_app.gateway.streaming.polling import CachedPoll
+from orderworks_app.gateway.streaming.sse import StreamSlots
 
 MAX_IMPORT_POLLS = 1
 """Polls of imports that run at a time, for any number of imports that are followed."""
@@ -22,9 +23,11 @@ class SharedStreams:
 
     Attributes:
         status: returns the age in seconds and the document of `orderworks status`.
+        slots: limits the event streams.
     """
 
-    def __init__(self, blocking: BlockingServices) -> None:
+    def __init__(self, blocking: BlockingServices, max_streams: int) -> None:
+        self.slots = StreamSlots(max_streams)
         self.status = CachedPoll(blocking.status_reader.status, STATUS_SECONDS)
         self._blocking = blocking
         self._broadcasts = Broadcasts()

@@ -13,6 +13,7 @@ import msgspec
 from orderworks.core.errors import InvalidUpdate
 from orderworks.updates.messages import OrderUpdate, decode_updates
 from orderworks_app.gateway.http.problems import Problem, ProblemKind
+from orderworks_app.gateway.transfers.changes import decode_line
 from producer.updates.append import DURABLE_CHUNK_SIZE
 
 MAX_REJECTS = 10_000
@@ -145,7 +146,8 @@ async def sliced(body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
 
 def parse_lines(lines: Sequence[bytes], max_line_bytes: int) -> Sequence[ParsedLine]:
     """Decode each line."""
-    decoded = decode_updates([line if len(line) <= max_line_bytes else b"" for line in lines])
+    documents = [line if len(line) <= max_line_bytes else b"" for line in lines]
+    decoded = decode_updates(documents, decode_line)
     if max(map(len, lines), default=0) <= max_line_bytes:
         return decoded
     too_long = InvalidUpdate("update", f"the line is longer than {max_line_bytes:,} bytes")

@@ -1,15 +1,19 @@
 """Limits of what a connection may send: heads, their time, framing of bodies, pipelined requests."""
 
+import resource
 import socket
+import sys
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import httpx
 import psutil
 import pytest
 
-from orderworks_app.gateway.http import middleware, protocol
-from tests.support.gateways import JSON
+from orderworks.core.settings import Settings
+from orderworks_app.gateway.http import descriptors, middleware, protocol
+from tests.support.gateways import JSON, running_gateway
+from tests.support.processes import eventually
 
 MOST_MEMORY = 32 << 20
 
@@ -150,3 +154,54 @@ def test_number_of_parameters_is_limited(http: httpx.Client) -> None:
     some = "&".join(f"id={each}" for each in range(1, 1001))
     # All of them are looked up, and none exists.
     assert http.get(f"/v1/dead?{some}&limit=1").status_code == 404
+
+
+def test_event_streams_are_limited(settings: Settings) -> None:
+    few = settings.model_copy(update={"gateway_max_streams": 2})
+    with running_gateway(few) as address, ExitStack() as stack:
+        streams = [open_stream(stack, address) for _ in range(2)]
+        refused = httpx.get(f"{address}/v1/overview/events", timeout=30)
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert "GATEWAY_MAX_STREAMS" in refused.json()["detail"]
+        assert_alive(address)
+        assert streams[0]
+        streams[0].close()
+        eventually(lambda: open_stream(stack, address), within=20)
+
+
+def open_stream(stack: ExitStack, address: str) -> socket.socket | None:
+    """Open an event stream; return None if it is refused."""
+    url = httpx.URL(address)
+    connection = socket.create_connection((url.host, url.port), timeout=30)
+    stack.enter_context(connection)
+    connection.sendall(b"GET /v1/overview/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    return connection if status_of(connection.recv(1 << 12)) == 200 else None
+
+
+def test_connections_leave_descriptors_for_the_servers(
+    gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "max_connections", lambda: 10)
+    url = httpx.URL(gateway)
+    with ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(socket.create_connection((url.host, url.port), timeout=30))
+        response = exchange(gateway, [])
+        assert status_of(response) == 503
+        assert b"Retry-After" in response or b"retry-after" in response
+    eventually(
+        lambda: status_of(exchange(gateway, [GET + b"Connection: close\r\n\r\n"])) == 200, 20
+    )
+
+
+@pytest.mark.parametrize(
+    ("soft", "connections", "streams"),
+    [(1024, 824, 618), (256, 128, 96), (4096, 3896, 2000), (resource.RLIM_INFINITY, None, 2000)],
+)
+def test_limit_of_open_files_limits_connections_and_streams(
+    monkeypatch: pytest.MonkeyPatch, soft: int, connections: int | None, streams: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (soft, soft))
+    assert descriptors.max_connections() == (connections or sys.maxsize)
+    assert descriptors.max_streams(2000) == streams

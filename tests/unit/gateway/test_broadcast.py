@@ -135,3 +135,32 @@ def test_closing_ends_all_streams_and_later_ones_at_once() -> None:
             assert [each async for each in stream] == [RETRY]
 
     running(test)
+
+
+def test_event_for_many_listeners_is_sent_in_turns() -> None:
+    """Else one event for thousands of listeners delays all other requests."""
+    listeners, at_once, received = 1000, 0, 0
+
+    async def test(source: FakeSource, broadcasts: Broadcasts) -> None:
+        async def listen() -> None:
+            nonlocal received
+            async with aclosing(broadcasts.subscribe("a", source.events)) as stream:
+                await anext(stream)
+                joined.release()
+                await anext(stream)
+                received += 1
+
+        nonlocal at_once
+        joined = asyncio.Semaphore(0)
+        tasks = [asyncio.create_task(listen()) for _ in range(listeners)]
+        for _ in tasks:
+            await joined.acquire()
+        await source.emit(b"1")
+        while received < listeners:
+            before = received
+            await asyncio.sleep(0)
+            at_once = max(at_once, received - before)
+        await asyncio.gather(*tasks)
+
+    running(test)
+    assert at_once < listeners / 2
