@@ -26,6 +26,7 @@ broker_transport_options = {
     "socket_keepalive": True,
     "health_check_interval": 10,  # notices a half-open link
 }
+broker_heartbeat = 10  # seconds; RabbitMQ: a connection on which nothing arrives is replaced
 task_publish_retry_policy = {  # bounded: a request that enqueues must not hang
     "max_retries": 3,
     "interval_start": 0,

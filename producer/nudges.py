@@ -10,8 +10,8 @@ from typing import Any
 
 from celery import Celery
 from kombu import Connection
-from kombu.exceptions import OperationalError
 
+from orderworks.core.errors import ConfigurationError
 from orderworks.core.routing import QUEUE_OF, TaskName
 
 log = logging.getLogger(__name__)
@@ -21,22 +21,41 @@ class Nudges:
     """Sends nudges to the broker; connects on the first. Threads and forked processes may share it."""
 
     def __init__(self, broker_url: str) -> None:
+        """Prepare to send to the broker; open no connection.
+
+        Raises:
+            ConfigurationError: Celery cannot use a broker with such an address.
+        """
+        _check_transport(broker_url)
         self._broker_url = broker_url
         self._app, self._owner = _make_app(broker_url), os.getpid()
 
     def send(self, task: TaskName, *arguments: str | int) -> None:
-        """Ask the workers to run `task`."""
+        """Ask the workers to run `task`. A failure is logged only: the work is accepted already."""
         if self._owner != os.getpid():
             # The inherited one may be locked by a thread that does not exist in this process.
             self._app, self._owner = _make_app(self._broker_url), os.getpid()
         try:
             self._app.send_task(task.value, args=arguments, queue=QUEUE_OF[task].value, retry=False)
-        except (OperationalError, OSError) as error:
-            log.warning("nudge_deferred to=sweep task=%s error=%s", task.value, error)
+        except Exception as error:  # noqa: BLE001 - transports raise errors of many kinds
+            log.warning(
+                "nudge_deferred to=sweep task=%s error=%s", task.value, str(error) or repr(error)
+            )
 
     def close(self) -> None:
         """Close the connections to the broker."""
         self._app.close()
+
+
+def _check_transport(broker_url: str) -> None:
+    """Load what kombu needs for a broker with such an address."""
+    try:
+        Connection(broker_url).transport  # noqa: B018 - a property that loads and makes it
+    except Exception as error:
+        scheme, _, _ = broker_url.partition("://")
+        raise ConfigurationError(
+            f"CELERY_BROKER_URL: Celery has no broker of the kind {scheme}://…: {error.args[0]}"
+        ) from error
 
 
 class _NudgeApp(Celery):

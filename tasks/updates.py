@@ -8,7 +8,6 @@ import redis
 import sqlalchemy as sa
 import structlog
 from celery.exceptions import Reject, SoftTimeLimitExceeded
-from kombu.exceptions import OperationalError
 
 from orderworks.core.routing import TaskName
 from orderworks.updates.drain import Drain
@@ -28,19 +27,19 @@ def drain_updates(shard: int) -> dict[str, Any]:
     """Apply the waiting updates of a shard; nudge again if the time slice ended first.
 
     The outbox is shard -1. A second task for the same shard returns at once. After a failure, committed
-    batches stay, the rest is still in the stream, and the next sweep nudges.
+    batches stay, the rest is still in the stream, and the next update or sweep nudges.
     """
     resources = current()
     source = resources.update_source(shard)
     drain = Drain(resources.engine, source, resources.cache, resources.settings, messages_wait)
     try:
         result = drain.run()
-    except sa.exc.SQLAlchemyError:
+        if result.more:
+            drain_updates.delay(shard)
+    except Exception:
         with suppress(redis.RedisError):
             resources.stream.release_nudge(shard)
         raise
-    if result.more:
-        drain_updates.delay(shard)
     return summary(result)
 
 
@@ -71,5 +70,5 @@ def _nudge(shard: int) -> None:
     """Nudge; a failure is logged only, because the updates are accepted and the sweep nudges, too."""
     try:
         drain_updates.delay(shard)
-    except OperationalError as error:
+    except Exception as error:  # noqa: BLE001 - the updates are accepted, so the task must not fail
         log.warning("nudge_deferred", to="sweep", shard=shard, error=str(error))

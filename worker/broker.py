@@ -1,17 +1,30 @@
-"""Counts of the messages that wait in the broker's queues."""
+"""The messages that wait in the queues of this app's broker."""
+
+import structlog
 
 from worker.celery import app
+from worker.queue_length import queue_length
+
+log = structlog.get_logger()
 
 
 def count_messages(queue: str) -> int:
-    """Return the number of messages that no worker has received yet."""
+    """Return the number of messages that no worker has received yet.
+
+    Raises:
+        kombu.exceptions.OperationalError: the broker is unavailable, or has another kind of queue.
+    """
     with app.connection_or_acquire() as connection:
-        # Not passive: an empty queue does not exist in Redis. RabbitMQ compares the arguments with those
-        # of the workers' queues.
-        declared = connection.default_channel.queue_declare(queue, durable=True, auto_delete=False)
-        return int(declared.message_count)
+        return queue_length(connection, queue)
 
 
 def messages_wait() -> bool:
-    """Return whether a message waits that this worker could receive if its children were not busy."""
-    return any(count_messages(queue) for queue in app.amqp.queues.consume_from)
+    """Return whether a message waits that this worker could receive if its children were not busy.
+
+    That is assumed while the broker is unavailable, so that no drain waits for more updates then.
+    """
+    try:
+        return any(count_messages(queue) for queue in app.amqp.queues.consume_from)
+    except Exception as error:  # noqa: BLE001 - kombu raises any error of its transport
+        log.warning("broker_unavailable", error=str(error) or repr(error))
+        return True

@@ -2,7 +2,8 @@
 
 A running process with an open connection proves nothing: workers are known to keep a connection and
 fetch no more. A worker therefore touches the file on replies that its consumer gets while it waits for
-messages, and beat after a tick during which the broker answered.
+messages, and beat after a tick during which the broker answered. RabbitMQ sends messages unasked, and
+heartbeats between them: there the worker touches the file while something arrives.
 """
 
 from collections.abc import Callable
@@ -18,12 +19,16 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 from redis.exceptions import RedisError
 
-from orderworks.core.redis import make_redis
+from orderworks.core.redis import is_redis, make_redis
 from worker import heartbeat
 
 MAX_SILENCE = 3.0
 """Seconds without a reply after which the broker counts as unavailable. A worker that waits for
 messages gets a reply every second, even if the queues are empty."""
+
+MAX_AMQP_SILENCE = 15.0
+"""The same for RabbitMQ, which sends heartbeats twice in the time of `broker_heartbeat`, 10 s. Celery
+checks that as often."""
 
 PING_TIMEOUT = 1.0
 """Seconds that the main loop waits at most for the reply to a PING."""
@@ -75,12 +80,25 @@ def _hears_broker(consumer: Consumer) -> bool:
     A consumer at its prefetch limit fetches nothing; then the broker is sent a PING. A consumer that
     fetches nothing although it holds no message is stuck, even if the broker would answer.
     """
+    if not is_redis(consumer.app.conf.broker_url):
+        return _receives(consumer)
     channel = consumer.task_consumer.channel  # type: ignore[attr-defined]
     if channel.qos.can_consume():
         # kombu sends the next BRPOP as soon as it has read the reply to the last one.
         sent_at = channel._brpop_sent_at  # noqa: SLF001 - kombu has no public name for it
         return sent_at is not None and monotonic() - sent_at < MAX_SILENCE
     return bool(state.reserved_requests) and _broker_answers(consumer.app.conf.broker_url)
+
+
+def _receives(consumer: Consumer) -> bool:
+    """Return whether something arrived lately from a broker that is no Redis.
+
+    Of transports other than that of RabbitMQ only the connection is known, without which Celery stops
+    this step.
+    """
+    connection: Any = consumer.connection
+    received_at = getattr(connection.connection, "last_heartbeat_received", None)
+    return received_at is None or monotonic() - received_at < MAX_AMQP_SILENCE
 
 
 def _broker_answers(broker_url: str) -> bool:

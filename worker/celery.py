@@ -4,6 +4,7 @@ from celery import Celery
 
 from worker import (
     broker_heartbeat,
+    clock_report,
     lifecycle,
     postgres_listener,
     redis_transport,
@@ -15,5 +16,6 @@ app = Celery("orderworks")
 app.config_from_object("celeryconfig")
 lifecycle.connect()
 task_logging.connect()
+clock_report.connect()
 broker_heartbeat.connect(app)
 postgres_listener.connect(app)

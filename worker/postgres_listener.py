@@ -108,7 +108,7 @@ def _refresh_nudge(app: Celery, client: Redis) -> SendNudge:
 
     def nudge() -> None:
         if client.set(refresh_nudge(), b"1", nx=True, ex=NUDGE_TTL):
-            app.send_task(TaskName.REFRESH_TOP_CUSTOMERS.value, expires=NUDGE_TTL)
+            app.send_task(TaskName.REFRESH_TOP_CUSTOMERS.value)
 
     return _logging_failure(nudge)
 

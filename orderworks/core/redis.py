@@ -10,6 +10,7 @@ import redis.asyncio
 from redis.maint_notifications import MaintNotificationsConfig
 
 from orderworks.core.errors import ConfigurationError, Unavailable
+from orderworks.core.settings import ONE_SERVER
 
 Redis = redis.Redis
 """The client that `make_redis` returns: its replies are bytes."""
@@ -75,15 +76,44 @@ def _reject_invalid_url() -> Iterator[None]:
         ) from None
 
 
+def is_redis(url: str) -> bool:
+    """Return whether the address is that of a Redis server. Celery's broker may be of another kind."""
+    return url.startswith(("redis://", "rediss://", "unix://"))
+
+
 def pack_command(*command: str | bytes | int) -> bytes:
     """Return a command as it is sent, for callers that send several at once."""
     # The library's own annotation allows one argument only.
     return bytes(hiredis.pack_command(command))  # type: ignore[arg-type]
 
 
-def redis_unavailable(error: redis.RedisError) -> Unavailable:
-    """Return the error to show when Redis cannot be reached; redis-py's message has the address."""
+def redis_unavailable(error: redis.RedisError) -> Unavailable | ConfigurationError:
+    """Return the error to show when Redis cannot be used; redis-py's message has the address."""
+    if isinstance(error, _OF_CLUSTERS) or "cluster mode" in str(error):
+        return _cluster_error()
     return Unavailable(f"Redis cannot be used: {error}")
+
+
+_OF_CLUSTERS = (
+    redis.exceptions.AskError,  # also MOVED
+    redis.exceptions.ClusterCrossSlotError,
+    redis.exceptions.ClusterDownError,
+)
+
+
+def check_single_server(client: Redis) -> None:
+    """Check that the server is not a member of a Redis Cluster, which has some of the keys only.
+
+    Raises:
+        ConfigurationError: it is.
+    """
+    cluster: Any = client.info("cluster")
+    if cluster.get("cluster_enabled"):
+        raise _cluster_error()
+
+
+def _cluster_error() -> ConfigurationError:
+    return ConfigurationError(f"this server is a member of a Redis Cluster. {ONE_SERVER}")
 
 
 _SET_IF_NEWER = """

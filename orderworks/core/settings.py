@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
@@ -25,6 +25,9 @@ from orderworks.core.errors import ConfigurationError
 
 STATE_FILE = "state.json"
 
+
+ONE_SERVER = "Redis Cluster and Sentinel are not supported: give the address of a single server"
+"""The sentence for addresses of several servers, also where a server turns out to be one of them."""
 
 MAX_LIFETIME = 365 * 24 * 3600
 """Seconds that a cached value may be fresh, or stale. The server refuses much longer times."""
@@ -51,6 +54,17 @@ def _statuses(value: object) -> object:
     return tuple(found)
 
 
+def _single_server(value: str | None) -> str | None:
+    """Refuse the addresses of several servers."""
+    scheme, _, _ = (value or "").lower().partition("://")
+    if "sentinel" in scheme or "cluster" in scheme:
+        raise PydanticCustomError("single_server", ONE_SERVER)
+    return value
+
+
+ServerUrl = Annotated[str | None, AfterValidator(_single_server)]
+"""The address of one server."""
+
 HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_host_names)]
 """Names of hosts, in a variable with commas between them."""
 
@@ -71,13 +85,13 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None, repr=False, description="PostgreSQL, as postgresql://user:password@host:port/database"
     )
-    redis_url: str | None = Field(
+    redis_url: ServerUrl = Field(
         None, repr=False, description="Redis or Valkey of the update stream; must be noeviction"
     )
-    cache_redis_url: str | None = Field(
+    cache_redis_url: ServerUrl = Field(
         None, repr=False, description="Redis or Valkey of cached reads; default REDIS_URL"
     )
-    celery_broker_url: str | None = Field(
+    celery_broker_url: ServerUrl = Field(
         None, repr=False, description="Celery's broker; default REDIS_URL"
     )
     spool_url: str | None = Field(

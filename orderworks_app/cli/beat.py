@@ -77,7 +77,7 @@ def resume(entry: EntryName, *, as_json: AsJson = False) -> None:
 def run(entry: EntryName, *, as_json: AsJson = False) -> None:
     """Run an entry now, even if it is paused. This run takes the current slot.
 
-    It starts as soon as a worker is free; if none is within two periods, the message expires.
+    It starts as soon as a worker of its queue is free.
     """
     with _engine().connect() as connection:
         stored = schedule.read_entry(connection, entry)
@@ -91,7 +91,7 @@ def run(entry: EntryName, *, as_json: AsJson = False) -> None:
 def _send(entry: BeatEntry) -> None:
     from worker.celery import app  # noqa: PLC0415 - loads all of Celery's settings
 
-    options = message_options(Slot(entry.entry, entry.configured, forced=True), entry.every)
+    options = message_options(Slot(entry.entry, entry.configured, forced=True))
     try:
         app.send_task(entry.task, **options)
     except OperationalError as error:

@@ -22,6 +22,9 @@ WORKERS = {
 """Two of them, so that an update never waits behind a chunk of an import."""
 
 CELERY = (sys.executable, "-m", "celery", "--app", "worker")
+ALONE = ("--without-gossip", "--without-mingle")
+"""Options of a worker that does not listen to others: nothing here needs it, and Celery's listener can
+fail when the broker goes."""
 INFO = "--loglevel=INFO"  # At a higher level, neither worker nor beat logs that it is ready.
 
 
@@ -65,7 +68,8 @@ def _worker(
     home: Home, addresses: Mapping[str, str], name: str, queues: tuple[Queue, ...]
 ) -> Service:
     """A worker that returns its unfinished messages when it is stopped, instead of finishing them."""
-    arguments = ("worker", "-Q", ",".join(queues), "-n", f"{name}@%h", "--concurrency", "2", INFO)
+    named = ("worker", "-Q", ",".join(queues), "-n", f"{name}@%h", "--concurrency", "2", INFO)
+    arguments = (*named, *ALONE)
     service = worker_name(name)
     return Service(
         name=service,

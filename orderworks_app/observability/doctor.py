@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from kombu import Connection
 
 import celeryconfig
 from migrations import runner
 from orderworks.core.database import make_engine
 from orderworks.core.errors import OrderworksError
-from orderworks.core.redis import Redis, make_redis
+from orderworks.core.redis import Redis, check_single_server, is_redis, make_redis
+from orderworks.core.routing import Queue
 from orderworks.core.server_version import OLDEST, is_supported, server_version
 from orderworks.core.sessions import is_pooled, parameters_lost
 from orderworks.core.settings import Settings
@@ -18,13 +20,18 @@ from orderworks.imports.spool import Spool
 from orderworks.reports import excluded_statuses
 from orderworks.reports.excluded_statuses import format_statuses
 from orderworks.updates.shard_layout import ShardLayout, read_layout
+from orderworks_app.observability import worker_clocks
 from orderworks_app.observability.snapshot import MAX_CLOCK_SKEW
+from worker.queue_length import queue_length
 
 PROCESSES_A_HOST = 4
 """Children of the two worker services that `up` and the compose file start."""
 
 LISTENERS_A_HOST = 1
 """Workers that listen to the outbox, with a connection each."""
+
+BROKER_SECONDS = 3
+"""Seconds to connect to a broker that is no Redis."""
 
 GATEWAYS_A_HOST = 1
 """Gateway processes, each with an asyncpg pool in addition to the usual one."""
@@ -54,7 +61,7 @@ def run_checks(settings: Settings) -> list[Finding]:
     with engine.connect() as connection:
         return [
             *_stream(make_redis(settings.stream, settings.redis_timeout), settings),
-            *_broker(make_redis(settings.broker, settings.redis_timeout)),
+            *_broker(settings),
             _cache_is_separate(settings),
             _damaged_manifests(Spool.from_settings(settings)),
             _version(connection),
@@ -63,19 +70,43 @@ def run_checks(settings: Settings) -> list[Finding]:
             _statuses(connection, settings.uncounted_statuses),
             _pool_budget(connection, settings),
             _clocks(connection, settings),
+            _worker_clocks(settings),
             _time_limits(),
         ]
 
 
 def _stream(client: Redis, settings: Settings) -> Iterator[Finding]:
+    check_single_server(client)
     yield _never_evicts("update stream", client)
     yield _is_durable("update stream", client)
     yield _layout(client, settings.update_shards)
 
 
-def _broker(client: Redis) -> Iterator[Finding]:
+def _broker(settings: Settings) -> Iterator[Finding]:
+    if not is_redis(settings.broker):
+        yield _broker_answers(settings.broker)
+        return
+    client = make_redis(settings.broker, settings.redis_timeout)
+    check_single_server(client)
     yield _never_evicts("broker", client)
     yield _is_durable("broker", client)
+
+
+def _broker_answers(url: str) -> Finding:
+    """Check a broker that is no Redis: its queues are durable, as workers declare them."""
+    counts, problem = dict[str, int](), ""
+    try:
+        with Connection(url, connect_timeout=BROKER_SECONDS) as connection:
+            counts = {queue.value: queue_length(connection, queue) for queue in Queue}
+    except Exception as error:  # noqa: BLE001 - kombu raises any error of its transport
+        problem = str(error) or repr(error)
+    waiting = ", ".join(f"{count:,} in {queue}" for queue, count in counts.items())
+    return Finding(
+        "the broker answers, and its queues are durable",
+        bool(counts),
+        f"messages: {waiting}" if counts else problem,
+        "start the broker or correct CELERY_BROKER_URL; delete queues of another kind",
+    )
 
 
 def _never_evicts(name: str, client: Redis) -> Finding:
@@ -110,6 +141,7 @@ def _layout(client: Redis, shards: int) -> Finding:
 
 
 def _cache_is_separate(settings: Settings) -> Finding:
+    check_single_server(make_redis(settings.cache, settings.redis_timeout))
     is_separate = settings.cache != settings.stream
     return Finding(
         "the cache has a server of its own",
@@ -205,6 +237,16 @@ def _clocks(connection: sa.Connection, settings: Settings) -> Finding:
         "the clocks of this host, Redis and PostgreSQL agree",
         skew < MAX_CLOCK_SKEW,
         f"they differ by {skew:.1f} s",
+        "run a time service on every host",
+    )
+
+
+def _worker_clocks(settings: Settings) -> Finding:
+    skews = worker_clocks.read_skews(make_redis(settings.stream, settings.redis_timeout))
+    return Finding(
+        "the clocks of workers and Redis agree",
+        worker_clocks.agree(skews),
+        worker_clocks.describe(skews) or "no worker answers",
         "run a time service on every host",
     )
 

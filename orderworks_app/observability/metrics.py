@@ -14,12 +14,14 @@ from typing import Any, NamedTuple, Self
 
 import redis
 import sqlalchemy as sa
+from kombu import Connection
+from kombu.exceptions import OperationalError
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from orderworks.cache import READS, invalidation
 from orderworks.core.database import error_summary, make_engine
-from orderworks.core.redis import Redis, make_redis
+from orderworks.core.redis import Redis, is_redis, make_redis
 from orderworks.core.routing import Queue
 from orderworks.core.settings import Settings
 from orderworks.reports.reconcile_runs import ReconcileRun
@@ -35,11 +37,15 @@ from orderworks_app.observability.snapshot import (
     read_details,
 )
 from worker.beat.entries import BeatEntry, read_entries
+from worker.queue_length import queue_length
 
 log = logging.getLogger(__name__)
 
 DATABASE_SECONDS = 5
 """Seconds for each query to PostgreSQL. The usual timeout of a scrape is ten."""
+
+BROKER_SECONDS = 3
+"""Seconds to connect to a broker that is no Redis."""
 
 IMPORT_STATUSES = ("running", "paused", "done", "failed", "cancelled")
 CHUNK_STATUSES = ("pending", "done", "quarantined")
@@ -106,6 +112,7 @@ class Metrics(Collector):
         self._client = client
         self._cache = cache
         self._broker = broker
+        self._broker_url = settings.broker
         self._limit = settings.stream_limit
         self._stream = UpdateStream(client, settings.update_shards, settings.stream_limit)
 
@@ -113,12 +120,11 @@ class Metrics(Collector):
     def from_settings(cls, settings: Settings) -> Self:
         """A collector for the servers that the settings name, with connections of its own."""
         timeout = settings.redis_timeout
-        is_redis = settings.broker.startswith(("redis://", "rediss://", "unix://"))
         return cls(
             make_engine(settings, "orderworks-metrics"),
             make_redis(settings.stream, timeout),
             make_redis(settings.cache, timeout),
-            make_redis(settings.broker, timeout) if is_redis else None,
+            make_redis(settings.broker, timeout) if is_redis(settings.broker) else None,
             settings,
         )
 
@@ -128,9 +134,8 @@ class Metrics(Collector):
             "postgresql": self._database,
             "stream": self._streams,
             "cache": self._cached,
+            "broker": self._queues,
         }
-        if self._broker:
-            servers["broker"] = partial(_queues, self._broker)
         with ThreadPoolExecutor(len(servers)) as pool:
             by_server = [*pool.map(_read_or_down, servers, servers.values())]
         yield from _families([sample for samples in by_server for sample in samples])
@@ -166,13 +171,20 @@ class Metrics(Collector):
             *_reports(cache.as_of),
         ]
 
+    def _queues(self) -> list[MetricSample]:
+        """The messages in each queue, and the memory of a broker that is a Redis."""
+        if self._broker:
+            return [*_memory(self._broker, "broker"), *_queues(self._broker.llen)]
+        with Connection(self._broker_url, connect_timeout=BROKER_SECONDS) as connection:
+            return [*_queues(partial(queue_length, connection))]
+
 
 def _read_or_down(server: str, read: Callable[[], list[MetricSample]]) -> list[MetricSample]:
     """The samples of a server with `orderworks_up` 1; only `orderworks_up` 0 if it fails."""
     label = {"server": server}
     try:
         return [*read(), MetricSample("orderworks_up", 1, label)]
-    except (sa.exc.SQLAlchemyError, redis.RedisError) as error:
+    except (sa.exc.SQLAlchemyError, redis.RedisError, OperationalError) as error:
         reason = error_summary(error) if isinstance(error, sa.exc.DBAPIError) else str(error)
         log.warning("metrics_missing server=%s error=%s", server, reason)
         return [MetricSample("orderworks_up", 0, label)]
@@ -242,12 +254,11 @@ def _reports(as_of: Mapping[Window, datetime]) -> Iterator[MetricSample]:
         yield MetricSample(metric, moment.timestamp(), label)
 
 
-def _queues(broker: Redis) -> list[MetricSample]:
-    samples = _memory(broker, "broker")
+def _queues(length: Callable[[str], object]) -> Iterator[MetricSample]:
+    """The number of messages in each queue; `length` returns that of one."""
     for queue in Queue:
-        waiting = int(broker.llen(queue.value))
-        samples.append(MetricSample("orderworks_queue_messages", waiting, {"queue": queue.value}))
-    return samples
+        label = {"queue": queue.value}
+        yield MetricSample("orderworks_queue_messages", int(str(length(queue.value))), label)
 
 
 def _reads(counts: Mapping[str, int]) -> Iterator[MetricSample]:

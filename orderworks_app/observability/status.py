@@ -1,6 +1,7 @@
 """The health of every part, and the work that waits. `orderworks status` shows it."""
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.request import urlopen
@@ -13,7 +14,12 @@ from migrations import runner
 from orderworks.cache import invalidation as delays
 from orderworks.core.database import database_unavailable, make_engine
 from orderworks.core.errors import OrderworksError
-from orderworks.core.redis import Redis, make_redis, redis_unavailable
+from orderworks.core.redis import (
+    Redis,
+    check_single_server,
+    make_redis,
+    redis_unavailable,
+)
 from orderworks.core.routing import Queue, TaskName
 from orderworks.core.settings import Settings
 from orderworks.reports import excluded_statuses, reconcile_runs
@@ -21,6 +27,7 @@ from orderworks.reports.excluded_statuses import format_statuses
 from orderworks.reports.reconcile_runs import ReconcileRun
 from orderworks.reports.windows import Window
 from orderworks.updates.stream import UpdateStream
+from orderworks_app.observability import worker_clocks
 from orderworks_app.observability.snapshot import MAX_CLOCK_SKEW, Snapshot, read_snapshot
 from orderworks_app.operations.timespans import format_span
 from worker.beat.entries import BeatEntry
@@ -83,12 +90,14 @@ class StatusReader:
     def status(self) -> Status:
         """Read the servers and the workers now."""
         snapshot = read_snapshot(self._engine, self._stream, self._cache)
+        queues, clocks = self._ask_workers()
         parts = [
             self._check("postgresql", self._database),
             self._check("schema", self._schema),
             self._check("stream", lambda: _ping(self._redis)),
             self._check("cache", lambda: _ping(self._cache)),
-            *self._queues(),
+            *queues,
+            *clocks,
             *self._beat(snapshot),
             self._check("report", lambda: self._report(snapshot)),
             self._check("rollups", self._rollups),
@@ -133,6 +142,23 @@ class StatusReader:
                 f"at {at}, the code needs {runner.head()}: run `orderworks db upgrade`"
             )
         return f"at {at}"
+
+    def _ask_workers(self) -> tuple[list[Part], list[Part]]:
+        """Return the parts that workers are asked for: their queues and their clocks."""
+        with ThreadPoolExecutor(1) as pool:  # At the same time, because each waits for replies.
+            clocks = pool.submit(self._clocks)
+            return [*self._queues()], clocks.result()
+
+    def _clocks(self) -> list[Part]:
+        """Return the health of the workers' clocks; nothing without workers: the queues show that."""
+        try:
+            skews = worker_clocks.read_skews(self._redis)
+        except Exception:  # noqa: BLE001 - kombu raises any error of its transport
+            return []
+        if not skews:
+            return []
+        detail = f"compared with Redis: {worker_clocks.describe(skews)}"
+        return [Part("clocks of workers", worker_clocks.agree(skews), detail)]
 
     def _queues(self) -> Iterable[Part]:
         """The health of each queue: healthy if a worker consumes it."""
@@ -261,6 +287,7 @@ def _check_detail(last: ReconcileRun | None) -> str:
 
 def _ping(client: Redis) -> str:
     client.ping()
+    check_single_server(client)
     server = client.info("server")
     # Valkey reports the version of Redis that it is compatible with as well as its own.
     return f"answers, version {server.get('valkey_version', server['redis_version'])}"

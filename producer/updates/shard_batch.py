@@ -23,7 +23,9 @@ from orderworks.updates.stream import (
 )
 from producer.effects import Replies
 
-REFUSED_BEFORE_WRITE = frozenset(
+OF_CLUSTERS = frozenset(("ASK", "CLUSTERDOWN", "CROSSSLOT", "MOVED"))
+
+REFUSED_BEFORE_WRITE = OF_CLUSTERS | frozenset(
     ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOREPLICAS", "OOM", "READONLY")
 )
 """Codes of errors that the server returns before a script has written anything. With other errors, such

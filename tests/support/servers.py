@@ -58,12 +58,12 @@ class Valkey:
 
 
 @contextmanager
-def running_valkey(folder: Path) -> Iterator[Valkey]:
-    """A durable server, gone at the end."""
+def running_valkey(folder: Path, *options: str) -> Iterator[Valkey]:
+    """A durable server with these options in addition, gone at the end."""
     folder.mkdir()
     # At random: tests at the same time, and ones whose server is killed for a while, must not meet.
     ports = iter(lambda: random.randint(*PORTS), None)
-    server = Valkey(folder, next(filter(is_free, ports)))
+    server = Valkey(folder, next(filter(is_free, ports)), (*DURABLE, *options))
     server.start()
     try:
         yield server

@@ -18,10 +18,6 @@ HEADER = "orderworks-beat"
 """The header of beat's messages. A message without it is a nudge or was sent by hand; it is not
 guarded."""
 
-MESSAGE_TTL_PERIODS, MIN_MESSAGE_TTL = 2, 60.0
-"""Periods, and seconds at least, that a message of beat waits for a worker: later messages do its work
-by then. Expiry is stamped by the sender's clock, which may be behind the worker's."""
-
 
 class Slot(msgspec.Struct, frozen=True, omit_defaults=True):
     """The entry that a message of beat asks to run.
@@ -48,18 +44,19 @@ def make_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         entry: {
             "task": task.value,
             "schedule": timedelta(seconds=every),
-            "options": message_options(Slot(entry, every), every),
+            "options": message_options(Slot(entry, every)),
         }
         for entry, (task, every) in periods.items()
     }
 
 
-def message_options(slot: Slot, every: float) -> dict[str, Any]:
-    """Return the options of a message that asks for a slot; `every` is the entry's period in seconds."""
-    return {
-        "expires": max(MIN_MESSAGE_TTL, MESSAGE_TTL_PERIODS * every),
-        "headers": {HEADER: msgspec.to_builtins(slot)},
-    }
+def message_options(slot: Slot) -> dict[str, Any]:
+    """Return the options of a message that asks for a slot.
+
+    It does not expire: workers would decide by their own clocks which message is too old. PostgreSQL
+    decides that, when the slot is claimed.
+    """
+    return {"headers": {HEADER: msgspec.to_builtins(slot)}}
 
 
 def slot_of(headers: Mapping[str, Any] | None) -> Slot | None:

@@ -21,6 +21,10 @@ from worker.beat.entries import BeatEntry, PlannedEntry
 from worker.beat.leader import MAX_IDLE
 from worker.beat.schedule import Slot, message_options, slot_of
 from worker.beat.schedule_watch import POLL_INTERVAL, ScheduleSnapshot, ScheduleWatch
+from worker.queue_length import queue_length
+
+MAX_WAITING = 100
+"""Number of messages in a queue from which beat adds none."""
 
 log = structlog.get_logger()
 
@@ -96,14 +100,26 @@ class Scheduler(celery.beat.Scheduler):
         now = time.monotonic()
         if due_at > now:
             return due_at - now
-        # The period, by which the message expires, is that of the database.
-        entry.options = _options(entry) | message_options(
-            Slot(stored.entry, stored.configured), stored.every
-        )
-        if not self._send(entry):
+        entry.options = _options(entry) | message_options(Slot(stored.entry, stored.configured))
+        if not self._has_room(entry) or not self._send(entry):
             return self._max_wait
         self._due_times.record_sent(stored, due_at, now)
         return 0.0
+
+    def _has_room(self, entry: ScheduleEntry) -> bool:
+        """Return whether the entry's queue is short enough for one more message.
+
+        Without workers it grows, and the messages that it has are enough for their return.
+        """
+        try:
+            queue = self.app.amqp.router.route({}, str(entry.task))["queue"].name
+            waiting = queue_length(self.connection, queue)
+        except Exception as error:  # noqa: BLE001 - kombu raises any error of its transport
+            log.warning("beat_send_failed", entry=entry.name, error=str(error))
+            return False
+        if waiting >= MAX_WAITING:
+            log.warning("beat_queue_full", entry=entry.name, queue=queue)
+        return waiting < MAX_WAITING
 
     def _send(self, entry: ScheduleEntry) -> bool:
         """Send the entry's message; return whether the broker took it. If not, it stays due.

@@ -330,10 +330,13 @@ def test_unavailable_server_is_reported_and_hides_no_other_metrics(
     assert "hunter2" not in caplog.text
 
 
-def test_non_redis_broker_is_not_queried(collect: Callable[..., Values]) -> None:
-    values = collect(celery_broker_url="amqp://guest@127.0.0.1:1//")
-    assert of("orderworks_up", server="broker") not in values
-    assert values[of("orderworks_up", server="postgresql")] == 1
+def test_messages_are_counted_in_a_broker_that_is_no_redis(collect: Callable[..., Values]) -> None:
+    values = collect(celery_broker_url="memory://")
+    assert values[of("orderworks_up", server="broker")] == 1
+    assert values[of("orderworks_queue_messages", queue="updates")] == 0
+    unavailable = collect(celery_broker_url="amqp://guest@127.0.0.1:1//")
+    assert unavailable[of("orderworks_up", server="broker")] == 0
+    assert unavailable[of("orderworks_up", server="postgresql")] == 1
 
 
 def test_database_queries_time_out(

@@ -14,6 +14,7 @@ from orderworks.core import keys
 from orderworks.core.errors import ConfigurationError, InvalidUpdate, PartlyAccepted, Unavailable
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
+from orderworks.imports.spool import Spool
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from producer import AsyncProducer
@@ -101,6 +102,20 @@ def test_producer_is_bound_to_the_first_event_loop_using_it(settings: Settings) 
             asyncio.run(send())
         first.run(send())
         first.run(producer.close())
+
+
+def test_accepted_work_raises_nothing_if_the_broker_cannot_be_used(
+    settings: Settings, updates: UpdateStream, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def send() -> str:
+        async with AsyncProducer(broker_url="redis://127.0.0.1:1/no-number") as producer:
+            await producer.update(OrderUpdate(order_id=2, total=1))
+            return (await producer.import_file(b"id,customer_id,total\n1,1,5\n")).id
+
+    with caplog.at_level(logging.WARNING):
+        assert asyncio.run(send()) in Spool(settings.spool).list_waiting()
+    assert caplog.text.count("nudge_deferred to=sweep") == 2
+    assert lengths(updates) == [1, 0]
 
 
 @pytest.mark.slow

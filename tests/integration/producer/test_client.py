@@ -1,5 +1,6 @@
 """The producer: what it accepts is in the stream, what it refuses is nowhere, and it never hangs."""
 
+import logging
 import subprocess
 import sys
 import threading
@@ -417,3 +418,18 @@ def test_importing_producer_loads_neither_sqlalchemy_polars_nor_worker() -> None
     code = f"import sys, producer; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "address", ["redis://127.0.0.1:1/no-number", "filesystem:///nowhere", "sqs://x"]
+)
+def test_accepted_work_raises_nothing_whatever_the_broker_raises(
+    address: str, settings: Settings, updates: UpdateStream, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING), Producer(broker_url=address) as producer:
+        producer.update(OrderUpdate(order_id=2, total=1))
+        producer.update_many([OrderUpdate(order_id=1, total=1)])
+        job = producer.import_file(b"id,customer_id,total\n1,1,5\n")
+    assert Spool(settings.spool).list_waiting() == [job.id]
+    assert [updates.length(shard) for shard in updates.all_shards()] == [1, 1]
+    assert caplog.text.count("nudge_deferred to=sweep") == 3

@@ -144,7 +144,7 @@ def test_each_beat_slot_has_its_own_check(
     for slot in range(2):
         run(engine, "UPDATE customer_daily SET total = total + 1 WHERE customer_id = 2")
         asked = Slot("check-rollups", every=60, forced=True)
-        check.push_request(id=f"slot-{slot}", **message_options(asked, 60))
+        check.push_request(id=f"slot-{slot}", **message_options(asked))
         assert check() is not None
         check.pop_request()
         run_slices(check, slices)

@@ -52,3 +52,20 @@ def test_fully_busy_consumer_is_alive_only_if_broker_answers_a_ping(hears: Hears
 
 def test_idle_consumer_that_fetches_nothing_is_not_alive(hears: Hears) -> None:
     assert not hears(free=False, asked=100.0, held=0)
+
+
+@pytest.mark.parametrize(
+    ("silence", "alive"),
+    [(1.0, True), (broker_heartbeat.MAX_AMQP_SILENCE + 1, False), (None, True)],
+)
+def test_consumer_of_another_broker_is_alive_while_something_arrives(
+    silence: float | None, *, alive: bool
+) -> None:
+    connection = SimpleNamespace()
+    if silence is not None:
+        connection.last_heartbeat_received = monotonic() - silence
+    consumer = SimpleNamespace(
+        connection=SimpleNamespace(connection=connection),
+        app=SimpleNamespace(conf=SimpleNamespace(broker_url="amqp://host//")),
+    )
+    assert broker_heartbeat._hears_broker(consumer) is alive  # type: ignore[arg-type]  # noqa: SLF001

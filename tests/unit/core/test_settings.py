@@ -116,3 +116,15 @@ def test_broker_and_cache_default_to_the_stream(monkeypatch: pytest.MonkeyPatch)
 def test_settings_text_shows_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2@host/db")
     assert "hunter2" not in repr(Settings.load())
+
+
+@pytest.mark.parametrize("variable", ["REDIS_URL", "CACHE_REDIS_URL", "CELERY_BROKER_URL"])
+@pytest.mark.parametrize(
+    "address", ["sentinel://a:1;sentinel://b:1", "redis+cluster://a", "redis+sentinel://a"]
+)
+def test_addresses_of_several_servers_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, address: str
+) -> None:
+    monkeypatch.setenv(variable, address)
+    with pytest.raises(ConfigurationError, match=f"^{variable}: .*address of a single server"):
+        Settings.load()

@@ -19,7 +19,7 @@ from tests.support.processes import ROOT
 from worker.beat import entries, scheduler, slots
 from worker.beat.schedule import HEADER, Slot, make_schedule, message_options
 from worker.beat.schedule_watch import ScheduleWatch
-from worker.beat.scheduler import Scheduler
+from worker.beat.scheduler import MAX_WAITING, Scheduler
 
 SWEEP = Slot("sweep", 60)
 TASK = "tasks.upkeep.sweep"
@@ -53,7 +53,7 @@ def app(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]
             "sweep": {
                 "task": TASK,
                 "schedule": timedelta(seconds=60),
-                "options": message_options(SWEEP, 60),
+                "options": message_options(SWEEP),
             }
         }
         yield made
@@ -245,6 +245,18 @@ def test_message_that_the_broker_refuses_stays_due(
     assert received(app) == []
     beat.tick()
     assert len(received(app)) == 1
+
+
+def test_entry_is_not_added_to_a_queue_with_a_hundred_messages(
+    app: Celery, beat: Beat, engine: sa.Engine
+) -> None:
+    for _each in range(MAX_WAITING):
+        app.send_task("tasks.other")
+    pass_time(engine, 61)
+    assert beat.tick() == 2, "it tries again"
+    assert len(received(app)) == MAX_WAITING
+    beat.tick()
+    assert len(received(app)) == 1, "it is still due"
 
 
 def test_entry_without_slot_is_sent_by_celerys_rules(
