@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from migrations import runner
 from orderworks.core.database import database_address
-from orderworks.core.redis import make_redis
+from orderworks.core.redis import is_redis, make_redis
 from orderworks.core.settings import Settings
 from orderworks_app.embedded.stack import SERVERS, Stack, temporary_stack
 from tests.support.postgresql import BINARIES, running_postgresql
@@ -127,7 +127,7 @@ class Databases:
             for variable, value in {**addresses, **environment}.items():
                 patch.setenv(variable, value)
             settings = Settings.load()
-            for server in (settings.broker, settings.stream, settings.cache):
+            for server in filter(is_redis, (settings.broker, settings.stream, settings.cache)):
                 with make_redis(server, timeout=5) as client:
                     client.flushdb()
             yield settings
