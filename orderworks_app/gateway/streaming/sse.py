@@ -38,7 +38,10 @@ class StreamSlots:
         """
         if self._taken >= self._most:
             detail = f"{self._most:,} event streams are being served (GATEWAY_MAX_STREAMS)"
-            raise retry_later(ProblemKind.UNAVAILABLE, detail, RETRY_SECONDS)
+            problem = retry_later(ProblemKind.UNAVAILABLE, detail, RETRY_SECONDS)
+            # An open connection would take the place of another request's.
+            problem.headers["Connection"] = "close"
+            raise problem
         self._taken += 1
         try:
             yield

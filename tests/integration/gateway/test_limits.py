@@ -164,6 +164,7 @@ def test_event_streams_are_limited(settings: Settings) -> None:
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) >= 1
         assert "GATEWAY_MAX_STREAMS" in refused.json()["detail"]
+        assert refused.headers["Connection"] == "close"
         assert_alive(address)
         assert streams[0]
         streams[0].close()
