@@ -6,12 +6,14 @@ from contextlib import suppress
 from datetime import datetime
 from decimal import Context, Decimal, InvalidOperation
 from enum import StrEnum
+from operator import index
 from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
 import msgspec
 
 from orderworks.core.bounds import MAX_BIGINT, MAX_STATUS, MAX_TOTAL
 from orderworks.core.errors import InvalidUpdate
+from orderworks.core.text import WHITE_SPACE, visible
 from orderworks.core.versions import version_at
 
 CENT = Decimal("0.01")
@@ -90,7 +92,7 @@ class OrderUpdate(
     the update waits for them for `UNKNOWN_ORDER_PATIENCE` seconds, and then becomes a dead letter.
 
     Attributes:
-        order_id: 1 to 2**63 - 1.
+        order_id: 1 to 2**63 - 1. This and the other whole numbers may be of numpy.
         total: an amount of money, at least 0 and below 10**12, with at most two decimals: a string,
             Decimal or int. A float is refused, because it cannot represent cents exactly.
         status: 1 to 64 characters, such as "paid".
@@ -114,13 +116,13 @@ class OrderUpdate(
     def __post_init__(self) -> None:
         # This runs in the application for each update, so valid values are checked inline.
         if type(self.order_id) is not int or not 1 <= self.order_id <= MAX_BIGINT:
-            _check_integer("order_id", self.order_id, 1)
+            _set_integer(self, "order_id", 1)
         if self.customer_id is not None:
-            _check_integer("customer_id", self.customer_id, 1)
+            _set_integer(self, "customer_id", 1)
         if self.version is not None:
             if isinstance(self.version, datetime):
                 msgspec.structs.force_setattr(self, "version", _version_at(self.version))
-            _check_integer("version", self.version, 0)
+            _set_integer(self, "version", 0)
         if self.status is not None:
             _check_status(self.status)
         if self.total is not None:
@@ -248,11 +250,19 @@ class _Canonical(OrderUpdate, frozen=True, gc=False):
 _line_decoder = msgspec.json.Decoder(_Canonical)
 
 
-def _check_integer(field: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidUpdate(field, f"{value!r} is not a whole number")
-    if not least <= value <= MAX_BIGINT:
+def _set_integer(update: OrderUpdate, field: str, least: int) -> None:
+    """Check a whole number; one of another library is stored as an int."""
+    value = getattr(update, field)
+    try:
+        number = index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise InvalidUpdate(field, f"{_shortened(value)} is not a whole number")
+    if not least <= number <= MAX_BIGINT:
         raise InvalidUpdate(field, f"is not between {least} and {MAX_BIGINT}")
+    if type(value) is not int:
+        msgspec.structs.force_setattr(update, field, number)
 
 
 def _version_at(moment: datetime) -> int:
@@ -278,7 +288,7 @@ def _money(value: object) -> Decimal:
         return Decimal(value)
     if not isinstance(value, Decimal | str | int) or isinstance(value, bool):
         raise InvalidUpdate("total", f"give {_shortened(value)} as a string or a Decimal")
-    amount = _parsed(value.strip(" ")) if isinstance(value, str) else Decimal(value)
+    amount = _parsed(value.strip(WHITE_SPACE)) if isinstance(value, str) else Decimal(value)
     if not amount.is_finite():
         raise InvalidUpdate("total", f"{value} is not a finite number")
     if not 0 <= amount < MAX_TOTAL:
@@ -301,5 +311,5 @@ def _parsed(text: str) -> Decimal:
 
 
 def _shortened(value: object, limit: int = 40) -> str:
-    text = repr(value) if isinstance(value, str) else str(value)
+    text = f"'{visible(value)}'" if isinstance(value, str) else str(value)
     return text if len(text) <= limit else f"{text[:limit]}…"

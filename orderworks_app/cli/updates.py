@@ -1,5 +1,6 @@
 """`orderworks update`: submit order updates."""
 
+import codecs
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -99,8 +100,8 @@ def _read(file: Path) -> Iterator[OrderUpdate]:
 
 def _parsed(lines: Iterable[bytes]) -> Iterator[OrderUpdate]:
     for number, line in enumerate(lines, 1):
-        if line.strip():
+        if line.removeprefix(codecs.BOM_UTF8).strip():
             try:
-                yield OrderUpdate.decode(line)
+                yield OrderUpdate.decode(line.removeprefix(codecs.BOM_UTF8))
             except InvalidUpdate as error:
                 raise InvalidUpdate(f"line {number}: {error.field}", error.problem) from None

@@ -51,7 +51,7 @@ def read_preset(file: Path, name: str) -> dict[str, Any]:
 
 def _tables(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(
             f"{file}: cannot be read: {error.strerror}; presets are kept there (IMPORT_PRESETS)"

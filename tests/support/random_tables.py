@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from hypothesis import strategies as st
 
 from orderworks.core.schema import orders
+from orderworks.core.text import WHITE_SPACE
 
 Cells = dict[str, str]
 """The text of each column of a row."""
@@ -73,7 +74,7 @@ BAD = {
     "id": {
         **dict.fromkeys(("x", "1.5", "1e3", "+1", "1_0", "٣"), "bad_number"),
         **dict.fromkeys(("0", "-1", "-0", "9223372036854775808", "9" * 60), "out_of_range"),
-        **dict.fromkeys(("", " \t"), "missing"),
+        **dict.fromkeys(("", " \t", "\xa0\u200b"), "missing"),
         **dict.fromkeys(("nan", "-Infinity"), "not_finite"),
         "1\0": "nul_byte",
     },
@@ -85,13 +86,19 @@ BAD = {
     },
     "total": {
         **dict.fromkeys(("12x", "1:5", "1e2", "+1", ".", "\uff11"), "bad_number"),
-        **dict.fromkeys(("-0.01", "-0", "-7", "1000000000000", "1" * 50), "out_of_range"),
+        **dict.fromkeys(("-0.01", "-7", "1000000000000", "1" * 50), "out_of_range"),
+        "1,500": "ambiguous_number",
         **dict.fromkeys(("1.234", "0.001"), "too_precise"),
         **dict.fromkeys(("NaN", "inf", "+INF"), "not_finite"),
         "\0": "nul_byte",
         " ": "missing",
     },
-    "status": {"x" * 65: "too_long", "é" * 65: "too_long", "a\0b": "nul_byte"},
+    "status": {
+        "x" * 65: "too_long",
+        "é" * 65: "too_long",
+        "a\0b": "nul_byte",
+        "a\x1bb": "control_character",
+    },
     "created_at": {
         **dict.fromkeys(("2023-02-29", "now", "2024-01-01T24:00", "1.2.2024"), "bad_timestamp"),
         **dict.fromkeys(("0001-12-31", "9999-01-01T00:00Z"), "out_of_range"),
@@ -104,20 +111,22 @@ BAD = {
 }
 """Codes by text, by column."""
 
-_LETTERS = st.characters(codec="utf-8", exclude_characters="\0")
+_LETTERS = st.characters(codec="utf-8", exclude_categories=["Cc"])
 _TEXTS = st.one_of(
     st.text(_LETTERS, max_size=6),
     st.text("\",;\t|\r\n\\.'= x", max_size=8),
     st.sampled_from(("\\N", "NULL", "\\.", "\ufeff", "\x85\u2028", "=1+1", "x" * 64, "é" * 64)),
-)
+    # A CR alone is a control character.
+).map(lambda text: text.replace("\r", "\r\n"))
 
 _GOOD: dict[str, st.SearchStrategy[str]] = {
-    "id": st.integers(1, 12).map(str) | st.sampled_from((" 7 ", "007", LARGEST)),
+    "id": st.integers(1, 12).map(str) | st.sampled_from((" 7 ", "\xa07\u200b", "007", LARGEST)),
     "customer_id": st.sampled_from(CUSTOMERS).map(str) | st.just("\t09 "),
     "total": st.one_of(
         st.integers(0, 10**14 - 1).map(lambda cents: f"{cents // 100}.{cents % 100:02}"),
         st.integers(0, 99).map(str),
-        st.sampled_from(("0", ".5", "5.", "000.10", " 12.3400\t", "999999999999.99")),
+        st.sampled_from(("0", "-0", "-0.00", ".5", "5.", "000.10", " 12.3400\t", "12.500")),
+        st.just("999999999999.99"),
     ),
     "status": _TEXTS | st.sampled_from(("", "paid", "sent")),
     "created_at": st.sampled_from(("", *MOMENTS)),
@@ -176,14 +185,16 @@ def _settled(rows: Sequence[Row]) -> list[Row]:
 
     Where an id is there twice, an empty cell would keep what happens to be there already.
     """
-    known = Counter(row.cells["id"].strip().lstrip("0") for row in rows)
+    known = Counter(_key(row.cells) for row in rows)
     twice = {number for number, count in known.items() if count > 1}
     return [
-        row._replace(cells={**row.cells, **_filled(row.cells)})
-        if row.cells["id"].strip().lstrip("0") in twice
-        else row
+        row._replace(cells={**row.cells, **_filled(row.cells)}) if _key(row.cells) in twice else row
         for row in rows
     ]
+
+
+def _key(cells: Cells) -> str:
+    return cells["id"].strip(WHITE_SPACE).lstrip("0")
 
 
 def _filled(cells: Cells) -> Cells:
@@ -192,7 +203,7 @@ def _filled(cells: Cells) -> Cells:
     return {
         name: text
         for name, text in something.items()
-        if name in cells and not cells[name].strip(" \t")
+        if name in cells and not cells[name].strip(WHITE_SPACE)
     }
 
 
@@ -207,7 +218,7 @@ def expected(file: TableFile) -> Stored:
     newest: dict[int, tuple[tuple[int, int, int], Cells]] = {}
     good = {line: row.cells for line, row in file.rows.items() if not row.codes}
     for line, cells in good.items():
-        version, key = cells.get("version"), int(cells["id"])
+        version, key = cells.get("version"), int(_key(cells))
         rank = (0, int(version), line) if version else (1, line, line)
         if key not in newest or rank > newest[key][0]:
             newest[key] = rank, cells
@@ -215,11 +226,11 @@ def expected(file: TableFile) -> Stored:
 
 
 def _stored(cells: Cells) -> tuple[int, Decimal, str, datetime | None, int | None]:
-    status, version = cells.get("status", ""), cells.get("version")
+    status, version = cells.get("status", "").strip(WHITE_SPACE), cells.get("version")
     return (
         int(cells["customer_id"]),
-        Decimal(cells["total"].strip(" \t")),
-        status if status.strip(" \t") else "new",
+        abs(Decimal(cells["total"].strip(WHITE_SPACE))),
+        status or "new",
         MOMENTS.get(cells.get("created_at", "")),
         int(version) if version else None,
     )
@@ -315,7 +326,7 @@ def _field(cell: str, dice: Random) -> str:
     special = any(letter in cell for letter in (*DELIMITERS, "\n"))
     if not (special or cell.startswith('"') or cell.endswith("\r") or dice.random() < 0.3):
         return cell
-    return '"' + cell.replace('"', '""') + '"'
+    return '"' + cell.replace('"', '""') + '"' + dice.choice(("", "", " "))
 
 
 def _line_end(dice: Random) -> bytes:
@@ -360,7 +371,7 @@ def _json_record(row: Row, *, whole: bool) -> bytes:
     dice.shuffle(pairs)
     text = "{" + f",{dice.choice(('', ' '))}".join(pairs) + "}"
     if row.broken == "bad_json":
-        text = dice.choice((text[:-1], text + "{}", f"[{text}]", "   ", "x", '{"id":"\\ud800"}'))
+        text = dice.choice((text[:-1], text + "{}", f"1{text}", "   ", "x", '{"id":"\\ud800"}'))
     return text.encode(errors="surrogateescape")
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from orderworks.core.text import WHITE_SPACE
 from orderworks.imports.columns import Column, ColumnRule
 
 WHOLE = "^[0-9]+$"
@@ -17,6 +18,9 @@ NUMBER = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$"
 NOT_FINITE = "(?i)^[+-]?(?:nan|inf|infinity)$"
 # Zeros around a number do not count, up to a length that only a hostile file exceeds.
 MONEY = r"^(?:0{0,40}[0-9]{1,12}(?:\.[0-9]{0,2}0{0,40})?|\.[0-9]{1,2}0{0,40})$"
+# Nearly all money: without zeros after two decimals, of which some read two ways.
+PLAIN_MONEY = r"^(?:0{0,40}[0-9]{1,12}(?:\.[0-9]{0,2})?|\.[0-9]{1,2})$"
+NEGATIVE_ZERO = r"^-(0+\.?0*|\.0+)$"
 LARGE_MONEY = "^0*[1-9][0-9]{12}"
 TIME = (
     r"(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
@@ -32,6 +36,17 @@ PLAIN_MOMENT = (
 YEARS = 2, 9998
 """In any time zone, these are years that Python and PostgreSQL both have."""
 NUL = "\0"
+CONTROL = r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r[^\n]"
+"""Control characters in a text, other than tabs and line ends."""
+_PLAIN = r"!-~\x{a1}-\x{ac}\x{ae}-\x{5ff}"
+PLAIN_TEXT = f"^[{_PLAIN}](?:[ {_PLAIN}]*[{_PLAIN}])?$"
+"""Nearly all texts: without control characters, and without white space around them."""
+
+THREE_DECIMALS = r"^[0-9]*\.[0-9]{2}0$"
+"""Accepted money that would be a thousand times as much if its point stood between thousands."""
+DECIMAL_COMMA = r"[0-9],[0-9]{1,2}[^0-9.,]*$|[0-9]\.[0-9]{3}[.,][0-9]"
+"""Money with a comma before its decimals, or with points between thousands."""
+THOUSANDS_COMMA = "^[0-9]{1,3},[0-9]{3}$"
 
 
 class CellProblem(NamedTuple):
@@ -55,25 +70,35 @@ def _is_plain(column: Column, cell: pl.Expr) -> pl.Expr:
             signed = cell.str.starts_with("+") | cell.str.starts_with("-")
             return (_whole(cell) >= _lowest(column)) & ~signed
         case ColumnRule.MONEY:
-            return cell.str.contains(MONEY)
+            return cell.str.contains(PLAIN_MONEY)
         case ColumnRule.MOMENT:
             return cell.str.contains(PLAIN_MOMENT)
         case ColumnRule.TEXT:
-            blank = cell.str.starts_with(" ") | cell.str.starts_with("\t")
             fits = cell.str.len_bytes().is_between(1, column.max_chars)
-            return fits & ~blank & ~cell.str.contains(NUL, literal=True)
+            return fits & cell.str.contains(PLAIN_TEXT)
 
 
 def cleaned(column: Column, cell: pl.Expr) -> pl.Expr:
-    """The cell without blanks around it, as it is stored; null if it is empty."""
-    stripped = cell.str.strip_chars(" \t")
-    return pl.when(stripped != "").then(cell if column.rule is ColumnRule.TEXT else stripped)
+    """The cell without white space around it, as it is stored; null if it is empty."""
+    stripped = cell.str.strip_chars(WHITE_SPACE)
+    if column.rule is ColumnRule.MONEY:
+        stripped = stripped.str.replace(NEGATIVE_ZERO, "$1")
+    return pl.when(stripped != "").then(stripped)
 
 
 def accepts(column: Column, value: pl.Expr) -> pl.Expr:
     """True if the cleaned value can be stored, else false; never null."""
     follows = _follows_rule(column, value).fill_null(value=False)
     return follows if column.required else value.is_null() | follows
+
+
+def thousands_problem(value: pl.Expr) -> CellProblem:
+    """The problem of money with three decimals in a column whose other cells have decimal commas."""
+    reason = (
+        "reads two ways: its point may stand before decimals or between thousands, "
+        "because other cells of the column have decimal commas"
+    )
+    return CellProblem(value.str.contains(THREE_DECIMALS), "ambiguous_number", reason)
 
 
 def problems(column: Column, value: pl.Expr) -> list[CellProblem]:
@@ -95,7 +120,7 @@ def _follows_rule(column: Column, value: pl.Expr) -> pl.Expr:
             return value.str.contains(MOMENT) & _year(value).is_between(*YEARS)
         case ColumnRule.TEXT:
             fits = value.str.len_chars() <= column.max_chars
-            return fits & ~value.str.contains(NUL, literal=True)
+            return fits & ~value.str.contains(NUL, literal=True) & ~value.str.contains(CONTROL)
 
 
 def _problems_of_rule(column: Column, value: pl.Expr) -> list[CellProblem]:
@@ -117,6 +142,11 @@ def _problems_of_rule(column: Column, value: pl.Expr) -> list[CellProblem]:
         case ColumnRule.MONEY:
             return [
                 not_finite,
+                CellProblem(
+                    value.str.contains(THOUSANDS_COMMA),
+                    "ambiguous_number",
+                    "reads two ways: its comma may stand before decimals or between thousands",
+                ),
                 not_a_number,
                 negative,
                 CellProblem(value.str.contains(LARGE_MONEY), "out_of_range", "is 10^12 or more"),
@@ -132,7 +162,11 @@ def _problems_of_rule(column: Column, value: pl.Expr) -> list[CellProblem]:
             ]
         case ColumnRule.TEXT:
             longer = f"has more than {column.max_chars} characters"
-            return [CellProblem(remains, "too_long", longer)]
+            control = "has a control character in it"
+            return [
+                CellProblem(value.str.contains(CONTROL), "control_character", control),
+                CellProblem(remains, "too_long", longer),
+            ]
 
 
 def _lowest(column: Column) -> int:

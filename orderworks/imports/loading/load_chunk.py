@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import polars as pl
@@ -13,6 +14,7 @@ from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.columns import CUSTOMER_NAME, locate_fields
 from orderworks.imports.csv_records import MAX_RECORD_BYTES
 from orderworks.imports.loading import corrections
+from orderworks.imports.loading.decimal_commas import has_decimal_commas
 from orderworks.imports.loading.missing_customers import (
     create_missing_customers,
     reject_missing_customers,
@@ -91,7 +93,7 @@ def validate_chunk(
 
     parsed = parse(data, chunk.first_line, work.file_format, fields, following)
     cells = corrections.unguarded(parsed.cells) if work.parent else parsed.cells
-    valid, rejects = validate(cells, fields, work.version)
+    valid, rejects = validate(cells, fields, work.version, partial(has_decimal_commas, spool, work))
     if work.parent:
         valid, unknown = corrections.match_parent_lines(connection, work, valid)
         rejects = pl.concat([corrections.with_sheet_columns(rejects), unknown])

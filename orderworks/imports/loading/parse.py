@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from orderworks.core.text import visible
 from orderworks.imports.columns import Field
 from orderworks.imports.file_format import FileFormat
 from orderworks.imports.loading.parse_csv import parse_csv
@@ -24,15 +25,19 @@ class ParsedChunk(NamedTuple):
     records: RawRecords
 
     def with_raw(self, rejects: pl.DataFrame) -> pl.DataFrame:
-        """The rejects, each with the text of its record.
+        """The rejects, each with the text of its record, and with a reason of visible characters.
 
-        A NUL, which no text column takes, is shown as ␀; a byte that is not UTF-8 as its number.
+        In the text a NUL, which no text column takes, is shown as ␀; a byte that is not UTF-8 as its
+        number.
         """
         raw = [
             self.records.text_at(line).decode(errors="backslashreplace").replace("\0", "␀")
             for line in rejects["line"]
         ]
-        return rejects.with_columns(pl.Series("raw", raw, dtype=pl.String))
+        reasons = [reason and visible(reason) for reason in rejects["reason"]]
+        return rejects.with_columns(
+            pl.Series("reason", reasons, dtype=pl.String), pl.Series("raw", raw, dtype=pl.String)
+        )
 
 
 def parse(

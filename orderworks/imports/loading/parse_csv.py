@@ -6,6 +6,7 @@ field, which must be read as the last column, and lines with quotes must be of t
 readers agree on. All other records go through Python's csv, one by one.
 """
 
+import codecs
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -178,7 +179,7 @@ def _read_strictly(
     width = len(file_format.header)
     sound = []
     for line, record in readable:
-        row = _read_record(record.decode(), file_format.delimiter)
+        row = _read_record(record.removeprefix(codecs.BOM_UTF8).decode(), file_format.delimiter)
         if len(row) == width:
             sound.append((line, *(row[index] for index in indexes)))
         else:

@@ -1,5 +1,6 @@
 """Parses a chunk of JSON Lines: an object a line, with its keys in any order."""
 
+import codecs
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,6 +75,12 @@ def _decode(data: bytes, first_line: int, keys: Mapping[int, str]) -> Decoded:
     decoded, decode = Decoded(), _decoder(keys, object, None).decode
     add_object, add_line = decoded.objects.append, decoded.lines.append
     texts = data.split(b"\n")
+    if codecs.BOM_UTF8 in data:
+        # One file behind another has a mark of its own.
+        texts = [
+            text.removeprefix(codecs.BOM_UTF8) if text.rstrip(b"\r") != codecs.BOM_UTF8 else text
+            for text in texts
+        ]
     if not is_utf8(data):
         # The decoder does not check values of other keys.
         decoded.faults += _blank_unreadable(texts, first_line)

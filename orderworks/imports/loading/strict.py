@@ -1,14 +1,14 @@
 """Loads all rows of a file or none: the rows are written only if every row is valid."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import polars as pl
 import sqlalchemy as sa
 
 from orderworks.imports.chunk_attempt import ChunkResult, ChunkWork
-from orderworks.imports.chunk_plan import ChunkLimits, FileChunk, plan_chunks
-from orderworks.imports.csv_records import splitter
+from orderworks.imports.chunk_plan import ChunkLimits, FileChunk
 from orderworks.imports.loading import corrections
+from orderworks.imports.loading.file_parts import file_parts
 from orderworks.imports.loading.load_chunk import (
     check_size,
     chunk_result,
@@ -17,9 +17,6 @@ from orderworks.imports.loading.load_chunk import (
 )
 from orderworks.imports.loading.write_rows import WriteResult, store_rejects
 from orderworks.imports.spool import Spool
-
-BLOCK = 4 << 20
-"""Bytes of the file that are read at a time to cut it into parts."""
 
 
 class _RowsRefused(Exception):
@@ -35,7 +32,7 @@ def load_all_or_nothing(
     less than the rows.
     """
     check_size(spool, work)
-    parts = list(_parts(spool, work, limits))
+    parts = list(file_parts(spool, work.import_id, work.file_format, work.chunk, limits))
     rejected = sum(_store_rejects(connection, spool, work, part) for part in parts)
     if rejected:
         return _nothing(rejected)
@@ -46,19 +43,6 @@ def load_all_or_nothing(
         (rejects,) = refused.args
         store_rejects(connection, work.import_id, rejects)
         return _nothing(rejects.height)
-
-
-def _parts(spool: Spool, work: ChunkWork, limits: ChunkLimits) -> Iterator[FileChunk]:
-    """The parts of the file, which are held in memory one at a time."""
-    file = work.chunk
-    runs = splitter(work.file_format).runs(_blocks(spool, work))
-    return plan_chunks(runs, limits, file.start_byte, file.first_line)
-
-
-def _blocks(spool: Spool, work: ChunkWork) -> Iterator[bytes]:
-    file = work.chunk
-    for start in range(file.start_byte, file.end_byte, BLOCK):
-        yield spool.read(work.import_id, start, min(start + BLOCK, file.end_byte))
 
 
 def _store_rejects(

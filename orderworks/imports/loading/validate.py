@@ -1,6 +1,6 @@
 """Separates a chunk's rows into those that can be stored and rejects, with the reason."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -12,6 +12,7 @@ from orderworks.imports.loading.column_rules import (
     cleaned,
     is_storable_unchanged,
     problems,
+    thousands_problem,
 )
 from orderworks.imports.loading.text_cells import FAULT_SCHEMA, field_name
 
@@ -35,15 +36,27 @@ class Validated(NamedTuple):
     rejects: pl.DataFrame
 
 
-def validate(cells: pl.DataFrame, fields: Sequence[Field], version: int) -> Validated:
+def no_decimal_commas(_field: Field) -> bool:
+    """False: for rows of no file."""
+    return False
+
+
+def validate(
+    cells: pl.DataFrame,
+    fields: Sequence[Field],
+    version: int,
+    has_decimal_commas: Callable[[Field], bool] = no_decimal_commas,
+) -> Validated:
     """Validate a chunk's cells. `fields` are in the order of the file; the first invalid one counts.
 
     A row without a version of its own gets `version` plus its line: so the last line of a file wins.
+    `has_decimal_commas` returns whether the file has a decimal comma in that column of money. It is
+    called only if a cell of the chunk has three decimals.
     """
     rows, rejects = _split_broken_records(cells)
     named = rows.select("line", *(_cell(index).alias(column.name) for column, index in fields))
     plain, others = _split_plain(named, fields)
-    valid, refused = _check_rows(others, fields)
+    valid, refused = _check_rows(others, fields, has_decimal_commas)
     storable = _blank_as_null(plain, fields)
     if valid.height:
         storable = pl.concat([storable, valid])
@@ -60,7 +73,7 @@ def reject(rows: pl.DataFrame, column: str, code: str, reason: pl.Expr) -> pl.Da
         "line",
         pl.lit(column).alias("column"),
         pl.lit(code).alias("code"),
-        _showing_nul(reason).alias("reason"),
+        reason.alias("reason"),
     )
 
 
@@ -102,7 +115,7 @@ def _blank_as_null(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.DataFrame:
 
 
 def _check_rows(
-    rows: pl.DataFrame, fields: Sequence[Field]
+    rows: pl.DataFrame, fields: Sequence[Field], has_decimal_commas: Callable[[Field], bool]
 ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """The rows that are valid, their values cleaned, and the rejects of the others."""
     if not rows.height:
@@ -110,29 +123,54 @@ def _check_rows(
     rows = rows.with_columns(
         cleaned(column, pl.col(column.name)).alias(column.name) for column, _index in fields
     )
-    rows = rows.with_columns(_first_fault(rows, fields).alias("fault"))
+    ambiguous = _ambiguous_columns(rows, fields, has_decimal_commas)
+    rows = rows.with_columns(_first_fault(rows, fields, ambiguous).alias("fault"))
     valid = rows.filter(pl.col("fault").is_null()).drop("fault")
     faulty = rows.filter(pl.col("fault").is_not_null())
     return valid, [faulty.select("line", "fault").unnest("fault")] if faulty.height else []
 
 
-def _first_fault(rows: pl.DataFrame, fields: Sequence[Field]) -> pl.Expr:
+def _ambiguous_columns(
+    rows: pl.DataFrame, fields: Sequence[Field], has_decimal_commas: Callable[[Field], bool]
+) -> set[str]:
+    """The columns of money in which three decimals may be thousands."""
+    return {
+        field.column.name
+        for field in fields
+        if field.column.rule is ColumnRule.MONEY
+        and rows.select(thousands_problem(pl.col(field.column.name)).condition.any()).item()
+        and has_decimal_commas(field)
+    }
+
+
+def _first_fault(
+    rows: pl.DataFrame, fields: Sequence[Field], ambiguous: Collection[str]
+) -> pl.Expr:
     """Column, code and reason of the first value of a row that is not accepted; null if all are."""
-    follow = rows.select(
-        accepts(column, pl.col(column.name)).alias(column.name) for column, _index in fields
-    )
+    follow = rows.select(_follows(column, ambiguous) for column, _index in fields)
     # Problems are evaluated only in columns that have one: each has a few expressions to compile.
     faults = (
-        pl.when(~follow[column.name]).then(_first_problem(column, pl.col(column.name)))
+        pl.when(~follow[column.name]).then(_first_problem(column, ambiguous))
         for column, _index in fields
         if not follow[column.name].all()
     )
     return pl.coalesce(*faults, pl.lit(None))
 
 
-def _first_problem(column: Column, value: pl.Expr) -> pl.Expr:
+def _follows(column: Column, ambiguous: Collection[str]) -> pl.Expr:
+    value = pl.col(column.name)
+    if column.name not in ambiguous:
+        return accepts(column, value).alias(column.name)
+    return (accepts(column, value) & ~thousands_problem(value).condition).alias(column.name)
+
+
+def _first_problem(column: Column, ambiguous: Collection[str]) -> pl.Expr:
     """Column, code and reason of the first problem of a value that is not accepted."""
-    *first, last = problems(column, value)
+    value = pl.col(column.name)
+    found = problems(column, value)
+    if column.name in ambiguous:
+        found.insert(0, thousands_problem(value))
+    *first, last = found
     fault = _described(column, value, last)
     for problem in reversed(first):
         fault = pl.when(problem.condition).then(_described(column, value, problem)).otherwise(fault)
@@ -146,12 +184,8 @@ def _described(column: Column, value: pl.Expr, problem: CellProblem) -> pl.Expr:
     return pl.struct(
         pl.lit(column.name).alias("column"),
         pl.lit(problem.code).alias("code"),
-        _showing_nul(reason).alias("reason"),
+        reason.alias("reason"),
     )
-
-
-def _showing_nul(reason: pl.Expr) -> pl.Expr:
-    return reason.str.replace_all("\0", "␀", literal=True)
 
 
 def _typed(rows: pl.DataFrame, fields: Sequence[Field], version: int) -> pl.DataFrame:

@@ -5,6 +5,7 @@ chunk that is being sent. Other requests are served between two groups of lines,
 """
 
 import asyncio
+import codecs
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
 
@@ -103,19 +104,25 @@ async def group_lines(
 ) -> AsyncIterator[Sequence[NumberedLine]]:
     """Yield the lines of a body that are not blank, at most `GROUP_LINES` at once.
 
-    After each group, and after each slice of the body, other requests are served.
+    A byte order mark at the start of a line is left out: it is of a file that was sent unchanged. After
+    each group, and after each slice of the body, other requests are served.
     """
     last = 0
     async for lines in split_lines(body, max_line_bytes):
         numbered = [
             (number, line)
-            for number, line in enumerate(lines, last + 1)
+            for number, line in enumerate(map(without_mark, lines), last + 1)
             if line and not line.isspace()
         ]
         last += len(lines)
         for start in range(0, max(1, len(numbered)), GROUP_LINES):
             yield numbered[start : start + GROUP_LINES]
             await asyncio.sleep(0)
+
+
+def without_mark(line: bytes) -> bytes:
+    """Return the line without a byte order mark at its start."""
+    return line.removeprefix(codecs.BOM_UTF8)
 
 
 async def split_lines(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from orderworks.core.errors import InvalidFile
+from orderworks.core.text import WHITE_SPACE
 from orderworks.imports.csv_records import BadQuote, RecordRun, Splitter
 
 CANDIDATES = ",;\t|"
@@ -88,6 +89,8 @@ def read_csv_header(
         if record.strip(b"\r\n"):
             bom = len(codecs.BOM_UTF8) if read_ahead[0].startswith(codecs.BOM_UTF8) else 0
             header = _column_names(name, record, run.bad_quote, delimiter)
+            if not any(header):
+                break
             return SourceHeader(delimiter, header, start + bom, line), read_ahead
     raise InvalidFile(f"{name}: has no header")
 
@@ -112,7 +115,9 @@ def _column_names(
         problem = "closes it before other text" if bad_quote.is_closed else "does not close it"
         raise InvalidFile(f"{name}: the header opens a quote and {problem}")
     try:
-        return tuple(column.strip() for column in next(csv.reader([text], delimiter=delimiter)))
+        return tuple(
+            column.strip(WHITE_SPACE) for column in next(csv.reader([text], delimiter=delimiter))
+        )
     except csv.Error as error:
         raise InvalidFile(f"{name}: the header cannot be read: {error}") from None
 

@@ -55,6 +55,6 @@ def _keys(lines: Iterable[bytes]) -> tuple[str, ...]:
 
 def _keys_of(line: bytes) -> Iterable[str]:
     try:
-        return _OBJECT.decode(line)
+        return _OBJECT.decode(line.removeprefix(codecs.BOM_UTF8))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()

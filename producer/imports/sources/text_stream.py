@@ -1,6 +1,7 @@
 """A stream of text: its encoding, its size and the length of its lines are checked while it is read."""
 
 import codecs
+import re
 from collections.abc import Iterable, Iterator
 
 from orderworks.core.errors import InvalidFile
@@ -15,17 +16,28 @@ OTHER_ENCODINGS = {
     codecs.BOM_UTF16_BE: "UTF-16; convert it to UTF-8",
     b"PK\x03\x04": "a zip archive or a spreadsheet; save it as CSV",
     b"\xd0\xcf\x11\xe0": "a spreadsheet; save it as CSV",
+    b"\xfd7zXZ\x00": "compressed by xz; decompress it, or compress it by gzip or zstd",
+    b"BZh91AY&SY": "compressed by bzip2; decompress it, or compress it by gzip or zstd",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it",
+    b"Rar!\x1a\x07": "a RAR archive; unpack it",
+    b"%PDF-": "a PDF document; export the table as CSV",
 }
-"""First bytes of files that are not UTF-8. UTF-32 precedes UTF-16, whose mark it begins with."""
+"""First bytes of files that are no text of UTF-8. UTF-32 precedes UTF-16, whose mark it begins with."""
+
+_HTML = re.compile(rb"\s*<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
 
 LONE_CRS = "; its lines may end in a lone CR: they must end in LF or CR LF"
 
 
 def reject_other_encodings(name: str, start: bytes) -> None:
-    """Raise InvalidFile if a file with these first bytes is certainly not UTF-8 text."""
+    """Raise InvalidFile if a file with these first bytes is certainly no table in UTF-8."""
     for mark, description in OTHER_ENCODINGS.items():
         if start.startswith(mark):
             raise InvalidFile(f"{name}: is {description}")
+    if _HTML.match(start.removeprefix(codecs.BOM_UTF8)):
+        raise InvalidFile(
+            f"{name}: is a page of HTML, such as a login or an error; download it again"
+        )
 
 
 def bounded(

@@ -196,7 +196,9 @@ def test_status_without_workers_exits_1_and_names_missing_services(run: RunComma
 
 def test_updates_are_read_from_json_lines(run: RunCommand, tmp_path: Path) -> None:
     file = tmp_path / "updates.jsonl"
-    file.write_text('{"order_id": 1, "total": "2"}\n\n{"order_id": 2, "status": "paid"}\n')
+    line = '{"order_id": 1, "total": "2"}\n'
+    # A byte order mark, also where one file was written behind another.
+    file.write_text(f'\ufeff{line}\n\ufeff{{"order_id": 2, "status": "paid"}}\n', encoding="utf-8")
     assert run("update", "--file", str(file)).out == "Accepted 2 updates.\n"
     file.write_text('{"order_id": 1, "total": "2"}\n{"order_id": 2, "totl": 1}\n')
     done = run("update", "--file", str(file))

@@ -78,3 +78,9 @@ def test_no_more_than_a_slice_of_blank_lines_is_read_between_two_turns_of_the_lo
 def test_batch_is_read_no_further_after_its_last_reject() -> None:
     batch, _counter = read(b"{}\n" * (ndjson.MAX_REJECTS + 5000))
     assert batch.last == batch.rejected_count == ndjson.MAX_REJECTS
+
+
+def test_byte_order_mark_before_a_line_is_skipped() -> None:
+    mark, line = b"\xef\xbb\xbf", b'{"order_id":1,"total":"2.00"}\n'
+    batch, _counter = read(mark + line + b"\n" + mark + line + mark + b"\n")
+    assert (batch.lines, batch.rejected_count) == (2, 0)

@@ -4,6 +4,7 @@ import gc
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +46,8 @@ def test_every_valid_update_round_trips(
         ("order_id", {"order_id": 2**63, "total": 1}),
         ("order_id", {"order_id": True, "total": 1}),
         ("order_id", {"order_id": "7", "total": 1}),
+        ("order_id", {"order_id": np.bool_(True), "total": 1}),
+        ("order_id", {"order_id": np.array([1, 2]), "total": 1}),
         ("update", {"order_id": 1}),
         ("total", {"order_id": 1, "total": 19.99}),
         ("total", {"order_id": 1, "total": "12x"}),
@@ -90,6 +93,25 @@ def test_invalid_document_is_refused_naming_its_field(field: str, document: byte
     with pytest.raises(InvalidUpdate) as refused:
         OrderUpdate.decode(document)
     assert refused.value.field == field
+
+
+def test_whole_numbers_of_numpy_are_stored_as_ints() -> None:
+    ids: dict[str, Any] = {
+        "order_id": np.int64(5),
+        "customer_id": np.uint8(7),
+        "version": np.int32(0),
+    }
+    update = OrderUpdate(**ids)
+    assert update == OrderUpdate(order_id=5, customer_id=7, version=0)
+    assert {type(getattr(update, name)) for name in ids} == {int}
+    assert update.encode() == b'{"order_id":5,"customer_id":7,"version":0}'
+
+
+def test_white_space_around_a_total_is_skipped_and_within_it_is_shown() -> None:
+    assert OrderUpdate(order_id=1, total="\xa0-0.00\u200b").total == Decimal("0.00")
+    with pytest.raises(InvalidUpdate) as raised:
+        OrderUpdate(order_id=1, total="\u22121\u202f000.00")
+    assert raised.value.problem == r"'\u22121\u202f000.00' is not a number"
 
 
 def test_json_numbers_keep_their_cents() -> None:

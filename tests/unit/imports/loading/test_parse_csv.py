@@ -163,3 +163,8 @@ def test_chunk_start_bytes_have_no_special_meaning(beginning: bytes) -> None:
     parsed = read(beginning + b",a,b\n2,c,d\n")
     assert parsed.cells.height == 2
     assert good_lines(parsed)[-1] == 6
+
+
+def test_byte_order_mark_of_a_file_behind_another_is_skipped_before_a_quote() -> None:
+    parsed = read(b'1,a,b\n\xef\xbb\xbf"2","c","d"\n')
+    assert parsed.cells.sort("line")["field_0"].to_list() == ["1", "2"]

@@ -150,3 +150,10 @@ def test_unmappable_key_fails_the_import() -> None:
     fields = [Field(Column("id", ColumnRule.ID), 0)]
     with pytest.raises(ImportFailed, match="a key cannot be mapped"):
         parse(b"{}", 1, FileFormat("jsonl", "", ['a"b']), fields)
+
+
+def test_byte_order_mark_of_a_file_behind_another_is_skipped() -> None:
+    mark = b"\xef\xbb\xbf"
+    data = b'{"id": 1, "total": 2}\n' + mark + b'{"id": 3, "total": 4}\n' + mark + b"\r\n"
+    assert rows(read(data)) == [(1, "1", "2"), (2, "3", "4")]
+    assert faults(data) == [(3, "", "bad_json")]

@@ -1,11 +1,13 @@
 """Valid values, rejected values, and the reasons."""
 
+from decimal import Decimal
+
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderworks.imports.columns import COLUMNS, ImportKind, locate_fields
+from orderworks.imports.columns import COLUMNS, Field, ImportKind, locate_fields
 from orderworks.imports.file_format import FileFormat
 from orderworks.imports.loading.column_rules import accepts, cleaned, is_storable_unchanged
 from orderworks.imports.loading.parse import parse
@@ -52,7 +54,13 @@ def validate_cell(kind: ImportKind, column: str, text: str) -> Validated:
         ("total", "999999999999.99"),
         ("total", "000000000000000000.10"),
         ("status", "x" * 64),
-        ("status", " kept "),
+        ("status", " paid "),
+        ("total", "-0.00"),
+        ("total", "-.0"),
+        ("total", "12.500"),
+        ("total", "\xa012.50\u202f"),
+        ("id", "\ufeff7\u200b"),
+        ("created_at", "2024-01-01\n"),
         ("created_at", "2024-02-29"),
         ("created_at", "2000-02-29T23:59:59.999999999Z"),
         ("created_at", "2024-01-01 00:00"),
@@ -112,7 +120,11 @@ def test_valid_value_is_accepted(column: str, text: str) -> None:
         ("created_at", "0000-01-01", "bad_timestamp"),
         ("created_at", "0001-12-31T23:59:59", "out_of_range"),
         ("created_at", "9999-12-31T23:59:59-15:59", "out_of_range"),
-        ("created_at", "2024-01-01\n", "bad_timestamp"),
+        ("total", "12,500", "ambiguous_number"),
+        ("total", "\u221212.50", "bad_number"),
+        ("total", "1\u202f234.50", "bad_number"),
+        ("status", "\x1b[31mpaid", "control_character"),
+        ("status", "paid\rsent", "control_character"),
     ],
 )
 def test_invalid_value_is_rejected(column: str, text: str, code: str) -> None:
@@ -159,7 +171,81 @@ def test_record_of_the_wrong_width_or_unclosed_is_refused_as_a_whole() -> None:
 def test_raw_text_with_a_nul_can_be_stored() -> None:
     validated = validate_csv(b"1,1,\x00\n", ["id", "customer_id", "total"])
     assert validated.rejects["raw"].to_list() == ["1,1,␀"]
-    assert "\x00" not in validated.rejects["reason"].item()
+    assert validated.rejects["reason"].to_list() == ["total: '\\x00' contains a NUL byte"]
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "kept"),
+    [
+        ("name", "\u2003Ann\nBob\xa0", "Ann\nBob"),
+        ("name", "\xa0\u200b", None),
+        ("email", "  Ann@Example.com ", "Ann@Example.com"),
+        ("email", "\ufeff", None),
+        ("phone", "+49\xa030\t", "+49\xa030"),
+    ],
+)
+def test_white_space_around_a_text_is_removed(column: str, text: str, kept: str | None) -> None:
+    validated = validate_cell("customers", column, text)
+    if column == "name" and kept is None:
+        assert validated.rejects["reason"].to_list() == ["name is empty"]
+    else:
+        assert validated.valid[column].to_list() == [kept]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("1\xa0234.50", r"1\xa0234.50"),
+        ("\u221212.50", r"\u221212.50"),
+        ("12\u200b.50", r"12\u200b.50"),
+        ("12\r.50", r"12\r.50"),
+        ("€12.50", "€12.50"),
+    ],
+)
+def test_reason_shows_characters_that_cannot_be_seen(text: str, shown: str) -> None:
+    assert validate_cell("orders", "total", text).rejects["reason"].to_list() == [
+        f"total: '{shown}' is not a number"
+    ]
+
+
+@pytest.mark.parametrize("zero", ["-0", "-0.00", "-.000", " -00.0 "])
+def test_negative_zero_is_zero(zero: str) -> None:
+    (total,) = validate_cell("orders", "total", zero).valid["total"]
+    assert Decimal(total) == 0
+    assert "-" not in total
+
+
+def test_three_decimals_are_refused_only_where_the_column_has_decimal_commas() -> None:
+    header = ["id", "customer_id", "total"]
+    fields = locate_fields("orders", header, {name: name for name in header})
+    content = b"1,1,12.500\n2,1,12.50\n3,1,.500\n4,1,1500.000\n5,1,-0.000\n"
+    cells = parse(content, 2, FileFormat("csv", ",", header), fields).cells
+    assert validate(cells, fields, 0).valid["line"].to_list() == [3, 2, 4, 5, 6]
+    asked = []
+
+    def has_decimal_commas(field: Field) -> bool:
+        asked.append(field.column.name)
+        return True
+
+    validated = validate(cells, fields, 0, has_decimal_commas)
+    assert asked == ["total"]
+    assert validated.rejects["code"].to_list() == ["ambiguous_number"] * 4
+    assert validated.rejects["reason"][0] == (
+        "total: '12.500' reads two ways: its point may stand before decimals or between thousands, "
+        "because other cells of the column have decimal commas"
+    )
+
+
+def test_decimal_commas_are_looked_for_only_if_a_cell_has_three_decimals() -> None:
+    header = ["id", "customer_id", "total"]
+    fields = locate_fields("orders", header, {name: name for name in header})
+    content = b"1,1,12.50\n2,1,12.3456\n3,1,0.5000\n"
+    cells = parse(content, 2, FileFormat("csv", ",", header), fields).cells
+
+    def fail(_field: Field) -> bool:
+        raise AssertionError
+
+    assert validate(cells, fields, 0, fail).valid.height == 2
 
 
 def test_row_without_a_version_gets_its_line() -> None:

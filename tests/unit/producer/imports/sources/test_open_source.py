@@ -1,6 +1,8 @@
 """Sources that are accepted, and those that are refused before the import is accepted."""
 
+import bz2
 import io
+import lzma
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -100,6 +102,7 @@ def test_unsupported_source_is_refused_by_name(tmp_path: Path) -> None:
     [
         (b"", "bytes: is empty"),
         (b"\n\n", "bytes: has no header"),
+        (b"\n \xc2\xa0,\n1,2\n", "bytes: has no header"),
         (b"\xef\xbb\xbf", "bytes: has no header"),
         (b"id,name\r1,Ann\r", "bytes: its lines end in a lone CR; they must end in LF or CR LF"),
         (b'id,"name\n1,Ann\n', "bytes: the header opens a quote and does not close it"),
@@ -117,6 +120,18 @@ def test_unsupported_source_is_refused_by_name(tmp_path: Path) -> None:
         (b"\xfe\xff\x00i\x00d", "bytes: is UTF-16; convert it to UTF-8"),
         (b"PK\x03\x04\x14\x00", "bytes: is a zip archive or a spreadsheet; save it as CSV"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "bytes: is a spreadsheet; save it as CSV"),
+        (
+            lzma.compress(b"id\n1\n"),
+            "bytes: is compressed by xz; decompress it, or compress it by gzip or zstd",
+        ),
+        (
+            bz2.compress(b"id\n1\n"),
+            "bytes: is compressed by bzip2; decompress it, or compress it by gzip or zstd",
+        ),
+        (
+            b"\n<!DOCTYPE html>\n<html>",
+            "bytes: is a page of HTML, such as a login or an error; download it again",
+        ),
     ],
 )
 def test_content_with_unreadable_header_is_refused(content: bytes, problem: str) -> None:
