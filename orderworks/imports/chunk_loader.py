@@ -63,15 +63,6 @@ class ChunkLoader:
             invalidate_and_record(self.cache, customer_ids)
         return finisher.finish(import_id)
 
-    def must_yield(self) -> bool:
-        """Return whether updates have waited for so long that chunks should yield to them.
-
-        Not while Redis is unavailable: then no update is drained either.
-        """
-        with suppress(redis.RedisError):
-            return self._updates.backlog().lag > self.settings.import_yield_lag
-        return False
-
     @retry_transient
     def _load(self, import_id: str, number: int) -> list[int] | None:
         """Make one attempt; the ids of the customers it touched, or None if there was nothing to do."""

@@ -3,8 +3,10 @@
 Every step may be started twice, by two workers at a time, or after a worker that was killed in it.
 """
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
+import redis
 import sqlalchemy as sa
 
 from orderworks.core.redis import Redis
@@ -13,6 +15,8 @@ from orderworks.imports.chunk_loader import ChunkLoader
 from orderworks.imports.finisher import Finisher, ImportStep
 from orderworks.imports.planner import Planner
 from orderworks.imports.spool import Spool
+from orderworks.imports.yielding import Yielding
+from orderworks.updates.stream import UpdateStream
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Importer:
     stream: Redis
     cache: Redis
     settings: Settings
+    _yielding: Yielding = field(default_factory=Yielding, init=False)
 
     def plan(self, import_id: str) -> list[int]:
         """Plan an import; the chunks to load. See `Planner.plan`."""
@@ -34,8 +39,15 @@ class Importer:
         return self._chunk_loader.load(import_id, number)
 
     def must_yield(self) -> bool:
-        """Return whether chunks should yield to updates. See `ChunkLoader.must_yield`."""
-        return self._chunk_loader.must_yield()
+        """Return whether chunks should yield to updates. See `Yielding`.
+
+        Not while Redis is unavailable: then no update is drained either.
+        """
+        settings = self.settings
+        updates = UpdateStream(self.stream, settings.update_shards, settings.stream_limit)
+        with suppress(redis.RedisError):
+            return self._yielding.must_yield(updates, settings.import_yield_lag)
+        return False
 
     def finish(self, import_id: str) -> ImportStep:
         """Finish an import if no chunk is pending; its progress. See `Finisher.finish`."""
