@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from orderworks.core.effects import Pause
-from orderworks.core.errors import WaitTimeout
+from orderworks.core.errors import OrderworksError, WaitTimeout
 from orderworks.core.keys import update_verdict
 from orderworks.core.redis import pack_command
 from orderworks.updates.messages import UpdateOutcome, Verdict
@@ -34,9 +34,18 @@ class _TrackedUpdate:
         """Read the outcome, if it is published and the server replies."""
         replies: Replies = yield RoundTrip(pack_command("GET", self._key), 1, POLL_TIMEOUT)
         if replies.received and isinstance(replies.received[0], bytes):
-            outcome = UpdateOutcome.decode(replies.received[0])
+            outcome = self._decoded(replies.received[0])
             if outcome.verdict.is_final:
                 self._verdict, self.reason = outcome.verdict, outcome.reason
+
+    def _decoded(self, document: bytes) -> UpdateOutcome:
+        try:
+            return UpdateOutcome.decode(document)
+        except ValueError as error:
+            raise OrderworksError(
+                f"the verdict of update {self.entry} cannot be read: the value of {self._key} in Redis "
+                f"is damaged ({error}); the update itself was processed as any other"
+            ) from None
 
     def _wait(self, timeout: float | None) -> ProducerSteps[Verdict]:
         waits = pauses(timeout)
@@ -75,6 +84,7 @@ class Receipt(_TrackedUpdate):
         Raises:
             WaitTimeout: there is no verdict yet. The update is still pending, and may be waited for
                 again.
+            OrderworksError: what Redis has in place of the verdict is damaged.
         """
         return self._run(self._wait(timeout))
 

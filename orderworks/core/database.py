@@ -1,8 +1,10 @@
 """Connections to PostgreSQL: how an engine is made, and which errors are transient."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from urllib.parse import parse_qsl, urlencode
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -37,6 +39,9 @@ too many connections, a read-only session."""
 def database_address(url: str) -> URL:
     """Return the SQLAlchemy address, by psycopg2, of a PostgreSQL URL in any spelling.
 
+    Of several hosts (`host1:5432,host2`) the first one that accepts writes is used, unless the URL has
+    other `target_session_attrs`.
+
     Raises:
         ConfigurationError: it is not the URL of a PostgreSQL database.
     """
@@ -46,9 +51,47 @@ def database_address(url: str) -> URL:
             "DATABASE_URL: give it as postgresql://user:password@host:port/database"
         )
     try:
-        return make_url(f"postgresql+psycopg2://{rest}")
+        return make_url(f"postgresql+psycopg2://{_hosts_as_parameters(rest)}")
     except (sa.exc.ArgumentError, ValueError):
         raise ConfigurationError(f"DATABASE_URL: cannot be read as a {scheme} URL") from None
+
+
+def _hosts_as_parameters(rest: str) -> str:
+    """Return the URL behind its scheme with several hosts as parameters, where SQLAlchemy reads them."""
+    authority, slash, path = rest.partition("/")
+    login, at, hosts = authority.rpartition("@")
+    if "," not in hosts:
+        return rest
+    names, ports = zip(*(_split_port(host) for host in hosts.split(",")), strict=True)
+    path, _, query = path.partition("?")
+    given = dict(parse_qsl(query))
+    several = {"target_session_attrs": "read-write", **given}
+    several |= {"host": ",".join(names), "port": ",".join(ports)}
+    return f"{login}{at}{slash or '/'}{path}?{urlencode(several)}"
+
+
+def _split_port(host: str) -> tuple[str, str]:
+    """Return the name or the address of a host, and its port; `[::1]:5432` is an address in brackets."""
+    name, _, port = host.rpartition(":") if re.search(r":\d*$", host) else (host, "", "")
+    return name.strip("[]"), port or "5432"
+
+
+def shown_address(url: str) -> str:
+    """Return the hosts and the database of a URL, without the login."""
+    address = database_address(url)
+    hosts, ports = _texts(address, "host"), _texts(address, "port")
+    if "," in ports:
+        pairs = zip(hosts.split(","), ports.split(","), strict=True)
+        where = ",".join(f"{host}:{port}" for host, port in pairs)
+    else:
+        where = f"{address.host or hosts or 'localhost'}:{address.port or ports or 5432}"
+    return f"{where}/{address.database or ''}"
+
+
+def _texts(address: URL, parameter: str) -> str:
+    """Return a parameter of the URL; several of one name as one text."""
+    value = address.query.get(parameter, "")
+    return value if isinstance(value, str) else ",".join(value)
 
 
 def make_engine(
@@ -66,8 +109,9 @@ def make_engine(
             "to note why a chunk failed while it holds the chunk"
         )
     parameters = session_parameters(settings) | dict(session or {})
+    address = database_address(settings.database)
     engine = sa.create_engine(
-        database_address(settings.database),
+        address,
         pool_size=settings.db_pool_size,
         max_overflow=settings.db_max_overflow,
         pool_timeout=settings.db_pool_timeout,
@@ -80,7 +124,10 @@ def make_engine(
             "client_encoding": "utf8",
             "keepalives_idle": 30,
             "tcp_user_timeout": 30_000,
-            **({} if is_pooled(settings) else start_options(parameters)),
+            # Those of the URL first: they would be lost otherwise.
+            **(
+                {} if is_pooled(settings) else start_options(parameters, _texts(address, "options"))
+            ),
         },
     )
     if is_pooled(settings):
@@ -164,8 +211,6 @@ all. If it still fails then, the sweep's next nudge repeats it."""
 
 def database_unavailable(error: sa.exc.DBAPIError, url: str) -> Unavailable:
     """Return the error to show when PostgreSQL cannot be reached. It never has the password."""
-    address = database_address(url)
-    where = f"{address.host or 'localhost'}:{address.port or 5432}/{address.database or ''}"
     reason = error_summary(error)
     remedy = f": {POOLER_REMEDY}" if POOLER_REFUSAL in reason else ""
-    return Unavailable(f"PostgreSQL at {where} cannot be used: {reason}{remedy}")
+    return Unavailable(f"PostgreSQL at {shown_address(url)} cannot be used: {reason}{remedy}")

@@ -66,6 +66,11 @@ def top_customers_report(window: str) -> str:
     return f"orders:report:top-customers:{window}"
 
 
+def write_probe() -> str:
+    """Written for a moment by `status` and `doctor`, to see whether the server accepts writes."""
+    return "orders:write-probe"
+
+
 def gateway_rate(token: str) -> str:
     """The requests that a token, given by name, may still make."""
     return f"orders:gateway-rate:{token}"

@@ -116,13 +116,27 @@ def _cluster_error() -> ConfigurationError:
     return ConfigurationError(f"this server is a member of a Redis Cluster. {ONE_SERVER}")
 
 
-_SET_IF_NEWER = """
-local known = redis.call('HGET', KEYS[1], 'fence')
-if known and tonumber(known) > tonumber(ARGV[1]) then return 0 end
+MAX_FENCE = 2**53
+"""A fence above it is damaged: ours are counts, which numbers of the server's scripts hold exactly."""
+
+LUA_FENCE = f"""
+local function fence(field)
+  if redis.call('TYPE', KEYS[1])['ok'] ~= 'hash' then redis.call('UNLINK', KEYS[1]) end
+  local known = tonumber(redis.call('HGET', KEYS[1], field) or '')
+  return known and known <= {MAX_FENCE} and known or 0
+end
+"""
+"""A function of scripts: the number in a field of the hash, 0 without one. Other types are deleted."""
+
+_SET_IF_NEWER = (
+    LUA_FENCE
+    + """
+if fence('fence') > tonumber(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'body', ARGV[2])
 if tonumber(ARGV[3]) > 0 then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
 return 1
 """
+)
 
 
 def publish_if_newer(client: Redis, key: str, fence: int, body: bytes, ttl: int = 0) -> bool:
@@ -135,6 +149,17 @@ def publish_if_newer(client: Redis, key: str, fence: int, body: bytes, ttl: int 
 
 
 def read_published(client: Redis, key: str) -> bytes | None:
-    """Return the document that `publish_if_newer` stored at `key`; None if there is no document."""
-    body: Any = client.hget(key, "body")
+    """Return the document that `publish_if_newer` stored at `key`; None if it stored no document."""
+    try:
+        body: Any = client.hget(key, "body")
+    except redis.ResponseError as error:
+        if not is_wrong_type(error):
+            raise
+        return None
     return None if body is None else bytes(body)
+
+
+def is_wrong_type(error: redis.ResponseError) -> bool:
+    """Return whether a key has a value of another type than the command expects."""
+    # In a pipeline, the command stands before it.
+    return "WRONGTYPE" in str(error)

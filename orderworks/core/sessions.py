@@ -32,9 +32,13 @@ def is_pooled(settings: Settings) -> bool:
     return settings.db_pooler == "transaction"
 
 
-def start_options(parameters: Mapping[str, str]) -> dict[str, str]:
-    """Return the argument of a connection that gives the session these parameters at its start."""
-    return {"options": " ".join(f"-c {name}={value}" for name, value in parameters.items())}
+def start_options(parameters: Mapping[str, str], before: str = "") -> dict[str, str]:
+    """Return the argument of a connection that gives the session these parameters at its start.
+
+    They follow, and so replace, the options in `before`, which are those of the address.
+    """
+    ours = (f"-c {name}={value}" for name, value in parameters.items())
+    return {"options": " ".join([before, *ours]).strip()}
 
 
 def set_in_each_transaction(engine: sa.Engine, parameters: Mapping[str, str]) -> None:

@@ -71,6 +71,17 @@ HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_host_names)]
 Statuses = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_statuses)]
 """Statuses of orders, likewise."""
 
+MAX_SECONDS = 365 * 24 * 3600
+"""Seconds of a wait or an interval: timers of the servers and of the system take no longer ones."""
+
+LEAST_WAIT, LEAST_INTERVAL = 0.001, 0.1
+"""Seconds of a wait, and between two runs of a task: shorter ones would be no wait, and no rest."""
+
+
+def seconds(default: float, description: str, least: float = LEAST_WAIT) -> Any:  # noqa: ANN401 - as `Field`
+    """Return a setting of that many seconds: a finite number from `least` to `MAX_SECONDS`."""
+    return Field(default, ge=least, le=MAX_SECONDS, allow_inf_nan=False, description=description)
+
 
 class Settings(BaseSettings):
     """The settings of a process. `Settings.load()` reads them; they are immutable."""
@@ -104,36 +115,51 @@ class Settings(BaseSettings):
 
     db_pool_size: int = Field(2, ge=1, description="connections that a process keeps open")
     db_max_overflow: int = Field(1, ge=0, description="connections that it may open beyond those")
-    db_pool_timeout: float = Field(10, gt=0, description="seconds to wait for a pooled connection")
-    db_pool_recycle: int = Field(1800, ge=-1, description="seconds after which one is replaced")
-    db_connect_timeout: int = Field(5, ge=1, description="seconds to connect to PostgreSQL")
-    db_statement_timeout: int = Field(90, ge=0, description="seconds a statement may run")
-    db_lock_timeout: int = Field(15, ge=0, description="seconds a statement may wait for a lock")
+    db_pool_timeout: float = seconds(10, "seconds to wait for a pooled connection")
+    db_pool_recycle: int = Field(
+        1800, ge=-1, le=MAX_SECONDS, description="seconds after which one is replaced"
+    )
+    db_connect_timeout: int = Field(
+        5, ge=1, le=3600, description="seconds to connect to PostgreSQL"
+    )
+    db_statement_timeout: int = Field(
+        90, ge=0, le=2_000_000, description="seconds a statement may run"
+    )
+    db_lock_timeout: int = Field(
+        15, ge=0, le=2_000_000, description="seconds a statement may wait for a lock"
+    )
 
     db_pooler: Literal["none", "transaction"] = Field(
         "none", description="`transaction` if PgBouncer or another pooler is in front of PostgreSQL"
     )
 
-    redis_timeout: float = Field(5, gt=0, description="seconds to wait for a Redis answer")
+    redis_timeout: float = seconds(5, "seconds to wait for a Redis answer")
 
     update_shards: int = Field(2, ge=1, le=1024, description="streams that updates are spread over")
     update_batch: int = Field(5000, ge=1, description="stream entries a drain applies at once")
-    update_time_slice: float = Field(5, gt=0, description="seconds a drain runs before it yields")
+    update_time_slice: float = seconds(5, "seconds a drain runs before it yields")
     stream_limit: int = Field(
         1_000_000, ge=1000, description="entries a shard holds before Backpressure"
     )
-    unknown_order_patience: float = Field(
-        300, ge=0, description="seconds an update waits for its order or customer to appear"
+    unknown_order_patience: float = seconds(
+        300, "seconds an update waits for its order or customer to appear", least=0
     )
 
     verdict_ttl: int = Field(
-        3600, ge=1, description="seconds that the verdict of a tracked update can be asked for"
+        3600,
+        ge=1,
+        le=MAX_SECONDS,
+        description="seconds that the verdict of a tracked update can be asked for",
     )
 
-    import_chunk_rows: int = Field(50_000, ge=1, description="rows a chunk holds at most, about")
-    import_chunk_bytes: int = Field(8 << 20, ge=1 << 10, description="bytes a chunk holds at most")
-    import_yield_lag: float = Field(
-        2, gt=0, description="seconds an update may wait before chunks of imports yield to it"
+    import_chunk_rows: int = Field(
+        50_000, ge=1, le=500_000, description="rows a chunk holds at most, about"
+    )
+    import_chunk_bytes: int = Field(
+        8 << 20, ge=1 << 10, le=64 << 20, description="bytes a chunk holds at most"
+    )
+    import_yield_lag: float = seconds(
+        2, "seconds an update may wait before chunks of imports yield to it"
     )
     import_presets: Path = Field(
         Path("imports.toml"), description="file of presets for imports, in TOML"
@@ -145,7 +171,10 @@ class Settings(BaseSettings):
         100 << 30, ge=1, description="bytes of text that it may hold"
     )
     import_max_ratio: float = Field(
-        200, ge=1, description="times its size that it may unpack to, beyond the first 16 MiB"
+        200,
+        ge=1,
+        allow_inf_nan=False,
+        description="times its size that it may unpack to, beyond the first 16 MiB",
     )
     import_max_columns: int = Field(1000, ge=1, description="columns that it may have")
     chunk_attempts: int = Field(5, ge=1, description="starts of a chunk before it is quarantined")
@@ -153,11 +182,9 @@ class Settings(BaseSettings):
     cache_ttl: int = Field(
         300, ge=1, le=MAX_LIFETIME, description="seconds until a cached read is computed again"
     )
-    cache_timeout: float = Field(
-        0.5, gt=0, description="seconds a cached read waits for an answer of the cache"
-    )
+    cache_timeout: float = seconds(0.5, "seconds a cached read waits for an answer of the cache")
     report_depth: int = Field(1000, ge=1, description="customers a published report lists")
-    report_interval: float = Field(30, gt=0, description="seconds between two report refreshes")
+    report_interval: float = seconds(30, "seconds between two report refreshes", LEAST_INTERVAL)
     uncounted_statuses: Statuses = Field(
         ("cancelled",),
         description="statuses of orders that count in no report, with commas between them; "
@@ -167,7 +194,7 @@ class Settings(BaseSettings):
     ledger_retention_days: int = Field(
         90, ge=1, description="days that ended imports, their rejects, and dead updates are kept"
     )
-    sweep_interval: float = Field(5, gt=0, description="seconds between two sweeps")
+    sweep_interval: float = seconds(5, "seconds between two sweeps", LEAST_INTERVAL)
 
     gateway_host: str = Field(
         "127.0.0.1",
@@ -182,7 +209,11 @@ class Settings(BaseSettings):
         10, ge=1, description="connections to PostgreSQL that a gateway process may open"
     )
     gateway_rate: float = Field(
-        100, gt=0, description="requests a second that a token may make, if it names no rate"
+        100,
+        ge=0.001,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="requests a second that a token may make, if it names no rate",
     )
     gateway_max_body: int = Field(
         1 << 20, ge=1, description="bytes of a request to the gateway, or of a line of a batch"

@@ -4,13 +4,15 @@ The data stay in the spool, like those of any import; their manifest is in Redis
 after `KEPT_FOR`, the file has to be uploaded again.
 """
 
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
 from orderworks.core.keys import import_kept_file
 from orderworks.core.redis import Redis
-from orderworks.imports.manifest import Manifest
+from orderworks.imports.manifest import Manifest, decode_manifest
 
 KEPT_FOR = timedelta(hours=6)
 """Time in which a kept file can be imported. The spool keeps data for at least a day."""
@@ -26,13 +28,15 @@ def store(stream: Redis, manifest: Manifest) -> None:
 
 
 def find(stream: Redis, import_id: str) -> Manifest | None:
-    """The manifest of the dry run, if its file is kept.
+    """The manifest of the dry run, if its file is kept. A damaged one is as none.
 
     Raises:
         redis.RedisError: Redis cannot be reached.
     """
-    body = stream.get(import_kept_file(import_id))
-    return None if body is None else msgspec.json.decode(body, type=Manifest)
+    body: Any = stream.get(import_kept_file(import_id))
+    with suppress(ValueError):
+        return None if body is None else decode_manifest(body, import_id)
+    return None
 
 
 def delete(stream: Redis, import_id: str) -> None:

@@ -1,5 +1,6 @@
 """The progress of an import, mirrored in Redis for producers that cannot reach the database."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +27,9 @@ rejected rows that were corrected and imported since.
 `accepted_at` and `finished_at` are times. `steps` increases with every published summary.
 A dry run that is done also has `would`: the results that the import would have.
 """
+
+_SUMMARY_MEMBERS = {"id", "status", "steps", "dry_run"}
+"""Members that the code reads of a summary."""
 
 ENDED = ("done", "failed", "cancelled")
 """Statuses after which an import does not change, unless it is retried."""
@@ -117,8 +121,13 @@ def publish_set_aside(stream: Redis, import_id: str, reason: str) -> None:
 def read_progress(stream: Redis, import_id: str) -> Summary | None:
     """Return the published summary, or None; it is published for a week.
 
+    None too if the published one is damaged: the next step of the import replaces it.
+
     Raises:
         redis.RedisError: Redis cannot be reached.
     """
     body = read_published(stream, import_progress(import_id))
-    return None if body is None else msgspec.json.decode(body, type=Summary)
+    with suppress(ValueError):
+        summary = None if body is None else msgspec.json.decode(body, type=Summary)
+        return summary if summary and summary.keys() >= _SUMMARY_MEMBERS else None
+    return None

@@ -11,16 +11,17 @@ import msgspec
 import structlog
 
 from orderworks.core import keys
-from orderworks.core.redis import Redis
+from orderworks.core.redis import LUA_FENCE, Redis
 from orderworks.reports.top_customers import PAGE_SIZES, Head, Report, page_field
 
 log = structlog.get_logger()
 
 # Keeps a report of a later pass. Replaces only the head if the lines are the published ones; if they
 # differ and are not among the arguments, replaces nothing. Deletes fields of the previous release.
-_PUBLISH = """
-local known = redis.call('HGET', KEYS[1], 'pass')
-if known and tonumber(known) > tonumber(ARGV[1]) then return 'newer' end
+_PUBLISH = (
+    LUA_FENCE
+    + """
+if fence('pass') > tonumber(ARGV[1]) then return 'newer' end
 if redis.call('HGET', KEYS[1], 'digest') ~= ARGV[3] then
   if #ARGV == 3 then return 'differs' end
   redis.call('HSET', KEYS[1], 'digest', ARGV[3], unpack(ARGV, 4))
@@ -29,6 +30,7 @@ end
 redis.call('HSET', KEYS[1], 'pass', ARGV[1], 'head', ARGV[2])
 return 'published'
 """
+)
 
 
 def publish(client: Redis, reports: Sequence[Report], number: int) -> int:

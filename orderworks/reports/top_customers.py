@@ -6,7 +6,7 @@ Orders with a status in `uncounted_statuses` count in no report.
 import time
 from datetime import datetime
 from decimal import Decimal
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 import redis
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from orderworks.cache import Cache
 from orderworks.core import keys
 from orderworks.core.database import make_engine
-from orderworks.core.redis import Redis, make_redis
+from orderworks.core.redis import Redis, is_wrong_type, make_redis
 from orderworks.core.schema import customers, orders, uncounted_statuses
 from orderworks.core.settings import Settings
 from orderworks.reports.windows import Window
@@ -83,7 +83,7 @@ class Report(msgspec.Struct, frozen=True):
 class Head(msgspec.Struct, frozen=True):
     """The part of a published report without the lines; replaced even if these stay the same."""
 
-    as_of: datetime
+    as_of: Annotated[datetime, msgspec.Meta(tz=True)]
     watermark: str
     seconds: float
     lines: int
@@ -150,13 +150,20 @@ class TopCustomers:
 def published_report(client: Redis, window: Window, limit: int | None = None) -> Report | None:
     """Return the report of the last refresh, with at most `REPORT_DEPTH` lines; None without one.
 
-    With `limit`, only its first lines: that number or more.
+    With `limit`, only its first lines: that number or more. A damaged report is deleted: then the next
+    refresh publishes all of it.
     """
     key = keys.top_customers_report(window)
-    encoded_head, lines = client.hmget(key, "head", page_field(limit))
-    if encoded_head is None or lines is None:
+    try:
+        encoded_head, lines = client.hmget(key, "head", page_field(limit))
+        if encoded_head is None or lines is None:
+            return None
+        head, rows = _HEAD.decode(encoded_head), _LINES.decode(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError, redis.ResponseError) as error:
+        if isinstance(error, redis.ResponseError) and not is_wrong_type(error):
+            raise
+        client.unlink(key)
         return None
-    head, rows = _HEAD.decode(encoded_head), _LINES.decode(lines)
     complete = head.complete and len(rows) == head.lines
     return Report(window, head.as_of, head.watermark, head.seconds, rows, complete)
 

@@ -7,6 +7,7 @@ that applied them.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,11 +15,16 @@ import msgspec
 import redis
 
 from orderworks.core import keys as names
-from orderworks.core.errors import Backpressure, OrderworksError
+from orderworks.core.errors import Backpressure, ConfigurationError, OrderworksError
 from orderworks.core.redis import Redis
 from orderworks.core.versions import entry_id, milliseconds_of, version_of
 from orderworks.updates.messages import UpdateOutcome
-from orderworks.updates.shard_layout import ShardLayout, ensure_layout, read_layout
+from orderworks.updates.shard_layout import (
+    ShardLayout,
+    ensure_layout,
+    layout_error,
+    read_layout,
+)
 
 NUDGE_SECONDS = 10
 """Seconds for which a lost nudge can delay a shard before the sweep may send another."""
@@ -122,7 +128,7 @@ def refusal_error(error: redis.RedisError, target: AppendTarget) -> OrderworksEr
     """Return the error for the caller if the script refused the append; None for other errors."""
     code, _, detail = str(error).partition(" ")
     if code == "LAYOUT" and not is_layout_missing(error):
-        return ShardLayout.decode(detail.encode()).mismatch_error(target.shards)
+        return layout_error(detail.encode(), target.shards)
     if code != "BACKPRESSURE":
         return None
     return Backpressure(
@@ -181,8 +187,13 @@ class UpdateStream:
         return shard_of(order_id, self.shards)
 
     def all_shards(self) -> range:
-        """Return all shards that may have updates: the layout may differ from the settings."""
-        layout = read_layout(self._client) or ShardLayout(self.shards)
+        """Return all shards that may have updates: the layout may differ from the settings.
+
+        Where its key is damaged, those of the settings: the sweep logs that, and producers are refused.
+        """
+        layout = ShardLayout(self.shards)
+        with suppress(ConfigurationError):
+            layout = read_layout(self._client) or layout
         return range(max(self.shards, layout.shards, layout.goal or 0))
 
     def ensure_layout(self) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
+from orderworks_app.cli.gateway_notice import GatewayNotice
 from orderworks_app.embedded.stack import PreparedHome, prepared
 from orderworks_app.embedded.state import running_environment
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor
@@ -46,7 +47,9 @@ def run_until_stopped(home: Path, only: Collection[str] | None = None) -> None:
     with stop_on_signals() as request, prepared(home, only) as stack, make_view() as screen:
         _print_addresses(screen, stack)
         environment = stack.plan.environment
-        Supervisor(stack.home, stack.plan.services, environment, screen, request).run()
+        settings = Settings.load(**{name.lower(): each for name, each in environment.items()})
+        watcher = GatewayNotice(screen, settings)
+        Supervisor(stack.home, stack.plan.services, environment, watcher, request).run()
         screen.print_line("Stopped. The data are kept.")
 
 

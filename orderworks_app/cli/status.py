@@ -32,7 +32,7 @@ def status(
 def _print(current: Status) -> None:
     lines = table("", "part", "")
     for part in current.parts:
-        sign = "[green]●[/]" if part.healthy else "[red]●[/]"
+        sign = "[green]✓[/]" if part.healthy else "[red]✗[/]"
         detail = escaped(part.detail)
         lines.add_row(sign, part.name, detail if part.healthy else f"[red]{detail}[/]")
     console.print(lines)

@@ -25,6 +25,7 @@ CELERY = (sys.executable, "-m", "celery", "--app", "worker")
 ALONE = ("--without-gossip", "--without-mingle")
 """Options of a worker that does not listen to others: nothing here needs it, and Celery's listener can
 fail when the broker goes."""
+FLOWER_TASKS = "--max_tasks=10000"  # Its default is ten times that: hundreds of MB.
 INFO = "--loglevel=INFO"  # At a higher level, neither worker nor beat logs that it is ready.
 
 
@@ -101,7 +102,7 @@ def _flower(home: Home, addresses: Mapping[str, str], port: int) -> Service:
     return Service(
         name=FLOWER,
         stage=StartStage.SERVICES,
-        command=(*CELERY, "flower", f"--address={LOOPBACK}", f"--port={port}"),
+        command=(*CELERY, "flower", f"--address={LOOPBACK}", f"--port={port}", FLOWER_TASKS),
         command_mark="celery",
         is_healthy=health.serves(f"http://{LOOPBACK}:{port}/healthcheck"),
         environment=environment,

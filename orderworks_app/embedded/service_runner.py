@@ -12,6 +12,10 @@ from orderworks_app.embedded.service import Service
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
 """Seconds before a service that exited is restarted; each further exit doubles them."""
 
+FIRST_STARTS = 3
+"""Starts of a service that a signal killed before it was ready: from the kernel, which needed memory, or
+from an operator. Another failure has a cause to be fixed, so that no restart would help."""
+
 STABLE_AFTER = 30.0
 """Seconds that a service must be ready before its next restart is delayed by the least again."""
 
@@ -53,6 +57,7 @@ class ServiceRunner:
         self._changed = changed
         self._child: ServiceProcess | None = None
         self._was_ready = False
+        self._starts_left = FIRST_STARTS
         self._delay = FIRST_DELAY
         self._due = 0.0
 
@@ -146,13 +151,14 @@ class ServiceRunner:
             self._change(ServiceState.DONE)
         else:
             killed, exited = f"was killed by signal {-status}", f"exited with status {status}"
-            self._failed(f"it {killed if status < 0 else exited}")
+            self._failed(f"it {killed if status < 0 else exited}", was_killed=status < 0)
 
-    def _failed(self, reason: str) -> None:
-        """Restart it later. A service that was never ready is not restarted: its cause must be fixed."""
+    def _failed(self, reason: str, *, was_killed: bool = False) -> None:
+        """Restart it later, if it was ready once, or was killed in one of its first starts."""
         child, self._child, self.since = self._child, None, None
         self.reason = reason
-        if not self._was_ready:
+        self._starts_left -= 1
+        if not self._was_ready and not (was_killed and self._starts_left):
             lines = child.log.last_lines() if child else ""
             output = f"; last lines of {child.log.path}:\n{lines}" if child and lines else ""
             raise StartFailed(f"{self.service.name} did not start: {reason}{output}")

@@ -21,7 +21,9 @@ from orderworks.reports import excluded_statuses
 from orderworks.reports.excluded_statuses import format_statuses
 from orderworks.updates.shard_layout import ShardLayout, read_layout
 from orderworks_app.observability import worker_clocks
-from orderworks_app.observability.snapshot import MAX_CLOCK_SKEW
+from orderworks_app.observability.snapshot import MAX_CLOCK_SKEW, delayed_fsyncs
+from orderworks_app.observability.write_refusals import postgresql_refusal, redis_refusal
+from orderworks_app.operations.timespans import format_span
 from worker.queue_length import queue_length
 
 PROCESSES_A_HOST = 4
@@ -60,6 +62,7 @@ def run_checks(settings: Settings) -> list[Finding]:
     engine = make_engine(settings, "orderworks-doctor")
     with engine.connect() as connection:
         return [
+            _writes("database", postgresql_refusal(engine)),
             *_stream(make_redis(settings.stream, settings.redis_timeout), settings),
             *_broker(settings),
             _cache_is_separate(settings),
@@ -77,8 +80,7 @@ def run_checks(settings: Settings) -> list[Finding]:
 
 def _stream(client: Redis, settings: Settings) -> Iterator[Finding]:
     check_single_server(client)
-    yield _never_evicts("update stream", client)
-    yield _is_durable("update stream", client)
+    yield from _accepts_work("update stream", client)
     yield _layout(client, settings.update_shards)
 
 
@@ -88,8 +90,35 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         return
     client = make_redis(settings.broker, settings.redis_timeout)
     check_single_server(client)
-    yield _never_evicts("broker", client)
-    yield _is_durable("broker", client)
+    yield from _accepts_work("broker", client)
+
+
+def _accepts_work(name: str, client: Redis) -> Iterator[Finding]:
+    yield _writes(name, redis_refusal(client))
+    yield _never_evicts(name, client)
+    yield _is_durable(name, client)
+    yield _fsyncs_in_time(name, client)
+
+
+def _writes(name: str, refusal: str | None) -> Finding:
+    return Finding(
+        f"the {name} accepts writes",
+        refusal is None,
+        f"refuses writes: {refusal}" if refusal else "a write was accepted",
+        "free memory or disk space, raise maxmemory, or name the primary server",
+    )
+
+
+def _fsyncs_in_time(name: str, client: Redis) -> Finding:
+    delayed = delayed_fsyncs(client) or 0
+    up: int = client.info("server")["uptime_in_seconds"]
+    return Finding(
+        f"the disk of the {name} is fast enough",
+        delayed * 3600 <= max(up, 3600),
+        f"{delayed} fsyncs were late in {format_span(up)}",
+        "give it a faster disk: while an fsync is late, a kill of the server loses what it accepted in "
+        "up to 2 s, unless with durable=True. `CONFIG RESETSTAT` resets the count",
+    )
 
 
 def _broker_answers(url: str) -> Finding:
@@ -242,11 +271,15 @@ def _clocks(connection: sa.Connection, settings: Settings) -> Finding:
 
 
 def _worker_clocks(settings: Settings) -> Finding:
-    skews = worker_clocks.read_skews(make_redis(settings.stream, settings.redis_timeout))
+    skews, problem = dict[str, float](), "no worker answers"
+    try:
+        skews = worker_clocks.read_skews(make_redis(settings.stream, settings.redis_timeout))
+    except Exception as error:  # noqa: BLE001 - kombu raises any error of its transport
+        problem = f"workers cannot be asked: {error}"
     return Finding(
         "the clocks of workers and Redis agree",
         worker_clocks.agree(skews),
-        worker_clocks.describe(skews) or "no worker answers",
+        worker_clocks.describe(skews) or problem,
         "run a time service on every host",
     )
 

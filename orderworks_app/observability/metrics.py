@@ -32,6 +32,7 @@ from orderworks_app.observability.snapshot import (
     DatabaseDetails,
     DatabaseSnapshot,
     consistent,
+    delayed_fsyncs,
     read_cache,
     read_database,
     read_details,
@@ -80,6 +81,7 @@ DOCUMENTED = {
     "orderworks_queue_messages": "Messages in the broker that no worker has received.",
     "orderworks_redis_memory_bytes": "Memory that the server uses for its data.",
     "orderworks_redis_memory_limit_bytes": "Memory that the server may use; 0 without a limit.",
+    "orderworks_redis_late_fsyncs_total": "Fsyncs of the append-only file that the disk delayed.",
 }
 """Every metric with its help, in the order of the output. Counters end in `_total`."""
 
@@ -160,7 +162,7 @@ class Metrics(Collector):
             label = {"shard": str(shard)}
             samples.append(MetricSample("orderworks_stream_entries", waiting, label))
             samples.append(MetricSample("orderworks_stream_lag_seconds", lag, label))
-        return samples + _memory(self._client, "stream")
+        return [*samples, *_memory(self._client, "stream"), *_late_fsyncs(self._client, "stream")]
 
     def _cached(self) -> list[MetricSample]:
         cache = read_cache(self._cache, tuple(Window))
@@ -174,7 +176,8 @@ class Metrics(Collector):
     def _queues(self) -> list[MetricSample]:
         """The messages in each queue, and the memory of a broker that is a Redis."""
         if self._broker:
-            return [*_memory(self._broker, "broker"), *_queues(self._broker.llen)]
+            server = [*_memory(self._broker, "broker"), *_late_fsyncs(self._broker, "broker")]
+            return [*server, *_queues(self._broker.llen)]
         with Connection(self._broker_url, connect_timeout=BROKER_SECONDS) as connection:
             return [*_queues(partial(queue_length, connection))]
 
@@ -282,6 +285,12 @@ def _memory(client: Redis, server: str) -> list[MetricSample]:
         MetricSample("orderworks_redis_memory_bytes", info["used_memory"], label),
         MetricSample("orderworks_redis_memory_limit_bytes", info["maxmemory"], label),
     ]
+
+
+def _late_fsyncs(client: Redis, server: str) -> Iterator[MetricSample]:
+    late = delayed_fsyncs(client)
+    if late is not None:
+        yield MetricSample("orderworks_redis_late_fsyncs_total", late, {"server": server})
 
 
 def _beat(entries: Sequence[BeatEntry]) -> Iterator[MetricSample]:

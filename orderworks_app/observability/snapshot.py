@@ -194,6 +194,15 @@ def _age(
     return float(connection.execute(sa.select(age).where(*conditions)).scalar_one())
 
 
+def delayed_fsyncs(client: Redis) -> int | None:
+    """The number of fsyncs of the append-only file that were late, since the server started.
+
+    None for a server without such a file.
+    """
+    persistence: Mapping[str, int] = client.info("persistence")
+    return persistence.get("aof_delayed_fsync")
+
+
 def read_cache(client: Redis, windows: Sequence[Window] = (Window.ALL,)) -> CacheSnapshot:
     """The counts of cached reads, and the times of the reports of these windows."""
     counts = cache_counts(client)

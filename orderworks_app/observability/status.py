@@ -29,6 +29,7 @@ from orderworks.reports.windows import Window
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.observability import worker_clocks
 from orderworks_app.observability.snapshot import MAX_CLOCK_SKEW, Snapshot, read_snapshot
+from orderworks_app.observability.write_refusals import postgresql_refusal, redis_refusal
 from orderworks_app.operations.timespans import format_span
 from worker.beat.entries import BeatEntry
 from worker.celery import app
@@ -132,6 +133,7 @@ class StatusReader:
     def _database(self) -> str:
         with self._engine.connect() as connection:
             version = connection.scalar(sa.text("SHOW server_version"))
+        _require_writes(postgresql_refusal(self._engine))
         return f"answers, version {version}"
 
     def _schema(self) -> str:
@@ -286,11 +288,16 @@ def _check_detail(last: ReconcileRun | None) -> str:
 
 
 def _ping(client: Redis) -> str:
-    client.ping()
     check_single_server(client)
     server = client.info("server")
+    _require_writes(redis_refusal(client))
     # Valkey reports the version of Redis that it is compatible with as well as its own.
     return f"answers, version {server.get('valkey_version', server['redis_version'])}"
+
+
+def _require_writes(refusal: str | None) -> None:
+    if refusal:
+        raise OrderworksError(f"refuses writes: {refusal}")
 
 
 def _or_empty(read: Callable[[], dict[Name, Any]]) -> dict[Name, Any]:

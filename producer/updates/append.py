@@ -15,7 +15,7 @@ from orderworks.core.keys import update_layout
 from orderworks.core.redis import pack_command, redis_unavailable
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
-from orderworks.updates.shard_layout import ShardLayout
+from orderworks.updates.shard_layout import ShardLayout, layout_error
 from orderworks.updates.stream import NO_LAYOUT, AppendTarget, shard_of
 from producer.effects import NudgeEffect, ProducerSteps, Replies, RoundTrip, pauses
 from producer.updates.chunking import UpdateChunk, require_update
@@ -205,7 +205,7 @@ class Appender:
         replies = yield from self._exchange(commands, 2)
         stored = replies.received[-1] if len(replies.received) == 2 else replies.error  # noqa: PLR2004
         if isinstance(stored, bytes) and stored != layout:
-            return ShardLayout.decode(stored).mismatch_error(self._shards)
+            return layout_error(stored, self._shards)
         if stored != layout:
             lost = stored if isinstance(stored, redis.RedisError) else None
             return redis_unavailable(lost or redis.ResponseError(NO_LAYOUT))

@@ -9,7 +9,7 @@ from typing import Any, Self
 import asyncpg
 
 from orderworks.core.database import TRANSIENT_STATES, database_address
-from orderworks.core.errors import Unavailable
+from orderworks.core.errors import ConfigurationError, Unavailable
 from orderworks.core.sessions import is_pooled, session_parameters
 from orderworks.core.settings import Settings
 
@@ -90,9 +90,28 @@ class DatabasePool:
 
 
 def address(settings: Settings) -> str:
-    """Return the database's URL in the form that asyncpg accepts."""
+    """Return the database's URL in the form that asyncpg accepts.
+
+    asyncpg sends parameters that it does not know to the server, which refuses those of libpq.
+
+    Raises:
+        ConfigurationError: it requires what asyncpg cannot do.
+    """
     url = database_address(settings.database).set(drivername="postgresql")
-    return url.render_as_string(hide_password=False)
+    if url.query.get("channel_binding") == "require":
+        raise ConfigurationError(
+            "DATABASE_URL: the gateway's driver cannot do channel_binding=require: leave it out, and "
+            "use sslmode=verify-full"
+        )
+    return url.difference_update_query(_OF_LIBPQ).render_as_string(hide_password=False)
+
+
+_OF_LIBPQ = (
+    *("connect_timeout", "tcp_user_timeout", "channel_binding", "gssencmode", "sslcompression"),
+    *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "sslsni"),
+    *("fallback_application_name", "load_balance_hosts", "require_auth", "hostaddr"),
+)
+"""Parameters of libpq without a counterpart in asyncpg; the gateway has timeouts of its own."""
 
 
 def is_outage(error: Exception) -> bool:

@@ -148,6 +148,26 @@ def test_service_that_cannot_be_started_is_named(home: Home) -> None:
         run_to_its_end(home, absent)
 
 
+def test_service_killed_before_it_is_ready_is_started_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_runner, "FIRST_DELAY", 0.05)
+    script = "echo x >>starts; test $(wc -l <starts) -gt 2 || kill -9 $$; " + READY_UNTIL_STOPPED
+    with supervised(home, service(home, "unlucky", script)) as record:
+        assert len(record.times("unlucky", ServiceState.RESTARTING)) == 2
+        assert len(record.times("unlucky", ServiceState.READY)) == 1
+
+
+def test_service_killed_at_each_of_its_first_starts_is_given_up(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_runner, "FIRST_DELAY", 0.05)
+    doomed = service(home, "doomed", "echo x >>starts; kill -9 $$")
+    with pytest.raises(StartFailed, match="doomed did not start: it was killed by signal 9"):
+        run_to_its_end(home, doomed)
+    assert len((home.folder / "starts").read_text("utf-8").split()) == service_runner.FIRST_STARTS
+
+
 def test_service_never_ready_fails_after_its_deadline(home: Home) -> None:
     silent = service(home, "silent", "echo hm; exec sleep 600", deadline=0.3)
     with pytest.raises(StartFailed, match=r"silent did not start: it was not ready within 0\.3 s"):

@@ -128,3 +128,30 @@ def test_addresses_of_several_servers_are_refused(
     monkeypatch.setenv(variable, address)
     with pytest.raises(ConfigurationError, match=f"^{variable}: .*address of a single server"):
         Settings.load()
+
+
+FLOATS = [name for name, field in Settings.model_fields.items() if field.annotation is float]
+
+
+@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("given", ["inf", "-inf", "nan", "1e300", "-1"])
+def test_impossible_number_is_refused_with_its_variable(
+    name: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (name, given) == ("import_max_ratio", "1e300"):
+        return  # A ratio has no largest value.
+    monkeypatch.setenv(name.upper(), given)
+    with pytest.raises(ConfigurationError, match=f"^{name.upper()}: Input should be "):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("SWEEP_INTERVAL", "1e-9"), ("REPORT_INTERVAL", "0.01"), ("REDIS_TIMEOUT", "1e-9")],
+)
+def test_time_too_short_to_work_is_refused(
+    name: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, given)
+    with pytest.raises(ConfigurationError, match=f"^{name}: Input should be greater than or equal"):
+        Settings.load()

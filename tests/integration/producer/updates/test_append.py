@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,13 +20,14 @@ from orderworks.core.errors import (
     PartlyAccepted,
     Unavailable,
 )
-from orderworks.core.redis import Redis
+from orderworks.core.redis import Redis, make_redis
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.stream import UpdateStream
 from producer import Producer
 from tests.support.processes import ROOT, eventually
 from tests.support.producers import DOORS, ProducerClient
+from tests.support.servers import running_valkey
 from tests.support.tcp_proxy import TcpProxy, link_to
 
 LIMIT = 1000
@@ -165,6 +167,23 @@ def test_durable_updates_are_accepted(client: ProducerClient, stream: Redis) -> 
     client.update(OrderUpdate(order_id=2, total=1), durable=True)
     assert client.update_many(some(3, 1500), durable=True) == 1498
     assert sorted(accepted_orders(stream)) == list(range(2, 1501))
+
+
+def test_durable_updates_are_in_the_file_of_a_server_killed_at_their_return(
+    tmp_path: Path, settings: Settings
+) -> None:
+    with (
+        running_valkey(tmp_path / "server") as server,
+        Producer(redis_url=server.url, broker_url=settings.broker, spool_url=settings.spool) as own,
+    ):
+        for order_id in range(2, 42, 2):
+            own.update(OrderUpdate(order_id=order_id, total=1), durable=True)
+            written = b"".join(file.read_bytes() for file in server.folder.rglob("*.aof"))
+            assert b'"order_id":%d,' % order_id in written
+        server.kill()
+        server.start()
+        with make_redis(server.url, timeout=5) as client:
+            assert accepted_orders(client) == list(range(2, 42, 2))
 
 
 def test_server_without_fsync_raises_not_durable_for_accepted_updates(
