@@ -104,6 +104,11 @@ def import_progress(import_id: str) -> str:
     return f"orders:import:{import_id}"
 
 
+def import_notes(import_id: str) -> str:
+    """The hash of what workers noted of the rows of an import."""
+    return f"orders:import-notes:{import_id}"
+
+
 def import_kept_file(import_id: str) -> str:
     """The manifest of a dry run whose file is kept for an import."""
     return f"orders:import-tried:{import_id}"

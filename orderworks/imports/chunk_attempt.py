@@ -24,6 +24,7 @@ from orderworks.core.sql import THIS_TRANSACTION
 from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.columns import ImportKind
 from orderworks.imports.file_format import FileFormat, FormatName
+from orderworks.imports.file_notes import RepeatedIds
 from orderworks.imports.outages import STARTS_TTL, failure_reason, is_outage
 
 RowCounts = dict[str, int]
@@ -68,11 +69,13 @@ class ChunkResult(NamedTuple):
     Attributes:
         ids: the lowest and the highest id of its rows; None for a chunk without rows.
         may_be_overtaken: whether it left equal rows at older versions.
+        repeated: the ids that it has on several lines with other values.
     """
 
     counts: RowCounts
     ids: tuple[int, int] | None
     may_be_overtaken: bool
+    repeated: RepeatedIds | None = None
 
 
 @dataclass(frozen=True)

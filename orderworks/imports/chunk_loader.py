@@ -19,6 +19,7 @@ from orderworks.core.settings import Settings
 from orderworks.imports import pending_writes
 from orderworks.imports.chunk_attempt import ChunkAttempt, ChunkAttempts
 from orderworks.imports.chunk_plan import chunk_limits
+from orderworks.imports.file_notes import note_repeated
 from orderworks.imports.finisher import Finisher, ImportStep
 from orderworks.imports.keepalive import keep_alive
 from orderworks.imports.spool import Spool
@@ -103,6 +104,8 @@ class ChunkLoader:
         else:
             result = load_chunk.load_chunk(connection, spool, work, renew=renew)
         attempt.finish(result)
+        if result.repeated:
+            note_repeated(self.stream, work.import_id, work.chunk.number, result.repeated)
         return result.counts["rejected"]
 
     @property

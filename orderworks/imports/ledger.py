@@ -15,9 +15,11 @@ from sqlalchemy.dialects.postgresql import insert
 from orderworks.core.errors import ImportFailed, ImportNotFound
 from orderworks.core.schema import import_chunks, import_rejects, imports
 from orderworks.imports.chunk_plan import FileChunk
+from orderworks.imports.file_notes import describe_columns
 from orderworks.imports.manifest import Manifest
 from orderworks.imports.pending_chunks import reopen_overtaken
 from orderworks.imports.progress import COUNTS, Summary
+from orderworks.imports.reject_limit import limit_of
 
 ImportCursor = tuple[datetime, str]
 """The position of an import in the list: `accepted_at` and id."""
@@ -67,24 +69,25 @@ def record_plan(connection: sa.Connection, manifest: Manifest, chunks: Sequence[
     """
     if _without_nuls(manifest) != manifest:
         raise ImportFailed("the name of the file or of a column has a NUL in it")
+    rows = sum(chunk.rows for chunk in chunks)
     values = {
-        **_manifest_values(manifest),
+        **_manifest_values(manifest, rows),
         **_now_planned(),
-        "rows": sum(chunk.rows for chunk in chunks),
+        "rows": rows,
         "status": "running" if chunks else "done",
         "finished_at": None if chunks else sa.func.clock_timestamp(),
     }
     entered = connection.execute(insert(imports).values(values).on_conflict_do_nothing())
     if entered.rowcount and chunks:
-        rows = [{"import_id": manifest.id, **chunk._asdict()} for chunk in chunks]
-        connection.execute(sa.insert(import_chunks), rows)
+        entries = [{"import_id": manifest.id, **chunk._asdict()} for chunk in chunks]
+        connection.execute(sa.insert(import_chunks), entries)
     return bool(entered.rowcount)
 
 
 def record_failure(connection: sa.Connection, manifest: Manifest, error: str) -> None:
     """Enter an import that cannot be planned, with the reason."""
     values = {
-        **_manifest_values(_without_nuls(manifest)),
+        **_manifest_values(_without_nuls(manifest), 0),
         **_now_planned(),
         "rows": 0,
         "status": "failed",
@@ -103,8 +106,8 @@ def advance(connection: sa.Connection, import_id: str) -> Advance:
     """Take a running import as far as its chunks allow.
 
     It is stopped when too many rows are rejected, and finished when no chunk is pending: done, or failed
-    if a chunk was given up, or if it is strict and a row was rejected. The import's row is locked first,
-    in a transaction after the chunk's: so of two last chunks, the later one sees both.
+    if a chunk was given up, if every row was rejected, or if it is strict and one was. The import's row
+    is locked first, in a transaction after the chunk's: so of two last chunks, the later one sees both.
     """
     connection.execute(sa.select(imports.c.id).where(imports.c.id == import_id).with_for_update())
     if _stop_if_over(connection, import_id):
@@ -127,6 +130,7 @@ def _finish() -> sa.Update:
     of_import = sa.select(chunk.number).where(chunk.import_id == imports.c.id)
     given_up = of_import.where(chunk.status == "quarantined").exists()
     impure = imports.c.strict & of_import.where(chunk.rejected > 0).exists()
+    impure |= (imports.c.rows > 0) & (_total("rejected") == imports.c.rows)
     none = sa.func.concat(
         _total("rejected"), " of ", imports.c.rows, " rows were rejected: none was imported"
     )
@@ -251,10 +255,13 @@ def _without_nuls(manifest: Manifest) -> Manifest:
     )
 
 
-def _manifest_values(manifest: Manifest) -> dict[str, Any]:
-    return {
-        name: value for name, value in msgspec.structs.asdict(manifest).items() if name in imports.c
+def _manifest_values(manifest: Manifest, rows: int) -> dict[str, Any]:
+    """The columns that a manifest has; of a share of rejects the number for a file of these rows."""
+    values = {
+        **msgspec.structs.asdict(manifest),
+        "max_rejects": limit_of(manifest.max_rejects, rows),
     }
+    return {name: value for name, value in values.items() if name in imports.c}
 
 
 def _summaries() -> sa.Select[Any]:
@@ -272,7 +279,7 @@ def _summaries() -> sa.Select[Any]:
     return (
         sa.select(
             *imports.c["id", "kind", "source", "mapping", "strict", "parent", "status", "steps"],
-            *imports.c["max_rejects", "create_customers", "bytes", "rows"],
+            *imports.c["max_rejects", "create_customers", "bytes", "rows", "header"],
             _bytes_done().label("bytes_done"),
             *sums,
             _corrected_count().label("mended"),
@@ -307,8 +314,9 @@ def _corrected_count() -> sa.ColumnElement[int]:
 
 def _summary(row: sa.Row[Any]) -> Summary:
     summary = {name: _plain(value) for name, value in row._mapping.items()}  # noqa: SLF001 - public
-    seconds = summary.pop("seconds")
-    return {**summary, "dry_run": False, **_progress_rate(summary, float(seconds))}
+    seconds, header = summary.pop("seconds"), summary.pop("header")
+    columns = describe_columns(summary["kind"], header, summary["mapping"], summary["parent"])
+    return {**summary, **columns, "dry_run": False, **_progress_rate(summary, float(seconds))}
 
 
 def _progress_rate(summary: Summary, seconds: float) -> Summary:

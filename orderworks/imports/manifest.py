@@ -8,9 +8,12 @@ import msgspec
 from orderworks.core.bounds import MAX_BIGINT
 from orderworks.imports.columns import ImportKind
 from orderworks.imports.file_format import FileFormat, FormatName
+from orderworks.imports.reject_limit import SHARE
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_BIGINT)]
 """A number that the ledger can hold."""
+
+Share = Annotated[str, msgspec.Meta(pattern=SHARE)]
 
 YEARS = range(1970, 9999)
 """Years of `accepted_at`: times that every clock and every time zone can show."""
@@ -21,7 +24,8 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         strict: apply all rows, or none if one is rejected.
-        max_rejects: start no further chunk after more rejected rows than this; None: no limit.
+        max_rejects: start no further chunk after more rejected rows than this, a number or a share of
+            all rows such as `10%`; None: no limit.
         create_customers: create customers that orders refer to and that do not exist.
         parent: id of the import whose rejected rows this file has, corrected.
         dry_run: report what the import would do, and change nothing.
@@ -29,7 +33,7 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     strict: bool = False
-    max_rejects: Count | None = None
+    max_rejects: Count | Share | None = None
     create_customers: bool = False
     parent: str | None = None
     dry_run: bool = False

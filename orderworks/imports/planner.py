@@ -3,7 +3,7 @@
 import hashlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from orderworks.core.settings import Settings
 from orderworks.imports import kept_files, ledger
 from orderworks.imports.chunk_plan import ChunkLimits, FileChunk, chunk_limits, plan_chunks
 from orderworks.imports.csv_records import splitter
+from orderworks.imports.file_notes import RepeatedIds, note_missing_line_end
 from orderworks.imports.finisher import log_finished
 from orderworks.imports.keepalive import keep_alive
 from orderworks.imports.manifest import Manifest
@@ -96,6 +97,7 @@ class Planner:
         try:
             with plan_attempt(self.stream, manifest.id):
                 chunks = planned_chunks(spool, manifest, self.settings)
+                self._note_missing_line_end(spool, manifest, chunks)
                 entry = ledger.with_parent_version(connection, manifest)
                 ledger.record_plan(connection, entry, chunks)
                 summary = self._publish(connection, manifest)
@@ -144,9 +146,11 @@ class Planner:
         try:
             with plan_attempt(self.stream, manifest.id):
                 chunks = planned_chunks(spool, manifest, self.settings)
-                report = self._run_dry_run(connection, spool, manifest, chunks)
+                self._note_missing_line_end(spool, manifest, chunks)
+                report, repeated = self._run_dry_run(connection, spool, manifest, chunks)
                 rows = sum(chunk.rows for chunk in chunks)
-                publish_progress(self.stream, dry_run_summary(manifest, report, rows=rows))
+                summary = dry_run_summary(manifest, report, rows=rows, repeated=repeated)
+                publish_progress(self.stream, summary)
         except ImportFailed as error:
             keep_file = False
             publish_progress(self.stream, dry_run_summary(manifest, None, str(error)))
@@ -159,15 +163,22 @@ class Planner:
 
     def _run_dry_run(
         self, connection: sa.Connection, spool: Spool, manifest: Manifest, chunks: list[FileChunk]
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], RepeatedIds | None]:
         # polars is imported in the pool's child, never by its parent: see `ChunkLoader`.
         from orderworks.imports.loading.dry_run import dry_run  # noqa: PLC0415 - see above
 
         # The lock outlasts the savepoint, to which all else is rolled back.
         with connection.begin_nested() as attempt:
-            report = dry_run(connection, spool, manifest, chunks, self.settings.report_depth)
+            result = dry_run(connection, spool, manifest, chunks, self.settings.report_depth)
             attempt.rollback()
-        return report
+        return result
+
+    def _note_missing_line_end(
+        self, spool: Spool, manifest: Manifest, chunks: Sequence[FileChunk]
+    ) -> None:
+        end = manifest.bytes
+        if chunks and spool.read(manifest.id, end - 1, end) != b"\n":
+            note_missing_line_end(self.stream, manifest.id)
 
     def _hold_nudge(self, import_id: str) -> None:
         """Keep the sweep from nudging for a second plan while this one is running."""

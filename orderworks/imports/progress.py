@@ -8,7 +8,14 @@ import msgspec
 
 from orderworks.core.keys import import_progress
 from orderworks.core.redis import Redis, publish_if_newer, read_published
+from orderworks.imports.file_notes import (
+    RepeatedIds,
+    describe_columns,
+    with_notes,
+    with_repeated,
+)
 from orderworks.imports.manifest import Manifest
+from orderworks.imports.reject_limit import limit_of
 
 PROGRESS_TTL = int(timedelta(days=7).total_seconds())
 
@@ -17,7 +24,10 @@ Summary = dict[str, Any]
 
 From its manifest: `id`, `kind`, `source`, `mapping` (target to source column), `strict`, `max_rejects`,
 `create_customers`, `dry_run`, `parent` (the import whose rejected rows it has, corrected, or None) and
-`bytes`.
+`bytes`. `max_rejects` is a number once the rows are counted, also if a share was given.
+`ignored_columns` are the columns of the file that fill none of the table. `notes` are sentences about
+the file, such as that an ignored column may be meant for another one. `repeated_ids` has the number of
+`ids` on several lines with other values, the first `id` and two of its `lines`; None without such ids.
 `status` is accepted, running, paused, done, failed or cancelled; `error` is the reason of a failure.
 `rows` is a number once the rows are counted, and None before. `applied`, `unchanged`, `stale`,
 `superseded` and `rejected` count the rows that are done, `rows_left` the others; `mended` counts
@@ -49,6 +59,7 @@ def accepted_summary(manifest: Manifest) -> Summary:
         "create_customers": manifest.create_customers,
         "dry_run": manifest.dry_run,
         "parent": manifest.parent,
+        **describe_columns(manifest.kind, manifest.header, manifest.mapping, manifest.parent),
         "status": "accepted",
         "steps": 0,
         "bytes": manifest.bytes,
@@ -69,7 +80,11 @@ def accepted_summary(manifest: Manifest) -> Summary:
 
 
 def dry_run_summary(
-    manifest: Manifest, report: dict[str, Any] | None, error: str | None = None, rows: int = 0
+    manifest: Manifest,
+    report: dict[str, Any] | None,
+    error: str | None = None,
+    rows: int = 0,
+    repeated: RepeatedIds | None = None,
 ) -> Summary:
     """Return the summary of a dry run that ended, with its report, or with the error if it failed.
 
@@ -78,7 +93,8 @@ def dry_run_summary(
     counts = {} if report is None else {name: report[name] for name in COUNTS if name in report}
     applied = 0 if report is None else report["insert"] + report["change"]
     return {
-        **accepted_summary(manifest),
+        **with_repeated(accepted_summary(manifest), repeated),
+        "max_rejects": limit_of(manifest.max_rejects, rows),
         "status": "failed" if report is None else "done",
         "steps": 1,
         "rows": rows,
@@ -92,12 +108,12 @@ def dry_run_summary(
 
 
 def publish_progress(stream: Redis, summary: Summary) -> None:
-    """Publish the summary unless the published one has the same or more steps.
+    """Publish the summary and the file's notes, unless the published one has the same or more steps.
 
     Raises:
         redis.RedisError: the summary may not be published.
     """
-    body = msgspec.json.encode(summary)
+    body = msgspec.json.encode(with_notes(stream, summary))
     publish_if_newer(
         stream, import_progress(summary["id"]), summary["steps"], body, ttl=PROGRESS_TTL
     )

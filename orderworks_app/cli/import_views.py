@@ -37,6 +37,7 @@ def print_summary(summary: Summary) -> None:
         print_sentence(f"So far {progress_line(summary)}.")
     if summary["error"]:
         print_sentence(f"[red]{escaped(summary['error'])}[/]")
+    _print_columns_and_notes(summary)
     _print_next_step(summary)
 
 
@@ -46,6 +47,20 @@ def would_exceed_rejects(summary: Summary) -> bool:
     if not would or limit is None:
         return False
     return bool(would["rejected"] > limit)
+
+
+def would_reject_all(summary: Summary) -> bool:
+    """Return whether the import of a dry run would reject every row."""
+    would = summary.get("would")
+    return bool(would and 0 < would["rejected"] == summary["rows"])
+
+
+def _print_columns_and_notes(summary: Summary) -> None:
+    """Print what the import ignores, and what is unusual in the file."""
+    if summary.get("ignored_columns"):
+        print_sentence(f"Ignored columns: {escaped(', '.join(summary['ignored_columns']))}.")
+    for note in summary.get("notes", ()):
+        print_sentence(f"Note: {escaped(note)}.")
 
 
 def _print_next_step(summary: Summary) -> None:
@@ -113,10 +128,13 @@ def _print_dry_run(summary: Summary) -> None:
     print_sentence(f"The import would take about {format_span(would['seconds'])}.")
     if summary["strict"] and would["rejected"]:
         print_sentence("Nothing would be imported: the import is strict.")
+    elif would_reject_all(summary):
+        print_sentence("Nothing would be imported: every row would be rejected.")
     if would_exceed_rejects(summary):
         print_sentence(
             f"The import would stop: more than {summary['max_rejects']:,} rows would be rejected."
         )
+    _print_columns_and_notes(summary)
     _print_rows("First differences:", would["differences"])
     _print_rows("First rejected rows:", would["rejects"])
 

@@ -20,6 +20,7 @@ from orderworks_app.cli.import_views import (
     print_summary,
     progress_bar,
     would_exceed_rejects,
+    would_reject_all,
 )
 from orderworks_app.cli.options import AsJson
 from orderworks_app.operations.imports import FileKind, Format, Imports
@@ -70,8 +71,12 @@ def import_file(  # noqa: PLR0913 - each parameter is an option of the command
         bool, typer.Option("--strict", help="Apply all rows, or none if one is rejected.")
     ] = False,
     max_rejects: Annotated[
-        int | None,
-        typer.Option(help="Stop after more rejected rows than this; rows already applied stay."),
+        str | None,
+        typer.Option(
+            metavar="NUMBER|SHARE",
+            help="Stop after more rejected rows than this, a number or a share such as 10%; rows "
+            "already applied stay.",
+        ),
     ] = None,
     create_customers: Annotated[
         bool,
@@ -105,9 +110,12 @@ def import_file(  # noqa: PLR0913 - each parameter is an option of the command
     optional. Customers need id and name; email, phone and version are optional. Valid rows are applied;
     invalid ones are kept with line, column and reason: see `orderworks rejects`.
 
-    Exit status: 0 done, or accepted; 1 the import failed, or rows were rejected under --strict (known
-    with --follow or --dry-run), or more than --max-rejects would be (known with --dry-run); 2 the file
-    or an option is invalid.
+    Names of columns match also if they differ by case, spaces, _ and -. Columns that are ignored are
+    listed at the end.
+
+    Exit status: 0 done, or accepted; 1 the import failed: every row was rejected, or one under --strict
+    (known with --follow or --dry-run), or more than --max-rejects would be (known with --dry-run); 2
+    the file or an option is invalid.
     """
     mapping = parse_mapping(map_) if map_ else None
     options = msgspec.structs.asdict(select_options(locals()))
@@ -229,7 +237,7 @@ def _print_end(summary: Summary, job: ImportJob, as_json: bool) -> None:  # noqa
 def _exit_with_status(summary: Summary) -> None:
     """Exit with 1 unless the import is done and within the limits of its options."""
     rejected = (summary.get("would") or summary)["rejected"]
-    refused = summary["strict"] and rejected
+    refused = (summary["strict"] and rejected) or would_reject_all(summary)
     if summary["status"] != "done" or refused or would_exceed_rejects(summary):
         raise typer.Exit(FAILED)
 

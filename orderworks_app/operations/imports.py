@@ -18,6 +18,7 @@ from orderworks.core.routing import TaskName
 from orderworks.core.settings import Settings
 from orderworks.imports import control
 from orderworks.imports.file_format import FileFormat
+from orderworks.imports.file_notes import with_notes
 from orderworks.imports.ledger import import_summary
 from orderworks.imports.progress import Summary, accepted_summary, publish_progress, read_progress
 from orderworks.imports.rejects import file_format_of
@@ -95,7 +96,7 @@ class Imports:
             ImportNotFound: there is no such import.
         """
         with self.ledger.connect() as connection, suppress(ImportNotFound):
-            return import_summary(connection, import_id)
+            return with_notes(self._client, import_summary(connection, import_id))
         accepted = self._accepted(import_id)
         if accepted is None:
             raise _unknown(import_id)

@@ -2,9 +2,10 @@
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -20,9 +21,9 @@ from orderworks.core.settings import Settings
 from orderworks.core.versions import version_at
 from orderworks.imports import kept_files
 from orderworks.imports.columns import (
-    COLUMNS,
     CUSTOMER_NAME,
     PARENT_LINE,
+    find_column,
     match_columns,
     require_columns,
 )
@@ -140,17 +141,18 @@ def matched_columns(opened: OpenSource, options: ImportOptions) -> dict[str, str
         extras |= _name_column(opened, mapping.pop(CUSTOMER_NAME, None))
     if options.parent is not None:
         extras[PARENT_LINE] = line_column(opened.name, opened.header)
-    return match_columns(opened.name, options.resolved_kind, opened.header, mapping) | extras
+    matched = match_columns(
+        opened.name, options.resolved_kind, opened.header, mapping, opened.delimiter
+    )
+    return matched | extras
 
 
 def _name_column(opened: OpenSource, mapped: str | None) -> dict[str, str]:
     """Return the mapping of the column with names of customers to create, if the file has one."""
-    column = mapped or CUSTOMER_NAME
-    count = opened.header.count(column)
-    if count > 1 or (mapped and not count):
-        quantity = "more than one" if count else "no"
-        raise InvalidFile(f"{opened.name}: has {quantity} column '{column}'")
-    return {CUSTOMER_NAME: column} if count else {}
+    column = find_column(opened.name, opened.header, mapped or CUSTOMER_NAME)
+    if mapped and column is None:
+        raise InvalidFile(f"{opened.name}: has no column '{mapped}'")
+    return {CUSTOMER_NAME: column} if column else {}
 
 
 def make_manifest(
@@ -183,16 +185,25 @@ def _open(source: ImportSource, options: ImportOptions, settings: Settings) -> I
 
     The header of JSON Lines also has the optional keys that its first records may lack.
     """
-    with open_source(source, options.delimiter, limits_of(settings)) as opened:
+    limits = limits_of(settings)
+    with open_source(source, options.delimiter, limits, partial(_is_complete, options)) as opened:
         header = opened.header
         if options.parent is not None:
             header = _original_columns(opened)
         if opened.format == "jsonl":
             # Before keys are added: the error lists the header of the file.
-            require_columns(opened.name, options.resolved_kind, header, options.resolved_mapping)
-            header = tuple(dict.fromkeys([*header, *_optional_keys(options)]))
+            header = tuple(dict.fromkeys([*header, *_absent_keys(opened.name, header, options)]))
             reject_unstorable_names(opened.name, header)
         yield opened._replace(header=header)
+
+
+def _is_complete(options: ImportOptions, header: Sequence[str]) -> bool:
+    """Return whether a header has the columns that the options need."""
+    try:
+        require_columns("", options.resolved_kind, header, options.resolved_mapping)
+    except InvalidFile:
+        return False
+    return True
 
 
 def _original_columns(opened: OpenSource) -> tuple[str, ...]:
@@ -211,12 +222,18 @@ def _original_columns(opened: OpenSource) -> tuple[str, ...]:
     return names
 
 
-def _optional_keys(options: ImportOptions) -> list[str]:
-    """Return the keys of JSON Lines that records may lack."""
-    targets = [column.name for column in COLUMNS[options.resolved_kind] if not column.required]
-    if options.create_customers:
-        targets.append(CUSTOMER_NAME)
-    return [options.resolved_mapping.get(target, target) for target in targets]
+def _absent_keys(name: str, header: Sequence[str], options: ImportOptions) -> list[str]:
+    """Return the optional keys of JSON Lines that the first records lack.
+
+    Raises:
+        InvalidFile: they also lack a key that is needed.
+    """
+    mapping = options.resolved_mapping
+    keys = require_columns(name, options.resolved_kind, header, mapping)
+    customer_name = mapping.get(CUSTOMER_NAME, CUSTOMER_NAME)
+    if options.create_customers and find_column(name, header, customer_name) is None:
+        keys.append(customer_name)
+    return keys
 
 
 def _publish_manifest(

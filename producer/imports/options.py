@@ -9,9 +9,7 @@ import msgspec
 from orderworks.core.errors import InvalidInput
 from orderworks.imports.columns import ImportKind
 from orderworks.imports.manifest import LoadOptions
-
-REJECTS_BOUND = 2**63
-"""Lowest number that is too large for the ledger's column."""
+from orderworks.imports.reject_limit import check_max_rejects, read_max_rejects
 
 
 class ImportOptions(LoadOptions, frozen=True):
@@ -60,7 +58,8 @@ class ImportKeywords(TypedDict, total=False):
         preset: name of a table of the file `IMPORT_PRESETS`, with values for options that are not
             given here.
         strict: apply all rows, or none if one is rejected.
-        max_rejects: load no further chunk after more rejected rows than this.
+        max_rejects: load no further chunk after more rejected rows than this: a number, or a share of
+            the file's rows such as "10%".
         create_customers: create customers that orders refer to and that do not exist.
         parent: id of the import whose rejected rows this file has, corrected, in the format of
             `orderworks rejects ID --format csv`. Kind, mapping and create_customers are the
@@ -76,7 +75,7 @@ class ImportKeywords(TypedDict, total=False):
     delimiter: str | None
     preset: str | None
     strict: bool
-    max_rejects: int | None
+    max_rejects: int | str | None
     create_customers: bool
     parent: str | None
     again: bool
@@ -117,8 +116,14 @@ def make_options(keywords: Mapping[str, Any]) -> ImportOptions:
         InvalidInput: there is no such kind.
         TypeError: an argument is not the name of an option.
     """
-    kind = keywords.get("kind")
-    return ImportOptions(**{**keywords, "kind": require_kind(kind) if kind else None})
+    kind, limit = keywords.get("kind"), keywords.get("max_rejects")
+    return ImportOptions(
+        **{
+            **keywords,
+            "kind": require_kind(kind) if kind else None,
+            "max_rejects": read_max_rejects(limit) if isinstance(limit, str) else limit,
+        }
+    )
 
 
 def stated_values(options: ImportOptions) -> dict[str, Any]:
@@ -144,8 +149,7 @@ def check_options(options: ImportOptions) -> None:
     """Raise InvalidInput where two options contradict each other, or one is out of range."""
     require_kind(options.resolved_kind)
     limit = options.max_rejects
-    if limit is not None and not 0 <= limit < REJECTS_BOUND:
-        raise InvalidInput(f"max_rejects: {limit} is not from 0 to 2^63 - 1")
+    check_max_rejects(limit)
     if options.parent is not None and not (
         options.parent.isascii() and options.parent.isprintable()
     ):

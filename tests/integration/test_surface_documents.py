@@ -97,10 +97,11 @@ def documents(
 
 @pytest.fixture
 def file(seed: WriteRows, tmp_path: Path) -> str:
-    """A file of orders in three chunks, of which the first has a bad row and a change."""
+    """A file of orders in three chunks. The first has a bad row, a change and an id twice."""
     seed({1: (1, "new", Decimal(1), 0)})
-    rows = ["1,1,2.00", "2,1,x", *(f"{key},1,5" for key in range(3, 9))]
-    (tmp_path / "orders.csv").write_text("\n".join(["id,customer_id,total", *rows, ""]))
+    rows = ["1,1,2.00,new", "2,1,x,new", "1,1,3,new", *(f"{key},1,5,new" for key in range(4, 9))]
+    header = "id,customer_id,total,statuss"
+    (tmp_path / "orders.csv").write_text("\n".join([header, *rows, ""]))
     return "orders.csv"
 
 

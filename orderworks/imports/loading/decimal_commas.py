@@ -1,6 +1,5 @@
 """The search for decimal commas in a column of a file: with them `12.500` may be twelve thousand."""
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import polars as pl
@@ -20,6 +19,9 @@ SEARCHED_BYTES = 1 << 30
 
 PART = ChunkLimits(50_000, 4 << 20)
 
+KNOWN_COLUMNS = 64
+"""Columns whose answer a process keeps."""
+
 
 class FileColumn(NamedTuple):
     """A column of a file in the spool."""
@@ -30,6 +32,9 @@ class FileColumn(NamedTuple):
     field: Field
 
 
+_known: dict[FileColumn, bool] = {}
+
+
 def has_decimal_commas(spool: Spool, work: ChunkWork, field: Field) -> bool:
     """Return whether a cell of the column has a decimal comma, anywhere in the file.
 
@@ -37,10 +42,14 @@ def has_decimal_commas(spool: Spool, work: ChunkWork, field: Field) -> bool:
     kept for the next chunk.
     """
     file_format = work.file_format._replace(header=tuple(work.header))
-    return _search(spool, FileColumn(work.import_id, work.bytes, file_format, field))
+    column = FileColumn(work.import_id, work.bytes, file_format, field)
+    if column not in _known:
+        if len(_known) >= KNOWN_COLUMNS:
+            _known.clear()
+        _known[column] = _search(spool, column)
+    return _known[column]
 
 
-@lru_cache(maxsize=64)
 def _search(spool: Spool, column: FileColumn) -> bool:
     # The header is searched too: it is no number.
     start = FileChunk(0, 0, min(column.size, SEARCHED_BYTES), 1, 0)

@@ -17,8 +17,10 @@ from sqlalchemy.dialects.postgresql import insert
 from orderworks.core.schema import customers, imports, orders
 from orderworks.imports.chunk_attempt import ChunkWork
 from orderworks.imports.chunk_plan import FileChunk
+from orderworks.imports.file_notes import RepeatedIds, sum_repeated
 from orderworks.imports.loading.copy import as_array
 from orderworks.imports.loading.load_chunk import validate_chunk, write_valid_rows
+from orderworks.imports.loading.repeated_ids import find_repeated
 from orderworks.imports.loading.upsert import NOT_DATA, UPDATED_AT
 from orderworks.imports.loading.write_rows import TABLES, WriteResult
 from orderworks.imports.manifest import Manifest
@@ -48,24 +50,27 @@ def dry_run(
     manifest: Manifest,
     chunks: Iterable[FileChunk],
     depth: int,
-) -> DryRunReport:
-    """Load the chunks into a shadow, one after the other; the report of their effect.
+) -> tuple[DryRunReport, RepeatedIds | None]:
+    """Load the chunks into a shadow, one after the other; the report of their effect, and repeated ids.
 
     The caller's transaction has to be rolled back. `depth` is that of a published report.
     """
     shadow = _ShadowTable(connection, TABLES[manifest.kind])
     counts = Counter(dict.fromkeys(COUNTS, 0))
     rejects: list[dict[str, Any]] = []
+    repeated: list[RepeatedIds] = []
     began = time.monotonic()
     for chunk in chunks:
-        loaded, refused = _load_into_shadow(connection, spool, _work(manifest, chunk), shadow)
+        work = _work(manifest, chunk)
+        loaded, refused, again = _load_into_shadow(connection, spool, work, shadow)
+        repeated += [again] if again else []
         counts.update(loaded.counts, rejected=refused.height)
         rejects += refused.head(MAX_SHOWN - len(rejects)).to_dicts()
     rows, seconds = counts.total(), time.monotonic() - began
     if manifest.strict and counts["rejected"]:
-        return _nothing(counts["rejected"], rejects)
+        return _nothing(counts["rejected"], rejects), sum_repeated(repeated)
     inserted = shadow.inserted()
-    return {
+    report = {
         "insert": inserted,
         "change": counts.pop("applied") - inserted,
         **counts,
@@ -77,6 +82,7 @@ def dry_run(
             rows / _rows_per_second(connection, manifest, rows / max(seconds, 0.001)), 1
         ),
     }
+    return report, sum_repeated(repeated)
 
 
 def _nothing(rejected: int, rejects: list[dict[str, Any]]) -> DryRunReport:
@@ -107,8 +113,8 @@ def _work(manifest: Manifest, chunk: FileChunk) -> ChunkWork:
 
 def _load_into_shadow(
     connection: sa.Connection, spool: Spool, work: ChunkWork, shadow: "_ShadowTable"
-) -> tuple[WriteResult, pl.DataFrame]:
-    """Load a chunk into the shadow; the outcome of its rows, and the rejects."""
+) -> tuple[WriteResult, pl.DataFrame, RepeatedIds | None]:
+    """Load a chunk into the shadow; the outcome of its rows, the rejects, and the repeated ids."""
     validated = validate_chunk(connection, spool, work, work.chunk)
     shadow.copy_real_rows(validated.valid["id"])
     # The shadow has no foreign key: customers that would be created need not exist.
@@ -116,7 +122,8 @@ def _load_into_shadow(
         connection, work._replace(create_customers=False), validated.valid, renew=False
     )
     rejects = pl.concat([validated.rejects, *loaded.rejects]).sort("line")
-    return loaded, validated.parsed.with_raw(rejects)
+    repeated = find_repeated(validated.valid, work.version)
+    return loaded, validated.parsed.with_raw(rejects), repeated
 
 
 def _rows_per_second(connection: sa.Connection, manifest: Manifest, own_rate: float) -> float:

@@ -20,6 +20,7 @@ from orderworks.imports.loading.missing_customers import (
     reject_missing_customers,
 )
 from orderworks.imports.loading.parse import ParsedChunk, parse
+from orderworks.imports.loading.repeated_ids import find_repeated
 from orderworks.imports.loading.validate import validate
 from orderworks.imports.loading.write_rows import (
     WriteResult,
@@ -52,7 +53,8 @@ def load_chunk(
     rejects = pl.concat([validated.rejects, *loaded.rejects])
     store_rejects(connection, work.import_id, validated.parsed.with_raw(rejects))
     corrections.mark_corrected(connection, work, validated.valid, loaded.rejects)
-    return chunk_result([loaded], rejects.height, id_range(validated.valid), work)
+    result = chunk_result([loaded], rejects.height, id_range(validated.valid), work)
+    return result._replace(repeated=find_repeated(validated.valid, work.version))
 
 
 def recheck_chunk(connection: sa.Connection, spool: Spool, work: ChunkWork) -> int:

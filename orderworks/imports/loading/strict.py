@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from orderworks.imports.chunk_attempt import ChunkResult, ChunkWork
 from orderworks.imports.chunk_plan import ChunkLimits, FileChunk
+from orderworks.imports.file_notes import RepeatedIds, sum_repeated
 from orderworks.imports.loading import corrections
 from orderworks.imports.loading.file_parts import file_parts
 from orderworks.imports.loading.load_chunk import (
@@ -15,6 +16,7 @@ from orderworks.imports.loading.load_chunk import (
     validate_chunk,
     write_valid_rows,
 )
+from orderworks.imports.loading.repeated_ids import find_repeated
 from orderworks.imports.loading.write_rows import WriteResult, store_rejects
 from orderworks.imports.spool import Spool
 
@@ -63,6 +65,7 @@ def _load(
     renew: bool,
 ) -> ChunkResult:
     loads: list[WriteResult] = []
+    repeated: list[RepeatedIds] = []
     for part in parts:
         validated = validate_chunk(connection, spool, work, part)
         loaded = write_valid_rows(connection, work, validated.valid, renew=renew)
@@ -71,7 +74,9 @@ def _load(
             raise _RowsRefused(validated.parsed.with_raw(rejects))
         corrections.mark_corrected(connection, work, validated.valid, loaded.rejects)
         loads.append(loaded)
-    return chunk_result(loads, 0, None, work)
+        if again := find_repeated(validated.valid, work.version):
+            repeated.append(again)
+    return chunk_result(loads, 0, None, work)._replace(repeated=sum_repeated(repeated))
 
 
 def _nothing(rejected: int) -> ChunkResult:

@@ -6,9 +6,11 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
+from pydantic import Field
 
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
+from orderworks.imports.reject_limit import SHARE
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
 from orderworks_app.gateway.dependencies.current import ResourcesDep
 from orderworks_app.gateway.dependencies.idempotency import run_once
@@ -100,9 +102,12 @@ class ImportQuery:
     ] = None
     strict: Annotated[bool, Query(description="Apply all rows, or none.")] = False
     max_rejects: Annotated[
-        int | None,
-        Query(ge=0, lt=2**63, description="Stop after more rejected rows than this."),
-        PLAIN_DIGITS,
+        Annotated[int, Field(ge=0, lt=2**63), PLAIN_DIGITS]
+        | Annotated[str, Field(pattern=SHARE)]
+        | None,
+        Query(
+            description="Stop after more rejected rows than this: a number, or a share such as 10%."
+        ),
     ] = None
     create_customers: Annotated[
         bool, Query(description="Create customers that orders refer to and that do not exist.")

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from orderworks.core.errors import InvalidFile
 from orderworks.core.text import WHITE_SPACE
+from orderworks.imports.columns import DELIMITERS
 from orderworks.imports.csv_records import BadQuote, RecordRun, Splitter
-
-CANDIDATES = ",;\t|"
 
 _QUOTED = re.compile(rb'(?<![^,;\t|\r\n])"(?>(?:[^"]++|"")*)"')
 
@@ -41,15 +40,17 @@ def check_delimiter(delimiter: str) -> str:
     return delimiter
 
 
-def find_delimiter(start: bytes) -> str:
-    """Return the one of `, ; tab |` that is most frequent in the header outside quotes, else the comma.
+def rank_delimiters(start: bytes) -> str:
+    """Return the detected delimiters, the one first that is most frequent in the header outside quotes.
 
-    `start` is the first bytes of the file: all of the header, if it is shorter than the longest record.
+    The comma is the first one if two are most frequent. `start` is the first bytes of the file: all of
+    the header, if it is shorter than the longest record.
     """
     header = first_line(start)
-    counts = [header.count(candidate.encode()) for candidate in CANDIDATES]
-    highest = max(counts)
-    return CANDIDATES[counts.index(highest)] if counts.count(highest) == 1 else ","
+    counts = {each: header.count(each.encode()) for each in DELIMITERS}
+    ranked = sorted(DELIMITERS, key=lambda each: -counts[each])
+    level = counts[ranked[0]] == counts[ranked[1]]
+    return DELIMITERS if level else "".join(ranked)
 
 
 def first_line(start: bytes) -> bytes:

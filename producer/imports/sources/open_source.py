@@ -5,7 +5,7 @@ it is read: lines that are too long, a header that cannot be read, more bytes th
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -18,8 +18,8 @@ from producer.imports.sources.compression import decompressed
 from producer.imports.sources.csv_header import (
     SourceHeader,
     check_delimiter,
-    find_delimiter,
     first_line,
+    rank_delimiters,
     read_csv_header,
     reject_unstorable_names,
 )
@@ -83,9 +83,15 @@ class _Text(NamedTuple):
 
 @contextmanager
 def open_source(
-    source: ImportSource, delimiter: str | None, limits: SourceLimits
+    source: ImportSource,
+    delimiter: str | None,
+    limits: SourceLimits,
+    is_complete: Callable[[Sequence[str]], bool] = bool,
 ) -> Iterator[OpenSource]:
     """Open a source and read its header. If no delimiter is given, it is detected.
+
+    Of the possible delimiters the first one counts with which `is_complete` is true of the header: it
+    has the columns that are needed.
 
     Raises:
         InvalidFile: it cannot be read, has no header, or exceeds a limit; the message has the reason.
@@ -96,7 +102,7 @@ def open_source(
     requested = None if delimiter is None else check_delimiter(delimiter)
     with _open_text(name, source, requested, limits) as text:
         blocks = checked_lines(name, text.blocks)
-        source_header, read_ahead = _read_header(name, text, blocks)
+        source_header, read_ahead = _read_header(name, text, blocks, is_complete)
         check_column_count(name, len(source_header.header), limits)
         reject_unstorable_names(name, source_header.header)
         yield OpenSource(name, text.format, *source_header, chain(read_ahead, blocks))
@@ -178,20 +184,33 @@ def _known_delimiter(name: str, file_format: FormatName, requested: str | None) 
 
 
 def _read_header(
-    name: str, text: _Text, blocks: Iterator[bytes]
+    name: str, text: _Text, blocks: Iterator[bytes], is_complete: Callable[[Sequence[str]], bool]
 ) -> tuple[SourceHeader, Iterable[bytes]]:
     """Return the header, and the blocks that were read for it."""
     if text.format == "jsonl":
         return read_jsonl_header(name, blocks)
     start = [] if text.delimiter else first_blocks(blocks, MAX_RECORD_BYTES)
-    delimiter = text.delimiter or _detect_delimiter(name, b"".join(start))
+    delimiter = text.delimiter or _detect_delimiter(name, start, is_complete)
     rest = chain(start, blocks)
     header, read_ahead = read_csv_header(name, rest, delimiter)
     return header, chain(read_ahead, rest)
 
 
-def _detect_delimiter(name: str, start: bytes) -> str:
+def _detect_delimiter(
+    name: str, start: Sequence[bytes], is_complete: Callable[[Sequence[str]], bool]
+) -> str:
     """Return the tab for a .tsv file with a tab in its header, else the delimiter of the header."""
-    if extension(name) == ".tsv" and b"\t" in first_line(start):
+    text = b"".join(start)
+    if extension(name) == ".tsv" and b"\t" in first_line(text):
         return "\t"
-    return find_delimiter(start)
+    ranked = rank_delimiters(text)
+    complete = (each for each in ranked if is_complete(_columns(name, start, each)))
+    return next(complete, ranked[0])
+
+
+def _columns(name: str, start: Sequence[bytes], delimiter: str) -> Sequence[str]:
+    """Return the columns that the header has with that delimiter; none, if it cannot be read so."""
+    try:
+        return read_csv_header(name, iter(start), delimiter)[0].header
+    except InvalidFile:
+        return ()

@@ -58,7 +58,8 @@ def load(importer: Importer, accept: AcceptFile) -> LoadFile:
             waiting += step.chunks_to_nudge if step else []
         with importer.engine.connect() as connection:
             summary = ledger.import_summary(connection, import_id)
-        assert summary["status"] == "done"
+        all_rejected = 0 < summary["rejected"] == summary["rows"]
+        assert summary["status"] == ("failed" if all_rejected else "done")
         assert summary["rows"] == sum(summary[name] for name in COUNTS)
         return summary
 

@@ -1,6 +1,7 @@
 """Detection of formats and delimiters, and JSON Lines."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,22 @@ def test_non_parquet_content_named_parquet_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "orders.parquet"
     path.write_bytes(b"id,name\n")
     assert refusal(path) == "orders.parquet: is not a Parquet file, in spite of its name"
+
+
+def test_delimiter_is_the_one_that_gives_the_columns_needed() -> None:
+    def is_complete(header: Sequence[str]) -> bool:
+        return {"id", "total"} <= set(header)
+
+    for content, delimiter in (
+        (b"id;total;sizes (S,M,L)\n", ";"),
+        (b"id;total;sizes (S,M,L,XL)\n", ";"),
+        (b'"id"|total|a;b;c;d\n', "|"),
+        (b"number;sum,x\n", ","),
+        (b"number;sum;x,y\n", ";"),
+    ):
+        with open_source(content, None, LIMITS, is_complete) as opened:
+            assert opened.delimiter == delimiter
+            assert b"".join(opened.blocks) == content
 
 
 @pytest.mark.parametrize(
