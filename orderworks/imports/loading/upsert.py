@@ -86,18 +86,19 @@ class Upsert:
         """Compare staged rows with those of the table; four counts.
 
         Those that are new; that change a field; that change none, and give none that has a newer write;
-        and those of the latter that are newer. The rest is stale.
+        and those that change none, and give one in a newer version. What is not in the first three is
+        stale.
         """
         existing, count = self._target.c, sa.func.count()
         exists = existing.id.is_not(None)
-        equal = exists & ~self._changes() & ~self._has_older()
+        unchanging = exists & ~self._changes()
         same = (existing.id == self._staged.id) & existing.id.between(first_id, last_id)
         return (
             sa.select(
                 count.filter(~exists),
                 count.filter(exists & self._changes()),
-                count.filter(equal),
-                count.filter(equal & self._has_newer()),
+                count.filter(unchanging & ~self._has_older()),
+                count.filter(unchanging & self._has_newer()),
             )
             .select_from(self._staging.outerjoin(self._target, same))
             .where(self._staged.id.between(first_id, last_id))
