@@ -51,7 +51,7 @@ KILLED_AT: dict[str, list[tuple[object, str]]] = {
     "csv": [(ChunkAttempt, "finish"), (Finisher, "finish")],
     "jsonl": [(ChunkAttempt, "finish"), (Finisher, "finish")],
 }
-"""Where a process is killed: before its commit, or between the commit and what follows."""
+"""Functions in which a process is killed: before its commit, or between it and what follows."""
 
 
 class Write(NamedTuple):
@@ -91,7 +91,7 @@ def random_fields(dice: random.Random, *, is_row: bool) -> dict[str, Any]:
 
 
 class Shop:
-    """Sends writes and applies them, with processes that are killed now and then."""
+    """Sends writes and applies them, with processes that are killed at times."""
 
     def __init__(
         self,
