@@ -3,11 +3,14 @@
 Read by `app.config_from_object("celeryconfig")`, so `celery -A worker …` uses it unchanged.
 """
 
+from typing import Any
+
 from kombu import Exchange
 from kombu import Queue as KombuQueue
 
 from orderworks.core.routing import QUEUE_OF, Queue
 from orderworks.core.settings import Settings
+from worker.amqp_frames import FrameHandler
 from worker.beat.schedule import make_schedule
 
 settings = Settings.load()
@@ -17,7 +20,7 @@ broker_url = settings.broker
 broker_connection_retry_on_startup = True  # a worker may start before its broker
 broker_connection_max_retries = None  # and waits for as long as the broker is unavailable
 broker_channel_error_retry = True  # a broker that is out of memory is an error that passes
-broker_transport_options = {
+broker_transport_options: dict[str, Any] = {
     "visibility_timeout": 300,  # above task_time_limit: no task is redelivered while it runs
     "unacked_restore_interval": 5,  # restore messages of dead workers every 5 s …
     "unacked_restore_throttle": 1,  # … each time, not every tenth
@@ -25,6 +28,7 @@ broker_transport_options = {
     "socket_connect_timeout": 3,
     "socket_keepalive": True,
     "health_check_interval": 10,  # notices a half-open link
+    "frame_handler": FrameHandler,  # RabbitMQ: unreadable headers cost their message only
 }
 broker_heartbeat = 10  # seconds; RabbitMQ: a connection on which nothing arrives is replaced
 task_publish_retry_policy = {  # bounded: a request that enqueues must not hang

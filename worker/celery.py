@@ -5,6 +5,7 @@ from celery import Celery
 from worker import (
     broker_heartbeat,
     clock_report,
+    compression,
     lifecycle,
     postgres_listener,
     redis_transport,
@@ -17,5 +18,6 @@ app.config_from_object("celeryconfig")
 lifecycle.connect()
 task_logging.connect()
 clock_report.connect()
+compression.connect()
 broker_heartbeat.connect(app)
 postgres_listener.connect(app)

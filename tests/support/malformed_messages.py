@@ -1,9 +1,11 @@
 """Messages that Celery cannot process, as any client of the broker can send them."""
 
 import base64
+import bz2
 import json
 import random
 import uuid
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -93,6 +95,12 @@ CONTENT_TYPES = {
     "unknown encoding": Malformed(kind="text/plain", encoding="x-unknown"),
     "unknown compression": Malformed(headers={"compression": "x-unknown"}),
     "not compressed": Malformed(headers={"compression": "application/x-gzip"}),
+    "80 MB that are compressed to less than one": Malformed(
+        zlib.compress(bytes(80_000_000)), headers={"compression": "application/x-gzip"}
+    ),
+    "compressed and cut off": Malformed(
+        bz2.compress(DRAIN)[:-5], headers={"compression": "application/x-bz2"}
+    ),
     "compression that is a list": Malformed(headers={"compression": ["gzip"]}),
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import amqp
 import pytest
 import sqlalchemy as sa
 from kombu import Connection
@@ -180,6 +181,21 @@ def test_worker_renews_its_heartbeat(worker: CeleryProcess, heartbeat_file: Path
     assert heartbeat.unhealthy_reason(heartbeat_file) is None
 
 
+def late_message() -> Any:  # noqa: ANN401 - of py-amqp
+    """A message with a header that is a time beyond the year 9999, as no client in Python sends it."""
+    valid = malformed.Malformed()
+    made: Any = amqp.Message(
+        valid.body,
+        content_type=valid.kind,
+        application_headers={**valid.all_headers(), "when": 1 << 60},
+    )
+    number, time = b"\x04whenL", b"\x04whenT"
+    packed = made._serialize_properties()  # noqa: SLF001 - py-amqp does not write such a time
+    assert number in packed
+    made._serialize_properties = lambda: packed.replace(number, time)  # noqa: SLF001
+    return made
+
+
 def test_malformed_message_costs_no_other(
     sender: Producer, worker: CeleryProcess, rabbitmq: RabbitMQ, engine: sa.Engine, oracle: Oracle
 ) -> None:
@@ -198,11 +214,12 @@ def test_malformed_message_costs_no_other(
                 headers=each.all_headers(),
             )
             channel.basic_publish(made, exchange="", routing_key=Queue.UPDATES.value)
+        channel.basic_publish(late_message(), exchange="", routing_key=Queue.UPDATES.value)
     for order_id in (5, 6):
         update = OrderUpdate(order_id=order_id, status="after them")
         oracle.take([update])
         assert applied(sender, update)()
-    eventually(lambda: worker.said().count('"message_refused"') == len(messages), 10)
+    eventually(lambda: worker.said().count('"message_refused"') == len(messages) + 1, 10)
     assert not worker.has_ended()
 
 
