@@ -7,11 +7,16 @@ write wins.
 
 from datetime import UTC, datetime, timedelta
 
+from orderworks.core.bounds import MAX_BIGINT
+
 SEQUENCE_BITS = 20
 """Bits of a version that number the entries of one millisecond."""
 
 FIRST_BY_ACCEPTANCE = 1 << 60
 """The version of a moment in 2004. Lower ones are counters of the application's own."""
+
+VERSION_MOMENTS = "between 1970-01-01 and 2248-09-26"
+"""The moments that have a version."""
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -30,6 +35,11 @@ def entry_id(version: int) -> str:
 def version_at(moment: datetime) -> int:
     """Return the version of this moment, to the microsecond. The moment has a time zone."""
     return ((moment - EPOCH) // timedelta(microseconds=1) << SEQUENCE_BITS) // 1000
+
+
+def has_version(moment: datetime) -> bool:
+    """Return whether a version can be that of this moment: see `VERSION_MOMENTS`."""
+    return 0 <= version_at(moment) <= MAX_BIGINT
 
 
 def milliseconds_of(version: int) -> int:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 import redis
@@ -21,6 +22,7 @@ from orderworks.core.locks import try_named_lock
 from orderworks.core.redis import Redis
 from orderworks.core.schema import import_chunks, imports
 from orderworks.core.sql import THIS_TRANSACTION
+from orderworks.core.versions import milliseconds_of, version_at
 from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.columns import ImportKind
 from orderworks.imports.file_format import FileFormat, FormatName
@@ -50,6 +52,7 @@ class ChunkWork(NamedTuple):
     header: list[str]
     bytes: int
     version: int
+    accepted_at: datetime
     strict: bool
     create_customers: bool
     parent: str | None
@@ -61,6 +64,12 @@ class ChunkWork(NamedTuple):
     def file_format(self) -> FileFormat:
         """The format to read the bytes in."""
         return FileFormat(self.format, self.delimiter, self.header)
+
+    @property
+    def is_backdated(self) -> bool:
+        """True if its rows are older than its acceptance: by `as_of`, or as corrections."""
+        accepted = milliseconds_of(version_at(self.accepted_at))
+        return self.parent is not None or milliseconds_of(self.version) < accepted
 
 
 class ChunkResult(NamedTuple):
@@ -217,7 +226,7 @@ def claim_chunk(connection: sa.Connection, import_id: str, number: int) -> Chunk
     columns = (
         import_chunks.c.import_id,
         *imports.c["kind", "mapping", "format", "delimiter", "header", "bytes", "version"],
-        *imports.c["strict", "create_customers", "parent"],
+        *imports.c["accepted_at", "strict", "create_customers", "parent"],
         sa.cast(sa.func.pg_current_snapshot(), sa.Text),
         import_chunks.c.ids.is_not(None),
         *import_chunks.c[FileChunk._fields],

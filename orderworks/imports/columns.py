@@ -25,7 +25,7 @@ class ColumnRule(Enum):
     ID = auto()
     """A whole number, 1 to 2^63 - 1."""
     VERSION = auto()
-    """A whole number, 0 to 2^63 - 1."""
+    """A whole number, 0 to 2^63 - 1, or a moment, which is its place in the order of acceptance."""
     MONEY = auto()
     """A plain decimal from 0 to under 10^12 with at most two decimals."""
     MOMENT = auto()
@@ -36,12 +36,18 @@ class ColumnRule(Enum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table that a file may fill. `max_chars` limits the length of texts."""
+    """A column of the table that a file may fill.
+
+    Attributes:
+        max_chars: limit of the length of texts.
+        clearable: whether a row may give it as null, and so clear the value of the table.
+    """
 
     name: str
     rule: ColumnRule
     required: bool = False
     max_chars: int = 0
+    clearable: bool = False
 
 
 COLUMNS: dict[ImportKind, tuple[Column, ...]] = {
@@ -57,8 +63,8 @@ COLUMNS: dict[ImportKind, tuple[Column, ...]] = {
     "customers": (
         Column("id", ColumnRule.ID, required=True),
         Column("name", ColumnRule.TEXT, required=True, max_chars=1000),
-        Column("email", ColumnRule.TEXT, max_chars=320),
-        Column("phone", ColumnRule.TEXT, max_chars=64),
+        Column("email", ColumnRule.TEXT, max_chars=320, clearable=True),
+        Column("phone", ColumnRule.TEXT, max_chars=64, clearable=True),
         Column("version", ColumnRule.VERSION),
     ),
 }

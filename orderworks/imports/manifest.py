@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 
 from orderworks.core.bounds import MAX_BIGINT
+from orderworks.core.versions import VERSION_MOMENTS, has_version
 from orderworks.imports.columns import ImportKind
 from orderworks.imports.file_format import FileFormat, FormatName
 from orderworks.imports.reject_limit import SHARE
@@ -14,6 +15,9 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_BIGINT)]
 """A number that the ledger can hold."""
 
 Share = Annotated[str, msgspec.Meta(pattern=SHARE)]
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A time with a time zone."""
 
 YEARS = range(1970, 9999)
 """Years of `accepted_at`: times that every clock and every time zone can show."""
@@ -30,6 +34,7 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
         parent: id of the import whose rejected rows this file has, corrected.
         dry_run: report what the import would do, and change nothing.
         keep: keep the file of the dry run, so that it can be imported later.
+        as_of: the moment of the rows that have no version of their own; None: their acceptance.
     """
 
     strict: bool = False
@@ -38,6 +43,7 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | None = None
     dry_run: bool = False
     keep: bool = False
+    as_of: Moment | None = None
 
 
 class Manifest(LoadOptions, frozen=True):
@@ -50,6 +56,7 @@ class Manifest(LoadOptions, frozen=True):
         data_start: offset of the first record, in bytes.
         data_line: physical line on which it begins, from 1.
         version: a row without a version has this plus its line.
+        modified_at: the time at which the file was last written, if that is known.
     """
 
     id: str
@@ -65,6 +72,7 @@ class Manifest(LoadOptions, frozen=True):
     version: Count
     accepted_at: datetime
     format: FormatName = "csv"
+    modified_at: Moment | None = None
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for numbers from which those of rows cannot be made."""
@@ -74,6 +82,9 @@ class Manifest(LoadOptions, frozen=True):
             raise ValueError("data_start is beyond bytes, the end of the data")
         if self.accepted_at.year not in YEARS:
             raise ValueError(f"accepted_at is in the year {self.accepted_at.year}")
+        for name, moment in (("as_of", self.as_of), ("modified_at", self.modified_at)):
+            if moment is not None and not has_version(moment):
+                raise ValueError(f"{name} is not {VERSION_MOMENTS}")
 
     @property
     def file_format(self) -> FileFormat:

@@ -25,11 +25,12 @@ def older_write_pending(
 ) -> bool:
     """Return whether an update or an import accepted before this one has not been applied yet.
 
-    Always true of corrected rows: they have old versions, and what older writes are pending is unknown.
+    Always true of rows that are older than their acceptance: what writes are pending that are older
+    still is unknown.
     """
     # Pending work moves from spool and stream to the database: so that is checked last.
     return (
-        work.parent is not None
+        work.is_backdated
         or any(each != work.import_id for each in spool.list_waiting())
         or _older_update_waits(stream, work)
         or bool(connection.scalar(sa.select(_older_update_is_stored(work) | _older_import(work))))

@@ -14,10 +14,11 @@ import msgspec
 from orderworks.core.bounds import MAX_BIGINT, MAX_STATUS, MAX_TOTAL
 from orderworks.core.errors import InvalidUpdate
 from orderworks.core.text import WHITE_SPACE, visible
-from orderworks.core.versions import version_at
+from orderworks.core.versions import VERSION_MOMENTS, version_at
 
 CENT = Decimal("0.01")
 PLAIN_DECIMAL = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)")
+WHOLE = re.compile("[0-9]{1,40}")
 PLAIN_CENTS = re.compile(r"[0-9]{1,12}\.[0-9]{2}")
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _WIDE = Context(prec=64)
@@ -30,6 +31,8 @@ else:
     # So a string stays one until `_money` checks it, and a number is read by `exact_decimal`.
     Money = Annotated[Any, msgspec.Meta(extra_json_schema={"type": "string", "format": "decimal"})]
     Version = int | datetime
+
+NO_VERSION = "is neither a whole number nor a moment such as 2026-11-26T11:00:00Z"
 
 FEW_DOCUMENTS = 8
 """Documents that are decoded one by one if at least one of them is not in the usual form."""
@@ -170,12 +173,26 @@ _decoder = msgspec.json.Decoder(OrderUpdate, float_hook=exact_decimal)
 _outcome_decoder = msgspec.json.Decoder(UpdateOutcome)
 
 
+def parse_version(text: str) -> Version:
+    """Return the version that a text has: a whole number in digits, or a moment as in a document.
+
+    Raises:
+        InvalidUpdate: it is neither.
+    """
+    if WHOLE.fullmatch(text):
+        return int(text)
+    try:
+        return msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        raise InvalidUpdate("version", f"{_shortened(text)} {NO_VERSION}") from None
+
+
 def invalid_document(error: Exception) -> InvalidUpdate:
     """Return the error of an update for what msgspec raised; it names the field, or `update`."""
     problem, _, path = str(error).partition(" - at `$.")
     field = path.rstrip("`") or "update"
     if field == "version":
-        problem = "is neither a whole number nor a moment such as 2026-11-26T11:00:00Z"
+        problem = NO_VERSION
     return InvalidUpdate(field, problem)
 
 
@@ -270,7 +287,7 @@ def _version_at(moment: datetime) -> int:
         raise InvalidUpdate("version", f"{moment} has no time zone")
     version = version_at(moment)
     if not 0 <= version <= MAX_BIGINT:
-        raise InvalidUpdate("version", f"{moment} is not in one of the years 1970 to 2248")
+        raise InvalidUpdate("version", f"{moment} is not {VERSION_MOMENTS}")
     return version
 
 

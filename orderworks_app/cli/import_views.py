@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn
@@ -123,6 +124,7 @@ def _print_dry_run(summary: Summary) -> None:
         f"Dry run of {escaped(summary['source'])}, nothing was changed. "
         f"It has {summary['rows']:,} rows: {counts or 'none'}."
     )
+    _print_changed_since(summary["kind"], would)
     print_sentence(f"Customers whose cached reads would be invalidated: {would['customers']:,}.")
     print_sentence(f"Reports that would change: {', '.join(would['reports']) or 'none'}.")
     print_sentence(f"The import would take about {format_span(would['seconds'])}.")
@@ -137,6 +139,23 @@ def _print_dry_run(summary: Summary) -> None:
     _print_columns_and_notes(summary)
     _print_rows("First differences:", would["differences"])
     _print_rows("First rejected rows:", would["rejects"])
+
+
+def _print_changed_since(kind: str, would: dict[str, Any]) -> None:
+    """Print how many rows of the table are newer than the file, if there is one."""
+    # Workers of an older version do not count them.
+    count = would.get("changed_since")
+    if not count:
+        return
+    at = datetime.fromisoformat(would["as_of"] or would["modified_at"])
+    since = f"{count:,} of its {kind} were changed since"
+    if would["as_of"]:
+        print_sentence(f"{since} {at:%Y-%m-%d %H:%M} UTC; their newer values stay.")
+        return
+    print_sentence(
+        f"The file is from {at:%Y-%m-%d %H:%M} UTC; {since}. "
+        f"Their newer values stay with --as-of {at:%Y-%m-%dT%H:%M:%SZ}."
+    )
 
 
 def _print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:

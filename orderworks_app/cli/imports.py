@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import datetime
 from typing import Annotated, BinaryIO
 
 import msgspec
@@ -24,6 +25,7 @@ from orderworks_app.cli.import_views import (
 )
 from orderworks_app.cli.options import AsJson
 from orderworks_app.operations.imports import FileKind, Format, Imports
+from orderworks_app.operations.timespans import parse_moment
 from orderworks_app.terminal import print_json, print_sentence
 from producer import ImportJob, Producer
 from producer.imports.options import select_options
@@ -93,6 +95,15 @@ def import_file(  # noqa: PLR0913 - each parameter is an option of the command
             help="The import whose rejected rows this file has, corrected, in the format of "
             "`orderworks rejects ID --format csv`. Default of kind, mapping and --create-customers: "
             "those of that import.",
+        ),
+    ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=parse_moment,
+            metavar="TIME",
+            help="When the content was made: 2026-11-29T02:00Z, or 2h ago. What was written since is "
+            "newer than rows without a version. Default: the file is newer than all before it.",
         ),
     ] = None,
     again: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from orderworks.core.errors import InvalidFile, InvalidUpdate
+from orderworks.updates.messages import parse_version
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.options import AsJson
 from orderworks_app.terminal import escaped, print_json, print_sentence
@@ -22,8 +23,11 @@ def update(  # noqa: PLR0913 - the options of a command
     status: Annotated[str | None, typer.Option(help="New status.")] = None,
     customer: Annotated[int | None, typer.Option(help="Id of the new customer.")] = None,
     version: Annotated[
-        int | None,
-        typer.Option(help="Apply only if the order's version is lower. Default: order of arrival."),
+        str | None,
+        typer.Option(
+            help="Write only fields that no newer write gave: a whole number, or a moment such as "
+            "2026-11-26T11:00:00Z. Default: order of arrival."
+        ),
     ] = None,
     file: Annotated[
         Path | None,
@@ -61,7 +65,11 @@ def update(  # noqa: PLR0913 - the options of a command
             _print_result({"accepted": accepted}, f"Accepted {accepted:,} updates.", as_json)
         elif order_id is not None:
             change = OrderUpdate(
-                order_id=order_id, total=total, status=status, customer_id=customer, version=version
+                order_id=order_id,
+                total=total,
+                status=status,
+                customer_id=customer,
+                version=None if version is None else parse_version(version),
             )
             if track:
                 _follow(producer.update(change, durable=durable, track=True), timeout, as_json)

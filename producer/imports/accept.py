@@ -34,7 +34,7 @@ from orderworks.imports.spool import Spool
 from producer.effects import pauses
 from producer.imports.deduplication import ContentClaim
 from producer.imports.job import ImportJob
-from producer.imports.options import ImportOptions, check_options
+from producer.imports.options import ImportOptions, check_is_past, check_options
 from producer.imports.sources.csv_header import reject_unstorable_names
 from producer.imports.sources.limits import limits_of
 from producer.imports.sources.open_source import ImportSource, OpenSource, open_source
@@ -48,15 +48,18 @@ def accept_import(
 ) -> ImportJob:
     """Upload a file into the spool and check it; return its import.
 
-    The import's version, its place in the order of all writes, is the time of Redis when the upload has
-    ended. If the same content was imported with the same options before, that import is returned.
+    The import's version, its place in the order of all writes, is that of `as_of`, else the time of
+    Redis when the upload has ended. If the same content was imported with the same options before, that
+    import is returned.
 
     Raises:
         InvalidInput: the file as a whole, or an option, cannot be accepted.
         Unavailable: the spool or Redis did not answer. Nothing is imported.
     """
     check_options(options)
-    import_id = _new_id(_server_time(stream))
+    now = _server_time(stream)
+    check_is_past(options.as_of, now)
+    import_id = _new_id(now)
     with _open(source, options, settings) as opened:
         mapping = matched_columns(opened, options)
         uploaded = spool.upload(import_id, opened.blocks)
@@ -89,7 +92,7 @@ def accept_kept_file(import_id: str, *, again: bool, spool: Spool, stream: Redis
     """
     kept, now = _await_kept_manifest(import_id, stream), _server_time(stream)
     manifest = msgspec.structs.replace(
-        kept, dry_run=False, keep=False, accepted_at=now, version=version_at(now)
+        kept, dry_run=False, keep=False, accepted_at=now, version=version_at(kept.as_of or now)
     )
     earlier = _publish_manifest(manifest, again=again, spool=spool, stream=stream)
     if earlier:
@@ -173,8 +176,9 @@ def make_manifest(
         data_line=opened.data_line,
         bytes=size,
         sha256=sha256,
-        version=version_at(accepted.accepted_at),
+        version=version_at(options.as_of or accepted.accepted_at),
         accepted_at=accepted.accepted_at,
+        modified_at=opened.modified_at,
         **{name: getattr(options, name) for name in LoadOptions.__struct_fields__},
     )
 

@@ -109,4 +109,6 @@ def fingerprint(manifest: Manifest) -> str:
         manifest.create_customers,
         manifest.parent,
     ]
+    if manifest.as_of is not None:
+        identity.append(manifest.version)
     return hashlib.sha256(msgspec.json.encode(identity)).hexdigest()

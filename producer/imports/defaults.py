@@ -29,8 +29,10 @@ def complete_options(options: ImportOptions, settings: Settings, stream: Redis) 
     preset = read_preset(settings.import_presets, options.preset) if options.preset else {}
     if options.parent is None:
         return with_defaults(options, preset, {})
-    # Corrected rejects have the delimiter that `rejects` or a spreadsheet wrote, not the preset's.
-    preset = {name: value for name, value in preset.items() if name != "delimiter"}
+    # Corrected rejects have the delimiter that `rejects` or a spreadsheet wrote, not the preset's, and
+    # the versions of the parent's rows.
+    unfit = {"delimiter", "as_of"}
+    preset = {name: value for name, value in preset.items() if name not in unfit}
     parent = ImportJob(options.parent, stream).progress()
     if parent is None:
         _require_reading_options(options, preset)

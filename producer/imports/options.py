@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, TypedDict, TypeVar, get_args
 
 import msgspec
 
 from orderworks.core.errors import InvalidInput
+from orderworks.core.versions import VERSION_MOMENTS, has_version
 from orderworks.imports.columns import ImportKind
 from orderworks.imports.manifest import LoadOptions
 from orderworks.imports.reject_limit import check_max_rejects, read_max_rejects
@@ -68,6 +70,8 @@ class ImportKeywords(TypedDict, total=False):
             before. Otherwise the job of that import is returned, and its `repeated` is true.
         dry_run: report what the import would do, and change nothing.
         keep: keep the file of the dry run for six hours, for `import_tried`.
+        as_of: the moment at which the content was made, with a time zone: what was written since
+            is newer than the file. Default: all that was accepted before the file is older.
     """
 
     kind: str | None
@@ -81,6 +85,7 @@ class ImportKeywords(TypedDict, total=False):
     again: bool
     dry_run: bool
     keep: bool
+    as_of: datetime | None
 
 
 Method = TypeVar("Method", bound=Callable[..., object])
@@ -154,6 +159,8 @@ def check_options(options: ImportOptions) -> None:
         options.parent.isascii() and options.parent.isprintable()
     ):
         raise InvalidInput(f"parent: {options.parent!r} is not the id of an import")
+    if options.as_of is not None:
+        _check_moment(options.as_of)
     contradictions = {
         "keep: only a dry run's file can be kept": options.keep and not options.dry_run,
         "strict and max_rejects: strict already allows no reject": (
@@ -165,7 +172,23 @@ def check_options(options: ImportOptions) -> None:
         "parent and dry_run: corrected rows are checked only when they are imported": (
             options.parent is not None and options.dry_run
         ),
+        "parent and as_of: corrected rows have the versions that they had in the parent's file": (
+            options.parent is not None and options.as_of is not None
+        ),
     }
     for message, holds in contradictions.items():
         if holds:
             raise InvalidInput(message)
+
+
+def _check_moment(as_of: datetime) -> None:
+    if as_of.tzinfo is None:
+        raise InvalidInput(f"as_of: {as_of} has no time zone; give one, such as UTC")
+    if not has_version(as_of):
+        raise InvalidInput(f"as_of: {as_of} is not {VERSION_MOMENTS}")
+
+
+def check_is_past(as_of: datetime | None, now: datetime) -> None:
+    """Raise InvalidInput if the moment is in the future: later writes would be older than the file."""
+    if as_of is not None and as_of > now:
+        raise InvalidInput(f"as_of: {as_of} is in the future; it is {now:%Y-%m-%d %H:%M:%S} UTC")

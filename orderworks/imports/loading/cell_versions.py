@@ -9,6 +9,19 @@ import sqlalchemy as sa
 
 from orderworks.core.field_versions import FIELDS, NEVER
 from orderworks.imports.loading.upsert import VERSION_SUFFIX
+from orderworks.imports.loading.validate import CLEARED_SUFFIX
+
+
+def of_cleared(rows: pl.DataFrame) -> pl.DataFrame:
+    """Replace the columns `NAME_cleared` by the versions of cells: a null that is given has one."""
+    names = [name for name in rows.columns if name + CLEARED_SUFFIX in rows.columns]
+    given = (
+        pl.when(pl.col(name).is_not_null() | pl.col(name + CLEARED_SUFFIX))
+        .then("version")
+        .alias(name + VERSION_SUFFIX)
+        for name in names
+    )
+    return rows.with_columns(given).drop(name + CLEARED_SUFFIX for name in names)
 
 
 def fill_blanks(table: sa.Table, rows: pl.DataFrame) -> pl.DataFrame:

@@ -11,7 +11,9 @@ from typing import NamedTuple
 import polars as pl
 
 from orderworks.core.text import WHITE_SPACE
+from orderworks.core.versions import VERSION_MOMENTS
 from orderworks.imports.columns import Column, ColumnRule
+from orderworks.imports.loading.moment_versions import version_of_moment
 
 WHOLE = "^[0-9]+$"
 NUMBER = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$"
@@ -27,12 +29,14 @@ TIME = (
     "(?:Z|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?)?)?$"
 )
 MOMENT = "^[0-9]{4}-[0-9]{2}-[0-9]{2}" + TIME
-# Nearly all moments: in one of the years 1000 to 8999, not on the 29th of February.
-PLAIN_MOMENT = (
-    "^[1-8][0-9]{3}-"
-    "(?:(?:0[13-9]|1[0-2])-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13578]|1[02])-31)"
-    + TIME
+# Nearly all days: not the 29th of February.
+_PLAIN_DAY = (
+    "-(?:(?:0[13-9]|1[0-2])-(?:0[1-9]|[12][0-9]|30)"
+    "|02-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13578]|1[02])-31)"
 )
+PLAIN_MOMENT = "^[1-8][0-9]{3}" + _PLAIN_DAY + TIME
+PLAIN_VERSION = "^(?:197[1-9]|19[89][0-9]|2[01][0-9]{2}|22[0-3][0-9])" + _PLAIN_DAY + TIME
+"""Nearly all moments that are versions."""
 YEARS = 2, 9998
 """In any time zone, these are years that Python and PostgreSQL both have."""
 NUL = "\0"
@@ -65,10 +69,10 @@ def is_storable_unchanged(column: Column, cell: pl.Expr) -> pl.Expr:
 
 def _is_plain(column: Column, cell: pl.Expr) -> pl.Expr:
     match column.rule:
-        case ColumnRule.ID | ColumnRule.VERSION:
-            # The cast accepts a sign, and the rule does not.
-            signed = cell.str.starts_with("+") | cell.str.starts_with("-")
-            return (_whole(cell) >= _lowest(column)) & ~signed
+        case ColumnRule.ID:
+            return _is_plain_number(cell, 1)
+        case ColumnRule.VERSION:
+            return _is_plain_number(cell, 0) | cell.str.contains(PLAIN_VERSION)
         case ColumnRule.MONEY:
             return cell.str.contains(PLAIN_MONEY)
         case ColumnRule.MOMENT:
@@ -112,8 +116,11 @@ def problems(column: Column, value: pl.Expr) -> list[CellProblem]:
 
 def _follows_rule(column: Column, value: pl.Expr) -> pl.Expr:
     match column.rule:
-        case ColumnRule.ID | ColumnRule.VERSION:
-            return value.str.contains(WHOLE) & (_whole(value) >= _lowest(column))
+        case ColumnRule.ID:
+            return value.str.contains(WHOLE) & (_whole(value) >= 1)
+        case ColumnRule.VERSION:
+            number = value.str.contains(WHOLE) & _whole(value).is_not_null()
+            return number | (value.str.contains(MOMENT) & version_of_moment(value).is_not_null())
         case ColumnRule.MONEY:
             return value.str.contains(MONEY)
         case ColumnRule.MOMENT:
@@ -129,15 +136,24 @@ def _problems_of_rule(column: Column, value: pl.Expr) -> list[CellProblem]:
     not_a_number = CellProblem(~value.str.contains(NUMBER), "bad_number", "is not a number")
     negative = CellProblem(value.str.starts_with("-"), "out_of_range", "is negative")
     match column.rule:
-        case ColumnRule.ID | ColumnRule.VERSION:
+        case ColumnRule.ID:
             return [
                 not_finite,
                 not_a_number,
                 negative,
                 CellProblem(~value.str.contains(WHOLE), "bad_number", "is not a whole number"),
-                CellProblem(
-                    remains, "out_of_range", f"is not between {_lowest(column)} and 2^63 - 1"
-                ),
+                CellProblem(remains, "out_of_range", "is not between 1 and 2^63 - 1"),
+            ]
+        case ColumnRule.VERSION:
+            large = CellProblem(
+                value.str.contains(WHOLE), "out_of_range", "is not between 0 and 2^63 - 1"
+            )
+            neither = "is neither a whole number nor a moment"
+            return [
+                CellProblem(value.str.contains("^-[0-9]+$"), "out_of_range", "is negative"),
+                large,
+                CellProblem(_is_moment(value), "out_of_range", f"is not {VERSION_MOMENTS}"),
+                CellProblem(remains, "bad_number", neither),
             ]
         case ColumnRule.MONEY:
             return [
@@ -153,11 +169,10 @@ def _problems_of_rule(column: Column, value: pl.Expr) -> list[CellProblem]:
                 CellProblem(remains, "too_precise", "has more than two decimals"),
             ]
         case ColumnRule.MOMENT:
-            is_moment = value.str.contains(MOMENT) & (_year(value) >= 1).fill_null(value=False)
             first, last = YEARS
             years = f"is not in one of the years {first} to {last}"
             return [
-                CellProblem(is_moment, "out_of_range", years),
+                CellProblem(_is_moment(value), "out_of_range", years),
                 CellProblem(remains, "bad_timestamp", "is not an ISO 8601 date or time"),
             ]
         case ColumnRule.TEXT:
@@ -169,8 +184,15 @@ def _problems_of_rule(column: Column, value: pl.Expr) -> list[CellProblem]:
             ]
 
 
-def _lowest(column: Column) -> int:
-    return 1 if column.rule is ColumnRule.ID else 0
+def _is_plain_number(cell: pl.Expr, lowest: int) -> pl.Expr:
+    # The cast accepts a sign, and the rule does not.
+    signed = cell.str.starts_with("+") | cell.str.starts_with("-")
+    return (_whole(cell) >= lowest) & ~signed
+
+
+def _is_moment(value: pl.Expr) -> pl.Expr:
+    """True if the value has the form of a moment, on a day that the calendar has."""
+    return value.str.contains(MOMENT) & (_year(value) >= 1).fill_null(value=False)
 
 
 def _whole(value: pl.Expr) -> pl.Expr:

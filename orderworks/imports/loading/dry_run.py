@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.schema import customers, imports, orders
+from orderworks.core.versions import version_at
 from orderworks.imports.chunk_attempt import ChunkWork
 from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.file_notes import RepeatedIds, sum_repeated
@@ -41,6 +42,9 @@ DryRunReport = dict[str, Any]
 the first cells that would change, each with `id`, `column`, `before` and `after`; `rejects` the first
 rejected rows. `customers` counts those whose cached reads would be invalidated, `reports` names the
 windows of the top-customers report that would change. `seconds` is the predicted duration.
+`changed_since` counts the rows of the table that the file has and that were written since `as_of`, or
+since `modified_at`, the time of the file, if no `as_of` was given; None without such a time, and if the
+file's rows have versions of their own.
 """
 
 
@@ -68,7 +72,8 @@ def dry_run(
         rejects += refused.head(MAX_SHOWN - len(rejects)).to_dicts()
     rows, seconds = counts.total(), time.monotonic() - began
     if manifest.strict and counts["rejected"]:
-        return _nothing(counts["rejected"], rejects), sum_repeated(repeated)
+        report = _nothing(counts["rejected"], rejects) | _since(manifest, shadow)
+        return report, sum_repeated(repeated)
     inserted = shadow.inserted()
     report = {
         "insert": inserted,
@@ -81,6 +86,7 @@ def dry_run(
         "seconds": round(
             rows / _rows_per_second(connection, manifest, rows / max(seconds, 0.001)), 1
         ),
+        **_since(manifest, shadow),
     }
     return report, sum_repeated(repeated)
 
@@ -90,6 +96,17 @@ def _nothing(rejected: int, rejects: list[dict[str, Any]]) -> DryRunReport:
     counts = dict.fromkeys(("insert", "change", "unchanged", "stale", "superseded"), 0)
     effects: DryRunReport = {"differences": [], "customers": 0, "reports": [], "seconds": 0.0}
     return {**counts, "rejected": rejected, "rejects": rejects, **effects}
+
+
+def _since(manifest: Manifest, shadow: "_ShadowTable") -> DryRunReport:
+    """The moments of the file, and the rows that were written since."""
+    moments = {"as_of": manifest.as_of, "modified_at": manifest.modified_at}
+    moment = manifest.as_of or manifest.modified_at
+    count = None
+    if moment is not None and "version" not in manifest.mapping:
+        count = shadow.newer_than(version_at(moment))
+    times = {name: None if at is None else at.isoformat() for name, at in moments.items()}
+    return {**times, "changed_since": count}
 
 
 def _work(manifest: Manifest, chunk: FileChunk) -> ChunkWork:
@@ -102,6 +119,7 @@ def _work(manifest: Manifest, chunk: FileChunk) -> ChunkWork:
         header=manifest.header,
         bytes=manifest.bytes,
         version=manifest.version,
+        accepted_at=manifest.accepted_at,
         strict=manifest.strict,
         create_customers=manifest.create_customers,
         parent=manifest.parent,
@@ -176,6 +194,12 @@ class _ShadowTable:
             sa.select(sa.func.count()).select_from(self._joined_with_real()).where(self._is_new())
         )
         return self._connection.execute(query).scalar_one()
+
+    def newer_than(self, version: int) -> int:
+        """The number of real rows with a higher version."""
+        both = self._shadow.join(self._real, self._shadow.c.id == self._real.c.id)
+        newer = sa.select(sa.func.count()).select_from(both).where(self._real.c.version > version)
+        return self._connection.execute(newer).scalar_one()
 
     def differences(self) -> list[dict[str, Any]]:
         """The first cells that changed."""

@@ -16,6 +16,7 @@ from orderworks.imports.file_format import FileFormat
 from orderworks.imports.loading.text_cells import (
     RawRecords,
     RecordFault,
+    cleared_name,
     encoding_fault,
     field_name,
     gather_cells,
@@ -53,8 +54,10 @@ def parse_json_lines(
     """The cells of the fields, and the records that they are from."""
     # Of two columns with the same key, the first is named if the value has the wrong type.
     columns = {index: column.name for column, index in reversed(fields)}
+    clearable = {index for column, index in fields if column.clearable}
     keys = {index: file_format.header[index] for index in sorted(columns)}
-    decoded = _decode(data, first_line, keys)
+    defaults = {index: msgspec.UNSET if index in clearable else None for index in keys}
+    decoded = _decode(data, first_line, keys, defaults)
     wrong: dict[int, RecordFault] = {}
     cells = {"line": pl.Series(decoded.lines, dtype=pl.Int64)}
     for index in keys:
@@ -63,6 +66,8 @@ def parse_json_lines(
         if not kinds.isdisjoint(WRONG_TYPES):
             _add_wrong_type_faults(values, decoded.lines, columns[index], wrong)
         cells[field_name(index)] = pl.Series(_as_text(values, kinds), dtype=pl.String)
+        if index in clearable and type(None) in kinds:
+            cells[cleared_name(index)] = pl.Series([value is None for value in values])
     sound = pl.DataFrame(cells)
     if wrong:
         refused = pl.Series(list(wrong), dtype=pl.Int64)
@@ -71,8 +76,11 @@ def parse_json_lines(
     return gather_cells(list(keys), [sound], faults), RawRecords(data, first_line, {})
 
 
-def _decode(data: bytes, first_line: int, keys: Mapping[int, str]) -> Decoded:
-    decoded, decode = Decoded(), _decoder(keys, object, None).decode
+def _decode(
+    data: bytes, first_line: int, keys: Mapping[int, str], defaults: Mapping[int, object]
+) -> Decoded:
+    """Decode the objects; an attribute has its default where the object lacks the key."""
+    decoded, decode = Decoded(), _decoder(keys, object, defaults).decode
     add_object, add_line = decoded.objects.append, decoded.lines.append
     texts = data.split(b"\n")
     if codecs.BOM_UTF8 in data:
@@ -104,14 +112,16 @@ def _bad_json(line: int, text: bytes, error: Exception) -> RecordFault:
     )
 
 
-def _decoder(keys: Mapping[int, str], kind: type, default: object) -> msgspec.json.Decoder[Any]:
+def _decoder(
+    keys: Mapping[int, str], kind: type, defaults: Mapping[int, object]
+) -> msgspec.json.Decoder[Any]:
     """A decoder that reads the values of the keys as that type, and skips all others.
 
     Raises:
         ImportFailed: a key has a character that the decoder cannot match.
     """
     members = [
-        (field_name(index), kind, msgspec.field(name=key, default=default))
+        (field_name(index), kind, msgspec.field(name=key, default=defaults[index]))
         for index, key in keys.items()
     ]
     try:
@@ -135,7 +145,7 @@ def _blank_unreadable(texts: list[bytes], first_line: int) -> list[RecordFault]:
 def _restore_negative_zeros(
     decoded: Decoded, texts: Sequence[bytes], first_line: int, keys: Mapping[int, str]
 ) -> None:
-    decode = _decoder(keys, msgspec.Raw, msgspec.Raw(b"")).decode
+    decode = _decoder(keys, msgspec.Raw, dict.fromkeys(keys, msgspec.Raw(b""))).decode
     for line, row in zip(decoded.lines, decoded.objects, strict=True):
         text = texts[line - first_line]
         if NEGATIVE_ZERO.search(text):

@@ -47,13 +47,19 @@ def field_name(index: int) -> str:
     return f"field_{index}"
 
 
+def cleared_name(index: int) -> str:
+    """The name of the column that is true where the cell with this index is given as null."""
+    return f"cleared_{index}"
+
+
 def gather_cells(
     indexes: Sequence[int], valid: Sequence[pl.DataFrame], faults: Sequence[RecordFault]
 ) -> pl.DataFrame:
     """One table of the records, in any order.
 
     It has `line`; `field_{index}` for each index, null or empty for an empty cell; and `column`, `code`
-    and `reason` of a fault, null for the others. The tables `valid` have `line` and fields.
+    and `reason` of a fault, null for the others. The tables `valid` have `line` and fields, and perhaps
+    `cleared_{index}`.
     """
     fields = {field_name(index): pl.String for index in indexes}
     empty = pl.DataFrame(schema={**FAULT_SCHEMA, **fields})

@@ -14,7 +14,11 @@ from orderworks.imports.loading.column_rules import (
     problems,
     thousands_problem,
 )
-from orderworks.imports.loading.text_cells import FAULT_SCHEMA, field_name
+from orderworks.imports.loading.moment_versions import as_versions
+from orderworks.imports.loading.text_cells import FAULT_SCHEMA, cleared_name, field_name
+
+CLEARED_SUFFIX = "_cleared"
+"""Of a column's name: the column that is true where the row gives the column as null."""
 
 REJECT_SCHEMA = FAULT_SCHEMA
 """Line, column, code and reason."""
@@ -28,7 +32,8 @@ class Validated(NamedTuple):
 
     Attributes:
         valid: `line`, and a column for each field: ids and versions as numbers, the others as text
-            that PostgreSQL reads, null where the cell is empty. `version` is always there.
+            that PostgreSQL reads, null where the cell is empty. `version` is always there, and
+            `NAME_cleared`, if a cell of the column is given as null.
         rejects: as `REJECT_SCHEMA`, one for each other row.
     """
 
@@ -54,7 +59,11 @@ def validate(
     called only if a cell of the chunk has three decimals.
     """
     rows, rejects = _split_broken_records(cells)
-    named = rows.select("line", *(_cell(index).alias(column.name) for column, index in fields))
+    named = rows.select(
+        "line",
+        *(_cell(index).alias(column.name) for column, index in fields),
+        *_cleared_cells(rows, fields),
+    )
     plain, others = _split_plain(named, fields)
     valid, refused = _check_rows(others, fields, has_decimal_commas)
     storable = _blank_as_null(plain, fields)
@@ -86,6 +95,14 @@ def quoted(column: str, value: pl.Expr, reason: str) -> pl.Expr:
 
 def _cell(index: int) -> pl.Expr:
     return pl.col(field_name(index))
+
+
+def _cleared_cells(rows: pl.DataFrame, fields: Sequence[Field]) -> list[pl.Expr]:
+    return [
+        pl.col(cleared_name(index)).fill_null(value=False).alias(column.name + CLEARED_SUFFIX)
+        for column, index in fields
+        if column.clearable and cleared_name(index) in rows.columns
+    ]
 
 
 def _split_broken_records(cells: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
@@ -191,14 +208,11 @@ def _described(column: Column, value: pl.Expr, problem: CellProblem) -> pl.Expr:
 def _typed(rows: pl.DataFrame, fields: Sequence[Field], version: int) -> pl.DataFrame:
     """The columns to store, and every row with a version."""
     names = [column.name for column, _index in fields]
-    integers = [
-        column.name
-        for column, _index in fields
-        if column.rule in (ColumnRule.ID, ColumnRule.VERSION)
-    ]
-    own_version = pl.col("version") if "version" in names else pl.lit(None, pl.Int64)
+    cleared = [name + CLEARED_SUFFIX for name in names if name + CLEARED_SUFFIX in rows.columns]
+    ids = [column.name for column, _index in fields if column.rule is ColumnRule.ID]
+    own_version = as_versions(rows["version"]) if "version" in names else pl.lit(None, pl.Int64)
     return (
-        rows.select("line", *names)
-        .with_columns(pl.col(integers).cast(pl.Int64))
+        rows.select("line", *names, *cleared)
+        .with_columns(pl.col(ids).cast(pl.Int64))
         .with_columns(pl.coalesce(own_version, pl.lit(version) + pl.col("line")).alias("version"))
     )

@@ -15,7 +15,12 @@ from orderworks.core.database import error_summary, is_data_error, savepoint
 from orderworks.core.errors import ImportFailed
 from orderworks.core.schema import customers, import_rejects, orders
 from orderworks.imports.columns import PARENT_LINE_COLUMN, ImportKind
-from orderworks.imports.loading.cell_versions import fill_blanks, of_new_rows, without_versions
+from orderworks.imports.loading.cell_versions import (
+    fill_blanks,
+    of_cleared,
+    of_new_rows,
+    without_versions,
+)
 from orderworks.imports.loading.chunk_writers import FilePosition, record_writer
 from orderworks.imports.loading.copy import copy_rows
 from orderworks.imports.loading.upsert import Upsert, staging_table
@@ -94,7 +99,7 @@ def write_rows(connection: sa.Connection, target: WriteTarget, rows: pl.DataFram
         # Where rows have versions of their own, it is unknown which older ones may follow.
         position = FilePosition(target.import_id, rows.select(pl.col("line").min()).item())
         target = target._replace(renew=True, position=position)
-    rows = fill_blanks(target.table, rows)
+    rows = fill_blanks(target.table, of_cleared(rows))
     while rows.height:
         newest, older = split_newest(rows)
         refused = _write(connection, target, newest, loaded)

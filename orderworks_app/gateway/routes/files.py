@@ -1,6 +1,7 @@
 """Uploads of files, streamed into the spool, and imports of files that a dry run kept."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -8,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from orderworks.core.errors import ConfigurationError
+from orderworks.core.errors import ConfigurationError, InvalidInput
 from orderworks.core.settings import Settings
 from orderworks.imports.reject_limit import SHARE
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
@@ -23,6 +24,7 @@ from orderworks_app.gateway.http.responses import json_response
 from orderworks_app.gateway.routes.imports import ID, ImportIdPath
 from orderworks_app.gateway.transfers.uploads import Upload
 from orderworks_app.operations.imports import FileKind
+from orderworks_app.operations.timespans import parse_moment
 from producer import ImportJob
 from producer.imports.options import select_options
 from producer.imports.presets import read_preset
@@ -81,11 +83,34 @@ def mapping_of(
     return mapping or None
 
 
+def moment_of_content(
+    text: Annotated[
+        str | None,
+        Query(
+            alias="as_of",
+            description="When the content was made, such as 2026-11-29T02:00:00Z: what was written "
+            "since is newer than rows without a version.",
+        ),
+    ] = None,
+) -> datetime | None:
+    """Return the moment: a dependency of routes.
+
+    Raises:
+        Problem: the text is not a moment.
+    """
+    try:
+        return None if text is None else parse_moment(text)
+    except InvalidInput as error:
+        errors = [FieldError("as_of", str(error))]
+        raise Problem(ProblemKind.INVALID, f"as_of: {error}", errors=errors) from None
+
+
 @dataclass(frozen=True)
 class ImportQuery:
     """The options of an import as query parameters, by the names of `ImportOptions`."""
 
     mapping: Annotated[dict[str, str] | None, Depends(mapping_of)]
+    as_of: Annotated[datetime | None, Depends(moment_of_content)]
     kind: Annotated[
         FileKind | None,
         Query(description="Kind of the rows. Default: that of preset or parent, or orders."),

@@ -18,13 +18,14 @@ const HINTS = {
 };
 
 /** Create the view of a dry run's last event. */
-export function dryRun({ would, max_rejects: maxRejects, strict }) {
+export function dryRun({ kind, would, max_rejects: maxRejects, strict }) {
   return el(
     "div",
     { class: "dry-run" },
     stacked(would),
     legend(would),
     warning(would, maxRejects, strict),
+    changedSince(kind, would),
     el("p", {}, effects(would)),
     firstRows("First differences", would.differences),
     firstRows("First rejected rows", would.rejects.map(({ code, ...shown }) => shown)),
@@ -62,6 +63,10 @@ function warning(would, maxRejects, strict) {
     return el("p", { class: "problem" }, `The import would stop: more than ${counted(maxRejects, "row")} would be rejected.`);
   }
   return "";
+}
+
+function changedSince(kind, { as_of: asOf, changed_since: changed }) {
+  return changed && asOf ? el("p", {}, `${count(changed)} of its ${kind} were changed since ${asOf}; their newer values stay.`) : "";
 }
 
 function effects({ customers, reports, seconds }) {

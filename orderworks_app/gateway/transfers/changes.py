@@ -2,8 +2,18 @@
 
 import msgspec
 
-from orderworks.updates.messages import Money, OrderUpdate, exact_decimal, invalid_document
+from orderworks.updates.messages import (
+    Money,
+    OrderUpdate,
+    Version,
+    exact_decimal,
+    invalid_document,
+    parse_version,
+)
 from orderworks_app.gateway.http.ids import JsonId, id_of
+
+JsonVersion = int | str
+"""A version in the body of a request: a number, its digits as text, or a moment."""
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -12,7 +22,7 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total: Money | None = None
     status: str | None = None
     customer_id: JsonId | None = None
-    version: JsonId | None = None
+    version: JsonVersion | None = None
 
     def update_of(self, order_id: int) -> OrderUpdate:
         """Return the update of an order.
@@ -25,7 +35,7 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             total=self.total,
             status=self.status,
             customer_id=_optional("customer_id", self.customer_id),
-            version=_optional("version", self.version),
+            version=None if self.version is None else _version(self.version),
         )
 
 
@@ -52,6 +62,12 @@ def decode_line(line: bytes) -> OrderUpdate:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid_document(error) from None
     return change.update_of(id_of("order_id", change.order_id))
+
+
+def _version(value: JsonVersion) -> Version:
+    if isinstance(value, int) or value.isdecimal():
+        return id_of("version", value)
+    return parse_version(value)
 
 
 def _optional(field: str, value: JsonId | None) -> int | None:

@@ -3,8 +3,10 @@
 import io
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeGuard
 
@@ -109,6 +111,16 @@ def open_file(source: str | os.PathLike[str] | BytesLike | Readable) -> Iterator
             yield file
     else:
         yield source
+
+
+def modification_time(source: object) -> datetime | None:
+    """Return the second in which a file with this path was last written; None for other sources."""
+    if not isinstance(source, str | os.PathLike):
+        return None
+    status = Path(source).stat()
+    if not stat.S_ISREG(status.st_mode) or not 0 <= status.st_mtime <= time.time():
+        return None
+    return datetime.fromtimestamp(int(status.st_mtime), UTC)
 
 
 def blocks_of(file: Readable) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ it is read: lines that are too long, a header that cannot be read, more bytes th
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from producer.imports.sources.files import (
     Readable,
     blocks_of,
     is_readable,
+    modification_time,
     open_file,
 )
 from producer.imports.sources.formats import extension, find_format
@@ -62,6 +64,7 @@ class OpenSource(NamedTuple):
         data_start: offset of the first record in the text of `blocks`, in bytes.
         data_line: the physical line on which it begins; the first line is 1.
         blocks: the whole text, header included; the iteration raises InvalidFile where it is invalid.
+        modified_at: the time at which a file with a path was last written; None for other sources.
     """
 
     name: str
@@ -71,6 +74,7 @@ class OpenSource(NamedTuple):
     data_start: int
     data_line: int
     blocks: Iterator[bytes]
+    modified_at: datetime | None
 
 
 class _Text(NamedTuple):
@@ -105,7 +109,8 @@ def open_source(
         source_header, read_ahead = _read_header(name, text, blocks, is_complete)
         check_column_count(name, len(source_header.header), limits)
         reject_unstorable_names(name, source_header.header)
-        yield OpenSource(name, text.format, *source_header, chain(read_ahead, blocks))
+        content = chain(read_ahead, blocks)
+        yield OpenSource(name, text.format, *source_header, content, modification_time(source))
 
 
 def source_name(source: ImportSource) -> str:

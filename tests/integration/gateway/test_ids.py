@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -104,6 +105,22 @@ def test_lines_of_a_batch_may_have_ids_as_text(
         OrderUpdate(order_id=WIDE, customer_id=WIDE, version=0),
         OrderUpdate(order_id=WIDE + 1, total="1.00"),
     ]
+
+
+def test_version_may_be_a_moment(
+    http: httpx.Client, waiting: Callable[[], list[OrderUpdate]]
+) -> None:
+    moment = datetime(2026, 11, 26, 11, tzinfo=UTC)
+    change = {"status": "paid", "version": "2026-11-26T12:00:00+01:00"}
+    assert http.post("/v1/orders/1", json=change).status_code == 202
+    line = json.dumps({"order_id": 2, **change})
+    assert http.post("/v1/orders:batch", content=line, headers=NDJSON).json()["accepted"] == 1
+    assert sorted(waiting(), key=lambda each: each.order_id) == [
+        OrderUpdate(order_id=order_id, status="paid", version=moment) for order_id in (1, 2)
+    ]
+    naive = http.post("/v1/orders/1", json={**change, "version": "2026-11-26T12:00:00"})
+    assert naive.status_code == 422
+    assert [each["field"] for each in naive.json()["errors"]] == ["version"]
 
 
 def test_text_that_is_not_plain_digits_is_no_id(

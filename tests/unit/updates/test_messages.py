@@ -1,6 +1,7 @@
 """Order updates: what is accepted, what is refused, and how they travel."""
 
 import gc
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,8 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderworks.updates.messages import FEW_DOCUMENTS, UpdateOutcome, Verdict, decode_updates
+from orderworks.core.versions import version_at
+from orderworks.updates.messages import (
+    FEW_DOCUMENTS,
+    UpdateOutcome,
+    Verdict,
+    decode_updates,
+    parse_version,
+)
 from producer import InvalidUpdate, OrderUpdate
+
+ELEVEN = version_at(datetime(2026, 11, 26, 11, tzinfo=UTC))
 
 GOOD = b'{"order_id":3,"total":"3.00"}'
 
@@ -172,3 +182,20 @@ def test_decoded_documents_keep_their_positions(documents: list[bytes]) -> None:
             assert read.encode() == GOOD
         else:
             assert isinstance(read, InvalidUpdate)
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("7", 7), ("007", 7), ("2026-11-26T12:00:00+01:00", ELEVEN), ("2026-11-26T11:00:00Z", ELEVEN)],
+)
+def test_text_of_a_version_is_a_number_or_a_moment(text: str, version: int) -> None:
+    update = OrderUpdate(order_id=1, status="paid", version=parse_version(text))
+    assert update.version == version
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "-1", "1.5", " 7", "2026-11-26", "2026-11-26T11:00:00", "9" * 5000, "٣", "2h"]
+)
+def test_other_text_is_no_version(text: str) -> None:
+    with pytest.raises(InvalidUpdate, match="version: "):
+        OrderUpdate(order_id=1, status="paid", version=parse_version(text))

@@ -314,3 +314,17 @@ def _wait(engine: sa.Engine, count: int) -> bool:
     )
     with engine.connect() as connection:
         return bool(connection.scalar(sa.text(waiting)) == count)
+
+
+@pytest.mark.parametrize("last", [b"2", b"4"])
+def test_equal_field_beside_a_stale_one_gets_the_version_of_its_row(
+    last: bytes, engine: sa.Engine, load: LoadFile
+) -> None:
+    """The row of version 3 changes nothing, and yet its status is newer than that of version 2."""
+    load(b"id,customer_id,total,status,version\n1,1,10,paid,1\n")
+    load(b"id,customer_id,total,version\n1,1,20,5\n")
+    assert load(b"id,customer_id,total,status,version\n1,1,15,paid,3\n")["stale"] == 1
+    load(b"id,customer_id,total,status,version\n1,1,15,sent," + last + b"\n")
+    with engine.connect() as connection:
+        status = connection.scalar(sa.select(orders.c.status))
+    assert status == ("paid" if last == b"2" else "sent")

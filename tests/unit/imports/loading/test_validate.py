@@ -1,5 +1,6 @@
 """Valid values, rejected values, and the reasons."""
 
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import polars as pl
@@ -7,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderworks.imports.columns import COLUMNS, Field, ImportKind, locate_fields
+from orderworks.core.versions import version_at
+from orderworks.imports.columns import COLUMNS, ColumnRule, Field, ImportKind, locate_fields
 from orderworks.imports.file_format import FileFormat
 from orderworks.imports.loading.column_rules import accepts, cleaned, is_storable_unchanged
+from orderworks.imports.loading.moment_versions import as_versions
 from orderworks.imports.loading.parse import parse
 from orderworks.imports.loading.validate import Validated, quoted, reject, validate
 
@@ -47,6 +50,10 @@ def validate_cell(kind: ImportKind, column: str, text: str) -> Validated:
         ("id", " 007 "),
         ("id", LARGEST),
         ("version", "0"),
+        ("version", LARGEST),
+        ("version", "1970-01-01"),
+        ("version", " 2024-02-29T10:00Z\t"),
+        ("version", "2248-09-26T15:10:22.207999Z"),
         ("total", "0"),
         ("total", "5."),
         ("total", ".5"),
@@ -92,6 +99,17 @@ def test_valid_value_is_accepted(column: str, text: str) -> None:
         ("id", "nan", "not_finite"),
         ("customer_id", "x", "bad_number"),
         ("version", "-1", "out_of_range"),
+        ("version", str(2**63), "out_of_range"),
+        ("version", "1969-12-31", "out_of_range"),
+        ("version", "1970-01-01T00:00:00+00:01", "out_of_range"),
+        ("version", "2248-09-26T15:10:22.208Z", "out_of_range"),
+        ("version", "9998-12-31T00:00Z", "out_of_range"),
+        ("version", "1.5", "bad_number"),
+        ("version", "NaN", "bad_number"),
+        ("version", "+5", "bad_number"),
+        ("version", "yesterday", "bad_number"),
+        ("version", "2026-02-29", "bad_number"),
+        ("version", "2026-11-26T24:00", "bad_number"),
         ("total", "", "missing"),
         ("total", "12x", "bad_number"),
         ("total", "1,5", "bad_number"),
@@ -253,6 +271,61 @@ def test_row_without_a_version_gets_its_line() -> None:
     validated = validate_csv(b"1,1,1,7\n2,1,1,\n", header)
     assert validated.valid["version"].to_list() == [7, 1003]
     assert validate_csv(b"1,1,1\n", header[:3]).valid["version"].to_list() == [1002]
+
+
+def test_reason_names_what_a_version_may_be() -> None:
+    header = ["id", "customer_id", "total", "version"]
+    validated = validate_csv(b"1,1,1,soon\n2,1,1,1969-07-20\n", header)
+    assert validated.rejects["reason"].to_list() == [
+        "version: 'soon' is neither a whole number nor a moment",
+        "version: '1969-07-20' is not between 1970-01-01 and 2248-09-26",
+    ]
+
+
+def test_file_may_mix_numbers_moments_and_rows_without_a_version() -> None:
+    header = ["id", "customer_id", "total", "version"]
+    content = b"1,1,1,7\n2,1,1,2026-11-26T11:00:00Z\n3,1,1,\n4,1,1, 2024-02-29 \n"
+    validated = validate_csv(content, header)
+    days = datetime(2026, 11, 26, 11, tzinfo=UTC), datetime(2024, 2, 29, tzinfo=UTC)
+    assert validated.rejects.height == 0
+    by_id = validated.valid.sort("id")["version"].to_list()
+    assert by_id == [7, version_at(days[0]), 1004, version_at(days[1])]
+
+
+moments = st.datetimes(
+    datetime(1970, 1, 2),  # noqa: DTZ001 - the time zone is drawn
+    datetime(2248, 9, 25),  # noqa: DTZ001
+    timezones=st.sampled_from(
+        [UTC, *(timezone(timedelta(minutes=each)) for each in (-930, -90, 1, 330, 959))]
+    ),
+)
+
+
+@given(st.lists(moments, min_size=1), st.sampled_from("T "))
+def test_moment_is_the_version_that_it_has_everywhere(given: list[datetime], between: str) -> None:
+    column = next(each for each in COLUMNS["orders"] if each.rule is ColumnRule.VERSION)
+    texts = pl.Series("version", [each.isoformat(between) for each in given])
+    assert texts.to_frame().select(accepts(column, pl.col("version")).all()).item()
+    assert as_versions(texts).to_list() == [version_at(each) for each in given]
+
+
+@pytest.mark.parametrize(
+    ("text", "iso"),
+    [
+        ("2026-11-26", "2026-11-26T00:00:00+00:00"),
+        ("2026-11-26 11:05", "2026-11-26T11:05:00+00:00"),
+        ("2026-11-26T11:05Z", "2026-11-26T11:05:00+00:00"),
+        ("2026-11-26T11:05:07", "2026-11-26T11:05:07+00:00"),
+        ("2026-11-26T11:05:07.1", "2026-11-26T11:05:07.100000+00:00"),
+        ("2026-11-26T11:05:07.123456789-08", "2026-11-26T19:05:07.123456+00:00"),
+        ("2026-11-26T11:05+0530", "2026-11-26T05:35:00+00:00"),
+    ],
+)
+def test_each_form_of_a_moment_is_a_version_without_cleaning(text: str, iso: str) -> None:
+    column = next(each for each in COLUMNS["orders"] if each.rule is ColumnRule.VERSION)
+    texts = pl.Series("version", [text])
+    assert texts.to_frame().select(is_storable_unchanged(column, pl.col("version"))).item()
+    assert as_versions(texts).to_list() == [version_at(datetime.fromisoformat(iso))]
 
 
 def test_ignored_columns_are_not_validated() -> None:
