@@ -236,7 +236,7 @@ def test_negative_zero_is_zero(zero: str) -> None:
 def test_three_decimals_are_refused_only_where_the_column_has_decimal_commas() -> None:
     header = ["id", "customer_id", "total"]
     fields = locate_fields("orders", header, {name: name for name in header})
-    content = b"1,1,12.500\n2,1,12.50\n3,1,.500\n4,1,1500.000\n5,1,-0.000\n"
+    content = b"1,1,12.500\n2,1,12.50\n3,1,.500\n4,1,1500.000\n5,1,-0.000\n6,1,12.345\n"
     cells = parse(content, 2, FileFormat("csv", ",", header), fields).cells
     assert validate(cells, fields, 0).valid["line"].to_list() == [3, 2, 4, 5, 6]
     asked = []
@@ -247,7 +247,7 @@ def test_three_decimals_are_refused_only_where_the_column_has_decimal_commas() -
 
     validated = validate(cells, fields, 0, has_decimal_commas)
     assert asked == ["total"]
-    assert validated.rejects["code"].to_list() == ["ambiguous_number"] * 4
+    assert validated.rejects["code"].to_list() == ["ambiguous_number"] * 5
     assert validated.rejects["reason"][0] == (
         "total: '12.500' reads two ways: its point may stand before decimals or between thousands, "
         "because other cells of the column have decimal commas"
