@@ -35,6 +35,16 @@ TRANSIENT_STATES = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300
 """SQLSTATEs after which a retry may succeed: serialization failure, deadlock, lock timeout, shutdowns,
 too many connections, a read-only session."""
 
+LOCK_TIMEOUT = "55P03"
+"""The SQLSTATE of a lock timeout, and of a lock that is not available at once."""
+
+OF_THE_SERVER = ("08", "25", "53", "57P", "58")
+"""Beginnings of SQLSTATEs that are the state of the server or the session, with any data."""
+
+OF_A_ROW = ("40", "55", "57014", "38", "39", "54", "XX")
+"""Beginnings of SQLSTATEs that one row of a statement may cause: serialization failures and deadlocks,
+locks, timeouts, errors of functions that triggers call, limits of the program, damaged data."""
+
 
 def database_address(url: str) -> URL:
     """Return the SQLAlchemy address, by psycopg2, of a PostgreSQL URL in any spelling.
@@ -176,6 +186,27 @@ def is_data_error(error: sa.exc.DBAPIError) -> bool:
     return state.startswith(("22", "23", "44", "54000", "P0"))
 
 
+def is_lock_timeout(error: BaseException) -> bool:
+    """Return whether a statement waited too long for a lock."""
+    orig = getattr(error, "orig", None)
+    return isinstance(error, sa.exc.DBAPIError) and getattr(orig, "pgcode", None) == LOCK_TIMEOUT
+
+
+def may_be_of_one_row(error: sa.exc.DBAPIError) -> bool:
+    """Return whether one row may have caused the error, so that the statement succeeds without it.
+
+    Such are refusals of the data, errors raised within a trigger, and the loss of the session: a row
+    may have ended it.
+    """
+    state = getattr(error.orig, "pgcode", None) or ""
+    if error.connection_invalidated or is_data_error(error):
+        return True
+    if state.startswith(OF_THE_SERVER):
+        return False
+    in_function = bool(getattr(getattr(error.orig, "diag", None), "context", None))
+    return in_function or state.startswith(OF_A_ROW)
+
+
 def error_summary(error: sa.exc.DBAPIError) -> str:
     """Return the first line of the error message of the database or the driver."""
     return str(error.orig).strip().splitlines()[0]
@@ -199,14 +230,25 @@ def savepoint(connection: sa.Connection) -> Iterator[None]:
     connection.execute(sa.text("RELEASE SAVEPOINT attempt"))
 
 
+_PAUSES = wait_random_exponential(multiplier=0.1, max=5)
+_ATTEMPTS = 9
+
 retry_transient = retry(
     retry=retry_if_exception(is_transient),
-    wait=wait_random_exponential(multiplier=0.1, max=5),
-    stop=stop_after_attempt(9),
+    wait=_PAUSES,
+    stop=stop_after_attempt(_ATTEMPTS),
     reraise=True,
 )
 """Decorates a unit of work, transaction included: retries it after transient errors, for about 8 s in
 all. If it still fails then, the sweep's next nudge repeats it."""
+
+retry_unless_locked = retry(
+    retry=retry_if_exception(lambda error: is_transient(error) and not is_lock_timeout(error)),
+    wait=_PAUSES,
+    stop=stop_after_attempt(_ATTEMPTS),
+    reraise=True,
+)
+"""The same for work that continues with something else when it waited too long for a lock."""
 
 
 def database_unavailable(error: sa.exc.DBAPIError, url: str) -> Unavailable:

@@ -1,10 +1,11 @@
 """PostgreSQL advisory locks: their numbers in one place, so that each has one meaning."""
 
 from enum import IntEnum
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from orderworks.core.database import savepoint
+from orderworks.core.database import LOCK_TIMEOUT, savepoint
 
 
 class Lock(IntEnum):
@@ -23,9 +24,6 @@ MAX_IDLE_IN_TRANSACTION = 15
 """Seconds for which the transaction of a holder may be idle. PostgreSQL then ends its session, so that
 even a frozen process releases the lock. Longer than holders wait for Redis."""
 
-TIMED_OUT = "55P03"
-"""The SQLSTATE of a lock timeout."""
-
 
 def _bound_idle() -> sa.Function[str]:
     """Bounds the time for which this transaction may be idle."""
@@ -41,10 +39,35 @@ _WAIT = sa.select(
 )
 
 
+_TRY_BOUNDED = _TRY.add_columns(
+    sa.func.set_config("lock_timeout", sa.bindparam("lock_wait"), sa.true()),
+    sa.func.set_config("statement_timeout", sa.bindparam("run_time"), sa.true()),
+)
+
+
 def try_lock(connection: sa.Connection, lock: Lock, key: int = 0) -> bool:
     """Acquire the lock until the transaction ends; return false if another session holds it."""
     # The first column: whether it was acquired.
     return bool(connection.scalar(_TRY, {"lock": int(lock), "key": key}))
+
+
+class Bounds(NamedTuple):
+    """The bounds of the statements of a transaction, in milliseconds; 0 for none.
+
+    Attributes:
+        lock_wait: for which one may wait for a lock.
+        run_time: for which one may run.
+    """
+
+    lock_wait: int
+    run_time: int
+
+
+def try_lock_bounded(connection: sa.Connection, lock: Lock, key: int, bounds: Bounds) -> bool:
+    """Do what `try_lock` does, and bound the transaction's other statements, by one statement."""
+    values = {"lock": int(lock), "key": key}
+    times = {name: str(value) for name, value in bounds._asdict().items()}
+    return bool(connection.scalar(_TRY_BOUNDED, values | times))
 
 
 def wait_for_lock(connection: sa.Connection, lock: Lock, seconds: float, key: int = 0) -> bool:
@@ -58,7 +81,7 @@ def wait_for_lock(connection: sa.Connection, lock: Lock, seconds: float, key: in
         with savepoint(connection):
             connection.execute(_WAIT, {"lock": int(lock), "key": key})
     except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) == TIMED_OUT:
+        if getattr(error.orig, "pgcode", None) == LOCK_TIMEOUT:
             return False
         raise
     connection.execute(_BOUND_WAIT, {"bound": before})

@@ -167,6 +167,8 @@ parked_updates = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("1")),
     sa.Column("next_attempt_at", Moment, nullable=False),
     sa.Column("tracked", sa.Boolean, nullable=False, server_default=sa.false()),
+    # What it waits for: see `Cause` in orderworks/updates/entries.py.
+    sa.Column("cause", sa.Text, nullable=False, server_default=sa.text("'unknown'")),
 )
 
 dead_updates = sa.Table(

@@ -18,6 +18,9 @@ FIRST_BY_ACCEPTANCE = 1 << 60
 VERSION_MOMENTS = "between 1970-01-01 and 2248-09-26"
 """The moments that have a version."""
 
+MAX_ID_PART = (1 << 64) - 1
+"""The highest number in either part of a stream entry's id."""
+
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -30,6 +33,14 @@ def version_of(entry_id: bytes) -> int:
 def entry_id(version: int) -> str:
     """Return the id of the stream entry that has this version."""
     return f"{milliseconds_of(version)}-{version & ((1 << SEQUENCE_BITS) - 1)}"
+
+
+def next_entry_id(entry_id: bytes) -> str:
+    """Return the lowest id that is higher; the same one if it is the highest."""
+    milliseconds, sequence = map(int, entry_id.split(b"-"))
+    if sequence < MAX_ID_PART:
+        return f"{milliseconds}-{sequence + 1}"
+    return f"{milliseconds + 1}-0" if milliseconds < MAX_ID_PART else f"{milliseconds}-{sequence}"
 
 
 def version_at(moment: datetime) -> int:

@@ -11,10 +11,12 @@ import structlog
 
 from orderworks import changelog
 from orderworks.cache.invalidation import invalidate_and_record
-from orderworks.core.database import retry_transient
+from orderworks.core.database import is_lock_timeout, retry_unless_locked
 from orderworks.core.errors import ImportFailed
+from orderworks.core.lock_holders import MAY_LOCK_ROWS, holder_of_tables
 from orderworks.core.locks import touch
 from orderworks.core.redis import Redis
+from orderworks.core.schema import customers, orders
 from orderworks.core.settings import Settings
 from orderworks.imports import pending_writes
 from orderworks.imports.chunk_attempt import ChunkAttempt, ChunkAttempts
@@ -42,7 +44,8 @@ class ChunkLoader:
         """Load a chunk and invalidate the cached reads of its customers; the import's progress.
 
         None if there was nothing to do: the chunk is done, being loaded or given up, or its import is
-        paused or has ended.
+        paused or has ended. None also if another session holds a lock of one of its rows for longer than
+        `DB_LOCK_TIMEOUT`: that is no start that counts, and the sweep has the chunk tried again.
 
         Raises:
             ImportFailed: it can never be loaded; it is quarantined with the reason.
@@ -56,6 +59,11 @@ class ChunkLoader:
         except ImportFailed:
             finisher.finish(import_id)
             raise
+        except sa.exc.DBAPIError as error:
+            if not is_lock_timeout(error):
+                raise
+            self._log_lock(import_id, number)
+            return None
         if customer_ids is None:
             finisher.finish_if_running(import_id)
             return None
@@ -64,7 +72,14 @@ class ChunkLoader:
             invalidate_and_record(self.cache, customer_ids)
         return finisher.finish(import_id)
 
-    @retry_transient
+    def _log_lock(self, import_id: str, number: int) -> None:
+        """Log that the chunk waits, and which session most likely holds the lock."""
+        with self.engine.connect() as connection:
+            holder = holder_of_tables(connection, [orders.name, customers.name], MAY_LOCK_ROWS)
+        named = holder.fields() if holder else {}
+        log.warning("chunk_waits_for_lock", import_id=import_id, chunk=number, **named)
+
+    @retry_unless_locked
     def _load(self, import_id: str, number: int) -> list[int] | None:
         """Make one attempt; the ids of the customers it touched, or None if there was nothing to do."""
         began = time.monotonic()

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
+from orderworks.core.database import is_lock_timeout
 from orderworks.core.errors import RebuildStopped
-from orderworks.core.locks import TIMED_OUT
 from orderworks.core.schema import orders, uncounted_statuses
 from orderworks.reports.reconcile import lock_out_folds
 
@@ -59,11 +59,6 @@ def replace_excluded(connection: sa.Connection, statuses: Iterable[str]) -> set[
     return new ^ old
 
 
-def _is_lock_timeout(error: BaseException) -> bool:
-    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else None
-    return getattr(cause, "pgcode", None) == TIMED_OUT
-
-
 def _give_up(state: RetryCallState) -> None:
     raise RebuildStopped(
         f"Nothing was changed: in {state.attempt_number} attempts, transactions that write orders "
@@ -72,7 +67,7 @@ def _give_up(state: RetryCallState) -> None:
 
 
 retry_block = Retrying(
-    retry=retry_if_exception(_is_lock_timeout),
+    retry=retry_if_exception(is_lock_timeout),
     stop=stop_after_attempt(ATTEMPTS),
     wait=wait_fixed(PAUSE),
     retry_error_callback=_give_up,

@@ -22,7 +22,8 @@ from orderworks.updates.bulk_write import (
     write_at_once,
 )
 from orderworks.updates.coalescing import StoredOrder, can_create, coalesce
-from orderworks.updates.entries import ParsedUpdate
+from orderworks.updates.entries import Cause, ParsedUpdate
+from orderworks.updates.locked_rows import set_aside_locked
 from orderworks.updates.messages import Verdict
 
 MAX_TRIED_SINGLY = 100
@@ -39,21 +40,37 @@ ApplyBatch = Callable[[sa.Connection, Sequence[ParsedUpdate]], None]
 
 
 def apply_at_once(connection: sa.Connection, candidates: Sequence[ParsedUpdate]) -> None:
-    """Apply a batch of which the database refuses nothing, which is nearly every one.
+    """Apply a batch of which no update fails, which is nearly every one.
 
     Raises:
-        BatchRefused: the database refused an update. Roll back, and use `apply_updates`.
+        DBAPIError: an update failed. Roll back, and use `apply_updates`.
     """
     _apply(connection, candidates, write_at_once)
 
 
 def apply_updates(connection: sa.Connection, candidates: Sequence[ParsedUpdate]) -> None:
-    """Apply a batch, and find the updates that the database refuses.
+    """Apply a batch, and find the updates that the database refuses and those to be set aside.
+
+    An update of which another session holds the order or the customer is parked without a wait; so is
+    one that fails alone for a time.
 
     Raises:
-        TooManyRefused: the database refuses many of them. Roll back, and use a smaller batch.
+        TooManyRefused: many of them fail. Roll back, and use a smaller batch.
+        DBAPIError: an update ended the session, or the server is unavailable.
     """
-    _apply(connection, candidates, write)
+    # A deferred constraint would refuse the batch as a whole, at the commit.
+    connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
+    _apply(connection, set_aside_locked(connection, candidates), write)
+
+
+def set_aside(
+    connection: sa.Connection,  # noqa: ARG001 - as of the other ways to apply a batch
+    candidates: Sequence[ParsedUpdate],
+    reason: str,
+) -> None:
+    """Park all of them, to be tried one by one: one of them, or several, ended the session."""
+    for each in candidates:
+        each.park(Cause.ERROR, reason)
 
 
 def _apply(
@@ -91,9 +108,7 @@ def _without_unknown_customers(
     known = {None, *connection.scalars(query)}
     for candidate in candidates:
         if candidate.update.customer_id not in known:
-            candidate.settle(
-                Verdict.PARKED, f"customer {candidate.update.customer_id} does not exist"
-            )
+            candidate.park(Cause.UNKNOWN, f"customer {candidate.update.customer_id} does not exist")
     return [each for each in candidates if each.update.customer_id in known]
 
 
@@ -157,19 +172,21 @@ def _settle_refused(
 ) -> None:
     """Find the updates because of which changes were refused, and apply the others.
 
+    Those of an order that failed for a time are tried one by one later: that may take seconds for each.
+
     Raises:
         TooManyRefused: there are too many to try them one by one.
     """
-    count = Counter(each.update.order_id for each in candidates)
+    for each in candidates:
+        refused[each.update.order_id].settle(each)
+    count = Counter(each.update.order_id for each in candidates if each.verdict is Verdict.DEAD)
     tried = [each for each in candidates if 1 < count[each.update.order_id] <= MAX_TRIED_SINGLY]
     if len(tried) > MAX_REFUSED_CHANGES:
         raise TooManyRefused
-    for each in candidates:
-        each.settle(Verdict.DEAD, refused[each.update.order_id])
     for each in tried:
         each.verdict, each.reason = None, ""
-        if reason := _settle(connection, [each]).get(each.update.order_id):
-            each.settle(Verdict.DEAD, reason)
+        if refusal := _settle(connection, [each]).get(each.update.order_id):
+            refusal.settle(each)
 
 
 _IDS = sa.ARRAY(sa.BigInteger)

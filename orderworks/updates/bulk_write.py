@@ -1,32 +1,68 @@
-"""Bulk writes of orders: one statement for all; where the database refuses it, one for each half."""
+"""Bulk writes of orders: one statement for all; where it fails, one for each piece of the batch."""
 
+import math
+import time
 from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON, insert
 
-from orderworks.core.database import error_summary, is_data_error, savepoint
+from orderworks.core.database import (
+    error_summary,
+    is_data_error,
+    is_lock_timeout,
+    may_be_of_one_row,
+    savepoint,
+)
 from orderworks.core.errors import OrderworksError
 from orderworks.core.field_versions import field_version, versions_after, versions_of_new
-from orderworks.core.schema import Money, orders
+from orderworks.core.lock_holders import MAY_LOCK_ROWS, LockHolder, holder_of_tables
+from orderworks.core.schema import Money, customers, orders
 from orderworks.updates.coalescing import FIELDS, OrderChange
+from orderworks.updates.entries import Cause, ParsedUpdate
+from orderworks.updates.messages import Verdict
 
 MAX_REFUSED_CHANGES = 200
 """Changes of a batch that may be refused one by one. Each valid change that is written alone between
 them holds one of the locks that all sessions share, until the commit."""
 
 
-class BatchRefused(OrderworksError):
-    """The database refused a batch because of the data of one or several of its updates."""
+MAX_PASS_SECONDS = 10
+"""Seconds after which a search for failing changes is given up, for one in a smaller batch: each piece
+that waits for a lock, or runs for too long, takes its time."""
+
+PIECES = 8
+"""Pieces into which a failing batch is cut. More than two, because an error may take seconds each time:
+that of one change of 1,000 occurs in four pieces, not in ten."""
 
 
 class TooManyRefused(OrderworksError):
-    """The database refuses more changes than `MAX_REFUSED_CHANGES`: smaller batches are needed."""
+    """More than `MAX_REFUSED_CHANGES` fail, or they take too long: smaller batches are needed."""
 
 
-RefusedOrders = dict[int, str]
-"""The orders whose change the database refused, with its reason."""
+class Refusal(NamedTuple):
+    """The reason for which the database did not write the change of an order.
+
+    Attributes:
+        cause: what to wait for before the change is tried again; None if it is refused for its data.
+    """
+
+    reason: str
+    cause: Cause | None = None
+    holder: LockHolder | None = None
+
+    def settle(self, update: ParsedUpdate) -> None:
+        """Give an update of the change its verdict: parked, or dead."""
+        if self.cause:
+            update.park(self.cause, self.reason, self.holder)
+        else:
+            update.settle(Verdict.DEAD, self.reason)
+
+
+RefusedOrders = dict[int, Refusal]
+"""The orders whose change the database did not write."""
 
 BulkStatement = Callable[[sa.Connection, Sequence[OrderChange]], Collection[int]]
 """`update_rows`, `update_locked_rows` or `insert_rows`: returns the ids of the orders that it wrote."""
@@ -37,51 +73,60 @@ WriteChanges = Callable[[sa.Connection, Sequence[OrderChange], BulkStatement], R
 def write_at_once(
     connection: sa.Connection, changes: Sequence[OrderChange], statement: BulkStatement
 ) -> RefusedOrders:
-    """Write the changes by one statement; no change is refused.
-
-    Raises:
-        BatchRefused: the database refused some of them.
-    """
-    try:
-        _run(connection, changes, statement)
-    except sa.exc.DBAPIError as error:
-        if not is_data_error(error):
-            raise
-        raise BatchRefused from error
+    """Write the changes by one statement; none is refused, or the whole batch fails."""
+    _run(connection, changes, statement)
     return {}
 
 
 def write(
     connection: sa.Connection, changes: Sequence[OrderChange], statement: BulkStatement
 ) -> RefusedOrders:
-    """Write the changes; return those that the database refuses because of their data."""
+    """Write the changes; return those that fail, because of their data or for a time."""
     refused: RefusedOrders = {}
     if changes:
-        _write_or_halve(connection, changes, statement, refused)
+        deadline = time.monotonic() + MAX_PASS_SECONDS
+        _write_or_split(connection, changes, statement, refused, deadline)
     return refused
 
 
-def _write_or_halve(
+def _write_or_split(
     connection: sa.Connection,
     changes: Sequence[OrderChange],
     statement: BulkStatement,
     refused: RefusedOrders,
+    deadline: float,
 ) -> None:
-    """Run the statement; if the database refuses it, halve the batch down to the refused changes."""
+    """Run the statement; if it fails, split the batch down to the changes that fail."""
     try:
         with savepoint(connection):
             _run(connection, changes, statement)
     except sa.exc.DBAPIError as error:
-        if not is_data_error(error):
+        if error.connection_invalidated or not may_be_of_one_row(error):
             raise
         if len(changes) == 1:
-            refused[changes[0].row.order_id] = error_summary(error)
+            refused[changes[0].row.order_id] = _refusal(connection, error)
             if len(refused) > MAX_REFUSED_CHANGES:
                 raise TooManyRefused from error
             return
-        middle = len(changes) // 2
-        _write_or_halve(connection, changes[:middle], statement, refused)
-        _write_or_halve(connection, changes[middle:], statement, refused)
+        if time.monotonic() > deadline:
+            raise TooManyRefused from error
+        size = math.ceil(len(changes) / PIECES)
+        for start in range(0, len(changes), size):
+            piece = changes[start : start + size]
+            _write_or_split(connection, piece, statement, refused, deadline)
+
+
+def _refusal(connection: sa.Connection, error: sa.exc.DBAPIError) -> Refusal:
+    """Return why a change failed alone. The lock of an unnamed session is an error as any other."""
+    if is_data_error(error):
+        return Refusal(error_summary(error))
+    if is_lock_timeout(error) and (holder := _any_holder(connection)):
+        return Refusal(f"waits for a lock, probably of {holder}", Cause.LOCK, holder)
+    return Refusal(error_summary(error), Cause.ERROR)
+
+
+def _any_holder(connection: sa.Connection) -> LockHolder | None:
+    return holder_of_tables(connection, [orders.name, customers.name], MAY_LOCK_ROWS)
 
 
 def _run(

@@ -12,7 +12,7 @@ import msgspec
 from orderworks.core.field_versions import NEVER, stored_version
 from orderworks.core.schema import orders
 from orderworks.core.versions import is_by_acceptance
-from orderworks.updates.entries import ParsedUpdate
+from orderworks.updates.entries import Cause, ParsedUpdate
 from orderworks.updates.messages import Money, Verdict
 
 FIELDS = ("total", "status", "customer_id")
@@ -121,7 +121,20 @@ class OrderChange(msgspec.Struct, gc=False):
     def mark_parked(self) -> None:
         """Park its updates, because their order does not exist."""
         for update in self.updates:
-            update.settle(Verdict.PARKED, f"order {self.row.order_id} does not exist")
+            update.park(Cause.UNKNOWN, f"order {self.row.order_id} does not exist")
+
+    def giving(self) -> list[ParsedUpdate]:
+        """Return the updates from which the fields of the row are, in order of acceptance."""
+        last = [
+            next(each for each in reversed(self.updates) if self._gives(each, index, field))
+            for index, field in enumerate(FIELDS)
+            if getattr(self.row, field) is not None
+        ]
+        return [each for each in self.updates if any(each is one for one in last)]
+
+    def _gives(self, update: ParsedUpdate, index: int, field: str) -> bool:
+        given = self.row.versions[index] if self.row.versions else self.row.version
+        return update.version == given and getattr(update.update, field) is not None
 
     def mark_applied(self) -> None:
         """Give its updates their verdicts: the last one is applied, the others are superseded."""

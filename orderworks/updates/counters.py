@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from orderworks.core.schema import parked_updates, tracked_verdicts, update_outbox, update_shards
+from orderworks.updates.entries import Cause
 from orderworks.updates.messages import Verdict
 
 FINAL_VERDICTS = [verdict for verdict in Verdict if verdict is not Verdict.PARKED]
@@ -22,11 +23,13 @@ class ShardCounters(NamedTuple):
     Attributes:
         last_entry: the latest position in the order of acceptance that a committed batch has counted.
         has_parked: whether updates of the shard are parked.
+        has_failed: whether updates of the shard are to be tried alone now.
         has_unpublished: whether the shard has unpublished verdicts.
     """
 
     last_entry: int
     has_parked: bool
+    has_failed: bool
     has_unpublished: bool
 
 
@@ -35,6 +38,11 @@ _last_entry = sa.select(update_shards.c.last_entry).where(update_shards.c.shard 
 _READ = sa.select(
     sa.func.coalesce(_last_entry.scalar_subquery(), 0),
     sa.exists().where(parked_updates.c.shard == _shard),
+    sa.exists().where(
+        parked_updates.c.shard == _shard,
+        parked_updates.c.cause == Cause.ERROR,
+        parked_updates.c.next_attempt_at <= sa.func.now(),
+    ),
     sa.exists().where(tracked_verdicts.c.shard == _shard),
 )
 

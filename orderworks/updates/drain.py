@@ -9,6 +9,8 @@ and `last_entry` shows that they were counted.
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import msgspec
 import redis
@@ -17,15 +19,30 @@ import structlog
 
 from orderworks.cache.invalidation import invalidate_and_record
 from orderworks.changelog import touched_customers
-from orderworks.core.database import retry_transient
-from orderworks.core.locks import Lock, try_lock
+from orderworks.core.database import (
+    error_summary,
+    is_data_error,
+    is_lock_timeout,
+    may_be_of_one_row,
+    retry_unless_locked,
+)
+from orderworks.core.errors import OrderworksError
+from orderworks.core.lock_holders import LockHolder
+from orderworks.core.locks import Bounds, Lock, try_lock, try_lock_bounded
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
 from orderworks.updates import parking, tracked_verdicts
-from orderworks.updates.apply import ApplyBatch, apply_at_once, apply_updates
-from orderworks.updates.bulk_write import MAX_REFUSED_CHANGES, BatchRefused, TooManyRefused
+from orderworks.updates.apply import ApplyBatch, apply_at_once, apply_updates, set_aside
+from orderworks.updates.bulk_write import MAX_REFUSED_CHANGES, TooManyRefused
 from orderworks.updates.counters import ShardCounters, add_to_counters, read_counters
-from orderworks.updates.entries import AcceptedUpdate, ParsedUpdate, RawEntry, parse_entries
+from orderworks.updates.entries import (
+    AcceptedUpdate,
+    Cause,
+    ParsedUpdate,
+    RawEntry,
+    parse_entries,
+)
+from orderworks.updates.locked_rows import holder_of_written_table
 from orderworks.updates.messages import UpdateOutcome, Verdict
 from orderworks.updates.sources import UpdateSource
 
@@ -81,6 +98,51 @@ BATCH_SECONDS = 1.0
 """After a batch that took longer than this, batches are smaller: rows are locked for that time."""
 
 
+AT_ONCE = Bounds(lock_wait=200, run_time=10_000)
+"""The bounds of a batch's first attempt. Transactions that change some rows are over in less than
+200 ms; after that the batch is rolled back, and the second attempt waits for no row."""
+
+CAREFULLY = Bounds(lock_wait=200, run_time=2_000)
+"""The bounds of the second attempt, in which failing updates are found: each piece that has one takes
+this time."""
+
+ISOLATION_SECONDS = 10
+"""Seconds by which a run may be longer, from each batch on whose session is lost: a server that crashed
+needs some to start again, and the next run would begin with a large batch again."""
+
+TABLE_LOCK_PAUSE = 1.0
+"""Seconds before a drain ends that can apply nothing because another session has locked a table."""
+
+
+class Step(NamedTuple):
+    """The work of one transaction.
+
+    Attributes:
+        entry: the parked update that is tried alone; None for a batch of the source.
+    """
+
+    apply: ApplyBatch
+    bounds: Bounds
+    entry: int | None = None
+
+
+class BatchFailed(OrderworksError):
+    """An error occurred that one update of the batch may have caused; the batch is rolled back."""
+
+    def __init__(self, error: sa.exc.DBAPIError) -> None:
+        super().__init__(str(error))
+        lost = "the server ended the session: " if error.connection_invalidated else ""
+        self.reason = lost + error_summary(error)
+
+
+class TableLocked(OrderworksError):
+    """Another session has locked a table, so that no update can be applied."""
+
+    def __init__(self, holder: LockHolder) -> None:
+        super().__init__(f"{', '.join(holder.tables)} is locked by {holder}")
+        self.holder = holder
+
+
 class DrainResult(msgspec.Struct, frozen=True):
     """The outcome of a drain's run.
 
@@ -113,7 +175,8 @@ class Drain:
         self._max_batch = settings.update_batch
         self._batch = min(FIRST_BATCH, self._max_batch)
         self._idle_policy = IdlePolicy(other_work_waits)
-        self._timeout = 0.0
+        self._timeout = self._deadline = 0.0
+        self._has_failed = False
         self._verdicts: Counter[Verdict] = Counter()
 
     def run(self) -> DrainResult:
@@ -130,23 +193,37 @@ class Drain:
 
     def _work_until(self, connection: sa.Connection, deadline: float) -> bool:
         """Apply batches; return whether the deadline came before the source was empty."""
-        while time.monotonic() < deadline:
+        self._deadline = deadline
+        while time.monotonic() < self._deadline:
             batch_size = self._batch
             try:
                 count = self._apply_batch(connection)
             except TooManyRefused:
                 # Parked updates are added to a batch, so twice its size has to be below the limit.
-                self._max_batch = self._batch = max(1, min(batch_size, MAX_REFUSED_CHANGES) // 2)
+                self._limit_batch(min(batch_size, MAX_REFUSED_CHANGES) // 2)
                 continue
+            except TableLocked as locked:
+                return self._wait_for_table(connection, locked.holder)
             if count is None:
                 # The other drain reads the source again after it has released the lock, or nudges when
                 # its time is over; if it crashes, the sweep nudges.
                 return False
+            self._try_failed(connection)
             if count < batch_size:
                 if self._should_stop(connection, count):
                     return False
                 pause_after_batch(count)
         return True
+
+    def _limit_batch(self, size: int) -> None:
+        self._max_batch = self._batch = max(1, size)
+
+    def _wait_for_table(self, connection: sa.Connection, holder: LockHolder) -> bool:
+        """Leave the updates in their source; the sweep, or the next update, nudges again."""
+        log.warning("updates_wait_for_table", shard=self._shard, **holder.fields())
+        time.sleep(TABLE_LOCK_PAUSE)
+        self._source.release(connection)
+        return False
 
     def _should_stop(self, connection: sa.Connection, count: int) -> bool:
         """Return whether to end, after a batch of all `count` updates that there were."""
@@ -155,47 +232,132 @@ class Drain:
         return not waits and self._source.release(connection)
 
     def _apply_batch(self, connection: sa.Connection) -> int | None:
-        """Apply a batch; return its size, or None if another drain holds the lock."""
-        try:
-            return self._apply(connection, apply_at_once)
-        except BatchRefused:
-            return self._apply(connection, apply_updates)
+        """Apply a batch; return its size, or None if another drain holds the lock.
 
-    @retry_transient
-    def _apply(self, connection: sa.Connection, apply_batch: ApplyBatch) -> int | None:
+        Raises:
+            TooManyRefused: too many updates fail, or one ended the session: use a smaller batch.
+            TableLocked: another session has locked a table, so that no update can be applied.
+        """
+        try:
+            return self._apply(connection, Step(apply_at_once, AT_ONCE))
+        except BatchFailed:
+            pass
+        except sa.exc.DBAPIError as error:
+            # A deferred constraint refuses at the commit.
+            if not (is_data_error(error) or is_lock_timeout(error)):
+                raise
+        self._require_unlocked_tables(connection)
+        try:
+            return self._apply(connection, Step(apply_updates, CAREFULLY))
+        except BatchFailed as failed:
+            return self._isolate(connection, failed)
+
+    def _require_unlocked_tables(self, connection: sa.Connection) -> None:
+        with connection.begin():
+            if holder := holder_of_written_table(connection):
+                raise TableLocked(holder)
+
+    def _isolate(self, connection: sa.Connection, failed: BatchFailed) -> int | None:
+        """Use smaller batches, down to one update, which is set aside: it ended the session."""
+        if self._batch > 1:
+            self._deadline = max(self._deadline, time.monotonic() + ISOLATION_SECONDS)
+            raise TooManyRefused from failed
+        count = self._apply(connection, Step(partial(set_aside, reason=failed.reason), AT_ONCE))
+        self._limit_batch(self._settings.update_batch)
+        return count
+
+    def _try_failed(self, connection: sa.Connection) -> None:
+        """Try the updates that failed before, each in a transaction of its own."""
+        if not self._has_failed:
+            return
+        with connection.begin():
+            locked = try_lock(connection, Lock.DRAIN, self._shard)
+            entries = parking.begin_attempts(connection, self._shard) if locked else []
+        for entry in entries:
+            try:
+                self._apply(connection, Step(apply_updates, CAREFULLY, entry))
+            except BatchFailed as failed:
+                again = partial(set_aside, reason=failed.reason)
+                self._apply(connection, Step(again, AT_ONCE, entry))
+
+    @retry_unless_locked
+    def _apply(self, connection: sa.Connection, step: Step) -> int | None:
         """Apply a batch in one transaction; invalidate, publish and remove after the commit."""
         with connection.begin():
-            if not try_lock(connection, Lock.DRAIN, self._shard):
+            if not try_lock_bounded(connection, Lock.DRAIN, self._shard, self._bounds(step)):
                 return None
             counters = read_counters(connection, self._shard)
-            raw_entries = self._source.fetch(connection, self._batch, self._timeout)
+            raw_entries = self._fetch(connection, step)
             started = time.monotonic()
-            new_verdicts, outcomes = self._settle(connection, raw_entries, counters, apply_batch)
+            pending = self._pending(connection, raw_entries, counters, step)
+            new_verdicts, outcomes = self._settle(connection, pending, counters, step)
             customer_ids = touched_customers(connection) if new_verdicts else []
+        self._has_failed = counters.has_failed
         self._verdicts.update(new_verdicts)
         self._invalidate(customer_ids)
-        if self._source.acknowledge(outcomes) and outcomes:
-            with connection.begin():
-                tracked_verdicts.delete_published(connection, self._shard, outcomes.keys())
-        self._batch = next_batch_size(self._batch, time.monotonic() - started, self._max_batch)
+        self._acknowledge(connection, outcomes, step)
+        _log_set_aside(self._shard, pending)
+        if step.entry is None:
+            self._batch = next_batch_size(self._batch, time.monotonic() - started, self._max_batch)
         return len(raw_entries)
 
-    def _settle(
+    def _bounds(self, step: Step) -> Bounds:
+        """The bounds of the step's statements: its own, or those of the settings if these are lower."""
+        own = self._settings.db_statement_timeout * 1000 or step.bounds.run_time
+        return step.bounds._replace(run_time=min(own, step.bounds.run_time))
+
+    def _fetch(self, connection: sa.Connection, step: Step) -> Sequence[RawEntry]:
+        """Return the next updates of the source; none if a parked one is tried alone."""
+        if step.entry is not None:
+            return []
+        return self._source.fetch(connection, self._batch, self._timeout)
+
+    def _acknowledge(
+        self, connection: sa.Connection, outcomes: Mapping[int, UpdateOutcome], step: Step
+    ) -> None:
+        """Publish the outcomes and remove the batch, if one was read."""
+        finish = self._source.acknowledge if step.entry is None else self._source.publish
+        if finish(outcomes) and outcomes:
+            with connection.begin():
+                tracked_verdicts.delete_published(connection, self._shard, outcomes.keys())
+
+    def _pending(
         self,
         connection: sa.Connection,
         raw_entries: Sequence[RawEntry],
         counters: ShardCounters,
-        apply: ApplyBatch,
-    ) -> tuple[Counter[Verdict], Mapping[int, UpdateOutcome]]:
-        """Give a verdict to each update of the source, and to each parked one that is to be retried.
-
-        Returns the number of each new verdict, and the outcomes to publish.
-        """
+        step: Step,
+    ) -> list[AcceptedUpdate]:
+        """Return each update of the source, and each parked one that is to be tried with them."""
+        if step.entry is not None:
+            return parking.fetch_one(connection, self._shard, step.entry)
         parsed = parse_entries(raw_entries)
         parked = self._parked(connection, parsed) if counters.has_parked else []
         # One may be parked and still in the stream, if a drain crashed between commit and removal.
-        pending = [*parked, *_without(parsed, {each.entry for each in parked})]
-        apply(connection, [each for each in pending if isinstance(each, ParsedUpdate)])
+        return [*parked, *_without(parsed, {each.entry for each in parked})]
+
+    def _settle(
+        self,
+        connection: sa.Connection,
+        pending: Sequence[AcceptedUpdate],
+        counters: ShardCounters,
+        step: Step,
+    ) -> tuple[Counter[Verdict], Mapping[int, UpdateOutcome]]:
+        """Give a verdict to each update.
+
+        Returns the number of each new verdict, and the outcomes to publish.
+
+        Raises:
+            BatchFailed: one of them may have caused an error, or ended the session.
+        """
+        waits = any(each.parked_for is Cause.LOCK for each in pending)
+        apply = apply_updates if waits and step.apply is apply_at_once else step.apply
+        try:
+            apply(connection, [each for each in pending if isinstance(each, ParsedUpdate)])
+        except sa.exc.DBAPIError as error:
+            if may_be_of_one_row(error):
+                raise BatchFailed(error) from error
+            raise
         parking.settle_parked(connection, self._shard, pending)
         new = [each for each in pending if _is_new_verdict(each, counters)]
         return self._count(connection, new), self._outcomes(connection, pending, counters)
@@ -251,6 +413,16 @@ def _is_new_verdict(each: AcceptedUpdate, counters: ShardCounters) -> bool:
     if each.verdict is Verdict.PARKED and each.retried_early:
         return False
     return bool(each.attempts) or each.entry > counters.last_entry
+
+
+def _log_set_aside(shard: int, pending: Iterable[AcceptedUpdate]) -> None:
+    """Log how many updates were set aside now, for each session that holds a lock of them."""
+    new = [each for each in pending if each.verdict is Verdict.PARKED and not each.attempts]
+    held = Counter(each.holder for each in new if each.holder)
+    for holder, count in held.items():
+        log.warning("updates_set_aside", shard=shard, count=count, **holder.fields())
+    if failed := [each for each in new if each.cause is Cause.ERROR]:
+        log.warning("updates_set_aside", shard=shard, count=len(failed), error=failed[0].reason)
 
 
 def next_batch_size(size: int, seconds: float, maximum: int) -> int:

@@ -2,15 +2,30 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import cast
 
 import msgspec
 
 from orderworks.core.errors import InvalidUpdate
+from orderworks.core.lock_holders import LockHolder
 from orderworks.updates.messages import OrderUpdate, Verdict, decode_updates
 
 MAX_REASON_CHARS = 500
 """Characters of a reason that are kept."""
+
+
+class Cause(StrEnum):
+    """The reason for which an update is parked.
+
+    UNKNOWN: its order or customer does not exist.
+    LOCK: another session holds a lock of the order, or of the customer.
+    ERROR: an error that may pass; such an update is tried alone.
+    """
+
+    UNKNOWN = "unknown"
+    LOCK = "lock"
+    ERROR = "error"
 
 
 class AcceptedUpdate(msgspec.Struct, kw_only=True, gc=False):
@@ -24,6 +39,9 @@ class AcceptedUpdate(msgspec.Struct, kw_only=True, gc=False):
         first_seen: when it was parked first.
         is_last_attempt: it was parked for too long to be parked again.
         retried_early: it is parked and not due, but tried with others of its order.
+        parked_for: what it was parked for before; None for a new one.
+        cause: what it is parked for.
+        holder: the session for whose lock it waits.
         verdict: None until it is settled.
         reason: why it is parked or dead.
     """
@@ -35,6 +53,9 @@ class AcceptedUpdate(msgspec.Struct, kw_only=True, gc=False):
     first_seen: datetime | None = None
     is_last_attempt: bool = False
     retried_early: bool = False
+    parked_for: Cause | None = None
+    cause: Cause = Cause.UNKNOWN
+    holder: LockHolder | None = None
     verdict: Verdict | None = None
     reason: str = ""
 
@@ -42,6 +63,13 @@ class AcceptedUpdate(msgspec.Struct, kw_only=True, gc=False):
         """Give the verdict. The reason may quote a payload, so it is made storable and is cut."""
         printable = reason.replace("\0", "\\0").encode("utf-8", "replace").decode()
         self.verdict, self.reason = verdict, printable[:MAX_REASON_CHARS]
+
+    def park(self, cause: Cause, reason: str, holder: LockHolder | None = None) -> None:
+        """Park it. The patience for another cause than before begins now."""
+        self.settle(Verdict.PARKED, reason)
+        self.cause, self.holder = cause, holder
+        if self.parked_for not in (None, cause):
+            self.is_last_attempt = self.retried_early = False
 
 
 class ParsedUpdate(AcceptedUpdate, kw_only=True, gc=False):

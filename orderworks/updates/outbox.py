@@ -157,6 +157,10 @@ class OutboxSource:
             sorted(tuple(row) for row in rows), connection.scalar(_LAST_ENTRY) or 0
         )
 
+    def publish(self, outcomes: Mapping[int, UpdateOutcome]) -> bool:  # noqa: ARG002 - none is tracked
+        """Do nothing."""
+        return True
+
     def acknowledge(self, outcomes: Mapping[int, UpdateOutcome]) -> bool:  # noqa: ARG002 - none is tracked
         """Do nothing: the commit has deleted the rows."""
         return True

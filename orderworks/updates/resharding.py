@@ -100,8 +100,9 @@ class Resharding:
         if parked := connection.scalar(_PARKED):
             max_wait = self._settings.unknown_order_patience
             return (
-                f"{parked:,} updates are parked, because their order or customer does not exist: that "
-                f"ends within {max_wait:.0f} s (UNKNOWN_ORDER_PATIENCE) and a minute"
+                f"{parked:,} updates are parked. If their order or customer does not exist, that ends "
+                f"within {max_wait:.0f} s (UNKNOWN_ORDER_PATIENCE) and a minute; otherwise they wait "
+                "for a lock, which `orderworks status` shows, or failed, and are tried for an hour"
             )
         # An order's next entry is in another stream, whose ids may be lower than those of this one.
         behind = milliseconds_of(connection.scalar(_NEWEST) or 0) - self._milliseconds()

@@ -17,7 +17,7 @@ import redis
 from orderworks.core import keys as names
 from orderworks.core.errors import Backpressure, ConfigurationError, OrderworksError
 from orderworks.core.redis import Redis
-from orderworks.core.versions import entry_id, milliseconds_of, version_of
+from orderworks.core.versions import milliseconds_of, next_entry_id, version_of
 from orderworks.updates.messages import UpdateOutcome
 from orderworks.updates.shard_layout import (
     ShardLayout,
@@ -56,6 +56,13 @@ local nudge = redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[2])
 return {nudge and 1 or 0, ids}
 """
 """The server-side script. `append_call` has its keys and arguments; `read_appended` reads its reply."""
+
+RESTART_IDS = """
+if redis.call('XLEN', KEYS[1]) > 0 then return 0 end
+redis.call('DEL', KEYS[1])
+return 1
+"""
+"""The server-side script that deletes an empty stream, and with it its last id."""
 
 APPEND_HASH = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
 """The hash for EVALSHA."""
@@ -177,6 +184,7 @@ class UpdateStream:
         self._client = client
         self._limit = limit
         self._append = client.register_script(APPEND)
+        self._restart_ids = client.register_script(RESTART_IDS)
         # The same connections, but raw replies: no dictionary for each entry.
         self._reader = redis.Redis(connection_pool=client.connection_pool)
         for command in ("XRANGE", "XREAD"):
@@ -252,13 +260,13 @@ class UpdateStream:
         ((_stream, entries),) = dict(reply).items() if reply else ((None, []),)
         return [_entry(entry_id, fields) for entry_id, fields in entries]
 
-    def publish_outcomes(self, shard: int, outcomes: Mapping[int, UpdateOutcome], ttl: int) -> None:
-        """Publish outcomes, by version, for `ttl` seconds. The first outcome of an entry stays."""
+    def publish_outcomes(self, shard: int, outcomes: Mapping[str, UpdateOutcome], ttl: int) -> None:
+        """Publish outcomes, by entry id, for `ttl` seconds. The first outcome of an entry stays."""
         if not outcomes:
             return
         pipeline = self._client.pipeline(transaction=False)
-        for version, outcome in outcomes.items():
-            key = names.update_verdict(shard, entry_id(version))
+        for entry_id, outcome in outcomes.items():
+            key = names.update_verdict(shard, entry_id)
             pipeline.set(key, outcome.encode(), ex=ttl, nx=True)
         pipeline.execute()
 
@@ -266,8 +274,15 @@ class UpdateStream:
         """Remove the entries of a committed batch, which are the oldest of the stream."""
         if entries:
             # By the id of the last one, so that the server does not search for each.
-            after = entry_id(entries[-1].version + 1)
+            after = next_entry_id(entries[-1].id)
             self._client.xtrim(names.update_stream(shard), minid=after, approximate=False)
+
+    def restart_ids(self, shard: int) -> bool:
+        """Have the ids of an empty stream follow the clock again; return false if it has entries.
+
+        The server gives each entry a higher id than the one before, even if a client chose that.
+        """
+        return bool(self._restart_ids(keys=[names.update_stream(shard)]))
 
     def length(self, shard: int) -> int:
         """Return the number of waiting updates of the shard."""

@@ -11,6 +11,7 @@ import celeryconfig
 from migrations import runner
 from orderworks.core.database import make_engine
 from orderworks.core.errors import OrderworksError
+from orderworks.core.lock_holders import blocking_sessions
 from orderworks.core.redis import Redis, check_single_server, is_redis, make_redis
 from orderworks.core.routing import Queue
 from orderworks.core.server_version import OLDEST, is_supported, server_version
@@ -22,6 +23,7 @@ from orderworks.reports.excluded_statuses import format_statuses
 from orderworks.updates.shard_layout import ShardLayout, read_layout
 from orderworks_app.observability import worker_clocks
 from orderworks_app.observability.snapshot import MAX_CLOCK_SKEW, delayed_fsyncs
+from orderworks_app.observability.status import NOTHING_BLOCKS, describe_blocking
 from orderworks_app.observability.write_refusals import postgresql_refusal, redis_refusal
 from orderworks_app.operations.timespans import format_span
 from worker.queue_length import queue_length
@@ -72,6 +74,7 @@ def run_checks(settings: Settings) -> list[Finding]:
             _schema(connection),
             _statuses(connection, settings.uncounted_statuses),
             _pool_budget(connection, settings),
+            _locks(connection),
             _clocks(connection, settings),
             _worker_clocks(settings),
             _time_limits(),
@@ -251,6 +254,18 @@ def _pool_budget(connection: sa.Connection, settings: Settings) -> Finding:
         need <= 0.8 * limit,
         f"{processes} processes may open {need} of {limit} connections",
         "lower DB_POOL_SIZE, DB_MAX_OVERFLOW and GATEWAY_POOL_SIZE, or raise max_connections",
+    )
+
+
+def _locks(connection: sa.Connection) -> Finding:
+    blocking = blocking_sessions(connection)
+    pids = ", ".join(f"pg_terminate_backend({each.pid})" for each in blocking)
+    return Finding(
+        "no other session holds locks for long",
+        not blocking,
+        describe_blocking(blocking) if blocking else NOTHING_BLOCKS,
+        f"have its transaction committed or rolled back, or end it by SELECT {pids}; "
+        "idle_in_transaction_session_timeout prevents it",
     )
 
 

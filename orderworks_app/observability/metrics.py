@@ -55,7 +55,12 @@ DOCUMENTED = {
     "orderworks_up": "1 if the server answered; if 0, the metrics read from it are missing.",
     "orderworks_updates_accepted_total": "Updates that drains have read from the stream.",
     "orderworks_updates_total": "Updates by their final verdict. Accepted = these + parked.",
-    "orderworks_parked_updates": "Updates that wait for their order or customer to appear.",
+    "orderworks_parked_updates": "Updates that wait for their order or customer, for a lock, or to be "
+    "tried again.",
+    "orderworks_locked_updates": "Parked updates that wait for a lock of another session.",
+    "orderworks_blocking_sessions": "Sessions of other applications for whose locks updates or imports "
+    "wait, or that hold locks of our tables and are idle within a transaction.",
+    "orderworks_blocking_seconds": "Age of the oldest of their transactions; 0 without any.",
     "orderworks_parked_overdue_seconds": "Seconds that the next attempt of a parked update is overdue.",
     "orderworks_dead_updates": "Dead updates by whether they were replayed.",
     "orderworks_outbox_updates": "Updates in the outbox that are not applied yet.",
@@ -219,6 +224,9 @@ def _waiting(database: DatabaseSnapshot, details: DatabaseDetails) -> Iterator[M
     """Updates that are parked, in the outbox or dead, and changes that no refresh has folded."""
     for metric, value in (
         ("parked_updates", database.totals["parked"]),
+        ("locked_updates", database.locked),
+        ("blocking_sessions", len(database.blocking)),
+        ("blocking_seconds", max((each.seconds for each in database.blocking), default=0.0)),
         ("parked_overdue_seconds", details.parked_overdue),
         ("outbox_updates", database.totals["outbox"]),
         ("outbox_lag_seconds", details.outbox_lag),

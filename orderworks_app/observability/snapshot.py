@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from orderworks.cache import cache_counts, hit_rate
+from orderworks.core.lock_holders import LockHolder, blocking_sessions
 from orderworks.core.redis import Redis
 from orderworks.core.schema import (
     change_log,
@@ -30,6 +31,7 @@ from orderworks.reports import reconcile_runs
 from orderworks.reports.reconcile_runs import ReconcileRun
 from orderworks.reports.top_customers import published_report
 from orderworks.reports.windows import Window
+from orderworks.updates import parking
 from orderworks.updates.counters import FINAL_VERDICTS, read_totals
 from orderworks.updates.dead_letters import count_unreplayed
 from orderworks.updates.stream import Backlog, UpdateStream
@@ -50,12 +52,16 @@ class DatabaseSnapshot(NamedTuple):
         totals: updates by verdict, accepted, parked and in the outbox.
         imports: number of imports by status.
         unreplayed: number of dead letters that were not replayed.
+        blocking: sessions of others for whose locks ours wait, or would wait.
+        locked: number of parked updates that wait for a lock.
     """
 
     at: float
     totals: Mapping[str, int]
     imports: Mapping[str, int]
     unreplayed: int
+    blocking: Sequence[LockHolder]
+    locked: int
 
 
 class DatabaseDetails(NamedTuple):
@@ -146,6 +152,8 @@ def read_database(connection: sa.Connection) -> DatabaseSnapshot:
         totals=read_totals(connection),
         imports=count_by_status(connection),
         unreplayed=count_unreplayed(connection),
+        blocking=blocking_sessions(connection),
+        locked=parking.count_locked(connection),
     )
 
 

@@ -1,6 +1,6 @@
 """The health of every part, and the work that waits. `orderworks status` shows it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from migrations import runner
 from orderworks.cache import invalidation as delays
 from orderworks.core.database import database_unavailable, make_engine
 from orderworks.core.errors import OrderworksError
+from orderworks.core.lock_holders import LockHolder
 from orderworks.core.redis import (
     Redis,
     check_single_server,
@@ -33,6 +34,8 @@ from orderworks_app.observability.write_refusals import postgresql_refusal, redi
 from orderworks_app.operations.timespans import format_span
 from worker.beat.entries import BeatEntry
 from worker.celery import app
+
+NOTHING_BLOCKS = "no other session blocks ours"
 
 Name = TypeVar("Name", bound=str)
 
@@ -100,6 +103,7 @@ class StatusReader:
             *queues,
             *clocks,
             *self._beat(snapshot),
+            self._check("locks", lambda: _locks(snapshot)),
             self._check("report", lambda: self._report(snapshot)),
             self._check("rollups", self._rollups),
         ]
@@ -247,6 +251,28 @@ class StatusReader:
         with urlopen(url, timeout=5) as answer:  # noqa: S310 - the operator's own address
             answer.read()
         return f"answers at {self._settings.gateway_url}"
+
+
+def _locks(snapshot: Snapshot) -> str:
+    """The sessions of others for whose locks updates and imports wait.
+
+    Raises:
+        OrderworksError: there are some.
+    """
+    database = snapshot.database.result()
+    waiting = f"{database.locked:,} updates are set aside"
+    if database.blocking:
+        raise OrderworksError(f"{describe_blocking(database.blocking)}; {waiting}")
+    return f"no other session blocks ours; {waiting}" if database.locked else NOTHING_BLOCKS
+
+
+def describe_blocking(sessions: Sequence[LockHolder]) -> str:
+    """Name the sessions and the tables of which they hold locks."""
+    return "; ".join(
+        f"{each} holds locks on {', '.join(each.tables) or 'nothing of ours'} "
+        f"for {format_span(each.seconds)}"
+        for each in sessions
+    )
 
 
 def _updates(snapshot: Snapshot) -> dict[str, float]:

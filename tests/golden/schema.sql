@@ -283,7 +283,8 @@ CREATE TABLE public.parked_updates (
     first_seen timestamp with time zone DEFAULT now() NOT NULL,
     attempts integer DEFAULT 1 NOT NULL,
     next_attempt_at timestamp with time zone NOT NULL,
-    tracked boolean DEFAULT false NOT NULL
+    tracked boolean DEFAULT false NOT NULL,
+    cause text DEFAULT 'unknown'::text NOT NULL
 );
 
 CREATE TABLE public.report_windows (

@@ -14,9 +14,11 @@ import psycopg2
 import pytest
 import redis
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 from tenacity import stop_after_attempt
 
 from orderworks.core import keys
+from orderworks.core.database import make_engine
 from orderworks.core.errors import (
     DataMissing,
     ImportFailed,
@@ -44,7 +46,7 @@ from orderworks.imports.importer import Importer
 from orderworks.imports.progress import Summary, read_progress
 from orderworks.imports.spool import Spool
 from producer.imports.job import ImportJob
-from tests.support.chunk_locks import attempts
+from tests.support.chunk_locks import attempts, held_by
 from tests.support.imports import SEVEN, summary_of
 from tests.support.processes import eventually
 from tests.support.types import AcceptFile
@@ -640,3 +642,27 @@ def test_chunk_is_retried_when_its_postgresql_backend_is_killed(
     assert step.summary["applied"] == 3
     with importer.engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT last_value FROM shot")) == 2
+
+
+def test_chunk_with_a_locked_row_is_tried_again_and_others_are_loaded(
+    importer: Importer, planned: str, engine: sa.Engine
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.insert(customers).values(id=1, name="Old"))
+    options = importer.settings.model_copy(update={"db_lock_timeout": 1})
+    impatient = make_engine(options, "orderworks-worker")
+    loader = Importer(impatient, importer.spool, importer.stream, importer.cache, options)
+    with held_by(engine, "UPDATE customers SET name = 'x' WHERE id = 1"), capture_logs() as logs:
+        for _ in range(2):
+            assert loader.load_chunk(planned, 0) is None
+        assert loader.load_chunk(planned, 1)
+        with engine.connect() as connection:
+            query = sa.select(*import_chunks.c["status", "attempts"]).where(
+                import_chunks.c.number == 0
+            )
+            assert connection.execute(query).one() == ("pending", 0)
+    waits = [each for each in logs if each["event"] == "chunk_waits_for_lock"]
+    assert len(waits) == 2
+    assert str(waits[0]["application"]).startswith("orderworks-test")
+    assert loader.load_chunk(planned, 0)
+    impatient.dispose()
