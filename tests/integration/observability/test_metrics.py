@@ -68,7 +68,7 @@ def test_verdict_counters_equal_drain_results(
     drain: DrainAll,
     collect: Callable[..., Values],
 ) -> None:
-    seed({2: (1, "new", Decimal(1), 10)})
+    seed({2: (1, "new", Decimal(2), 10)})
     accept(
         [
             OrderUpdate(order_id=2, total="2", version=9),
