@@ -1,4 +1,4 @@
-"""Why an update is parked: its order is unknown, a lock, or an error that may pass.
+"""The reason for which an update is parked: an unknown order, a lock, or an error that may pass.
 
 Revision 0017, after 0016. Updates that are parked already wait for their order or customer.
 """
