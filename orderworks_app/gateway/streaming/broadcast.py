@@ -45,13 +45,12 @@ class Broadcasts:
         The source is started for the first listener, and ends with the last one.
         """
         broadcast = self._broadcasts.get(name) or self._start(name, source)
-        delay = next(broadcast.numbers) % TURNS * TURN_SECONDS
+        turn = next(broadcast.numbers) % TURNS
         broadcast.listeners += 1
         try:
             yield RETRY
             number = 0
-            while numbered := await broadcast.next_event(number):
-                await asyncio.sleep(delay if broadcast.listeners > FEW_LISTENERS else 0)
+            while numbered := await broadcast.next_event(number, turn):
                 number, event = numbered
                 yield event
         finally:
@@ -88,16 +87,18 @@ class Broadcast:
     def __init__(self, source: AsyncIterator[bytes]) -> None:
         self.listeners, self.numbers = 0, count()
         self._newest, self._number, self._ended = b"", 0, False
-        self._news = asyncio.Event()
+        self._news = _news_of_turns()
         self._publishing = asyncio.create_task(self._publish(source))
 
-    async def next_event(self, last: int) -> tuple[int, bytes] | None:
+    async def next_event(self, last: int, turn: int) -> tuple[int, bytes] | None:
         """Wait for an event after number `last`; return the newest one with its number.
+
+        Of many listeners, those of a higher turn get it a moment later.
 
         Return a comment with the old number after `HEARTBEAT` seconds without an event, and None once
         the broadcast has ended.
         """
-        if self._number == last and not self._ended and not await self._wait_for_news():
+        if self._number == last and not self._ended and not await self._wait_for_news(turn):
             return last, KEEPALIVE
         return (self._number, self._newest) if self._number > last else None
 
@@ -120,12 +121,28 @@ class Broadcast:
             self._wake()
 
     def _wake(self) -> None:
-        """Wake the waiting listeners; later ones wait for the next event."""
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        """Wake the waiting listeners, many of them in turns; later ones wait for the next event."""
+        woken, self._news = self._news, _news_of_turns()
+        if self.listeners > FEW_LISTENERS:
+            _wake_in_turns(woken)
+            return
+        for news in woken:
+            news.set()
 
-    async def _wait_for_news(self) -> bool:
+    async def _wait_for_news(self, turn: int) -> bool:
         with suppress(TimeoutError):
             async with asyncio.timeout(HEARTBEAT):
-                return await self._news.wait()
+                return await self._news[turn].wait()
         return False
+
+
+def _news_of_turns() -> list[asyncio.Event]:
+    return [asyncio.Event() for _ in range(TURNS)]
+
+
+def _wake_in_turns(waiting: list[asyncio.Event]) -> None:
+    """Set the first event now and each other one later, so that the event loop runs in between."""
+    first, *rest = waiting
+    first.set()
+    if rest:
+        asyncio.get_running_loop().call_later(TURN_SECONDS, _wake_in_turns, rest)
