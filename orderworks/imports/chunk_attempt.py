@@ -26,7 +26,7 @@ from orderworks.core.versions import milliseconds_of, version_at
 from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.columns import ImportKind
 from orderworks.imports.file_format import FileFormat, FormatName
-from orderworks.imports.file_notes import RepeatedIds
+from orderworks.imports.file_notes import MixedVersions, RepeatedIds
 from orderworks.imports.outages import STARTS_TTL, failure_reason, is_outage
 
 RowCounts = dict[str, int]
@@ -79,12 +79,14 @@ class ChunkResult(NamedTuple):
         ids: the lowest and the highest id of its rows; None for a chunk without rows.
         may_be_overtaken: whether it left equal rows at older versions.
         repeated: the ids that it has on several lines with other values.
+        mixed: its rows with counters as versions where the table has the order of acceptance.
     """
 
     counts: RowCounts
     ids: tuple[int, int] | None
     may_be_overtaken: bool
     repeated: RepeatedIds | None = None
+    mixed: MixedVersions | None = None
 
 
 @dataclass(frozen=True)

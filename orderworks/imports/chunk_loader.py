@@ -21,7 +21,7 @@ from orderworks.core.settings import Settings
 from orderworks.imports import pending_writes
 from orderworks.imports.chunk_attempt import ChunkAttempt, ChunkAttempts
 from orderworks.imports.chunk_plan import chunk_limits
-from orderworks.imports.file_notes import note_repeated
+from orderworks.imports.file_notes import note_mixed, note_repeated
 from orderworks.imports.finisher import Finisher, ImportStep
 from orderworks.imports.keepalive import keep_alive
 from orderworks.imports.spool import Spool
@@ -121,6 +121,9 @@ class ChunkLoader:
         attempt.finish(result)
         if result.repeated:
             note_repeated(self.stream, work.import_id, work.chunk.number, result.repeated)
+        if result.mixed:
+            log.warning("import_mixes_versions", import_id=work.import_id, **result.mixed._asdict())
+            note_mixed(self.stream, work.import_id, work.chunk.number, result.mixed)
         return result.counts["rejected"]
 
     @property

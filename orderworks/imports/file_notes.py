@@ -7,7 +7,7 @@ the progress of the import.
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import redis
@@ -16,11 +16,13 @@ from orderworks.core.keys import import_notes
 from orderworks.core.redis import Redis
 from orderworks.imports.columns import ImportKind, ignored_columns, likely_columns
 
+Note = TypeVar("Note")
+
 NOTES_TTL = 7 * 24 * 3600
 
 NO_LINE_END = "the last line has no end of line; it was read as the others"
 
-_UNENDED, _REPEATED = "unended", "repeated:"
+_UNENDED, _REPEATED, _MIXED = "unended", "repeated:", "mixed:"
 """The fields of the hash: of the file; of a chunk, with its number."""
 
 
@@ -36,6 +38,18 @@ class RepeatedIds(NamedTuple):
     ids: int
     id: int
     lines: tuple[int, int]
+
+
+class MixedVersions(NamedTuple):
+    """Rows with counters as versions, where the table has versions by the order of acceptance.
+
+    Attributes:
+        rows: their number.
+        id: of one of them.
+    """
+
+    rows: int
+    id: int
 
 
 def describe_columns(
@@ -73,19 +87,41 @@ def with_repeated(summary: dict[str, Any], repeated: RepeatedIds | None) -> dict
     return {**_with_note(summary, note), "repeated_ids": repeated._asdict()}
 
 
+def sum_mixed(found: Sequence[MixedVersions]) -> MixedVersions | None:
+    """The mixed versions of several parts of a file."""
+    if not found:
+        return None
+    return found[0]._replace(rows=sum(each.rows for each in found))
+
+
+def with_mixed(summary: dict[str, Any], mixed: MixedVersions | None) -> dict[str, Any]:
+    """The summary with a note on mixed versions."""
+    if mixed is None:
+        return summary
+    note = (
+        f"{mixed.rows:,} rows, such as that of {mixed.id}, have counters as versions, and the table has "
+        "versions by the order of acceptance, which are always higher: they change no field that has "
+        "one. Give moments (--map version=updated_at), or no versions"
+    )
+    return _with_note(summary, note)
+
+
 def with_notes(stream: Redis, summary: dict[str, Any]) -> dict[str, Any]:
     """The summary with what workers have noted of the rows. Without Redis there are no notes."""
     found: Any = {}
     with suppress(redis.RedisError):
         found = stream.hgetall(import_notes(summary["id"]))
-    chunks = [
-        (int(name.removeprefix(_REPEATED.encode())), msgspec.json.decode(value, type=RepeatedIds))
-        for name, value in found.items()
-        if name.startswith(_REPEATED.encode())
-    ]
     if _UNENDED.encode() in found:
         summary = _with_note(summary, NO_LINE_END)
-    return with_repeated(summary, sum_repeated([repeated for _number, repeated in sorted(chunks)]))
+    summary = with_mixed(summary, sum_mixed(_of_chunks(found, _MIXED, MixedVersions)))
+    return with_repeated(summary, sum_repeated(_of_chunks(found, _REPEATED, RepeatedIds)))
+
+
+def _of_chunks(found: Mapping[bytes, bytes], name: str, kind: type[Note]) -> list[Note]:
+    """The notes of that name on chunks, in the order of these."""
+    prefix = name.encode()
+    noted = {int(key.removeprefix(prefix)): key for key in found if key.startswith(prefix)}
+    return [msgspec.json.decode(found[noted[chunk]], type=kind) for chunk in sorted(noted)]
 
 
 def _with_note(summary: dict[str, Any], note: str) -> dict[str, Any]:
@@ -100,6 +136,11 @@ def note_missing_line_end(stream: Redis, import_id: str) -> None:
 def note_repeated(stream: Redis, import_id: str, chunk: int, repeated: RepeatedIds) -> None:
     """Note the repeated ids of a chunk; once, if it is loaded twice."""
     _note(stream, import_id, f"{_REPEATED}{chunk}", msgspec.json.encode(repeated))
+
+
+def note_mixed(stream: Redis, import_id: str, chunk: int, mixed: MixedVersions) -> None:
+    """Note the mixed versions of a chunk; once, if it is loaded twice."""
+    _note(stream, import_id, f"{_MIXED}{chunk}", msgspec.json.encode(mixed))
 
 
 def _note(stream: Redis, import_id: str, name: str, value: bytes) -> None:

@@ -9,8 +9,10 @@ import msgspec
 from orderworks.core.keys import import_progress
 from orderworks.core.redis import Redis, publish_if_newer, read_published
 from orderworks.imports.file_notes import (
+    MixedVersions,
     RepeatedIds,
     describe_columns,
+    with_mixed,
     with_notes,
     with_repeated,
 )
@@ -92,8 +94,11 @@ def dry_run_summary(
     """
     counts = {} if report is None else {name: report[name] for name in COUNTS if name in report}
     applied = 0 if report is None else report["insert"] + report["change"]
+    mixed = (
+        MixedVersions(**report["mixed_versions"]) if report and report["mixed_versions"] else None
+    )
     return {
-        **with_repeated(accepted_summary(manifest), repeated),
+        **with_mixed(with_repeated(accepted_summary(manifest), repeated), mixed),
         "max_rejects": limit_of(manifest.max_rejects, rows),
         "status": "failed" if report is None else "done",
         "steps": 1,

@@ -67,6 +67,13 @@ def read_totals(connection: sa.Connection) -> dict[str, int]:
     return {name: int(value) for name, value in counted._mapping.items()}  # noqa: SLF001 - public
 
 
+def read_mixed(connection: sa.Connection) -> tuple[int, list[int]]:
+    """Read the number of updates that mix versions, and the last order of each shard that has one."""
+    counters = sa.select(update_shards.c.mixed, update_shards.c.mixed_order_id)
+    rows = connection.execute(counters.where(update_shards.c.mixed > 0)).all()
+    return sum(row.mixed for row in rows), [row.mixed_order_id for row in rows]
+
+
 _insert = insert(update_shards)
 _ADD = _insert.on_conflict_do_update(
     index_elements=["shard"],

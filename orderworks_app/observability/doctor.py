@@ -20,6 +20,7 @@ from orderworks.core.settings import Settings
 from orderworks.imports.spool import Spool
 from orderworks.reports import excluded_statuses
 from orderworks.reports.excluded_statuses import format_statuses
+from orderworks.updates.counters import read_mixed
 from orderworks.updates.shard_layout import ShardLayout, read_layout
 from orderworks_app.observability import worker_clocks
 from orderworks_app.observability.snapshot import MAX_CLOCK_SKEW, delayed_fsyncs
@@ -73,6 +74,7 @@ def run_checks(settings: Settings) -> list[Finding]:
             _sessions(connection, settings),
             _schema(connection),
             _statuses(connection, settings.uncounted_statuses),
+            _versions(connection),
             _pool_budget(connection, settings),
             _locks(connection),
             _clocks(connection, settings),
@@ -241,6 +243,26 @@ def _statuses(connection: sa.Connection, excluded: tuple[str, ...]) -> Finding:
         in_force == excluded,
         f"they exclude {format_statuses(in_force)}; the setting is {format_statuses(excluded)}",
         "set UNCOUNTED_STATUSES on every host to the excluded ones, or run `orderworks rebuild`",
+    )
+
+
+def _versions(connection: sa.Connection) -> Finding:
+    """Check that no update mixed a counter with the order of acceptance: such a one has no effect."""
+    # A schema before this code's has no such counters; the check of the schema reports that.
+    columns = sa.inspect(connection).get_columns("update_shards")
+    is_counted = any(column["name"] == "mixed" for column in columns)
+    count, order_ids = read_mixed(connection) if is_counted else (0, [])
+    last = ", ".join(map(str, order_ids[:MAX_SHOWN]))
+    return Finding(
+        "no update mixes a counter with the order of acceptance",
+        not count,
+        f"{count:,} updates had a counter as version, and their orders have newer versions by the order "
+        f"of acceptance: they were not applied. The last was of order {last}"
+        if count
+        else "no such update",
+        "give a moment as version, such as 2026-11-26T11:00:00Z, or no version, in all updates and "
+        "files of an order, and send the values again. `UPDATE update_shards SET mixed = 0` resets the "
+        "count",
     )
 
 

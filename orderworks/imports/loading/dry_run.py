@@ -7,7 +7,7 @@ are only read, and none of their rows is locked.
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -18,7 +18,12 @@ from orderworks.core.schema import customers, imports, orders
 from orderworks.core.versions import version_at
 from orderworks.imports.chunk_attempt import ChunkWork
 from orderworks.imports.chunk_plan import FileChunk
-from orderworks.imports.file_notes import RepeatedIds, sum_repeated
+from orderworks.imports.file_notes import (
+    MixedVersions,
+    RepeatedIds,
+    sum_mixed,
+    sum_repeated,
+)
 from orderworks.imports.loading.copy import as_array
 from orderworks.imports.loading.load_chunk import validate_chunk, write_valid_rows
 from orderworks.imports.loading.repeated_ids import find_repeated
@@ -44,7 +49,8 @@ rejected rows. `customers` counts those whose cached reads would be invalidated,
 windows of the top-customers report that would change. `seconds` is the predicted duration.
 `changed_since` counts the rows of the table that the file has and that were written since `as_of`, or
 since `modified_at`, the time of the file, if no `as_of` was given; None without such a time, and if the
-file's rows have versions of their own.
+file's rows have versions of their own. `mixed_versions` has `rows` with counters as versions where the
+table has the order of acceptance, and the `id` of one of them; without such rows, None.
 """
 
 
@@ -63,17 +69,19 @@ def dry_run(
     counts = Counter(dict.fromkeys(COUNTS, 0))
     rejects: list[dict[str, Any]] = []
     repeated: list[RepeatedIds] = []
+    mixed: list[MixedVersions] = []
     began = time.monotonic()
     for chunk in chunks:
         work = _work(manifest, chunk)
         loaded, refused, again = _load_into_shadow(connection, spool, work, shadow)
         repeated += [again] if again else []
+        mixed += loaded.mixed
         counts.update(loaded.counts, rejected=refused.height)
         rejects += refused.head(MAX_SHOWN - len(rejects)).to_dicts()
     rows, seconds = counts.total(), time.monotonic() - began
     if manifest.strict and counts["rejected"]:
-        report = _nothing(counts["rejected"], rejects) | _since(manifest, shadow)
-        return report, sum_repeated(repeated)
+        nothing = _nothing(counts["rejected"], rejects) | _since(manifest, shadow)
+        return {**nothing, "mixed_versions": _as_member(mixed)}, sum_repeated(repeated)
     inserted = shadow.inserted()
     report = {
         "insert": inserted,
@@ -87,6 +95,7 @@ def dry_run(
             rows / _rows_per_second(connection, manifest, rows / max(seconds, 0.001)), 1
         ),
         **_since(manifest, shadow),
+        "mixed_versions": _as_member(mixed),
     }
     return report, sum_repeated(repeated)
 
@@ -96,6 +105,11 @@ def _nothing(rejected: int, rejects: list[dict[str, Any]]) -> DryRunReport:
     counts = dict.fromkeys(("insert", "change", "unchanged", "stale", "superseded"), 0)
     effects: DryRunReport = {"differences": [], "customers": 0, "reports": [], "seconds": 0.0}
     return {**counts, "rejected": rejected, "rejects": rejects, **effects}
+
+
+def _as_member(mixed: Sequence[MixedVersions]) -> dict[str, int] | None:
+    found = sum_mixed(mixed)
+    return found and found._asdict()
 
 
 def _since(manifest: Manifest, shadow: "_ShadowTable") -> DryRunReport:

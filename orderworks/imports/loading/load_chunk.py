@@ -13,6 +13,7 @@ from orderworks.imports.chunk_attempt import ChunkResult, ChunkWork
 from orderworks.imports.chunk_plan import FileChunk
 from orderworks.imports.columns import CUSTOMER_NAME, locate_fields
 from orderworks.imports.csv_records import MAX_RECORD_BYTES
+from orderworks.imports.file_notes import sum_mixed
 from orderworks.imports.loading import corrections
 from orderworks.imports.loading.decimal_commas import has_decimal_commas
 from orderworks.imports.loading.missing_customers import (
@@ -138,4 +139,6 @@ def chunk_result(
         raise ImportFailed(
             f"{work.chunk.rows} rows were planned, and these were read: {dict(counts)}"
         )
-    return ChunkResult(counts, ids, any(each.may_be_overtaken for each in results))
+    mixed = sum_mixed([mixed for each in results for mixed in each.mixed])
+    may_be_overtaken = any(each.may_be_overtaken for each in results)
+    return ChunkResult(counts, ids, may_be_overtaken, mixed=mixed)

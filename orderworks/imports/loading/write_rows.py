@@ -14,7 +14,9 @@ import sqlalchemy as sa
 from orderworks.core.database import error_summary, is_data_error, savepoint
 from orderworks.core.errors import ImportFailed
 from orderworks.core.schema import customers, import_rejects, orders
+from orderworks.core.versions import FIRST_BY_ACCEPTANCE
 from orderworks.imports.columns import PARENT_LINE_COLUMN, ImportKind
+from orderworks.imports.file_notes import MixedVersions
 from orderworks.imports.loading.cell_versions import (
     fill_blanks,
     of_cleared,
@@ -45,6 +47,7 @@ class WriteResult:
         stale: rows older than those of the table.
         superseded: rows that a later one of the same chunk replaces.
         may_be_overtaken: whether the table has older versions for some of the unchanged rows.
+        mixed: rows with counters as versions where the table has the order of acceptance.
     """
 
     applied: int = 0
@@ -52,6 +55,7 @@ class WriteResult:
     stale: int = 0
     superseded: int = 0
     may_be_overtaken: bool = False
+    mixed: list[MixedVersions] = field(default_factory=list)
     rejects: list[pl.DataFrame] = field(default_factory=list)
 
     @property
@@ -189,8 +193,23 @@ def _write_staged(
     upsert = Upsert(target.table, staging, blank, target.position)
     writer = _RangeWriter(connection, upsert, loaded, target)
     writer.write(rows["id"])
+    if rows.select((pl.col("version") < FIRST_BY_ACCEPTANCE).any()).item():
+        loaded.mixed += _find_mixed(connection, target.table, staging)
     staging.drop(connection, checkfirst=False)
     return writer.refused
+
+
+def _find_mixed(
+    connection: sa.Connection, table: sa.Table, staging: sa.Table
+) -> list[MixedVersions]:
+    """The staged rows with counters whose rows in the table have the order of acceptance, if any."""
+    query = (
+        sa.select(sa.func.count(), sa.func.min(staging.c.id))
+        .select_from(staging.join(table, staging.c.id == table.c.id))
+        .where(staging.c.version < FIRST_BY_ACCEPTANCE, table.c.version >= FIRST_BY_ACCEPTANCE)
+    )
+    rows, first = connection.execute(query).one()
+    return [MixedVersions(rows, first)] if rows else []
 
 
 class _RangeWriter:

@@ -63,6 +63,28 @@ def test_repeated_ids_with_the_same_values_or_with_versions_are_not_reported(
     assert run(importer, accept(versions))["repeated_ids"] is None
 
 
+def test_counters_where_the_table_has_the_order_of_acceptance_are_reported(
+    importer: Importer, accept: AcceptFile, options: dict[str, Any]
+) -> None:
+    run(importer, accept(b"id,customer_id,total\n3,1,1\n4,1,1\n5,1,1\n"))
+    content = b"id,customer_id,total,version\n3,1,2,7\n4,1,2,7\n5,1,2,2036-01-01\n6,1,2,7\n"
+    summary = run(importer, accept(content, **options))
+    (note,) = summary["notes"]
+    assert note.startswith("2 rows, such as that of 3, have counters as versions")
+    if "would" in summary:
+        assert summary["would"]["mixed_versions"] == {"rows": 2, "id": 3}
+
+
+def test_counters_alone_are_not_reported(
+    importer: Importer, accept: AcceptFile, options: dict[str, Any]
+) -> None:
+    content = b"id,customer_id,total,version\n3,1,2,7\n4,1,2,7\n"
+    run(importer, accept(content))
+    older = run(importer, accept(content.replace(b",7", b",5"), **options))
+    assert older["stale"] == 2
+    assert older["notes"] == []
+
+
 def test_last_line_without_an_end_is_read_and_reported(
     importer: Importer, accept: AcceptFile, options: dict[str, Any]
 ) -> None:
