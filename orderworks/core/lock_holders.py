@@ -139,18 +139,16 @@ def holders_of_rows(
     return {key: named.get(key, other) for key in ids}
 
 
-def blocking_sessions(
-    connection: sa.Connection, idle_seconds: float = IDLE_SECONDS
-) -> list[LockHolder]:
+def blocking_sessions(connection: sa.Connection) -> list[LockHolder]:
     """Return the sessions of others for which ours wait, or would wait, longest first.
 
     These are all that block a session of ours now, and those that hold locks of our tables and have
-    been idle within their transaction for `idle_seconds`.
+    been idle within their transaction for `IDLE_SECONDS`.
     """
     names = {
         "tables": list(metadata.tables),
         "modes": list(MAY_LOCK_ROWS),
-        "seconds": idle_seconds,
+        "seconds": IDLE_SECONDS,
     }
     rows = connection.execute(sa.text(_BLOCKING), names)
     return [_holder(row) for row in rows]

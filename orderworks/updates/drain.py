@@ -366,9 +366,18 @@ class Drain:
         self, connection: sa.Connection, parsed: Sequence[AcceptedUpdate]
     ) -> list[AcceptedUpdate]:
         """Return the parked updates that are due, or whose order is about to be changed."""
-        order_ids = {each.update.order_id for each in parsed if isinstance(each, ParsedUpdate)}
-        max_wait = self._settings.unknown_order_patience
-        return parking.fetch_due(connection, self._shard, max_wait, self._batch, order_ids)
+        new = [each.update for each in parsed if isinstance(each, ParsedUpdate)]
+        created = {each.order_id for each in new if each.customer_id is not None} & {
+            each.order_id for each in new if each.total is not None
+        }
+        return parking.fetch_due(
+            connection,
+            self._shard,
+            self._settings.unknown_order_patience,
+            self._batch,
+            {each.order_id for each in new},
+            created,
+        )
 
     def _count(
         self, connection: sa.Connection, settled: Sequence[AcceptedUpdate]

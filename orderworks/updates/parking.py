@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from orderworks.core.schema import parked_updates
+from orderworks.core.schema import orders, parked_updates
 from orderworks.updates.coalescing import coalesce
 from orderworks.updates.dead_letters import dead_letter
 from orderworks.updates.entries import AcceptedUpdate, Cause, ParsedUpdate, parse_entries
@@ -38,25 +38,57 @@ _IS_DUE = parked_updates.c.next_attempt_at <= sa.func.now()
 
 
 def fetch_due(
-    connection: sa.Connection, shard: int, max_wait: float, limit: int, order_ids: Collection[int]
+    connection: sa.Connection,
+    shard: int,
+    max_wait: float,
+    limit: int,
+    order_ids: Collection[int],
+    created: Collection[int],
 ) -> list[AcceptedUpdate]:
     """Return the shard's parked updates to try now, in order of acceptance.
 
-    These are at most `limit` that are due, together with all other parked updates of their orders and of
-    the orders `order_ids`, so that none is overtaken. For those whose order or customer is unknown for
-    longer than `max_wait` seconds it is the last attempt. Those that failed are tried alone instead.
+    These are about `limit` that are due, together with all other parked updates of their orders, and
+    those of the orders `order_ids` that exist or, as those in `created`, may be created: so none is
+    overtaken. For those whose order or customer is unknown for longer than `max_wait` seconds it is the
+    last attempt. Those that failed are tried alone instead.
     """
     is_unknown = parked_updates.c.cause == Cause.UNKNOWN
-    in_shard = _parked(shard, is_unknown & _has_waited(max_wait)).where(
-        parked_updates.c.cause != Cause.ERROR
+    order_id = parked_updates.c.order_id
+    existing = sa.exists().where(orders.c.id == order_id)
+    affected = {*_orders_with_due(connection, shard, limit), *created}
+    query = _parked(shard, is_unknown & _has_waited(max_wait)).where(
+        parked_updates.c.cause != Cause.ERROR,
+        _is_any(order_id, affected) | (_is_any(order_id, order_ids) & existing),
     )
-    by_time = in_shard.where(_IS_DUE).order_by(parked_updates.c.entry).limit(limit)
-    due = connection.execute(by_time).all()
-    # Those that are due must not overtake older ones of their orders, either, which are not due yet.
-    affected = sorted({*order_ids, *(row.order_id for row in due)})
-    of_orders = parked_updates.c.order_id == sa.any_(sa.literal(affected, sa.ARRAY(sa.BigInteger)))
-    rows = [*due, *connection.execute(in_shard.where(of_orders))]
-    return _read([row for _entry, row in sorted({row.entry: row for row in rows}.items())])
+    return _read(connection.execute(query.order_by(parked_updates.c.entry)).all())
+
+
+def _orders_with_due(connection: sa.Connection, shard: int, limit: int) -> list[int]:
+    """Return the orders of the oldest due updates, which have about `limit` parked ones together.
+
+    All parked updates of an order are tried together, so that none is overtaken. With more of them than
+    that, the updates of other orders would have to wait.
+    """
+    can_be_due = (parked_updates.c.shard == shard) & (parked_updates.c.cause != Cause.ERROR)
+    oldest = sa.select(parked_updates.c.order_id).where(can_be_due, _IS_DUE)
+    due = oldest.order_by(parked_updates.c.entry).limit(limit)
+    counts = (
+        sa.select(parked_updates.c.order_id, sa.func.count())
+        .where(can_be_due, parked_updates.c.order_id.in_(due))
+        .group_by(parked_updates.c.order_id)
+        .order_by(sa.func.min(parked_updates.c.entry))
+    )
+    chosen, total = list[int](), 0
+    for order_id, count in connection.execute(counts):
+        total += count
+        if chosen and total > limit:
+            break
+        chosen.append(order_id)
+    return chosen
+
+
+def _is_any(column: sa.ColumnElement[int], ids: Collection[int]) -> sa.ColumnElement[bool]:
+    return column == sa.any_(sa.literal(sorted(ids), sa.ARRAY(sa.BigInteger)))
 
 
 def begin_attempts(connection: sa.Connection, shard: int) -> Sequence[int]:

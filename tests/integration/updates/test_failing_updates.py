@@ -10,6 +10,7 @@ from orderworks.core.locks import Bounds
 from orderworks.core.schema import dead_updates, orders, parked_updates, update_shards
 from orderworks.updates import drain as drains
 from orderworks.updates import parking
+from orderworks.updates.entries import AcceptedUpdate
 from orderworks.updates.messages import OrderUpdate
 from tests.support.parked import make_parked_due
 from tests.support.types import AcceptUpdates, DrainAll, ReadRows, WriteRows
@@ -174,3 +175,36 @@ def test_many_parked_updates_of_one_order_are_merged(
     make_parked_due(engine)
     drain()
     assert rows()[404][1:3] == ("s119", Decimal("7.00"))
+
+
+def test_retries_of_many_parked_updates_leave_room_for_others(
+    engine: sa.Engine, accept: AcceptUpdates, drain: DrainAll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept([OrderUpdate(order_id=1000 + 2 * (n % 10), status=f"s{n}") for n in range(200)])
+    drain()
+    make_parked_due(engine)
+    tried: list[int] = []
+    settle = parking.settle_parked
+
+    def count(connection: sa.Connection, shard: int, pending: list[AcceptedUpdate]) -> None:
+        tried.append(len(pending))
+        settle(connection, shard, pending)
+
+    monkeypatch.setattr(parking, "settle_parked", count)
+    monkeypatch.setattr(drains, "FIRST_BATCH", 40)
+    accept([OrderUpdate(order_id=2, status="paid")])
+    drain(update_batch=40)
+    assert tried[0] == 41, "two orders of twenty updates each, and the new one"
+
+
+def test_an_update_that_cannot_create_its_order_is_parked_without_the_others(
+    engine: sa.Engine, accept: AcceptUpdates, drain: DrainAll, rows: ReadRows
+) -> None:
+    accept([OrderUpdate(order_id=404, total=7)])
+    drain()
+    accept([OrderUpdate(order_id=404, customer_id=1)])
+    drain()
+    assert 404 not in rows()
+    make_parked_due(engine)
+    drain()
+    assert rows()[404][:3] == (1, "new", Decimal("7.00")), "the next attempt has both"
