@@ -43,7 +43,9 @@ def test_an_idle_session_with_locks_is_named(
         assert (session.pid, session.application) == (pid, "psql-lunch")
         assert "orders" in session.tables
         assert session.since is not None
-        (finding,) = [each for each in run_checks(settings) if "locks" in each.check]
+        (finding,) = [
+            each for each in run_checks(settings) if each.check.startswith("no other session")
+        ]
         assert not finding.ok
         assert f"session {pid} (application psql-lunch" in finding.observed
         assert f"pg_terminate_backend({pid})" in finding.remedy
