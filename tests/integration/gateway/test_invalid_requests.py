@@ -58,6 +58,8 @@ def test_invalid_query_is_rejected_by_field_name(
         ({"filename": "a\0b"}, "filename"),
         ({"delimiter": "é"}, "delimiter"),
         ({"keep": "true"}, "keep"),
+        ({"as_of": "soon"}, "as_of"),
+        ({"as_of": "2236-01-01T00:00:00Z"}, "as_of"),
         ({"create_customers": "true", "kind": "customers"}, "create_customers"),
     ],
 )

@@ -45,11 +45,12 @@ def test_command_and_query_have_each_option() -> None:
     assert defaults(import_file) == {
         name: value for name, value in FIELDS.items() if name not in ("mapping", "keep")
     }
-    assert {**defaults(ImportQuery), "mapping": None} == FIELDS
+    # These two are dependencies, which have no default of their own.
+    assert {**defaults(ImportQuery), "mapping": None, "as_of": None} == FIELDS
 
 
 def test_manifest_stores_the_options_that_workers_follow() -> None:
-    assert Manifest.__struct_fields__[-6:] == LoadOptions.__struct_fields__
+    assert Manifest.__struct_fields__[-7:] == LoadOptions.__struct_fields__
 
 
 def test_options_are_selected_by_name_from_arguments() -> None:
