@@ -94,7 +94,7 @@ def test_repeated_or_late_message_has_no_effect(
         ({**PAID, "version": -1}, "version: is not between"),
         ({**PAID, "version": 2**70}, "version: is not between"),
         ({**PAID, "staus": "x"}, "update: Object contains unknown field `staus`"),
-        ({**PAID, "total": "1.005"}, "total: 1.005 has more than two decimals"),
+        ({**PAID, "total": "1.005"}, "total: '1.005' has more than two decimals"),
         ({**PAID, "total": math.nan}, "update: JSON is malformed"),
         ({**PAID, "status": "a\0b"}, "status: has a character that PostgreSQL cannot store"),
         ({**PAID, "status": "\ud800"}, "update: "),
