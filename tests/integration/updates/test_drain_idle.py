@@ -13,7 +13,8 @@ from orderworks.core.keys import update_nudge
 from orderworks.core.locks import Lock
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
-from orderworks.updates.drain import MAX_IDLE, Drain, DrainResult
+from orderworks.updates.drain import Drain, DrainResult
+from orderworks.updates.idle_policy import MAX_IDLE
 from orderworks.updates.messages import OrderUpdate
 from orderworks.updates.sources import StreamSource
 from orderworks.updates.stream import UpdateStream
