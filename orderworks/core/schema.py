@@ -80,6 +80,8 @@ imports = sa.Table(
     sa.Column("parent", sa.Text, index=True),
     # Counts the published summaries of the import, so that no older one replaces a newer one.
     sa.Column("steps", sa.BigInteger, nullable=False, server_default=ZERO),
+    # Whether an empty cell `keeps` or `clears` a field that may be null.
+    sa.Column("empty", sa.Text, nullable=False, server_default="keeps"),
     sa.CheckConstraint("kind IN ('customers', 'orders')", name="kind"),
     sa.CheckConstraint(
         "status IN ('running', 'paused', 'done', 'failed', 'cancelled')", name="status"

@@ -24,7 +24,7 @@ from orderworks.core.schema import import_chunks, imports
 from orderworks.core.sql import THIS_TRANSACTION
 from orderworks.core.versions import milliseconds_of, version_at
 from orderworks.imports.chunk_plan import FileChunk
-from orderworks.imports.columns import ImportKind
+from orderworks.imports.columns import EmptyCells, ImportKind
 from orderworks.imports.file_format import FileFormat, FormatName
 from orderworks.imports.file_notes import MixedVersions, RepeatedIds
 from orderworks.imports.outages import STARTS_TTL, failure_reason, is_outage
@@ -55,6 +55,7 @@ class ChunkWork(NamedTuple):
     accepted_at: datetime
     strict: bool
     create_customers: bool
+    empty: EmptyCells
     parent: str | None
     snapshot: str
     is_recheck: bool
@@ -228,7 +229,7 @@ def claim_chunk(connection: sa.Connection, import_id: str, number: int) -> Chunk
     columns = (
         import_chunks.c.import_id,
         *imports.c["kind", "mapping", "format", "delimiter", "header", "bytes", "version"],
-        *imports.c["accepted_at", "strict", "create_customers", "parent"],
+        *imports.c["accepted_at", "strict", "create_customers", "empty", "parent"],
         sa.cast(sa.func.pg_current_snapshot(), sa.Text),
         import_chunks.c.ids.is_not(None),
         *import_chunks.c[FileChunk._fields],

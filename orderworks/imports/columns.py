@@ -15,6 +15,9 @@ from orderworks.core.text import WHITE_SPACE, visible
 
 ImportKind = Literal["customers", "orders"]
 
+EmptyCells = Literal["keeps", "clears"]
+"""The effect of an empty cell of CSV on a field that may be null."""
+
 DELIMITERS = ",;\t|"
 """The delimiters of CSV that are detected."""
 

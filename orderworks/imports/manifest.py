@@ -7,7 +7,7 @@ import msgspec
 
 from orderworks.core.bounds import MAX_BIGINT
 from orderworks.core.versions import VERSION_MOMENTS, has_version
-from orderworks.imports.columns import ImportKind
+from orderworks.imports.columns import EmptyCells, ImportKind
 from orderworks.imports.file_format import FileFormat, FormatName
 from orderworks.imports.reject_limit import SHARE
 
@@ -35,6 +35,7 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
         dry_run: report what the import would do, and change nothing.
         keep: keep the file of the dry run, so that it can be imported later.
         as_of: the moment of the rows that have no version of their own; None: their acceptance.
+        empty: whether an empty cell of CSV keeps or clears a field that may be null.
     """
 
     strict: bool = False
@@ -44,6 +45,7 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = False
     keep: bool = False
     as_of: Moment | None = None
+    empty: EmptyCells = "keeps"
 
 
 class Manifest(LoadOptions, frozen=True):

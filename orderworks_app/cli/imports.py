@@ -106,6 +106,13 @@ def import_file(  # noqa: PLR0913 - each parameter is an option of the command
             "newer than rows without a version. Default: the file is newer than all before it.",
         ),
     ] = None,
+    empty: Annotated[
+        str,
+        typer.Option(
+            metavar="keeps|clears",
+            help="What an empty cell of CSV does to a customer's e-mail or phone.",
+        ),
+    ] = "keeps",
     again: Annotated[
         bool,
         typer.Option("--again", help="Import the file although its content was imported before."),

@@ -111,4 +111,6 @@ def fingerprint(manifest: Manifest) -> str:
     ]
     if manifest.as_of is not None:
         identity.append(manifest.version)
+    if manifest.empty != "keeps":
+        identity.append(manifest.empty)
     return hashlib.sha256(msgspec.json.encode(identity)).hexdigest()

@@ -9,7 +9,7 @@ import msgspec
 
 from orderworks.core.errors import InvalidInput
 from orderworks.core.versions import VERSION_MOMENTS, has_version
-from orderworks.imports.columns import ImportKind
+from orderworks.imports.columns import EmptyCells, ImportKind
 from orderworks.imports.manifest import LoadOptions
 from orderworks.imports.reject_limit import check_max_rejects, read_max_rejects
 
@@ -72,6 +72,7 @@ class ImportKeywords(TypedDict, total=False):
         keep: keep the file of the dry run for six hours, for `import_tried`.
         as_of: the moment at which the content was made, with a time zone: what was written since
             is newer than the file. Default: all that was accepted before the file is older.
+        empty: `keeps` or `clears`: what an empty cell of CSV does to a customer's e-mail or phone.
     """
 
     kind: str | None
@@ -86,6 +87,7 @@ class ImportKeywords(TypedDict, total=False):
     dry_run: bool
     keep: bool
     as_of: datetime | None
+    empty: str
 
 
 Method = TypeVar("Method", bound=Callable[..., object])
@@ -161,7 +163,12 @@ def check_options(options: ImportOptions) -> None:
         raise InvalidInput(f"parent: {options.parent!r} is not the id of an import")
     if options.as_of is not None:
         _check_moment(options.as_of)
+    if options.empty not in get_args(EmptyCells):
+        raise InvalidInput(f"empty: {options.empty!r} is neither keeps nor clears")
     contradictions = {
+        "empty: only customers have fields that can be cleared, e-mail and phone": (
+            options.empty == "clears" and options.resolved_kind != "customers"
+        ),
         "keep: only a dry run's file can be kept": options.keep and not options.dry_run,
         "strict and max_rejects: strict already allows no reject": (
             options.strict and limit is not None

@@ -257,6 +257,7 @@ CREATE TABLE public.imports (
     create_customers boolean DEFAULT false NOT NULL,
     parent text,
     steps bigint DEFAULT 0 NOT NULL,
+    empty text DEFAULT 'keeps'::text NOT NULL,
     CONSTRAINT ck_imports_kind CHECK ((kind = ANY (ARRAY['customers'::text, 'orders'::text]))),
     CONSTRAINT ck_imports_status CHECK ((status = ANY (ARRAY['running'::text, 'paused'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
 );

@@ -136,6 +136,7 @@ def _work(manifest: Manifest, chunk: FileChunk) -> ChunkWork:
         accepted_at=manifest.accepted_at,
         strict=manifest.strict,
         create_customers=manifest.create_customers,
+        empty=manifest.empty,
         parent=manifest.parent,
         snapshot="",
         is_recheck=False,

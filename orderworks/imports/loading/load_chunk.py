@@ -22,7 +22,7 @@ from orderworks.imports.loading.missing_customers import (
 )
 from orderworks.imports.loading.parse import ParsedChunk, parse
 from orderworks.imports.loading.repeated_ids import find_repeated
-from orderworks.imports.loading.validate import validate
+from orderworks.imports.loading.validate import validate, with_cleared_blanks
 from orderworks.imports.loading.write_rows import (
     WriteResult,
     WriteTarget,
@@ -96,6 +96,8 @@ def validate_chunk(
 
     parsed = parse(data, chunk.first_line, work.file_format, fields, following)
     cells = corrections.unguarded(parsed.cells) if work.parent else parsed.cells
+    if work.empty == "clears" and work.format == "csv":
+        cells = with_cleared_blanks(cells, fields)
     valid, rejects = validate(cells, fields, work.version, partial(has_decimal_commas, spool, work))
     if work.parent:
         valid, unknown = corrections.match_parent_lines(connection, work, valid)

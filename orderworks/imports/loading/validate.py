@@ -105,6 +105,15 @@ def _cleared_cells(rows: pl.DataFrame, fields: Sequence[Field]) -> list[pl.Expr]
     ]
 
 
+def with_cleared_blanks(cells: pl.DataFrame, fields: Sequence[Field]) -> pl.DataFrame:
+    """The cells of CSV, with those given as null that are blank in a column that may be cleared."""
+    return cells.with_columns(
+        (cleaned(column, _cell(index)).is_null()).alias(cleared_name(index))
+        for column, index in fields
+        if column.clearable and cleared_name(index) not in cells.columns
+    )
+
+
 def _split_broken_records(cells: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """The records that have cells, and the rejects of the others."""
     if cells["code"].null_count() == cells.height:

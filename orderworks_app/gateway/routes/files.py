@@ -11,6 +11,7 @@ from pydantic import Field
 
 from orderworks.core.errors import ConfigurationError, InvalidInput
 from orderworks.core.settings import Settings
+from orderworks.imports.columns import EmptyCells
 from orderworks.imports.reject_limit import SHARE
 from orderworks_app.gateway.dependencies.authorize import Scope, requires
 from orderworks_app.gateway.dependencies.current import ResourcesDep
@@ -141,6 +142,10 @@ class ImportQuery:
         str | None,
         Query(pattern=ID, description="The import whose rejected rows this file has, corrected."),
     ] = None
+    empty: Annotated[
+        EmptyCells,
+        Query(description="What an empty cell of CSV does to a customer's e-mail or phone."),
+    ] = "keeps"
     again: Annotated[
         bool, Query(description="Import the file although its content was imported before.")
     ] = False

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 import sqlalchemy as sa
 
+from orderworks.core.errors import InvalidInput
 from orderworks.core.schema import customers
 from tests.support.types import LoadFile
 
@@ -41,6 +42,30 @@ def test_nulls_of_a_file_without_versions_clear(engine: sa.Engine, load: LoadFil
     load(b'{"id": 1, "name": "Ann", "email": "a@example.org", "phone": "1"}\n', "customers")
     load(b'{"id": 1, "name": "Ann", "email": null}\n', "customers")
     assert contact(engine) == (None, "1")
+
+
+SHEET = b"id,name,email,phone\n1,Ann,, \n"
+
+
+def test_empty_cells_of_csv_clear_if_the_import_is_to(engine: sa.Engine, load: LoadFile) -> None:
+    load(ANN, "customers")
+    assert load(SHEET, "customers")["unchanged"] == 1
+    assert contact(engine) == ("ann@example.org", "123")
+    assert load(SHEET, "customers", empty="clears")["applied"] == 1
+    assert contact(engine) == (None, None)
+
+
+def test_column_that_is_not_in_the_sheet_is_not_cleared(engine: sa.Engine, load: LoadFile) -> None:
+    load(ANN, "customers")
+    load(b"id,name,email\n1,Ann,\n2,Bea,b@example.org\n", "customers", empty="clears")
+    assert contact(engine) == (None, "123")
+    assert contact(engine, 2) == ("b@example.org", None)
+
+
+@pytest.mark.parametrize("options", [{"empty": "deletes"}, {"kind": "orders", "empty": "clears"}])
+def test_other_use_of_the_option_is_refused(load: LoadFile, options: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput, match="^empty: "):
+        load(SHEET, **{"kind": "customers", **options})
 
 
 def test_older_null_keeps_a_newer_value(engine: sa.Engine, load: LoadFile) -> None:

@@ -50,7 +50,7 @@ def test_command_and_query_have_each_option() -> None:
 
 
 def test_manifest_stores_the_options_that_workers_follow() -> None:
-    assert Manifest.__struct_fields__[-7:] == LoadOptions.__struct_fields__
+    assert Manifest.__struct_fields__[-8:] == LoadOptions.__struct_fields__
 
 
 def test_options_are_selected_by_name_from_arguments() -> None:
