@@ -45,7 +45,9 @@ def test_unknown_customer_is_404_problem(http: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/customers/{}", "/v1/customers/{}/summary"])
-@pytest.mark.parametrize("id_", ["0", "-7", "x", "7x", "9223372036854775808", "1" * 30])
+@pytest.mark.parametrize(
+    "id_", ["0", "-7", "x", "7x", "007", "%2B7", "9223372036854775808", "1" * 30]
+)
 def test_invalid_customer_id_is_rejected_by_field_name(
     http: httpx.Client, path: str, id_: str
 ) -> None:
@@ -54,11 +56,8 @@ def test_invalid_customer_id_is_rejected_by_field_name(
     assert answer.json()["errors"][0]["field"] == "customer_id"
 
 
-@pytest.mark.parametrize("id_", ["007", "7", "%2B7"])
-def test_equivalent_spellings_of_an_id_return_the_same_customer(
-    http: httpx.Client, id_: str
-) -> None:
-    assert http.get(f"/v1/customers/{id_}").json()["name"] == "Customer 7"
+def test_id_of_plain_digits_returns_its_customer(http: httpx.Client) -> None:
+    assert http.get("/v1/customers/7").json()["name"] == "Customer 7"
 
 
 def test_reads_come_from_cache_until_invalidation(
@@ -118,7 +117,7 @@ def test_lookup_returns_existing_customers_and_lists_missing_ids(http: httpx.Cli
     [
         ({"ids": list(range(1, 1002))}, "ids"),
         ({"ids": [0]}, "ids[0]"),
-        ({"ids": ["7"]}, "ids[0]"),
+        ({"ids": ["07"]}, "ids"),
         ({}, "ids"),
         ({"ids": [1], "id": 1}, "id"),
     ],

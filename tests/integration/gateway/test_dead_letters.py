@@ -110,7 +110,7 @@ def test_dead_letters_are_replayed_once_by_filter_or_by_id(
     [
         {},
         {"ids": [1], "filter": {}},
-        {"ids": ["1"]},
+        {"ids": ["01"]},
         {"filter": {"since": "soon"}},
         {"filter": {"reason": "\0"}},
         {"filter": {"order": -1}},
