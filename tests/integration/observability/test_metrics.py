@@ -72,7 +72,7 @@ def test_verdict_counters_equal_drain_results(
     accept(
         [
             OrderUpdate(order_id=2, total="2", version=9),
-            OrderUpdate(order_id=2, total="1", version=10),
+            OrderUpdate(order_id=2, total="2", version=10),
             OrderUpdate(order_id=2, total="3", version=11),
             OrderUpdate(order_id=2, total="4", version=12),
             OrderUpdate(order_id=7, total="4"),
