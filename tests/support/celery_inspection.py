@@ -108,7 +108,7 @@ class Gate:
 
 
 _MAKE_FUNCTION = f"""
-    CREATE FUNCTION pass_gate() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION pass_gate() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS $$
     BEGIN PERFORM pg_advisory_xact_lock_shared({Gate.NUMBER}); RETURN NULL; END $$
 """
 _MAKE_TRIGGER = """

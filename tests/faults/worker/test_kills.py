@@ -52,7 +52,10 @@ def test_killed_worker_neither_loses_nor_repeats_updates_or_chunks(
     producer: Producer,
     folder: Path,
     small_chunks: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # The chunk is to begin while updates wait, however slowly it comes.
+    monkeypatch.setenv("IMPORT_YIELD_LAG", "60")
     updates = make_updates(oracle.rows, SENT, seed=3)
     oracle.take(updates)
     with worker_and_beat(folder, "--concurrency=3") as worker:
