@@ -107,7 +107,7 @@ import_chunks = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("finished_at", Moment),
     # The range of its rows' ids; the transaction that wrote some of them; and, if that left equal rows
-    # unchanged, its snapshot. See `chunk_claims.reopen_overtaken`.
+    # unchanged, its snapshot. See `pending_chunks.reopen_overtaken`.
     sa.Column("ids", INT8RANGE),
     sa.Column("writer", sa.BigInteger),
     sa.Column("snapshot", sa.Text),
