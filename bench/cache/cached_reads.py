@@ -35,14 +35,14 @@ TIMEOUT = 60
 
 def run(rows: int, values: int, reads: int, rounds: int) -> Figures:
     """Measure hits, invalidation with `values` cached values, and a mixed load of `reads` operations."""
+    # Reads without a cache log that every second; only figures are to be printed.
+    logging.getLogger("orderworks.cache").setLevel(logging.ERROR)
     with open_stack(rows) as stack:
         return run_on(stack, values, reads, rounds)
 
 
 def run_on(stack: BenchStack, values: int, reads: int, rounds: int) -> Figures:
     """Do the same on a stack."""
-    # Reads without a cache log that every second; only figures are to be printed.
-    logging.getLogger("orderworks.cache").setLevel(logging.ERROR)
     with make_redis(stack.settings.cache, TIMEOUT) as client:
         client.config_set("maxmemory", MAX_MEMORY)
         stack.with_orders()

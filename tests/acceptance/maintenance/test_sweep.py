@@ -16,7 +16,7 @@ from producer import Producer
 from tests.support.celery_inspection import messages
 from tests.support.processes import CeleryProcess, eventually, running_worker, worker_and_beat
 
-CHUNKS = 2 * MAX_WAITING + 50
+CHUNKS = MAX_WAITING + 50
 FILE = "id,name\n" + "".join(f"{key},Customer {key}\n" for key in range(CHUNKS))
 
 
@@ -40,7 +40,7 @@ def test_sweep_nudges_chunks_without_workers_only_once(
             sweep(settings, engine, worker)
         assert messages(settings, Queue.IMPORTS) == MAX_WAITING
     with worker_and_beat(folder, "--concurrency=2"):
-        assert job.wait(timeout=40)["chunks_done"] == CHUNKS, (
+        assert job.wait(timeout=120)["chunks_done"] == CHUNKS, (
             "the other chunks follow when those are loaded"
         )
 

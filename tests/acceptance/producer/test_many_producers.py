@@ -82,7 +82,7 @@ def expected(before: ExpectedRows) -> ExpectedRows:
     for share in SHARES:
         for order_id, version in share.pairs():
             who, _status, _total, current = rows[order_id]
-            if version > (current or 0):
+            if version >= (current or 0):  # at equal versions the one accepted later counts
                 total, status = expected_values(order_id, version)
                 rows[order_id] = (who, status, total, version)
     return rows

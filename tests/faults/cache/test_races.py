@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from orderworks.cache import Cache, invalidate
+from orderworks.cache import Cache, invalidate, read_through
 from orderworks.cache.backend import AVOID_SECONDS
 from orderworks.core import keys
 from orderworks.core.redis import Redis
@@ -98,8 +98,9 @@ def test_reader_stopped_before_store_publishes_no_stale_value(
 
 
 def test_two_processes_compute_a_value_once(
-    engine: sa.Engine, settings: Settings, cache: Redis
+    engine: sa.Engine, settings: Settings, cache: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(read_through, "LEASE_SECONDS", 2.0 * TIMEOUT)  # on a busy machine too
     held = HeldReads(engine, settings)
     with reading_process() as process, ThreadPoolExecutor() as pool:
         first = pool.submit(held.customer_summary, 1)
