@@ -2,12 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSON, insert
+from sqlalchemy.dialects.postgresql import JSON, Insert, insert
 
 from orderworks.core.database import (
     error_summary,
@@ -17,7 +17,7 @@ from orderworks.core.database import (
     savepoint,
 )
 from orderworks.core.errors import OrderworksError
-from orderworks.core.field_versions import field_version, versions_after, versions_of_new
+from orderworks.core.field_versions import SqlValue, field_version, versions_after, versions_of_new
 from orderworks.core.lock_holders import MAY_LOCK_ROWS, LockHolder, holder_of_tables
 from orderworks.core.schema import Money, customers, orders
 from orderworks.updates.coalescing import FIELDS, OrderChange
@@ -139,6 +139,23 @@ def _run(
             change.mark_applied()
 
 
+def _written(given: Mapping[str, SqlValue]) -> Mapping[str, SqlValue]:
+    """Return the versions of an order's fields after the batch, from those of the fields it gives."""
+    return {
+        name: sa.case((_BATCH.c[name].is_(None), field_version(orders, name)), else_=version)
+        for name, version in given.items()
+    }
+
+
+def _ids_of(statement: sa.Update | Insert) -> sa.Select[tuple[list[int] | None]]:
+    """Return a query that runs the statement, and returns the ids of its rows as one array.
+
+    As rows, they would take a tenth of a drain's time.
+    """
+    written = statement.returning(orders.c.id).cte("written")
+    return sa.select(sa.func.array_agg(written.c.id, type_=sa.ARRAY(sa.BigInteger, dimensions=1)))
+
+
 # One parameter for the whole batch. PostgreSQL expects few rows from it, so it finds the orders by
 # primary key in the given order, which is sorted: two writers lock in the same order.
 _BATCH = (
@@ -162,11 +179,7 @@ _GIVEN = {
 }
 """The version of each field, if the batch gives it."""
 
-_WRITTEN = {
-    name: sa.case((_BATCH.c[name].is_(None), field_version(orders, name)), else_=version)
-    for name, version in _GIVEN.items()
-}
-"""The versions of an order's fields after the batch."""
+_VALUES = {name: sa.func.coalesce(_BATCH.c[name], orders.c[name]) for name in FIELDS}
 
 _IS_NEWEST = orders.c.version <= _BATCH.c.version
 
@@ -174,15 +187,29 @@ _UPDATE_LOCKED = (
     sa.update(orders)
     .where(orders.c.id == _BATCH.c.order_id)
     .values(
-        **{name: sa.func.coalesce(_BATCH.c[name], orders.c[name]) for name in FIELDS},
+        **_VALUES,
         updated_at=sa.case((_IS_NEWEST, sa.func.now()), else_=orders.c.updated_at),
         version=sa.func.greatest(orders.c.version, _BATCH.c.version),
-        field_versions=versions_after(orders, _WRITTEN),
+        field_versions=versions_after(orders, _written(_GIVEN)),
     )
-    .returning(orders.c.id)
 )
-_UPDATE = _UPDATE_LOCKED.where(
-    orders.c.version < sa.func.coalesce(_BATCH.c.first_version, _BATCH.c.version)
+
+# The row gets the version of the change, so a null stands for it in `field_versions`.
+_UPDATE = (
+    sa.update(orders)
+    .where(
+        orders.c.id == _BATCH.c.order_id,
+        orders.c.version < sa.func.coalesce(_BATCH.c.first_version, _BATCH.c.version),
+    )
+    .values(
+        **_VALUES,
+        updated_at=sa.func.now(),
+        version=_BATCH.c.version,
+        field_versions=versions_after(
+            orders,
+            _written({name: _BATCH.c.versions[i] for i, name in enumerate(FIELDS, start=1)}),
+        ),
+    )
 )
 
 _INSERT = (
@@ -205,23 +232,34 @@ _INSERT = (
         ).order_by(_BATCH.c.order_id),
     )
     .on_conflict_do_nothing(index_elements=["id"])
-    .returning(orders.c.id)
 )
+
+_UPDATE_IDS = _ids_of(_UPDATE)
+_UPDATE_LOCKED_IDS = _ids_of(_UPDATE_LOCKED)
+_INSERT_IDS = _ids_of(_INSERT)
 
 
 def update_rows(connection: sa.Connection, changes: Sequence[OrderChange]) -> set[int]:
     """Change the rows that exist and are older than all updates of the change; return their ids."""
-    return set(connection.scalars(_UPDATE, {"batch": _encoded(changes)}).all())
+    return _run_for_ids(connection, _UPDATE_IDS, changes)
 
 
 def update_locked_rows(connection: sa.Connection, changes: Sequence[OrderChange]) -> set[int]:
     """Write the changes of rows that the transaction has read and locked; return their ids."""
-    return set(connection.scalars(_UPDATE_LOCKED, {"batch": _encoded(changes)}).all())
+    return _run_for_ids(connection, _UPDATE_LOCKED_IDS, changes)
 
 
 def insert_rows(connection: sa.Connection, changes: Sequence[OrderChange]) -> set[int]:
     """Create the rows, except those that another transaction has created; return the ids."""
-    return set(connection.scalars(_INSERT, {"batch": _encoded(changes)}).all())
+    return _run_for_ids(connection, _INSERT_IDS, changes)
+
+
+def _run_for_ids(
+    connection: sa.Connection,
+    statement: sa.Select[tuple[list[int] | None]],
+    changes: Sequence[OrderChange],
+) -> set[int]:
+    return set(connection.scalar(statement, {"batch": _encoded(changes)}) or ())
 
 
 _encoder = msgspec.json.Encoder(decimal_format="string")

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import NamedTuple
 
 import msgspec
@@ -308,7 +309,9 @@ class Drain:
         Raises:
             BatchFailed: one of them may have caused an error, or ended the session.
         """
-        waits = any(each.parked_for is Cause.LOCK for each in pending)
+        # The parked ones come first.
+        parked = takewhile(lambda each: each.parked_for, pending)
+        waits = any(each.parked_for is Cause.LOCK for each in parked)
         apply = apply_updates if waits and step.apply is apply_at_once else step.apply
         try:
             apply(connection, [each for each in pending if isinstance(each, ParsedUpdate)])
@@ -353,7 +356,7 @@ class Drain:
                 mixed_order_ids=[
                     each.update.order_id
                     for each in settled
-                    if isinstance(each, ParsedUpdate) and each.mixes_versions
+                    if each.reason and isinstance(each, ParsedUpdate) and each.mixes_versions
                 ],
             )
         return new_verdicts

@@ -157,8 +157,8 @@ def settle_parked(
     An update that was retried early and is still parked stays unchanged until it is due. A repetition
     with the same candidates only counts another attempt.
     """
-    _merge_many(each for each in candidates if isinstance(each, ParsedUpdate))
     unapplied = [each for each in candidates if each.attempts or each.verdict in NOT_APPLIED]
+    _merge_many(each for each in unapplied if isinstance(each, ParsedUpdate))
     for each in unapplied:
         if each.verdict is Verdict.PARKED and each.is_last_attempt:
             each.settle(Verdict.DEAD, each.reason)
