@@ -2,7 +2,8 @@
 
 A setting is the environment variable of the same name in capitals (`db_pool_size` is `DB_POOL_SIZE`).
 `NAME_FILE` names a file that holds the value, for secrets. Addresses that are not set are those of the
-embedded stack under `ORDERWORKS_HOME`, which leaves them in a state file while it runs.
+embedded stack under `ORDERWORKS_HOME`, which leaves them in a state file while it runs. Without that
+variable it is the nearest `.orderworks`, upwards from the current folder.
 """
 
 import json
@@ -22,6 +23,12 @@ from pydantic_settings import (
 
 from orderworks.core.bounds import MAX_STATUS
 from orderworks.core.errors import ConfigurationError
+from orderworks.core.stack_home import (
+    DEFAULT_HOME,
+    HOW_TO_NAME_A_STACK,
+    find_home,
+    no_stack_runs,
+)
 
 STATE_FILE = "state.json"
 
@@ -89,8 +96,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     orderworks_home: Path = Field(
-        Path(".orderworks"),
-        description="folder of the embedded stack: data, logs, spool, state file",
+        DEFAULT_HOME,
+        description="folder of the embedded stack: data, logs, spool, state file; unset: "
+        "the nearest, upwards from the current folder",
     )
 
     database_url: str | None = Field(
@@ -284,10 +292,9 @@ class Settings(BaseSettings):
 
     def _required(self, variable: str, value: str | None) -> str:
         if value is None:
-            home = self.orderworks_home.absolute()
             raise ConfigurationError(
-                f"{variable} is not set, and no embedded stack runs under {home}: "
-                "set it, or start the stack with `orderworks up`"
+                f"{variable} is not set, and {no_stack_runs(self.orderworks_home)}: "
+                f"set it, {HOW_TO_NAME_A_STACK}"
             )
         return value
 
@@ -332,21 +339,26 @@ class SecretFiles(PydanticBaseSettingsSource):
 
 
 class EmbeddedStack(PydanticBaseSettingsSource):
-    """Reads the addresses that a running `orderworks up` left in its state file."""
+    """Finds the folder of the embedded stack, and reads the addresses that a running one left there."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         """Unused: the state file is read as a whole."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """Return the addresses in the state file; nothing if there is no such file."""
-        home = self.current_state.get("orderworks_home", ".orderworks")
-        try:
-            state = json.loads((Path(home) / STATE_FILE).read_text(encoding="utf-8"))
-            return {name.lower(): value for name, value in state["environment"].items()}
-        except OSError:
-            return {}
-        except (ValueError, KeyError, AttributeError):
-            raise ConfigurationError(
-                f"{Path(home) / STATE_FILE} is damaged: stop the stack, delete it, start again"
-            ) from None
+        """Return the folder, and the addresses in its state file if there is one."""
+        home = Path(self.current_state.get("orderworks_home") or find_home())
+        return {"orderworks_home": home, **_addresses(home / STATE_FILE)}
+
+
+def _addresses(file: Path) -> dict[str, Any]:
+    """The addresses in a state file, by the names of their settings; none without that file."""
+    try:
+        state = json.loads(file.read_text(encoding="utf-8"))
+        return {name.lower(): value for name, value in state["environment"].items()}
+    except OSError:
+        return {}
+    except (ValueError, KeyError, AttributeError):
+        raise ConfigurationError(
+            f"{file} is damaged: stop the stack, delete it, start again"
+        ) from None

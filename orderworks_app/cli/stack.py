@@ -10,6 +10,7 @@ import typer
 
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
+from orderworks.core.stack_home import HOW_TO_NAME_A_STACK, no_stack_runs
 from orderworks_app.cli.gateway_notice import GatewayNotice
 from orderworks_app.embedded.stack import PreparedHome, prepared
 from orderworks_app.embedded.state import running_environment
@@ -34,10 +35,10 @@ def env() -> None:
 
     For your shell, psql, apps and scripts: eval "$(orderworks env)".
     """
-    home = Settings.load().orderworks_home.absolute()
+    home = Settings.load().orderworks_home
     environment = running_environment(home)
     if environment is None:
-        raise ConfigurationError(f"no embedded stack runs in {home}: start it with `orderworks up`")
+        raise ConfigurationError(f"{no_stack_runs(home)}: {HOW_TO_NAME_A_STACK}")
     for name, value in environment.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
