@@ -206,6 +206,7 @@ def test_table_is_the_fold_of_all_writes_by_field(
     drain_outbox = Drain(engine, OutboxSource(updates), cache, settings).run
     larger = settings.model_copy(update={"import_chunk_rows": 12})
     shop = Shop(dice, engine, replace(importer, settings=larger), accept, drain, drain_outbox)
+    _dead_letter(engine, accept, drain, writes)
     for way, batch in steps(dice, writes):
         shop.send(way, batch, monkeypatch)
     _apply_what_waits(engine, updates, drain, drain_outbox)
@@ -215,6 +216,16 @@ def test_table_is_the_fold_of_all_writes_by_field(
         key: _folded([each for each in writes if each.order_id == key])
         for key in range(1, SETS_OF_WRITES + 1)
     }
+
+
+def _dead_letter(
+    engine: sa.Engine, accept: AcceptUpdates, drain: DrainAll, writes: Sequence[Write]
+) -> None:
+    """Send the updates of some orders before the orders exist, until they become dead letters."""
+    accept([_update(each) for each in writes if each.sent_by == "stream" and each.order_id % 5 == 0])
+    drain(unknown_order_patience=0)
+    make_parked_due(engine)
+    drain(unknown_order_patience=0)
 
 
 def _apply_what_waits(

@@ -16,7 +16,7 @@ from orderworks_app.embedded.ports import LOOPBACK, is_free
 from orderworks_app.embedded.unix_user import system_user
 from tests.support.processes import eventually
 
-PORTS = (40_000, 41_999)
+PORTS = (18_000, 19_999)
 
 
 def pgbouncer() -> str | None:

@@ -18,7 +18,7 @@ from orderworks_app.embedded.postgresql import ADMIN, DATABASE, ROLE
 from orderworks_app.embedded.unix_user import UnixUser, system_user
 from tests.support.processes import eventually
 
-PORTS = (38_000, 39_999)
+PORTS = (16_000, 17_999)
 
 BINARIES = "ORDERWORKS_TEST_PG_BIN"
 """The variable that names the folder of binaries with which all tests run, in place of the embedded."""

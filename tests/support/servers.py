@@ -18,7 +18,11 @@ DURABLE = ("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-poli
 """As the embedded server that must lose nothing is configured."""
 
 
-PORTS = (33_000, 37_999)
+PORTS = (12_000, 15_999)
+"""Below the ports of embedded servers and of outgoing connections."""
+
+CLUSTER_BUS = 10_000
+"""A member of a cluster listens on the port that is this much higher, too."""
 
 
 @dataclass
@@ -43,8 +47,15 @@ class Valkey:
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
-        eventually(lambda: answers_ping(self.url)(""), 20, "Valkey does not answer")
-        assert self.process.poll() is None, "another server has the port"
+        try:
+            eventually(self._answers, 20, "Valkey does not answer")
+        except BaseException:
+            self.kill()
+            raise
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, "Valkey ended: another process may have its port"
+        return bool(answers_ping(self.url)(""))
 
     def kill(self) -> None:
         """Kill it, as the kernel does when memory is short."""
@@ -63,7 +74,8 @@ def running_valkey(folder: Path, *options: str) -> Iterator[Valkey]:
     folder.mkdir()
     # At random: tests at the same time, and ones whose server is killed for a while, must not meet.
     ports = iter(lambda: random.randint(*PORTS), None)
-    server = Valkey(folder, next(filter(is_free, ports)), (*DURABLE, *options))
+    port = next(each for each in ports if is_free(each) and is_free(each + CLUSTER_BUS))
+    server = Valkey(folder, port, (*DURABLE, *options))
     server.start()
     try:
         yield server

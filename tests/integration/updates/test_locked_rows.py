@@ -197,4 +197,4 @@ def test_a_batch_without_locks_takes_no_statement_more(
     )
     drain()
     # The lock, the counters of the shard, the batch, its counts, its customers.
-    assert statements[:5] == ["SELECT", "SELECT", "UPDATE", "INSERT", "SELECT"]
+    assert statements[:5] == ["SELECT", "SELECT", "WITH", "INSERT", "SELECT"]
