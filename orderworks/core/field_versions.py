@@ -31,13 +31,20 @@ def field_version(table: sa.Table, name: str) -> SqlValue:
     """Return the version of the write that gave the column's value."""
     if name not in FIELDS[table.name]:
         return table.c.version
-    element = table.c.field_versions[FIELDS[table.name].index(name) + 1]
-    return sa.func.coalesce(element, table.c.version)
+    return sa.func.coalesce(_element(table, name), table.c.version)
+
+
+def _element(table: sa.Table, name: str) -> SqlValue:
+    return table.c.field_versions[FIELDS[table.name].index(name) + 1]
 
 
 def is_newer(table: sa.Table, name: str, version: SqlValue) -> sa.ColumnElement[bool]:
     """Return whether a write with this version gives the column; false if the version is null."""
-    return sa.func.coalesce(version > field_version(table, name), sa.false())
+    # No field is newer than its row, so for nearly every write the first comparison decides.
+    newer = version > table.c.version
+    if name in FIELDS[table.name]:
+        newer |= version > _element(table, name)
+    return sa.func.coalesce(newer, sa.false())
 
 
 def versions_after(table: sa.Table, written: Mapping[str, SqlValue]) -> SqlValue:
