@@ -222,7 +222,9 @@ def _dead_letter(
     engine: sa.Engine, accept: AcceptUpdates, drain: DrainAll, writes: Sequence[Write]
 ) -> None:
     """Send the updates of some orders before the orders exist, until they become dead letters."""
-    accept([_update(each) for each in writes if each.sent_by == "stream" and each.order_id % 5 == 0])
+    accept(
+        [_update(each) for each in writes if each.sent_by == "stream" and each.order_id % 5 == 0]
+    )
     drain(unknown_order_patience=0)
     make_parked_due(engine)
     drain(unknown_order_patience=0)
