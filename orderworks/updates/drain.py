@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import takewhile
-from typing import NamedTuple
 
 import msgspec
 import redis
@@ -21,7 +20,6 @@ import structlog
 from orderworks.cache.invalidation import invalidate_and_record
 from orderworks.changelog import touched_customers
 from orderworks.core.database import (
-    error_summary,
     is_data_error,
     is_lock_timeout,
     may_be_of_one_row,
@@ -33,7 +31,8 @@ from orderworks.core.locks import Bounds, Lock, try_lock, try_lock_bounded
 from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
 from orderworks.updates import parking, tracked_verdicts
-from orderworks.updates.apply import ApplyBatch, apply_at_once, apply_updates, set_aside
+from orderworks.updates.apply import apply_at_once, apply_updates, set_aside
+from orderworks.updates.batch_steps import AT_ONCE, CAREFULLY, BatchFailed, Step
 from orderworks.updates.bulk_write import MAX_REFUSED_CHANGES, TooManyRefused
 from orderworks.updates.counters import ShardCounters, add_to_counters, read_counters
 from orderworks.updates.entries import (
@@ -56,42 +55,12 @@ FIRST_BATCH = 1000
 BATCH_SECONDS = 1.0
 """After a batch that took longer than this, batches are smaller: rows are locked for that time."""
 
-
-AT_ONCE = Bounds(lock_wait=200, run_time=10_000)
-"""The bounds of a batch's first attempt. Transactions that change some rows are over in less than
-200 ms; after that the batch is rolled back, and the second attempt waits for no row."""
-
-CAREFULLY = Bounds(lock_wait=200, run_time=2_000)
-"""The bounds of the second attempt, in which failing updates are found: each piece that has one takes
-this time."""
-
 ISOLATION_SECONDS = 10
 """Seconds by which a run may be longer, from each batch on whose session is lost: a server that crashed
 needs some to start again, and the next run would begin with a large batch again."""
 
 TABLE_LOCK_PAUSE = 1.0
 """Seconds before a drain ends that can apply nothing because another session has locked a table."""
-
-
-class Step(NamedTuple):
-    """The work of one transaction.
-
-    Attributes:
-        entry: the parked update that is tried alone; None for a batch of the source.
-    """
-
-    apply: ApplyBatch
-    bounds: Bounds
-    entry: int | None = None
-
-
-class BatchFailed(OrderworksError):
-    """An error occurred that one update of the batch may have caused; the batch is rolled back."""
-
-    def __init__(self, error: sa.exc.DBAPIError) -> None:
-        super().__init__(str(error))
-        lost = "the server ended the session: " if error.connection_invalidated else ""
-        self.reason = lost + error_summary(error)
 
 
 class TableLocked(OrderworksError):

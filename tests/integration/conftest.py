@@ -1,4 +1,4 @@
-"""Fixtures of integration tests: write rows, append updates, drain, an S3 server."""
+"""Fixtures of integration tests: write rows, append updates, drain, foreign sessions, an S3 server."""
 
 from collections.abc import Iterator, Sequence
 
@@ -72,6 +72,17 @@ def drain(engine: sa.Engine, updates: UpdateStream, cache: Redis, settings: Sett
         return [Drain(engine, backlog, cache, used).run() for backlog in backlogs]
 
     return run
+
+
+@pytest.fixture
+def other(settings: Settings) -> Iterator[sa.Engine]:
+    """Sessions of another application, with the name `psql-lunch`."""
+    engine = sa.create_engine(
+        sa.make_url(settings.database).set(drivername="postgresql+psycopg2"),
+        connect_args={"application_name": "psql-lunch"},
+    )
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")

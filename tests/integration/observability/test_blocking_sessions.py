@@ -1,7 +1,5 @@
 """Sessions of others that hold locks are named by status, doctor and the metrics."""
 
-from collections.abc import Iterator
-
 import pytest
 import sqlalchemy as sa
 from prometheus_client import generate_latest
@@ -12,17 +10,6 @@ from orderworks.core.settings import Settings
 from orderworks_app.observability.metrics import Metrics
 from orderworks_app.observability.snapshot import read_database
 from tests.support.chunk_locks import held_by
-
-
-@pytest.fixture
-def other(settings: Settings) -> Iterator[sa.Engine]:
-    """Sessions of another application, with the name `psql-lunch`."""
-    engine = sa.create_engine(
-        sa.make_url(settings.database).set(drivername="postgresql+psycopg2"),
-        connect_args={"application_name": "psql-lunch"},
-    )
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,12 @@
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
+from orderworks.core.redis import Redis
 from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from tests.support.types import AcceptUpdates, DrainAll, WriteRows
@@ -42,3 +46,23 @@ def test_manifest_that_was_set_aside_is_named(settings: Settings) -> None:
     found = failed(settings)
     assert set(found) - set(usual) == {"every accepted import can be planned"}
     assert "1 manifests are set aside: one" in found["every accepted import can be planned"]
+
+
+@pytest.mark.parametrize(("late", "findings"), [(1, 0), (2, 1)])
+def test_disk_of_a_server_with_late_fsyncs_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, late: int, findings: int
+) -> None:
+    """One in the first hour may happen to any disk."""
+    usual = failed(settings)
+    info = Redis.info
+
+    def with_late_fsyncs(client: Redis, *sections: str) -> dict[str, Any]:
+        found: dict[str, Any] = info(client, *sections)
+        return found | {"aof_delayed_fsync": late} if "aof_delayed_fsync" in found else found
+
+    monkeypatch.setattr(Redis, "info", with_late_fsyncs)
+    found = failed(settings)
+    check = "the disk of the update stream is fast enough"
+    named = [each for each in found.keys() - usual.keys() if each == check]
+    assert len(named) == findings
+    assert all(f"{late} fsyncs were late" in found[each] for each in named)

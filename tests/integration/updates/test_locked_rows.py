@@ -10,24 +10,12 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from orderworks.core.schema import dead_updates, parked_updates
-from orderworks.core.settings import Settings
 from orderworks.updates.messages import OrderUpdate
 from tests.support.chunk_locks import held_by
 from tests.support.parked import make_parked_due
 from tests.support.types import AcceptUpdates, DrainAll, ReadRows, WriteRows
 
 LOCK_OF_2 = "UPDATE orders SET status = 'lunch' WHERE id = 2"
-
-
-@pytest.fixture
-def other(settings: Settings) -> Iterator[sa.Engine]:
-    """Sessions of another application, with the name `psql-lunch`."""
-    engine = sa.create_engine(
-        sa.make_url(settings.database).set(drivername="postgresql+psycopg2"),
-        connect_args={"application_name": "psql-lunch"},
-    )
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,8 @@ import yaml
 
 from orderworks.core.routing import Queue
 from orderworks_app.embedded.binaries import postgresql_binaries, valkey_binary
+from orderworks_app.embedded.home import open_home
+from orderworks_app.embedded.own_services import FLOWER, FLOWER_TASKS, own_services
 from tests.support.compose_processes import FILE, services
 from tests.support.processes import ROOT
 
@@ -27,6 +29,14 @@ def test_compose_file_is_valid() -> None:
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run([*check, FILE], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_flower_keeps_as_few_tasks_in_compose_as_in_the_embedded_stack(tmp_path: Path) -> None:
+    embedded = {
+        each.name: each for each in own_services(open_home(tmp_path / "home"), {}, {FLOWER: 1})
+    }
+    assert FLOWER_TASKS in embedded[FLOWER].command
+    assert FLOWER_TASKS in SERVICES["flower"]["command"]
 
 
 def test_compose_file_has_all_servers_and_services() -> None:
