@@ -140,7 +140,8 @@ async def overview_events(blocking: BlockingServices) -> AsyncIterator[bytes]:
         started = time.monotonic()
         now, waiting, cached = await asyncio.gather(database(), stream(), cache())
         yield encode_event("overview", number, _overview(before, now, waiting, cached))
-        before = now
+        # After a poll that failed, the rate is that since the last one that did not.
+        before = now or before
         await asyncio.sleep(started + INTERVAL - time.monotonic())
 
 

@@ -7,8 +7,9 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import sqlalchemy as sa
@@ -34,8 +35,8 @@ VERSION_BEFORE = 5
 
 @pytest.fixture(scope="module")
 def environment() -> Mapping[str, str]:
-    """Four shards."""
-    return {"UPDATE_SHARDS": "4"}
+    """Four shards; a busy machine may be slow to connect."""
+    return {"UPDATE_SHARDS": "4", "REDIS_TIMEOUT": "60"}
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +53,16 @@ def test_highest_version_of_each_order_counts_for_any_producer(
         key: (*row[:3], VERSION_BEFORE) for key, row in make_rows(ORDERS).items()
     }
     write_orders(engine, before)
-    processes = [
-        start(kind, share)
-        for kind, share in zip(("sync", "sync", "async", "async"), SHARES[:4], strict=True)
-    ]
-    with ThreadPoolExecutor() as threads:
+    with ExitStack() as stack, ThreadPoolExecutor() as threads:
+        processes = [
+            stack.enter_context(started(kind, share))
+            for kind, share in zip(("sync", "sync", "async", "async"), SHARES[:4], strict=True)
+        ]
         sent = [threads.submit(send, share) for share in SHARES[4:6]]
         sent += [threads.submit(asyncio.run, send_async(share)) for share in SHARES[6:]]
         for each in sent:
             each.result(timeout=500)
-    assert [process.wait(timeout=500) for process in processes] == [0, 0, 0, 0]
+        assert [process.wait(timeout=500) for process in processes] == [0, 0, 0, 0]
     eventually(lambda: is_drained(settings), 300, "updates wait")
     assert not differences(read_orders(engine), expected(before))
     counted = read_verdicts(engine)
@@ -70,10 +71,15 @@ def test_highest_version_of_each_order_counts_for_any_producer(
     assert min(counted["effective"], counted["stale"], counted["duplicate"]) > 0
 
 
-def start(kind: str, share: Share) -> subprocess.Popen[bytes]:
-    """A producer in a process of its own."""
+@contextmanager
+def started(kind: str, share: Share) -> Iterator[subprocess.Popen[bytes]]:
+    """A producer in a process of its own, which is gone at the end."""
     command = [sys.executable, "-m", "tests.support.sender_process", kind, *map(str, share)]
-    return subprocess.Popen(command, cwd=ROOT)
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def expected(before: ExpectedRows) -> ExpectedRows:
