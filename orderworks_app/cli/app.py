@@ -1,5 +1,9 @@
 """All commands in one place, in the order in which `orderworks --help` lists them."""
 
+import platform
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from orderworks_app.cli import (
@@ -26,13 +30,38 @@ from orderworks_app.cli.status import status
 app = typer.Typer(
     name="orderworks",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Background jobs for an orders database: bulk updates and imports, guaranteed cache "
     "invalidation, precomputed reports. The commands use the servers that the environment names "
     "(DATABASE_URL, REDIS_URL, …), else the embedded ones that `orderworks up` starts.",
 )
+
+
+def print_version(wanted: bool) -> None:  # noqa: FBT001 - the value of the option
+    """Print the versions of Orderworks and of Python, and exit."""
+    if wanted:
+        typer.echo(f"orderworks {version('orderworks')} (Python {platform.python_version()})")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=print_version,
+            is_eager=True,
+            help="Print the versions of Orderworks and of Python, and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Parse the options that stand before the command."""
+
+
 app.command()(demo)
 app.command()(stack.up)
 app.command()(gateway)
