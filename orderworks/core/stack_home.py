@@ -1,4 +1,4 @@
-"""Where the embedded stack is looked for: `ORDERWORKS_HOME`, else upwards from the current folder."""
+"""The search for the embedded stack's folder, upwards from the current one, and its error message."""
 
 import os
 import stat
@@ -20,7 +20,7 @@ def find_home() -> Path:
 
 
 def no_stack_runs(home: Path) -> str:
-    """The clause of an error message that says where a running stack was looked for."""
+    """The clause of an error message that names the folder without a running stack."""
     clause = f"no embedded stack runs in {home.absolute()}"
     if home == DEFAULT_HOME and _owner(home) is None:
         clause += f", and no folder above has a {DEFAULT_HOME} of yours"
@@ -31,7 +31,7 @@ HOW_TO_NAME_A_STACK = (
     "start the stack with `orderworks up`, or name the one to use: change to its folder or one below "
     f"it, or set ORDERWORKS_HOME to its {DEFAULT_HOME}"
 )
-"""The clause of an error message that says how to get a stack."""
+"""The clause of an error message that lists the ways to get a stack."""
 
 
 def _folders_above() -> tuple[Path, ...]:

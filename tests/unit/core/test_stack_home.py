@@ -1,4 +1,4 @@
-"""Which folder of an embedded stack a command uses, and what it says if no stack runs there."""
+"""The folder of the embedded stack that a command uses, and the error if no stack runs there."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def test_a_file_of_that_name_is_no_stack(project: Path) -> None:
     assert Settings.load().stream == "redis://project"
 
 
-def test_error_without_any_folder_says_where_it_looked_and_how_to_name_one(
+def test_error_without_any_folder_names_the_one_checked_and_the_ways_to_name_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
