@@ -3,6 +3,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo up test test-fast check faults bench migrate lock
 
+# Tests and services are hundreds of processes: without cached bytecode, each compiles all modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -24,7 +27,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	@echo "Installing the locked packages into .venv (once) ..."
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
-	  uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt && \
+	  uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt && \
 	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . ; \
 	else \
 	  $(PYTHON) -m venv .venv && \
