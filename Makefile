@@ -1,7 +1,7 @@
 # The commands for work on this repository; `make help` lists them.
 # Needs Python 3.11 or later and make; uses uv if it is installed.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-fast check faults bench migrate lock
+.PHONY: help demo up shell test test-fast check faults bench migrate lock
 
 # Tests and services are hundreds of processes: without cached bytecode, each compiles all modules.
 unexport PYTHONDONTWRITEBYTECODE
@@ -38,9 +38,14 @@ $(READY): requirements/dev.txt pyproject.toml
 
 demo: $(READY) ## run all functions: real servers, 150,000 orders, 20,000 updates, checked against SQL
 	@$(BIN)/orderworks demo
+	@echo '`make shell` opens a shell in which `orderworks` is a command.'
 
 up: $(READY) ## run all services on this machine until Ctrl-C
 	@$(BIN)/orderworks up
+
+# The exit status of a shell is that of its last command, which is no failure of make.
+shell: $(READY) ## open a shell in which `orderworks` and the other programs of .venv are commands
+	@PATH="$(abspath $(BIN)):$$PATH" "$${SHELL:-/bin/sh}" || true
 
 test: $(READY) ## run the tests on real servers and real celery processes
 	@$(BIN)/python -m pytest $(PARALLEL)

@@ -138,11 +138,12 @@ def _invalidate_themselves(admin: sa.Engine, settings: Settings) -> None:
 def _without_settings_of_the_user() -> Iterator[None]:
     """Remove the user's settings from the environment.
 
-    So defaults are measured, and no database of the user is emptied.
+    So defaults are measured, and no database of the user is emptied. The gateway takes any free port.
     """
     names = {name.upper() for name in Settings.model_fields}
     to_remove = {*names, *(f"{name}_FILE" for name in names)}
     with patch.dict(os.environ):
         for name in to_remove & os.environ.keys():
             del os.environ[name]
+        os.environ["GATEWAY_PORT"] = "0"
         yield

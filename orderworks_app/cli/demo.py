@@ -1,7 +1,6 @@
 """`orderworks demo`: all functions on generated data, with a check of the results."""
 
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -15,7 +14,7 @@ import typer
 from orderworks.core.settings import Settings
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.cli.reports import print_report
-from orderworks_app.cli.stack import signals_as_interrupt
+from orderworks_app.cli.stack import program, signals_as_interrupt
 from orderworks_app.embedded.home import AlreadyRunning
 from orderworks_app.embedded.stack import running_stack
 from orderworks_app.terminal import print_sentence
@@ -74,7 +73,7 @@ def _stack(home: Path) -> Iterator[None]:
 
 
 def _print_addresses(settings: Settings, *, keep: bool) -> None:
-    command = sys.argv[0] if Path(sys.argv[0]).name == "orderworks" else "orderworks"
+    command = program()
     if keep:
         print_sentence(
             f"Flower: {settings.flower_url} (password: `{command} env`). Ctrl-C stops all services."

@@ -1,17 +1,22 @@
 """`orderworks up` runs all services on this machine; `orderworks env` prints their addresses."""
 
+import os
 import shlex
+import shutil
 import signal
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import typer
 
+from orderworks.core.database import database_address
 from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
 from orderworks.core.stack_home import HOW_TO_NAME_A_STACK, no_stack_runs
 from orderworks_app.cli.gateway_notice import GatewayNotice
+from orderworks_app.cli.next_steps import NextSteps
 from orderworks_app.embedded.stack import PreparedHome, prepared
 from orderworks_app.embedded.state import running_environment
 from orderworks_app.embedded.supervisor import StopRequest, Supervisor
@@ -22,23 +27,28 @@ def up() -> None:
     """Run all services on this machine until Ctrl-C: servers, workers, beat, Flower, gateway.
 
     PostgreSQL and Valkey are real servers from Python packages, on loopback ports, with passwords;
-    their data stay in ORDERWORKS_HOME (default .orderworks) for the next time. A server whose address
-    you set (DATABASE_URL, REDIS_URL, CACHE_REDIS_URL) is not started: yours is used. The schema is
-    upgraded first. A service that exits is restarted. Ctrl-C or SIGTERM stops all services within 30
-    seconds; no data are lost.
+    their data stay in ORDERWORKS_HOME (default .orderworks) for the next time. The gateway is at port
+    8000 (GATEWAY_PORT), and Flower at 5555 (FLOWER_PORT); if another process has that port, at a random
+    one, which is printed. A server whose address you set (DATABASE_URL, REDIS_URL, CACHE_REDIS_URL) is
+    not started: yours is used. The schema is upgraded first. A service that exits is restarted. Ctrl-C
+    or SIGTERM stops all services within 30 seconds; no data are lost.
     """
     run_until_stopped(Settings.load().orderworks_home)
 
 
 def env() -> None:
-    """Print the addresses of the running embedded stack, as `export NAME='value'` lines.
+    """Print the addresses of the running embedded stack, as `export NAME=value` lines.
 
-    For your shell, psql, apps and scripts: eval "$(orderworks env)".
+    For your shell, psql, apps and scripts: eval "$(orderworks env)". DATABASE_URL is in the form of
+    psql and libpq, SQLALCHEMY_URL the same database in that of SQLAlchemy.
     """
     home = Settings.load().orderworks_home
     environment = running_environment(home)
     if environment is None:
         raise ConfigurationError(f"{no_stack_runs(home)}: {HOW_TO_NAME_A_STACK}")
+    if url := environment.get("DATABASE_URL"):
+        address = database_address(url).render_as_string(hide_password=False)
+        environment = {**environment, "SQLALCHEMY_URL": address}
     for name, value in environment.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
@@ -49,7 +59,7 @@ def run_until_stopped(home: Path, only: Collection[str] | None = None) -> None:
         _print_addresses(screen, stack)
         environment = stack.plan.environment
         settings = Settings.load(**{name.lower(): each for name, each in environment.items()})
-        watcher = GatewayNotice(screen, settings)
+        watcher = NextSteps(GatewayNotice(screen, settings), screen, environment, program())
         Supervisor(stack.home, stack.plan.services, environment, watcher, request).run()
         screen.print_line("Stopped. The data are kept.")
 
@@ -59,9 +69,18 @@ def _print_addresses(screen: TableView | PlainView, stack: PreparedHome) -> None
         screen.print_line(
             f"Ended {len(stack.orphans)} processes of an earlier stack that was killed."
         )
-    screen.print_line(
-        f"Data and logs are in {stack.home.folder}. `orderworks env` prints the addresses."
-    )
+    screen.print_line(f"Data and logs are in {stack.home.folder}.")
+    for sentence in stack.plan.moved:
+        screen.print_line(sentence)
+
+
+def program() -> str:
+    """The command that starts this program in the user's shell: `orderworks`, or its path."""
+    path = sys.argv[0]
+    if Path(path).name != "orderworks":
+        return "orderworks"
+    found = shutil.which("orderworks")
+    return "orderworks" if found and os.path.realpath(found) == os.path.realpath(path) else path
 
 
 def signals_as_interrupt() -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from orderworks.core.errors import ConfigurationError
 from orderworks.core.settings import Settings
 from orderworks_app.embedded import own_services, postgresql, valkey
 from orderworks_app.embedded.home import Home
@@ -12,15 +13,23 @@ from orderworks_app.embedded.ports import LOOPBACK, port_of
 from orderworks_app.embedded.service import Service
 from orderworks_app.embedded.unix_user import DataLocation
 
+FLOWER_PORT, HIGHEST_PORT = 5555, 65_535
+"""Flower's own default port; the highest port there is."""
+
 SERVERS = frozenset({postgresql.NAME, valkey.VALKEY, valkey.CACHE})
 """The names of the servers among the services; the value of `only` for a stack without others."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The services of one stack, and the addresses at which it is reached."""
+    """The services of one stack, and the addresses at which it is reached.
+
+    Attributes:
+        moved: a sentence for each service whose usual port is taken, with its address.
+    """
 
     services: list[Service]
+    moved: list[str]
     environment: dict[str, str] = field(repr=False)
     admin_url: str | None = field(default=None, repr=False)
 
@@ -36,7 +45,8 @@ def make_plan(
     settings = Settings.load(orderworks_home=home.folder)
     external = _external_addresses(settings)
     listening = {name for name in _embedded(external) if only is None or name in only}
-    ports = {name: port_of(home, name) for name in sorted(listening)}
+    usual = {name: port for name, port in _usual_ports(settings).items() if name in listening}
+    ports = {name: port_of(home, name, usual.get(name, 0)) for name in sorted(listening)}
     # The spool is set too: an app that runs in another folder has to use the same one.
     environment = {**_addresses(ports, passwords), **external, "SPOOL_URL": settings.spool}
     planned = _servers(home, location, passwords, ports)
@@ -44,9 +54,35 @@ def make_plan(
     admin = postgresql.NAME in ports
     return Plan(
         [service for service in planned if only is None or service.name in only],
+        _moved(usual, ports),
         environment,
         postgresql.admin_url(ports[postgresql.NAME], passwords) if admin else None,
     )
+
+
+def _usual_ports(settings: Settings) -> dict[str, int]:
+    """The ports at which users expect these services; 0 for any port."""
+    return {own_services.GATEWAY: settings.gateway_port, own_services.FLOWER: _flower_port()}
+
+
+def _flower_port() -> int:
+    """The port of FLOWER_PORT.
+
+    It is no field of `Settings`: only the embedded stack reads it, and a cluster that has a service
+    named `flower` sets the variable to an address in all other processes.
+    """
+    value = os.environ.get("FLOWER_PORT") or str(FLOWER_PORT)
+    if not (value.isascii() and value.isdigit() and int(value) <= HIGHEST_PORT):
+        raise ConfigurationError(f"FLOWER_PORT: {value!r} is not a port from 0 to {HIGHEST_PORT}")
+    return int(value)
+
+
+def _moved(usual: dict[str, int], ports: dict[str, int]) -> list[str]:
+    return [
+        f"Port {port} is taken: {name} is at http://{LOOPBACK}:{ports[name]}."
+        for name, port in usual.items()
+        if port not in (0, ports[name])
+    ]
 
 
 def _external_addresses(settings: Settings) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Free ports on the loopback interface, the same ones in each run if they are still free."""
+"""Free ports on the loopback interface: usual ones, or random ones that later runs use again."""
 
 import secrets
 import socket
@@ -15,12 +15,16 @@ LOWEST, HIGHEST = 20_000, 32_000
 TRIES = 200
 
 
-def port_of(home: Home, name: str) -> int:
-    """A free port for the service `name`: the one it had before, unless another process has it.
+def port_of(home: Home, name: str, usual: int = 0) -> int:
+    """A free port for the service `name`: the usual one, else the one it had before, else a random one.
+
+    `usual` is the port at which users expect it; 0 if there is none.
 
     Raises:
         ConfigurationError: none is free.
     """
+    if usual and is_free(usual):
+        return usual
     stored = load_values(home, PORTS_FILE)
     port = int(stored.get(name, 0))
     if not (port and is_free(port)):

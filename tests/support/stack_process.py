@@ -27,6 +27,9 @@ SOME_PARTS = (
     "with report_failures(): run_until_stopped(Path(sys.argv[1]), sys.argv[2:])"
 )
 
+ANY_PORT = {"GATEWAY_PORT": "0", "FLOWER_PORT": "0"}
+"""Variables of a stack that leaves the usual ports of gateway and Flower to others."""
+
 
 @dataclass
 class StackProcess:
@@ -112,10 +115,13 @@ def new_home() -> Iterator[Path]:
 
 
 def bare_environment(home: Path) -> dict[str, str]:
-    """This process's environment without any address, so that all servers are embedded ones."""
+    """This process's environment without any address, so that all servers are embedded ones.
+
+    Gateway and Flower take any free port: many stacks run at the same time on one machine.
+    """
     settings = {name.upper() for name in Settings.model_fields}
     kept = {name: value for name, value in os.environ.items() if name not in settings}
-    return {**kept, "ORDERWORKS_HOME": str(home)}
+    return {**kept, **ANY_PORT, "ORDERWORKS_HOME": str(home)}
 
 
 def processes_of(home: Path) -> list[str]:

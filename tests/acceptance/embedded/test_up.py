@@ -16,11 +16,13 @@ import psutil
 import psycopg2
 import pytest
 import redis
+import sqlalchemy as sa
 
 from orderworks.core.errors import ConfigurationError
 from orderworks_app.embedded.home import open_home
+from orderworks_app.embedded.own_services import FLOWER, GATEWAY, MIGRATIONS
 from orderworks_app.embedded.passwords import passwords_of
-from orderworks_app.embedded.ports import LOOPBACK
+from orderworks_app.embedded.ports import LOOPBACK, port_of
 from orderworks_app.embedded.stack import SERVERS, discard, running_stack
 from orderworks_app.embedded.unix_user import SYSTEM_DATA_FOLDER, UnixUser, can_reach
 from tests.support.processes import ROOT, default_hangup, eventually
@@ -175,6 +177,36 @@ def test_env_output_can_be_sourced_by_a_shell(running: StackProcess, stack_home:
     shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)  # noqa: S607 - any POSIX shell
     assert shell.stdout == running.environment()["DATABASE_URL"]
     assert running.environment()["SPOOL_URL"] == f"file://{running.home}/spool"
+
+
+def test_env_has_an_address_for_sqlalchemy(running: StackProcess) -> None:
+    script = f'{run(running.home, "env").stdout}printf "%s" "$SQLALCHEMY_URL"'
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)  # noqa: S607 - any POSIX shell
+    engine = sa.create_engine(shell.stdout)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+    engine.dispose()
+
+
+def test_gateway_and_flower_take_usual_ports_or_print_other_addresses(
+    stack_home: Path, tmp_path: Path
+) -> None:
+    free, taken = (port_of(open_home(tmp_path), name) for name in ("free", "taken"))
+    usual = {"GATEWAY_PORT": str(free), "FLOWER_PORT": str(taken)}
+    services = SERVERS | {MIGRATIONS, GATEWAY, FLOWER}
+    environment = {**bare_environment(stack_home), **usual}
+    with (
+        socket.create_server((LOOPBACK, taken)),
+        up(stack_home, services, env=environment) as stack,
+    ):
+        stack.wait_until_up({GATEWAY, FLOWER}, 60)
+        gateway, flower = (stack.environment()[name] for name in ("GATEWAY_URL", "FLOWER_URL"))
+        assert gateway == f"http://{LOOPBACK}:{free}"
+        assert f"Port {taken} is taken: flower is at {flower}." in stack.said()
+        eventually(lambda: "orderworks status" in stack.said(), 10)
+        steps = stack.said().partition("All services are ready.")[2]
+        assert all(each in steps for each in (gateway, flower, 'eval "$(orderworks env)"'))
+        assert stack.stop() == 0
 
 
 def test_server_with_configured_address_is_not_started(

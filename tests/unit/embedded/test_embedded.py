@@ -17,6 +17,7 @@ from orderworks_app.embedded.home import AlreadyRunning, Home, home_lock, open_h
 from orderworks_app.embedded.logs import LogFile, rotate_if_large
 from orderworks_app.embedded.own_services import WORKERS
 from orderworks_app.embedded.passwords import passwords_of
+from orderworks_app.embedded.plan import make_plan
 from orderworks_app.embedded.ports import LOOPBACK, is_free, port_of
 from orderworks_app.embedded.process import Identity
 from orderworks_app.embedded.state import recorded_processes, running_environment
@@ -48,6 +49,23 @@ def test_port_is_reused_unless_occupied(home: Home) -> None:
     with socket.create_server((LOOPBACK, port)):
         assert not is_free(port)
         assert port_of(home, "valkey") != port
+
+
+def test_usual_port_is_taken_where_it_is_free(home: Home) -> None:
+    before, usual = port_of(home, "gateway"), port_of(home, "any")
+    assert port_of(home, "gateway", usual) == usual
+    with socket.create_server((LOOPBACK, usual)):
+        assert port_of(home, "gateway", usual) == before
+
+
+@pytest.mark.parametrize("value", ["tcp://10.0.0.1:5555", "65536", "-1", "\u0665"])
+def test_port_of_flower_that_is_no_port_is_refused(
+    home: Home, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("FLOWER_PORT", value)
+    location = unix_user.DataLocation(home.folder, None)
+    with pytest.raises(ConfigurationError, match="FLOWER_PORT: .* is not a port from 0 to 65535"):
+        make_plan(home, location, passwords_of(home))
 
 
 def test_home_is_locked_by_one_process_at_a_time(home: Home) -> None:
