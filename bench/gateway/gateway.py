@@ -18,7 +18,8 @@ from bench.figures import Figures
 from bench.gateway import cached_read, lookups
 from bench.stack import BenchStack, open_stack
 from bench.updates.streams import undrained
-from orderworks_app.gateway.auth.token_store import Scope, create_token
+from orderworks_app.gateway.auth.scopes import Scope
+from orderworks_app.gateway.auth.token_store import create_token
 from producer import OrderUpdate, Producer
 
 UPDATE_MANY, BATCH = "update_many", "POST /v1/orders:batch"

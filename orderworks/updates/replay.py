@@ -22,10 +22,8 @@ from orderworks.updates.dead_letters import (
     require_existing,
     with_accepted_version,
 )
+from orderworks.updates.replay_rate import DEFAULT_RATE
 from orderworks.updates.stream import UpdateStream
-
-DEFAULT_RATE = 1000
-"""Updates a second by default. A drain applies many times that, so it hardly delays other updates."""
 
 MAX_BATCH = 500
 """Updates that are appended and marked in one transaction; at a low rate there are fewer."""

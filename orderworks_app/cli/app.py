@@ -1,7 +1,5 @@
 """All commands in one place, in the order in which `orderworks --help` lists them."""
 
-import platform
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -41,6 +39,9 @@ app = typer.Typer(
 
 def print_version(wanted: bool) -> None:  # noqa: FBT001 - the value of the option
     """Print the versions of Orderworks and of Python, and exit."""
+    import platform
+    from importlib.metadata import version
+
     if wanted:
         typer.echo(f"orderworks {version('orderworks')} (Python {platform.python_version()})")
         raise typer.Exit

@@ -1,12 +1,14 @@
 """`orderworks gateway`: runs the HTTP gateway in the foreground."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orderworks.core.errors import ConfigurationError
-from orderworks.core.settings import Settings
+
+if TYPE_CHECKING:
+    from orderworks.core.settings import Settings
 
 
 def gateway(
@@ -24,20 +26,22 @@ def gateway(
     On the loopback, clients on this machine need no token until one is created (`orderworks token`). On
     another address it refuses to start without a token.
     """
+    from orderworks.core.settings import Settings
+
     serve = _load_server()
     options = {"gateway_host": host, "gateway_port": None if port is None else str(port)}
     overrides = {name: value for name, value in options.items() if value is not None}
     serve(Settings.load(**overrides), workers)
 
 
-def _load_server() -> Callable[[Settings, int], None]:
+def _load_server() -> Callable[["Settings", int], None]:
     """Import the server.
 
     Raises:
         ConfigurationError: the extra `gateway` is not installed.
     """
     try:
-        from orderworks_app.gateway.server import serve  # noqa: PLC0415 - only this command needs it
+        from orderworks_app.gateway.server import serve
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"the package {error.name} is missing: the gateway needs the extra `gateway`: "

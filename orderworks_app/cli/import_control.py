@@ -4,10 +4,8 @@ from typing import Annotated
 
 import typer
 
-from orderworks_app.cli.import_views import print_summary
 from orderworks_app.cli.options import AsJson
-from orderworks_app.operations.imports import Imports, Steer
-from orderworks_app.terminal import print_json
+from orderworks_app.operations.import_choices import Steer
 
 ImportIdArgument = Annotated[
     str, typer.Argument(help="Id of the import, as in `orderworks imports`.")
@@ -46,6 +44,10 @@ def retry(import_id: ImportIdArgument, *, as_json: AsJson = False) -> None:
 
 
 def _apply_action(import_id: str, steer: Steer, as_json: bool) -> None:  # noqa: FBT001 - the output format
+    from orderworks_app.cli.actions.import_views import print_summary
+    from orderworks_app.operations.imports import Imports
+    from orderworks_app.terminal import print_json
+
     with Imports.from_environment() as imports:
         summary = imports.steer(import_id, steer)
     if as_json:

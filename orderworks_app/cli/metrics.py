@@ -2,11 +2,6 @@
 
 import sys
 
-from prometheus_client import generate_latest
-
-from orderworks.core.settings import Settings
-from orderworks_app.observability.metrics import Metrics
-
 
 def metrics() -> None:
     """Print the metrics in Prometheus' text format.
@@ -15,4 +10,9 @@ def metrics() -> None:
     orderworks_up is 0 and its other metrics are missing; the exit status is still 0, so that this is
     reported too.
     """
+    from prometheus_client import generate_latest
+
+    from orderworks.core.settings import Settings
+    from orderworks_app.observability.metrics import Metrics
+
     sys.stdout.write(generate_latest(Metrics.from_settings(Settings.load())).decode())

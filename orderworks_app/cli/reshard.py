@@ -4,12 +4,6 @@ from typing import Annotated
 
 import typer
 
-from orderworks.core.database import make_engine
-from orderworks.core.redis import make_redis
-from orderworks.core.settings import Settings
-from orderworks.updates.resharding import Resharding
-from orderworks_app.terminal import print_sentence
-
 
 def reshard(
     shards: Annotated[int, typer.Argument(min=1, max=1024, help="New number of shards.")],
@@ -25,6 +19,12 @@ def reshard(
 
     Exit status: 0 done; 1 nothing was changed; 2 wrong usage.
     """
+    from orderworks.core.database import make_engine
+    from orderworks.core.redis import make_redis
+    from orderworks.core.settings import Settings
+    from orderworks.updates.resharding import Resharding
+    from orderworks_app.terminal import print_sentence
+
     settings = Settings.load()
     with make_redis(settings.stream, settings.redis_timeout) as client:
         resharding = Resharding(make_engine(settings, "orderworks-cli"), client, settings)

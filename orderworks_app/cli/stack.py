@@ -8,19 +8,16 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from orderworks.core.database import database_address
 from orderworks.core.errors import ConfigurationError
-from orderworks.core.settings import Settings
-from orderworks.core.stack_home import HOW_TO_NAME_A_STACK, no_stack_runs
-from orderworks_app.cli.gateway_notice import GatewayNotice
-from orderworks_app.cli.next_steps import NextSteps
-from orderworks_app.embedded.stack import PreparedHome, prepared
-from orderworks_app.embedded.state import running_environment
-from orderworks_app.embedded.supervisor import StopRequest, Supervisor
-from orderworks_app.embedded.views import PlainView, TableView, make_view
+
+if TYPE_CHECKING:
+    from orderworks_app.embedded.stack import PreparedHome
+    from orderworks_app.embedded.supervisor import StopRequest
+    from orderworks_app.embedded.views import PlainView, TableView
 
 
 def up() -> None:
@@ -33,6 +30,8 @@ def up() -> None:
     not started: yours is used. The schema is upgraded first. A service that exits is restarted. Ctrl-C
     or SIGTERM stops all services within 30 seconds; no data are lost.
     """
+    from orderworks.core.settings import Settings
+
     run_until_stopped(Settings.load().orderworks_home)
 
 
@@ -42,6 +41,11 @@ def env() -> None:
     For your shell, psql, apps and scripts: eval "$(orderworks env)". DATABASE_URL is in the form of
     psql and libpq, SQLALCHEMY_URL the same database in that of SQLAlchemy.
     """
+    from orderworks.core.database import database_address
+    from orderworks.core.settings import Settings
+    from orderworks.core.stack_home import HOW_TO_NAME_A_STACK, no_stack_runs
+    from orderworks_app.embedded.state import running_environment
+
     home = Settings.load().orderworks_home
     environment = running_environment(home)
     if environment is None:
@@ -55,6 +59,13 @@ def env() -> None:
 
 def run_until_stopped(home: Path, only: Collection[str] | None = None) -> None:
     """Run the stack of `home` until a signal stops it; with `only`, only the services it names."""
+    from orderworks.core.settings import Settings
+    from orderworks_app.cli.gateway_notice import GatewayNotice
+    from orderworks_app.cli.next_steps import NextSteps
+    from orderworks_app.embedded.stack import prepared
+    from orderworks_app.embedded.supervisor import Supervisor
+    from orderworks_app.embedded.views import make_view
+
     with stop_on_signals() as request, prepared(home, only) as stack, make_view() as screen:
         _print_addresses(screen, stack)
         environment = stack.plan.environment
@@ -64,7 +75,7 @@ def run_until_stopped(home: Path, only: Collection[str] | None = None) -> None:
         screen.print_line("Stopped. The data are kept.")
 
 
-def _print_addresses(screen: TableView | PlainView, stack: PreparedHome) -> None:
+def _print_addresses(screen: "TableView | PlainView", stack: "PreparedHome") -> None:
     if stack.orphans:
         screen.print_line(
             f"Ended {len(stack.orphans)} processes of an earlier stack that was killed."
@@ -94,11 +105,13 @@ def signals_as_interrupt() -> None:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
+def stop_on_signals() -> Iterator["StopRequest"]:
     """Turn SIGINT, SIGTERM and SIGHUP into a request to stop, without interrupting running code.
 
     An ignored SIGHUP stays ignored: `nohup` ignores it so that the stack runs after a logout.
     """
+    from orderworks_app.embedded.supervisor import StopRequest
+
     request = StopRequest()
 
     def request_stop(_signal: int, _frame: object) -> None:

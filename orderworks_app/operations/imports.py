@@ -5,7 +5,6 @@ The imports themselves, and the states that allow each action, are in `orderwork
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from enum import StrEnum
 from typing import Self
 
 import redis
@@ -24,31 +23,8 @@ from orderworks.imports.progress import Summary, accepted_summary, publish_progr
 from orderworks.imports.rejects import file_format_of
 from orderworks.imports.spool import Spool
 from orderworks.updates.stream import UpdateStream
+from orderworks_app.operations.import_choices import Steer
 from producer.nudges import Nudges
-
-
-class FileKind(StrEnum):
-    """The kind of rows in a file."""
-
-    ORDERS = "orders"
-    CUSTOMERS = "customers"
-
-
-class Format(StrEnum):
-    """The format to write rejects in."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-
-
-class Steer(StrEnum):
-    """The actions on a running import."""
-
-    PAUSE = "pause"
-    RESUME = "resume"
-    CANCEL = "cancel"
-    RETRY = "retry"
-
 
 _CHANGES = {
     Steer.PAUSE: control.pause,

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from orderworks.reports.top_customers import Report, TopCustomer
 from orderworks.reports.windows import Window
-from orderworks_app.cli.reports import print_report
+from orderworks_app.cli.actions.reports import print_report
 from orderworks_app.terminal import escaped
 
 
@@ -46,7 +46,9 @@ def test_multiline_name_stays_in_one_report_line(capsys: pytest.CaptureFixture[s
 def test_bars_are_proportional_at_any_terminal_width(
     width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orderworks_app.cli.reports.console", Console(highlight=False, width=width))
+    monkeypatch.setattr(
+        "orderworks_app.cli.actions.reports.console", Console(highlight=False, width=width)
+    )
     rows = [TopCustomer(1, "x" * 500, 1, Decimal(100)), TopCustomer(2, "y", 1, Decimal(50))]
     print_report(Report(Window.ALL, datetime.now(UTC), "1:1:", 0.1, rows, complete=True))
     _head, longest, half, _age = capsys.readouterr().out.splitlines()

@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 from orderworks.core.errors import Unavailable
-from orderworks_app.gateway.auth.token_store import ANY_TOKEN_EXISTS, BY_DIGEST, Scope, digest
+from orderworks_app.gateway.auth.scopes import Scope
+from orderworks_app.gateway.auth.token_store import ANY_TOKEN_EXISTS, BY_DIGEST, digest
 from orderworks_app.gateway.backends.database_pool import DatabasePool
 
 FRESH_SECONDS, MAX_STALE_SECONDS = 5.0, 300.0

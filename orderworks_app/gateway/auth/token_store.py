@@ -8,7 +8,6 @@ import re
 import secrets
 from collections.abc import Collection
 from datetime import datetime
-from enum import StrEnum
 
 import msgspec
 import sqlalchemy as sa
@@ -17,22 +16,12 @@ from sqlalchemy.dialects.postgresql import insert
 from orderworks.core.errors import InvalidInput, TokenNotFound
 from orderworks.core.schema import api_tokens
 from orderworks.core.sql import Statement
+from orderworks_app.gateway.auth.scopes import Scope
 
 PREFIX = "ow_"
 """The beginning of each token, by which people and scanners for secrets recognize it."""
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-class Scope(StrEnum):
-    """A permission that a token may have. No scope includes another."""
-
-    READ = "read"
-    """Read customers, orders, reports, imports and dead letters."""
-    ENQUEUE = "enqueue"
-    """Send updates and files, and read verdicts."""
-    OPERATE = "operate"
-    """Pause, resume, cancel and retry imports; replay dead letters."""
 
 
 class Token(msgspec.Struct, frozen=True):

@@ -12,7 +12,8 @@ from orderworks.core.redis import Redis, make_redis
 from orderworks.core.routing import TaskName
 from orderworks.core.settings import Settings
 from orderworks.reports.top_customers import TopCustomers
-from orderworks.updates.replay import DEFAULT_RATE, Replay
+from orderworks.updates.replay import Replay
+from orderworks.updates.replay_rate import DEFAULT_RATE
 from orderworks.updates.stream import UpdateStream
 from orderworks_app.observability.metrics import Metrics
 from orderworks_app.observability.status import StatusReader

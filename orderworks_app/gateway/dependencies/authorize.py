@@ -13,8 +13,8 @@ from fastapi import Request
 
 from orderworks.core.errors import Unavailable
 from orderworks_app.gateway.auth.loopback import is_loopback
+from orderworks_app.gateway.auth.scopes import Scope
 from orderworks_app.gateway.auth.token_cache import LOCAL_CALLER, Caller
-from orderworks_app.gateway.auth.token_store import Scope
 from orderworks_app.gateway.dependencies.current import current_resources
 from orderworks_app.gateway.http.problems import Problem, ProblemKind, retry_later
 from orderworks_app.gateway.http.query_params import reject_unknown_parameters

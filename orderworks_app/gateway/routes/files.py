@@ -24,7 +24,7 @@ from orderworks_app.gateway.http.request_body import RequestBody
 from orderworks_app.gateway.http.responses import json_response
 from orderworks_app.gateway.routes.imports import ID, ImportIdPath
 from orderworks_app.gateway.transfers.uploads import Upload
-from orderworks_app.operations.imports import FileKind
+from orderworks_app.operations.import_choices import FileKind
 from orderworks_app.operations.timespans import parse_moment
 from producer import ImportJob
 from producer.imports.options import select_options

@@ -26,7 +26,7 @@ from orderworks_app.gateway.http.pagination import decode_cursor, page_response
 from orderworks_app.gateway.http.responses import json_response
 from orderworks_app.gateway.streaming.sse import EventStream, encode_event, event_docs
 from orderworks_app.gateway.transfers.reject_files import csv_encoder, json_lines, reject_file
-from orderworks_app.operations.imports import Format, Steer
+from orderworks_app.operations.import_choices import Format, Steer
 
 router = APIRouter(prefix="/v1", tags=["imports"])
 

@@ -26,7 +26,8 @@ from orderworks.core.redis import Redis, make_redis
 from orderworks.core.schema import orders
 from orderworks.updates.messages import OrderUpdate
 from orderworks_app.embedded.ports import LOOPBACK
-from orderworks_app.gateway.auth.token_store import Scope, create_token
+from orderworks_app.gateway.auth.scopes import Scope
+from orderworks_app.gateway.auth.token_store import create_token
 from producer import Producer
 from tests.support.compose_processes import Composition, free_ports
 from tests.support.databases import Databases

@@ -14,7 +14,8 @@ from orderworks.core.settings import Settings
 from orderworks.reports.top_customers import compute
 from orderworks.reports.windows import Window
 from orderworks.updates.messages import OrderUpdate
-from orderworks_app.gateway.auth.token_store import Scope, create_token, revoke_token
+from orderworks_app.gateway.auth.scopes import Scope
+from orderworks_app.gateway.auth.token_store import create_token, revoke_token
 from producer import Producer
 from tests.support.browser import PHONE, Browser, Installed, find_browser, running_browser
 from tests.support.celery_inspection import run as run_sql

@@ -29,7 +29,8 @@ from orderworks.core.settings import Settings
 from orderworks_app.demo.data import generate
 from orderworks_app.embedded.ports import LOOPBACK
 from orderworks_app.embedded.stack import Stack
-from orderworks_app.gateway.auth.token_store import Scope, create_token
+from orderworks_app.gateway.auth.scopes import Scope
+from orderworks_app.gateway.auth.token_store import create_token
 
 CUSTOMERS = "id,name,phone,email\n1,Ada,,ada@shop.example\n"
 ORDERS = [

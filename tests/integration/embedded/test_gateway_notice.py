@@ -13,7 +13,8 @@ from orderworks_app.embedded.own_services import BEAT, GATEWAY
 from orderworks_app.embedded.service import Service, StartStage
 from orderworks_app.embedded.service_runner import ServiceRunner, ServiceState
 from orderworks_app.embedded.views import PlainView
-from orderworks_app.gateway.auth.token_store import Scope, create_token
+from orderworks_app.gateway.auth.scopes import Scope
+from orderworks_app.gateway.auth.token_store import create_token
 
 
 @dataclass

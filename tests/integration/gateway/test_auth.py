@@ -18,7 +18,8 @@ from orderworks.core.settings import Settings
 from orderworks_app.gateway.auth import token_cache
 from orderworks_app.gateway.auth.loopback import is_loopback
 from orderworks_app.gateway.auth.rate_limit import RateLimits
-from orderworks_app.gateway.auth.token_store import Scope, create_token, list_tokens, revoke_token
+from orderworks_app.gateway.auth.scopes import Scope
+from orderworks_app.gateway.auth.token_store import create_token, list_tokens, revoke_token
 from tests.support.gateways import JSON, client_of, running_gateway
 from tests.support.processes import eventually
 

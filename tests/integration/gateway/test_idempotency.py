@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from orderworks.core.redis import Redis, make_async_redis
 from orderworks.core.settings import Settings
-from orderworks_app.gateway.auth.token_store import Scope, create_token
+from orderworks_app.gateway.auth.scopes import Scope
+from orderworks_app.gateway.auth.token_store import create_token
 from orderworks_app.gateway.dependencies import idempotency
 from orderworks_app.gateway.http.problems import Problem
 from tests.support.gateways import client_of, running_gateway

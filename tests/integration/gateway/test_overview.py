@@ -15,7 +15,8 @@ from orderworks.cache import invalidate
 from orderworks.core.redis import Redis
 from orderworks.reports.refresh import refresh
 from orderworks.updates.messages import OrderUpdate
-from orderworks_app.gateway.auth.token_store import Scope, create_token
+from orderworks_app.gateway.auth.scopes import Scope
+from orderworks_app.gateway.auth.token_store import create_token
 from tests.support.gateways import client_of
 from tests.support.types import AcceptUpdates, DrainAll, WriteRows
 from worker.beat.entries import PlannedEntry, pause, register

@@ -9,7 +9,7 @@ import pytest
 
 from orderworks.reports.top_customers import Report, TopCustomer
 from orderworks.reports.windows import Window
-from orderworks_app.cli.report_html import render
+from orderworks_app.cli.actions.report_html import render
 
 AS_OF = datetime(2026, 11, 26, 14, 3, 30, tzinfo=UTC)
 HOSTILE = (

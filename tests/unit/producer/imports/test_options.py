@@ -9,7 +9,7 @@ from orderworks.core.errors import InvalidInput
 from orderworks.imports.manifest import LoadOptions, Manifest
 from orderworks_app.cli.imports import import_file
 from orderworks_app.gateway.routes.files import ImportQuery
-from orderworks_app.operations.imports import FileKind
+from orderworks_app.operations.import_choices import FileKind
 from producer import Producer
 from producer.imports.defaults import with_defaults
 from producer.imports.options import (

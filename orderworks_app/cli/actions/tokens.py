@@ -1,0 +1,59 @@
+"""Tokens of the gateway: creates, lists and revokes them."""
+
+import sys
+from collections.abc import Collection
+
+from orderworks.core.database import make_engine
+from orderworks.core.settings import Settings
+from orderworks_app.gateway.auth.scopes import Scope
+from orderworks_app.gateway.auth.token_store import (
+    Token,
+    create_token,
+    list_tokens,
+    revoke_token,
+)
+from orderworks_app.terminal import console, escaped, print_json, print_sentence, table
+
+
+def create(name: str, scopes: Collection[Scope], rate: float | None, as_json: bool) -> None:  # noqa: FBT001
+    """Create a token and print it."""
+    with make_engine(Settings.load(), "orderworks-cli").begin() as connection:
+        token = create_token(connection, name, scopes, rate)
+    if as_json:
+        print_json({"name": name, "scopes": scopes, "rate": rate, "token": token})
+    else:
+        sys.stdout.write(f"{token}\n")
+
+
+def show_tokens(as_json: bool) -> None:  # noqa: FBT001 - the output format
+    """Print all tokens, without the tokens themselves."""
+    with make_engine(Settings.load(), "orderworks-cli").connect() as connection:
+        tokens = list_tokens(connection)
+    if as_json:
+        print_json({"tokens": tokens})
+    elif not tokens:
+        print_sentence(
+            "No tokens. On the loopback, every client on this machine may use the gateway."
+        )
+    else:
+        _print(tokens)
+
+
+def revoke(name: str) -> None:
+    """Revoke a token."""
+    with make_engine(Settings.load(), "orderworks-cli").begin() as connection:
+        revoke_token(connection, name)
+    print_sentence(f"{escaped(name)} is revoked; gateways reject it within 5 s.")
+
+
+def _print(tokens: list[Token]) -> None:
+    rows = table("name", "scopes", "rate", "created", "revoked", right=("rate",))
+    for each in tokens:
+        rows.add_row(
+            escaped(each.name),
+            " ".join(each.scopes),
+            f"{each.rate:g}" if each.rate else "",
+            f"{each.created_at:%Y-%m-%d %H:%M}",
+            f"{each.revoked_at:%Y-%m-%d %H:%M}" if each.revoked_at else "",
+        )
+    console.print(rows)
