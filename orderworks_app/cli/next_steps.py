@@ -1,4 +1,4 @@
-"""Tells the user of `up` what to try when all services are ready."""
+"""The commands and addresses that `up` prints when all services are ready."""
 
 from collections.abc import Mapping, Sequence
 

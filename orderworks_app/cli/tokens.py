@@ -44,3 +44,15 @@ def revoke(name: Annotated[str, typer.Argument(help="The token's name.")]) -> No
     from orderworks_app.cli.actions import tokens
 
     tokens.revoke(name)
+
+
+@commands.command()
+def reset() -> None:
+    """Delete all tokens, if all are revoked. Then a gateway on the loopback needs no token again.
+
+    Their names can be used again. A gateway on another address refuses all requests until a token is
+    created.
+    """
+    from orderworks_app.cli.actions import tokens
+
+    tokens.reset()

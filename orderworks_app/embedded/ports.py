@@ -18,7 +18,7 @@ TRIES = 200
 def port_of(home: Home, name: str, usual: int = 0) -> int:
     """A free port for the service `name`: the usual one, else the one it had before, else a random one.
 
-    `usual` is the port at which users expect it; 0 if there is none.
+    `usual` is the port at which users expect it; with 0, only the others count.
 
     Raises:
         ConfigurationError: none is free.

@@ -1,4 +1,4 @@
-"""Tokens of the gateway: creates, lists and revokes them."""
+"""Tokens of the gateway: creates, lists, revokes and deletes them."""
 
 import sys
 from collections.abc import Collection
@@ -8,11 +8,18 @@ from orderworks.core.settings import Settings
 from orderworks_app.gateway.auth.scopes import Scope
 from orderworks_app.gateway.auth.token_store import (
     Token,
+    count_valid,
     create_token,
+    delete_revoked_tokens,
     list_tokens,
     revoke_token,
 )
 from orderworks_app.terminal import console, escaped, print_json, print_sentence, table
+
+ALL_REVOKED = (
+    "No token is valid now: gateways refuse all requests. `orderworks token create` creates one; "
+    "`orderworks token reset` opens a gateway on the loopback again."
+)
 
 
 def create(name: str, scopes: Collection[Scope], rate: float | None, as_json: bool) -> None:  # noqa: FBT001
@@ -43,7 +50,20 @@ def revoke(name: str) -> None:
     """Revoke a token."""
     with make_engine(Settings.load(), "orderworks-cli").begin() as connection:
         revoke_token(connection, name)
+        is_last = not count_valid(connection)
     print_sentence(f"{escaped(name)} is revoked; gateways reject it within 5 s.")
+    if is_last:
+        print_sentence(ALL_REVOKED)
+
+
+def reset() -> None:
+    """Delete all tokens, if all are revoked."""
+    with make_engine(Settings.load(), "orderworks-cli").begin() as connection:
+        deleted = delete_revoked_tokens(connection)
+    print_sentence(
+        f"Deleted {deleted} revoked {'token' if deleted == 1 else 'tokens'}. Within 5 s, every client "
+        "on this machine may use the gateway on the loopback without a token."
+    )
 
 
 def _print(tokens: list[Token]) -> None:

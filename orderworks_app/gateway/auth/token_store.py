@@ -58,7 +58,8 @@ def create_token(
     statement = insert(api_tokens).values(row).on_conflict_do_nothing()
     if connection.scalar(statement.returning(api_tokens.c.id)) is None:
         raise InvalidInput(
-            f"the name {name!r} was used before: names are not reused, not even of revoked tokens"
+            f"the name {name!r} was used before, and names of revoked tokens are not reused. Choose "
+            "another one; if no token is valid, `orderworks token reset` frees all names"
         )
     return token
 
@@ -83,6 +84,23 @@ def revoke_token(connection: sa.Connection, name: str) -> None:
     statement = sa.update(api_tokens).where(api_tokens.c.name == name).values(revoked_at=revoked_at)
     if not connection.execute(statement).rowcount:
         raise TokenNotFound(f"no token has the name {name!r}; `orderworks token list` lists them")
+
+
+def delete_revoked_tokens(connection: sa.Connection) -> int:
+    """Delete all tokens and return their number, if all are revoked: as if none was ever created.
+
+    A token that another session creates meanwhile stays.
+
+    Raises:
+        InvalidInput: a token is valid.
+    """
+    if valid := count_valid(connection):
+        raise InvalidInput(
+            f"{valid} {'token is' if valid == 1 else 'tokens are'} valid: revoke each of them first; "
+            "`orderworks token list` lists them"
+        )
+    revoked = api_tokens.c.revoked_at.is_not(None)
+    return connection.execute(sa.delete(api_tokens).where(revoked)).rowcount
 
 
 def count_valid(connection: sa.Connection) -> int:

@@ -11,7 +11,9 @@ from itertools import chain
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
+from orderworks.core.schema import api_tokens
 from orderworks.core.settings import Settings
 from orderworks_app.embedded.ports import LOOPBACK
 from tests.support.commands import RunCommand
@@ -122,3 +124,17 @@ def test_tokens_are_created_listed_and_revoked(run: RunCommand) -> None:
     documents = json.loads(run("token", "list", "--json").out)["tokens"]
     valid = {each["name"]: each["revoked_at"] is None for each in documents}
     assert (valid["a"], valid["b"]) == (False, True)
+
+
+def test_revoking_the_last_token_names_the_command_that_opens_the_gateway(
+    run: RunCommand, engine: sa.Engine
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.delete(api_tokens))
+    for name in ("first", "last"):
+        run("token", "create", name, "--scope", "read")
+    assert "token reset" not in run("token", "revoke", "first").out
+    assert run("token", "reset").status == 2
+    assert "`orderworks token reset`" in run("token", "revoke", "last").out
+    assert run("token", "reset").out.startswith("Deleted 2 revoked tokens.")
+    assert json.loads(run("token", "list", "--json").out) == {"tokens": []}

@@ -19,7 +19,12 @@ from orderworks_app.gateway.auth import token_cache
 from orderworks_app.gateway.auth.loopback import is_loopback
 from orderworks_app.gateway.auth.rate_limit import RateLimits
 from orderworks_app.gateway.auth.scopes import Scope
-from orderworks_app.gateway.auth.token_store import create_token, list_tokens, revoke_token
+from orderworks_app.gateway.auth.token_store import (
+    create_token,
+    delete_revoked_tokens,
+    list_tokens,
+    revoke_token,
+)
 from tests.support.gateways import JSON, client_of, running_gateway
 from tests.support.processes import eventually
 
@@ -79,6 +84,28 @@ def test_revoking_the_last_token_does_not_reopen_the_loopback(
         revoke_token(connection, "last")
     with running_gateway(settings) as address, client_of(address) as client:
         assert client.post("/v1/orders/1", json=PAID).status_code == 401
+
+
+def test_loopback_is_open_again_when_all_revoked_tokens_were_deleted(
+    settings: Settings, make: Making, engine: sa.Engine
+) -> None:
+    make("last", Scope.READ)
+    with engine.begin() as connection:
+        revoke_token(connection, "last")
+        assert delete_revoked_tokens(connection) == 1
+    with running_gateway(settings) as address, client_of(address) as client:
+        assert client.post("/v1/orders/1", json=PAID).status_code == 202
+    make("last", Scope.READ)
+
+
+def test_valid_token_prevents_the_deletion_of_revoked_ones(make: Making, engine: sa.Engine) -> None:
+    for name in ("valid", "revoked"):
+        make(name, Scope.READ)
+    with engine.begin() as connection:
+        revoke_token(connection, "revoked")
+        with pytest.raises(InvalidInput, match="1 token is valid"):
+            delete_revoked_tokens(connection)
+        assert [each.name for each in list_tokens(connection)] == ["revoked", "valid"]
 
 
 def test_token_allows_only_its_scopes(settings: Settings, make: Making) -> None:
