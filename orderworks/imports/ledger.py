@@ -211,13 +211,22 @@ def next_summary(connection: sa.Connection, import_id: str) -> Summary:
 
 
 def list_imports(
-    connection: sa.Connection, limit: int = 50, before: ImportCursor | None = None
+    connection: sa.Connection,
+    limit: int = 50,
+    before: ImportCursor | None = None,
+    *,
+    status: str | None = None,
+    kind: str | None = None,
 ) -> list[Summary]:
-    """The summaries of the imports, the one accepted last first.
+    """The summaries of the imports, the one accepted last first; only of a status and kind, if given.
 
     `before` is `(accepted_at, id)` of the last import of the page before.
     """
-    return _listed(connection, _page(_summaries(), before).limit(limit))
+    query = _summaries()
+    for column, value in ((imports.c.status, status), (imports.c.kind, kind)):
+        if value is not None:
+            query = query.where(column == value)
+    return _listed(connection, _page(query, before).limit(limit))
 
 
 def list_active(connection: sa.Connection, limit: int) -> list[Summary]:

@@ -7,8 +7,11 @@ import typer
 
 from orderworks.core.errors import InvalidInput
 from orderworks_app.cli.options import AsJson
-from orderworks_app.operations.import_choices import FileKind, Format
+from orderworks_app.operations.import_choices import FileKind, Format, ImportStatus
 from orderworks_app.operations.timespans import parse_moment
+
+PAGE_SIZE = 50
+"""Imports that are listed without `--limit`."""
 
 
 def import_file(  # noqa: PLR0913 - each parameter is an option of the command
@@ -120,12 +123,20 @@ def imports(
         str | None, typer.Argument(help="Id of an import; default: list all.")
     ] = None,
     *,
+    status: Annotated[
+        ImportStatus | None, typer.Option(help="List only imports of this status.")
+    ] = None,
+    kind: Annotated[FileKind | None, typer.Option(help="List only imports of this kind.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"List at most this number, newest first. Default: {PAGE_SIZE}."),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Show the progress of one import until it has ended.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the newest 50 imports, newest first, or show one: its status, and its rows by result.
+    """List imports, newest first, or show one: its status, and its rows by result.
 
     A running import also has: rows, bytes and chunks done, rows per second, the time left, and whether
     it waits for order updates to be applied first.
@@ -136,8 +147,11 @@ def imports(
 
     if import_id is None and follow:
         raise InvalidInput("--follow needs the id of an import")
+    filters = (status, kind, limit)
     if import_id is None:
-        list_all(as_json)
+        list_all(status, kind, limit or PAGE_SIZE, as_json)
+    elif any(each is not None for each in filters):
+        raise typer.BadParameter("give either an id or filters, not both")
     else:
         show_import(import_id, follow, as_json)
 

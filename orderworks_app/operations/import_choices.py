@@ -1,4 +1,4 @@
-"""The values that users choose from: kinds of files, formats of rejects, actions on an import."""
+"""The values that users choose from: kinds, statuses, formats of rejects, actions on an import."""
 
 from enum import StrEnum
 
@@ -8,6 +8,16 @@ class FileKind(StrEnum):
 
     ORDERS = "orders"
     CUSTOMERS = "customers"
+
+
+class ImportStatus(StrEnum):
+    """The status of an import in the ledger."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class Format(StrEnum):

@@ -53,3 +53,10 @@ def test_bars_are_proportional_at_any_terminal_width(
     print_report(Report(Window.ALL, datetime.now(UTC), "1:1:", 0.1, rows, complete=True))
     _head, longest, half, _age = capsys.readouterr().out.splitlines()
     assert half.count("█") == longest.count("█") // 2 > 0
+
+
+def test_report_without_customers_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(Report(Window.ALL, datetime.now(UTC), "1:1:", 0.1, [], complete=True))
+    sentence, age = capsys.readouterr().out.splitlines()
+    assert sentence == "No customers with such orders."
+    assert age.startswith("window all, as of")

@@ -10,7 +10,7 @@ from orderworks.core.database import make_engine
 from orderworks.core.errors import Unavailable
 from orderworks.core.settings import Settings
 from orderworks_app.operations.timespans import format_span
-from orderworks_app.terminal import console, escaped, print_json, print_sentence, table
+from orderworks_app.terminal import Column, escaped, print_json, print_sentence, print_table
 from worker.beat import entries as schedule
 from worker.beat.entries import BeatEntry
 from worker.beat.schedule import Slot, message_options
@@ -23,7 +23,7 @@ def show_entries(as_json: bool) -> None:  # noqa: FBT001 - the output format
     if as_json:
         print_json(entries)
     elif entries:
-        _print_entries(entries)
+        print_entries(entries)
     else:
         print_sentence("Beat has no entries yet: is `celery -A worker beat` running?")
 
@@ -70,20 +70,24 @@ def _change(change: Callable[[sa.Connection], BeatEntry], as_json: bool) -> None
     if as_json:
         print_json(entry)
     else:
-        _print_entries([entry])
+        print_entries([entry])
 
 
 def _engine() -> sa.Engine:
     return make_engine(Settings.load(), "orderworks-cli")
 
 
-def _print_entries(entries: list[BeatEntry]) -> None:
-    lines = table("entry", "task", "every", "last success", "next", right=("every",))
-    for each in entries:
-        lines.add_row(
-            escaped(each.entry), escaped(each.task), _every(each), _last(each), _next(each)
-        )
-    console.print(lines)
+def print_entries(entries: list[BeatEntry]) -> None:
+    """Print a line for each entry."""
+    columns = (
+        *(Column("entry"), Column("task"), Column("every", right=True)),
+        *(Column("last success"), Column("next")),
+    )
+    rows = [
+        (escaped(each.entry), escaped(each.task), _every(each), _last(each), _next(each))
+        for each in entries
+    ]
+    print_table(columns, rows, optional=("task", "last success"))
 
 
 def _every(entry: BeatEntry) -> str:

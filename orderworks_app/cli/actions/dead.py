@@ -23,7 +23,7 @@ from orderworks_app.cli.actions.dead_views import (
     progress_bar,
 )
 from orderworks_app.cli.failures import FAILED
-from orderworks_app.terminal import print_json
+from orderworks_app.terminal import print_json, print_sentence
 from producer.nudges import Nudges
 
 PAGE_SIZE = 50
@@ -59,8 +59,10 @@ def list_letters(criteria: DeadLetterFilter, limit: int | None, as_json: bool) -
     elif criteria.ids:
         for letter in page.dead:
             print_letter(letter)
-    else:
+    elif page.dead:
         print_list(page.dead)
+    else:
+        print_sentence(f"No dead updates{' match the filters' if criteria.conditions() else ''}.")
     if len(page.dead) < page.total:
         sys.stderr.write(
             f"orderworks: showing only the newest {len(page.dead):,} of {page.total:,}; see --limit\n"

@@ -9,7 +9,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from orderworks.updates.dead_letters import Letter
 from orderworks.updates.replay import Unreadable
 from orderworks_app.operations.timespans import format_span
-from orderworks_app.terminal import console, escaped, print_sentence, table
+from orderworks_app.terminal import Column, console, escaped, print_sentence, print_table
+
+COLUMNS = (
+    *(Column("id", right=True), Column("order", right=True), Column("since")),
+    *(Column("attempts", right=True), Column("reason", least=24), Column("update", least=24)),
+)
 
 PAYLOAD_CHARS = 60
 """Characters of an update that the list shows."""
@@ -17,11 +22,8 @@ PAYLOAD_CHARS = 60
 
 def print_list(letters: Sequence[Letter]) -> None:
     """Print a table row for each dead update."""
-    lines = table(
-        "id", "order", "since", "attempts", "reason", "update", right=("id", "order", "attempts")
-    )
-    for each in letters:
-        lines.add_row(
+    rows = [
+        (
             str(each.id),
             _order(each),
             _when(each),
@@ -29,7 +31,9 @@ def print_list(letters: Sequence[Letter]) -> None:
             escaped(each.reason),
             escaped(_shorten(each.payload)),
         )
-    console.print(lines)
+        for each in letters
+    ]
+    print_table(COLUMNS, rows, optional=("attempts", "update", "since"))
 
 
 def print_letter(letter: Letter) -> None:

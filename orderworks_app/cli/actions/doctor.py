@@ -5,7 +5,7 @@ import typer
 from orderworks.core.settings import Settings
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.observability.doctor import run_checks
-from orderworks_app.terminal import console, table
+from orderworks_app.terminal import Column, escaped, print_table
 
 
 def run_doctor() -> None:
@@ -15,10 +15,16 @@ def run_doctor() -> None:
         typer.Exit: some check failed.
     """
     findings = run_checks(Settings.load())
-    lines = table("", "check", "found", "remedy")
-    for finding in findings:
-        sign = "[green]✓[/]" if finding.ok else "[red]✗[/]"
-        lines.add_row(sign, finding.check, finding.observed, "" if finding.ok else finding.remedy)
-    console.print(lines)
+    rows = [
+        (
+            "[green]✓[/]" if each.ok else "[red]✗[/]",
+            each.check,
+            escaped(each.observed),
+            "" if each.ok else escaped(each.remedy),
+        )
+        for each in findings
+    ]
+    columns = (Column(""), Column("check"), Column("found", least=16), Column("remedy", least=16))
+    print_table(columns, rows)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(FAILED)

@@ -5,23 +5,36 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from rich.table import Column as RichColumn
 
 from orderworks.imports.progress import COUNTS, Summary
 from orderworks_app.operations.timespans import format_span
-from orderworks_app.terminal import console, escaped, print_sentence, table
+from orderworks_app.terminal import Column, console, escaped, print_sentence, print_table
+
+LEAST_WANTED = ("superseded", "stale", "unchanged", "kind", "source", "applied")
+"""Columns of the list that a narrow terminal omits first."""
+
+FULL_WIDTH = 150
+"""Characters of a terminal in which the progress of an import has room for a bar."""
 
 DRY_RUN_COUNTS = ("insert", "change", "unchanged", "stale", "superseded", "rejected")
 
 
 def print_list(summaries: Sequence[Summary]) -> None:
     """Print a line for each import."""
-    lines = table("id", "kind", "source", "status", "rows", *COUNTS, right=("rows", *COUNTS))
-    for summary in summaries:
-        counts = [f"{summary[name]:,}" for name in ("rows", *COUNTS)]
-        source = escaped(summary["source"])
-        lines.add_row(summary["id"], summary["kind"], source, summary["status"], *counts)
-    console.print(lines)
+    columns = (
+        *(Column("id"), Column("kind"), Column("source", least=16), Column("status")),
+        *(Column(name, right=True) for name in ("rows", *COUNTS)),
+    )
+    rows = [
+        (
+            *(each["id"], each["kind"], escaped(each["source"]), each["status"]),
+            *(f"{each[name]:,}" for name in ("rows", *COUNTS)),
+        )
+        for each in summaries
+    ]
+    print_table(columns, rows, LEAST_WANTED)
 
 
 def print_summary(summary: Summary) -> None:
@@ -97,11 +110,18 @@ def progress_line(summary: Summary) -> str:
 @contextmanager
 def progress_bar() -> Iterator[Callable[[Summary], None]]:
     """A progress bar; the function that is yielded updates it with a summary."""
-    columns = (
+    columns: tuple[ProgressColumn, ...] = (
         TextColumn("import {task.fields[id]} {task.fields[status]}"),
         BarColumn(),
-        TextColumn("{task.fields[progress]}"),
+        TextColumn("{task.fields[progress]}", table_column=RichColumn(overflow="fold")),
     )
+    if console.width < FULL_WIDTH:  # An id that is cut could not be copied.
+        columns = (
+            TextColumn(
+                "import {task.fields[id]} {task.fields[status]}: {task.fields[progress]}",
+                table_column=RichColumn(overflow="fold"),
+            ),
+        )
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("import", total=None, id="", status="", progress="")
 
@@ -163,10 +183,16 @@ def _print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
     print_sentence(title)
-    lines = table(*rows[0])
-    for row in rows:
-        lines.add_row(*("" if cell is None else escaped(str(cell)) for cell in row.values()))
-    console.print(lines)
+    columns = [Column(name, least=0 if _are_numbers(rows, name) else 12) for name in rows[0]]
+    print_table(columns, [[_shown(cell) for cell in row.values()] for row in rows])
+
+
+def _are_numbers(rows: Sequence[dict[str, Any]], name: str) -> bool:
+    return all(row[name] is None or isinstance(row[name], int | float) for row in rows)
+
+
+def _shown(cell: object) -> str:
+    return "" if cell is None else escaped(str(cell))
 
 
 def _megabytes(count: int) -> str:

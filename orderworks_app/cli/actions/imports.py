@@ -22,7 +22,7 @@ from orderworks_app.cli.actions.import_views import (
     would_reject_all,
 )
 from orderworks_app.cli.failures import FAILED
-from orderworks_app.operations.import_choices import Format
+from orderworks_app.operations.import_choices import FileKind, Format, ImportStatus
 from orderworks_app.operations.imports import Imports
 from orderworks_app.terminal import print_json, print_sentence
 from producer import ImportJob, Producer
@@ -30,9 +30,6 @@ from producer.imports.options import select_options
 
 POLL_INTERVAL = 0.5
 """Seconds between two reads of the ledger."""
-
-PAGE_SIZE = 50
-"""Maximum number of imports in the list."""
 
 
 def submit_file(arguments: Mapping[str, Any]) -> None:
@@ -61,10 +58,24 @@ def submit_file(arguments: Mapping[str, Any]) -> None:
             _print_accepted(job, as_json)
 
 
-def list_all(as_json: bool) -> None:  # noqa: FBT001 - the output format
-    """List the newest imports."""
-    with Imports.from_environment() as store:
-        _list(store, as_json)
+def list_all(
+    status: ImportStatus | None,
+    kind: FileKind | None,
+    limit: int,
+    as_json: bool,  # noqa: FBT001 - the output format
+) -> None:
+    """List the newest imports, only of a status and kind, if given."""
+    with Imports.from_environment() as store, store.ledger.connect() as connection:
+        summaries = list_imports(connection, limit + 1, status=status, kind=kind)
+    shown = summaries[:limit]
+    if as_json:
+        print_json(shown)
+    elif shown:
+        print_list(shown)
+    else:
+        print_sentence(f"No imports{' match the filters' if status or kind else ''}.")
+    if len(summaries) > limit:
+        sys.stderr.write(f"orderworks: showing only the newest {limit:,} imports; see --limit\n")
 
 
 def show_import(import_id: str, follow: bool, as_json: bool) -> None:  # noqa: FBT001 - options
@@ -104,15 +115,6 @@ def _standard_input() -> BinaryIO:
     sys.stderr.write("orderworks: reading the file from standard input; end it with Ctrl-D\n")
     # A buffered file would continue to read after the first Ctrl-D.
     return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
-
-
-def _list(store: Imports, as_json: bool) -> None:  # noqa: FBT001 - the output format
-    with store.ledger.connect() as connection:
-        summaries = list_imports(connection, PAGE_SIZE + 1)
-    shown = summaries[:PAGE_SIZE]
-    print_json(shown) if as_json else print_list(shown)
-    if len(summaries) > PAGE_SIZE:
-        sys.stderr.write(f"orderworks: only the newest {PAGE_SIZE} imports are shown\n")
 
 
 def _wait_for(job: ImportJob, as_json: bool) -> Summary:  # noqa: FBT001 - the output format

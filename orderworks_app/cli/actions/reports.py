@@ -56,7 +56,10 @@ def print_report(top: Report) -> None:
             f"{row.total:,}",
             bar,
         )
-    console.print(lines)
+    if top.rows:
+        console.print(lines)
+    else:
+        print_sentence("No customers with such orders.")
     old = max(0.0, (datetime.now(UTC) - top.as_of).total_seconds())
     print_sentence(
         f"[dim]window {top.window}, as of {format_span(old)} ago ({top.as_of:%Y-%m-%d %H:%M:%S} UTC)[/]"

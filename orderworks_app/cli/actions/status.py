@@ -5,8 +5,8 @@ import typer
 from orderworks.cache.invalidation import Path
 from orderworks.core.settings import Settings
 from orderworks_app.cli.failures import FAILED
-from orderworks_app.observability.status import Status, StatusReader
-from orderworks_app.terminal import console, escaped, print_json, print_sentence, table
+from orderworks_app.observability.status import Part, Status, StatusReader
+from orderworks_app.terminal import Column, escaped, print_json, print_sentence, print_table
 
 PATH_LABELS = {
     Path.WORKER: "after a worker's commit",
@@ -24,18 +24,16 @@ def show_status(as_json: bool) -> None:  # noqa: FBT001 - the output format
     if as_json:
         print_json(current)
     else:
-        _print(current)
+        print_status(current)
     if not current.healthy:
         raise typer.Exit(FAILED)
 
 
-def _print(current: Status) -> None:
-    lines = table("", "part", "")
-    for part in current.parts:
-        sign = "[green]✓[/]" if part.healthy else "[red]✗[/]"
-        detail = escaped(part.detail)
-        lines.add_row(sign, part.name, detail if part.healthy else f"[red]{detail}[/]")
-    console.print(lines)
+def print_status(current: Status) -> None:
+    """Print the parts as a table, and the counts of work below it."""
+    print_table(
+        (Column(""), Column("part"), Column("state", least=20)), [*map(_row, current.parts)]
+    )
     for name, counts in (
         ("updates", current.updates),
         ("imports", current.imports),
@@ -51,3 +49,10 @@ def _print(current: Status) -> None:
         print_sentence(
             f"cached reads invalidated {PATH_LABELS[path]}: {', '.join(times)} (last {last.count:,})"
         )
+
+
+def _row(part: Part) -> tuple[str, str, str]:
+    detail = escaped(part.detail)
+    if part.healthy:
+        return "[green]✓[/]", part.name, detail
+    return "[red]✗[/]", part.name, f"[red]{detail}[/]"

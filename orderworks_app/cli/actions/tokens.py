@@ -14,7 +14,7 @@ from orderworks_app.gateway.auth.token_store import (
     list_tokens,
     revoke_token,
 )
-from orderworks_app.terminal import console, escaped, print_json, print_sentence, table
+from orderworks_app.terminal import Column, escaped, print_json, print_sentence, print_table
 
 ALL_REVOKED = (
     "No token is valid now: gateways refuse all requests. `orderworks token create` creates one; "
@@ -67,13 +67,18 @@ def reset() -> None:
 
 
 def _print(tokens: list[Token]) -> None:
-    rows = table("name", "scopes", "rate", "created", "revoked", right=("rate",))
-    for each in tokens:
-        rows.add_row(
+    rows = [
+        (
             escaped(each.name),
             " ".join(each.scopes),
             f"{each.rate:g}" if each.rate else "",
             f"{each.created_at:%Y-%m-%d %H:%M}",
             f"{each.revoked_at:%Y-%m-%d %H:%M}" if each.revoked_at else "",
         )
-    console.print(rows)
+        for each in tokens
+    ]
+    columns = (
+        *(Column("name"), Column("scopes", least=8), Column("rate", right=True)),
+        *(Column("created"), Column("revoked")),
+    )
+    print_table(columns, rows, optional=("created", "rate"))

@@ -20,7 +20,7 @@ def make_update(
     """Return the update that the options of the command give.
 
     Raises:
-        InvalidUpdate: a value is not valid, or there is none.
+        InvalidUpdate: a value is not valid, or no value is given.
     """
     return OrderUpdate(
         order_id=order_id,

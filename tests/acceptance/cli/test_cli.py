@@ -135,6 +135,16 @@ def test_missing_schema_error_names_the_upgrade_command(run: RunCommand) -> None
     assert run("db", "current").out == f"{runner.head()} (newest: {runner.head()})\n"
 
 
+def test_empty_list_is_a_sentence_and_an_empty_document(run: RunCommand) -> None:
+    assert run("imports").out == "No imports.\n"
+    assert run("imports", "--status", "done").out == "No imports match the filters.\n"
+    assert json.loads(run("imports", "--json").out) == []
+    assert run("dead").out == "No dead updates.\n"
+    assert run("dead", "--order", "1").out == "No dead updates match the filters.\n"
+    assert json.loads(run("dead", "--json").out) == {"total": 0, "dead": []}
+    assert run("token", "list").out.startswith("No tokens. ")
+
+
 def test_json_output_is_a_single_document(run: RunCommand) -> None:
     assert json.loads(run("imports", "--json").out) == []
     assert json.loads(run("update", "5", "--total", "1", "--json").out)["accepted"] == 1

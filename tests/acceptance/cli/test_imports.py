@@ -174,8 +174,37 @@ def test_list_says_when_it_is_truncated(run: RunCommand, engine: sa.Engine) -> N
     done = run("imports", "--json")
     assert (len(json.loads(done.out)), done.err) == (
         50,
-        "orderworks: only the newest 50 imports are shown\n",
+        "orderworks: showing only the newest 50 imports; see --limit\n",
     )
+    limited = run("imports", "--json", "--limit", "1000")
+    assert (len(json.loads(limited.out)) > 50, limited.err) == (True, "")
+
+
+def test_imports_are_listed_by_status_and_kind(run: RunCommand, planned_import: str) -> None:
+    def listed(*filters: str) -> list[str]:
+        summaries = json.loads(run("imports", "--json", *filters).out)
+        return [summary["id"] for summary in summaries]
+
+    assert planned_import in listed("--status", "running", "--limit", "1000")
+    assert planned_import in listed("--status", "running", "--kind", "customers", "--limit", "1000")
+    assert planned_import not in listed("--status", "running", "--kind", "orders")
+    assert planned_import not in listed("--status", "cancelled")
+
+
+@pytest.mark.parametrize("option", [("--status", "done"), ("--kind", "orders"), ("--limit", "1")])
+def test_filters_with_an_import_id_are_a_usage_error(
+    run: RunCommand, option: tuple[str, str]
+) -> None:
+    done = run("imports", "some-id", *option)
+    assert (done.status, done.out) == (2, "")
+    assert "either an id or filters" in done.err
+
+
+def test_unknown_status_error_lists_the_statuses(run: RunCommand) -> None:
+    done = run("imports", "--status", "ended")
+    assert done.status == 2
+    for status in ("running", "paused", "done", "failed", "cancelled"):
+        assert status in done.err
 
 
 def test_follow_without_import_id_is_a_usage_error(run: RunCommand) -> None:
