@@ -86,7 +86,7 @@ FIRES: dict[str, dict[str, str | None]] = {
         "orderworks_last_rollup_check_timestamp_seconds": f"-216000+0{ALWAYS}"
     },
 }
-"""What differs from `HEALTHY` where a rule fires, and no other does; None for a missing series."""
+"""The difference from `HEALTHY` with which a rule fires, and no other; None for a missing series."""
 
 
 def case(name: str, differing: dict[str, str | None], firing: list[str]) -> dict[str, Any]:
