@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 def prometheus(
     settings: Settings, worker_with_beat: CeleryProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
-    """A server that scrapes a gateway of a system at work; it has a token of the scope `read`."""
+    """A server that scrapes a gateway of a running system; it has a token of the scope `read`."""
     engine = make_engine(settings, "test")
     with engine.begin() as connection:
         token = create_token(connection, "prometheus", {Scope.READ})
