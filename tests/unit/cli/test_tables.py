@@ -79,7 +79,7 @@ PARTS = [
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    """The console of the commands, as wide as the test says."""
+    """The console of the commands, as wide as the test states."""
     monkeypatch.setattr("orderworks_app.terminal.console", Console(highlight=False, width=width))
 
 
