@@ -1,0 +1,70 @@
+"""The examples of the documents, run as a reader runs them after the demo."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psycopg2
+import pytest
+
+from orderworks_app.demo.data import generate
+from orderworks_app.embedded.own_services import BEAT, FLOWER, GATEWAY, WORKERS, worker_name
+from orderworks_app.embedded.plan import SERVERS
+from tests.support.doc_blocks import PAGES, blocks_of, is_run, run_blocks
+from tests.support.processes import ROOT, eventually
+from tests.support.stack_process import StackProcess, bare_environment, new_home, up
+
+pytestmark = pytest.mark.timeout(600)
+
+SERVICES = SERVERS | {BEAT, FLOWER, GATEWAY, *map(worker_name, WORKERS)}
+
+ORDERS = 2000
+"""Orders of the demo: each page uses only some of the first ones."""
+
+RUN = [page for page in PAGES if any(is_run(page, block) for block in blocks_of(page))]
+
+
+@pytest.fixture(scope="module")
+def demo_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
+    """A complete `orderworks up` with the demo's customers and orders."""
+    with new_home() as home, up(home, parts=None) as stack:
+        stack.wait_until_up(SERVICES, 90)
+        sample = generate(tmp_path_factory.mktemp("demo"), ORDERS)
+        for file, kind in ((sample.customers_file, "customers"), (sample.orders_file, "orders")):
+            orderworks(home, "import", str(file), "--kind", kind, "--follow")
+        yield stack
+        assert stack.stop() == 0, stack.said()
+
+
+def orderworks(home: Path, *arguments: str) -> None:
+    """Run a command for the stack of a home."""
+    command = [sys.executable, "-m", "orderworks_app", *arguments]
+    subprocess.run(command, cwd=ROOT, env=bare_environment(home), check=True, timeout=120)
+
+
+@pytest.fixture
+def open_stack(demo_stack: StackProcess) -> StackProcess:
+    """The same, without tokens: its gateway is open to every client on this machine."""
+    environment = demo_stack.environment()
+    connection = psycopg2.connect(environment["DATABASE_URL"])
+    with connection, connection.cursor() as cursor:
+        cursor.execute("DELETE FROM api_tokens")
+    connection.close()
+    url = f"{environment['GATEWAY_URL']}/v1/customers/7"
+    eventually(lambda: httpx.get(url, timeout=10).status_code == 200, 30)
+    return demo_stack
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_examples_of_a_page_run_on_the_data_of_the_demo_and_can_be_repeated(
+    open_stack: StackProcess, page: str, tmp_path: Path
+) -> None:
+    for _attempt in range(2):
+        run_blocks(page, bare_environment(open_stack.home), tmp_path)
+
+
+def test_every_block_has_a_language_that_is_run_or_known() -> None:
+    languages = {block.language for page in PAGES for block in blocks_of(page)}
+    assert languages <= {"sh", "python", "sql", "js", "json", "toml", ""}
