@@ -8,9 +8,11 @@ import asyncio
 import random
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 from typing import NamedTuple
 
+from orderworks.core.errors import Unavailable
 from producer import AsyncProducer, OrderUpdate, Producer
 
 ONE_BY_ONE = 500
@@ -58,9 +60,17 @@ async def send_async(share: Share) -> None:
     """Hand a share over as an asynchronous app does."""
     updates = share.updates()
     async with AsyncProducer.from_settings() as producer:
-        await asyncio.gather(*(producer.update(next(updates)) for _update in range(ONE_BY_ONE)))
+        await asyncio.gather(*(_update(producer, next(updates)) for _number in range(ONE_BY_ONE)))
         sent = await producer.update_many(updates, wait_for_room=60)
         assert sent == share.size - ONE_BY_ONE
+
+
+async def _update(producer: AsyncProducer, update: OrderUpdate) -> None:
+    """Send an update, again if a busy machine takes too long to connect: then it was not accepted."""
+    while True:
+        with suppress(Unavailable):
+            await producer.update(update)
+            return
 
 
 if __name__ == "__main__":

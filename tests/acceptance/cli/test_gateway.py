@@ -46,7 +46,7 @@ def test_gateway_serves_requests_and_shuts_down_cleanly(
 ) -> None:
     address = f"http://{LOOPBACK}:{gateway_port}"
     with started("--port", str(gateway_port), "--workers", workers) as process:
-        eventually(lambda: answers(address), within=30)
+        eventually(lambda: answers(address), within=90)
         accepted = httpx.post(f"{address}/v1/orders/1", json={"status": "paid"})
         assert accepted.status_code == 202
         process.send_signal(signal.SIGTERM)
@@ -66,7 +66,7 @@ def test_public_address_requires_a_token(run: RunCommand, gateway_port: int) -> 
     assert "orderworks token create" in refused.err
     run("token", "create", "shop", "--scope", "enqueue")
     with started(*everywhere):
-        eventually(lambda: answers(f"http://{LOOPBACK}:{gateway_port}"), within=30)
+        eventually(lambda: answers(f"http://{LOOPBACK}:{gateway_port}"), within=90)
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def test_event_stream_ends_soon_after_its_token_is_revoked(
     """The overview, which has an event each second, and an import without any events."""
     address, scopes = f"http://{LOOPBACK}:{gateway_port}", ("--scope", "read", "--scope", "enqueue")
     with started("--port", str(gateway_port)):
-        eventually(lambda: answers(address), within=30)
+        eventually(lambda: answers(address), within=90)
         gone, stays = (
             run("token", "create", f"to-{name}", *scopes).out.strip() for name in ("go", "stay")
         )

@@ -23,7 +23,7 @@ from tests.support.processes import ROOT, eventually, pool_children, running_wor
 ROWS: ExpectedRows = {key: (1, "new", Decimal(1), 0) for key in range(1, 21)}
 
 SOFT_SHUTDOWN = 2
-SENT = 100
+SENT = 150
 
 OUTSIDE = """
 import os
@@ -77,15 +77,15 @@ def test_sigterm_stops_busy_worker_in_time_and_requeues_its_message(
     with Producer.from_settings() as producer, slowly(engine):
         producer.update_many(OrderUpdate(order_id=2, total=each) for each in range(SENT))
         with running_worker(folder, "--concurrency=1", "--", shutdown) as worker:
-            eventually(lambda: drainers(engine), 10, "the task runs")
+            eventually(lambda: drainers(engine), 30, "the task runs")
             children = pool_children(worker)
             assert messages(settings, Queue.UPDATES) == 0, "its message is taken"
-            worker.stop(within=SOFT_SHUTDOWN + 3)
+            worker.stop(within=SOFT_SHUTDOWN + 10)
     assert messages(settings, Queue.UPDATES) == 1
     assert 0 < read_verdicts(engine)["accepted"] - before < SENT, "it was in the middle"
     assert not any(psutil.pid_exists(child) for child in children)
     with running_worker(folder, "--concurrency=1"):
-        eventually(lambda: is_drained(settings), 10, "the next worker takes it")
+        eventually(lambda: is_drained(settings), 30, "the next worker takes it")
     assert read_verdicts(engine)["accepted"] - before == SENT
     assert read_orders(engine)[2][2] == SENT - 1
 

@@ -48,7 +48,7 @@ def process(tmp_path: Path, **environment: str) -> Iterator[tuple[str, psutil.Pr
             patch.setenv(name, value)
         started = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        eventually(lambda: is_alive(address), within=30)
+        eventually(lambda: is_alive(address), within=90)
         yield address, psutil.Process(started.pid)
     finally:
         started.kill()
