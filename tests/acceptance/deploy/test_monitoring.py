@@ -9,7 +9,8 @@ import pytest
 
 from orderworks.core.database import make_engine
 from orderworks.core.settings import Settings
-from orderworks_app.gateway.auth.token_store import Scope, create_token
+from orderworks_app.gateway.auth.scopes import Scope
+from orderworks_app.gateway.auth.token_store import create_token
 from tests.support.gateways import running_gateway
 from tests.support.oracle import make_rows, write_orders
 from tests.support.processes import ROOT, CeleryProcess, eventually
