@@ -1,7 +1,7 @@
 """The services that a stack runs: those whose address the user did not set."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from orderworks.core.errors import ConfigurationError
@@ -43,7 +43,7 @@ def make_plan(
     It creates PostgreSQL's cluster if that is planned and does not exist.
     """
     settings = Settings.load(orderworks_home=home.folder)
-    external = _external_addresses(settings)
+    external = _external_addresses(settings, passwords)
     listening = {name for name in _embedded(external) if only is None or name in only}
     usual = {name: port for name, port in _usual_ports(settings).items() if name in listening}
     ports = {name: port_of(home, name, usual.get(name, 0)) for name in sorted(listening)}
@@ -85,7 +85,7 @@ def _moved(usual: dict[str, int], ports: dict[str, int]) -> list[str]:
     ]
 
 
-def _external_addresses(settings: Settings) -> dict[str, str]:
+def _external_addresses(settings: Settings, passwords: Passwords) -> dict[str, str]:
     """The addresses that the user set, by environment or secret file."""
     values = {
         "DATABASE_URL": settings.database_url,
@@ -96,7 +96,19 @@ def _external_addresses(settings: Settings) -> dict[str, str]:
         "FLOWER_BASIC_AUTH": os.environ.get("FLOWER_BASIC_AUTH"),
         "GATEWAY_URL": settings.gateway_url,
     }
-    return {name: value for name, value in values.items() if value}
+    given = {name: value for name, value in values.items() if value}
+    earlier = _of_earlier_run(given, passwords)
+    return {name: value for name, value in given.items() if name not in earlier}
+
+
+def _of_earlier_run(given: Mapping[str, str], passwords: Passwords) -> set[str]:
+    """The names of this home's own addresses, which `orderworks env` set in the user's shell.
+
+    Its passwords distinguish them. Nothing listens there now: no stack runs in this home.
+    """
+    own = (passwords.postgresql, passwords.valkey, passwords.cache, passwords.flower)
+    names = {name for name, value in given.items() if any(secret in value for secret in own)}
+    return names | {"FLOWER_URL", "GATEWAY_URL"} if "FLOWER_BASIC_AUTH" in names else names
 
 
 def _embedded(external: Collection[str]) -> set[str]:

@@ -179,6 +179,16 @@ def test_env_output_can_be_sourced_by_a_shell(running: StackProcess, stack_home:
     assert running.environment()["SPOOL_URL"] == f"file://{running.home}/spool"
 
 
+def test_addresses_of_an_earlier_run_do_not_prevent_the_start(stack_home: Path) -> None:
+    services = SERVERS | {MIGRATIONS, GATEWAY, FLOWER}
+    environment = bare_environment(stack_home)
+    for _run in range(2):
+        with up(stack_home, services, env=environment) as stack:
+            stack.wait_until_up(SERVERS | {GATEWAY, FLOWER}, 60)
+            environment = {**environment, **stack.environment()}
+            assert stack.stop() == 0
+
+
 def test_env_has_an_address_for_sqlalchemy(running: StackProcess) -> None:
     script = f'{run(running.home, "env").stdout}printf "%s" "$SQLALCHEMY_URL"'
     shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)  # noqa: S607 - any POSIX shell
