@@ -11,6 +11,7 @@ from typing import Self
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from orderworks_app.embedded.service_runner import ServiceRunner, ServiceState
 
@@ -84,9 +85,12 @@ class TableView:
             _discard_output()
 
     def print_line(self, text: str) -> None:
-        """Print one line above the table."""
+        """Print one line above the table.
+
+        As `Text`: without markup, the console would also draw the table without its colours.
+        """
         try:
-            self._console.print(text, highlight=False, markup=False)
+            self._console.print(Text(text))
         except OSError:
             _discard_output()
 
