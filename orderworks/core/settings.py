@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from orderworks.core.bounds import MAX_STATUS
 from orderworks.core.errors import ConfigurationError
+from orderworks.core.invalid_values import describe
 from orderworks.core.stack_home import (
     DEFAULT_HOME,
     HOW_TO_NAME_A_STACK,
@@ -245,7 +246,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             variable = str(first["loc"][0]).upper()
-            raise ConfigurationError(f"{variable}: {first['msg']}") from None
+            raise ConfigurationError(f"{variable}: {describe(first)}") from None
 
     @classmethod
     def settings_customise_sources(

@@ -13,6 +13,7 @@ import msgspec
 
 from orderworks.core.bounds import MAX_BIGINT, MAX_STATUS, MAX_TOTAL
 from orderworks.core.errors import InvalidUpdate
+from orderworks.core.invalid_values import describe_json
 from orderworks.core.text import WHITE_SPACE, visible
 from orderworks.core.versions import VERSION_MOMENTS, version_at
 
@@ -191,9 +192,7 @@ def invalid_document(error: Exception) -> InvalidUpdate:
     """Return the error of an update for what msgspec raised; it names the field, or `update`."""
     problem, _, path = str(error).partition(" - at `$.")
     field = path.rstrip("`") or "update"
-    if field == "version":
-        problem = NO_VERSION
-    return InvalidUpdate(field, problem)
+    return InvalidUpdate(field, NO_VERSION if field == "version" else describe_json(problem))
 
 
 DecodeUpdate = Callable[[bytes], OrderUpdate]

@@ -1,9 +1,11 @@
 """All commands in one place, in the order in which `orderworks --help` lists them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from orderworks.core.invalid_values import describe
 from orderworks_app.cli import (
     beat,
     database,
@@ -25,8 +27,24 @@ from orderworks_app.cli.rebuild import rebuild
 from orderworks_app.cli.reshard import reshard
 from orderworks_app.cli.status import status
 
+
+class Program(TyperGroup):
+    """The program, whose errors about options are in our words."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer does not export the type
+        """Run the command; an error about a value gets our sentence instead of pydantic's."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            # Typer has loaded pydantic by then.
+            if details := getattr(error.__cause__, "errors", None):
+                error.message = describe(details()[0])
+            raise
+
+
 app = typer.Typer(
     name="orderworks",
+    cls=Program,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from orderworks.core.errors import ConfigurationError
+from orderworks.core.invalid_values import describe_json
 from producer.imports.options import ImportOptions
 
 PER_IMPORT = {"preset", "parent", "again", "dry_run", "keep"}
@@ -67,4 +68,5 @@ def _option(table: str, key: str, value: object) -> tuple[str, Any]:
     try:
         return FIELDS[key].name, msgspec.convert(value, FIELDS[key].type)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{table} {key}: {error}") from None
+        problem, _, _path = str(error).partition(" - at `$")
+        raise ConfigurationError(f"{table} {key}: {describe_json(problem)}") from None

@@ -141,7 +141,7 @@ def test_impossible_number_is_refused_with_its_variable(
     if (name, given) == ("import_max_ratio", "1e300"):
         return  # A ratio has no largest value.
     monkeypatch.setenv(name.upper(), given)
-    with pytest.raises(ConfigurationError, match=f"^{name.upper()}: Input should be "):
+    with pytest.raises(ConfigurationError, match=f"^{name.upper()}: '{given}' is "):
         Settings.load()
 
 
@@ -153,5 +153,22 @@ def test_time_too_short_to_work_is_refused(
     name: str, given: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, given)
-    with pytest.raises(ConfigurationError, match=f"^{name}: Input should be greater than or equal"):
+    with pytest.raises(ConfigurationError, match=f"^{name}: '{given}' is less than .*, the min"):
         Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "problem"),
+    [
+        ("DB_POOL_SIZE", "many", "'many' is not a whole number"),
+        ("GATEWAY_PORT", "99999", "'99999' is more than 65535, the maximum"),
+        ("REPORT_INTERVAL", "soon", "'soon' is not a number"),
+    ],
+)
+def test_error_of_a_setting_names_value_and_problem(
+    name: str, given: str, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, given)
+    with pytest.raises(ConfigurationError) as refused:
+        Settings.load()
+    assert str(refused.value) == f"{name}: {problem}"

@@ -52,9 +52,9 @@ def test_preset_contains_only_the_keys_of_its_table(tmp_path: Path) -> None:
         ("erp = 1", "erp is not a table"),
         ("[erp]\nfile = 1", "[erp] has no key 'file'; there are kind, map, delimiter, "),
         ("[erp]\nkind = 'order'", "[erp] kind: "),
-        ("[erp]\nstrict = 'yes'", "[erp] strict: Expected `bool"),
-        ("[erp]\nmax_rejects = true", "[erp] max_rejects: Expected `int"),
-        ("[erp.map]\ntotal = 1", "[erp] map: Expected `str`"),
+        ("[erp]\nstrict = 'yes'", "[erp] strict: is a text, not true or false"),
+        ("[erp]\nmax_rejects = true", "[erp] max_rejects: is true or false, not a whole number"),
+        ("[erp.map]\ntotal = 1", "[erp] map: is a whole number, not a text"),
         ("[erp\n", "is not TOML"),
     ],
 )
