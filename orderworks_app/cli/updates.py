@@ -32,7 +32,9 @@ def update(  # noqa: PLR0913 - the options of a command
     ] = False,
     timeout: Annotated[
         float | None,
-        typer.Option(min=0, help="With --track: seconds to wait. Default: without limit."),
+        typer.Option(
+            min=0, help="With --track: seconds to wait for the verdict. Default: without limit."
+        ),
     ] = None,
     durable: Annotated[
         bool, typer.Option("--durable", help="Return only after Redis wrote it to disk.")

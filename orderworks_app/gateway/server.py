@@ -30,8 +30,10 @@ def serve(settings: Settings, workers: int) -> None:
     """Serve until a signal; running requests may end within `SHUTDOWN_GRACE`.
 
     Raises:
-        ConfigurationError: it would be reachable from other machines, and there is no token.
+        ConfigurationError: an address of a server is not set, or the gateway would be reachable from
+            other machines and there is no token.
     """
+    _require_addresses(settings)
     if not is_loopback(settings.gateway_host):
         _refuse_without_tokens(settings)
     logging.configure()
@@ -59,6 +61,12 @@ def run(app: str, host: str, port: int, workers: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_GRACE,
     )
+
+
+def _require_addresses(settings: Settings) -> None:
+    """Raise for an address that is not set, before a process starts that would only log it."""
+    for name in ("database", "stream", "cache", "broker"):
+        getattr(settings, name)
 
 
 def _warn_of_few_streams(settings: Settings) -> None:

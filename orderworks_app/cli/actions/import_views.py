@@ -18,6 +18,12 @@ LEAST_WANTED = ("superseded", "stale", "unchanged", "kind", "source", "applied")
 FULL_WIDTH = 150
 """Characters of a terminal in which the progress of an import has room for a bar."""
 
+LEAST_SECONDS = 1.0
+"""Seconds of loading from which on a rate is shown."""
+
+LEAST_MEGABYTES = 1.0
+"""Size of a file from which on it is shown in MB."""
+
 DRY_RUN_COUNTS = ("insert", "change", "unchanged", "stale", "superseded", "rejected")
 
 
@@ -97,10 +103,10 @@ def progress_line(summary: Summary) -> str:
     ended = summary["chunks_done"] + summary["quarantined"]
     parts = [
         f"{done:,} of {rows} rows",
-        f"{_megabytes(summary['bytes_done'])} of {_megabytes(summary['bytes'])} MB",
+        _sizes(summary["bytes_done"], summary["bytes"]),
         f"{ended:,} of {summary['chunks']:,} chunks",
     ]
-    if summary["rows_per_second"] is not None:
+    if _is_rate_known(summary, done):
         parts.append(f"{summary['rows_per_second']:,.0f} rows/s")
     if summary["eta_seconds"] is not None:
         parts.append(f"{format_span(summary['eta_seconds'])} left")
@@ -195,5 +201,13 @@ def _shown(cell: object) -> str:
     return "" if cell is None else escaped(str(cell))
 
 
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.1f}"
+def _is_rate_known(summary: Summary, done: int) -> bool:
+    """Return whether rows were loaded for a second: a rate over less is a guess."""
+    rate = summary["rows_per_second"]
+    return bool(rate) and summary["status"] != "failed" and done / rate >= LEAST_SECONDS
+
+
+def _sizes(done: int, total: int) -> str:
+    """Return the bytes done and all bytes, in MB; in kB where MB would be 0.0."""
+    unit, size = ("MB", 1e6) if total >= LEAST_MEGABYTES * 1e6 else ("kB", 1e3)
+    return f"{done / size:,.1f} of {total / size:,.1f} {unit}"

@@ -21,6 +21,11 @@ from orderworks_app.cli.actions.import_views import (
     would_exceed_rejects,
     would_reject_all,
 )
+from orderworks_app.cli.actions.interrupts import (
+    dry_run_continues,
+    explained_interrupt,
+    import_continues,
+)
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.operations.import_choices import FileKind, Format, ImportStatus
 from orderworks_app.operations.imports import Imports
@@ -53,7 +58,10 @@ def submit_file(arguments: Mapping[str, Any]) -> None:
                 f"This content was imported before, as {job.id}; --again imports it again."
             )
         if arguments["follow"] or arguments["dry_run"]:
-            _print_end(_wait_for(job, as_json), job, as_json)
+            continues = dry_run_continues if arguments["dry_run"] else import_continues
+            with explained_interrupt(lambda: continues(job.id)):
+                summary = _wait_for(job, as_json)
+            _print_end(summary, job, as_json)
         else:
             _print_accepted(job, as_json)
 
@@ -86,7 +94,8 @@ def show_import(import_id: str, follow: bool, as_json: bool) -> None:  # noqa: F
     """
     with Imports.from_environment() as store:
         if follow:
-            _follow(store, import_id, as_json)
+            with explained_interrupt(lambda: import_continues(import_id)):
+                _follow(store, import_id, as_json)
         summary = store.find_with_wait_state(import_id)
         _show(summary, as_json)
         if follow:

@@ -8,7 +8,9 @@ from pathlib import Path
 import typer
 
 from orderworks.core.errors import InvalidFile, InvalidUpdate
+from orderworks.core.settings import Settings
 from orderworks.updates.messages import parse_version
+from orderworks_app.cli.actions.interrupts import explained_interrupt, update_continues
 from orderworks_app.cli.failures import FAILED
 from orderworks_app.terminal import escaped, print_json, print_sentence
 from producer import OrderUpdate, Producer, Receipt, Verdict
@@ -45,7 +47,22 @@ def track_update(change: OrderUpdate, durable: bool, timeout: float | None, as_j
         typer.Exit: the update is dead.
     """
     with Producer.from_settings() as producer:
-        _follow(producer.update(change, durable=durable, track=True), timeout, as_json)
+        receipt = producer.update(change, durable=durable, track=True)
+        with explained_interrupt(lambda: update_continues(receipt.entry, change.order_id)):
+            sys.stderr.write(f"orderworks: {_waiting(change, receipt.entry)}\n")
+            _follow(receipt, timeout, as_json)
+
+
+def _waiting(change: OrderUpdate, entry: str) -> str:
+    """Return that the update is accepted, and what the command waits for."""
+    accepted = f"accepted as {entry}; waiting until a worker has applied it"
+    if change.customer_id is not None and change.total is not None:
+        return accepted
+    patience = Settings.load().unknown_order_patience
+    return (
+        f"{accepted}. If there is no order {change.order_id}, it waits {patience:g} s for that order, "
+        "and is dead then"
+    )
 
 
 def submit_file(file: Path, durable: bool, as_json: bool) -> None:  # noqa: FBT001

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -91,7 +92,11 @@ def test_folder_is_rejected_as_file(run: RunCommand, tmp_path: Path) -> None:
         (("imports", "nothing"), "no import has the id nothing"),
         (("rejects", "nothing"), "no import has the id nothing"),
         (("db", "upgrade", "9999"), "9999"),
-        (("report", "top-customers", "--window", "2d"), "2d"),
+        (("report", "top-customers", "--window", "2d"), "'2d' is not one of 'all'"),
+        (("imports", "--limit", "x"), "'--limit': 'x' is not a whole number"),
+        (("imports", "--limit", "0"), "'--limit': '0' is less than 1, the minimum"),
+        (("update", "x", "--total", "1"), "'x' is not a whole number"),
+        (("status", "--watch", "--json"), "either --watch or --json"),
     ],
 )
 def test_usage_error_names_the_problem_and_exits_2(
@@ -100,7 +105,8 @@ def test_usage_error_names_the_problem_and_exits_2(
     done = run(*arguments)
     assert done.status == 2
     assert expected in done.err
-    assert "Traceback" not in done.err
+    for foreign in ("Traceback", "Input should", "Value error"):
+        assert foreign not in done.err
 
 
 def test_unavailable_server_is_named_without_its_password(run: RunCommand) -> None:
@@ -123,6 +129,8 @@ def test_missing_addresses_error_names_variable_and_up_command(run: RunCommand) 
     assert "DATABASE_URL is not set" in done.err
     assert "orderworks up" in done.err
     assert run("env").status == 2
+    gateway = run("gateway", **nothing)
+    assert (gateway.status, gateway.err) == (2, done.err)
 
 
 def test_missing_schema_error_names_the_upgrade_command(run: RunCommand) -> None:
@@ -204,6 +212,24 @@ def test_status_without_workers_exits_1_and_names_missing_services(run: RunComma
         assert expected in done.out
 
 
+@pytest.mark.usefixtures("settings")
+def test_watched_status_is_shown_again_until_ctrl_c() -> None:
+    command = [sys.executable, "-m", "orderworks_app", "status", "--watch"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as watching:
+        try:
+            assert watching.stdout
+            ends = (line for line in watching.stdout if "Ctrl-C ends" in line)
+            assert next(ends)
+            assert next(ends)
+            watching.send_signal(signal.SIGINT)
+            _out, err = watching.communicate(timeout=30)
+        finally:
+            watching.kill()
+    assert (watching.returncode, err) == (1, "")
+
+
 def test_updates_are_read_from_json_lines(run: RunCommand, tmp_path: Path) -> None:
     file = tmp_path / "updates.jsonl"
     line = '{"order_id": 1, "total": "2"}\n'
@@ -245,6 +271,35 @@ def give_verdict(stream: Redis, outcome: UpdateOutcome) -> None:
     waiting: Any = eventually(lambda: stream.xrange(keys.update_stream(0)), 20, "no update")
     entry = waiting[0][0].decode()
     stream.set(keys.update_verdict(0, entry), outcome.encode(), ex=60)
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize(
+    ("values", "waits"),
+    [
+        (("--total", "1"), "If there is no order 8, it waits 300 s"),
+        (("--total", "1", "--customer", "7"), "waiting until a worker has applied it\n"),
+    ],
+)
+def test_tracked_update_is_reported_as_accepted_at_once_and_after_ctrl_c(
+    values: tuple[str, ...], waits: str
+) -> None:
+    command = [sys.executable, "-m", "orderworks_app", "update", "8", *values, "--track"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as tracking:
+        try:
+            assert tracking.stderr
+            first = tracking.stderr.readline()
+            tracking.send_signal(signal.SIGINT)
+            out, err = tracking.communicate(timeout=30)
+        finally:
+            tracking.kill()
+    assert "accepted as " in first
+    assert waits in first
+    assert (tracking.returncode, out) == (130, "")
+    assert "stays accepted" in err
+    assert "`orderworks dead --order 8`" in err
 
 
 def test_missing_verdict_exits_1(run: RunCommand) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -339,7 +340,7 @@ def test_running_import_shows_progress_and_what_it_waits_for(
     run: RunCommand, planned_import: str, stream: Redis
 ) -> None:
     done = run("imports", planned_import)
-    assert "So far 0 of 7 rows, 0.0 of 0.0 MB, 0 of 3 chunks." in done.out
+    assert "So far 0 of 7 rows, 0.0 of 0.3 kB, 0 of 3 chunks." in done.out
     assert "It waits" not in done.out
     stream.xadd(keys.update_stream(0), {"update": b""}, id="1-1")
     assert "It waits until the pending order updates are applied." in (
@@ -359,6 +360,29 @@ def test_follow_ends_when_the_import_ends(
         out, _err = following.communicate(timeout=30)
     assert (following.returncode, json.loads(out)["status"]) == (1, "cancelled")
     assert run("imports", planned_import, "--json").status == 0
+
+
+def test_ctrl_c_while_following_names_how_to_go_on(
+    planned_import: str, engine: sa.Engine, folder: Path
+) -> None:
+    sessions = sa.text(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name = :name"
+    )
+
+    def reads_the_ledger() -> bool:
+        with engine.connect() as connection:
+            name = f"orderworks-cli:{following.pid}"
+            return bool(connection.scalar(sessions, {"name": name}))
+
+    with started("imports", planned_import, "--follow", folder=folder.parent) as following:
+        eventually(reads_the_ledger, 30)
+        following.send_signal(signal.SIGINT)
+        _out, err = following.communicate(timeout=30)
+    assert following.returncode == 130
+    assert f"import {planned_import} continues" in err
+    assert f"`orderworks imports {planned_import} --follow`" in err
+    assert f"`orderworks cancel {planned_import}`" in err
 
 
 @pytest.fixture
