@@ -128,7 +128,7 @@ def test_replay_takes_updates_by_id_or_by_filter(
     [
         (("99",), "no dead update has the id 99"),
         (("--replay", "1", "99"), "no dead update has the id 99"),
-        (("five",), "integer"),
+        (("five",), "is not a whole number"),
         (("--replay",), "--replay needs ids"),
         (("--replay-all", "1"), "--replay-all takes no ids"),
         (("--replay-all", "--replayed"), "--replay-all excludes"),
