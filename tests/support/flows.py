@@ -90,9 +90,6 @@ def check_beat(engine: sa.Engine) -> None:
 
 def check_operation(settings: Settings, engine: sa.Engine) -> None:
     """Check what operators see: metrics, schema, rollups, status and doctor."""
-    # It imports celeryconfig, which needs addresses.
-    from orderworks_app.observability.doctor import run_checks  # noqa: PLC0415 - see above
-
     metrics = {
         (sample.name, *sample.labels.values()): sample.value
         for family in Metrics.from_settings(settings).collect()
@@ -103,8 +100,8 @@ def check_operation(settings: Settings, engine: sa.Engine) -> None:
     drift = Rebuild(engine, lambda: None, lambda _label, _counted: None).check(("cancelled",)).drift
     assert drift
     assert drift.total_differences == 0
-    problems = [each for each in run_checks(settings) if not each.ok]
-    assert not problems, problems
+    # In processes of their own: the app of Celery in this one may have another broker's connections.
+    orderworks("doctor")
     parts = json.loads(orderworks("status", "--json"))["parts"]
     assert all(part["healthy"] for part in parts), parts
 

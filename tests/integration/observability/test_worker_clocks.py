@@ -13,6 +13,16 @@ from orderworks.core.settings import Settings
 from worker.clock_report import COMMAND
 
 
+@pytest.fixture(autouse=True)
+def without_old_connections(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery's app without connections of earlier tests, which may have had another broker."""
+    from worker.celery import app  # noqa: PLC0415 - reads the environment
+
+    monkeypatch.setattr(app, "_pool", None)
+    monkeypatch.setattr(app.amqp, "_producer_pool", None)
+    assert app.conf.broker_url == settings.broker
+
+
 @contextmanager
 def replying_worker(name: str, ahead: float) -> Iterator[None]:
     """Answer the command in place of a worker whose clock is `ahead` seconds ahead."""
