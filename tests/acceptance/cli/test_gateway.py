@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from itertools import chain
 
 import httpx
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -67,6 +68,20 @@ def test_public_address_requires_a_token(run: RunCommand, gateway_port: int) -> 
     run("token", "create", "shop", "--scope", "enqueue")
     with started(*everywhere):
         eventually(lambda: answers(f"http://{LOOPBACK}:{gateway_port}"), within=90)
+
+
+def test_gateway_raises_its_limit_of_open_files(settings: Settings, gateway_port: int) -> None:
+    """Each connection takes one, and many shells allow few."""
+    few = ("sh", "-c", 'ulimit -S -n 256 && exec "$@"', "sh")
+    command = [*few, *COMMAND, "--port", str(gateway_port)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            eventually(lambda: answers(f"http://{LOOPBACK}:{gateway_port}"), within=90)
+            soft, hard = psutil.Process(process.pid).rlimit(psutil.RLIMIT_NOFILE)
+        finally:
+            process.kill()
+    assert soft == hard
+    assert hard != 256, "the shell lowered only the soft limit"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import redis
 import sqlalchemy as sa
 
 from orderworks.core.errors import ConfigurationError
+from orderworks_app.cli.gateway_notice import OPEN_GATEWAY
 from orderworks_app.embedded.home import open_home
 from orderworks_app.embedded.own_services import FLOWER, GATEWAY, MIGRATIONS
 from orderworks_app.embedded.passwords import passwords_of
@@ -216,6 +217,13 @@ def test_gateway_and_flower_take_usual_ports_or_print_other_addresses(
         eventually(lambda: "orderworks status" in stack.said(), 10)
         steps = stack.said().partition("All services are ready.")[2]
         assert all(each in steps for each in (gateway, flower, 'eval "$(orderworks env)"'))
+        assert stack.stop() == 0
+
+
+def test_up_warns_of_a_gateway_without_a_token(stack_home: Path) -> None:
+    with up(stack_home, SERVERS | {MIGRATIONS, GATEWAY}) as stack:
+        stack.wait_until_up({GATEWAY}, 60)
+        eventually(lambda: OPEN_GATEWAY in stack.said(), 10)
         assert stack.stop() == 0
 
 

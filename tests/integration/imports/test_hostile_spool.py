@@ -15,10 +15,11 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.core.errors import ImportFailed, Unavailable
-from orderworks.imports import plan_attempt
+from orderworks.imports import plan_attempt, spool_folder
 from orderworks.imports.importer import Importer
 from orderworks.imports.manifest import Manifest
 from orderworks.imports.spool import MAX_MANIFEST_BYTES, Spool
+from orderworks.imports.spool_folder import FolderStorage
 from producer.imports.job import ImportJob
 from tests.support.imports import SEVEN, summary_of
 from tests.support.types import AcceptFile
@@ -174,6 +175,25 @@ def test_folder_of_the_spool_that_is_a_link_is_not_followed(
     (folder / part).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Unavailable, match=f"{part} is a file or a link"):
         importer.plan(import_id)
+
+
+def test_link_that_replaces_a_file_before_it_is_opened_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = FolderStorage(tmp_path)
+    storage.write("data/one", [b"ours"])
+    require_regular, kinds = spool_folder._require_regular, list[str]()  # noqa: SLF001 - between check and open
+
+    def check_and_replace(status: os.stat_result) -> None:
+        require_regular(status)
+        if not kinds:
+            replace_data(tmp_path, "one", "a symbolic link")
+        kinds.append("regular")
+
+    monkeypatch.setattr(spool_folder, "_require_regular", check_and_replace)
+    with pytest.raises(OSError, match="symbolic links"):
+        storage.read("data/one", 0, 4)
+    assert kinds == ["regular"], "it was opened"
 
 
 def test_expired_link_is_deleted_and_not_its_target(
