@@ -67,15 +67,22 @@ class BeatEntry(msgspec.Struct, frozen=True):
 
 
 def register(connection: sa.Connection, planned: Sequence[PlannedEntry]) -> None:
-    """Store the configured entries of the leading beat; delete those that it no longer has."""
+    """Store the configured entries of the leading beat; delete those that it no longer has.
+
+    Beat registers at each poll, so entries that are stored already are left alone: an upsert would lock
+    their rows, and no slot could be claimed while a beat is frozen in between.
+    """
     named = [each.entry for each in planned]
     connection.execute(sa.delete(beat_runs).where(beat_runs.c.entry.not_in(named)))
+    rows = connection.execute(sa.select(*beat_runs.c["entry", "task", "configured"]))
+    stored = {entry: (task, configured) for entry, task, configured in rows}
     for each in planned:
-        connection.execute(_registered(each))
+        if stored.get(each.entry) != (each.task, timedelta(seconds=each.every)):
+            connection.execute(_registered(each))
 
 
 def _registered(planned: PlannedEntry) -> sa.Executable:
-    """Return the statement that stores an entry if it differs: beat registers every few seconds."""
+    """Return the statement that stores an entry."""
     runs = beat_runs.c
     made = insert(beat_runs).values(
         entry=planned.entry, task=planned.task, configured=timedelta(seconds=planned.every)
@@ -88,7 +95,6 @@ def _registered(planned: PlannedEntry) -> sa.Executable:
             "configured": made.excluded.configured,
             "since": sa.case((has_other_period, sa.func.now()), else_=runs.since),
         },
-        where=(runs.task != made.excluded.task) | (runs.configured != made.excluded.configured),
     )
 
 

@@ -21,8 +21,10 @@ POLL_INTERVAL = 2.0
 _BOUND_POLL = sa.select(
     sa.func.set_config("lock_timeout", "1s", sa.true()),
     sa.func.set_config("statement_timeout", "3s", sa.true()),
+    sa.func.set_config("idle_in_transaction_session_timeout", f"{MAX_IDLE}s", sa.true()),
 )
-"""Limits of a poll, so that a locked row of `beat_runs` does not delay the renewal of leadership."""
+"""Limits of a poll: a locked row of `beat_runs` does not delay the renewal of leadership, and a beat
+that is frozen while it stores an entry loses the lock of its row with its leadership."""
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from tests.support.processes import CeleryProcess, eventually, pool_children, wo
 from tests.support.read_only import new_sessions_are_read_only
 from tests.support.ten_chunk_file import FILE, ROWS, finish
 
-HEALED = 20
+HEALED = 10
 """Seconds after which all work is done, once new sessions may write again."""
 
 

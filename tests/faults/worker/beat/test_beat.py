@@ -65,7 +65,7 @@ def beat(folder: Path) -> Iterator[Callable[..., CeleryProcess]]:
         yield start
 
 
-def wait_for_runs(engine: sa.Engine, more: int, within: float = 30) -> None:
+def wait_for_runs(engine: sa.Engine, more: int, within: float = 15) -> None:
     """Wait until this many more slots were run."""
     wanted = len(runs(engine, REFRESH)) + more
     eventually(lambda: len(runs(engine, REFRESH)) >= wanted, within, "no run")

@@ -101,6 +101,14 @@ def test_registering_again_keeps_manual_changes_and_removes_deleted_entries(
     assert (kept.entry, kept.every, kept.configured) == ("sweep", 7, 90)
 
 
+def test_registering_what_is_stored_locks_no_entry(engine: sa.Engine) -> None:
+    """A beat that is frozen within its transaction would keep them, and no slot could be claimed."""
+    with engine.connect() as frozen, engine.begin() as other:
+        entries.register(frozen, [SWEEP, PURGE])
+        free = sa.select(beat_runs.c.entry).with_for_update(skip_locked=True)
+        assert {*other.scalars(free)} == {"sweep", "purge"}
+
+
 def test_changed_configured_period_takes_effect_on_registering(engine: sa.Engine) -> None:
     let_pass(engine, 100)
     register(engine, SWEEP)

@@ -16,7 +16,8 @@ from kombu.exceptions import OperationalError
 from orderworks.core.schema import beat_runs
 from orderworks.core.settings import Settings
 from tests.support.processes import ROOT
-from worker.beat import entries, scheduler, slots
+from worker.beat import entries, schedule_watch, scheduler, slots
+from worker.beat.leader import MAX_IDLE
 from worker.beat.schedule import HEADER, Slot, make_schedule, message_options
 from worker.beat.schedule_watch import ScheduleWatch
 from worker.beat.scheduler import MAX_WAITING, Scheduler
@@ -111,6 +112,21 @@ def test_new_entry_is_registered_and_due_after_a_period(
     (headers,) = received(app)
     assert headers["task"] == TASK
     assert headers[HEADER] == {"entry": "sweep", "every": 60}
+
+
+def test_poll_that_stores_an_entry_may_be_idle_no_longer_than_a_leader(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = []
+
+    def read_bound(connection: sa.Connection, _planned: object) -> None:
+        bounds.append(connection.scalar(sa.text("SHOW idle_in_transaction_session_timeout")))
+
+    monkeypatch.setattr(schedule_watch, "register", read_bound)
+    beat = new_beat(app, monkeypatch)
+    beat.watch.poll()
+    beat.end()
+    assert bounds == [f"{MAX_IDLE}s"]
 
 
 def test_entry_is_sent_once_per_period_while_no_worker_claims_it(
