@@ -37,6 +37,7 @@ from orderworks_app.observability.snapshot import (
     read_database,
     read_details,
 )
+from orderworks_app.operations.import_choices import ImportStatus
 from worker.beat.entries import BeatEntry, read_entries
 from worker.queue_length import queue_length
 
@@ -48,7 +49,6 @@ DATABASE_SECONDS = 5
 BROKER_SECONDS = 3
 """Seconds to connect to a broker that is no Redis."""
 
-IMPORT_STATUSES = ("running", "paused", "done", "failed", "cancelled")
 CHUNK_STATUSES = ("pending", "done", "quarantined")
 
 DOCUMENTED = {
@@ -238,7 +238,7 @@ def _waiting(database: DatabaseSnapshot, details: DatabaseDetails) -> Iterator[M
 
 
 def _imports(database: DatabaseSnapshot, details: DatabaseDetails) -> Iterator[MetricSample]:
-    for status in IMPORT_STATUSES:
+    for status in map(str, ImportStatus):
         count = database.imports.get(status, 0)
         yield MetricSample("orderworks_imports", count, {"status": status})
     yield MetricSample("orderworks_import_oldest_seconds", details.oldest_import, {})

@@ -4,7 +4,6 @@ Debian's `chromium` and `chromium-driver` are enough. Nothing is downloaded: bot
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
+from tests.support.missing_programs import missing
 from tests.support.processes import eventually
-
-NEEDED = "ORDERWORKS_TEST_BROWSER"
-"""Set to `needed` where a missing browser is a failure and not a reason to skip."""
 
 DESKTOP, PHONE = (1280, 900), (360, 740)
 
@@ -163,17 +159,11 @@ class Installed(NamedTuple):
 
 
 def find_browser() -> Installed:
-    """The browser of this machine. Without one, the test is skipped, or fails: see `NEEDED`."""
+    """The browser of this machine. Without one, see `missing`."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if browser and driver:
         return Installed(browser, driver)
-    missing = "chromium and chromedriver are not installed (Debian: chromium, chromium-driver)"
-    if os.environ.get(NEEDED) == "needed":
-        pytest.fail(missing)
-    # `make test` promises to need Python and make only, so a machine without a browser passes without
-    # these tests, which are reported as skipped. `.ci/run` installs one and sets `NEEDED`: there they
-    # are run, or fail.
-    pytest.skip(missing)
+    raise missing("chromium and chromedriver (Debian: chromium-driver)", "ORDERWORKS_TEST_BROWSER")
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Prometheus and promtool of this machine: rules are tested, and a real server scrapes the gateway."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,28 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
 from orderworks_app.embedded.ports import LOOPBACK
 from tests.support.compose_processes import free_ports
+from tests.support.missing_programs import missing
 from tests.support.processes import ROOT, poll
-
-NEEDED = "ORDERWORKS_TEST_PROMETHEUS"
-"""Set to `needed` where a missing Prometheus is a failure and not a reason to skip."""
 
 CONFIGURATION = ROOT / "deploy" / "prometheus.yml"
 
 
 def find_program(name: str) -> str:
-    """A program of this machine. Without it, the test is skipped, or fails: see `NEEDED`."""
+    """A program of this machine. Without it, see `missing`."""
     if program := shutil.which(name):
         return program
-    missing = f"{name} is not installed (Debian: prometheus)"
-    if os.environ.get(NEEDED) == "needed":
-        pytest.fail(missing)
-    # As for the browser: `make test` needs Python and make only, and reports what it skips.
-    pytest.skip(missing)
+    raise missing(f"{name} (Debian: prometheus)", "ORDERWORKS_TEST_PROMETHEUS")
 
 
 def promtool(*arguments: str | Path) -> str:

@@ -14,33 +14,25 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from kombu import Connection
 
 from orderworks_app.embedded.ports import LOOPBACK, is_free
+from tests.support.missing_programs import missing
 from tests.support.processes import eventually
 from tests.support.servers import PORTS
-
-NEEDED = "ORDERWORKS_TEST_RABBITMQ"
-"""Set to `needed` where a missing RabbitMQ is a failure and not a reason to skip."""
 
 DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """The program itself. Debian's command on the PATH runs it as another user, as the machine's service."""
 
 
 def find_rabbitmq() -> Path:
-    """The program of this machine. Without one, the test is skipped, or fails: see `NEEDED`."""
+    """The program of this machine. Without one, see `missing`."""
     on_path = shutil.which("rabbitmq-server")
     if DEBIAN.exists():
         return DEBIAN
     if on_path:
         return Path(on_path)
-    missing = "rabbitmq-server is not installed (Debian: rabbitmq-server)"
-    if os.environ.get(NEEDED) == "needed":
-        pytest.fail(missing)
-    # As for the browser: `make test` needs Python and make only, and reports what it skips. `.ci/run`
-    # installs RabbitMQ and sets `NEEDED`.
-    pytest.skip(missing)
+    raise missing("rabbitmq-server (Debian: rabbitmq-server)", "ORDERWORKS_TEST_RABBITMQ")
 
 
 @dataclass

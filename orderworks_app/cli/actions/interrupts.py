@@ -6,8 +6,7 @@ from contextlib import contextmanager
 
 import typer
 
-INTERRUPTED = 130
-"""The exit status of a program that Ctrl-C ended, as shells give it."""
+from orderworks_app.cli import INTERRUPTED
 
 
 @contextmanager

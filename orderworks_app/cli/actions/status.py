@@ -24,7 +24,6 @@ PATH_LABELS = {
     Path.LOG: "after a change by another writer",
 }
 
-
 WATCH_INTERVAL = 2.0
 """Seconds between two reads of a watched status."""
 

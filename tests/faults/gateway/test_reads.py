@@ -230,8 +230,9 @@ def test_without_redis_reads_use_postgresql_and_uploads_leave_no_file(
         customer = get(http, "/v1/customers/1").json()
         assert customer["name"] == "Customer 1"
         own_redis.kill()
-        # On a busy machine the figures of PostgreSQL may be late at any moment.
-        assert next(data for _, data in published if data["away"] == ["stream", "cache"])
+        # On a busy machine the figures of PostgreSQL may be late at any moment, too.
+        unavailable = ({*data["away"]} - {"postgresql"} for _, data in published)
+        assert next(filter(None, unavailable)) == {"stream", "cache"}
         assert get(http, "/v1/customers/1").json() == customer
         assert get(http, "/v1/reports/top-customers").json()["rows"]
         assert get(http, "/v1/imports").status_code == 200

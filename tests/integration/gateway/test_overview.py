@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import httpx
@@ -12,11 +13,13 @@ import pytest
 import sqlalchemy as sa
 
 from orderworks.cache import invalidate
+from orderworks.core.errors import Unavailable
 from orderworks.core.redis import Redis
 from orderworks.reports.refresh import refresh
 from orderworks.updates.messages import OrderUpdate
 from orderworks_app.gateway.auth.scopes import Scope
 from orderworks_app.gateway.auth.token_store import create_token
+from orderworks_app.gateway.streaming import overview
 from tests.support.gateways import client_of
 from tests.support.types import AcceptUpdates, DrainAll, WriteRows
 from worker.beat.entries import PlannedEntry, pause, register
@@ -32,6 +35,32 @@ def overviews(http: httpx.Client) -> Iterator[Iterator[dict[str, Any]]]:
         yield (
             json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")
         )
+
+
+def test_updates_during_a_failed_poll_are_in_the_next_rate(
+    http: httpx.Client,
+    seed: WriteRows,
+    accept: AcceptUpdates,
+    drain: DrainAll,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, polls = overview._database_figures, count(1)  # noqa: SLF001 - the poll itself
+
+    def fail_once(engine: sa.Engine) -> overview.DatabaseFigures:
+        if next(polls) == 2:
+            accept([OrderUpdate(order_id=1, status="sent")])
+            drain()
+            raise Unavailable("PostgreSQL does not answer")
+        return read(engine)
+
+    seed({1: (1, "paid", Decimal(1), 1)})
+    monkeypatch.setattr(overview, "_database_figures", fail_once)
+    with overviews(http) as published:
+        assert next(published)["updates"]["accepted"] == 0
+        assert next(each for each in published if each["away"])["updates"] is None
+        updates = next(each for each in published if not each["away"])["updates"]
+    assert updates["accepted"] == 1
+    assert updates["per_second"] > 0
 
 
 @pytest.mark.slow

@@ -101,8 +101,10 @@ def listen(path: Path) -> None:
 
 
 def refuse_reads(path: Path) -> None:
-    """A device, which an unprivileged user cannot make: only root's tests do."""
+    """Make a device."""
     if os.geteuid():
+        # mknod needs CAP_MKNOD, and a folder cannot get a device in another way. The other four kinds
+        # are tried by any user, and this one wherever root runs the tests.
         pytest.skip("only root can make a device")
     os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
 

@@ -32,7 +32,10 @@ def received(app: Celery) -> Message:
 
 
 def receiver(app: Celery, error: BaseException) -> Callable[[Message], None]:
-    """What the consumer calls with each message of a task; Celery's strategy of that task fails."""
+    """Return what receives the messages of a task whose strategy in Celery fails.
+
+    As with kombu's Redis transport, KeyError is one of the errors of a lost connection.
+    """
 
     def fail(*_: Any) -> None:  # noqa: ANN401 - Celery's
         raise error
@@ -40,6 +43,7 @@ def receiver(app: Celery, error: BaseException) -> Callable[[Message], None]:
     worker = SimpleNamespace(use_eventloop=False)
     consumer = Consumer(fail, app=app, controller=worker)
     consumer.strategies["a"] = fail  # type: ignore[attr-defined]  # absent in the stubs
+    consumer.connection_errors = (*consumer.connection_errors, KeyError)
     return consumer.create_task_handler()
 
 
